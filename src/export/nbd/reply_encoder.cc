@@ -1,0 +1,118 @@
+#include "export/nbd/reply_encoder.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "base/byte_writer.h"
+
+namespace blockexport::nbd {
+namespace {
+
+std::size_t simple_reply(std::span<std::byte> out, const Request& request, NbdError error) {
+  encode_simple_reply(out.first<kSimpleReplyBytes>(), error, request.cookie);
+  return kSimpleReplyBytes;
+}
+
+}  // namespace
+
+std::size_t encode_success(std::span<std::byte> out, HeaderMode mode, const Request& request) {
+  assert(request.extended == (mode == HeaderMode::kExtended));
+  // With structured replies only what may carry a payload has to be structured; the simple reply is shorter.
+  const bool chunked = mode == HeaderMode::kExtended || (mode == HeaderMode::kStructured && request.is(Command::kRead));
+  if (!chunked) return simple_reply(out, request, NbdError::kNone);
+  ByteWriter writer(out);
+  encode_chunk_header(writer, request, Chunk{});
+  return writer.written().size();
+}
+
+std::size_t encode_error(std::span<std::byte> out, HeaderMode mode, const Request& request, NbdError error,
+                         std::string_view text) {
+  assert(request.extended == (mode == HeaderMode::kExtended));
+  if (mode == HeaderMode::kSimple) return simple_reply(out, request, error);
+  const auto cut = static_cast<std::uint16_t>(std::min(text.size(), kErrorTextBytesMax));
+  const auto payload_bytes = static_cast<std::uint32_t>(kErrorHeadBytes + cut);
+  ByteWriter writer(out);
+  encode_chunk_header(writer, request, {.type = ChunkType::kError, .payload_bytes = payload_bytes});
+  encode_error_head(writer, error, cut);
+  writer.text(text.substr(0, cut));
+  return writer.written().size();
+}
+
+std::size_t encode_data_head(std::span<std::byte> out, HeaderMode mode, const Request& request, std::uint64_t offset,
+                             std::uint32_t length, bool done) {
+  assert(request.extended == (mode == HeaderMode::kExtended) && length > 0);
+  if (mode == HeaderMode::kSimple) return simple_reply(out, request, NbdError::kNone);
+  const auto payload_bytes = static_cast<std::uint32_t>(kOffsetDataHeadBytes + length);
+  ByteWriter writer(out);
+  encode_chunk_header(writer, request, {.type = ChunkType::kOffsetData, .done = done, .payload_bytes = payload_bytes});
+  encode_offset_data_head(writer, offset);
+  return writer.written().size();
+}
+
+std::size_t encode_hole(std::span<std::byte> out, HeaderMode mode, const Request& request, std::uint64_t offset,
+                        std::uint32_t length, bool done) {
+  assert(mode != HeaderMode::kSimple && request.extended == (mode == HeaderMode::kExtended));
+  ByteWriter writer(out);
+  encode_chunk_header(writer, request,
+                      {.type = ChunkType::kOffsetHole, .done = done, .payload_bytes = kOffsetHoleBytes});
+  encode_offset_hole(writer, offset, length);
+  return writer.written().size();
+}
+
+BlockStatus::BlockStatus(const Request& request, std::uint64_t length, std::size_t extents_max)
+    : request_(request), length_(length), extents_max_(extents_max) {
+  assert(length > 0 && extents_max > 0 && extents_max <= kExtentsMax);
+  assert(request.extended || length <= UINT32_MAX);
+  if ((request.flags & command_flag::kOneExtent) != 0) extents_max_ = 1;
+}
+
+bool BlockStatus::add(std::uint64_t length, std::uint32_t status) {
+  if (full_ || length == 0) return !full_;
+  const std::uint64_t taken = std::min(length, length_ - covered_);
+  if (!extents_.empty() && extents_.back().status == status) {
+    extents_.back().length += taken;
+  } else if (extents_.size() == extents_max_) {
+    full_ = true;
+    return false;
+  } else {
+    extents_.push_back({taken, status});
+  }
+  covered_ += taken;
+  full_ = covered_ == length_;
+  return !full_;
+}
+
+std::size_t BlockStatus::encoded_bytes() const {
+  if (request_.extended) {
+    return kExtendedHeaderBytes + kBlockStatusExtendedHeadBytes + extents_.size() * kExtendedExtentBytes;
+  }
+  return kStructuredHeaderBytes + kBlockStatusHeadBytes + extents_.size() * kExtentBytes;
+}
+
+std::size_t BlockStatus::encode(std::span<std::byte> out, std::uint32_t context_id, bool done) const {
+  assert(!extents_.empty());
+  const std::size_t header_bytes = request_.extended ? kExtendedHeaderBytes : kStructuredHeaderBytes;
+  const ChunkType type = request_.extended ? ChunkType::kBlockStatusExtended : ChunkType::kBlockStatus;
+  ByteWriter writer(out);
+  encode_chunk_header(
+      writer, request_,
+      {.type = type, .done = done, .payload_bytes = static_cast<std::uint32_t>(encoded_bytes() - header_bytes)});
+  if (request_.extended) {
+    encode_block_status_extended_head(writer, context_id, static_cast<std::uint32_t>(extents_.size()));
+  } else {
+    encode_block_status_head(writer, context_id);
+  }
+  for (const Extent& extent : extents_) {
+    if (request_.extended) {
+      writer.u64(extent.length);
+      writer.u64(extent.status);
+    } else {
+      writer.u32(static_cast<std::uint32_t>(extent.length));
+      writer.u32(extent.status);
+    }
+  }
+  assert(writer.written().size() == encoded_bytes());
+  return writer.written().size();
+}
+
+}  // namespace blockexport::nbd
