@@ -71,7 +71,7 @@ void Handshake::on_message(std::vector<std::byte>& output) {
 void Handshake::on_client_flags() {
   const std::uint32_t flags = ByteReader(message_).u32();
   const std::uint32_t known = handshake_flag::kFixedNewstyle | handshake_flag::kNoZeroes;
-  if ((flags & ~known) != 0) return close(fmt::format("unknown client flags 0x{:x}", flags & ~known));
+  if ((flags & ~known) != 0) return close(fmt::format("Unknown client flags 0x{:x} received", flags & ~known));
   state_.fixed_newstyle = (flags & handshake_flag::kFixedNewstyle) != 0;
   state_.no_zeroes = (flags & handshake_flag::kNoZeroes) != 0;
   expect(Stage::kOptionHeader, kOptionHeaderBytes);
@@ -79,7 +79,7 @@ void Handshake::on_client_flags() {
 
 void Handshake::on_option_header() {
   ByteReader reader(message_);
-  if (reader.u64() != kOptionMagic) return close("bad magic in option");
+  if (reader.u64() != kOptionMagic) return close("Bad magic received");
   option_ = reader.u32();
   option_bytes_ = reader.u32();
   if (is_over_limits()) return close("too many options");
@@ -148,7 +148,7 @@ void Handshake::on_option(std::vector<std::byte>& output) {
 void Handshake::on_export_name(std::vector<std::byte>& output) {
   const std::string_view name = ByteReader(message_).text(message_.size());
   const ExportInfo* info = directory_.find(name);
-  if (info == nullptr) return close(fmt::format("export '{}' not present", quoted_name(name)));
+  if (info == nullptr) return close(fmt::format("export '{}' not found", quoted_name(name)));
   enter_transmission(*info, BlockSizes{});
   append_export_name_answer(output, state_.export_bytes, state_.transmission_flags, state_.no_zeroes);
 }

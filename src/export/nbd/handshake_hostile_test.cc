@@ -285,7 +285,7 @@ TEST_F(HandshakeHostile, OptionsOfOneHandshakeAreCounted) {
 TEST_F(HandshakeHostile, R7_R21_a_wrong_option_magic_ends_the_connection) {
   Conversation client(directory_);
   EXPECT_EQ(client.send(ClientBytes().u64(kNbdMagic).u64(0)), HandshakeStatus::kClose);
-  EXPECT_EQ(client.handshake.close_reason(), "bad magic in option");
+  EXPECT_EQ(client.handshake.close_reason(), "Bad magic received");
 }
 
 }  // namespace

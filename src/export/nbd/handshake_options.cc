@@ -20,15 +20,15 @@ bool Handshake::is_over_limits() {
 // Why this option ends the connection without an answer, if it does.
 std::optional<std::string> Handshake::fatal_reason() const {
   if (option_bytes_ > options_.limits.skipped_bytes_max) {
-    return fmt::format("option length {} is larger than {}", option_bytes_, options_.limits.skipped_bytes_max);
+    return fmt::format("len ({}) is larger than max len ({})", option_bytes_, options_.limits.skipped_bytes_max);
   }
   const bool export_name = is_option(Option::kExportName);
   if (!state_.fixed_newstyle && !export_name) {
-    return fmt::format("option {} from a client without fixed newstyle", option_);
+    return fmt::format("Unsupported option {} ({})", option_, option_name(option_));
   }
   if (!export_name) return std::nullopt;
   // EXPORT_NAME has no way to say no.
-  if (needs_tls()) return "EXPORT_NAME before TLS";
+  if (needs_tls()) return fmt::format("Option 0x{:x} not permitted before TLS", option_);
   if (shutting_down_) return "server is shutting down";
   if (state_.header_mode == HeaderMode::kExtended) return "EXPORT_NAME after extended headers";
   if (option_bytes_ > kStringBytesMax) return fmt::format("export name of {} bytes", option_bytes_);

@@ -66,7 +66,7 @@ TEST_F(HandshakeTest, R34_unknown_export_name_ends_the_connection_without_a_byte
   Conversation client(directory_);
   EXPECT_EQ(client.send(ClientBytes().export_name("nope")), HandshakeStatus::kClose);
   EXPECT_TRUE(client.output.empty());
-  EXPECT_EQ(client.handshake.close_reason(), "export 'nope' not present");
+  EXPECT_EQ(client.handshake.close_reason(), "export 'nope' not found");
 }
 
 TEST_F(HandshakeTest, R36_the_empty_name_is_the_export_of_that_name) {

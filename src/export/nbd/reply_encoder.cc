@@ -59,6 +59,14 @@ std::size_t encode_hole(std::span<std::byte> out, HeaderMode mode, const Request
   return writer.written().size();
 }
 
+std::size_t extents_max_within(HeaderMode mode, std::uint32_t chunk_bytes_max) {
+  assert(chunk_bytes_max >= 512);
+  const bool extended = mode == HeaderMode::kExtended;
+  const std::size_t head_bytes = extended ? kBlockStatusExtendedHeadBytes : kBlockStatusHeadBytes;
+  const std::size_t extent_bytes = extended ? kExtendedExtentBytes : kExtentBytes;
+  return std::min(kExtentsMax, (chunk_bytes_max - head_bytes) / extent_bytes);
+}
+
 BlockStatus::BlockStatus(const Request& request, std::uint64_t length, std::size_t extents_max)
     : request_(request), length_(length), extents_max_(extents_max) {
   assert(length > 0 && extents_max > 0 && extents_max <= kExtentsMax);

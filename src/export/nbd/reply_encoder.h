@@ -39,6 +39,10 @@ std::size_t encode_data_head(std::span<std::byte> out, HeaderMode mode, const Re
 std::size_t encode_hole(std::span<std::byte> out, HeaderMode mode, const Request& request, std::uint64_t offset,
                         std::uint32_t length, bool done);
 
+// How many extents one block status chunk may hold so that it stays within `chunk_bytes_max`, the payload maximum that
+// the client was told (at least 512), and within kExtentsMax.
+std::size_t extents_max_within(HeaderMode mode, std::uint32_t chunk_bytes_max);
+
 // The extents of one context in answer to one BLOCK_STATUS: add them in order from the request's offset on, then
 // encode. Equal neighbours become one; nothing reaches past the range; what does not fit any more is left out.
 class BlockStatus {

@@ -186,6 +186,16 @@ TEST(BlockStatusReply, R176_a_long_answer_is_cut_short) {
   EXPECT_EQ(encode(status, 0, true).extents.size(), kExtentsMax);
 }
 
+TEST(BlockStatusReply, R120_a_chunk_stays_within_the_payload_maximum) {
+  EXPECT_EQ(extents_max_within(HeaderMode::kExtended, kPayloadBytesMax), kExtentsMax);
+  for (const HeaderMode mode : {HeaderMode::kStructured, HeaderMode::kExtended}) {
+    BlockStatus status(make(mode, Command::kBlockStatus), 1u << 20, extents_max_within(mode, 512));
+    for (std::uint32_t index = 0; status.add(1, index & 1); ++index) continue;
+    EXPECT_LE(encode(status, 0, true).header.payload_bytes, 512u);
+    EXPECT_GT(status.extent_count(), 30u);
+  }
+}
+
 TEST(BlockStatusReply, H19_huge_extents_are_clipped_to_what_was_asked) {
   for (const std::uint64_t length : {0xffffffffull, 0xfffffe00ull}) {
     for (const std::uint16_t flags : {std::uint16_t{0}, command_flag::kOneExtent}) {

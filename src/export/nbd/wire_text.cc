@@ -51,7 +51,7 @@ std::string printable(std::string_view text, std::size_t bytes_max) {
 
 std::string quoted_name(std::string_view name) {
   std::string result = printable(name, kQuotedNameBytesMax);
-  if (name.size() > kQuotedNameBytesMax) result += "...";
+  if (name.size() >= kQuotedNameBytesMax) result += "...";
   return result;
 }
 

@@ -18,7 +18,7 @@ inline constexpr std::size_t kQuotedNameBytesMax = 80;
 // most `bytes_max` bytes remain.
 std::string printable(std::string_view text, std::size_t bytes_max = kErrorTextBytesMax);
 
-// A name as an error text repeats it: printable, and cut to kQuotedNameBytesMax with "..." behind if it is longer.
+// A name as an error text repeats it: printable, and from kQuotedNameBytesMax on cut there with "..." behind.
 std::string quoted_name(std::string_view name);
 
 // True if `text` is UTF-8 without NUL and at most kStringBytesMax long: what every string on the wire has to be.

@@ -33,8 +33,8 @@ TEST(WireText, R3_text_is_cut_between_characters) {
 }
 
 TEST(WireText, LongNamesAreQuotedShort) {
-  EXPECT_EQ(quoted_name(std::string(80, 'n')), std::string(80, 'n'));
-  EXPECT_EQ(quoted_name(std::string(81, 'n')), std::string(80, 'n') + "...");
+  EXPECT_EQ(quoted_name(std::string(79, 'n')), std::string(79, 'n'));
+  EXPECT_EQ(quoted_name(std::string(80, 'n')), std::string(80, 'n') + "...");
 }
 
 TEST(WireText, R2_wire_strings_are_short_utf8_without_nul) {
