@@ -49,8 +49,8 @@ std::size_t encode_data_head(std::span<std::byte> out, HeaderMode mode, const Re
   return writer.written().size();
 }
 
-std::size_t encode_hole(std::span<std::byte> out, HeaderMode mode, const Request& request, std::uint64_t offset,
-                        std::uint32_t length, bool done) {
+std::size_t encode_hole(std::span<std::byte> out, [[maybe_unused]] HeaderMode mode, const Request& request,
+                        std::uint64_t offset, std::uint32_t length, bool done) {
   assert(mode != HeaderMode::kSimple && request.extended == (mode == HeaderMode::kExtended));
   ByteWriter writer(out);
   encode_chunk_header(writer, request,
