@@ -14,7 +14,7 @@ if(CCACHE_PROGRAM)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE_PROGRAM})
 endif()
 
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
                     -Wimplicit-fallthrough -Wformat=2 -Werror
                     -fno-exceptions -fno-rtti -fstack-protector-strong -fno-strict-overflow -fno-delete-null-pointer-checks)
 add_compile_definitions(_GNU_SOURCE)

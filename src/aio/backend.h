@@ -1,0 +1,54 @@
+// Backend: how a reactor reaches the kernel. Three exist: io_uring, epoll with worker threads, and a simulation.
+//
+// One backend per reactor, owned by it. Nobody outside aio/ names one: the kind is chosen once, at start.
+// Thread: the reactor's, except wake().
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "aio/operation.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace blockexport::aio {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // "io_uring", "epoll" or "simulation".
+  virtual std::string_view name() const = 0;
+
+  // Begins `operation`. It completes by appearing in the list of a later wait(), never inside this call.
+  virtual void submit(Operation& operation) = 0;
+
+  // Asks an operation that was submitted to end early. It still appears in wait()'s list, once, with -ECANCELED or
+  // with its real result.
+  virtual void cancel(Operation& operation) = 0;
+
+  // Hands everything submitted to the kernel, waits until something completes, `deadline_ns` (of clock()) passes or
+  // wake() is called, and appends what has completed. A deadline in the past means: look, do not wait.
+  virtual void wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
+
+  // Makes the current or the next wait() return soon. Any thread; async-signal-safe.
+  virtual void wake() = 0;
+
+  virtual const Clock& clock() const = 0;
+
+  // Calls that never wait. EAGAIN when the answer is not at hand; the caller then awaits kPoll, or the operation.
+  virtual IoCount try_receive(int fd, std::span<std::byte> buffer) = 0;
+  virtual IoCount try_send(int fd, std::span<const iovec> vectors) = 0;
+  // From the page cache only (RWF_NOWAIT); may be short. EAGAIN or EOPNOTSUPP: use kRead.
+  virtual IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
+  // A buffered write that is a copy into the page cache; may be short. EAGAIN: use kWrite.
+  virtual IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
+  // accept4(NONBLOCK|CLOEXEC); a descriptor.
+  virtual std::expected<int, Errno> try_accept(int fd) = 0;
+  // Wakes both directions of a connection for good: shutdown(SHUT_RDWR).
+  virtual void shut_down(int fd) = 0;
+  // Closes at once; no operation may be under way on it.
+  virtual void close(int fd) = 0;
+};
+
+}  // namespace blockexport::aio

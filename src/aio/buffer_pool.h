@@ -1,0 +1,73 @@
+// BufferPool: memory for data on its way, kept warm. A fresh large buffer costs more than the read that fills it,
+// because the kernel has to clear its pages; so buffers are kept and used again.
+//
+// Sizes are powers of two from 4 KiB to 32 MiB and a page more for a reply's head; all are aligned to 4096. One pool per
+// reactor; thread: its reactor's. What is idle is bounded by idle_bytes_max; the memory in use is bounded by budgets.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+namespace blockexport::aio {
+
+class BufferPool;
+
+// A buffer of a pool; goes back when it dies. Empty by default.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    Buffer taken(std::move(other));
+    swap(taken);
+    return *this;
+  }
+  ~Buffer();
+
+  std::byte* data() const { return data_; }
+  // What was asked for, or more.
+  std::size_t size() const { return size_; }
+
+ private:
+  friend class BufferPool;
+  Buffer(BufferPool& pool, std::byte* data, std::size_t size) : pool_(&pool), data_(data), size_(size) {}
+  void swap(Buffer& other) {
+    std::swap(pool_, other.pool_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+
+  BufferPool* pool_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+class BufferPool {
+ public:
+  static constexpr std::size_t kAlignmentBytes = 4096;
+  static constexpr std::size_t kIdleBytesMaxDefault = 64u << 20;
+
+  explicit BufferPool(std::size_t idle_bytes_max = kIdleBytesMaxDefault) : idle_bytes_max_(idle_bytes_max) {}
+  ~BufferPool();
+  BufferPool(const BufferPool&) = delete;
+  BufferPool& operator=(const BufferPool&) = delete;
+
+  // A buffer of at least `bytes` (at least 1), with any content. Ends the process when the system has no memory.
+  Buffer take(std::size_t bytes);
+
+  // Gives idle memory back to the system.
+  void trim();
+
+ private:
+  friend class Buffer;
+  static constexpr std::size_t kClasses = 16;
+  void give_back(std::byte* data, std::size_t size);
+
+  std::size_t idle_bytes_max_;
+  std::size_t idle_bytes_ = 0;
+  std::array<std::vector<std::byte*>, kClasses> idle_;
+};
+
+}  // namespace blockexport::aio

@@ -1,0 +1,38 @@
+// co_await aio::current_reactor(): the reactor that the awaiting task runs on. Never suspends.
+// co_await aio::current_task(): the root of the awaiting chain, to cancel it or to see whether it is cancelled.
+#pragma once
+
+#include "aio/task.h"
+
+namespace blockexport::aio {
+
+struct [[nodiscard]] CurrentTaskAwaiter {
+  bool await_ready() { return false; }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> parent) {
+    root = &parent.promise().root();
+    return false;
+  }
+  TaskRoot& await_resume() { return *root; }
+  TaskRoot* root = nullptr;
+};
+inline CurrentTaskAwaiter current_task() { return {}; }
+
+// co_await aio::next_turn(): goes on in the reactor's next turn, after all others that are ready.
+struct [[nodiscard]] NextTurnAwaiter {
+  bool await_ready() { return false; }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> parent) {
+    resume_next_turn(parent.promise().root().reactor, parent);
+  }
+  void await_resume() {}
+  static void resume_next_turn(Reactor& reactor, std::coroutine_handle<> waiter);
+};
+inline NextTurnAwaiter next_turn() { return {}; }
+
+struct [[nodiscard]] CurrentReactorAwaiter : CurrentTaskAwaiter {
+  Reactor& await_resume() { return root->reactor; }
+};
+inline CurrentReactorAwaiter current_reactor() { return {}; }
+
+}  // namespace blockexport::aio

@@ -1,0 +1,13 @@
+// The backend for every kernel: epoll for readiness, worker threads for files.
+#pragma once
+
+#include <memory>
+
+#include "aio/backend.h"
+#include "base/error.h"
+
+namespace blockexport::aio {
+
+Result<std::unique_ptr<Backend>> make_epoll_backend(std::uint32_t worker_threads_max);
+
+}  // namespace blockexport::aio

@@ -1,0 +1,140 @@
+#include "aio/posix/execute.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace blockexport::aio::posix {
+namespace {
+
+template <class Call>
+std::int64_t retry(Call call) {
+  std::int64_t result;
+  do {
+    result = call();
+  } while (result < 0 && errno == EINTR);
+  return result < 0 ? -errno : result;
+}
+
+off_t as_offset(std::uint64_t offset) { return static_cast<off_t>(offset); }
+
+int count_of(std::span<const iovec> vectors) { return static_cast<int>(vectors.size()); }
+
+std::int64_t stat_file(int fd, FileInfo& info) {
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return -errno;
+  info.size_bytes = static_cast<std::uint64_t>(status.st_size);
+  info.allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512;
+  info.type = status.st_mode & S_IFMT;
+  info.block_bytes = static_cast<std::uint32_t>(status.st_blksize);
+  info.device = status.st_dev;
+  info.inode = status.st_ino;
+  if (!S_ISBLK(status.st_mode)) return 0;
+  int sector_bytes = 0;
+  if (ioctl(fd, BLKGETSIZE64, &info.size_bytes) != 0 || ioctl(fd, BLKSSZGET, &sector_bytes) != 0) return -errno;
+  info.block_bytes = static_cast<std::uint32_t>(sector_bytes);
+  return 0;
+}
+
+std::int64_t device_range(int fd, unsigned long request, const Operation& operation) {
+  std::uint64_t range[2] = {operation.offset, operation.length};
+  return retry([&] { return ioctl(fd, request, range); });
+}
+
+struct flock byte_lock(const Operation& operation) {
+  struct flock lock {};
+  lock.l_type = static_cast<short>(operation.mode);
+  lock.l_whence = SEEK_SET;
+  lock.l_start = as_offset(operation.offset);
+  lock.l_len = 1;
+  return lock;
+}
+
+std::int64_t test_lock(const Operation& operation) {
+  struct flock lock = byte_lock(operation);
+  std::int64_t result = retry([&] { return fcntl(operation.fd, F_OFD_GETLK, &lock); });
+  if (result < 0) return result;
+  return lock.l_type == F_UNLCK ? 0 : 1;
+}
+
+std::int64_t perform(Operation& o) {
+  switch (o.kind) {
+    case OperationKind::kRead:
+      return retry([&] { return preadv(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset)); });
+    case OperationKind::kWrite:
+      return retry([&] {
+        return pwritev2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), o.data_sync ? RWF_DSYNC : 0);
+      });
+    case OperationKind::kSync:
+      return retry([&] { return fdatasync(o.fd); });
+    case OperationKind::kAllocate:
+      return retry([&] { return fallocate(o.fd, o.mode, as_offset(o.offset), as_offset(o.length)); });
+    case OperationKind::kTruncate:
+      return retry([&] { return ftruncate(o.fd, as_offset(o.length)); });
+    case OperationKind::kSeek:
+      return retry([&] { return lseek(o.fd, as_offset(o.offset), o.mode); });
+    case OperationKind::kPrefetch:
+      return -posix_fadvise(o.fd, as_offset(o.offset), as_offset(o.length), POSIX_FADV_WILLNEED);
+    case OperationKind::kDiscard:
+      return device_range(o.fd, BLKDISCARD, o);
+    case OperationKind::kZeroOut:
+      return device_range(o.fd, BLKZEROOUT, o);
+    case OperationKind::kOpen:
+      return retry([&] { return open(o.path, o.mode | O_CLOEXEC, 0666); });
+    case OperationKind::kStat:
+      return stat_file(o.fd, *o.info);
+    case OperationKind::kLock: {
+      struct flock lock = byte_lock(o);
+      return retry([&] { return fcntl(o.fd, F_OFD_SETLK, &lock); });
+    }
+    case OperationKind::kTestLock:
+      return test_lock(o);
+    case OperationKind::kCall:
+      return o.function(o.argument);
+    case OperationKind::kClose:
+      return ::close(o.fd) == 0 ? 0 : -errno;
+    case OperationKind::kPoll:
+      break;
+  }
+  return -EINVAL;
+}
+
+IoCount as_count(std::int64_t result) {
+  if (result < 0) return fail(static_cast<int>(-result));
+  return static_cast<std::size_t>(result);
+}
+
+}  // namespace
+
+void execute(Operation& operation) { operation.result = perform(operation); }
+
+IoCount try_receive(int fd, std::span<std::byte> buffer) {
+  return as_count(retry([&] { return recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); }));
+}
+
+IoCount try_send(int fd, std::span<const iovec> vectors) {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(vectors.data());
+  message.msg_iovlen = vectors.size();
+  return as_count(retry([&] { return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); }));
+}
+
+IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+  return as_count(retry([&] { return preadv2(fd, vectors.data(), count_of(vectors), as_offset(offset), RWF_NOWAIT); }));
+}
+
+IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+  return as_count(retry([&] { return pwritev(fd, vectors.data(), count_of(vectors), as_offset(offset)); }));
+}
+
+std::expected<int, Errno> try_accept(int fd) {
+  std::int64_t result = retry([&] { return accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
+  if (result < 0) return fail(static_cast<int>(-result));
+  return static_cast<int>(result);
+}
+
+}  // namespace blockexport::aio::posix

@@ -1,0 +1,119 @@
+// Reactor: one thread's loop. It submits what tasks ask for, waits, collects what completed into a ready list, and then
+// runs that list: no task is ever resumed from inside the collection of completions.
+//
+// Owned by the daemon (or a test); made, run and destroyed on one thread. post() and stop() may be called from any.
+// It never runs itself from inside a task: nothing in the program runs the loop but run() at the bottom of a thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "aio/backend.h"
+#include "aio/operation.h"
+#include "aio/timer.h"
+#include "base/error.h"
+#include "base/log.h"
+
+namespace blockexport::aio {
+
+class Simulation;
+
+enum class BackendKind { kAuto, kIoUring, kEpoll };
+
+struct ReactorOptions {
+  BackendKind backend = BackendKind::kAuto;
+  // Threads that run what would block. They are started when first needed.
+  std::uint32_t worker_threads_max = 16;
+  // A turn of the loop that keeps the processor for longer than this is reported through the log.
+  std::uint64_t stall_report_ns = 100'000'000;
+};
+
+class Reactor {
+ public:
+  // kAuto falls back from io_uring to epoll with one log line; kIoUring fails when the kernel refuses it.
+  static Result<std::unique_ptr<Reactor>> create(ReactorOptions options, const Log& log);
+  // A reactor over simulated files, sockets and time (aio/sim). `simulation` outlives it.
+  static std::unique_ptr<Reactor> create(Simulation& simulation);
+  ~Reactor();
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  // Runs until stop(). Everything spawned must have been joined by then.
+  void run();
+  void stop();
+  // Runs one turn: waits for at most `timeout_ns`, runs what is ready. True when something ran. For tests.
+  bool run_once(std::uint64_t timeout_ns);
+
+  std::string_view backend_name() const { return backend_->name(); }
+  const Clock& clock() const { return backend_->clock(); }
+  std::uint64_t now_ns() const { return backend_->clock().now_ns(); }
+
+  // Runs `work` on this reactor's thread, in a later turn. Any thread.
+  void post(std::move_only_function<void()> work);
+  // Resumes `waiter` in the next turn; what synchronisation primitives use. This thread only.
+  void schedule(std::coroutine_handle<> waiter);
+
+  // --- awaitable operations; see OperationKind for results. Descriptors are borrowed. ---
+  using Where = std::source_location;
+  OperationAwaiter<std::uint32_t> poll(int fd, std::uint32_t events, Where where = Where::current());
+  OperationAwaiter<std::size_t> read(int fd, std::span<const iovec> vectors, std::uint64_t offset,
+                                     Where where = Where::current());
+  OperationAwaiter<std::size_t> write(int fd, std::span<const iovec> vectors, std::uint64_t offset, bool data_sync,
+                                      Where where = Where::current());
+  OperationAwaiter<void> sync(int fd, Where where = Where::current());
+  OperationAwaiter<void> allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,
+                                  Where where = Where::current());
+  OperationAwaiter<void> truncate(int fd, std::uint64_t length, Where where = Where::current());
+  OperationAwaiter<std::uint64_t> seek(int fd, std::uint64_t offset, int whence, Where where = Where::current());
+  OperationAwaiter<void> prefetch(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
+  OperationAwaiter<void> discard(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
+  OperationAwaiter<void> zero_out(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
+  OperationAwaiter<int> open(const char* path, int flags, Where where = Where::current());
+  OperationAwaiter<void> stat(int fd, FileInfo& info, Where where = Where::current());
+  OperationAwaiter<void> lock(int fd, std::uint64_t offset, int mode, Where where = Where::current());
+  OperationAwaiter<std::uint32_t> test_lock(int fd, std::uint64_t offset, int mode, Where where = Where::current());
+  OperationAwaiter<std::int64_t> call(std::int64_t (*function)(void*), void* argument, Where where = Where::current());
+  OperationAwaiter<void> close(int fd, Where where = Where::current());
+
+  // Until now_ns() reaches `deadline_ns`; ECANCELED when the task was cancelled before.
+  TimerAwaiter sleep_until(std::uint64_t deadline_ns, Where where = Where::current());
+
+  // --- calls that never wait (see Backend) ---
+  IoCount try_receive(int fd, std::span<std::byte> buffer) { return backend_->try_receive(fd, buffer); }
+  IoCount try_send(int fd, std::span<const iovec> vectors) { return backend_->try_send(fd, vectors); }
+  IoCount try_read(int fd, std::span<const iovec> v, std::uint64_t offset) { return backend_->try_read(fd, v, offset); }
+  IoCount try_write(int fd, std::span<const iovec> v, std::uint64_t o) { return backend_->try_write(fd, v, o); }
+  std::expected<int, Errno> try_accept(int fd) { return backend_->try_accept(fd); }
+  void shut_down(int fd) { backend_->shut_down(fd); }
+  void close_now(int fd) { backend_->close(fd); }
+
+  // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
+  IntrusiveList<TaskRoot>& tasks() { return tasks_; }
+
+ private:
+  friend bool begin_operation(Operation& operation, std::source_location where);
+  friend struct Operation;
+  friend class TimerAwaiter;
+
+  Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log);
+  void run_posted();
+  void run_ready();
+
+  std::unique_ptr<Backend> backend_;
+  ReactorOptions options_;
+  const Log* log_;
+  OperationList ready_;
+  std::vector<std::coroutine_handle<>> scheduled_;
+  TimerQueue timers_;
+  IntrusiveList<TaskRoot> tasks_;
+  std::mutex posted_mutex_;
+  std::vector<std::move_only_function<void()>> posted_;
+  bool stopping_ = false;
+};
+
+}  // namespace blockexport::aio

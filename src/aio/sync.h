@@ -1,0 +1,197 @@
+// Event, Semaphore, Mutex, Gate: how tasks of one reactor wait for each other.
+//
+// Waiters are served first come, first served; a wake-up resumes them in a later step of the loop, never inside the call
+// that caused it. A wait gives ECANCELED when its task is cancelled before its turn. None of them allocates.
+// Thread: one reactor's. They are not for threads.
+#pragma once
+
+#include <cassert>
+#include <cstdint>
+#include <expected>
+#include <source_location>
+#include <utility>
+
+#include "aio/task.h"
+#include "base/errno.h"
+#include "base/intrusive_list.h"
+
+namespace blockexport::aio {
+
+class WaitQueue;
+
+// A task parked in a WaitQueue; lives in the frame of the co_await expression.
+class Waiter : public ListLink<Waiter>, Waiting {
+ public:
+  Waiter(Reactor& reactor, std::source_location where) : reactor_(reactor), where_(where) {}
+
+ protected:
+  ~Waiter() = default;
+  // Parks the task; false when it is cancelled and may not wait.
+  template <class Promise>
+  bool park(std::coroutine_handle<Promise> parent, WaitQueue& queue, bool cancellable = true) {
+    root_ = &parent.promise().root();
+    handle_ = parent;
+    return park_in(queue, cancellable);
+  }
+  IoResult outcome() const {
+    if (cancelled_) return fail(ECANCELED);
+    return {};
+  }
+
+ private:
+  friend class WaitQueue;
+  bool park_in(WaitQueue& queue, bool cancellable);
+  void cancel() final;
+  // Called when a waiter leaves the queue because its task was cancelled.
+  virtual void left_queue() {}
+
+  Reactor& reactor_;
+  std::source_location where_;
+  TaskRoot* root_ = nullptr;
+  std::coroutine_handle<> handle_;
+  bool cancelled_ = false;
+};
+
+class WaitQueue {
+ public:
+  bool empty() { return waiters_.empty(); }
+  Waiter& front() { return waiters_.front(); }
+  // Schedules the first, or every, waiter.
+  void wake_one();
+  void wake_all();
+
+ private:
+  friend class Waiter;
+  IntrusiveList<Waiter> waiters_;
+};
+
+// A flag that tasks can wait for. Stays set until reset().
+class Event {
+ public:
+  enum class Cancellation : bool { kHonoured, kIgnored };
+  explicit Event(Reactor& reactor, Cancellation cancellation = Cancellation::kHonoured)
+      : reactor_(reactor), cancellable_(cancellation == Cancellation::kHonoured) {}
+
+  void set() {
+    set_ = true;
+    queue_.wake_all();
+  }
+  void reset() { set_ = false; }
+  bool is_set() const { return set_; }
+  Reactor& reactor() { return reactor_; }
+
+  struct [[nodiscard]] Wait final : Waiter {
+    Wait(Event& waited_for, std::source_location where) : Waiter(waited_for.reactor_, where), event(waited_for) {}
+    bool await_ready() { return event.set_; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> parent) {
+      return park(parent, event.queue_, event.cancellable_);
+    }
+    IoResult await_resume() { return outcome(); }
+    Event& event;
+  };
+  Wait wait(std::source_location where = std::source_location::current()) { return Wait(*this, where); }
+
+ private:
+  Reactor& reactor_;
+  WaitQueue queue_;
+  bool set_ = false;
+  bool cancellable_;
+};
+
+// A count of units. acquire(n) waits until n units are there and takes them; order is kept, so a large request is not
+// overtaken for ever by small ones.
+class Semaphore {
+ public:
+  Semaphore(Reactor& reactor, std::uint64_t units) : reactor_(reactor), available_(units) {}
+
+  std::uint64_t available() const { return available_; }
+  // Takes n units if they are there and nobody waits before us.
+  bool try_acquire(std::uint64_t units);
+  void release(std::uint64_t units);
+
+  struct [[nodiscard]] Acquire final : Waiter {
+    Acquire(Semaphore& from, std::uint64_t count, std::source_location where)
+        : Waiter(from.reactor_, where), semaphore(from), units(count) {}
+    bool await_ready() { return semaphore.try_acquire(units); }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> parent) {
+      return park(parent, semaphore.queue_);
+    }
+    IoResult await_resume() { return outcome(); }
+    void left_queue() override { semaphore.serve(); }
+    Semaphore& semaphore;
+    std::uint64_t units;
+  };
+  // ECANCELED: nothing was taken.
+  Acquire acquire(std::uint64_t units, std::source_location where = std::source_location::current()) {
+    return Acquire(*this, units, where);
+  }
+
+ private:
+  void serve();
+
+  Reactor& reactor_;
+  WaitQueue queue_;
+  std::uint64_t available_;
+};
+
+// One holder at a time.
+class Mutex {
+ public:
+  explicit Mutex(Reactor& reactor) : semaphore_(reactor, 1) {}
+
+  class Guard {
+   public:
+    explicit Guard(Mutex& mutex) : mutex_(&mutex) {}
+    Guard(Guard&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
+    Guard& operator=(Guard&&) = delete;
+    ~Guard() {
+      if (mutex_ != nullptr) mutex_->semaphore_.release(1);
+    }
+
+   private:
+    Mutex* mutex_;
+  };
+
+  Task<std::expected<Guard, Errno>> lock();
+
+ private:
+  Semaphore semaphore_;
+};
+
+// A door: requests enter and leave; who closes it waits until all have left, and new ones wait outside until it opens.
+class Gate {
+ public:
+  explicit Gate(Reactor& reactor)
+      : opened_(reactor), drained_(reactor, Event::Cancellation::kIgnored) {
+    opened_.set();
+    drained_.set();
+  }
+
+  bool is_open() const { return closed_ == 0; }
+  bool try_enter() {
+    if (!is_open()) return false;
+    if (inside_++ == 0) drained_.reset();
+    return true;
+  }
+  // Waits while it is closed. ECANCELED: not inside.
+  Task<IoResult> enter();
+  void leave() {
+    assert(inside_ > 0);
+    if (--inside_ == 0) drained_.set();
+  }
+  // Closes, and waits until nobody is inside. May be nested; each close() has its open().
+  Task<void> close();
+  void open() {
+    if (--closed_ == 0) opened_.set();
+  }
+
+ private:
+  std::uint32_t closed_ = 0;
+  std::uint64_t inside_ = 0;
+  Event opened_;
+  Event drained_;
+};
+
+}  // namespace blockexport::aio
