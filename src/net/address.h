@@ -1,0 +1,43 @@
+// Socket addresses as the configuration names them: internet, unix, vsock, or a descriptor that was handed down.
+// The shapes and defaults are those of the schema's SocketAddress; control/ converts. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+namespace blockexport::net {
+
+struct InetAddress {
+  std::string host;  // "" = any address when listening
+  std::string port;  // a number or a service name; "0" = a free one
+  bool numeric = false;
+  std::optional<std::uint16_t> to;  // listen on the first free port of port..to
+  std::optional<bool> ipv4;
+  std::optional<bool> ipv6;
+  bool keep_alive = false;
+};
+
+struct UnixAddress {
+  std::string path;
+  bool abstract = false;
+  bool tight = true;  // an abstract name ends where the path ends, else it fills sun_path
+};
+
+struct VsockAddress {
+  std::string cid;
+  std::string port;
+};
+
+// A number of a descriptor inherited from the parent process.
+struct FdAddress {
+  std::string descriptor;
+};
+
+using SocketAddress = std::variant<InetAddress, UnixAddress, VsockAddress, FdAddress>;
+
+// "unix:/run/x.sock", "10.0.0.1:10809", "[::1]:10809", "vsock:2:1234", "fd:5": for log lines and queries.
+std::string describe(const SocketAddress& address);
+
+}  // namespace blockexport::net

@@ -1,0 +1,77 @@
+#include "net/connect.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <charconv>
+
+#include "net/listen.h"
+#include "net/resolve.h"
+
+namespace blockexport::net {
+namespace {
+
+aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, NumericAddress address) {
+  OwnedFd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) co_return fail(Errno::last());
+  if (::connect(fd.get(), address.get(), address.length) == 0) co_return std::move(fd);
+  if (errno != EINPROGRESS) co_return fail(Errno::last());
+  auto ready = co_await reactor.poll(fd.get(), POLLOUT);
+  if (!ready) co_return fail(ready.error());
+  int error = 0;
+  socklen_t length = sizeof error;
+  getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+  if (error != 0) co_return fail(error);
+  co_return std::move(fd);
+}
+
+Result<OwnedFd> adopt(const FdAddress& address) {
+  int number = -1;
+  const std::string& text = address.descriptor;
+  auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || stopped != text.data() + text.size() || number < 0) {
+    return fail(fmt::format("Unable to parse FD number {}", text));
+  }
+  int type = 0;
+  socklen_t length = sizeof type;
+  if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+    return fail(fmt::format("File descriptor '{}' is not a socket", text));
+  }
+  fcntl(number, F_SETFD, FD_CLOEXEC);
+  fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
+  return OwnedFd(number);
+}
+
+}  // namespace
+
+aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address) {
+  std::vector<NumericAddress> candidates;
+  bool keep_alive = false;
+  if (auto* fd = std::get_if<FdAddress>(&address)) co_return adopt(*fd);
+  if (auto* inet = std::get_if<InetAddress>(&address)) {
+    CO_TRY_ASSIGN(candidates, co_await resolve(*inet, false));
+    keep_alive = inet->keep_alive;
+  } else if (auto* local = std::get_if<UnixAddress>(&address)) {
+    CO_TRY_ASSIGN(NumericAddress numeric, unix_address(*local));
+    candidates.push_back(numeric);
+  } else {
+    CO_TRY_ASSIGN(NumericAddress numeric, vsock_address(std::get<VsockAddress>(address)));
+    candidates.push_back(numeric);
+  }
+  Errno last_error(EADDRNOTAVAIL);
+  for (const NumericAddress& candidate : candidates) {
+    auto fd = co_await connect_to(reactor, candidate);
+    if (fd) {
+      tune_connection(fd->get(), candidate.family(), keep_alive);
+      co_return std::move(*fd);
+    }
+    last_error = fd.error();
+  }
+  const auto* local = std::get_if<UnixAddress>(&address);
+  co_return fail(Error::system(
+      fmt::format("Failed to connect to '{}'", local != nullptr ? local->path : describe(address)), last_error));
+}
+
+}  // namespace blockexport::net

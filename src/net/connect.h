@@ -1,0 +1,15 @@
+// Connecting out: for chardevs that call a peer.
+#pragma once
+
+#include "aio/reactor.h"
+#include "base/error.h"
+#include "base/owned_fd.h"
+#include "net/address.h"
+
+namespace blockexport::net {
+
+// A connected, non-blocking socket. Each address of a host name is tried in turn. The kernel's own time limit applies;
+// cancelling the task ends the wait. Errors: "Failed to connect to 'P': ...".
+aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address);
+
+}  // namespace blockexport::net

@@ -1,0 +1,214 @@
+#include "net/listen.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+
+namespace blockexport::net {
+namespace {
+
+constexpr int kSocketFlags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+void set_flag(int fd, int level, int option) {
+  int on = 1;
+  setsockopt(fd, level, option, &on, sizeof on);
+}
+
+void set_port(NumericAddress& address, std::uint16_t port) {
+  if (address.family() == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_port = htons(port);
+  } else {
+    reinterpret_cast<sockaddr_in*>(&address.storage)->sin_port = htons(port);
+  }
+}
+
+std::uint16_t port_of(const NumericAddress& address) {
+  if (address.family() == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_port);
+  return ntohs(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_port);
+}
+
+// One inet socket on the first port of first..last that is free. EADDRINUSE when none is.
+std::expected<OwnedFd, Errno> listen_on_port(NumericAddress address, std::uint32_t last_port, int backlog) {
+  for (std::uint32_t port = port_of(address); port <= last_port; ++port) {
+    OwnedFd fd(socket(address.family(), kSocketFlags, 0));
+    if (!fd) return fail(Errno::last());
+    set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
+    // Each family has its own socket, so that both can have the port.
+    if (address.family() == AF_INET6) set_flag(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY);
+    set_port(address, static_cast<std::uint16_t>(port));
+    if (bind(fd.get(), address.get(), address.length) == 0 && ::listen(fd.get(), backlog) == 0) return fd;
+    if (errno != EADDRINUSE) return fail(Errno::last());
+  }
+  return fail(EADDRINUSE);
+}
+
+std::uint32_t uid_of_peer(int fd) {
+  ucred credentials{};
+  socklen_t length = sizeof credentials;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return UINT32_MAX;
+  return credentials.uid;
+}
+
+// What accept(2) reports about the connection rather than about the listener.
+bool connection_broke(Errno error) {
+  switch (error.value()) {
+    case ECONNABORTED:
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, SocketAddress address, int backlog) {
+  std::unique_ptr<Listener> listener(new Listener(reactor, address));
+  if (auto* inet = std::get_if<InetAddress>(&address)) {
+    CO_TRY(co_await listener->listen_inet(*inet, backlog));
+  } else if (auto* local = std::get_if<UnixAddress>(&address)) {
+    CO_TRY(listener->listen_unix(*local, backlog));
+  } else if (auto* vsock = std::get_if<VsockAddress>(&address)) {
+    CO_TRY(listener->listen_vsock(*vsock, backlog));
+  } else {
+    CO_TRY(listener->listen_fd(std::get<FdAddress>(address), backlog));
+  }
+  co_return listener;
+}
+
+aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
+  CO_TRY_ASSIGN(auto candidates, co_await resolve(address, true));
+  Errno last_error(EADDRNOTAVAIL);
+  for (const NumericAddress& candidate : candidates) {
+    std::uint32_t last_port = address.to ? *address.to : port_of(candidate);
+    auto socket = listen_on_port(candidate, last_port, backlog);
+    if (socket) {
+      sockets_.push_back(std::move(*socket));
+    } else {
+      last_error = socket.error();
+    }
+  }
+  if (!sockets_.empty()) co_return Result<>{};
+  if (last_error == Errno(EADDRINUSE)) co_return fail(Error::system("Failed to find an available port", last_error));
+  co_return fail(Error::system("Failed to bind socket", last_error));
+}
+
+Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
+  UnixAddress bound = address;
+  if (bound.path.empty() && !bound.abstract) {
+    const char* directory = getenv("TMPDIR");
+    std::string pattern = fmt::format("{}/qemu-socket-XXXXXX", directory != nullptr ? directory : "/tmp");
+    OwnedFd made(mkostemp(pattern.data(), O_CLOEXEC));
+    if (!made) return fail(Error::system(fmt::format("Failed to make a temporary socket name {}", pattern), Errno::last()));
+    bound.path = pattern;
+  }
+  TRY_ASSIGN(NumericAddress numeric, unix_address(bound));
+  OwnedFd fd(socket(AF_UNIX, kSocketFlags, 0));
+  if (!fd) return fail(Error::system("Failed to create Unix socket", Errno::last()));
+  if (!bound.abstract && unlink(bound.path.c_str()) != 0 && errno != ENOENT) {
+    return fail(Error::system(fmt::format("Failed to unlink socket {}", bound.path), Errno::last()));
+  }
+  if (bind(fd.get(), numeric.get(), numeric.length) != 0) {
+    return fail(Error::system(fmt::format("Failed to bind socket to {}", bound.path), Errno::last()));
+  }
+  if (!bound.abstract) path_to_unlink_ = bound.path;
+  if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
+  sockets_.push_back(std::move(fd));
+  return {};
+}
+
+Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {
+  TRY_ASSIGN(NumericAddress numeric, vsock_address(address));
+  OwnedFd fd(socket(AF_VSOCK, kSocketFlags, 0));
+  if (!fd) return fail(Error::system("Failed to create vsock socket", Errno::last()));
+  if (bind(fd.get(), numeric.get(), numeric.length) != 0) {
+    return fail(Error::system(fmt::format("Failed to bind vsock socket {}:{}", address.cid, address.port), Errno::last()));
+  }
+  if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
+  sockets_.push_back(std::move(fd));
+  return {};
+}
+
+Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
+  int number = -1;
+  const std::string& text = address.descriptor;
+  auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || stopped != text.data() + text.size() || number < 0) {
+    return fail(fmt::format("Unable to parse FD number {}", text));
+  }
+  int type = 0;
+  socklen_t length = sizeof type;
+  if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+    return fail(fmt::format("File descriptor '{}' is not a socket", text));
+  }
+  OwnedFd fd(number);
+  fcntl(number, F_SETFD, FD_CLOEXEC);
+  fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
+  if (::listen(number, backlog) != 0) {
+    (void)fd.release();  // not ours after all
+    return fail(Error::system("Failed to listen on fd socket", Errno::last()));
+  }
+  sockets_.push_back(std::move(fd));
+  return {};
+}
+
+Listener::~Listener() { close(); }
+
+void Listener::close() {
+  sockets_.clear();
+  if (!path_to_unlink_.empty()) {
+    unlink(path_to_unlink_.c_str());
+    path_to_unlink_.clear();
+  }
+}
+
+NumericAddress Listener::local_address(std::size_t index) const {
+  NumericAddress address;
+  address.length = sizeof address.storage;
+  if (getsockname(sockets_[index].get(), reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0) {
+    address.length = 0;
+  }
+  return address;
+}
+
+aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
+  int listening = sockets_[index].get();
+  for (;;) {
+    auto fd = reactor_.try_accept(listening);
+    if (fd) {
+      Accepted accepted{.fd = OwnedFd(*fd), .peer = {}};
+      accepted.peer.length = sizeof accepted.peer.storage;
+      if (getpeername(*fd, reinterpret_cast<sockaddr*>(&accepted.peer.storage), &accepted.peer.length) != 0) {
+        continue;  // gone before we looked
+      }
+      if (accepted.peer.family() == AF_UNIX) accepted.peer_uid = uid_of_peer(*fd);
+      const auto* inet = std::get_if<InetAddress>(&address_);
+      tune_connection(*fd, accepted.peer.family(), inet != nullptr && inet->keep_alive);
+      co_return accepted;
+    }
+    if (connection_broke(fd.error())) continue;
+    if (fd.error() != Errno(EAGAIN)) co_return fail(fd.error());
+    auto ready = co_await reactor_.poll(listening, POLLIN);
+    if (!ready) co_return fail(ready.error());
+  }
+}
+
+void tune_connection(int fd, int family, bool keep_alive) {
+  if (family != AF_INET && family != AF_INET6) return;
+  set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
+  if (keep_alive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
+}
+
+}  // namespace blockexport::net

@@ -1,0 +1,67 @@
+// Listener: the listening sockets of one address. A host name with several addresses gets one socket for each.
+//
+// Owned by the server that accepts from it. Closing removes the unix socket's path if we made it.
+// Thread: its reactor's.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/reactor.h"
+#include "base/error.h"
+#include "base/owned_fd.h"
+#include "net/address.h"
+#include "net/resolve.h"
+
+namespace blockexport::net {
+
+// A connection just accepted.
+struct Accepted {
+  OwnedFd fd;           // non-blocking, close-on-exec
+  NumericAddress peer;  // its address; a unix peer has none
+  std::uint32_t peer_uid = UINT32_MAX;  // of a unix peer (SO_PEERCRED)
+};
+
+class Listener {
+ public:
+  // Errors are sentences with the address: see docs/compatibility.md for those that scripts know.
+  // A unix path that exists is removed first.
+  static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, SocketAddress address,
+                                                           int backlog = SOMAXCONN);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // One socket for each index in [0, socket_count()).
+  std::size_t socket_count() const { return sockets_.size(); }
+  // The bound address, with the port that the kernel chose.
+  NumericAddress local_address(std::size_t index) const;
+  int descriptor(std::size_t index) const { return sockets_[index].get(); }
+
+  // Waits for a connection on one socket. ECANCELED when the task is cancelled; EMFILE and its kind are returned for
+  // the caller to pause; a connection that broke while it waited is skipped.
+  aio::Task<std::expected<Accepted, Errno>> accept(std::size_t index);
+
+  // Closes the sockets; nobody may be waiting in accept().
+  void close();
+
+  const SocketAddress& address() const { return address_; }
+
+ private:
+  Listener(aio::Reactor& reactor, SocketAddress address) : reactor_(reactor), address_(std::move(address)) {}
+  Result<> listen_unix(const UnixAddress& address, int backlog);
+  Result<> listen_vsock(const VsockAddress& address, int backlog);
+  Result<> listen_fd(const FdAddress& address, int backlog);
+  aio::Task<Result<>> listen_inet(InetAddress address, int backlog);
+
+  aio::Reactor& reactor_;
+  SocketAddress address_;
+  std::vector<OwnedFd> sockets_;
+  std::string path_to_unlink_;
+};
+
+// Sets what every connection wants: TCP_NODELAY, and keep-alive when asked for. Does nothing to other families.
+void tune_connection(int fd, int family, bool keep_alive);
+
+}  // namespace blockexport::net

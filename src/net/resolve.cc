@@ -1,0 +1,132 @@
+#include "net/resolve.h"
+
+#include <fmt/format.h>
+#include <linux/vm_sockets.h>
+#include <netdb.h>
+#include <sys/un.h>
+
+#include <charconv>
+#include <cstring>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+
+namespace blockexport::net {
+namespace {
+
+// One question to the resolver; lives in the frame of resolve() while a worker answers it.
+struct Question {
+  const char* host;
+  const char* port;
+  addrinfo hints{};
+  addrinfo* answer = nullptr;
+
+  static std::int64_t ask(void* self) {
+    auto* question = static_cast<Question*>(self);
+    return getaddrinfo(question->host, question->port, &question->hints, &question->answer);
+  }
+};
+
+Result<int> wanted_family(const InetAddress& address) {
+  bool v4 = address.ipv4.value_or(false);
+  bool v6 = address.ipv6.value_or(false);
+  bool v4_refused = address.ipv4 == false;
+  bool v6_refused = address.ipv6 == false;
+  if (v4_refused && v6_refused) return fail("Cannot disable IPv4 and IPv6 at same time");
+  if (v6 && v4) return AF_UNSPEC;
+  if (v6 || v4_refused) return AF_INET6;
+  if (v4 || v6_refused) return AF_INET;
+  return AF_UNSPEC;
+}
+
+template <class T>
+bool parse_number(const std::string& text, T& number) {
+  const char* end = text.data() + text.size();
+  auto [stopped, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc{} && stopped == end && !text.empty();
+}
+
+}  // namespace
+
+aio::Task<Result<std::vector<NumericAddress>>> resolve(InetAddress address, bool passive) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  Question question{.host = address.host.empty() ? nullptr : address.host.c_str(), .port = address.port.c_str()};
+  CO_TRY_ASSIGN(question.hints.ai_family, wanted_family(address));
+  question.hints.ai_socktype = SOCK_STREAM;
+  question.hints.ai_flags = AI_ADDRCONFIG | (passive ? AI_PASSIVE : 0);
+  if (address.numeric) question.hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
+  auto code = co_await reactor.call(&Question::ask, &question);
+  if (!code) co_return fail(Error::system("address resolution failed", code.error()));
+  if (*code != 0) {
+    // A host without a configured address of a family still has its loopback.
+    question.hints.ai_flags &= ~AI_ADDRCONFIG;
+    code = co_await reactor.call(&Question::ask, &question);
+  }
+  if (!code || *code != 0) {
+    int reason = code ? static_cast<int>(*code) : EAI_SYSTEM;
+    co_return fail(fmt::format("address resolution failed for {}:{}: {}", address.host, address.port,
+                               gai_strerror(reason)));
+  }
+  std::vector<NumericAddress> found;
+  for (addrinfo* entry = question.answer; entry != nullptr; entry = entry->ai_next) {
+    NumericAddress numeric;
+    std::memcpy(&numeric.storage, entry->ai_addr, entry->ai_addrlen);
+    numeric.length = entry->ai_addrlen;
+    found.push_back(numeric);
+  }
+  freeaddrinfo(question.answer);
+  co_return found;
+}
+
+Result<NumericAddress> unix_address(const UnixAddress& address) {
+  NumericAddress numeric;
+  auto* un = reinterpret_cast<sockaddr_un*>(&numeric.storage);
+  un->sun_family = AF_UNIX;
+  constexpr std::size_t kPathBytesMax = sizeof un->sun_path;
+  // An abstract name gives its first byte to the NUL that marks it.
+  std::size_t room = address.abstract ? kPathBytesMax - 1 : kPathBytesMax;
+  if (address.path.size() > room) {
+    return fail(Error(fmt::format("UNIX socket path '{}' is too long", address.path))
+                    .with_hint(fmt::format("Path must be less than {} bytes", kPathBytesMax)));
+  }
+  char* target = address.abstract ? un->sun_path + 1 : un->sun_path;
+  std::memcpy(target, address.path.data(), address.path.size());
+  numeric.length = sizeof(sockaddr_un);
+  if (address.abstract && address.tight) {
+    numeric.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + address.path.size());
+  }
+  return numeric;
+}
+
+Result<NumericAddress> vsock_address(const VsockAddress& address) {
+  NumericAddress numeric;
+  auto* vm = reinterpret_cast<sockaddr_vm*>(&numeric.storage);
+  vm->svm_family = AF_VSOCK;
+  if (!parse_number(address.cid, vm->svm_cid)) return fail(fmt::format("Failed to parse cid '{}'", address.cid));
+  if (!parse_number(address.port, vm->svm_port)) return fail(fmt::format("Failed to parse port '{}'", address.port));
+  numeric.length = sizeof(sockaddr_vm);
+  return numeric;
+}
+
+std::string describe(const NumericAddress& address) {
+  if (address.family() == AF_UNIX) {
+    const auto* un = reinterpret_cast<const sockaddr_un*>(&address.storage);
+    std::size_t bytes = address.length > offsetof(sockaddr_un, sun_path) ? address.length - offsetof(sockaddr_un, sun_path) : 0;
+    if (bytes == 0) return "unix:";
+    if (un->sun_path[0] == '\0') return "unix:@" + std::string(un->sun_path + 1, bytes - 1);
+    return "unix:" + std::string(un->sun_path, strnlen(un->sun_path, bytes));
+  }
+  if (address.family() == AF_VSOCK) {
+    const auto* vm = reinterpret_cast<const sockaddr_vm*>(&address.storage);
+    return fmt::format("vsock:{}:{}", vm->svm_cid, vm->svm_port);
+  }
+  char host[NI_MAXHOST];
+  char port[NI_MAXSERV];
+  if (getnameinfo(address.get(), address.length, host, sizeof host, port, sizeof port,
+                  NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "?";
+  }
+  return address.family() == AF_INET6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
+}
+
+}  // namespace blockexport::net

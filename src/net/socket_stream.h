@@ -1,0 +1,33 @@
+// SocketStream: a connected socket as a Stream.
+// Owns the descriptor and closes it; by then no task may wait on it. Thread: its reactor's.
+#pragma once
+
+#include "aio/reactor.h"
+#include "base/owned_fd.h"
+#include "net/stream.h"
+
+namespace blockexport::net {
+
+class SocketStream final : public Stream {
+ public:
+  // `fd` is non-blocking; it belongs to the stream from now on.
+  SocketStream(aio::Reactor& reactor, int fd) : reactor_(reactor), fd_(fd) {}
+  ~SocketStream() override;
+  SocketStream(const SocketStream&) = delete;
+  SocketStream& operator=(const SocketStream&) = delete;
+
+  IoCount try_receive(std::span<std::byte> buffer) override { return reactor_.try_receive(fd_, buffer); }
+  IoCount try_send(std::span<const iovec> vectors) override { return reactor_.try_send(fd_, vectors); }
+  aio::Task<IoResult> readable() override;
+  aio::Task<IoResult> writable() override;
+  void shut_down() override { reactor_.shut_down(fd_); }
+
+  // Gives the descriptor away, to carry the connection to another reactor. Nothing may wait on it.
+  int release();
+
+ private:
+  aio::Reactor& reactor_;
+  int fd_;
+};
+
+}  // namespace blockexport::net

@@ -1,0 +1,40 @@
+// Stream: a two-way byte stream to a peer; a socket, or TLS over another stream.
+//
+// Owned by the session that talks to the peer. The try_ calls never wait; readable() and writable() wait until a try_
+// call is worth making again. One task may wait for each direction. Thread: the reactor of those tasks.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <span>
+
+#include "aio/task.h"
+#include "base/errno.h"
+
+namespace blockexport::net {
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  // Up to `buffer.size()` bytes; 0 at the end of the stream; EAGAIN when none are there.
+  virtual IoCount try_receive(std::span<std::byte> buffer) = 0;
+  // Takes as many bytes as fit now; EAGAIN when none do.
+  virtual IoCount try_send(std::span<const iovec> vectors) = 0;
+
+  // ECANCELED when the task was cancelled.
+  virtual aio::Task<IoResult> readable() = 0;
+  virtual aio::Task<IoResult> writable() = 0;
+
+  // Ends both directions for good; waiting tasks wake and see the end.
+  virtual void shut_down() = 0;
+};
+
+// One receive, after waiting for it if need be.
+aio::Task<IoCount> receive_some(Stream& stream, std::span<std::byte> buffer);
+
+// Sends all of it. `bytes` lives until the task has ended.
+aio::Task<IoResult> send_all(Stream& stream, std::span<const std::byte> bytes);
+
+}  // namespace blockexport::net
