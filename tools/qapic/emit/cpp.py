@@ -14,7 +14,8 @@ KEYWORDS = set(
     mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
     reinterpret_cast requires return short signed sizeof static static_assert static_cast struct switch template this
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
-    xor_eq linux unix errno stdin stdout stderr assert major minor makedev""".split()
+    xor_eq linux unix errno stdin stdout stderr assert major minor makedev
+    std json schema aio control""".split()
 )
 # Names that src/schema already uses in the namespace of the generated types.
 SUPPORT_TYPES = {"Visitor", "Decoder", "KeyvalDecoder", "Encoder", "Box", "Name", "EnumNames", "CommandEntry", "SizeRef"}

@@ -66,7 +66,7 @@ def _enum(enum: EnumType) -> str:
     return "".join(lines)
 
 
-def _member(owner: ObjectType, member: Member, layout: Layout, taken: tuple[str, ...]) -> str:
+def _member(owner: ObjectType, member: Member, layout: Layout) -> str:
     boxed = layout.is_boxed(owner, member.name)
     text = cpp.cpp_type(member.type, boxed)
     if member.optional:
@@ -74,17 +74,22 @@ def _member(owner: ObjectType, member: Member, layout: Layout, taken: tuple[str,
     # A default initialiser would ask for the complete type of a list that leads back here.
     initial = "" if (owner.name, member.name) in layout.circular_lists else "{}"
     doc = owner.doc.arguments.get(member.name) if owner.doc else None
-    return cpp.comment(doc.text if doc else "", "  ") + f"  {text} {cpp.snake(member.name, UNION_NAMES)}{initial};\n"
+    return cpp.comment(doc.text if doc else "", "  ") + f"  {text} {member_name(owner, member)}{initial};\n"
 
 
-UNION_NAMES = ("branch", "as", "as_if", "value")
+# What a union's struct has besides its members.
+UNION_NAMES = ("branch", "as", "as_if")
+
+
+def member_name(owner: ObjectType, member: Member) -> str:
+    return cpp.snake(member.name, UNION_NAMES if isinstance(owner, UnionType) else ())
 
 
 def _object(type_: ObjectType, layout: Layout) -> str:
     name = cpp.type_name(type_.name)
     lines = ["\n", cpp.comment(type_.doc.summary if type_.doc else ""), f"struct {name} {{\n"]
     tag = type_.discriminator if isinstance(type_, UnionType) else ""
-    lines += [_member(type_, member, layout, UNION_NAMES) for member in type_.all_members() if member.name != tag]
+    lines += [_member(type_, member, layout) for member in type_.all_members() if member.name != tag]
     if isinstance(type_, UnionType):
         lines.append(_union_part(type_, layout))
     lines.append(f"\n  friend bool operator==(const {name}&, const {name}&) = default;\n}};\n")
@@ -108,20 +113,12 @@ def _union_part(union: UnionType, layout: Layout) -> str:
   {tag} {accessor}() const {{ return static_cast<{tag}>(branch.index()); }}
   // The branch of that value, which must be the one held; as_if gives null when it is not.
   template <{tag} kWhich>
-  auto& as() {{
-    return std::get<static_cast<std::size_t>(kWhich)>(branch);
+  auto& as(this auto& self) {{
+    return std::get<static_cast<std::size_t>(kWhich)>(self.branch);
   }}
   template <{tag} kWhich>
-  const auto& as() const {{
-    return std::get<static_cast<std::size_t>(kWhich)>(branch);
-  }}
-  template <{tag} kWhich>
-  auto* as_if() {{
-    return std::get_if<static_cast<std::size_t>(kWhich)>(&branch);
-  }}
-  template <{tag} kWhich>
-  const auto* as_if() const {{
-    return std::get_if<static_cast<std::size_t>(kWhich)>(&branch);
+  auto* as_if(this auto& self) {{
+    return std::get_if<static_cast<std::size_t>(kWhich)>(&self.branch);
   }}
 """
 

@@ -7,7 +7,7 @@ from ..verify import json_kind
 from . import cpp
 from .events import event_definition
 from .layout import Layout
-from .types import UNION_NAMES
+from .types import UNION_NAMES, member_name
 
 
 def emit_visits(schema: Schema, layout: Layout, prefix: str) -> dict[str, str]:
@@ -35,7 +35,7 @@ def _visit_object(type_: ObjectType) -> str:
     lines = []
     tag = type_.discriminator if isinstance(type_, UnionType) else ""
     for member in type_.all_members():
-        target = "tag" if member.name == tag else "value." + cpp.snake(member.name, UNION_NAMES)
+        target = "tag" if member.name == tag else "value." + member_name(type_, member)
         calls.append(_visit_member(member, target))
     if isinstance(type_, UnionType):
         lines.append(_visit_branch(type_))
