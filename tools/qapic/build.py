@@ -52,7 +52,9 @@ class _Builder:
     def run(self) -> Schema:
         for module in self.parsed.modules:
             includes = [included.name for included in module.includes]
-            info = ModuleInfo(module.name, module.path, includes, not module.expressions, free_docs=module.free_docs)
+            has_commands = any("command" in expression.value for expression in module.expressions)
+            info = ModuleInfo(module.name, module.path, includes, not module.expressions, has_commands)
+            info.free_docs = module.free_docs
             self.schema.modules.append(info)
             for expression in module.expressions:
                 info.entities.append(self._declare(expression))

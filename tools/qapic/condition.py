@@ -20,6 +20,7 @@ class Condition:
     name: str
     parts: tuple["Condition", ...]
     location: Location
+    context: str
 
     def holds(self, features: "Features") -> bool:
         if self.operation == "name":
@@ -50,7 +51,8 @@ class Features:
 
     def enabled(self, condition: Condition) -> bool:
         if condition.name not in self.values:
-            raise SchemaError(condition.location, f"condition '{condition.name}' is not in the list of features")
+            message = f"condition '{condition.name}' is not in the list of features"
+            raise SchemaError(condition.location, message, condition.context)
         return self.values[condition.name]
 
 
@@ -65,15 +67,16 @@ def parse_condition(value: object, location: Location, context: str, depth: int 
     if isinstance(value, str):
         if problem := condition_name_error(value):
             raise fail(problem)
-        return Condition("name", value, (), location)
+        return Condition("name", value, (), location, context)
     if not isinstance(value, Mapping) or len(value) != 1:
         raise fail("'if' takes a name or an object with one of 'all', 'any', 'not'")
     operation, operands = next(iter(value.items()))
     if operation == "not":
-        return Condition("not", "", (parse_condition(operands, location, context, depth + 1),), location)
+        part = parse_condition(operands, location, context, depth + 1)
+        return Condition("not", "", (part,), location, context)
     if operation not in ("all", "any"):
         raise fail(f"'if' does not know '{operation}', only 'all', 'any' and 'not'")
     if not isinstance(operands, list) or not operands:
         raise fail(f"'{operation}' in 'if' takes a list that is not empty")
     parts = tuple(parse_condition(operand, location, context, depth + 1) for operand in operands)
-    return Condition(operation, "", parts, location)
+    return Condition(operation, "", parts, location, context)

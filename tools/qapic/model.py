@@ -161,7 +161,9 @@ class ModuleInfo:
     name: str
     path: str
     includes: list[str]
-    empty: bool  # no definitions, only directives
+    # Whether it has definitions, and commands, conditions aside: the names of the files that come out depend on it.
+    empty: bool
+    has_commands: bool
     entities: list[Entity] = field(default_factory=list)
     free_docs: list[tuple[int, Doc]] = field(default_factory=list)
 

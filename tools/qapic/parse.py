@@ -9,7 +9,7 @@ from .doc import Doc, parse_doc
 from .errors import Location, SchemaError
 from .lexer import MAX_FILE_BYTES, Lexer, Mapping, ValueReader
 
-MAX_FILES = 500
+MAX_FILES = 100
 
 BOOLEAN_PRAGMAS = ("doc-required",)
 LIST_PRAGMAS = (
@@ -120,8 +120,6 @@ class Parser:
     def _include(self, module: Module, target: object, location: Location) -> None:
         if not isinstance(target, str) or not target:
             raise SchemaError(location, "'include' takes a file name")
-        if module.expressions:
-            raise SchemaError(location, "includes stand before the first definition")
         path = os.path.join(os.path.dirname(module.path), target)
         included = self._file(path, location)
         if included not in module.includes and included is not module:

@@ -22,6 +22,8 @@ from .model import (
 from .names import fold
 from .parse import Pragmas
 
+MAX_BASES = 30
+MAX_NESTED_UNIONS = 30
 SPECIAL_FEATURES = ("deprecated", "unstable")
 
 
@@ -69,6 +71,8 @@ def _base_cycle(entity: ObjectType) -> None:
         if base.name in seen:
             raise _fail(entity, f"its base '{base.name}' leads back to itself")
         seen.add(base.name)
+        if len(seen) > MAX_BASES:
+            raise _fail(entity, f"it stands on more than {MAX_BASES} bases")
         base = base.base
 
 
@@ -103,17 +107,19 @@ def _union(union: UnionType) -> None:
             if fold(member.name) in common:
                 message = f"member '{member.name}' of branch '{branch.name}' collides with a common member"
                 raise _fail(union, message, branch.location)
-    _nested_unions(union, set(common), {union.name})
+    _nested_unions(union, set(common))
 
 
-def _nested_unions(union: UnionType, outer: set[str], path: set[str]) -> None:
-    """A branch may be a union itself: its members share one object with ours, all the way down."""
+def _nested_unions(union: UnionType, outer: set[str], depth: int = 0) -> None:
+    """A branch may be a union itself: its members share one object with ours, all the way down.
+
+    A union that leads back to itself meets its own discriminator there, so this ends.
+    """
+    if depth > MAX_NESTED_UNIONS:
+        raise _fail(union, f"unions are nested more than {MAX_NESTED_UNIONS} deep")
     for branch in union.branches:
         if not isinstance(branch.type, UnionType):
             continue
-        if branch.type.name in path:
-            raise _fail(union, f"branch '{branch.name}' leads back to '{branch.type.name}'", branch.location)
-        mine = outer | {fold(member.name) for member in branch.type.all_members()}
         for inner in branch.type.branches:
             if not isinstance(inner.type, ObjectType):
                 continue
@@ -121,7 +127,7 @@ def _nested_unions(union: UnionType, outer: set[str], path: set[str]) -> None:
                 if fold(member.name) in outer:
                     message = f"member '{member.name}' of branches '{branch.name}', '{inner.name}' collides"
                     raise _fail(union, message, branch.location)
-        _nested_unions(branch.type, mine, path | {branch.type.name})
+        _nested_unions(branch.type, outer | {fold(member.name) for member in branch.type.all_members()}, depth + 1)
 
 
 def json_kind(type_: Type) -> str:

@@ -10,9 +10,9 @@ def emit_commands(schema: Schema, prefix: str) -> dict[str, str]:
     files: dict[str, str] = {}
     includes: list[str] = []
     for module in schema.modules:
-        commands = module.of_kind(Command)
-        if not commands:
+        if not module.has_commands:
             continue
+        commands = module.of_kind(Command)
         stem = cpp.module_file(module.name) + "_commands"
         includes.append(f'#include "{prefix}/{stem}.h"\n')
         files[stem + ".h"] = _header(module.name, commands, prefix)
