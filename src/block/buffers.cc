@@ -82,6 +82,8 @@ AlignedMemory::AlignedMemory(std::size_t bytes, std::size_t alignment)
     : memory_(static_cast<std::byte*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment))),
       size_(bytes) {}
 
-void AlignedMemory::Free::operator()(std::byte* memory) const { std::free(memory); }
+void AlignedMemory::Free::operator()(std::byte* memory) const {
+  std::free(memory);
+}
 
 }  // namespace blockexport::block

@@ -1,7 +1,8 @@
 // Driver: one format or protocol, such as a host file or the raw format.
 //
-// Owned by its Node, which is the only caller: ranges arrive checked against the size, aligned to limits() and split to
-// transfer_bytes_max. Verbs run on the reactor of the task that calls them (aio::current_reactor); a driver that keeps
+// Owned by its Node, which is the only caller: ranges arrive not empty, checked against the size (rounded up to
+// request_alignment), aligned to limits() and split to transfer_bytes_max; those of `extents` and `prefetch` are not
+// aligned. Verbs run on the reactor of the task that calls them (aio::current_reactor); a driver that keeps
 // state across requests says in its header which reactor may touch it. Errors are POSIX numbers.
 #pragma once
 

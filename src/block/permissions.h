@@ -1,8 +1,8 @@
 // Permissions: what the user of a node may do with it, and what it lets others do meanwhile.
 //
 // Every edge holds a pair: what it uses, and what it shares. Two edges to one node get along when neither uses what the
-// other does not share. The bit numbers are those that storage daemons and virtual machines use for their locks on image
-// files, so they must not change. Plain values; any thread.
+// other does not share. The bit numbers are those that storage daemons and virtual machines use for their locks on
+// image files, so they must not change. Plain values; any thread.
 #pragma once
 
 #include <array>
@@ -55,7 +55,9 @@ class PermissionSet {
   std::uint8_t bits_ = 0;
 };
 
-constexpr PermissionSet operator|(Permission a, Permission b) { return PermissionSet(a) | PermissionSet(b); }
+constexpr PermissionSet operator|(Permission a, Permission b) {
+  return PermissionSet(a) | PermissionSet(b);
+}
 
 struct Permissions {
   PermissionSet used;
