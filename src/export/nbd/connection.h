@@ -24,6 +24,8 @@ class Connection : public ListLink<Connection> {
   aio::Task<void> run();
   // Cuts the connection while it is in its handshake.
   void drop();
+  // Takes it off the server's list of handshakes; done twice it does nothing.
+  void end_handshake();
   // Answers further options with ERR_SHUTDOWN.
   void begin_shutdown() { handshake_->begin_shutdown(); }
 
@@ -34,7 +36,6 @@ class Connection : public ListLink<Connection> {
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> take_slot();
   aio::Task<void> transmit();
-  void end_handshake();
 
   Server& server_;
   std::unique_ptr<net::Stream> stream_;

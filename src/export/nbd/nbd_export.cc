@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "block/node.h"
+#include "export/nbd/contexts.h"
 #include "export/nbd/server.h"
 
 namespace blockexport::nbd {
@@ -14,7 +16,9 @@ constexpr std::uint32_t kPreferredBytes = 4096;
 // The size a client is told: the node's, cut to whole sectors as QEMU cuts it.
 std::uint64_t export_bytes(std::uint64_t node_bytes) { return node_bytes / 512 * 512; }
 
-Result<> check(const Server& server, const NbdExportOptions& options) {
+}  // namespace
+
+Result<> NbdExport::check(const Server& server, const NbdExportOptions& options) {
   if (options.name.size() > kStringBytesMax) return fail(fmt::format("export name '{}' too long", options.name));
   if (options.description && options.description->size() > kStringBytesMax) {
     return fail(fmt::format("description '{}' too long", *options.description));
@@ -25,19 +29,12 @@ Result<> check(const Server& server, const NbdExportOptions& options) {
   return {};
 }
 
-}  // namespace
-
-Result<std::unique_ptr<NbdExport>> NbdExport::create(Server& server, aio::Reactor& reactor, NbdExportOptions options,
-                                                     std::unique_ptr<block::Edge> edge) {
-  TRY(check(server, options));
-  return std::unique_ptr<NbdExport>(new NbdExport(server, reactor, std::move(options), std::move(edge)));
-}
-
-NbdExport::NbdExport(Server& server, aio::Reactor& reactor, NbdExportOptions options, std::unique_ptr<block::Edge> edge)
+NbdExport::NbdExport(Server& server, aio::Reactor& reactor, const NbdExportOptions& options,
+                     std::unique_ptr<block::Edge> edge)
     : Export(options.id, std::move(edge)), server_(server), fence_(reactor), writethrough_(options.writethrough) {
   const block::Limits& limits = this->edge().node().limits();
-  info_.name = std::move(options.name);
-  info_.description = std::move(options.description);
+  info_.name = options.name;
+  info_.description = options.description;
   info_.block_sizes.minimum = limits.request_alignment;
   info_.block_sizes.preferred = std::max(kPreferredBytes, limits.request_alignment);
   info_.block_sizes.maximum = static_cast<std::uint32_t>(std::min<std::uint64_t>(limits.transfer_bytes_max, kPayloadBytesMax));

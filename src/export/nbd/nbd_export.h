@@ -24,9 +24,11 @@ struct NbdExportOptions {
 
 class NbdExport final : public exports::Export {
  public:
-  // Publishes the export at `server`, which outlives it. Errors: see check().
-  static Result<std::unique_ptr<NbdExport>> create(Server& server, aio::Reactor& reactor, NbdExportOptions options,
-                                                   std::unique_ptr<block::Edge> edge);
+  // Whether the server can take such an export. Errors: a name or description that is too long, a name in use.
+  static Result<> check(const Server& server, const NbdExportOptions& options);
+
+  // Publishes an export that was checked at `server`, which outlives it.
+  NbdExport(Server& server, aio::Reactor& reactor, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
   ~NbdExport() override;
 
   std::string_view type() const override { return "nbd"; }
@@ -44,7 +46,6 @@ class NbdExport final : public exports::Export {
   void detach(Transmission& client);
 
  private:
-  NbdExport(Server& server, aio::Reactor& reactor, NbdExportOptions options, std::unique_ptr<block::Edge> edge);
   void leave(exports::RemoveMode mode) override;
 
   Server& server_;

@@ -16,6 +16,7 @@
 #include "aio/scope.h"
 #include "aio/sync.h"
 #include "block/edge.h"
+#include "block/node.h"
 #include "export/nbd/payload.h"
 #include "export/nbd/receive_window.h"
 #include "export/nbd/reply_encoder.h"

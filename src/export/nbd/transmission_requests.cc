@@ -4,7 +4,7 @@
 #include <cassert>
 
 #include "aio/reactor.h"
-#include "export/nbd/block_status_payload.h"
+#include "export/nbd/block_status_filter.h"
 #include "export/nbd/transmission.h"
 
 namespace blockexport::nbd {
@@ -187,12 +187,12 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
   if (payload_bytes > 0) {
     auto filter = parse_block_status_payload(window_.bytes().subspan(header_bytes, payload_bytes), state_.contexts);
     Verdict verdict{.refusal = Refusal::kBadPayload, .error = NbdError::kInvalid, .payload_bytes = payload_bytes};
-    if (filter) verdict = rules_.check_status_range(request.offset, filter->effect_bytes);
+    if (filter) verdict = rules_.check_status_range(request.offset, filter->length);
     if (!verdict.ok()) {
       verdict.payload_bytes = payload_bytes;
       return reject(request, verdict);
     }
-    range.length = filter->effect_bytes;
+    range.length = filter->length;
     context_ids = std::move(filter->context_ids);
   } else {
     for (const ContextInfo& context : state_.contexts) context_ids.push_back(context.id);

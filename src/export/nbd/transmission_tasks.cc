@@ -1,6 +1,7 @@
 // The waiting half of the transmission: one task for each request that storage does not answer at once.
 
 #include "aio/reactor.h"
+#include "export/nbd/contexts.h"
 #include "export/nbd/transmission.h"
 
 namespace blockexport::nbd {
