@@ -79,13 +79,14 @@ def without_groups(head):
         head = shorter
 
 
+GROUPED_WORD = r"\b(?:alignas|__attribute__|requires|explicit|decltype)\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
 SCOPE_WORD = re.compile(r"\b(namespace|class|struct|union|enum|extern)\b")
 INITIALISER_LIST = re.compile(r"@[\w\s]*:(?!:)")
 
 
 def classify(head):
     """What a `{` after this head opens, outside of functions: "scope", "function", "initialiser" or "value"."""
-    plain = without_groups(re.sub(r"\b(alignas|__attribute__|requires)\s*\((?:[^()]|\([^()]*\))*\)", "", head))
+    plain = without_groups(re.sub(GROUPED_WORD, "", head))
     if "@" in plain:
         if re.search(r"(?<![=!<>])=(?!=)", plain):
             return "value"
@@ -104,7 +105,7 @@ NAME = re.compile(
 
 def function_name(head):
     """`block::Node::read` of `Task<IoResult> block::Node::read(Range range) const`."""
-    before = re.sub(r"\[\[[^\]]*\]\]", "", head)
+    before = re.sub(r"\[\[[^\]]*\]\]|" + GROUPED_WORD, "", head)
     match = NAME.search(before)
     name = re.sub(r"\s+", "", match.group(1)) if match else "?"
     if re.fullmatch(r"(TYPED_)?TEST(_F|_P)?", name):
