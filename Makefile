@@ -23,9 +23,8 @@ build: ## Build the optimised daemon: build/blockexportd
 	cmake --preset release
 	cmake --build --preset release --target $(PROGRAMS)
 
-serve: build ## Export IMAGE=file (or a demo image) over NBD; SOCKET=path PORT=number NAME=export WRITABLE=on|off
-	@IMAGE='$(IMAGE)' PORT='$(PORT)' SOCKET='$(SOCKET)' NAME='$(NAME)' WRITABLE='$(WRITABLE)' \
-	  tools/serve.sh build/blockexportd
+serve: build ## Export IMAGE=file (or a demo image) over NBD; SOCKET=path PORT=number EXPORT=name WRITABLE=on|off
+	@tools/serve.sh build/blockexportd
 
 test: ## Build everything and run the whole test suite
 	tools/setup.sh build test

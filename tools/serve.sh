@@ -1,12 +1,12 @@
 #!/bin/bash
 # Exports one raw image on a unix socket and on loopback TCP, says how to reach it, and tidies up on Ctrl-C.
-# Usage: tools/serve.sh PROGRAM, with IMAGE, SOCKET, PORT, NAME, WRITABLE in the environment (each may be empty).
+# Usage: tools/serve.sh PROGRAM, with IMAGE, SOCKET, PORT, EXPORT, WRITABLE in the environment (each may be empty).
 # Without IMAGE a demo image of 64 MiB is made. An image of the caller's own is read-only unless WRITABLE=on.
 set -euo pipefail
 
 program=${1:?usage: tools/serve.sh PROGRAM}
 image=${IMAGE:-}
-name=${NAME:-disk}
+name=${EXPORT:-disk}
 start_limit_s=10
 
 private=$(mktemp --directory "${XDG_RUNTIME_DIR:-/tmp}/blockexport.XXXXXX")
@@ -40,6 +40,19 @@ is_port_taken() {
 # A comma inside a value is written twice in the options of the daemon.
 quoted() {
   printf '%s' "${1//,/,,}"
+}
+
+# Text as a part of a URI; slashes may stay as they are.
+in_uri() {
+  local text=$1 result='' character place LC_ALL=C
+  for ((place = 0; place < ${#text}; place++)); do
+    character=${text:place:1}
+    case $character in
+      [A-Za-z0-9._~/-]) result+=$character ;;
+      *) printf -v character '%%%02X' "'$character"; result+=$character ;;
+    esac
+  done
+  printf '%s' "$result"
 }
 
 if [[ -z $image ]]; then
@@ -89,15 +102,15 @@ until [[ -s $private/pid ]]; do
   sleep 0.05
 done
 
-unix_uri="nbd+unix:///$name?socket=$socket"
-tcp_uri="nbd://127.0.0.1:$port/$name"
+unix_uri="nbd+unix:///$(in_uri "$name")?socket=$(in_uri "$socket")"
+tcp_uri="nbd://127.0.0.1:$port/$(in_uri "$name")"
 cat <<END
 
 Exporting $image (writable: $writable) as "$name":
   $unix_uri
   $tcp_uri
 
-Look at it, list its holes, copy it, compare it (from another terminal):
+Look at it, list its holes, copy it, compare it (from another terminal; Debian: libnbd-bin, qemu-utils, nbd-client):
   nbdinfo '$unix_uri'
   nbdinfo --map '$tcp_uri'
   nbdcopy '$unix_uri' copy.img
