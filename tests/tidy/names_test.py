@@ -31,6 +31,9 @@ class NamesTest(TidyCase):
     def test_the_field_says_multi_conn(self):
         self.assert_clean(names, {"src/a/a.cc": "bool can_multi_conn = kCanMultiConn;\n"})
 
+    def test_what_gtest_named(self):
+        self.assert_clean(names, {"src/a/a_test.cc": "int a = GetParam(); auto b = info.param;\n"})
+
     def test_file_names(self):
         self.assert_one(names, {"src/a/string_utils.h": ""}, "src/a/string_utils.h:1:", "what they do")
 

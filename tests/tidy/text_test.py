@@ -27,6 +27,13 @@ class LinesTest(TidyCase):
         self.assert_one(text, {"src/a/a.cc": "int a;  // TO" "DO: more\n"}, "src/a/a.cc:1:", "unfinished")
         self.assert_one(text, {"tools/a.py": "a = 1  # FIX" "ME\n"}, "tools/a.py:1:", "unfinished")
 
+    def test_the_words_in_text_that_holds_a_comment(self):
+        sample = 'sample = """\n# TO' 'DO: x\n"""\n'
+        self.assert_clean(text, {"tools/a.py": sample, "src/a/a.cc": 'auto a = "// TO' 'DO";\n'})
+
+    def test_unfinished_work_in_a_block_comment(self):
+        self.assert_one(text, {"src/a/a.cc": "/* one\n   FIX" "ME two */ int a;\n"}, "src/a/a.cc:2:", "unfinished")
+
     def test_the_words_as_data(self):
         self.assert_clean(text, {"tools/a.py": 'tags = ("Returns", "TO' 'DO")\n', "tools/a.sh": "mktemp a.XXXXXX\n"})
 

@@ -36,6 +36,17 @@ def blank(text):
     return LEXEME.sub(replace, text)
 
 
+def only_comments(text):
+    """The text with all but its comments replaced by blanks."""
+    result = []
+    end = 0
+    for match in LEXEME.finditer(text):
+        if match.lastgroup == "comment":
+            result += [spaces(text[end : match.start()]), match.group()]
+            end = match.end()
+    return "".join(result) + spaces(text[end:])
+
+
 def line_of(text, offset):
     return text.count("\n", 0, offset) + 1
 

@@ -51,7 +51,7 @@ BANNED = {
 
 # Whole identifiers that others named: the standard library, the kernel, the wire.
 FOREIGN = {
-    "ai_addrlen", "c_str", "exception_ptr", "from_chars_result", "intptr_t", "iov_len", "l_len", "mmsghdr",
+    "GetParam", "ai_addrlen", "c_str", "exception_ptr", "from_chars_result", "intptr_t", "iov_len", "l_len", "mmsghdr",
     "msg_control", "msg_controllen", "msg_flags", "msg_hdr", "msg_iov", "msg_iovlen", "msg_len", "msg_name",
     "msg_namelen", "msghdr", "nullptr", "nullptr_t", "opt_mode", "ptrdiff_t", "set_opt_mode", "shared_ptr",
     "to_chars_result", "uintptr_t", "unique_ptr", "weak_ptr",
@@ -61,7 +61,7 @@ FOREIGN_PREFIX = re.compile(r"(io_uring_|nbd_|gnutls_|pthread_|posix_|__)")
 DOMAIN = re.compile(r"multi_conn|MultiConn|multiconn")
 # What stands before the name says whose it is: a library's, or a member whose name the kernel or the schema chose.
 CPP_IDENTIFIER = re.compile(
-    r"(?P<foreign>\b(?:std|fmt|testing|ranges|chrono|filesystem)::|\bdata\.(?=ptr\b)|[.>](?=str\b|res\b))?"
+    r"(?P<foreign>\b(?:std|fmt|testing|ranges|chrono|filesystem)::|\bdata\.(?=ptr\b)|[.>](?=(?:str|res|param)\b))?"
     r"\b(?P<name>[A-Za-z_]\w*)\b"
 )
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")

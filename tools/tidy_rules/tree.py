@@ -70,6 +70,11 @@ class SourceFile:
         """C++ text with comments and literals blanked out; the same length and line structure as the text."""
         return cpp.blank(self.text)
 
+    @functools.cached_property
+    def comments(self):
+        """C++ text with all but the comments blanked out."""
+        return cpp.only_comments(self.text)
+
 
 def listed_paths(root):
     """The paths that git tracks or would track; all files when the tree is not a git checkout."""
