@@ -11,6 +11,13 @@
 
 namespace blockexport::bench {
 
+namespace {
+
+// So many failed conversations end the run: it is lost anyway.
+constexpr uint64_t kMostFailures = 16;
+
+}  // namespace
+
 int run_rate(const Options& options) {
   Pattern pattern(options.salt, options.block_bytes);
   std::atomic<uint64_t> conversations{0};
@@ -20,10 +27,8 @@ int run_rate(const Options& options) {
   uint64_t end_ns = wall_ns() + options.duration_ms * kNanosecondsPerMillisecond;
   auto converse = [&] {
     SingleRead client(options, pattern);
-    bool more = true;
-    while (more && wall_ns() < end_ns) {
+    while (failures.load() < kMostFailures && wall_ns() < end_ns) {
       (client.run() ? conversations : failures).fetch_add(1);
-      more = options.operations == 0 || conversations.load() + failures.load() < options.operations;
     }
   };
   std::vector<std::thread> clients;

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Gates without a clock: system calls and allocations per operation, against the thresholds of gates.toml.
+
+    bench/gates.py --build build                      blockexportd, fails over a threshold
+    bench/gates.py --build build --servers qsd nbdkit control   only prints
+"""
+
+import argparse
+import contextlib
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness.images import Images  # noqa: E402
+from harness.servers import BY_KEY, Running, Server, running  # noqa: E402
+from harness.tools import BenchError, Tools, find_tools, run_json  # noqa: E402
+
+FOLDER = Path(__file__).resolve().parent
+SHORT_BATCHES = 8
+LONG_BATCHES = 72
+PATIENCE_S = 30.0
+# A count per operation that is this small is a stray call of another thread, not part of the scenario.
+STRAY = 0.005
+
+
+def load(tools: Tools, started: Running, scenario: dict, batches: int) -> int:
+    """Runs whole batches in lockstep; the number of operations."""
+    depth = next(int(word.partition("=")[2]) for word in scenario["args"] if word.startswith("--depth="))
+    command = [tools.nbdload, *started.address.load_args(), "--export=disk", *scenario["args"], "--lockstep",
+               f"--ops={batches * depth}"]
+    return run_json(command, PATIENCE_S)["ops"]
+
+
+def traced_calls(tools: Tools, started: Running, scenario: dict, batches: int, scratch: Path) -> tuple[int, int]:
+    """System calls of the server, all threads, during one run: their number, and the number of operations."""
+    log = scratch / "strace"
+    log.unlink(missing_ok=True)
+    command = [tools.strace, "-f", "-c", "-U", "calls,name", "-o", str(log), "-p", str(started.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        try:
+            wait_until_traced(started.pid)
+            operations = load(tools, started, scenario, batches)
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate(timeout=PATIENCE_S)
+    lines = re.findall(r"^\s*(\d+)\s+(\w+)\s*$", log.read_text(encoding="utf-8"), re.MULTILINE)
+    return sum(int(count) for count, name in lines if name != "total"), operations
+
+
+def wait_until_traced(pid: int) -> None:
+    """Every thread of the server must be attached before the first request.
+
+    The kernel's io_uring workers stand among the threads too; they make no system calls and can not be traced.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        with contextlib.suppress(OSError):
+            states = [(task / "status").read_text() for task in tasks]
+            if all("TracerPid:\t0\n" not in state for state in states if not state.startswith("Name:\tiou-")):
+                return
+        time.sleep(0.005)
+    raise BenchError("strace could not attach")
+
+
+def per_operation(short: tuple[int, int], long: tuple[int, int]) -> float:
+    count = (long[0] - short[0]) / (long[1] - short[1])
+    return 0.0 if abs(count) < STRAY else count
+
+
+def count_syscalls(tools: Tools, server: Server, image: Path, scenario: dict, scratch: Path) -> float:
+    with running(tools, server, image, scratch) as started:
+        load(tools, started, scenario, SHORT_BATCHES)
+        return per_operation(traced_calls(tools, started, scenario, SHORT_BATCHES, scratch),
+                             traced_calls(tools, started, scenario, LONG_BATCHES, scratch))
+
+
+def count_allocations(tools: Tools, server: Server, image: Path, scenario: dict, scratch: Path) -> float:
+    counts = scratch / "counts"
+    counts.write_bytes(bytes(16))
+    environment = {"LD_PRELOAD": tools.malloc_count, "MALLOC_COUNT_FILE": str(counts)}
+
+    def allocations() -> int:
+        return struct.unpack("QQ", counts.read_bytes())[0]
+
+    def run(started: Running, batches: int) -> tuple[int, int]:
+        before = allocations()
+        operations = load(tools, started, scenario, batches)
+        return allocations() - before, operations
+
+    with running(tools, server, image, scratch, environment=environment) as started:
+        load(tools, started, scenario, SHORT_BATCHES)
+        return per_operation(run(started, SHORT_BATCHES), run(started, LONG_BATCHES))
+
+
+def check(tools: Tools, server: Server, images: Images, name: str, scenario: dict, scratch: Path) -> bool:
+    """Measures one scenario, prints it, and says whether it passes."""
+    image = images.path("dense")
+    passes = True
+    words = []
+    counts = {"syscalls": (tools.strace, count_syscalls), "allocations": (tools.malloc_count, count_allocations)}
+    for what, (needed, measure) in counts.items():
+        if needed is None:
+            words.append(f"{what}: not counted ({'strace' if what == 'syscalls' else 'malloc_count'} is not there)")
+            continue
+        value = measure(tools, server, image, scenario, scratch)
+        limit = scenario.get(f"max_{what}_per_op") if server.family == "ours" else None
+        over = limit is not None and value > limit
+        passes = passes and not over
+        bound = "" if limit is None else f" (at most {limit}{', EXCEEDED' if over else ''})"
+        words.append(f"{value:.3f} {what}/op{bound}")
+    print(f"{server.label:24} {name:14} {'; '.join(words)}", flush=True)
+    return passes
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=FOLDER.parent / "build")
+    parser.add_argument("--ours", help="the blockexportd to measure")
+    parser.add_argument("--servers", nargs="+", default=["ours", "ours-epoll"])
+    parser.add_argument("--scenarios", nargs="+")
+    options = parser.parse_args(arguments)
+    scenarios = tomllib.loads((FOLDER / "gates.toml").read_text(encoding="utf-8"))
+    tools = find_tools(options.build.resolve(), options.ours)
+    passes = True
+    with tempfile.TemporaryDirectory(prefix="gates-", dir=options.build.resolve()) as folder:
+        scratch = Path(folder)
+        images = Images(tools, scratch, small=True)
+        for server in (BY_KEY[key] for key in options.servers):
+            if server.program(tools) is None:
+                print(f"{server.label}: not there, not counted")
+                continue
+            for name in options.scenarios or scenarios:
+                try:
+                    passes = check(tools, server, images, name, scenarios[name], scratch) and passes
+                except BenchError as error:
+                    print(f"{server.label:24} {name:14} failed: {error}")
+                    passes = False
+    return 0 if passes else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
