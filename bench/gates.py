@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -72,34 +73,41 @@ def wait_until_traced(pid: int) -> None:
     raise BenchError("strace could not attach")
 
 
-def per_operation(short: tuple[int, int], long: tuple[int, int]) -> float:
-    count = (long[0] - short[0]) / (long[1] - short[1])
-    return 0.0 if abs(count) < STRAY else count
+def allocation_calls(tools: Tools, started: Running, scenario: dict, batches: int, counts: Path) -> tuple[int, int]:
+    """Allocations of the server during one run: their number, and the number of operations."""
+    def so_far() -> int:
+        return struct.unpack("QQ", counts.read_bytes())[0]
+
+    before = so_far()
+    operations = load(tools, started, scenario, batches)
+    return so_far() - before, operations
+
+
+def per_operation(count: Callable[[int], tuple[int, int]]) -> float:
+    """The slope between a short and a long run, each on a fresh server."""
+    short, long = count(SHORT_BATCHES), count(LONG_BATCHES)
+    slope = (long[0] - short[0]) / (long[1] - short[1])
+    return 0.0 if abs(slope) < STRAY else slope
 
 
 def count_syscalls(tools: Tools, server: Server, image: Path, scenario: dict, scratch: Path) -> float:
-    with running(tools, server, image, scratch) as started:
-        load(tools, started, scenario, SHORT_BATCHES)
-        return per_operation(traced_calls(tools, started, scenario, SHORT_BATCHES, scratch),
-                             traced_calls(tools, started, scenario, LONG_BATCHES, scratch))
+    def count(batches: int) -> tuple[int, int]:
+        with running(tools, server, image, scratch) as started:
+            return traced_calls(tools, started, scenario, batches, scratch)
+
+    return per_operation(count)
 
 
 def count_allocations(tools: Tools, server: Server, image: Path, scenario: dict, scratch: Path) -> float:
     counts = scratch / "counts"
-    counts.write_bytes(bytes(16))
     environment = {"LD_PRELOAD": tools.malloc_count, "MALLOC_COUNT_FILE": str(counts)}
 
-    def allocations() -> int:
-        return struct.unpack("QQ", counts.read_bytes())[0]
+    def count(batches: int) -> tuple[int, int]:
+        counts.write_bytes(bytes(16))
+        with running(tools, server, image, scratch, environment=environment) as started:
+            return allocation_calls(tools, started, scenario, batches, counts)
 
-    def run(started: Running, batches: int) -> tuple[int, int]:
-        before = allocations()
-        operations = load(tools, started, scenario, batches)
-        return allocations() - before, operations
-
-    with running(tools, server, image, scratch, environment=environment) as started:
-        load(tools, started, scenario, SHORT_BATCHES)
-        return per_operation(run(started, SHORT_BATCHES), run(started, LONG_BATCHES))
+    return per_operation(count)
 
 
 def check(tools: Tools, server: Server, images: Images, name: str, scenario: dict, scratch: Path) -> bool:
