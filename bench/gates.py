@@ -29,6 +29,7 @@ FOLDER = Path(__file__).resolve().parent
 SHORT_BATCHES = 8
 LONG_BATCHES = 72
 PATIENCE_S = 30.0
+TRACER_PATIENCE_S = 5.0
 # A count per operation that is this small is a stray call of another thread, not part of the scenario.
 STRAY = 0.005
 
@@ -46,15 +47,24 @@ def traced_calls(tools: Tools, started: Running, scenario: dict, batches: int, s
     log = scratch / "strace"
     log.unlink(missing_ok=True)
     command = [tools.strace, "-f", "-c", "-U", "calls,name", "-o", str(log), "-p", str(started.pid)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
         try:
             wait_until_traced(started.pid)
             operations = load(tools, started, scenario, batches)
         finally:
-            tracer.send_signal(signal.SIGINT)
-            tracer.communicate(timeout=PATIENCE_S)
+            end_tracer(tracer)
     lines = re.findall(r"^\s*(\d+)\s+(\w+)\s*$", log.read_text(encoding="utf-8"), re.MULTILINE)
     return sum(int(count) for count, name in lines if name != "total"), operations
+
+
+def end_tracer(tracer: subprocess.Popen) -> None:
+    """Makes strace let go and print; one whose server aborted under it may wait for ever, and is killed."""
+    tracer.send_signal(signal.SIGINT)
+    try:
+        tracer.wait(timeout=TRACER_PATIENCE_S)
+    except subprocess.TimeoutExpired as error:
+        tracer.kill()
+        raise BenchError("the server died under strace") from error
 
 
 def wait_until_traced(pid: int) -> None:
