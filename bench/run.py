@@ -62,7 +62,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder for the images, on the file system to measure")
     parser.add_argument("--keep-images", action="store_true")
     parser.add_argument("--json", type=Path, help="where the raw numbers go (default: in the build tree)")
-    parser.add_argument("--document", type=Path, help="write the tables into this document (full runs: docs/benchmarks.md)")
+    parser.add_argument("--document", type=Path, help="write the tables into this document (full runs do: docs/)")
     parser.set_defaults(effort="full")
     return parser.parse_args(arguments)
 
@@ -88,11 +88,11 @@ def measure_all(cells: list[cell_list.Cell], meter: Meter, effort: Effort, optio
     return results
 
 
-def settings_text(effort: Effort, meter: Meter, seconds: float) -> str:
+def settings_text(effort: Effort, rounds: int, meter: Meter, seconds: float) -> str:
     pins = "servers pinned to one processor and the client to another" if meter.tools.can_pin else "nothing pinned"
-    return (f"Effort `{effort.name}`: {effort.rounds} undisturbed rounds wanted, {effort.timing.measured_ms} ms measured "
-            f"after {effort.timing.warmup_ms} ms of warm-up each time; {pins} (unless the cell says otherwise); "
-            f"the run took {seconds / 60:.0f} minutes.")
+    return (f"Effort `{effort.name}`: {rounds} undisturbed rounds wanted (half as many in the cells of growth), "
+            f"{effort.timing.measured_ms} ms measured after {effort.timing.warmup_ms} ms of warm-up each time; {pins} "
+            f"(unless the cell says otherwise); the run took {seconds / 60:.0f} minutes.")
 
 
 def missing_peers(tools: Tools) -> list[str]:
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> int:
     whole = options.effort in ("full", "thorough") and not options.cells and not options.servers
     document = options.document or (ROOT / "docs" / "benchmarks.md" if whole else None)
     if document:
-        settings = settings_text(effort, meter, time.monotonic() - started)
+        settings = settings_text(effort, options.rounds or effort.rounds, meter, time.monotonic() - started)
         write_document(document, markdown(cells, results, machine, images.layouts, settings))
     # Only a cell in which nothing at all could be measured makes the run fail.
     return 0 if all(result.rounds for result in results.values()) else 1

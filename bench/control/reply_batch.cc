@@ -36,6 +36,9 @@ void ReplyBatch::add_piece(std::byte* start, std::size_t size) {
 }
 
 void ReplyBatch::put(std::span<const std::byte> bytes) {
+  if (bytes.empty()) {
+    return;
+  }
   if (heads_used_ + bytes.size() > heads_.size() || pieces_.size() >= kMostPieces) {
     flush();
   }
@@ -43,7 +46,7 @@ void ReplyBatch::put(std::span<const std::byte> bytes) {
     heads_.resize(bytes.size());
   }
   std::byte* at = heads_.data() + heads_used_;
-  std::memcpy(at, bytes.data(), bytes.size());
+  std::ranges::copy(bytes, at);
   heads_used_ += bytes.size();
   add_piece(at, bytes.size());
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -73,7 +74,7 @@ class Server {
     auto carried = session.carried();
     std::byte* body = buffer_.data() + Session::kLongestHead;
     std::byte* start = body - carried.size();
-    std::memcpy(start, carried.data(), carried.size());
+    std::ranges::copy(carried, start);
     ssize_t got = recv(client, body, options_.receive_bytes, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN) {
       return;

@@ -21,6 +21,8 @@ class Layout:
     def words(self) -> str:
         if self.hole == 0:
             return f"{self.size // MIB} MiB, dense"
+        if self.hole >= self.size:
+            return f"{self.size // MIB:,} MiB, all hole but its first {self.data >> 10} KiB"
         kind = f"{self.data >> 10} KiB of data before every {self.hole >> 10} KiB of hole"
         return f"{self.size // MIB} MiB, {kind}"
 

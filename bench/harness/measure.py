@@ -98,8 +98,10 @@ class Meter:
         address = Address(path=str(self.scratch / "socket"))
         command = server.command(self.tools, image, address, cell.control, self.scratch)
         pid_file(self.scratch).unlink(missing_ok=True)
-        load = [self.tools.nbdload, "--mode=start", *address.load_args(), "--export=disk", *cell.args, "--", *command]
-        result = run_json(pinned(self.tools, SERVER_CPU, load), PATIENCE_S)
+        load = [self.tools.nbdload, "--mode=start", *address.load_args(), "--export=disk", *cell.args]
+        if self.tools.can_pin:
+            load.append(f"--server-cpu={SERVER_CPU}")
+        result = run_json(pinned(self.tools, CLIENT_CPU, [*load, "--", *command]), PATIENCE_S)
         return Measurement({"start_ms": result["start_ms"], "start_cpu_ms": result["start_cpu_ns"] / 1e6,
                             "resident_kb": result["resident_bytes"] / 1e3})
 

@@ -80,11 +80,11 @@ def terminal_table(rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def markdown_table(rows: list[list[str]]) -> str:
+def markdown_table(rows: list[list[str]], numbers: bool = False) -> str:
     def line(row: list[str]) -> str:
         return "| " + " | ".join(row) + " |"
 
-    ruler = "| --- |" + " ---: |" * (len(rows[0]) - 1)
+    ruler = "| --- |" + (" ---: |" if numbers else " --- |") * (len(rows[0]) - 1)
     return "\n".join([line(rows[0]), ruler, *map(line, rows[1:])])
 
 
@@ -117,11 +117,12 @@ def terminal_section(cell: Cell, result: CellResult, layout: Layout) -> str:
 def markdown_section(cell: Cell, result: CellResult, layout: Layout) -> str:
     lines = [f"### {cell.title}", "", f"`{cell.name}`; {conditions(cell, layout)}.", ""]
     if result.rounds:
-        lines += [markdown_table(rows_of(cell, result)), ""]
+        lines += [markdown_table(rows_of(cell, result), numbers=True), ""]
     lines += [f"- {note}." for note in notes(result)]
     verdicts = judge(cell, result)
     if verdicts:
-        lines += ["", markdown_table([["goal", "measured", "outcome"], *([v.goal, v.measured, v.outcome] for v in verdicts)])]
+        rows = [["goal", "measured", "outcome"], *([v.goal, v.measured, v.outcome] for v in verdicts)]
+        lines += ["", markdown_table(rows)]
     return "\n".join(lines) + "\n"
 
 

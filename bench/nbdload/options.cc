@@ -62,6 +62,9 @@ void read_load_options(Args& args, Options& options) {
   options.send_buffer_bytes = static_cast<int>(args.number("send-buffer", 0));
   options.passes = static_cast<unsigned>(args.number("passes", 1));
   options.expected_extents = args.number("expect-extents", 0);
+  constexpr uint64_t kAnyCpu = 4096;
+  uint64_t cpu = args.number("server-cpu", kAnyCpu);
+  options.server_cpu = cpu < kAnyCpu ? static_cast<int>(cpu) : -1;
 }
 
 }  // namespace

@@ -56,7 +56,8 @@ struct Options {
 
   unsigned passes = 1;
   uint64_t expected_extents = 0;
-  // Options of kStart: the server's command line.
+  // Options of kStart: the server's command line, and the processor it is bound to (-1: any).
+  int server_cpu = -1;
   std::vector<std::string> command;
 };
 

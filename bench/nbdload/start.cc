@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +24,7 @@ namespace {
 constexpr uint64_t kGiveUpMs = 10'000;
 constexpr long kPollNs = 50'000;
 
-pid_t spawn(const std::vector<std::string>& command) {
+pid_t spawn(const std::vector<std::string>& command, int cpu) {
   std::vector<char*> words;
   for (const std::string& word : command) {
     words.push_back(const_cast<char*>(word.c_str()));
@@ -31,6 +32,12 @@ pid_t spawn(const std::vector<std::string>& command) {
   words.push_back(nullptr);
   pid_t child = fork();
   if (child == 0) {
+    if (cpu >= 0) {
+      cpu_set_t only;
+      CPU_ZERO(&only);
+      CPU_SET(static_cast<std::size_t>(cpu), &only);
+      sched_setaffinity(0, sizeof only, &only);
+    }
     int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
     dup2(nowhere, STDIN_FILENO);
     dup2(nowhere, STDOUT_FILENO);
@@ -79,7 +86,7 @@ int run_start(const Options& options) {
   for (unsigned i = 0; i < options.passes; ++i) {
     unlink(options.address.path.c_str());
     uint64_t start_ns = wall_ns();
-    pid_t child = spawn(options.command);
+    pid_t child = spawn(options.command, options.server_cpu);
     if (!wait_for_greeting(options.address, child)) {
       kill(child, SIGKILL);
       fatal("the server did not start to listen: {}", options.command[0]);
