@@ -52,17 +52,17 @@ aio::Task<Result<>> FileLocks::lock_all(aio::Reactor& reactor, Permissions wante
 
 aio::Task<Result<>> FileLocks::check_all(aio::Reactor& reactor, Permissions wanted) const {
   for (block::Permission permission : block::kAllPermissions) {
+    if (!wanted.used.has(permission)) continue;
+    auto taken = co_await reactor.test_lock(fd_, byte_of(kUnsharedBase, permission), F_WRLCK);
+    if (taken && *taken == 0) continue;
+    co_return fail(conflict(fmt::format("Failed to get \"{}\" lock", block::permission_text(permission)), filename_));
+  }
+  for (block::Permission permission : block::kAllPermissions) {
+    if (wanted.shared.has(permission)) continue;
+    auto taken = co_await reactor.test_lock(fd_, byte_of(kUsedBase, permission), F_WRLCK);
+    if (taken && *taken == 0) continue;
     std::string_view text = block::permission_text(permission);
-    if (wanted.used.has(permission)) {
-      auto taken = co_await reactor.test_lock(fd_, byte_of(kUnsharedBase, permission), F_WRLCK);
-      if (!taken || *taken != 0) co_return fail(conflict(fmt::format("Failed to get \"{}\" lock", text), filename_));
-    }
-    if (!wanted.shared.has(permission)) {
-      auto taken = co_await reactor.test_lock(fd_, byte_of(kUsedBase, permission), F_WRLCK);
-      if (!taken || *taken != 0) {
-        co_return fail(conflict(fmt::format("Failed to get shared \"{}\" lock", text), filename_));
-      }
-    }
+    co_return fail(conflict(fmt::format("Failed to get shared \"{}\" lock", text), filename_));
   }
   co_return Result<>();
 }
