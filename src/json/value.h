@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -26,7 +28,13 @@ class Object {
   using Member = std::pair<std::string, Value>;
 
   Object() = default;
+  // Of two members with one name the later value wins.
   Object(std::initializer_list<Member> members);
+  Object(const Object& other);
+  Object(Object&& other) noexcept;
+  Object& operator=(const Object& other);
+  Object& operator=(Object&& other) noexcept;
+  ~Object();
 
   // The member of that name, or null. Linear in a small object, hashed in a large one.
   const Value* find(std::string_view name) const;
@@ -38,16 +46,24 @@ class Object {
   // Removes it; false when there was none.
   bool erase(std::string_view name);
 
-  bool empty() const { return members_.empty(); }
-  std::size_t size() const { return members_.size(); }
+  bool empty() const;
+  std::size_t size() const;
   std::vector<Member>::const_iterator begin() const;
   std::vector<Member>::const_iterator end() const;
 
   friend bool operator==(const Object& a, const Object& b);  // order does not matter
 
  private:
-  // ... the json component owns the representation; the interface above is what others rely on.
+  // Slots of an open-addressed table, a power of two: 0 is free, otherwise 1 + the place in members_.
+  using Index = std::vector<std::uint32_t>;
+
+  std::size_t place_of(std::string_view name) const;
+  void append(std::string name, Value value);
+  void enter_in_index(std::size_t place);
+  void rebuild_index(std::size_t slots);
+
   std::vector<Member> members_;
+  std::unique_ptr<Index> index_;  // only a large object has one
 };
 
 enum class Kind { kNull, kBool, kInteger, kUnsigned, kDouble, kString, kArray, kObject };
@@ -67,6 +83,10 @@ class Value {
   Value(const char* value);
   Value(Array value);
   Value(Object value);
+  // A pointer would otherwise turn into a bool.
+  template <class T>
+    requires(!std::is_same_v<std::remove_const_t<T>, char>)
+  Value(T*) = delete;
 
   Kind kind() const;
   bool is_null() const { return kind() == Kind::kNull; }
@@ -87,5 +107,15 @@ class Value {
  private:
   std::variant<Null, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> data_;
 };
+
+template <class T>
+  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
+Value::Value(T value) {
+  if (std::in_range<std::int64_t>(value)) {
+    data_ = static_cast<std::int64_t>(value);
+  } else {
+    data_ = static_cast<std::uint64_t>(value);
+  }
+}
 
 }  // namespace blockexport::json
