@@ -95,7 +95,8 @@ aio::Task<Result<>> FileDriver::inspect() {
     co_return fail(fmt::format("'file' driver requires '{}' to be a regular file", path));
   }
   if (is_device() && info.type != S_IFBLK) {
-    co_return fail(fmt::format("'host_device' driver requires '{}' to be a block device", path));
+    if (info.type == S_IFCHR) co_return fail(fmt::format("'{}' is a character device, which is not supported", path));
+    co_return fail(fmt::format("'host_device' driver requires '{}' to be either a character or block device", path));
   }
   file_bytes_ = info.size_bytes;
   if (std::has_single_bit(info.block_bytes)) {
