@@ -14,7 +14,7 @@ namespace blockexport::drivers {
 
 struct RawOptions {
   std::uint64_t offset = 0;
-  std::optional<std::uint64_t> size_bytes;  // without one: up to the child's end, wherever that is
+  std::optional<std::uint64_t> size_bytes = std::nullopt;  // without one: up to the child's end, wherever that is
 };
 
 class RawDriver final : public block::Driver {
