@@ -6,17 +6,24 @@
 // state across requests says in its header which reactor may touch it. Errors are POSIX numbers.
 #pragma once
 
-#include <expected>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "aio/task.h"
+#include "base/error.h"
 #include "block/io.h"
+#include "block/permissions.h"
 
 namespace blockexport::aio {
 class Reactor;
 }
 
 namespace blockexport::block {
+
+class Edge;
 
 class Driver {
  public:
@@ -41,6 +48,28 @@ class Driver {
   // Bytes; fixed until a resize.
   virtual std::uint64_t size_bytes() const = 0;
   virtual Limits limits() const = 0;
+
+  // --- the rest is for the control reactor, while no verb is under way ---
+
+  // "file", "raw", ...: the name it has in the schema. Static text.
+  virtual std::string_view format_name() const = 0;
+  // The file behind it, as a person would name it; empty when there is none.
+  virtual std::string filename() const { return {}; }
+  // What it opened cannot be written, although its options would have let it.
+  virtual bool is_read_only() const { return false; }
+  // Bytes of storage in use; nothing when it cannot tell.
+  virtual aio::Task<std::optional<std::uint64_t>> allocated_bytes();
+
+  // The edges to its children, in the order of opening.
+  virtual std::vector<Edge*> children() const { return {}; }
+  // What it needs of `child`, and lets others do with it, when its own users need and share `own`.
+  virtual Permissions child_permissions(const Edge& child, const Permissions& own, bool read_only) const;
+
+  // Tells what all users of the node together use and share, so that the driver can lock what it opened against other
+  // processes. On failure the locks are as they were.
+  virtual aio::Task<Result<>> set_permissions(Permissions permissions);
+  // Sets the size; new bytes read as zeros.
+  virtual aio::Task<Result<>> resize(std::uint64_t size_bytes);
 };
 
 }  // namespace blockexport::block

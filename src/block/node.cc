@@ -42,6 +42,15 @@ IoResult Node::check_write(Range range) const {
   return {};
 }
 
+aio::Task<Result<>> Node::resize(std::uint64_t size_bytes) {
+  if (read_only()) co_return fail("Image is read-only");
+  CO_TRY(co_await driver_->resize(size_bytes));
+  refresh_limits();
+  // The new size is to be durable with the next flush.
+  write_generation_.fetch_add(1, std::memory_order_release);
+  co_return Result<>();
+}
+
 void Node::wrote(Range range, const IoResult& result) {
   // A failed write may have changed something too, and so needs the next flush.
   write_generation_.fetch_add(1, std::memory_order_release);

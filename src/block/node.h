@@ -53,6 +53,9 @@ class Node {
   // After a resize or reopen changed what the driver says; nothing may be under way.
   void refresh_limits() { limits_ = driver_->limits(); }
 
+  // Sets the size of what the driver opened. Nothing may be under way.
+  aio::Task<Result<>> resize(std::uint64_t size_bytes);
+
   // The seven verbs. EINVAL or ENOSPC past the end, EPERM when the node is read-only; else the driver's error.
   // Ranges need no alignment: what the driver cannot take as it is goes through a bounce buffer.
   aio::Task<IoResult> read(Range range, IoBuffers buffers);

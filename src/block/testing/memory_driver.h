@@ -69,6 +69,7 @@ class MemoryDriver final : public Driver {
 
   std::uint64_t size_bytes() const override { return state_.bytes.size(); }
   Limits limits() const override { return state_.limits; }
+  std::string_view format_name() const override { return "memory"; }
 
  private:
   IoResult record(const char* verb, Range range, const char* suffix) {

@@ -24,12 +24,12 @@ def emit_commands(schema: Schema, prefix: str) -> dict[str, str]:
 
 def _handler(command: Command) -> str:
     if not command.generated:
-        return f"aio::Task<Result<json::Value>> {cpp.snake(command.name)}(Control& control, const json::Value* arguments)"
+        return f"aio::Task<Result<json::Value>> {cpp.function(command.name)}(Control& control, const json::Value* arguments)"
     returned = _qualified(command.returns) if command.returns else ""
     parameters = "Control& control"
     if command.arguments:
         parameters += f", schema::{cpp.type_name(command.arguments.name)} arguments"
-    return f"aio::Task<Result<{returned}>> {cpp.snake(command.name)}({parameters})"
+    return f"aio::Task<Result<{returned}>> {cpp.function(command.name)}({parameters})"
 
 
 def _qualified(type_) -> str:
@@ -65,7 +65,7 @@ def _header(module: str, commands: list[Command], prefix: str) -> str:
 
 
 def _thunk(command: Command) -> str:
-    name = f"run_{cpp.snake(command.name)}"
+    name = f"run_{cpp.function(command.name)}"
     return f"aio::Task<Result<json::Value>> {name}(control::Control& control, const json::Value* arguments)"
 
 
@@ -73,7 +73,7 @@ def _source(module: str, stem: str, commands: list[Command], prefix: str) -> str
     parts = [cpp.banner(module + ".json"), f'#include "{prefix}/{stem}.h"\n\n#include "schema/run_command.h"\n']
     parts.append("\nnamespace blockexport::schema {\n")
     for command in commands:
-        function = f"control::{cpp.snake(command.name)}"
+        function = f"control::{cpp.function(command.name)}"
         call = f"run_command<&{function}>" if command.generated else function
         parts.append(f"\n{_thunk(command)} {{\n  return {call}(control, arguments);\n}}\n")
     parts.append("\n}  // namespace blockexport::schema\n")
@@ -103,7 +103,7 @@ def _table(commands: list[Command], includes: list[str], prefix: str) -> str:
     for command in sorted(commands, key=lambda command: command.name):
         preconfig = str(command.allow_preconfig).lower()
         oob = str(command.allow_oob).lower()
-        thunk = f"&run_{cpp.snake(command.name)}"
+        thunk = f"&run_{cpp.function(command.name)}"
         rows.append(
             f'    {{.name = "{command.name}", .allow_preconfig = {preconfig}, .allow_oob = {oob}, .run = {thunk}}},\n'
         )

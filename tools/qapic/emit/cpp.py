@@ -14,8 +14,8 @@ KEYWORDS = set(
     mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
     reinterpret_cast requires return short signed sizeof static static_assert static_cast struct switch template this
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
-    xor_eq linux unix errno stdin stdout stderr assert major minor makedev
-    std json schema aio control""".split()
+    xor_eq linux unix errno stdin stdout stderr assert std
+    json""".split()
 )
 # Names that src/schema already uses in the namespace of the generated types.
 SUPPORT_TYPES = {"Visitor", "Decoder", "KeyvalDecoder", "Encoder", "Box", "Name", "EnumNames", "CommandEntry", "SizeRef"}
@@ -43,6 +43,11 @@ def snake(name: str, taken: tuple[str, ...] = ()) -> str:
     """`node-name` as the name of a member or a function."""
     word = re.sub(r"[^a-z0-9_]", "_", name.lower())
     return word + "_" if word in KEYWORDS or word in taken else word
+
+
+def function(command: str) -> str:
+    """The handler of a command: a name that hides no namespace that its declaration uses."""
+    return snake(command, ("aio", "control", "schema"))
 
 
 def type_name(name: str) -> str:
