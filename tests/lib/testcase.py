@@ -57,10 +57,10 @@ class DaemonTest(unittest.TestCase):
         connection.negotiate(export, mode, contexts)
         return connection
 
-    def add_export(self, name, node=None, **options):
+    def add_export(self, identity, node=None, /, **options):
         """Exports a node and takes the export away again when the test ends."""
-        self.qmp.execute("block-export-add", {"type": "nbd", "id": name, "node-name": node or name, **options})
-        self.addCleanup(self.drop_export, name)
+        self.qmp.execute("block-export-add", {"type": "nbd", "id": identity, "node-name": node or identity, **options})
+        self.addCleanup(self.drop_export, identity)
 
     def drop_export(self, name):
         """Removes an export, if it is there, with all its clients, and waits until it is gone."""

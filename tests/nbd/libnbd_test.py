@@ -33,7 +33,7 @@ class LibnbdTest(DaemonTest):
         for name, value in settings.items():
             getattr(handle, f"set_{name}")(value)
         handle.connect_uri(self.uri(export))
-        self.addCleanup(handle.close)
+        self.addCleanup(handle.shutdown)
         return handle
 
     def extents(self, handle, offset, length, flags=0):
@@ -155,7 +155,7 @@ class LibnbdTest(DaemonTest):
     def test_option_mode(self):
         """Option mode: list, meta contexts, info, then go."""
         handle = nbd.NBD()
-        self.addCleanup(handle.close)
+        self.addCleanup(handle.shutdown)
         handle.set_opt_mode(True)
         handle.connect_uri(self.uri("disk"))
         names = []
