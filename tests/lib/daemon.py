@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -142,8 +143,15 @@ class Daemon:
     def connect_nbd(self, timeout=10.0):
         """A fresh socket to the NBD server's unix socket."""
         client = socket.socket(socket.AF_UNIX)
+        limit = struct.pack("ll", int(settings.seconds(timeout)), 0)
+        # A socket that does not block would fail at once while the backlog is full.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        try:
+            client.connect(self.nbd_path)
+        except OSError:
+            client.close()
+            raise
         client.settimeout(settings.seconds(timeout))
-        client.connect(self.nbd_path)
         return client
 
     def rss(self):

@@ -51,7 +51,8 @@ class HostileTest(DaemonTest):
 
     def fds_return(self, slack=2):
         """Waits until the server has given back the descriptors of clients that left."""
-        wait.until(lambda: self.daemon.open_fds() <= self.fds_before + slack, 10, "the descriptors of clients that left")
+        wait.until(lambda: self.daemon.open_fds() <= self.fds_before + slack, 10, "the descriptors of clients that left",
+                   interval=0.01)
 
 
 class HostileTcpTest(HostileTest):
