@@ -12,6 +12,7 @@ import normalise
 from lib import daemon, settings, wait
 
 QUIET_SECONDS = 0.1
+AFTER_REPLY_SECONDS = 2
 
 
 class Client:
@@ -124,11 +125,14 @@ class Player:
         """Reads what the step brings: as many messages as are expected, and what else is there at once."""
         found = self.answers.setdefault(step.number, [])
         waiting = [client for client, _ in step.expected]
+        patience = settings.seconds(10)
         for client in waiting:
-            message = self.clients[client].read(settings.seconds(10))
+            message = self.clients[client].read(patience)
             if message is None:
                 break
             found.append(self.line(client, message))
+            if client == step.client and isinstance(message, dict) and "event" not in message:
+                patience = settings.seconds(AFTER_REPLY_SECONDS)
         quiet = 0 if waiting else QUIET_SECONDS
         for client in list(self.clients):
             while (message := self.clients[client].read(quiet)) is not None:
@@ -146,13 +150,20 @@ class Player:
 
     def send(self, step):
         """Sends a line."""
-        self.clients[step.client].socket.sendall(step.text.encode() + b"\n")
-        self.collect(step)
+        self.transmit(step, step.text.encode() + b"\n")
 
     def send_bytes(self, step):
         """Sends bytes."""
         data = step.text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1")
-        self.clients[step.client].socket.sendall(data)
+        self.transmit(step, data)
+
+    def transmit(self, step, data):
+        """Sends bytes and collects what comes."""
+        try:
+            self.clients[step.client].socket.sendall(data)
+        except OSError as error:
+            self.check_alive()
+            raise AssertionError(f"{step}: {error}: {self.output()}") from None
         self.collect(step)
 
     def connect(self, step):
