@@ -29,7 +29,8 @@ class Backend {
 
   // Hands everything submitted to the kernel, waits until something completes, `deadline_ns` (of clock()) passes or
   // wake() is called, and appends what has completed. A deadline in the past means: look, do not wait.
-  virtual void wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
+  // False when it would wait for ever because nothing is under way; only a simulation can tell.
+  [[nodiscard]] virtual bool wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
 
   // Makes the current or the next wait() return soon. Any thread; async-signal-safe.
   virtual void wake() = 0;

@@ -7,7 +7,9 @@ MemoryBudget::MemoryBudget(Reactor& reactor, std::uint64_t limit_bytes) : limit_
 MemoryBudget::MemoryBudget(MemoryBudget& parent, std::uint64_t limit_bytes)
     : parent_(&parent), limit_(limit_bytes), room_(parent.room_.reactor()) {}
 
-MemoryBudget::~MemoryBudget() { assert(used_ == 0); }
+MemoryBudget::~MemoryBudget() {
+  assert(used_ == 0);
+}
 
 bool MemoryBudget::fits(std::uint64_t bytes) const {
   if (used_ + bytes > limit_) return false;
@@ -27,7 +29,9 @@ bool MemoryBudget::try_take(std::uint64_t bytes) {
   return true;
 }
 
-void MemoryBudget::take_over_limit(std::uint64_t bytes) { charge(bytes); }
+void MemoryBudget::take_over_limit(std::uint64_t bytes) {
+  charge(bytes);
+}
 
 Task<IoResult> MemoryBudget::take(std::uint64_t bytes) {
   while (!try_take(bytes)) {

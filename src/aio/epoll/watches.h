@@ -1,0 +1,52 @@
+// Watches: which poll operations wait on which descriptor, and what epoll has been told about it.
+//
+// A registration stays armed after it has fired, so that a task which polls again before the next wait costs no system
+// call. It is taken back only when it fires and nobody waits for what it says.
+// A descriptor that was polled should be closed through forget(). One that was closed elsewhere while another process
+// holds the same open file would fire for ever; that is noticed, and epoll is begun anew.
+// Owned by the epoll backend. Thread: the reactor's.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "aio/operation.h"
+#include "base/owned_fd.h"
+
+namespace blockexport::aio {
+
+class Watches {
+ public:
+  // `wake_fd` is registered too, and reported as itself.
+  static std::expected<Watches, Errno> create(int wake_fd);
+  Watches(Watches&&) = default;
+
+  // What completes here is appended to `completed`.
+  void add(Operation& operation, OperationList& completed);
+  void on_event(const epoll_event& event, OperationList& completed);
+  void forget(int fd);
+
+  static int fd_of(const epoll_event& event) { return static_cast<int>(event.data.u64 & UINT32_MAX); }
+  int epoll_fd() const { return epoll_.get(); }
+
+ private:
+  struct Watch {
+    OperationList operations;
+    std::uint32_t armed = 0;       // what epoll reports; 0: not registered
+    std::uint32_t generation = 0;  // tells events of an earlier open file of the same number
+  };
+
+  Watches(OwnedFd epoll, int wake_fd) : epoll_(std::move(epoll)), wake_fd_(wake_fd) {}
+  // Makes `events` what epoll reports; 0 or an errno.
+  int set_armed(int fd, Watch& watch, std::uint32_t events);
+  void begin_anew();
+
+  OwnedFd epoll_;
+  int wake_fd_;
+  std::vector<std::unique_ptr<Watch>> watches_;  // by descriptor
+};
+
+}  // namespace blockexport::aio
