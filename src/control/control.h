@@ -23,7 +23,7 @@ namespace blockexport::control {
 class Control {
  public:
   // `driver_table` opens block drivers; `quit` is called by the command of that name. Both outlive it.
-  Control(aio::Reactor& reactor, const Log& log, const block::DriverTable& driver_table,
+  Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driver_table,
           std::move_only_function<void()> quit);
   ~Control();
 
@@ -41,6 +41,8 @@ class Control {
   // Answers what its clients have under way, removes its exports, and ends it.
   aio::Task<void> stop_nbd_server();
 
+  // From now on clients of the NBD server are taken: every option of the command line has been carried out.
+  void serve() { serving_.set(); }
   void quit() { quit_(); }
   // Ends exports, server and nodes, in this order; nothing acknowledged is lost. Before it is destroyed.
   aio::Task<void> shut_down();
@@ -57,6 +59,8 @@ class Control {
   std::unique_ptr<nbd::Server> nbd_server_;
   chardev::Registry chardevs_;
   ObjectStore objects_;
+  aio::Event serving_;
+  bool shut_down_ = false;
 };
 
 }  // namespace blockexport::control

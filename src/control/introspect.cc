@@ -37,6 +37,8 @@ aio::Task<Result<json::Value>> query_qmp_schema(Control&, const json::Value* arg
 }
 
 aio::Task<Result<>> quit(Control& control) {
+  // The events of what ends come before the answer.
+  co_await control.shut_down();
   control.quit();
   co_return Result<>{};
 }

@@ -70,7 +70,7 @@ aio::Task<Result<>> nbd_server_remove(Control& control, schema::NbdServerRemoveA
   if (found != nullptr && found->type() != "nbd") {
     co_return fail(fmt::format("Block export '{}' is not an NBD export", arguments.name));
   }
-  co_return control.exports().remove(arguments.name, to_remove_mode(arguments.mode));
+  co_return co_await control.exports().remove(arguments.name, to_remove_mode(arguments.mode));
 }
 
 }  // namespace blockexport::control

@@ -24,11 +24,12 @@ std::string name_of(const net::Accepted& accepted) {
 }  // namespace
 
 Server::Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log,
-               ServerOptions options)
+               aio::Event& serving, ServerOptions options)
     : reactor_(reactor),
       pool_(pool),
       budget_(budget),
       log_(log),
+      serving_(serving),
       options_(options),
       accepting_(reactor),
       connections_(reactor),
@@ -58,6 +59,7 @@ aio::Task<void> Server::close_connections() {
 }
 
 aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) {
+  if (!co_await serving_.wait()) co_return;
   for (;;) {
     // When every place is taken, a new client waits in the kernel's queue, as it does with QEMU's server.
     while (is_full()) {

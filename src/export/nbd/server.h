@@ -35,10 +35,10 @@ struct ServerOptions {
 class Server final : public ExportDirectory {
  public:
   Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log,
-         ServerOptions options);
+         aio::Event& serving, ServerOptions options);
   ~Server() override;
 
-  // Takes clients from `listener` from now on.
+  // Takes clients from `listener` from now on, or from when `serving` is set.
   void listen_on(std::unique_ptr<net::Listener> listener);
 
   // Stops taking clients, and closes the listening sockets.
@@ -72,6 +72,7 @@ class Server final : public ExportDirectory {
   aio::BufferPool& pool_;
   aio::MemoryBudget& budget_;
   const Log& log_;
+  aio::Event& serving_;
   ServerOptions options_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::map<std::uint64_t, NbdExport*> visible_exports_;  // by sequence: oldest first
