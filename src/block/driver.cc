@@ -25,7 +25,9 @@ aio::Task<Result<>> Driver::prepare_reopen(const schema::BlockdevOptions&, const
   co_return fail(fmt::format("Block format '{}' does not support reopening files", format_name()));
 }
 
-void Driver::commit_reopen() {}
+aio::Task<void> Driver::commit_reopen() {
+  co_return;
+}
 
 aio::Task<void> Driver::abort_reopen() {
   co_return;

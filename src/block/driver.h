@@ -76,12 +76,12 @@ class Driver {
   // Sets the size; new bytes read as zeros.
   virtual aio::Task<Result<>> resize(std::uint64_t size_bytes);
 
-  // --- new options: prepare, then either commit or abort, which cannot fail ---
+  // --- new options: prepare, then permissions, then either commit or abort, which cannot fail ---
 
   // Checks that `options` differ from those of now only in what may change, and gets ready. Its children are already
   // those of the new options.
   virtual aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& options, const NodeOptions& node_options);
-  virtual void commit_reopen();
+  virtual aio::Task<void> commit_reopen();
   virtual aio::Task<void> abort_reopen();
 };
 
