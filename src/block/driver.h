@@ -15,10 +15,15 @@
 #include "aio/task.h"
 #include "base/error.h"
 #include "block/io.h"
+#include "block/node_options.h"
 #include "block/permissions.h"
 
 namespace blockexport::aio {
 class Reactor;
+}
+
+namespace blockexport::schema {
+struct BlockdevOptions;
 }
 
 namespace blockexport::block {
@@ -70,6 +75,14 @@ class Driver {
   virtual aio::Task<Result<>> set_permissions(Permissions permissions);
   // Sets the size; new bytes read as zeros.
   virtual aio::Task<Result<>> resize(std::uint64_t size_bytes);
+
+  // --- new options: prepare, then permissions, then either commit or abort, which cannot fail ---
+
+  // Checks that `options` differ from those of now only in what may change, and gets ready. Its children are already
+  // those of the new options.
+  virtual aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& options, const NodeOptions& node_options);
+  virtual aio::Task<void> commit_reopen();
+  virtual aio::Task<void> abort_reopen();
 };
 
 }  // namespace blockexport::block
