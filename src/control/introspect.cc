@@ -5,6 +5,7 @@
 #include "control/control.h"
 #include "control/version.h"
 #include "json/parser.h"
+#include "schema/codec.h"
 #include "schema/command_table.h"
 #include "schema/control_commands.h"
 #include "schema/debug_commands.h"
@@ -19,7 +20,7 @@ aio::Task<Result<>> qmp_capabilities(Control&, schema::QmpCapabilitiesArguments)
 }
 
 schema::VersionInfo version_info() {
-  return {.qemu = {.major_ = kCompatibleMajor, .minor_ = kCompatibleMinor, .micro = kCompatibleMicro},
+  return {.qemu = {.major = kCompatibleMajor, .minor = kCompatibleMinor, .micro = kCompatibleMicro},
           .package = fmt::format("blockexportd {}", kProgramVersion)};
 }
 

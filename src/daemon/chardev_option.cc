@@ -65,7 +65,9 @@ Result<net::SocketAddress> read_address(const Values& values) {
   if (fd) return net::FdAddress{.descriptor = *fd};
   if (!host && !port) return fail("chardev: socket: no host, path or fd given");
   if (!port) return fail("chardev: socket: no port given");
-  net::InetAddress inet{.host = host.value_or(""), .port = *port};
+  net::InetAddress inet;
+  inet.host = host.value_or("");
+  inet.port = *port;
   TRY_ASSIGN(inet.ipv4, values.flag("ipv4"));
   TRY_ASSIGN(inet.ipv6, values.flag("ipv6"));
   TRY_ASSIGN(auto to, values.number("to"));

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "daemon/startup.h"
-#include "drivers/driver_table.h"
 
 namespace blockexport::daemon {
 namespace {
@@ -50,7 +49,7 @@ int Daemon::run(std::optional<Background> background) {
   reactor_ = std::move(*reactor);
   quit_ = std::make_unique<aio::Event>(*reactor_);
   command_mutex_ = std::make_unique<aio::Mutex>(*reactor_);
-  control_ = std::make_unique<control::Control>(*reactor_, log_, drivers::driver_table(), [this] { quit_->set(); });
+  control_ = std::make_unique<control::Control>(*reactor_, log_, drivers_, [this] { quit_->set(); });
   runner_ = std::make_unique<control::Runner>(*control_);
 
   aio::Scope scope(*reactor_);
