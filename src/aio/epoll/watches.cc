@@ -46,7 +46,7 @@ void Watches::add(Operation& operation, OperationList& completed) {
   // A regular file cannot be polled, because it is always ready.
   while (!watch.operations.empty()) {
     Operation& refused = watch.operations.pop_front();
-    complete(refused, error == EPERM ? refused.events : -error, completed);
+    complete(refused, error == EPERM ? std::int64_t{refused.events} : -error, completed);
   }
 }
 
