@@ -92,6 +92,7 @@ class Reactor {
   std::expected<int, Errno> try_accept(int fd) { return backend_->try_accept(fd); }
   void shut_down(int fd) { backend_->shut_down(fd); }
   void keep_watch(int fd) { backend_->keep_watch(fd); }
+  void drop_watch(int fd) { backend_->drop_watch(fd); }
   void close_now(int fd) { backend_->close(fd); }
 
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
