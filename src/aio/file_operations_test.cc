@@ -20,7 +20,7 @@ iovec vector_of(std::string& text) {
   return {text.data(), text.size()};
 }
 
-// The first part of what `awaiter` gives; each test stores what it wants to look at.
+// Ends the coroutine, with a failure, unless `expression` is a success.
 #define CO_EXPECT(expression)                                                                 \
   do {                                                                                        \
     auto checked_ = (expression);                                                             \
