@@ -85,6 +85,8 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   turn_started_ns_ = now_ns();
   while (TimerAwaiter* due = timers_.take_due(turn_started_ns_)) due->resume_soon();
   bool ran = run_posted();
+  // What was posted is not the first task's fault.
+  if (ran) turn_started_ns_ = now_ns();
   return run_ready() || ran;
 }
 

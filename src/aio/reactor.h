@@ -91,6 +91,8 @@ class Reactor {
   IoCount try_write(int fd, std::span<const iovec> v, std::uint64_t o) { return backend_->try_write(fd, v, o); }
   std::expected<int, Errno> try_accept(int fd) { return backend_->try_accept(fd); }
   void shut_down(int fd) { backend_->shut_down(fd); }
+  void keep_watch(int fd) { backend_->keep_watch(fd); }
+  void drop_watch(int fd) { backend_->drop_watch(fd); }
   void close_now(int fd) { backend_->close(fd); }
 
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
