@@ -79,8 +79,9 @@ class Driver {
   // --- new options: prepare, then permissions, then either commit or abort, which cannot fail ---
 
   // Checks that `options` differ from those of now only in what may change, and gets ready. Its children are already
-  // those of the new options.
-  virtual aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& options, const NodeOptions& node_options);
+  // those of the new options. May make `node_options` read-only, where they allow it.
+  virtual aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before,
+                                             const schema::BlockdevOptions& after, NodeOptions& node_options);
   virtual aio::Task<void> commit_reopen();
   virtual aio::Task<void> abort_reopen();
 };
