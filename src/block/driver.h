@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "block/io.h"
 #include "block/node_options.h"
+#include "block/node_statistics.h"
 #include "block/permissions.h"
 
 namespace blockexport::aio {
@@ -64,6 +65,9 @@ class Driver {
   virtual bool is_read_only() const { return false; }
   // Bytes of storage in use; nothing when it cannot tell.
   virtual aio::Task<std::optional<std::uint64_t>> allocated_bytes();
+
+  // Null for what is not a host file.
+  virtual const FileStatistics* file_statistics() const { return nullptr; }
 
   // The edges to its children, in the order of opening.
   virtual std::vector<Edge*> children() const { return {}; }

@@ -16,13 +16,6 @@
 
 namespace blockexport::drivers {
 
-// Counters that only a file has.
-struct FileStatistics {
-  std::atomic<std::uint64_t> discards_succeeded = 0;
-  std::atomic<std::uint64_t> discards_failed = 0;
-  std::atomic<std::uint64_t> discarded_bytes = 0;
-};
-
 class FileDriver final : public block::Driver {
  public:
   // Opens on the reactor of the awaiting task, which must outlive the driver. Takes no locks yet: set_permissions does.
@@ -51,7 +44,7 @@ class FileDriver final : public block::Driver {
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
 
   const FileOptions& options() const { return options_; }
-  const FileStatistics& statistics() const { return statistics_; }
+  const block::FileStatistics* file_statistics() const override { return &statistics_; }
 
  private:
   FileDriver(aio::Reactor& home, FileOptions options, int fd);
@@ -85,7 +78,7 @@ class FileDriver final : public block::Driver {
   std::atomic<bool> no_device_zero_out_ = false;
   std::atomic<bool> no_seek_hole_ = false;
 
-  FileStatistics statistics_;
+  block::FileStatistics statistics_;
 };
 
 }  // namespace blockexport::drivers
