@@ -1,6 +1,7 @@
 // The graph with real drivers. Texts and order of errors are those of QMP's reference daemon.
 #include "block/graph.h"
 
+#include "block/graph_info.h"
 #include "block/testing/reactor_test.h"
 #include "block/testing/temp_dir.h"
 #include "drivers/driver_table.h"
@@ -183,6 +184,149 @@ TEST_F(GraphTest, ClosesFromTheTop) {
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "b"}, {"file", "a"}}), "");
   run(graph_.close());
   EXPECT_TRUE(graph_.nodes().empty());
+}
+
+class ReopenTest : public GraphTest {
+ protected:
+  ReopenTest() {
+    EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
+    EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}}), "");
+  }
+};
+
+TEST_F(ReopenTest, FindsItsNodes) {
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"file", "f"}}), "node-name not specified");
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "q"}, {"file", "f"}}), "Failed to find node with node-name='q'");
+  EXPECT_EQ(reopen(std::vector<schema::BlockdevOptions>{}), "");
+}
+
+TEST_F(ReopenTest, RefusesWhatCannotChange) {
+  EXPECT_EQ(reopen({{"driver", "host_device"}, {"node-name", "f"}, {"filename", path_}}),
+            "Cannot change the option 'driver'");
+  EXPECT_EQ(reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", "/other"}}),
+            "Cannot change the option 'filename'");
+  EXPECT_EQ(reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path_}, {"locking", "off"}}),
+            "Cannot change the option 'locking'");
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}, {"force-share", true}, {"read-only", true}}),
+            "Cannot change the option 'force-share'");
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}}}}),
+            "Cannot change the option 'file.driver'");
+  EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"size", 1000}}), "");
+  EXPECT_EQ(reopen({{"driver", "null-co"}, {"node-name", "n"}}), "Option 'size' cannot be reset to its default value");
+  EXPECT_EQ(reopen({{"driver", "null-co"}, {"node-name", "n"}, {"size", 1000}}), "");
+}
+
+TEST_F(ReopenTest, ChangesTheAccessToAFile) {
+  EXPECT_EQ(reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path_}, {"read-only", true}}), "");
+  EXPECT_TRUE(graph_.find("f")->read_only());
+  EXPECT_EQ(attach("r", kWriter), nullptr);
+  EXPECT_EQ(error_, "Block node is read-only");
+  EXPECT_EQ(reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path_}}), "");
+  auto edge = attach("r", kWriter);
+  ASSERT_NE(edge, nullptr) << error_;
+  char text[] = "x";
+  iovec vector{text, 1};
+  EXPECT_TRUE(run(edge->node().write({0, 1}, block::IoBuffers(&vector, 1), {})));
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}, {"read-only", true}}),
+            "Read-only block node 'r' cannot support read-write users");
+  EXPECT_TRUE(edge->is_open());
+  detach(std::move(edge));
+}
+
+TEST_F(ReopenTest, KeepsItsLocks) {
+  auto edge = attach("f", {.used = Permission::kWrite, .shared = {}});
+  ASSERT_NE(edge, nullptr) << error_;
+  EXPECT_EQ(
+      reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path_}, {"cache", json::Object{{"direct", true}}}}),
+      "");
+  Graph other(reactor(), drivers_);
+  EXPECT_EQ(text_of(run(other.add(options({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}})))), "");
+  auto refused = run(other.attach(*other.find("f"), {.role = "root"}, {.used = Permission::kWrite}));
+  EXPECT_EQ(refused.error().message(), "Failed to get \"write\" lock");
+  detach(std::move(edge));
+}
+
+TEST_F(ReopenTest, NoticesThatTheFileIsAnother) {
+  std::filesystem::rename(path_, path_ + ".old");
+  directory_.sparse_file("image", 512);
+  EXPECT_EQ(reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path_}, {"read-only", true}}),
+            "'" + path_ + "' is no longer the file that was opened");
+  EXPECT_FALSE(graph_.find("f")->read_only());
+}
+
+TEST_F(ReopenTest, SwitchesToAnotherChild) {
+  EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"size", 4096}}), "");
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "r"}, {"file", "n"}}), "");
+  EXPECT_EQ(graph_.find("r")->size_bytes(), 4096u);
+  EXPECT_EQ(remove("f"), "");
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "r"}, {"file", "r"}}),
+            "Making 'r' a file child of 'r' would create a cycle");
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}}), "Cannot find device='' nor node-name='f'");
+}
+
+TEST_F(ReopenTest, AFailureUndoesWhatCameBefore) {
+  EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"size", 4096}}), "");
+  EXPECT_EQ(reopen({options({{"driver", "raw"}, {"node-name", "r"}, {"file", "n"}, {"offset", 512}}),
+                    options({{"driver", "null-co"}, {"node-name", "n"}, {"size", 8192}})}),
+            "Cannot change the option 'size'");
+  EXPECT_EQ(graph_.find("r")->size_bytes(), 1u << 20);
+  EXPECT_EQ(remove("f"), "Block device f is in use");
+}
+
+TEST_F(ReopenTest, InlineChildrenFollowTheirParent) {
+  std::string other = directory_.sparse_file("other", 4096);
+  json::Object file{{"driver", "file"}, {"filename", other}};
+  EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "in"}, {"read-only", true}, {"file", file}}), "");
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "in"}, {"file", file}}), "");
+  for (const block::GraphNode& entry : graph_.nodes()) EXPECT_FALSE(entry.node->read_only());
+  EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "in"}, {"file", "f"}}), "");
+  EXPECT_EQ(graph_.nodes().size(), 3u);
+}
+
+TEST_F(GraphTest, TellsAboutItsNodes) {
+  EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
+  EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "whole"}, {"file", "f"}}), "");
+  EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "part"}, {"file", "whole"}, {"offset", 512}}), "");
+  auto nodes = run(block::named_block_nodes(graph_));
+  ASSERT_EQ(nodes.size(), 3u);
+  EXPECT_EQ(nodes[0].node_name, "part");
+  EXPECT_EQ(nodes[0].file, R"(json:{"driver": "raw", "offset": 512, "file": {"driver": "raw", "file": )"
+                           R"({"driver": "file", "filename": ")" +
+                               path_ + R"("}}})");
+  EXPECT_EQ(nodes[0].image.virtual_size, (1 << 20) - 512);
+  EXPECT_EQ(nodes[1].file, path_);
+  EXPECT_EQ(nodes[1].image.actual_size, 0);
+  EXPECT_EQ(nodes[2].drv, "file");
+  EXPECT_TRUE(nodes[2].image.format_specific);
+}
+
+TEST_F(GraphTest, TellsWhatItsNodesDid) {
+  EXPECT_EQ(
+      add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "file"}, {"filename", path_}}}}),
+      "");
+  char text[] = "abc";
+  iovec vector{text, 3};
+  EXPECT_TRUE(run(graph_.find("r")->write({10, 3}, block::IoBuffers(&vector, 1), {})));
+  auto stats = block::block_statistics(graph_);
+  ASSERT_EQ(stats.size(), 2u);
+  EXPECT_EQ(stats[1].stats.wr_bytes, 3);
+  EXPECT_EQ(stats[1].stats.wr_highest_offset, 13);
+  ASSERT_TRUE(stats[1].parent);
+  EXPECT_TRUE((*stats[1].parent)->driver_specific);
+}
+
+TEST_F(GraphTest, ShowsWhoUsesWhat) {
+  EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}}}}), "");
+  auto edge = attach("r", kWriter);
+  auto shown = block::block_graph(graph_);
+  EXPECT_EQ(shown.nodes.size(), 3u);
+  ASSERT_EQ(shown.edges.size(), 2u);
+  using enum schema::BlockPermission;
+  for (const schema::XDbgBlockGraphEdge& each : shown.edges) {
+    EXPECT_EQ(each.perm, (std::vector{kWrite, kConsistentRead}));
+    EXPECT_EQ(each.shared_perm, (std::vector{kWriteUnchanged, kWrite, kConsistentRead}));
+  }
+  detach(std::move(edge));
 }
 
 }  // namespace
