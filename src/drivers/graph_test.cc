@@ -178,6 +178,19 @@ TEST_F(GraphTest, TwoGraphsKeepEachOtherOffAFile) {
   run(other.detach(std::move(*granted)));
 }
 
+TEST_F(GraphTest, GrowsOnlySoDeep) {
+  EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n1"}}), "");
+  for (int i = 2; i <= 256; i++) {
+    std::string below = "n" + std::to_string(i - 1);
+    ASSERT_EQ(add({{"driver", "raw"}, {"node-name", "n" + std::to_string(i)}, {"file", below}}), "") << i;
+  }
+  EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "more"}, {"file", "n256"}}),
+            "The block graph would be more than 256 nodes deep");
+  char byte = 'x';
+  iovec vector{&byte, 1};
+  EXPECT_TRUE(run(graph_.find("n256")->read({0, 1}, block::IoBuffers(&vector, 1))));
+}
+
 TEST_F(GraphTest, ClosesFromTheTop) {
   EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "a"}, {"file", "f"}}), "");

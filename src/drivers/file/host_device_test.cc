@@ -58,6 +58,9 @@ TEST_F(HostDeviceTest, DoesWhatAFileDoes) {
     EXPECT_TRUE(run(disk->discard({65536, 65536})));
     ASSERT_TRUE(run(disk->read({5000, text.size()}, buffers)));
     EXPECT_EQ(text, std::string(9, '\0'));
+    // Less than a block does not make the driver forget how to do it with whole ones.
+    EXPECT_TRUE(run(disk->write_zeroes({100, 7}, {})));
+    EXPECT_TRUE(run(disk->write_zeroes({4096, 4096}, {.no_fallback = true})));
     EXPECT_TRUE(run(disk->flush()));
     block::Extents extents;
     EXPECT_TRUE(run(disk->extents({0, 1 << 20}, extents)));
