@@ -21,7 +21,8 @@ aio::Task<Result<>> Driver::resize(std::uint64_t) {
   co_return fail("Image format driver does not support resize");
 }
 
-aio::Task<Result<>> Driver::prepare_reopen(const schema::BlockdevOptions&, const NodeOptions&) {
+aio::Task<Result<>> Driver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&,
+                                           NodeOptions&) {
   co_return fail(fmt::format("Block format '{}' does not support reopening files", format_name()));
 }
 

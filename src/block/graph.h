@@ -43,6 +43,9 @@ class Graph {
   Result<Node*> lookup(std::string_view name) const;
   const std::vector<GraphNode>& nodes() const { return nodes_; }  // oldest first
 
+  // While it is held nothing changes; for who looks at more than one node and awaits in between.
+  auto keep_unchanged() { return changes_.lock(); }
+
   // --- the commands ---
   aio::Task<Result<>> add(schema::BlockdevOptions options);
   aio::Task<Result<>> remove(std::string name);

@@ -39,6 +39,9 @@ class Update {
     Permissions after;
   };
 
+  Result<> check_depth(std::span<Node* const> changed);
+  std::size_t nodes_above(Node& node);
+  std::size_t nodes_below(Node& node);
   void visit(Node& node);
   Result<> plan_node(Node& node);
   Result<> check_users(Node& node) const;
@@ -47,13 +50,40 @@ class Update {
   bool is_reopened(const Node& node) const;
 
   std::span<const PlannedOptions> planned_options_;
+  std::unordered_map<Node*, std::size_t> above_;
+  std::unordered_map<Node*, std::size_t> below_;
   std::unordered_set<Node*> visited_;
   std::vector<Node*> children_first_;
   std::unordered_map<const Edge*, Permissions> planned_edges_;
   std::vector<Step> steps_;
 };
 
-// Depth first. The graph has no cycles, and its depth is bounded by the number of nodes that users have made.
+// The longest ways up and down, counting the node itself. Each part of the graph was within the limit before.
+std::size_t Update::nodes_above(Node& node) {
+  if (auto found = above_.find(&node); found != above_.end()) return found->second;
+  std::size_t most = 0;
+  for (Edge& edge : node.parents()) {
+    if (!edge.is_root()) most = std::max(most, nodes_above(*edge.parent().node));
+  }
+  return above_[&node] = most + 1;
+}
+
+std::size_t Update::nodes_below(Node& node) {
+  if (auto found = below_.find(&node); found != below_.end()) return found->second;
+  std::size_t most = 0;
+  for (Edge* edge : node.driver().children()) most = std::max(most, nodes_below(edge->node()));
+  return below_[&node] = most + 1;
+}
+
+Result<> Update::check_depth(std::span<Node* const> changed) {
+  for (Node* node : changed) {
+    if (nodes_above(*node) + nodes_below(*node) - 1 <= kGraphDepthMax) continue;
+    return fail(fmt::format("The block graph would be more than {} nodes deep", kGraphDepthMax));
+  }
+  return {};
+}
+
+// Depth first.
 void Update::visit(Node& node) {
   if (!visited_.insert(&node).second) return;
   for (Edge* child : node.driver().children()) visit(child->node());
@@ -61,6 +91,7 @@ void Update::visit(Node& node) {
 }
 
 Result<> Update::plan(std::span<Node* const> changed) {
+  TRY(check_depth(changed));
   for (Node* node : changed) visit(*node);
   for (Node* node : children_first_ | std::views::reverse) TRY(plan_node(*node));
   return {};

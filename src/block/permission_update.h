@@ -19,6 +19,9 @@ struct PlannedOptions {
   NodeOptions options;
 };
 
+// No path from a root edge down is longer. Requests pass every node of it, each on the stack of the one above.
+inline constexpr std::size_t kGraphDepthMax = 256;
+
 // `changed`: nodes whose incoming edges, driver or options have changed. On failure the edges above them are as they
 // were found: taking them back is the caller's.
 aio::Task<Result<>> update_permissions(std::span<Node* const> changed, std::span<const PlannedOptions> planned = {});
