@@ -30,8 +30,8 @@ aio::Task<Result<>> blockdev_del(Control& control, schema::BlockdevDelArguments 
   co_return co_await control.graph().remove(std::move(arguments.node_name));
 }
 
-aio::Task<Result<>> blockdev_reopen(Control&, schema::BlockdevReopenArguments) {
-  co_return fail("blockdev-reopen is not built yet");
+aio::Task<Result<>> blockdev_reopen(Control& control, schema::BlockdevReopenArguments arguments) {
+  co_return co_await control.graph().reopen(std::move(arguments.options));
 }
 
 aio::Task<Result<>> block_resize(Control& control, schema::BlockResizeArguments arguments) {

@@ -23,7 +23,7 @@ namespace blockexport::nbd {
 class NbdExport;
 
 // Connections that may be in their handshake at the same time.
-inline constexpr std::size_t kHandshakesMax = 1024;
+inline constexpr std::size_t kHandshakesMax = 16384;
 // How long accepting pauses when the process has no descriptors or memory left.
 inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
@@ -66,6 +66,7 @@ class Server final : public ExportDirectory {
   aio::Task<void> serve(net::Accepted accepted);
   aio::Task<void> watch_handshakes();
   bool is_full() const { return options_.max_connections > 0 && clients_ >= options_.max_connections; }
+  aio::Task<IoResult> wait_for_slot();
   void drop_a_handshake();
 
   aio::Reactor& reactor_;
@@ -76,11 +77,13 @@ class Server final : public ExportDirectory {
   ServerOptions options_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::map<std::uint64_t, NbdExport*> visible_exports_;  // by sequence: oldest first
+  std::map<std::string, NbdExport*, std::less<>> exports_by_name_;
   std::uint64_t last_sequence_ = 0;
   aio::Scope accepting_;
   aio::Scope connections_;
   IntrusiveList<Connection> handshaking_;  // oldest first
   std::size_t handshake_count_ = 0;
+  std::map<std::string, std::size_t> handshake_shares_;  // how many of them each group of peers has
   std::uint32_t clients_ = 0;  // in transmission
   aio::Event slot_free_;
   aio::Event handshake_began_;

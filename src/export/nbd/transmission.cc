@@ -31,6 +31,8 @@ aio::Task<void> Transmission::run() {
   sender_.spawn("nbd sender", send_loop());
   reader_.spawn("nbd reader", receive_loop());
   co_await reader_.join();
+  budget_.give_back(std::exchange(credit_bytes_, 0));
+  if (payload_ && end_ != End::kFinishing) drop_payload();
   if (end_ == End::kFinishing) answer_what_is_left();
   // A lost client's writes hold up what comes after them (see write_fence.h).
   if (end_ != End::kFinishing && writes_in_flight_ > 0) {
