@@ -144,7 +144,7 @@ class ShutdownTest(unittest.TestCase):
     def test_socket_of_the_server_stays(self):
         """The NBD socket file stays after the end, the monitor's does not, and a new server starts over it."""
         self.end(signal.SIGTERM, 5)
-        second = daemon.Daemon(self.workdir, self.daemon.arguments[4:][2:])
+        second = daemon.Daemon(self.workdir, self.daemon.own_arguments)
         self.addCleanup(second.kill)
         second.start()
         connection = nbd_raw.Connection(second.connect_nbd())
