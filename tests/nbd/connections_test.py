@@ -1,4 +1,7 @@
-"""Many connections: silent, idle, slow; the limits that keep the server open for others (reliability rows 7, 15; bar 1, 4-6, 11)."""
+"""Many connections: silent, idle, slow; the limits that keep the server open for others.
+
+Reliability rows 7 and 15; bar 1, 4-6, 11.
+"""
 
 import contextlib
 import resource
@@ -113,7 +116,8 @@ class StopUnderCrowdTest(HostileTest):
 
     def restart_server(self):
         """Starts the NBD server and the export again."""
-        self.qmp.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": self.daemon.nbd_path}}, "max-connections": 0})
+        address = {"type": "unix", "data": {"path": self.daemon.nbd_path}}
+        self.qmp.execute("nbd-server-start", {"addr": address, "max-connections": 0})
         self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
         self.qmp.execute("block-export-add", {"type": "nbd", "id": "null", "node-name": "null", "writable": True})
 

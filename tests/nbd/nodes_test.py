@@ -1,4 +1,4 @@
-"""Nodes of every kind behind an export: each one equals a model in memory after random operations (issue: block nodes)."""
+"""Nodes of every kind behind an export: each one equals a model in memory after random operations."""
 
 import os
 import random

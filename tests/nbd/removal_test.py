@@ -178,7 +178,7 @@ class SoftTest(RemovalTest):
 
     @settings.unlike_qemu("only planned there")
     def test_soft_under_a_live_client(self):
-        """Every command gets ESHUTDOWN, in every mode; nothing is written; the connection lives until the client goes."""
+        """Every command gets ESHUTDOWN in every mode; nothing is written; the connection lives on."""
         clients = [self.session("disk", mode) for mode in ("simple", "structured", "extended")]
         before = images.sha256(self.disk)
         self.assertEqual(self.remove("disk", "soft"), {"return": {}})

@@ -1,4 +1,4 @@
-"""How the server ends: SIGTERM, SIGINT, SIGHUP and quit, with clients in every state (reliability rows 4, 15; bar 35)."""
+"""How the server ends: by signals and quit, with clients in every state (reliability rows 4, 15; bar 35)."""
 
 import contextlib
 import signal

@@ -48,6 +48,11 @@ class Differences:
         self.entries = data.get("difference", [])
         self.added = data.get("added", [])
 
+    def complete_line(self, line):
+        """The same for a line, which may be no message at all."""
+        whole = line.startswith("{") and line.endswith("}")
+        return json.dumps(self.complete(json.loads(line))) if whole else line
+
     def complete(self, value):
         """Adds to a message of the reference the members that its version has not yet."""
         if isinstance(value, list):
@@ -63,7 +68,8 @@ class Differences:
 
     def skipped(self, script):
         """Why qemu-storage-daemon cannot play this script at all, None when it can."""
-        return next((entry["reason"] for entry in self.entries if entry["script"] == script.name and entry.get("skip")), None)
+        entries = [entry for entry in self.entries if entry["script"] == script.name and entry.get("skip")]
+        return entries[0]["reason"] if entries else None
 
     def allowed(self, script, step, version):
         """The answers that are allowed instead of the recorded ones (a list of lists of lines)."""
@@ -96,8 +102,7 @@ def compare(script, answers, version=None, differences=None):
     for step in script.steps:
         found = answers.get(step.number, [])
         if version:
-            found = [(client, json.dumps(differences.complete(json.loads(line))) if line.startswith("{") and line[-1] == "}"
-                      else line) for client, line in found]
+            found = [(client, differences.complete_line(line)) for client, line in found]
         if same(step.expected, found):
             continue
         allowed = differences.allowed(script, step, version) if version else []

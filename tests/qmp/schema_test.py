@@ -132,7 +132,7 @@ class SchemaTest(DaemonTest):
 
     @settings.unlike_qemu("its own version differs from 10.0")
     def test_shape_of_10_0(self):
-        """What version 10.0 told, where that file is at hand (beside the source tree, or BLOCKEXPORT_REFERENCE_SCHEMA)."""
+        """What 10.0 told, where that file is at hand: beside the source tree, or BLOCKEXPORT_REFERENCE_SCHEMA."""
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         beside = os.path.join(os.path.dirname(root), "shared", "facts", "qsd-10.0-qmp-schema.json")
         path = os.environ.get("BLOCKEXPORT_REFERENCE_SCHEMA", beside)
