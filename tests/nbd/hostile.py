@@ -28,8 +28,10 @@ class HostileTest(DaemonTest):
                 "--export", "type=nbd,id=ro,node-name=disk,name=ro",
                 *null_node("null", 1 << 40), *nbd_export("null", writable="on")]
 
-    def setUp(self):
-        self.fds_before = self.daemon.open_fds()
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.fds_before = cls.daemon.open_fds()
 
     def tearDown(self):
         super().tearDown()

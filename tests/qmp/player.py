@@ -109,7 +109,7 @@ class Player:
             assert greeting and "QMP" in greeting, f"no greeting but {greeting}: {self.output()}"
             self.clients[""].socket.sendall(b'{"execute": "qmp_capabilities"}\n')
             reply = self.clients[""].read(settings.seconds(10))
-            assert reply == {"return": {}}, f"negotiation failed: {reply}"
+            assert reply == {"return": {}}, f"negotiation failed: {reply}, {self.process.poll()}: {self.output()}"
 
     def output(self):
         """What the server wrote so far."""
