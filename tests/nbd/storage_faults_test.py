@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from lib import images, nbd_raw, settings, tools, wait
+from lib import images, settings, tools, wait
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest, file_node, nbd_export
