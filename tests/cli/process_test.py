@@ -263,11 +263,12 @@ class SocketFilesTest(ProcessTest):
     def test_existing_file_is_replaced(self):
         """Whatever is at the NBD socket's path is unlinked first."""
         images.write_file(self.path("nbd.sock"), b"a regular file")
-        self.start("--nbd-server", "addr.type=unix,addr.path=nbd.sock").stop()
+        server = self.start("--nbd-server", "addr.type=unix,addr.path=nbd.sock")
         self.assertTrue(stat.S_ISSOCK(os.stat(self.path("nbd.sock")).st_mode))
+        server.stop()
 
     def test_stop_removes_the_file(self):
-        """nbd-server-stop removes the socket file, the end of the process does not."""
+        """nbd-server-stop removes the socket file."""
         server = self.start("--nbd-server", "addr.type=unix,addr.path=nbd.sock")
         server.qmp.execute("nbd-server-stop")
         self.assertFalse(os.path.exists(self.path("nbd.sock")))

@@ -202,7 +202,9 @@ class SoftTest(RemovalTest):
         for index in range(8):
             request = client.send_request(CMD_READ, index * 4096, 4096)
             pending[request.cookie] = request
-        self.session("slow").read(0, 1)
+        other = self.session("slow")
+        other.read(0, 1)
+        other.close()
         self.assertEqual(self.remove("slow", "soft"), {"return": {}})
         while pending:
             reply = client.read_reply(pending)

@@ -141,8 +141,8 @@ class ShutdownTest(unittest.TestCase):
         writer.join(settings.seconds(10))
         writer.check(self, self.disk)
 
-    def test_socket_of_the_server_stays(self):
-        """The NBD socket file stays after the end, the monitor's does not, and a new server starts over it."""
+    def test_next_server_on_the_same_paths(self):
+        """A new server starts with the same arguments, whatever files the old one has left."""
         self.end(signal.SIGTERM, 5)
         second = daemon.Daemon(self.workdir, self.daemon.own_arguments)
         self.addCleanup(second.kill)
