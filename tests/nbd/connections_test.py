@@ -1,4 +1,7 @@
-"""Many connections: silent, idle, slow; the limits that keep the server open for others (reliability rows 7, 15; bar 1, 4-6, 11)."""
+"""Many connections: silent, idle, slow; the limits that keep the server open for others.
+
+Reliability rows 7 and 15; bar 1, 4-6, 11.
+"""
 
 import contextlib
 import resource
@@ -113,7 +116,8 @@ class StopUnderCrowdTest(HostileTest):
 
     def restart_server(self):
         """Starts the NBD server and the export again."""
-        self.qmp.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": self.daemon.nbd_path}}, "max-connections": 0})
+        address = {"type": "unix", "data": {"path": self.daemon.nbd_path}}
+        self.qmp.execute("nbd-server-start", {"addr": address, "max-connections": 0})
         self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
         self.qmp.execute("block-export-add", {"type": "nbd", "id": "null", "node-name": "null", "writable": True})
 
@@ -177,15 +181,13 @@ class LimitTest(DaemonTest):
         self.assertTrue(self.greeted(waiting, settings.seconds(5)))
         nbd_raw.Connection(waiting).go("null")
 
-    def test_negotiating_clients_count(self):
-        """A connection in negotiation takes a slot too."""
-        clients = [self.client() for _ in range(3)]
-        waiting = self.daemon.connect_nbd()
-        self.addCleanup(waiting.close)
-        self.assertFalse(self.greeted(waiting, 0.3))
-        for client in clients:
-            client.close()
-        self.assertTrue(self.greeted(waiting, settings.seconds(5)))
+    @settings.unlike_qemu("a connection in negotiation takes a slot")
+    def test_negotiating_clients_do_not_count(self):
+        """Clients in negotiation, or silent ones, leave the slots to those that get through."""
+        for _ in range(5):
+            self.client()
+            self.addCleanup(self.daemon.connect_nbd().close)
+        self.assertEqual(len(self.session("null").read(0, 512)), 512)
 
 
 class OneConnectionTest(DaemonTest):

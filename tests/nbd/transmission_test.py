@@ -232,7 +232,8 @@ class ErrorsTest(TransmissionTest):
     def test_read_past_the_end(self, connection):
         """R117 R150: READ and TRIM past the end get EINVAL."""
         for command in (CMD_READ, CMD_TRIM):
-            for offset, length in ((SIZE, 1), (SIZE - 1, 2), (1 << 63, 512), ((1 << 64) - 1, 1), ((1 << 64) - 512, 1024)):
+            for offset, length in ((SIZE, 1), (SIZE - 1, 2), (1 << 63, 512), ((1 << 64) - 1, 1),
+                                   ((1 << 64) - 512, 1024)):
                 self.assertEqual(connection.call(command, offset, length).error, EINVAL, f"{command} {offset}+{length}")
         self.works(connection)
 

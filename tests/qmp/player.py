@@ -15,6 +15,10 @@ QUIET_SECONDS = 0.1
 AFTER_REPLY_SECONDS = 2
 
 
+class StartFailed(AssertionError):
+    """The server did not greet and negotiate as it should."""
+
+
 class Client:
     """A QMP connection of a script."""
 
@@ -106,10 +110,12 @@ class Player:
         self.clients[""] = Client(os.path.join(self.workdir, "qmp.sock"), self.check_alive)
         if not self.script.has("raw"):
             greeting = self.clients[""].read(settings.seconds(10))
-            assert greeting and "QMP" in greeting, f"no greeting but {greeting}: {self.output()}"
+            if not greeting or "QMP" not in greeting:
+                raise StartFailed(f"no greeting but {greeting}: {self.output()}")
             self.clients[""].socket.sendall(b'{"execute": "qmp_capabilities"}\n')
             reply = self.clients[""].read(settings.seconds(10))
-            assert reply == {"return": {}}, f"negotiation failed: {reply}"
+            if reply != {"return": {}}:
+                raise StartFailed(f"negotiation failed: {reply}, {self.process.poll()}: {self.output()}")
 
     def output(self):
         """What the server wrote so far."""
@@ -195,6 +201,8 @@ class Player:
         found = []
         for verb, data in (("out", result.stdout), ("err", result.stderr)):
             for line in data.decode(errors="replace").splitlines():
+                if line.startswith("Copyright"):
+                    continue
                 found.append(("", f"{verb} {normalise.text(line, self.workdir)}".rstrip()))
         self.answers[step.number] = found + [("", f"exit {result.returncode}")]
 
