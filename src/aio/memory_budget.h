@@ -45,6 +45,7 @@ class MemoryBudget {
   MemoryBudget* parent_ = nullptr;
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
+  std::uint32_t waiting_at_parent_ = 0;
   Event room_;
 };
 
