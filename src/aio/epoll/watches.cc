@@ -5,8 +5,10 @@
 namespace blockexport::aio {
 namespace {
 
+// What epoll must report for them; 0 when there are none. POLLHUP and POLLERR come unasked, but only to who is
+// registered, so asking for nothing else must still register.
 std::uint32_t wanted(OperationList& operations) {
-  std::uint32_t events = 0;
+  std::uint32_t events = operations.empty() ? 0 : EPOLLERR;
   for (Operation& operation : operations) events |= operation.events;
   return events;
 }
@@ -39,9 +41,8 @@ void Watches::add(Operation& operation, OperationList& completed) {
   Watch& watch = *watches_[index];
   watch.operations.push_back(operation);
   std::uint32_t events = wanted(watch.operations);
-  // POLLHUP and POLLERR are reported unasked, so asking for nothing else must still register.
   if (watch.armed != 0 && (events & ~watch.armed) == 0) return;
-  int error = set_armed(operation.fd, watch, events | EPOLLERR);
+  int error = set_armed(operation.fd, watch, events);
   if (error == 0) return;
   // A regular file cannot be polled, because it is always ready.
   while (!watch.operations.empty()) {
@@ -102,7 +103,7 @@ void Watches::begin_anew() {
     if (watches_[fd] == nullptr) continue;
     Watch& watch = *watches_[fd];
     watch.armed = 0;
-    if (!watch.operations.empty()) set_armed(static_cast<int>(fd), watch, wanted(watch.operations) | EPOLLERR);
+    if (!watch.operations.empty()) set_armed(static_cast<int>(fd), watch, wanted(watch.operations));
   }
 }
 
