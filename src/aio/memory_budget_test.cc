@@ -130,5 +130,28 @@ TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceTha
   modest.give_back(kAllowance / 2);
 }
 
+// The same with another connection before it in the queue, which the process cannot serve.
+TEST_F(MemoryBudgetTest, WhoWaitsBehindAnotherForTheProcessIsServedFromItsOwnAllowance) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget first(process);
+  MemoryBudget modest(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  ASSERT_TRUE(modest.try_take(kAllowance));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("first", take_and_note(first, kAllowance + 1, 1, order));
+  scope.spawn("modest", take_and_note(modest, kAllowance / 2, 2, order));
+  idle();
+  modest.give_back(kAllowance);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{2}));
+  greedy.give_back(kAllowance + 1000);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{2, 1}));
+  first.give_back(kAllowance + 1);
+  modest.give_back(kAllowance / 2);
+}
+
 }  // namespace
 }  // namespace blockexport::aio
