@@ -76,8 +76,11 @@ void prepare_transfer(io_uring_sqe* entry, const Operation& o) {
 void prepare_entry(io_uring_sqe* entry, const Operation& o) {
   switch (o.kind) {
     case OperationKind::kPoll:
-      io_uring_prep_poll_add(entry, o.fd, o.events);
-      if ((o.backend_data & kRepeats) != 0) entry->len = IORING_POLL_ADD_MULTI;
+      if ((o.backend_data & kRepeats) != 0) {
+        io_uring_prep_poll_multishot(entry, o.fd, o.events);
+      } else {
+        io_uring_prep_poll_add(entry, o.fd, o.events);
+      }
       break;
     case OperationKind::kSync:
       io_uring_prep_fsync(entry, o.fd, IORING_FSYNC_DATASYNC);
