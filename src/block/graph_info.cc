@@ -39,6 +39,7 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   info.image.virtual_size = as_signed(node.size_bytes());
   if (auto allocated = co_await node.driver().allocated_bytes()) info.image.actual_size = as_signed(*allocated);
   if (node.driver().file_statistics() != nullptr) info.image.format_specific.emplace();
+  if (stands_on_file(node)) info.image.dirty_flag = false;
   co_return info;
 }
 

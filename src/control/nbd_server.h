@@ -1,4 +1,4 @@
-// Starting the NBD server: what nbd-server-start and the options --nbd-server and --nbd-listen share.
+// Starting the NBD server: what nbd-server-start and the options --nbd-server and --listen share.
 #pragma once
 
 #include "aio/task.h"

@@ -14,13 +14,13 @@
 
 namespace blockexport::daemon {
 
-enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kNbdListen, kObject, kTrace };
+enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kListen, kObject, kTrace };
 
 // One option that is carried out in the second pass.
 struct StartOption {
   OptionKind kind;
-  std::string name;      // "--blockdev"
-  std::string argument;  // as typed
+  std::string argument;
+  std::string as_typed;  // the option with its argument, as it stands on the line: for messages
 };
 
 struct CommandLine {

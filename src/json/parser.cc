@@ -211,10 +211,7 @@ Result<Value> parse(std::string_view text) {
   auto first = parser.next();
   if (!first) return fail("Expecting a JSON value");
   if (!*first) return fail(std::move(*first).error());
-  if (auto second = parser.next()) {
-    if (!*second) return fail(std::move(*second).error());
-    return fail("JSON parse error, more than one value");
-  }
+  if (parser.next()) return fail("Expecting at most one JSON value");
   return std::move(**first);
 }
 

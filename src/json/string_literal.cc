@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 namespace blockexport::json {
@@ -43,8 +44,10 @@ std::optional<char32_t> hex4(std::string_view text) {
   return code;
 }
 
+// `escape` begins behind the 'u'. The quote that ends the token stands behind it in any case.
 Error bad_unicode(std::string_view escape) {
-  return Error(fmt::format("\\u{} is not a valid Unicode character", escape.substr(0, 4)));
+  std::string_view shown(escape.data(), std::min<std::size_t>(4, escape.size() + 1));
+  return Error(fmt::format("\\u{} is not a valid Unicode character", shown));
 }
 
 // One "\uXXXX", or the surrogate pair that begins with it. `text` begins behind the 'u'; what was used is removed.
