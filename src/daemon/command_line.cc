@@ -83,7 +83,9 @@ Example, an image for every program on this machine:
   nbdinfo 'nbd+unix:///disk?socket=/tmp/disk.sock'
 )";
 
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 void print_version(std::string_view program) {
   fmt::print("{} version {} (interface of qemu-storage-daemon {}.{})\n", program, control::kProgramVersion,

@@ -1,8 +1,8 @@
 // CommandLine: the arguments of the program, split into options in the order in which they were given.
 //
-// The first of two passes: it knows the options' names and which of them need an argument, answers --help and --version,
-// and finds every mistake in the form of the line before anything is made. What the arguments mean is startup's business.
-// Plain values; main thread.
+// The first of two passes: it knows the options' names and which of them need an argument, answers --help and
+// --version, and finds every mistake in the form of the line before anything is made. What the arguments mean is
+// startup's business. Plain values; main thread.
 #pragma once
 
 #include <optional>

@@ -41,7 +41,8 @@ void print_object_types() {
 
 void print_object_properties() {
   std::vector<control::PropertyDescription> sorted;
-  for (const control::PropertyDescription& property : control::IothreadObject::property_list()) sorted.push_back(property);
+  for (const control::PropertyDescription& property : control::IothreadObject::property_list())
+    sorted.push_back(property);
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   fmt::print("iothread options:\n");
   for (const control::PropertyDescription& property : sorted) fmt::print("  {}=<{}>\n", property.name, property.type);

@@ -1,6 +1,5 @@
-// Startup: the second pass over the command line. Each option is carried out like the QMP command it stands for, left to
-// right; a name must exist before it is used.
-// Runs as a task of the control reactor.
+// Startup: the second pass over the command line. Each option is carried out like the QMP command it stands for, left
+// to right; a name must exist before it is used. Runs as a task of the control reactor.
 #pragma once
 
 #include <memory>

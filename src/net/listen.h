@@ -18,8 +18,8 @@ namespace blockexport::net {
 
 // A connection just accepted.
 struct Accepted {
-  OwnedFd fd;           // non-blocking, close-on-exec
-  NumericAddress peer;  // its address; a unix peer has none
+  OwnedFd fd;                           // non-blocking, close-on-exec
+  NumericAddress peer;                  // its address; a unix peer has none
   std::uint32_t peer_uid = UINT32_MAX;  // of a unix peer (SO_PEERCRED)
 };
 

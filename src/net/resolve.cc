@@ -112,7 +112,8 @@ Result<NumericAddress> vsock_address(const VsockAddress& address) {
 std::string describe(const NumericAddress& address) {
   if (address.family() == AF_UNIX) {
     const auto* un = reinterpret_cast<const sockaddr_un*>(&address.storage);
-    std::size_t bytes = address.length > offsetof(sockaddr_un, sun_path) ? address.length - offsetof(sockaddr_un, sun_path) : 0;
+    std::size_t bytes =
+        address.length > offsetof(sockaddr_un, sun_path) ? address.length - offsetof(sockaddr_un, sun_path) : 0;
     if (bytes == 0) return "unix:";
     if (un->sun_path[0] == '\0') return "unix:@" + std::string(un->sun_path + 1, bytes - 1);
     return "unix:" + std::string(un->sun_path, strnlen(un->sun_path, bytes));

@@ -1,7 +1,7 @@
 // Payload: the data of one WRITE while it arrives, in pieces that are taken as bytes come.
 //
-// A client that announces 32 MiB and sends nothing costs one piece. The write starts when all of it is there, so a client
-// that dies in the middle changes nothing. Owned by the session; thread: its reactor's.
+// A client that announces 32 MiB and sends nothing costs one piece. The write starts when all of it is there, so a
+// client that dies in the middle changes nothing. Owned by the session; thread: its reactor's.
 #pragma once
 
 #include <sys/uio.h>

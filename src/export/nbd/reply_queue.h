@@ -25,8 +25,8 @@ class ReplyQueue {
   ReplyQueue(const ReplyQueue&) = delete;
   ReplyQueue& operator=(const ReplyQueue&) = delete;
 
-  // Room for a reply of exactly `bytes` (at most kSharedBufferBytes) behind all others, or an empty span when the budget
-  // has none. What was reserved counts once it is committed; another reserve() forgets it.
+  // Room for a reply of exactly `bytes` (at most kSharedBufferBytes) behind all others, or an empty span when the
+  // budget has none. What was reserved counts once it is committed; another reserve() forgets it.
   std::span<std::byte> reserve(std::size_t bytes);
 
   // Adds a shared buffer whose kSharedBufferBytes the caller took from the budget: the next reserve() succeeds.

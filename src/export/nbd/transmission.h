@@ -41,8 +41,8 @@ struct TransmissionContext {
   aio::Reactor& reactor;
   aio::BufferPool& pool;
   aio::MemoryBudget& process_budget;
-  block::Edge& edge;        // the export's right to its node
-  WriteFence& fence;        // the export's
+  block::Edge& edge;          // the export's right to its node
+  WriteFence& fence;          // the export's
   bool writethrough = false;  // every write is durable before it is answered
 };
 

@@ -16,7 +16,9 @@ constexpr std::size_t kSmallWriteBytesMax = 64u << 10;
 constexpr std::size_t kStatusBytesMax = kExtentsMax * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
 constexpr std::size_t kOneExtentStatusBytes = 4096;
 
-block::Range range_of(const Request& request) { return {.offset = request.offset, .length = request.length}; }
+block::Range range_of(const Request& request) {
+  return {.offset = request.offset, .length = request.length};
+}
 
 std::size_t data_head_bytes(HeaderMode mode) {
   return reply_header_bytes(mode) + (mode == HeaderMode::kSimple ? 0 : kOffsetDataHeadBytes);
