@@ -210,6 +210,10 @@ aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
 }
 
 void tune_connection(int fd, int family, bool keep_alive) {
+  if (family == AF_UNIX) {
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kUnixSendBufferBytes, sizeof kUnixSendBufferBytes);
+    return;
+  }
   if (family != AF_INET && family != AF_INET6) return;
   set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
   if (keep_alive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
