@@ -28,7 +28,7 @@ make_demo_image() {
   truncate --size=64M "$path"
   for place in 0 32 63; do
     awk -v place="$place" 'BEGIN { for (line = 0; line < 16384; line++)
-      printf "%-63s\n", "blockexportd demo disk, MiB " place ", line " line }' |
+      printf "%-63s\n", "blockexportd demo disk: MiB " place " line " line }' |
       dd of="$path" bs=1M seek="$place" conv=notrunc iflag=fullblock status=none
   done
 }
