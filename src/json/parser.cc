@@ -1,0 +1,129 @@
+#include "json/parser.h"
+
+#include <algorithm>
+
+#include "json/scalar.h"
+
+namespace blockexport::json {
+namespace {
+
+// An input buffer grown beyond this goes back to the heap once it is empty.
+constexpr std::size_t kInputBytesKept = 64 * 1024;
+
+}  // namespace
+
+Parser::Parser(Limits limits) : limits_(limits), lexer_(std::max<std::size_t>(limits.message_bytes, 1)) {}
+
+void Parser::feed(std::string_view bytes) {
+  // Half of it passed: moving the rest to the front costs no more than was fed.
+  if (input_taken_ >= input_.size() - input_taken_) {
+    input_.erase(0, input_taken_);
+    input_taken_ = 0;
+    if (input_.empty() && input_.capacity() > kInputBytesKept) input_.shrink_to_fit();
+  }
+  input_.append(bytes);
+}
+
+void Parser::finish() {
+  ends_ = true;
+}
+
+std::optional<Result<Value>> Parser::next() {
+  std::string_view rest = std::string_view(input_).substr(input_taken_);
+  while (!rest.empty()) {
+    const Token token = lexer_.next(rest);
+    input_taken_ = input_.size() - rest.size();
+    if (token.kind == TokenKind::kNone) break;
+    if (auto outcome = take(token)) return outcome;
+  }
+  if (!ends_) return std::nullopt;
+  return take_end();
+}
+
+std::optional<Result<Value>> Parser::take_end() {
+  if (const Token token = lexer_.finish(); token.kind != TokenKind::kNone) {
+    if (auto outcome = take(token)) return outcome;
+  }
+  ends_ = false;
+  if (tokens_ == 0) return std::nullopt;
+  start_message();
+  return builder_.finish();
+}
+
+void Parser::reset() {
+  input_.clear();
+  input_taken_ = 0;
+  ends_ = false;
+  lexer_.reset();
+  builder_.reset();
+  start_message();
+}
+
+// One token; a result when it ends its message.
+std::optional<Result<Value>> Parser::take(const Token& token) {
+  if (token.kind == TokenKind::kStray) {
+    return give_up("JSON parse error, stray '" + std::string(quoted_text(token.text)) + "'");
+  }
+  // The bound holds for the text and a terminator of the token under way, hence the one.
+  if (token.kind == TokenKind::kOversize || bytes_ + token.text.size() + 1 > limits_.message_bytes) {
+    return give_up("JSON token size limit exceeded");
+  }
+  if (tokens_ == limits_.message_tokens) return give_up("JSON token count limit exceeded");
+  count_nesting(token.kind);
+  if (braces_ + brackets_ > static_cast<std::ptrdiff_t>(limits_.nesting)) {
+    return give_up("JSON nesting depth limit exceeded");
+  }
+  bytes_ += token.text.size();
+  ++tokens_;
+  builder_.add(token);
+  // Brackets only have to be as many, not the right ones, for a message to end: where the next one starts does not
+  // depend on what is wrong in this one.
+  const bool open = (braces_ > 0 || brackets_ > 0) && braces_ >= 0 && brackets_ >= 0;
+  if (open) return std::nullopt;
+  start_message();
+  return builder_.finish();
+}
+
+Result<Value> Parser::give_up(std::string message) {
+  builder_.reset();
+  start_message();
+  return fail(std::move(message));
+}
+
+void Parser::count_nesting(TokenKind kind) {
+  switch (kind) {
+    case TokenKind::kLeftBrace:
+      ++braces_;
+      break;
+    case TokenKind::kRightBrace:
+      --braces_;
+      break;
+    case TokenKind::kLeftBracket:
+      ++brackets_;
+      break;
+    case TokenKind::kRightBracket:
+      --brackets_;
+      break;
+    default:
+      break;
+  }
+}
+
+void Parser::start_message() {
+  bytes_ = 0;
+  tokens_ = 0;
+  braces_ = 0;
+  brackets_ = 0;
+}
+
+Result<Value> parse(std::string_view text, Limits limits) {
+  Parser parser(limits);
+  parser.feed(text);
+  parser.finish();
+  std::optional<Result<Value>> first = parser.next();
+  if (!first) return fail("Expecting a JSON value");
+  if (first->has_value() && parser.next()) return fail("Expecting at most one JSON value");
+  return std::move(*first);
+}
+
+}  // namespace blockexport::json
