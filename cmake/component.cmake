@@ -25,7 +25,8 @@ function(blockexport_component name)
   endif()
 endfunction()
 
-# blockexport_fuzzer(NAME SOURCE file.cc LINK lib ...): built only with BLOCKEXPORT_FUZZ; seeds live in fuzz/seeds/NAME/.
+# blockexport_fuzzer(NAME SOURCES file.cc ... LINK lib ...): built only with BLOCKEXPORT_FUZZ; its seeds live in
+# fuzz/seeds/NAME/.
 function(blockexport_fuzzer name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   if(NOT BLOCKEXPORT_FUZZ)

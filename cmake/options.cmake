@@ -11,12 +11,14 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
   # hash_dir=false and base_dir make two checkouts share their objects.
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE_PROGRAM})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE_PROGRAM})
 endif()
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
                     -Wimplicit-fallthrough -Wformat=2 -Werror
-                    -fno-exceptions -fno-rtti -fstack-protector-strong -fno-strict-overflow -fno-delete-null-pointer-checks)
+                    -fno-exceptions -fno-rtti
+                    -fstack-protector-strong -fno-strict-overflow -fno-delete-null-pointer-checks)
 add_compile_definitions(_GNU_SOURCE)
 add_link_options(-fuse-ld=lld -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code)
 

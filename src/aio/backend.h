@@ -29,7 +29,8 @@ class Backend {
 
   // Hands everything submitted to the kernel, waits until something completes, `deadline_ns` (of clock()) passes or
   // wake() is called, and appends what has completed. A deadline in the past means: look, do not wait.
-  virtual void wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
+  // False when it would wait for ever because nothing is under way; only a simulation can tell.
+  [[nodiscard]] virtual bool wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
 
   // Makes the current or the next wait() return soon. Any thread; async-signal-safe.
   virtual void wake() = 0;
@@ -47,6 +48,10 @@ class Backend {
   virtual std::expected<int, Errno> try_accept(int fd) = 0;
   // Wakes both directions of a connection for good: shutdown(SHUT_RDWR).
   virtual void shut_down(int fd) = 0;
+  // A promise that `fd` will be closed through this backend only: by close() or kClose. Polling it may cost less then.
+  virtual void keep_watch(int) {}
+  // Takes the promise back, to close `fd` elsewhere. Nobody waits on it.
+  virtual void drop_watch(int) {}
   // Closes at once; no operation may be under way on it.
   virtual void close(int fd) = 0;
 };

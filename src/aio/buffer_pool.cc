@@ -16,7 +16,9 @@ std::size_t class_of(std::size_t bytes) {
   return static_cast<std::size_t>(std::bit_width((body - 1) / kSmallestBytes));
 }
 
-std::size_t bytes_of_class(std::size_t index) { return (kSmallestBytes << index) + kHeadBytes; }
+std::size_t bytes_of_class(std::size_t index) {
+  return (kSmallestBytes << index) + kHeadBytes;
+}
 
 }  // namespace
 
@@ -24,7 +26,9 @@ Buffer::~Buffer() {
   if (pool_ != nullptr) pool_->give_back(data_, size_);
 }
 
-BufferPool::~BufferPool() { trim(); }
+BufferPool::~BufferPool() {
+  trim();
+}
 
 Buffer BufferPool::take(std::size_t bytes) {
   std::size_t index = class_of(bytes);

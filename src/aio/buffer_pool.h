@@ -1,8 +1,9 @@
 // BufferPool: memory for data on its way, kept warm. A fresh large buffer costs more than the read that fills it,
 // because the kernel has to clear its pages; so buffers are kept and used again.
 //
-// Sizes are powers of two from 4 KiB to 32 MiB and a page more for a reply's head; all are aligned to 4096. One pool per
-// reactor; thread: its reactor's. What is idle is bounded by idle_bytes_max; the memory in use is bounded by budgets.
+// Sizes are powers of two from 4 KiB to 32 MiB and a page more for a reply's head; all are aligned to 4096. One pool
+// per reactor; thread: its reactor's. What is idle is bounded by idle_bytes_max; the memory in use is bounded by
+// budgets.
 #pragma once
 
 #include <array>
@@ -57,6 +58,7 @@ class BufferPool {
   // A buffer of at least `bytes` (at least 1), with any content. Ends the process when the system has no memory.
   Buffer take(std::size_t bytes);
 
+  std::size_t idle_bytes() const { return idle_bytes_; }
   // Gives idle memory back to the system.
   void trim();
 

@@ -16,23 +16,31 @@ struct [[nodiscard]] CurrentTaskAwaiter {
   TaskRoot& await_resume() { return *root; }
   TaskRoot* root = nullptr;
 };
-inline CurrentTaskAwaiter current_task() { return {}; }
+inline CurrentTaskAwaiter current_task() {
+  return {};
+}
 
 // co_await aio::next_turn(): goes on in the reactor's next turn, after all others that are ready.
 struct [[nodiscard]] NextTurnAwaiter {
+  explicit NextTurnAwaiter(std::source_location awaited_at) : where(awaited_at) {}
   bool await_ready() { return false; }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> parent) {
-    resume_next_turn(parent.promise().root().reactor, parent);
+    resume_next_turn(parent.promise().root(), parent, where);
   }
   void await_resume() {}
-  static void resume_next_turn(Reactor& reactor, std::coroutine_handle<> waiter);
+  static void resume_next_turn(TaskRoot& root, std::coroutine_handle<> waiter, std::source_location where);
+  std::source_location where;
 };
-inline NextTurnAwaiter next_turn() { return {}; }
+inline NextTurnAwaiter next_turn(std::source_location where = std::source_location::current()) {
+  return NextTurnAwaiter(where);
+}
 
 struct [[nodiscard]] CurrentReactorAwaiter : CurrentTaskAwaiter {
   Reactor& await_resume() { return root->reactor; }
 };
-inline CurrentReactorAwaiter current_reactor() { return {}; }
+inline CurrentReactorAwaiter current_reactor() {
+  return {};
+}
 
 }  // namespace blockexport::aio

@@ -1,8 +1,9 @@
 // MemoryBudget: how many bytes of buffers may be in use, for the process and, below it, for each connection.
 //
 // A child takes from its parent too, beyond a small allowance that every connection has for itself, so that a client
-// with small requests is served even when others have used up the process's share. Who waits tries again whenever
-// memory is given back, in the order of waiting. Thread: one reactor's.
+// with small requests is served even when others have used up the process's share. Who has to wait is served in the
+// order of waiting, at its connection first and then at the process, so that large requests are not starved by small
+// ones. Thread: one reactor's.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,9 @@ class MemoryBudget {
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
+  // False when there is no room, or when others wait for it.
   bool try_take(std::uint64_t bytes);
-  // Waits until there is room; `bytes` is at most the limit. ECANCELED: nothing was taken.
+  // Waits until there is room. ECANCELED or, for more than the limit, ENOMEM: nothing was taken.
   Task<IoResult> take(std::uint64_t bytes);
   // Takes more than the limit allows; what a started request needs for its reply.
   void take_over_limit(std::uint64_t bytes);
@@ -39,12 +41,18 @@ class MemoryBudget {
   static std::uint64_t shared_part(std::uint64_t used) {
     return used > kConnectionAllowanceBytes ? used - kConnectionAllowanceBytes : 0;
   }
-  bool fits(std::uint64_t bytes) const;
+  bool has_room(std::uint64_t bytes) const { return bytes <= limit_ && used_ <= limit_ - bytes; }
+  // What `bytes` more would take of the parent's.
+  std::uint64_t more_shared(std::uint64_t bytes) const;
+  bool parent_has_room(std::uint64_t bytes) const;
+  bool can_ever_give(std::uint64_t bytes) const;
   void charge(std::uint64_t bytes);
+  Event::Wait more_room();
 
   MemoryBudget* parent_ = nullptr;
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
+  Mutex turn_;  // held by who waits for room
   Event room_;
 };
 

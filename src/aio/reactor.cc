@@ -3,24 +3,39 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "aio/current.h"
 #include "aio/epoll/epoll_backend.h"
+#include "aio/sim/simulation.h"
+#include "aio/uring/uring_backend.h"
 
 namespace blockexport::aio {
 namespace {
 
-template <class Value, class Fill>
-OperationAwaiter<Value> operation(Reactor& reactor, OperationKind kind, std::source_location where, Fill fill) {
-  return OperationAwaiter<Value>(reactor, kind, fill, where);
+// Operations resumed between two looks at the kernel.
+constexpr std::size_t kResumptionsPerTurn = 256;
+constexpr std::uint64_t kStallReportIntervalNs = 1'000'000'000;
+
+Result<std::unique_ptr<Backend>> make_backend(const ReactorOptions& options, const Log& log) {
+  if (options.backend == BackendKind::kEpoll) return make_epoll_backend(options.worker_threads_max);
+  Result<std::unique_ptr<Backend>> uring = make_uring_backend(options.worker_threads_max);
+  if (uring || options.backend == BackendKind::kIoUring) return uring;
+  log.info(uring.error().message() + "; using epoll");
+  return make_epoll_backend(options.worker_threads_max);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Reactor>> Reactor::create(ReactorOptions options, const Log& log) {
-  TRY_ASSIGN(std::unique_ptr<Backend> backend, make_epoll_backend(options.worker_threads_max));
+  TRY_ASSIGN(std::unique_ptr<Backend> backend, make_backend(options, log));
   return std::unique_ptr<Reactor>(new Reactor(std::move(backend), options, &log));
+}
+
+std::unique_ptr<Reactor> Reactor::create(Simulation& simulation) {
+  return std::unique_ptr<Reactor>(new Reactor(simulation.make_backend(), ReactorOptions(), nullptr));
 }
 
 Reactor::Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log)
@@ -45,49 +60,96 @@ void Reactor::post(std::move_only_function<void()> work) {
   backend_->wake();
 }
 
-void Reactor::schedule(std::coroutine_handle<> waiter) { scheduled_.push_back(waiter); }
+void Reactor::schedule(std::coroutine_handle<> waiter, const TaskRoot* root) {
+  scheduled_.push_back({waiter, root});
+}
 
-void NextTurnAwaiter::resume_next_turn(Reactor& reactor, std::coroutine_handle<> waiter) { reactor.schedule(waiter); }
+void NextTurnAwaiter::resume_next_turn(TaskRoot& root, std::coroutine_handle<> waiter, std::source_location where) {
+  root.where = where;
+  root.reactor.schedule(waiter, &root);
+}
 
 bool Reactor::run_once(std::uint64_t timeout_ns) {
   std::uint64_t now = now_ns();
   std::uint64_t deadline = timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
   deadline = std::min(deadline, timers_.next_deadline_ns());
   if (!scheduled_.empty() || !ready_.empty()) deadline = 0;
-  backend_->wait(deadline, ready_);
-  now = now_ns();
-  while (std::coroutine_handle<> due = timers_.take_due(now)) scheduled_.push_back(due);
-  bool ran = !ready_.empty() || !scheduled_.empty();
-  run_posted();
-  run_ready();
-  return ran;
+  OperationList completed;
+  if (!backend_->wait(deadline, completed)) die_of_deadlock();
+  for (Operation& done : completed) {
+    // From here on there is nothing to cancel.
+    done.under_way = false;
+    done.root->waiting = nullptr;
+  }
+  ready_.splice_back(completed);
+  turn_started_ns_ = now_ns();
+  while (TimerAwaiter* due = timers_.take_due(turn_started_ns_)) due->resume_soon();
+  bool ran = run_posted();
+  // What was posted is not the first task's fault.
+  if (ran) turn_started_ns_ = now_ns();
+  return run_ready() || ran;
 }
 
-void Reactor::run_posted() {
+bool Reactor::run_posted() {
   std::vector<std::move_only_function<void()>> work;
   {
     std::lock_guard lock(posted_mutex_);
     work.swap(posted_);
   }
   for (auto& item : work) item();
+  return !work.empty();
 }
 
 // What becomes ready meanwhile waits for the next turn, so that no task keeps the others from the kernel.
-void Reactor::run_ready() {
-  std::vector<std::coroutine_handle<>> scheduled;
-  scheduled.swap(scheduled_);
-  OperationList ready;
-  ready.splice_back(ready_);
-  for (std::coroutine_handle<> waiter : scheduled) waiter.resume();
-  while (!ready.empty()) {
-    Operation& done = ready.pop_front();
-    done.under_way = false;
-    done.root->waiting = nullptr;
-    done.waiter.resume();
+bool Reactor::run_ready() {
+  bool ran = !running_.empty() || !scheduled_.empty() || !ready_.empty();
+  running_.swap(scheduled_);
+  for (const Scheduled& next : running_) resume(next.waiter, next.root);
+  running_.clear();
+  for (std::size_t count = 0; !ready_.empty() && count < kResumptionsPerTurn; ++count) {
+    Operation& done = ready_.pop_front();
+    resume(done.waiter, done.root);
   }
+  return ran;
 }
 
-void Operation::cancel() { reactor.backend_->cancel(*this); }
+void Reactor::resume(std::coroutine_handle<> waiter, const TaskRoot* root) {
+  // The task may be gone when it comes back.
+  const char* name = root != nullptr ? root->name : "a task";
+  std::source_location where = root != nullptr ? root->where : std::source_location();
+  waiter.resume();
+  std::uint64_t now = now_ns();
+  std::uint64_t held_ns = now - turn_started_ns_;
+  turn_started_ns_ = now;
+  if (held_ns > options_.stall_report_ns) report_stall(held_ns, name, where);
+}
+
+void Reactor::report_stall(std::uint64_t held_ns, const char* name, std::source_location where) {
+  if (log_ == nullptr) return;
+  if (turn_started_ns_ < next_stall_report_ns_) {
+    ++stalls_unreported_;
+    return;
+  }
+  std::string more = stalls_unreported_ > 0 ? fmt::format(" ({} more were not reported)", stalls_unreported_) : "";
+  log_->warning(fmt::format("the event loop was held for {} ms by '{}', resumed at {}:{}{}", held_ns / 1'000'000, name,
+                            where.file_name(), where.line(), more));
+  stalls_unreported_ = 0;
+  next_stall_report_ns_ = turn_started_ns_ + kStallReportIntervalNs;
+}
+
+// Only a simulation knows that nothing will ever happen again: a task waits for what nobody will do.
+void Reactor::die_of_deadlock() {
+  std::string text = fmt::format("{}: every task waits and nothing is under way:\n", backend_->name());
+  for (const TaskRoot& task : tasks_) {
+    text += fmt::format("  {} at {}:{}\n", task.name, task.where.file_name(), task.where.line());
+  }
+  std::fputs(text.c_str(), stderr);
+  std::abort();
+}
+
+void Operation::cancel() {
+  reactor.backend_->cancel(*this);
+}
 
 bool begin_operation(Operation& operation, std::source_location where) {
   TaskRoot& root = *operation.root;
@@ -100,147 +162,6 @@ bool begin_operation(Operation& operation, std::source_location where) {
   operation.under_way = true;
   operation.reactor.backend_->submit(operation);
   return true;
-}
-
-OperationAwaiter<std::uint32_t> Reactor::poll(int fd, std::uint32_t events, Where where) {
-  return operation<std::uint32_t>(*this, OperationKind::kPoll, where, [=](Operation& o) {
-    o.fd = fd;
-    o.events = events;
-  });
-}
-
-OperationAwaiter<std::size_t> Reactor::read(int fd, std::span<const iovec> vectors, std::uint64_t offset, Where where) {
-  return operation<std::size_t>(*this, OperationKind::kRead, where, [=](Operation& o) {
-    o.fd = fd;
-    o.vectors = vectors;
-    o.offset = offset;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<std::size_t> Reactor::write(int fd, std::span<const iovec> vectors, std::uint64_t offset,
-                                             bool data_sync, Where where) {
-  return operation<std::size_t>(*this, OperationKind::kWrite, where, [=](Operation& o) {
-    o.fd = fd;
-    o.vectors = vectors;
-    o.offset = offset;
-    o.data_sync = data_sync;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::sync(int fd, Where where) {
-  return operation<void>(*this, OperationKind::kSync, where, [=](Operation& o) {
-    o.fd = fd;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length, Where where) {
-  return operation<void>(*this, OperationKind::kAllocate, where, [=](Operation& o) {
-    o.fd = fd;
-    o.mode = mode;
-    o.offset = offset;
-    o.length = length;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::truncate(int fd, std::uint64_t length, Where where) {
-  return operation<void>(*this, OperationKind::kTruncate, where, [=](Operation& o) {
-    o.fd = fd;
-    o.length = length;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<std::uint64_t> Reactor::seek(int fd, std::uint64_t offset, int whence, Where where) {
-  return operation<std::uint64_t>(*this, OperationKind::kSeek, where, [=](Operation& o) {
-    o.fd = fd;
-    o.offset = offset;
-    o.mode = whence;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::prefetch(int fd, std::uint64_t offset, std::uint64_t length, Where where) {
-  return operation<void>(*this, OperationKind::kPrefetch, where, [=](Operation& o) {
-    o.fd = fd;
-    o.offset = offset;
-    o.length = length;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::discard(int fd, std::uint64_t offset, std::uint64_t length, Where where) {
-  return operation<void>(*this, OperationKind::kDiscard, where, [=](Operation& o) {
-    o.fd = fd;
-    o.offset = offset;
-    o.length = length;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::zero_out(int fd, std::uint64_t offset, std::uint64_t length, Where where) {
-  return operation<void>(*this, OperationKind::kZeroOut, where, [=](Operation& o) {
-    o.fd = fd;
-    o.offset = offset;
-    o.length = length;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<int> Reactor::open(const char* path, int flags, Where where) {
-  return operation<int>(*this, OperationKind::kOpen, where, [=](Operation& o) {
-    o.path = path;
-    o.mode = flags;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::stat(int fd, FileInfo& info, Where where) {
-  return operation<void>(*this, OperationKind::kStat, where, [fd, &info](Operation& o) {
-    o.fd = fd;
-    o.info = &info;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::lock(int fd, std::uint64_t offset, int mode, Where where) {
-  return operation<void>(*this, OperationKind::kLock, where, [=](Operation& o) {
-    o.fd = fd;
-    o.offset = offset;
-    o.mode = mode;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<std::uint32_t> Reactor::test_lock(int fd, std::uint64_t offset, int mode, Where where) {
-  return operation<std::uint32_t>(*this, OperationKind::kTestLock, where, [=](Operation& o) {
-    o.fd = fd;
-    o.offset = offset;
-    o.mode = mode;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<std::int64_t> Reactor::call(std::int64_t (*function)(void*), void* argument, Where where) {
-  return operation<std::int64_t>(*this, OperationKind::kCall, where, [=](Operation& o) {
-    o.function = function;
-    o.argument = argument;
-    o.cancellable = false;
-  });
-}
-
-OperationAwaiter<void> Reactor::close(int fd, Where where) {
-  return operation<void>(*this, OperationKind::kClose, where, [=](Operation& o) {
-    o.fd = fd;
-    o.cancellable = false;
-  });
-}
-
-TimerAwaiter Reactor::sleep_until(std::uint64_t deadline_ns, Where where) {
-  return TimerAwaiter(*this, deadline_ns, where);
 }
 
 }  // namespace blockexport::aio

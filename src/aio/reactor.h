@@ -29,7 +29,7 @@ struct ReactorOptions {
   BackendKind backend = BackendKind::kAuto;
   // Threads that run what would block. They are started when first needed.
   std::uint32_t worker_threads_max = 16;
-  // A turn of the loop that keeps the processor for longer than this is reported through the log.
+  // A task that keeps the loop for longer than this is reported through the log, at most once a second.
   std::uint64_t stall_report_ns = 100'000'000;
 };
 
@@ -55,8 +55,9 @@ class Reactor {
 
   // Runs `work` on this reactor's thread, in a later turn. Any thread.
   void post(std::move_only_function<void()> work);
-  // Resumes `waiter` in the next turn; what synchronisation primitives use. This thread only.
-  void schedule(std::coroutine_handle<> waiter);
+  // Resumes `waiter` in the next turn; what synchronisation primitives use. `root` names it when it holds the loop up
+  // for too long. This thread only.
+  void schedule(std::coroutine_handle<> waiter, const TaskRoot* root = nullptr);
 
   // --- awaitable operations; see OperationKind for results. Descriptors are borrowed. ---
   using Where = std::source_location;
@@ -90,6 +91,8 @@ class Reactor {
   IoCount try_write(int fd, std::span<const iovec> v, std::uint64_t o) { return backend_->try_write(fd, v, o); }
   std::expected<int, Errno> try_accept(int fd) { return backend_->try_accept(fd); }
   void shut_down(int fd) { backend_->shut_down(fd); }
+  void keep_watch(int fd) { backend_->keep_watch(fd); }
+  void drop_watch(int fd) { backend_->drop_watch(fd); }
   void close_now(int fd) { backend_->close(fd); }
 
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
@@ -101,18 +104,30 @@ class Reactor {
   friend class TimerAwaiter;
 
   Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log);
-  void run_posted();
-  void run_ready();
+  bool run_posted();
+  bool run_ready();
+  void resume(std::coroutine_handle<> waiter, const TaskRoot* root);
+  void report_stall(std::uint64_t held_ns, const char* name, std::source_location where);
+  [[noreturn]] void die_of_deadlock();
+
+  struct Scheduled {
+    std::coroutine_handle<> waiter;
+    const TaskRoot* root;
+  };
 
   std::unique_ptr<Backend> backend_;
   ReactorOptions options_;
   const Log* log_;
   OperationList ready_;
-  std::vector<std::coroutine_handle<>> scheduled_;
+  std::vector<Scheduled> scheduled_;  // for the next turn
+  std::vector<Scheduled> running_;    // of this turn; kept for its memory
   TimerQueue timers_;
   IntrusiveList<TaskRoot> tasks_;
   std::mutex posted_mutex_;
   std::vector<std::move_only_function<void()>> posted_;
+  std::uint64_t turn_started_ns_ = 0;  // when the task that runs now was resumed
+  std::uint64_t next_stall_report_ns_ = 0;
+  std::uint64_t stalls_unreported_ = 0;
   bool stopping_ = false;
 };
 

@@ -36,7 +36,9 @@ struct Scope::RunningPromise : PromiseBase, ListLink<Scope> {
   TaskRoot task_root;
 };
 
-Scope::Running Scope::run(Scope&, const char*, Task<void> task) { co_await std::move(task); }
+Scope::Running Scope::run(Scope&, const char*, Task<void> task) {
+  co_await std::move(task);
+}
 
 void Scope::spawn(const char* name, Task<void> task) {
   Running running = run(*this, name, std::move(task));

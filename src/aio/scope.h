@@ -1,8 +1,8 @@
 // Scope: the owner of running tasks. Nothing runs outside one: no task is ever detached.
 //
 // spawn() starts a task and keeps it; cancel() asks all of them to end; join() waits until all have ended. A scope that
-// still has tasks when it is destroyed is a programming error (asserted). Close order everywhere: gate, cancel, join, free.
-// Thread: its reactor's.
+// still has tasks when it is destroyed is a programming error (asserted). Close order everywhere: gate, cancel, join,
+// free. Thread: its reactor's.
 #pragma once
 
 #include <cassert>

@@ -19,7 +19,7 @@ void Waiter::cancel() {
   cancelled_ = true;
   root_->waiting = nullptr;
   unlink();
-  reactor_.schedule(handle_);
+  reactor_.schedule(handle_, root_);
   left_queue();
 }
 
@@ -27,7 +27,7 @@ void WaitQueue::wake_one() {
   if (waiters_.empty()) return;
   Waiter& waiter = waiters_.pop_front();
   waiter.root_->waiting = nullptr;
-  waiter.reactor_.schedule(waiter.handle_);
+  waiter.reactor_.schedule(waiter.handle_, waiter.root_);
 }
 
 void WaitQueue::wake_all() {
@@ -58,6 +58,11 @@ Task<std::expected<Mutex::Guard, Errno>> Mutex::lock() {
   IoResult taken = co_await semaphore_.acquire(1);
   if (!taken) co_return fail(taken.error());
   co_return Guard(*this);
+}
+
+std::optional<Mutex::Guard> Mutex::try_lock() {
+  if (!semaphore_.try_acquire(1)) return std::nullopt;
+  return Guard(*this);
 }
 
 Task<IoResult> Gate::enter() {

@@ -1,13 +1,14 @@
 // Event, Semaphore, Mutex, Gate: how tasks of one reactor wait for each other.
 //
-// Waiters are served first come, first served; a wake-up resumes them in a later step of the loop, never inside the call
-// that caused it. A wait gives ECANCELED when its task is cancelled before its turn. None of them allocates.
+// Waiters are served first come, first served; a wake-up resumes them in a later step of the loop, never inside the
+// call that caused it. A wait gives ECANCELED when its task is cancelled before its turn. None of them allocates.
 // Thread: one reactor's. They are not for threads.
 #pragma once
 
 #include <cassert>
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <source_location>
 #include <utility>
 
@@ -154,7 +155,11 @@ class Mutex {
     Mutex* mutex_;
   };
 
+  // ECANCELED: not held.
   Task<std::expected<Guard, Errno>> lock();
+  // Nothing when somebody holds it or waits for it.
+  std::optional<Guard> try_lock();
+  bool is_locked() const { return semaphore_.available() == 0; }
 
  private:
   Semaphore semaphore_;
@@ -163,8 +168,7 @@ class Mutex {
 // A door: requests enter and leave; who closes it waits until all have left, and new ones wait outside until it opens.
 class Gate {
  public:
-  explicit Gate(Reactor& reactor)
-      : opened_(reactor), drained_(reactor, Event::Cancellation::kIgnored) {
+  explicit Gate(Reactor& reactor) : opened_(reactor), drained_(reactor, Event::Cancellation::kIgnored) {
     opened_.set();
     drained_.set();
   }
@@ -192,6 +196,27 @@ class Gate {
   std::uint64_t inside_ = 0;
   Event opened_;
   Event drained_;
+};
+
+// Being inside a gate; leaves when it dies. Made by who has entered.
+class [[nodiscard]] GateHold {
+ public:
+  GateHold() = default;
+  explicit GateHold(Gate& entered) : gate_(&entered) {}
+  GateHold(GateHold&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)) {}
+  GateHold& operator=(GateHold&& other) noexcept {
+    std::swap(gate_, other.gate_);
+    return *this;
+  }
+  ~GateHold() { release(); }
+
+  void release() {
+    if (gate_ != nullptr) std::exchange(gate_, nullptr)->leave();
+  }
+  explicit operator bool() const { return gate_ != nullptr; }
+
+ private:
+  Gate* gate_ = nullptr;
 };
 
 }  // namespace blockexport::aio

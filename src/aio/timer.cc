@@ -17,9 +17,13 @@ bool TimerAwaiter::begin() {
 
 void TimerAwaiter::cancel() {
   cancelled_ = true;
-  root_->waiting = nullptr;
   reactor_.timers_.remove(*this);
-  reactor_.schedule(waiter_);
+  resume_soon();
+}
+
+void TimerAwaiter::resume_soon() {
+  root_->waiting = nullptr;
+  reactor_.schedule(waiter_, root_);
 }
 
 void TimerQueue::add(TimerAwaiter& timer) {
@@ -38,14 +42,15 @@ void TimerQueue::remove(TimerAwaiter& timer) {
   sift_down(last->heap_index_);
 }
 
-std::uint64_t TimerQueue::next_deadline_ns() const { return heap_.empty() ? UINT64_MAX : heap_.front()->deadline_ns_; }
+std::uint64_t TimerQueue::next_deadline_ns() const {
+  return heap_.empty() ? UINT64_MAX : heap_.front()->deadline_ns_;
+}
 
-std::coroutine_handle<> TimerQueue::take_due(std::uint64_t now_ns) {
-  if (heap_.empty() || heap_.front()->deadline_ns_ > now_ns) return {};
+TimerAwaiter* TimerQueue::take_due(std::uint64_t now_ns) {
+  if (heap_.empty() || heap_.front()->deadline_ns_ > now_ns) return nullptr;
   TimerAwaiter& due = *heap_.front();
   remove(due);
-  due.root_->waiting = nullptr;
-  return due.waiter_;
+  return &due;
 }
 
 void TimerQueue::place(std::size_t index, TimerAwaiter* timer) {

@@ -34,8 +34,10 @@ class [[nodiscard]] TimerAwaiter : Waiting {
 
  private:
   friend class TimerQueue;
+  friend class Reactor;
   void cancel() final;
   bool begin();
+  void resume_soon();
 
   Reactor& reactor_;
   std::uint64_t deadline_ns_;
@@ -52,8 +54,8 @@ class TimerQueue {
   void remove(TimerAwaiter& timer);
   // The earliest deadline, or UINT64_MAX.
   std::uint64_t next_deadline_ns() const;
-  // Takes the earliest timer whose deadline is not after `now_ns`, ready to be resumed; null when there is none.
-  std::coroutine_handle<> take_due(std::uint64_t now_ns);
+  // Takes the earliest timer whose deadline is not after `now_ns`; null when there is none.
+  TimerAwaiter* take_due(std::uint64_t now_ns);
 
  private:
   void place(std::size_t index, TimerAwaiter* timer);

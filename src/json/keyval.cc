@@ -65,7 +65,7 @@ class KeyvalParser {
     const bool bare = word.size() == text.size() || text[word.size()] == ',';
     const std::string_view implied_key = std::exchange(implied_key_, {});
     if (bare && is_help_word(word)) {
-      help_wanted_ = true;
+      help_ = true;
     } else if (bare && !word.empty() && !implied_key.empty()) {
       TRY(put(implied_key, word));
     } else {
@@ -79,7 +79,7 @@ class KeyvalParser {
   }
 
   Object take_options() { return std::move(options_); }
-  bool help_wanted() const { return help_wanted_; }
+  bool help() const { return help_; }
 
  private:
   // Where a key's value goes.
@@ -136,7 +136,7 @@ class KeyvalParser {
 
   std::string_view implied_key_;
   Object options_;
-  bool help_wanted_ = false;
+  bool help_ = false;
 };
 
 // Makes arrays of the objects whose names are indexes, innermost first. `path` is the key up to `value`.
@@ -196,7 +196,7 @@ class ListAssembler {
 Result<Keyval> parse_keyval(std::string_view text, std::string_view implied_key) {
   KeyvalParser parser(implied_key);
   while (!text.empty()) TRY(parser.element(text));
-  if (parser.help_wanted()) return Keyval{.options = parser.take_options(), .help_wanted = true};
+  if (parser.help()) return Keyval{.options = parser.take_options(), .help = true};
   Value tree(parser.take_options());
   TRY(ListAssembler().assemble(tree));
   return Keyval{.options = std::move(*tree.as_object())};

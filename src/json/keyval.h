@@ -24,11 +24,8 @@ inline constexpr std::size_t kKeyFragmentsMax = 1024;
 struct Keyval {
   Object options;
   // Then lists have not been assembled from their indexes, and whether they could be is not known.
-  bool help_wanted = false;
+  bool help = false;
 };
-
-// The error of a caller that has no help to give.
-inline constexpr std::string_view kNoHelpMessage = "Help is not available for this option";
 
 // Errors name the key as far as it matters: "Expected '=' after parameter 'a'", "Invalid parameter 'a..b'",
 // "Parameter 'a.0' missing", "Parameters 'a.*' used inconsistently", "Parameter fragment '...' is too long".

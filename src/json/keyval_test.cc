@@ -10,7 +10,7 @@ namespace {
 // The tree, or "! MESSAGE".
 std::string keyval(std::string_view text, std::string_view implied_key = "driver") {
   auto parsed = parse_keyval(text, implied_key);
-  return parsed ? to_text(parsed->options) : "! " + parsed.error().message();
+  return parsed ? to_string(parsed->options) : "! " + parsed.error().message();
 }
 
 TEST(Keyval, PairsMakeATreeOfStrings) {
@@ -91,16 +91,16 @@ TEST(Keyval, HelpIsAskedForByABareWord) {
   for (std::string_view text : {"help", "?", "null-co,help", "null-co,?", "a=1,help", "foo..bar,help", "a.1=1,help"}) {
     auto parsed = parse_keyval(text, "driver");
     ASSERT_TRUE(parsed.has_value()) << text;
-    EXPECT_TRUE(parsed->help_wanted) << text;
+    EXPECT_TRUE(parsed->help) << text;
   }
   auto parsed = parse_keyval("secret,help", "qom-type");
   EXPECT_EQ(*parsed->options.find("qom-type")->as_string(), "secret");
-  EXPECT_TRUE(parse_keyval("help", "")->help_wanted);
+  EXPECT_TRUE(parse_keyval("help", "")->help);
 }
 
 TEST(Keyval, HelpAsAKeyOrAValueIsNothingSpecial) {
   EXPECT_EQ(keyval("driver=help,help=on"), R"({"driver": "help", "help": "on"})");
-  EXPECT_FALSE(parse_keyval("driver=help", "driver")->help_wanted);
+  EXPECT_FALSE(parse_keyval("driver=help", "driver")->help);
   EXPECT_EQ(keyval("null-co,help,foo"), "! Expected '=' after parameter 'foo'");
   EXPECT_EQ(keyval("null-co,a.help"), "! Expected '=' after parameter 'a.help'");
 }

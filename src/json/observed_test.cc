@@ -19,11 +19,11 @@ struct Case {
 };
 
 std::string shown(const Result<Value>& outcome) {
-  if (outcome) return "= " + to_text(*outcome);
+  if (outcome) return "= " + to_string(*outcome);
   const std::string& message = outcome.error().message();
   constexpr std::string_view kPrefix = "JSON parse error, ";
   std::string text;
-  write_string(text, message.starts_with(kPrefix) ? std::string_view(message).substr(kPrefix.size()) : message);
+  write_string(message.starts_with(kPrefix) ? std::string_view(message).substr(kPrefix.size()) : message, text);
   return text.substr(1, text.size() - 2);
 }
 

@@ -12,7 +12,7 @@ constexpr std::size_t kInputBytesKept = 64 * 1024;
 
 }  // namespace
 
-Parser::Parser(Limits limits) : limits_(limits), lexer_(std::max<std::size_t>(limits.message_bytes, 1)) {}
+Parser::Parser(Limits limits) : limits_(limits), lexer_(std::max<std::size_t>(limits.message_bytes_max, 1)) {}
 
 void Parser::feed(std::string_view bytes) {
   // Half of it passed: moving the rest to the front costs no more than was fed.
@@ -65,12 +65,12 @@ std::optional<Result<Value>> Parser::take(const Token& token) {
     return give_up("JSON parse error, stray '" + std::string(quoted_text(token.text)) + "'");
   }
   // The bound holds for the text and a terminator of the token under way, hence the one.
-  if (token.kind == TokenKind::kOversize || bytes_ + token.text.size() + 1 > limits_.message_bytes) {
+  if (token.kind == TokenKind::kOversize || bytes_ + token.text.size() + 1 > limits_.message_bytes_max) {
     return give_up("JSON token size limit exceeded");
   }
-  if (tokens_ == limits_.message_tokens) return give_up("JSON token count limit exceeded");
+  if (tokens_ == limits_.tokens_max) return give_up("JSON token count limit exceeded");
   count_nesting(token.kind);
-  if (braces_ + brackets_ > static_cast<std::ptrdiff_t>(limits_.nesting)) {
+  if (braces_ + brackets_ > static_cast<std::ptrdiff_t>(limits_.nesting_max)) {
     return give_up("JSON nesting depth limit exceeded");
   }
   bytes_ += token.text.size();

@@ -24,9 +24,9 @@ inline constexpr std::size_t kMessageTokensMax = std::size_t{1} << 21;
 inline constexpr std::size_t kNestingMax = 1024;
 
 struct Limits {
-  std::size_t message_bytes = kMessageBytesMax;  // of all its tokens; blanks do not count
-  std::size_t message_tokens = kMessageTokensMax;
-  std::size_t nesting = kNestingMax;
+  std::size_t message_bytes_max = kMessageBytesMax;  // of all its tokens; blanks do not count
+  std::size_t tokens_max = kMessageTokensMax;
+  std::size_t nesting_max = kNestingMax;
 };
 
 class Parser {

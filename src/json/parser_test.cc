@@ -17,13 +17,13 @@ std::string repeated(std::string_view text, int times) {
 
 std::string error_of(std::string_view text, Limits limits = {}) {
   Result<Value> value = parse(text, limits);
-  return value ? "no error: " + to_text(*value) : value.error().message();
+  return value ? "no error: " + to_string(*value) : value.error().message();
 }
 
 std::string first_error(Parser& parser) {
   auto outcome = parser.next();
   if (!outcome) return "nothing";
-  return outcome->has_value() ? to_text(**outcome) : outcome->error().message();
+  return outcome->has_value() ? to_string(**outcome) : outcome->error().message();
 }
 
 int count_outcomes(Parser& parser) {
@@ -43,11 +43,11 @@ TEST(Parse, NumbersTakeTheShapeOfTheirSize) {
   EXPECT_TRUE(std::signbit(*parse("-0.0").value().as_double()));
 }
 
-TEST(Parse, NumbersOutOfRangeBecomeInfiniteOrZero) {
-  EXPECT_TRUE(std::isinf(*parse("1e999").value().as_double()));
+TEST(Parse, NumbersTooSmallAreZeroAndTooLargeAreRefused) {
   EXPECT_EQ(parse("1e-999").value(), Value(0.0));
   EXPECT_EQ(parse("5e-324").value(), Value(5e-324));
-  EXPECT_TRUE(std::isinf(*parse(repeated("9", 400)).value().as_double()));
+  EXPECT_EQ(error_of("[1e999]"), "JSON parse error, number out of range");
+  EXPECT_EQ(error_of(repeated("9", 400)), "JSON parse error, number out of range");
 }
 
 TEST(Parse, NulIsHeldAsTwoBytes) {
@@ -64,7 +64,7 @@ TEST(Parse, WholeTextMustBeOneDocument) {
   EXPECT_EQ(error_of("1@"), "Expecting at most one JSON value");
   EXPECT_EQ(error_of("@1"), "JSON parse error, stray '@'");
   EXPECT_EQ(error_of(R"({"a":@})"), "JSON parse error, stray '@'");
-  EXPECT_EQ(to_text(parse(" {}  ").value()), "{}");
+  EXPECT_EQ(to_string(parse(" {}  ").value()), "{}");
 }
 
 TEST(Parse, TextThatEndsTooSoonSaysSo) {
@@ -95,19 +95,19 @@ TEST(Limits, BracketsBehindTheDeepestAreErrorsOfTheirOwn) {
 }
 
 TEST(Limits, TokensAreCounted) {
-  const Limits limits{.message_tokens = 7};
+  const Limits limits{.tokens_max = 7};
   EXPECT_TRUE(parse("[1,2,3]", limits).has_value());
   EXPECT_EQ(error_of("[1,2,3,4]", limits), "JSON token count limit exceeded");
 }
 
 TEST(Limits, BytesOfAMessageAreCountedWithoutBlanks) {
-  const Limits limits{.message_bytes = 8};
-  EXPECT_EQ(to_text(parse("[     11,    22   ]", limits).value()), "[11, 22]");
+  const Limits limits{.message_bytes_max = 8};
+  EXPECT_EQ(to_string(parse("[     11,    22   ]", limits).value()), "[11, 22]");
   EXPECT_EQ(error_of("[11,222]", limits), "JSON token size limit exceeded");
 }
 
 TEST(Limits, TokenThatArrivesInPiecesEndsAtTheLimit) {
-  Parser parser({.message_bytes = 1000});
+  Parser parser({.message_bytes_max = 1000});
   parser.feed("\"");
   int errors = 0;
   for (int i = 0; i < 100; ++i) {
@@ -120,12 +120,12 @@ TEST(Limits, TokenThatArrivesInPiecesEndsAtTheLimit) {
 TEST(Limits, OversizeTokenEndsAtTheSameByteHoweverItArrives) {
   const std::string input = "\"" + repeated("a", 30) + "\"[1]";
   for (std::size_t split = 0; split <= input.size(); ++split) {
-    Parser parser({.message_bytes = 10});
+    Parser parser({.message_bytes_max = 10});
     parser.feed(std::string_view(input).substr(0, split));
     std::string outcomes;
-    while (auto outcome = parser.next()) outcomes += outcome->has_value() ? to_text(**outcome) : "!";
+    while (auto outcome = parser.next()) outcomes += outcome->has_value() ? to_string(**outcome) : "!";
     parser.feed(std::string_view(input).substr(split));
-    while (auto outcome = parser.next()) outcomes += outcome->has_value() ? to_text(**outcome) : "!";
+    while (auto outcome = parser.next()) outcomes += outcome->has_value() ? to_string(**outcome) : "!";
     EXPECT_EQ(outcomes, "!!!") << split;
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <optional>
 
@@ -134,20 +135,22 @@ std::expected<Value, std::string> decode_keyword(std::string_view token) {
   return std::unexpected("invalid keyword '" + std::string(quoted_text(token)) + "'");
 }
 
-Value decode_integer(std::string_view token) {
+std::expected<Value, std::string> decode_integer(std::string_view token) {
   const char* end = token.data() + token.size();
   std::int64_t whole = 0;
-  if (std::from_chars(token.data(), end, whole).ec == std::errc()) return whole;
+  if (std::from_chars(token.data(), end, whole).ec == std::errc()) return Value(whole);
   std::uint64_t large = 0;
-  if (token.front() != '-' && std::from_chars(token.data(), end, large).ec == std::errc()) return large;
+  if (token.front() != '-' && std::from_chars(token.data(), end, large).ec == std::errc()) return Value(large);
   return decode_double(token);
 }
 
-Value decode_double(std::string_view token) {
+std::expected<Value, std::string> decode_double(std::string_view token) {
   double value = 0;
-  if (std::from_chars(token.data(), token.data() + token.size(), value).ec == std::errc()) return value;
+  if (std::from_chars(token.data(), token.data() + token.size(), value).ec == std::errc()) return Value(value);
   // Out of range; only strtod says on which side, the large or the small.
-  return std::strtod(std::string(token).c_str(), nullptr);
+  value = std::strtod(std::string(token).c_str(), nullptr);
+  if (!std::isfinite(value)) return std::unexpected("number out of range");
+  return Value(value);
 }
 
 }  // namespace blockexport::json

@@ -23,10 +23,12 @@ std::expected<std::string, std::string> decode_string(std::string_view token);
 // true, false or null. On failure the reason.
 std::expected<Value, std::string> decode_keyword(std::string_view token);
 
-// -?digits: an integer when it fits int64, an unsigned one when it fits uint64, the nearest double otherwise.
-Value decode_integer(std::string_view token);
+// -?digits: an integer when it fits int64, an unsigned one when it fits uint64, a double otherwise. On failure the
+// reason.
+std::expected<Value, std::string> decode_integer(std::string_view token);
 
-// A number with fraction or exponent: the nearest double, which may be infinite or zero.
-Value decode_double(std::string_view token);
+// A number with fraction or exponent: the nearest double, which may be zero. One beyond all doubles is refused: QSD
+// takes it for infinity, and then answers with an "inf" that is no JSON.
+std::expected<Value, std::string> decode_double(std::string_view token);
 
 }  // namespace blockexport::json

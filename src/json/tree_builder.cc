@@ -59,16 +59,18 @@ void TreeBuilder::take_value(const Token& token) {
     case TokenKind::kString:
       return take_string(token.text);
     case TokenKind::kInteger:
-      return deliver(decode_integer(token.text));
+      return take_scalar(decode_integer(token.text));
     case TokenKind::kDouble:
-      return deliver(decode_double(token.text));
-    case TokenKind::kKeyword: {
-      auto value = decode_keyword(token.text);
-      return value ? deliver(std::move(*value)) : fail(value.error());
-    }
+      return take_scalar(decode_double(token.text));
+    case TokenKind::kKeyword:
+      return take_scalar(decode_keyword(token.text));
     default:
       return fail("expecting value");
   }
+}
+
+void TreeBuilder::take_scalar(std::expected<Value, std::string> scalar) {
+  return scalar ? deliver(std::move(*scalar)) : fail(scalar.error());
 }
 
 void TreeBuilder::take_string(std::string_view token) {

@@ -4,6 +4,7 @@
 // anything itself: the parser counts. After the first error it frees what it built and lets further tokens pass.
 #pragma once
 
+#include <expected>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,7 @@ class TreeBuilder {
   };
 
   void take_value(const Token& token);
+  void take_scalar(std::expected<Value, std::string> scalar);
   void take_string(std::string_view token);
   void deliver(Value value);
   void close();

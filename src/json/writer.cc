@@ -55,14 +55,14 @@ void write_number(std::string& out, Number number, Format... format) {
 }
 
 void write_double(std::string& out, double value) {
-  if (std::isnan(value)) {
+  if (!std::isfinite(value)) {
     out += "null";
-  } else if (std::isinf(value)) {
-    out += value < 0 ? "-1e999" : "1e999";
   } else {
     write_number(out, value, std::chars_format::general, kDoubleDigits);
   }
 }
+
+enum class Layout { kCompact, kPretty };
 
 class Writer {
  public:
@@ -83,12 +83,12 @@ class Writer {
       case Kind::kDouble:
         return write_double(out_, *value.as_double());
       case Kind::kString:
-        return write_string(out_, *value.as_string());
+        return write_string(*value.as_string(), out_);
       case Kind::kArray:
         return write_all(*value.as_array(), "[]", [this](const Value& element) { write(element); });
       case Kind::kObject:
         return write_all(*value.as_object(), "{}", [this](const Object::Member& member) {
-          write_string(out_, member.first);
+          write_string(member.first, out_);
           out_ += ": ";
           write(member.second);
         });
@@ -125,17 +125,21 @@ class Writer {
 
 }  // namespace
 
-void write(std::string& out, const Value& value, Layout layout) {
-  Writer(out, layout).write(value);
+void write(const Value& value, std::string& out) {
+  Writer(out, Layout::kCompact).write(value);
 }
 
-std::string to_text(const Value& value, Layout layout) {
+void write_pretty(const Value& value, std::string& out) {
+  Writer(out, Layout::kPretty).write(value);
+}
+
+std::string to_string(const Value& value) {
   std::string text;
-  write(text, value, layout);
+  write(value, text);
   return text;
 }
 
-void write_string(std::string& out, std::string_view text) {
+void write_string(std::string_view text, std::string& out) {
   out += '"';
   while (!text.empty()) {
     std::size_t plain = 0;

@@ -11,19 +11,17 @@
 
 namespace blockexport::json {
 
-enum class Layout {
-  kCompact,  // one line: {"a": 1, "b": [2, 3]}
-  kPretty,   // a member or element per line, indented by 4; lines end in '\n', the last one in nothing
-};
+// Appends one line: {"a": 1, "b": [2, 3]}. Doubles have 17 significant digits; JSON cannot say infinity or NaN, which
+// become null.
+void write(const Value& value, std::string& out);
 
-// Appends the text of `value`. Doubles have 17 significant digits. JSON cannot say infinity or NaN: they become
-// 1e999, -1e999, which read back as what they were, and null.
-void write(std::string& out, const Value& value, Layout layout = Layout::kCompact);
-
-// The same as a string of its own.
-std::string to_text(const Value& value, Layout layout = Layout::kCompact);
+// Appends a line per member or element, indented by 4. Lines end in '\n', the last one in nothing.
+void write_pretty(const Value& value, std::string& out);
 
 // Appends `text` as a JSON string with its quotes.
-void write_string(std::string& out, std::string_view text);
+void write_string(std::string_view text, std::string& out);
+
+// What write() appends.
+std::string to_string(const Value& value);
 
 }  // namespace blockexport::json

@@ -3,29 +3,29 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <climits>
+
+#include "aio/posix/retry.h"
+
 namespace blockexport::aio::posix {
 namespace {
 
-template <class Call>
-std::int64_t retry(Call call) {
-  std::int64_t result;
-  do {
-    result = call();
-  } while (result < 0 && errno == EINTR);
-  return result < 0 ? -errno : result;
+off_t as_offset(std::uint64_t offset) {
+  return static_cast<off_t>(offset);
 }
 
-off_t as_offset(std::uint64_t offset) { return static_cast<off_t>(offset); }
-
-int count_of(std::span<const iovec> vectors) { return static_cast<int>(vectors.size()); }
+// No more than one call takes; the result is then short, as every result here may be.
+int count_of(std::span<const iovec> vectors) {
+  return static_cast<int>(std::min<std::size_t>(vectors.size(), IOV_MAX));
+}
 
 std::int64_t stat_file(int fd, FileInfo& info) {
-  struct stat status {};
+  struct stat status{};
   if (fstat(fd, &status) != 0) return -errno;
   info.size_bytes = static_cast<std::uint64_t>(status.st_size);
   info.allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512;
@@ -46,7 +46,7 @@ std::int64_t device_range(int fd, unsigned long request, const Operation& operat
 }
 
 struct flock byte_lock(const Operation& operation) {
-  struct flock lock {};
+  struct flock lock{};
   lock.l_type = static_cast<short>(operation.mode);
   lock.l_whence = SEEK_SET;
   lock.l_start = as_offset(operation.offset);
@@ -103,38 +103,10 @@ std::int64_t perform(Operation& o) {
   return -EINVAL;
 }
 
-IoCount as_count(std::int64_t result) {
-  if (result < 0) return fail(static_cast<int>(-result));
-  return static_cast<std::size_t>(result);
-}
-
 }  // namespace
 
-void execute(Operation& operation) { operation.result = perform(operation); }
-
-IoCount try_receive(int fd, std::span<std::byte> buffer) {
-  return as_count(retry([&] { return recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); }));
-}
-
-IoCount try_send(int fd, std::span<const iovec> vectors) {
-  msghdr message{};
-  message.msg_iov = const_cast<iovec*>(vectors.data());
-  message.msg_iovlen = vectors.size();
-  return as_count(retry([&] { return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); }));
-}
-
-IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
-  return as_count(retry([&] { return preadv2(fd, vectors.data(), count_of(vectors), as_offset(offset), RWF_NOWAIT); }));
-}
-
-IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
-  return as_count(retry([&] { return pwritev(fd, vectors.data(), count_of(vectors), as_offset(offset)); }));
-}
-
-std::expected<int, Errno> try_accept(int fd) {
-  std::int64_t result = retry([&] { return accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
-  if (result < 0) return fail(static_cast<int>(-result));
-  return static_cast<int>(result);
+void execute(Operation& operation) {
+  operation.result = perform(operation);
 }
 
 }  // namespace blockexport::aio::posix

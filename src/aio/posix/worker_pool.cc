@@ -1,11 +1,12 @@
 #include "aio/posix/worker_pool.h"
 
+#include <csignal>
+
 #include "aio/posix/execute.h"
 
 namespace blockexport::aio::posix {
 
-WorkerPool::WorkerPool(std::uint32_t threads_max, std::move_only_function<void()> wake)
-    : threads_max_(threads_max), wake_(std::move(wake)) {}
+WorkerPool::WorkerPool(std::uint32_t threads_max, WakeEvent& wake) : threads_max_(threads_max), wake_(wake) {}
 
 WorkerPool::~WorkerPool() {
   {
@@ -13,18 +14,29 @@ WorkerPool::~WorkerPool() {
     ending_ = true;
   }
   work_ready_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (pthread_t thread : threads_) pthread_join(thread, nullptr);
 }
 
 void WorkerPool::submit(Operation& operation) {
-  std::lock_guard lock(mutex_);
-  waiting_.push_back(operation);
-  ++waiting_count_;
-  if (waiting_count_ > idle_ && threads_.size() < threads_max_) {
-    threads_.emplace_back([this] { work(); });
-  } else {
-    work_ready_.notify_one();
+  bool more_threads;
+  {
+    std::lock_guard lock(mutex_);
+    more_threads = waiting_count_ + 1 > idle_ && threads_.size() < threads_max_;
   }
+  if (more_threads) start_thread();
+  if (threads_.empty()) {
+    execute(operation);
+    std::lock_guard lock(mutex_);
+    completed_.push_back(operation);
+    wake_.wake();
+    return;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    waiting_.push_back(operation);
+    ++waiting_count_;
+  }
+  work_ready_.notify_one();
 }
 
 void WorkerPool::take_completed(OperationList& completed) {
@@ -32,7 +44,24 @@ void WorkerPool::take_completed(OperationList& completed) {
   completed.splice_back(completed_);
 }
 
+bool WorkerPool::start_thread() {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  auto body = [](void* pool) -> void* {
+    static_cast<WorkerPool*>(pool)->work();
+    return nullptr;
+  };
+  pthread_t thread;
+  bool started = pthread_create(&thread, nullptr, body, this) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (started) threads_.push_back(thread);
+  return started;
+}
+
 void WorkerPool::work() {
+  pthread_setname_np(pthread_self(), "file-worker");
   std::unique_lock lock(mutex_);
   for (;;) {
     while (waiting_.empty() && !ending_) {
@@ -48,7 +77,7 @@ void WorkerPool::work() {
     lock.lock();
     bool first = completed_.empty();
     completed_.push_back(operation);
-    if (first) wake_();
+    if (first) wake_.wake();
   }
 }
 

@@ -170,6 +170,8 @@ std::string_view RequestRules::describe(const Request& request, const Verdict& v
       return write("need non-zero length");
     case Refusal::kBadPayload:
       return write("CMD_BLOCK_STATUS payload not valid");
+    case Refusal::kShuttingDown:
+      return write("the export is shutting down");
   }
   return {};
 }

@@ -30,6 +30,7 @@ enum class Refusal : std::uint8_t {
   kNoContexts,         // BLOCK_STATUS without a selected context
   kZeroLength,         // BLOCK_STATUS of nothing
   kBadPayload,         // BLOCK_STATUS with a payload that means nothing
+  kShuttingDown,       // the export is going away; decided by the session
 };
 
 struct Verdict {

@@ -1,0 +1,70 @@
+# A thin front: what is built and how stands in CMakePresets.json, and the scripts in tools/ do the rest.
+# `make help` lists the targets.
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+SECONDS ?= 60
+JOBS ?= $(shell nproc)
+PROGRAMS := blockexportd
+
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.DEFAULT_GOAL := build
+.PHONY: help setup build serve test lint format asan tsan fuzz bench docs install clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install from Debian what building and testing need (does nothing when all is there)
+	tools/setup.sh build test lint
+
+build: ## Build the optimised daemon: build/blockexportd
+	tools/setup.sh build
+	cmake --preset release
+	cmake --build --preset release --target $(PROGRAMS)
+
+serve: build ## Export IMAGE=file (or a demo image) over NBD; SOCKET=path PORT=number EXPORT=name WRITABLE=on|off
+	@tools/serve.sh build/blockexportd
+
+test: ## Build everything and run the whole test suite
+	tools/setup.sh build test
+	cmake --workflow --preset release
+
+lint: ## Check layers, names, sizes, formatting, and run clang-tidy
+	tools/setup.sh build lint
+	tools/lint.sh
+
+format: ## Rewrite the sources as .clang-format asks
+	tools/lint.sh --fix
+
+asan: ## Run the suite under AddressSanitizer and UndefinedBehaviorSanitizer
+	tools/setup.sh build test
+	cmake --workflow --preset asan
+
+tsan: ## Run the suite under ThreadSanitizer
+	tools/setup.sh build test
+	cmake --workflow --preset tsan
+
+fuzz: ## Run every fuzz target for SECONDS (60) each
+	tools/setup.sh build
+	cmake --preset fuzz
+	cmake --build --preset fuzz
+	tools/fuzz.sh build-fuzz $(SECONDS)
+
+bench: ## Measure the daemon beside its peers and write docs/benchmarks.md
+	tools/setup.sh build test
+	cmake --preset release
+	cmake --build --preset release
+	cmake --build --preset release --target bench
+
+docs: ## Build the reference of commands, events and types
+	tools/setup.sh build
+	cmake --preset release
+	cmake --build --preset release --target docs
+
+install: build ## Install the daemon under DESTDIR and PREFIX (/usr/local)
+	install -D -m 755 -t '$(DESTDIR)$(PREFIX)/bin' $(addprefix build/,$(PROGRAMS))
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/blockexportd' README.md LICENSE docs/*.md
+
+clean: ## Remove the build trees
+	rm -rf build build-dev build-asan build-tsan build-fuzz

@@ -1,0 +1,37 @@
+// negotiate: the client's side of the fixed newstyle handshake, up to the first request.
+//
+// Thread: any, blocking. Checks every magic; a server that breaks the protocol is fatal, one that closes is reported.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/channel.h"
+
+namespace blockexport::bench {
+
+enum class Replies { kSimple, kStructured, kExtended };
+
+struct Wishes {
+  std::string export_name;
+  // kStructured falls back to simple replies when the server does not know the option; kExtended does not fall back.
+  Replies replies = Replies::kStructured;
+  bool base_allocation = false;
+};
+
+struct Agreement {
+  uint64_t size = 0;
+  uint16_t flags = 0;
+  Replies replies = Replies::kSimple;
+  // The id of base:allocation, if it was asked for and granted.
+  std::optional<uint32_t> context;
+};
+
+// The agreed session, or nothing if the server closed the connection or refused the export.
+[[nodiscard]] std::optional<Agreement> negotiate(Channel& channel, const Wishes& wishes);
+
+// The name of a reply kind, as in the --replies option.
+const char* name_of(Replies replies);
+
+}  // namespace blockexport::bench

@@ -1,0 +1,50 @@
+// ProcessMeter: what a foreign process spent: CPU to the nanosecond, context switches, memory.
+//
+// CPU comes from the process's own CPU clock (clock_getcpuclockid), which covers all its threads, io_uring workers
+// included. With `tree` the children are summed too (a server that forks per connection), and children that have ended
+// are taken from the parent's account, which counts in clock ticks.
+// Thread: one owner. Reads /proc, never attaches or signals.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace blockexport::bench {
+
+struct ProcessUse {
+  uint64_t cpu_ns = 0;
+  uint64_t voluntary_switches = 0;
+  uint64_t involuntary_switches = 0;
+};
+
+struct MemoryUse {
+  uint64_t resident_bytes = 0;
+  uint64_t proportional_bytes = 0;
+};
+
+// The whole machine, from /proc/stat, in nanoseconds of 10 ms ticks.
+struct MachineUse {
+  uint64_t busy_ns = 0;
+  uint64_t steal_ns = 0;
+};
+
+class ProcessMeter {
+ public:
+  // `pid` 0: there is no server to measure, and every reading is zero.
+  ProcessMeter(pid_t pid, bool tree) : pid_(pid), tree_(tree) {}
+
+  ProcessUse use() const;
+  MemoryUse memory() const;
+
+ private:
+  std::vector<pid_t> members() const;
+
+  pid_t pid_;
+  bool tree_;
+};
+
+MachineUse machine_use();
+
+}  // namespace blockexport::bench

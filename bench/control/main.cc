@@ -1,0 +1,25 @@
+// bench_control: the least work that gives a right answer: the measuring stick for every server in the benchmark.
+//
+// --mode=memory|pread|mmap|sendfile --image=FILE --socket=PATH or --port=N.
+#include <csignal>
+#include <string>
+
+#include "common/args.h"
+#include "common/channel.h"
+#include "control/image.h"
+#include "control/server.h"
+
+int main(int count, char** values) {
+  using namespace blockexport::bench;
+  std::signal(SIGPIPE, SIG_IGN);
+  Args args(count, values);
+  Address address{.path = args.text("socket", ""), .port = static_cast<uint16_t>(args.number("port", 0))};
+  std::string path = args.text("image", "");
+  std::string mode = args.text("mode", "pread");
+  uint64_t memory_size = args.number("size", uint64_t{1} << 30);
+  ServeOptions options{.receive_bytes = args.number("receive-buffer", 256 << 10),
+                       .send_buffer_bytes = static_cast<int>(args.number("send-buffer", 4 << 20))};
+  args.finish();
+  Image image = open_image(path, mode, memory_size);
+  serve(listen_on(address), image, options);
+}

@@ -1,0 +1,60 @@
+// Session: one client of a control: the handshake and the transmission phase, as little of them as a right answer
+// needs.
+//
+// Fed with whatever bytes arrived; keeps only what is cut off. Trusts its client: this is a measuring stick, not a
+// server. Thread: one owner.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/wire.h"
+#include "control/image.h"
+#include "control/reply_batch.h"
+
+namespace blockexport::bench {
+
+class Session {
+ public:
+  // The longest option or request head that may be cut off.
+  static constexpr std::size_t kLongestHead = 4096;
+
+  Session(const Image& image, ReplyBatch& batch) : image_(image), batch_(batch) {}
+
+  void greet();
+
+  std::span<const std::byte> carried() const { return carry_; }
+
+  // Answers all that is whole in `bytes` (carried bytes first) into the batch. False when the client said goodbye.
+  [[nodiscard]] bool feed(std::span<const std::byte> bytes);
+
+ private:
+  enum class Phase { kClientFlags, kOptions, kTransmission, kOver };
+
+  struct WriteInFlight {
+    uint64_t cookie = 0;
+    uint64_t offset = 0;
+    uint64_t left = 0;
+  };
+
+  std::size_t take_option(std::span<const std::byte> bytes);
+  void answer_option(Option option, std::span<const std::byte> data);
+  void reply_option(Option option, OptionReply type, std::span<const std::byte> data);
+  std::size_t take_request(std::span<const std::byte> bytes);
+  std::size_t take_payload(std::span<const std::byte> bytes);
+  void answer_read(uint64_t cookie, uint64_t offset, uint32_t length);
+  void answer_done(uint64_t cookie);
+  void answer_status(uint64_t cookie, uint64_t offset, uint64_t length);
+
+  const Image& image_;
+  ReplyBatch& batch_;
+  Phase phase_ = Phase::kClientFlags;
+  bool structured_ = false;
+  WriteInFlight write_;
+  std::vector<std::byte> carry_;
+  std::vector<std::byte> scratch_;
+};
+
+}  // namespace blockexport::bench

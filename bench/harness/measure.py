@@ -1,0 +1,150 @@
+"""One measurement: one cell on one server, from a fresh process to a handful of numbers."""
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cells import Cell, READ_1M, READ_4K
+from harness.images import Images
+from harness.servers import Address, Running, Server, pid_file, running
+from harness.tools import BenchError, CLIENT_CPU, SERVER_CPU, Tools, pinned, run_json
+
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a loaded measurement lasts, in milliseconds."""
+
+    measured_ms: int
+    warmup_ms: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Numbers by metric name, and how disturbed the machine was while they were taken (shares of its time)."""
+
+    values: dict[str, float]
+    steal: float = 0.0
+    foreign: float = 0.0
+
+
+class Meter:
+    """Measures cells with one set of tools, images and times."""
+
+    def __init__(self, tools: Tools, images: Images, scratch: Path, timing: Timing, processors: int):
+        self.tools = tools
+        self.images = images
+        self.scratch = scratch
+        self.timing = timing
+        self.processors = processors
+
+    def measure(self, cell: Cell, server: Server) -> Measurement:
+        self.images.prepare(cell.image, cell.condition)
+        image = self.images.path(cell.image)
+        if cell.kind == "start":
+            return self.measure_start(cell, server, image)
+        with running(self.tools, server, image, self.scratch, tcp=cell.tcp, pin=cell.pin,
+                     control_mode=cell.control) as started:
+            try:
+                return self.measure_running(cell, started)
+            except BenchError as error:
+                raise BenchError(f"the server died ({error})" if started.died() else str(error)) from error
+
+    def measure_running(self, cell: Cell, started: Running) -> Measurement:
+        if cell.kind == "copy":
+            return self.measure_copy(started)
+        if cell.kind == "fair":
+            return self.measure_fairness(started)
+        result = self.run_nbdload(cell, started)
+        return self.disturbance(result, translate(cell, result))
+
+    def run_nbdload(self, cell: Cell, started: Running) -> dict:
+        command = [self.tools.nbdload, f"--mode={cell.kind}", *started.load_args(), *cell.args]
+        if cell.kind == "load":
+            command += [f"--ms={self.timing.measured_ms}", f"--warmup-ms={self.timing.warmup_ms}", "--latency"]
+        elif cell.kind != "map":
+            command += [f"--ms={self.timing.measured_ms}"]
+        if cell.image.startswith("sparse") or cell.image == "extents":
+            command += ["--allow-zeroes"]
+        return run_json(pinned(self.tools, CLIENT_CPU if cell.pin else None, command), PATIENCE_S)
+
+    def disturbance(self, result: dict, values: dict[str, float]) -> Measurement:
+        capacity = result["seconds"] * 1e9 * self.processors if result.get("seconds") else 0
+        if capacity == 0 or "machine_busy_ns" not in result:
+            return Measurement(values)
+        foreign = result["machine_busy_ns"] - result["server_cpu_ns"] - result["client_cpu_ns"]
+        return Measurement(values, result["machine_steal_ns"] / capacity, max(0.0, foreign / capacity))
+
+    def measure_copy(self, started: Running) -> Measurement:
+        if self.tools.nbdcopy is None:
+            raise BenchError("nbdcopy is not installed")
+        command = pinned(self.tools, CLIENT_CPU, [self.tools.nbdcopy, started.address.uri(), "null:"])
+        before_cpu, before = started.cpu_ns(), time.monotonic_ns()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        wall, cpu = time.monotonic_ns() - before, started.cpu_ns() - before_cpu
+        if done.returncode != 0:
+            raise BenchError(f"nbdcopy: {done.stderr.strip().rpartition(': ')[2]}")
+        values = {"wall_ms": wall / 1e6}
+        if not started.server.tree:
+            values["server_cpu_us"] = cpu / 1e3
+        return Measurement(values)
+
+    def measure_start(self, cell: Cell, server: Server, image: Path) -> Measurement:
+        if server.tree:
+            raise BenchError("detaches from its parent: its start is not comparable")
+        address = Address(path=str(self.scratch / "socket"))
+        command = server.command(self.tools, image, address, cell.control, self.scratch)
+        pid_file(self.scratch).unlink(missing_ok=True)
+        load = [self.tools.nbdload, "--mode=start", *address.load_args(), "--export=disk", *cell.args]
+        if self.tools.can_pin:
+            load.append(f"--server-cpu={SERVER_CPU}")
+        result = run_json(pinned(self.tools, CLIENT_CPU, [*load, "--", *command]), PATIENCE_S)
+        return Measurement({"start_ms": result["start_ms"], "start_cpu_ms": result["start_cpu_ns"] / 1e6,
+                            "resident_kb": result["resident_bytes"] / 1e3})
+
+    def measure_fairness(self, started: Running) -> Measurement:
+        """What a small and a big reader keep of their rates when both read at once."""
+        def command(args: tuple[str, ...]) -> list[str]:
+            load = [self.tools.nbdload, *started.load_args(), *args, f"--ms={self.timing.measured_ms}",
+                    f"--warmup-ms={self.timing.warmup_ms}"]
+            return pinned(self.tools, CLIENT_CPU, load)
+
+        kinds = {"small": (*READ_4K, "--depth=8"), "big": READ_1M}
+        alone = {name: run_json(command(args), PATIENCE_S)["ops_per_second"] for name, args in kinds.items()}
+        both = {name: subprocess.Popen(command(args), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                for name, args in kinds.items()}
+        together = {name: finish(process)["ops_per_second"] for name, process in both.items()}
+        shares = {f"{name}_share": together[name] / alone[name] for name in kinds}
+        return Measurement({**shares, "smaller_share": min(shares.values())})
+
+
+def finish(process: subprocess.Popen) -> dict:
+    output = process.communicate(timeout=PATIENCE_S)[0].strip()
+    if process.returncode != 0 or not output:
+        raise BenchError("a client failed")
+    return json.loads(output)
+
+
+def translate(cell: Cell, result: dict) -> dict[str, float]:
+    """The report's metrics from nbdload's."""
+    if cell.kind in ("idle", "silent"):
+        return {"kb_per_connection": result["proportional_bytes_per_connection"] / 1e3,
+                "newcomer_us": result["newcomer_us"], "turned_away": result["turned_away"],
+                "resident_kb": result["resident_bytes"] / 1e3}
+    if cell.name == "map-cold":
+        return {"server_cpu_us": result["cold_server_cpu_ns_per_extent"] / 1e3,
+                "per_second": result["extents_per_pass"] / max(result["cold_seconds"], 1e-6)}
+    values = {
+        "server_cpu_us": result[f"server_cpu_ns_per_{cell.unit}"] / 1e3,
+        "client_cpu_us": result[f"client_cpu_ns_per_{cell.unit}"] / 1e3,
+        "per_second": result[f"{cell.unit}s_per_second"],
+        "switches": result[f"server_voluntary_switches_per_{cell.unit}"],
+    }
+    if cell.kind == "load":
+        values |= {"megabytes_per_second": result["megabytes_per_second"], "p50_us": result["p50_us"],
+                   "p99_us": result["p99_us"], "p999_us": result["p999_us"],
+                   "slowest_share": result["slowest_connection_share"]}
+    return values

@@ -1,0 +1,118 @@
+"""Interleaved rounds: every server once per round, in alternating order; rounds on a disturbed machine are repeated."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from harness.cells import Cell
+from harness.measure import Measurement, Meter
+from harness.servers import BY_KEY, Server
+from harness.tools import BenchError, Tools
+
+MOST_STEAL = 0.01
+MOST_FOREIGN = 0.10
+CONTROL_DEVIATION = 0.15
+# Of the rounds that are wanted, so many more may be tried to replace disturbed ones.
+SPARE_ROUNDS = 0.5
+
+
+@dataclass
+class CellResult:
+    """All that is known about one cell: values per round of every server that ran in all of them."""
+
+    cell: Cell
+    rounds: list[dict[str, Measurement]] = field(default_factory=list)
+    discarded: int = 0
+    noisy: bool = False
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def servers(self) -> list[str]:
+        return [key for key in self.cell.servers if self.rounds and all(key in one for one in self.rounds)]
+
+    def metrics(self) -> list[str]:
+        names: dict[str, None] = {}
+        for one in self.rounds:
+            for measurement in one.values():
+                names.update(dict.fromkeys(measurement.values))
+        return list(names)
+
+    def values(self, key: str, metric: str) -> list[float]:
+        return [one[key].values[metric] for one in self.rounds if metric in one[key].values]
+
+    def median(self, key: str, metric: str) -> float | None:
+        values = self.values(key, metric)
+        return statistics.median(values) if values else None
+
+
+def present(tools: Tools, cell: Cell, result: CellResult, only: set[str] | None) -> list[Server]:
+    """The cell's servers that are installed and wanted; the others are named in `result`."""
+    servers = []
+    for key in cell.servers:
+        server = BY_KEY[key]
+        if only is not None and key not in only and server.family not in only:
+            continue
+        if server.program(tools) is None:
+            result.skipped[key] = "not installed" if server.family != "ours" else "not built"
+        else:
+            servers.append(server)
+    return servers
+
+
+def disturbed(cell: Cell, one: dict[str, Measurement]) -> bool:
+    """Was the machine doing something else? Kernel threads write back dirty pages, so write cells tell only steal."""
+    writes = cell.condition.startswith(("dirty", "uncached"))
+    return any(m.steal > MOST_STEAL or (not writes and m.foreign > MOST_FOREIGN) for m in one.values())
+
+
+def off_control(cell: Cell, rounds: list[dict[str, Measurement]], one: dict[str, Measurement]) -> bool:
+    """Did the control, which never changes, differ from its median?"""
+    def value(entry: dict[str, Measurement]) -> float | None:
+        return entry["control"].values.get(cell.primary) if "control" in entry else None
+
+    known = [v for v in map(value, rounds) if v is not None]
+    mine = value(one)
+    if mine is None or len(known) < 3:
+        return False
+    return abs(mine / statistics.median(known) - 1) > CONTROL_DEVIATION
+
+
+def run_round(meter: Meter, cell: Cell, servers: list[Server], backwards: bool, result: CellResult
+              ) -> dict[str, Measurement]:
+    one = {}
+    for server in reversed(servers) if backwards else list(servers):
+        if server.key in result.skipped:
+            continue
+        try:
+            one[server.key] = meter.measure(cell, server)
+        except BenchError as error:
+            result.skipped[server.key] = str(error)
+    return one
+
+
+def run_cell(meter: Meter, cell: Cell, wanted: int, only: set[str] | None, strict: bool, deadline: float,
+             say: Callable[[str], None]) -> CellResult:
+    """Measures `cell` until `wanted` undisturbed rounds are there, or the spare rounds or the time are used up."""
+    result = CellResult(cell)
+    servers = present(meter.tools, cell, result, only)
+    tried: list[dict[str, Measurement]] = []
+    good: list[dict[str, Measurement]] = []
+    most = wanted + round(wanted * SPARE_ROUNDS) if strict else wanted
+    while servers and len(good) < wanted and len(tried) < most:
+        if len(tried) >= wanted and time.monotonic() > deadline:
+            break
+        one = run_round(meter, cell, servers, len(tried) % 2 == 1, result)
+        if not one:
+            break
+        tried.append(one)
+        good = [r for r in tried if not (strict and (disturbed(cell, r) or off_control(cell, tried, r)))]
+        say(f"{cell.name}: round {len(tried)}, {len(good)} of {wanted} undisturbed")
+    result.discarded = len(tried) - len(good)
+    # With too few undisturbed rounds all are kept, and the report says that the cell is noisy.
+    result.noisy = len(good) < min(3, wanted)
+    result.rounds = tried if result.noisy else good
+    result.discarded = 0 if result.noisy else result.discarded
+    for one in result.rounds:
+        for key in result.skipped:
+            one.pop(key, None)
+    return result

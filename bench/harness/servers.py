@@ -1,0 +1,206 @@
+"""Every server that is measured: how it is started on an image, found ready, and stopped again."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.tools import BenchError, SERVER_CPU, Tools, pinned
+
+EXPORT = "disk"
+START_PATIENCE_S = 10.0
+STOP_PATIENCE_S = 5.0
+MOST_FILES = 65536
+
+
+@dataclass(frozen=True)
+class Address:
+    """A unix socket path, or a port of the loopback address."""
+
+    path: str | None = None
+    port: int = 0
+
+    def load_args(self) -> list[str]:
+        return [f"--socket={self.path}"] if self.path else [f"--port={self.port}"]
+
+    def uri(self) -> str:
+        return f"nbd+unix:///{EXPORT}?socket={self.path}" if self.path else f"nbd://127.0.0.1:{self.port}/{EXPORT}"
+
+    def connect(self) -> socket.socket:
+        family = socket.AF_UNIX if self.path else socket.AF_INET
+        client = socket.socket(family, socket.SOCK_STREAM)
+        client.settimeout(START_PATIENCE_S)
+        client.connect(self.path if self.path else ("127.0.0.1", self.port))
+        return client
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server in one configuration. `family` groups the configurations of one program."""
+
+    key: str
+    label: str
+    family: str
+    iothread: bool = False
+    aio: str | None = None
+    direct: bool = False
+    backend: str | None = None
+    tree: bool = field(default=False)
+
+    def program(self, tools: Tools) -> str | None:
+        return {"ours": tools.ours, "qsd": tools.qsd, "nbdkit": tools.nbdkit, "nbd-server": tools.nbd_server,
+                "control": tools.control}[self.family]
+
+    def command(self, tools: Tools, image: Path, address: Address, control_mode: str, scratch: Path) -> list[str]:
+        program = self.program(tools)
+        if self.family == "control":
+            return [program, f"--mode={control_mode}", f"--image={image}", *address.load_args()]
+        if self.family == "nbdkit":
+            where = ["-U", address.path] if address.path else ["-i", "127.0.0.1", "-p", str(address.port)]
+            return [program, "-f", *where, "file", str(image)]
+        if self.family == "nbd-server":
+            return [program, "-C", str(write_nbd_server_config(scratch, image, address)), "-p", str(pid_file(scratch))]
+        return self.storage_daemon_command(program, image, address)
+
+    def storage_daemon_command(self, program: str, image: Path, address: Address) -> list[str]:
+        """The one command line that both storage daemons take."""
+        node = f"file,node-name=disk,filename={image}"
+        if self.aio:
+            node += f",aio={self.aio}"
+        if self.direct:
+            node += ",cache.direct=on"
+        where = f"addr.type=unix,addr.path={address.path}"
+        if not address.path:
+            where = f"addr.type=inet,addr.host=127.0.0.1,addr.port={address.port}"
+        command = [program]
+        if self.backend:
+            command += ["--aio-backend", self.backend]
+        if self.iothread:
+            command += ["--object", "iothread,id=io"]
+        export = f"nbd,id=e,node-name=disk,name={EXPORT},writable=on" + (",iothread=io" if self.iothread else "")
+        return [*command, "--blockdev", node, "--nbd-server", f"{where},max-connections=0", "--export", export]
+
+
+def write_nbd_server_config(scratch: Path, image: Path, address: Address) -> Path:
+    where = f"unixsock = {address.path}\n" if address.path else ""
+    port = address.port or free_port()
+    config = scratch / "nbd-server.conf"
+    config.write_text(f"[generic]\n{where}listenaddr = 127.0.0.1\nport = {port}\n[{EXPORT}]\nexportname = {image}\n")
+    return config
+
+
+def pid_file(scratch: Path) -> Path:
+    return scratch / "nbd-server.pid"
+
+
+ALL = (
+    Server("ours", "blockexportd", "ours"),
+    Server("ours-epoll", "blockexportd, epoll", "ours", backend="epoll"),
+    Server("ours-iothread", "blockexportd, iothread", "ours", iothread=True),
+    Server("qsd", "QSD default", "qsd"),
+    Server("qsd-uring", "QSD iothread, io_uring", "qsd", iothread=True, aio="io_uring"),
+    Server("qsd-threads", "QSD iothread, threads", "qsd", iothread=True, aio="threads"),
+    Server("nbdkit", "nbdkit file", "nbdkit"),
+    Server("nbd-server", "nbd-server", "nbd-server", tree=True),
+    Server("control", "control", "control"),
+    Server("ours-direct", "blockexportd, O_DIRECT", "ours", aio="io_uring", direct=True),
+    Server("qsd-direct-uring", "QSD iothread, O_DIRECT, io_uring", "qsd", iothread=True, aio="io_uring", direct=True),
+    Server("qsd-direct-native", "QSD iothread, O_DIRECT, native", "qsd", iothread=True, aio="native", direct=True),
+)
+BY_KEY = {server.key: server for server in ALL}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A started server that has greeted a client."""
+
+    server: Server
+    pid: int
+    address: Address
+    process: subprocess.Popen
+
+    def died(self) -> bool:
+        """Has it ended by itself? (Never known of a server that detached from us.)"""
+        return self.process.poll() not in (None, 0)
+
+    def load_args(self) -> list[str]:
+        measured = [f"--server-pid={self.pid}"] + (["--server-tree"] if self.server.tree else [])
+        return [*self.address.load_args(), f"--export={EXPORT}", *measured]
+
+    def cpu_ns(self) -> int:
+        """The CPU clock of the process, all threads; None of its children."""
+        process_cpu_clock = (~self.pid << 3) | 2
+        return time.clock_gettime_ns(process_cpu_clock)
+
+
+def allow_many_files() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def wait_until_greeting(address: Address, process: subprocess.Popen, log: Path, may_detach: bool) -> None:
+    deadline = time.monotonic() + START_PATIENCE_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), address.connect() as client:
+            if client.recv(18, socket.MSG_WAITALL)[:8] == b"NBDMAGIC":
+                return
+        if process.poll() is not None and (process.returncode != 0 or not may_detach):
+            break
+        time.sleep(0.002)
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise BenchError("did not start to listen" + (f": {lines[-1]}" if lines else ""))
+
+
+def stop(pid: int, process: subprocess.Popen) -> None:
+    """Ends exactly the process that was started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + STOP_PATIENCE_S
+        while time.monotonic() < deadline:
+            process.poll()
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def running(tools: Tools, server: Server, image: Path, scratch: Path, *, tcp: bool = False, pin: bool = True,
+            control_mode: str = "pread", wrapper: tuple[str, ...] = (), environment: dict | None = None
+            ) -> Iterator[Running]:
+    """Starts `server` on `image`, waits for its greeting, and stops it at the end whatever happened."""
+    address = Address(port=free_port()) if tcp else Address(path=str(scratch / "socket"))
+    if address.path:
+        Path(address.path).unlink(missing_ok=True)
+    pid_file(scratch).unlink(missing_ok=True)
+    command = [*wrapper, *server.command(tools, image, address, control_mode, scratch)]
+    log = scratch / "server.log"
+    with open(log, "w", encoding="utf-8") as output:
+        process = subprocess.Popen(pinned(tools, SERVER_CPU if pin else None, command), stdin=subprocess.DEVNULL,
+                                   stdout=output, stderr=output, preexec_fn=allow_many_files,
+                                   env={**os.environ, **(environment or {})})
+    pid = process.pid
+    try:
+        detaches = server.family == "nbd-server"
+        wait_until_greeting(address, process, log, detaches)
+        if detaches:
+            pid = int(pid_file(scratch).read_text())
+        yield Running(server, pid, address, process)
+    finally:
+        stop(pid, process)
+        process.wait()

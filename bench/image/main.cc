@@ -1,0 +1,92 @@
+// bench_image: writes an image whose content is the Pattern, densely or in pieces, and leaves it in the page cache.
+//
+// --path=FILE --size=BYTES [--data=BYTES --hole=BYTES] [--salt=N]: with --hole, every --data bytes of content are
+// followed by --hole bytes of hole. Without --size, an existing image is made ready: --touch reads it all once, --drop
+// drops its cache, --dirty=BYTES rewrites its beginning with the same content and leaves those pages dirty.
+// Whatever is done, the image is written out first.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "common/args.h"
+#include "common/fatal.h"
+#include "common/pattern.h"
+
+namespace blockexport::bench {
+namespace {
+
+constexpr uint64_t kPiece = uint64_t{1} << 20;
+
+void write_run(int fd, const Pattern& pattern, uint64_t offset, uint64_t end) {
+  while (offset < end) {
+    ssize_t put = pwrite(fd, pattern.at(offset), std::min(kPiece, end - offset), static_cast<off_t>(offset));
+    if (put <= 0) {
+      fatal("write: {}", std::strerror(errno));
+    }
+    offset += static_cast<uint64_t>(put);
+  }
+}
+
+void fill(int fd, uint64_t size, uint64_t data, uint64_t hole, const Pattern& pattern) {
+  if (ftruncate(fd, 0) != 0 || ftruncate(fd, static_cast<off_t>(size)) != 0) {
+    fatal("truncate: {}", std::strerror(errno));
+  }
+  for (uint64_t offset = 0; offset < size; offset += data + hole) {
+    write_run(fd, pattern, offset, std::min(offset + data, size));
+  }
+}
+
+void touch(int fd, uint64_t size) {
+  std::vector<std::byte> scratch(kPiece);
+  for (uint64_t offset = 0; offset < size; offset += kPiece) {
+    if (pread(fd, scratch.data(), scratch.size(), static_cast<off_t>(offset)) < 0) {
+      fatal("read: {}", std::strerror(errno));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace blockexport::bench
+
+int main(int count, char** values) {
+  using namespace blockexport::bench;
+  Args args(count, values);
+  std::string path = args.text("path", "");
+  uint64_t size = args.number("size", 0);
+  uint64_t hole = args.number("hole", 0);
+  uint64_t data = args.number("data", hole == 0 ? size : 4096);
+  uint64_t salt = args.number("salt", 0);
+  uint64_t dirty = args.number("dirty", 0);
+  bool touch_only = args.flag("touch");
+  bool drop = args.flag("drop");
+  args.finish();
+  int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0 || (size != 0 && data == 0)) {
+    fatal("image '{}' of {} bytes: {}", path, size, std::strerror(errno));
+  }
+  if (size != 0) {
+    fill(fd, size, data, hole, Pattern(salt, kPiece));
+  }
+  if (fdatasync(fd) != 0) {
+    fatal("sync: {}", std::strerror(errno));
+  }
+  struct stat status{};
+  fstat(fd, &status);
+  if (touch_only) {
+    touch(fd, static_cast<uint64_t>(status.st_size));
+  }
+  if (drop && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) {
+    fatal("the cache of {} can not be dropped", path);
+  }
+  if (dirty != 0) {
+    write_run(fd, Pattern(salt, kPiece), 0, std::min(dirty, static_cast<uint64_t>(status.st_size)));
+  }
+  close(fd);
+  return 0;
+}

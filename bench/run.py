@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Measures blockexportd beside its peers and beside controls, in interleaved rounds: see docs/benchmarks.md.
+
+    bench/run.py --build build            all cells, writes docs/benchmarks.md (about 20 minutes)
+    bench/run.py --build build --quick    the main cells (about 5 minutes)
+    bench/run.py --build build --smoke    proves that everything runs (under a minute); its numbers mean nothing
+    bench/run.py --build build --cells read-4k-qd32 'tcp-*' --servers ours qsd control
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness import cells as cell_list  # noqa: E402
+from harness.images import Images  # noqa: E402
+from harness.machine import describe  # noqa: E402
+from harness.measure import Meter, Timing  # noqa: E402
+from harness.report import markdown, terminal_section, write_document, write_json  # noqa: E402
+from harness.rounds import CellResult, run_cell  # noqa: E402
+from harness.tools import BenchError, Tools, find_tools  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much time a run takes: rounds per cell, milliseconds per measurement, minutes in all."""
+
+    name: str
+    rounds: int
+    timing: Timing
+    minutes: float
+    strict: bool = True
+
+
+EFFORTS = {
+    "smoke": Effort("smoke", 1, Timing(100, 20), 0.9, strict=False),
+    "quick": Effort("quick", 3, Timing(400, 100), 6),
+    "full": Effort("full", 5, Timing(700, 150), 20),
+    "thorough": Effort("thorough", 9, Timing(2000, 300), 120),
+}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="the build tree with the programs")
+    for name in EFFORTS:
+        parser.add_argument(f"--{name}", dest="effort", action="store_const", const=name)
+    parser.add_argument("--cells", nargs="+", metavar="NAME", help="only these cells; 'tcp-*' for all that begin so")
+    parser.add_argument("--servers", nargs="+", metavar="NAME", help="only these servers (or families of them)")
+    parser.add_argument("--rounds", type=int, help="rounds per cell")
+    parser.add_argument("--list", action="store_true", help="name the cells and end")
+    parser.add_argument("--ours", help="the blockexportd to measure")
+    parser.add_argument("--qsd", help="the qemu-storage-daemon to measure")
+    parser.add_argument("--images", type=Path, help="folder for the images, on the file system to measure")
+    parser.add_argument("--keep-images", action="store_true")
+    parser.add_argument("--json", type=Path, help="where the raw numbers go (default: in the build tree)")
+    parser.add_argument("--document", type=Path, help="write the tables into this document (full runs do: docs/)")
+    parser.set_defaults(effort="full")
+    return parser.parse_args(arguments)
+
+
+def chosen_cells(options: argparse.Namespace) -> list[cell_list.Cell]:
+    if options.cells:
+        return cell_list.select(options.cells)
+    named = {"smoke": cell_list.SMOKE, "quick": cell_list.QUICK}.get(options.effort)
+    return cell_list.select(list(named)) if named else list(cell_list.ALL)
+
+
+def measure_all(cells: list[cell_list.Cell], meter: Meter, effort: Effort, options: argparse.Namespace
+                ) -> dict[str, CellResult]:
+    results = {}
+    deadline = time.monotonic() + effort.minutes * 60
+    only = set(options.servers) if options.servers else None
+    for cell in cells:
+        # The table of growth is about shape, not about small differences: fewer rounds.
+        rounds = options.rounds or (max(1, effort.rounds // 2) if cell.extra else effort.rounds)
+        results[cell.name] = run_cell(meter, cell, rounds, only, effort.strict and not cell.extra, deadline,
+                                      lambda text: print(text, file=sys.stderr, flush=True))
+        print(terminal_section(cell, results[cell.name], meter.images.layouts[cell.image]), flush=True)
+    return results
+
+
+def settings_text(effort: Effort, rounds: int, meter: Meter, seconds: float) -> str:
+    pins = "servers pinned to one processor and the client to another" if meter.tools.can_pin else "nothing pinned"
+    return (f"Effort `{effort.name}`: {rounds} undisturbed rounds wanted (half as many in the cells of growth), "
+            f"{effort.timing.measured_ms} ms measured after {effort.timing.warmup_ms} ms of warm-up each time; {pins} "
+            f"(unless the cell says otherwise); the run took {seconds / 60:.0f} minutes.")
+
+
+def missing_peers(tools: Tools) -> list[str]:
+    peers = {"blockexportd": tools.ours, "qemu-storage-daemon": tools.qsd, "nbdkit": tools.nbdkit,
+             "nbd-server": tools.nbd_server, "nbdcopy": tools.nbdcopy, "taskset": tools.taskset}
+    return [name for name, path in peers.items() if path is None]
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    if options.list:
+        print("\n".join(f"{cell.name:20} {cell.title}" for cell in cell_list.ALL))
+        return 0
+    cells = chosen_cells(options)
+    effort = EFFORTS[options.effort]
+    started = time.monotonic()
+    try:
+        tools = find_tools(options.build.resolve(), options.ours, options.qsd)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    for name in missing_peers(tools):
+        print(f"not found, skipped: {name}", file=sys.stderr)
+    folder = (options.images or options.build / "bench-images").resolve()
+    images = Images(tools, folder, small=options.effort == "smoke")
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            meter = Meter(tools, images, Path(scratch), effort.timing, os.cpu_count() or 1)
+            results = measure_all(cells, meter, effort, options)
+    finally:
+        if not options.keep_images:
+            images.remove()
+    machine = describe(tools, folder)
+    write_json(options.json or options.build / "bench-results.json", results, machine)
+    whole = options.effort in ("full", "thorough") and not options.cells and not options.servers
+    document = options.document or (ROOT / "docs" / "benchmarks.md" if whole else None)
+    if document:
+        settings = settings_text(effort, options.rounds or effort.rounds, meter, time.monotonic() - started)
+        write_document(document, markdown(cells, results, machine, images.layouts, settings))
+    # Only a cell in which nothing at all could be measured makes the run fail.
+    return 0 if all(result.rounds for result in results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,248 @@
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+
+#include "aio/reactor.h"
+#include "aio/scope.h"
+#include "aio/testing/backends.h"
+
+namespace blockexport::aio {
+namespace {
+
+class FileOperationsTest : public testing::ForEachBackend {};
+BLOCKEXPORT_FOR_EACH_BACKEND(FileOperationsTest);
+
+iovec vector_of(std::string& text) {
+  return {text.data(), text.size()};
+}
+
+// Ends the coroutine, with a failure, unless `expression` is a success.
+#define CO_EXPECT(expression)                                                                 \
+  do {                                                                                        \
+    auto checked_ = (expression);                                                             \
+    EXPECT_TRUE(checked_.has_value()) << #expression << ": " << errno_text(checked_.error()); \
+    if (!checked_) co_return;                                                                 \
+  } while (false)
+
+Task<void> write_and_read(Reactor& reactor, std::string path, std::string& read_back) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  std::string first = "hello ";
+  std::string second = "world";
+  std::array<iovec, 2> vectors = {vector_of(first), vector_of(second)};
+  auto written = co_await reactor.write(*fd, vectors, 3, true);
+  CO_EXPECT(written);
+  EXPECT_EQ(*written, 11u);
+  CO_EXPECT(co_await reactor.sync(*fd));
+  std::string head(4, '?');
+  std::string tail(20, '?');
+  std::array<iovec, 2> into = {vector_of(head), vector_of(tail)};
+  auto got = co_await reactor.read(*fd, into, 3);
+  CO_EXPECT(got);
+  EXPECT_EQ(*got, 11u) << "a read ends where the file ends";
+  read_back = head + tail.substr(0, *got - head.size());
+  CO_EXPECT(co_await reactor.close(*fd));
+}
+
+TEST_P(FileOperationsTest, WhatIsWrittenIsRead) {
+  std::string path = make_file("abcdefgh");
+  std::string read_back;
+  run(write_and_read(reactor(), path, read_back));
+  EXPECT_EQ(read_back, "hello world");
+  EXPECT_EQ(content_of(path), "abchello world");
+}
+
+Task<void> read_whole(Reactor& reactor, std::string path, std::uint64_t offset, std::string& out) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDONLY);
+  CO_EXPECT(fd);
+  iovec vector = vector_of(out);
+  auto got = co_await reactor.read(*fd, std::span(&vector, 1), offset);
+  CO_EXPECT(got);
+  out.resize(*got);
+  reactor.close_now(*fd);
+}
+
+TEST_P(FileOperationsTest, ReadAcrossAndBehindTheEndIsShort) {
+  std::string path = make_file("0123456789");
+  std::string out(20, '?');
+  run(read_whole(reactor(), path, 6, out));
+  EXPECT_EQ(out, "6789");
+  out.assign(20, '?');
+  run(read_whole(reactor(), path, 100, out));
+  EXPECT_EQ(out, "");
+}
+
+Task<void> stat_and_resize(Reactor& reactor, std::string path, FileInfo& before, FileInfo& after) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  CO_EXPECT(co_await reactor.stat(*fd, before));
+  CO_EXPECT(co_await reactor.truncate(*fd, 1 << 20));
+  CO_EXPECT(co_await reactor.prefetch(*fd, 0, 4096));
+  CO_EXPECT(co_await reactor.stat(*fd, after));
+  reactor.close_now(*fd);
+}
+
+TEST_P(FileOperationsTest, StatTellsSizeAndType) {
+  FileInfo before;
+  FileInfo after;
+  run(stat_and_resize(reactor(), make_file("12345"), before, after));
+  EXPECT_EQ(before.size_bytes, 5u);
+  EXPECT_EQ(before.type, static_cast<std::uint32_t>(S_IFREG));
+  EXPECT_EQ(after.size_bytes, 1u << 20);
+  EXPECT_EQ(after.inode, before.inode);
+}
+
+Task<void> punch_and_seek(Reactor& reactor, std::string path, std::vector<std::uint64_t>& found) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  CO_EXPECT(co_await reactor.allocate(*fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 65536, 65536));
+  for (int whence : {SEEK_DATA, SEEK_HOLE}) {
+    for (std::uint64_t offset : {0u, 65536u, 140000u}) {
+      auto place = co_await reactor.seek(*fd, offset, whence);
+      found.push_back(place ? *place : UINT64_MAX);
+    }
+  }
+  auto behind = co_await reactor.seek(*fd, 1 << 20, SEEK_DATA);
+  EXPECT_EQ(behind, (std::expected<std::uint64_t, Errno>(fail(ENXIO))));
+  reactor.close_now(*fd);
+}
+
+TEST_P(FileOperationsTest, APunchedHoleIsFoundAndReadsAsZero) {
+  std::string path = make_file(std::string(196608, 'x'));
+  std::vector<std::uint64_t> found;
+  run(punch_and_seek(reactor(), path, found));
+  EXPECT_EQ(found, (std::vector<std::uint64_t>{0, 131072, 140000, 65536, 65536, 196608}));
+  EXPECT_EQ(content_of(path), std::string(65536, 'x') + std::string(65536, '\0') + std::string(65536, 'x'));
+}
+
+Task<void> lock_twice(Reactor& reactor, std::string path, std::vector<int>& outcomes) {
+  auto one = co_await reactor.open(path.c_str(), O_RDWR);
+  auto other = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(one);
+  CO_EXPECT(other);
+  auto note = [&](const IoResult& result) { outcomes.push_back(result ? 0 : result.error().value()); };
+  note(co_await reactor.lock(*one, 100, F_RDLCK));
+  note(co_await reactor.lock(*other, 100, F_RDLCK));
+  auto taken = co_await reactor.test_lock(*other, 100, F_WRLCK);
+  CO_EXPECT(taken);
+  outcomes.push_back(static_cast<int>(*taken));
+  note(co_await reactor.lock(*other, 100, F_WRLCK));
+  note(co_await reactor.lock(*one, 100, F_UNLCK));
+  note(co_await reactor.lock(*other, 100, F_WRLCK));
+  auto free = co_await reactor.test_lock(*one, 101, F_WRLCK);
+  CO_EXPECT(free);
+  outcomes.push_back(static_cast<int>(*free));
+  reactor.close_now(*one);
+  reactor.close_now(*other);
+}
+
+TEST_P(FileOperationsTest, LocksBelongToOneOpening) {
+  std::vector<int> outcomes;
+  run(lock_twice(reactor(), make_file("x"), outcomes));
+  EXPECT_EQ(outcomes, (std::vector<int>{0, 0, 1, EAGAIN, 0, 0, 0}));
+}
+
+Task<void> note_errors(Reactor& reactor, std::string path, std::vector<int>& errors) {
+  auto missing = co_await reactor.open((path + ".missing").c_str(), O_RDONLY);
+  errors.push_back(missing ? 0 : missing.error().value());
+  auto fd = co_await reactor.open(path.c_str(), O_RDONLY);
+  CO_EXPECT(fd);
+  std::string text = "text";
+  iovec vector = vector_of(text);
+  auto written = co_await reactor.write(*fd, std::span(&vector, 1), 0, false);
+  errors.push_back(written ? 0 : written.error().value());
+  IoResult discarded = co_await reactor.discard(*fd, 0, 4096);
+  errors.push_back(discarded ? 0 : discarded.error().value());
+  reactor.close_now(*fd);
+  auto closed = co_await reactor.read(*fd, std::span(&vector, 1), 0);
+  errors.push_back(closed ? 0 : closed.error().value());
+}
+
+TEST_P(FileOperationsTest, ErrorsAreErrnos) {
+  std::vector<int> errors;
+  run(note_errors(reactor(), make_file("x"), errors));
+  EXPECT_EQ(errors, (std::vector<int>{ENOENT, EBADF, ENOTTY, EBADF}));
+}
+
+Task<void> write_cancelled(Reactor& reactor, int fd, std::string text, IoCount& result) {
+  iovec vector = vector_of(text);
+  result = co_await reactor.write(fd, std::span(&vector, 1), 0, false);
+}
+
+Task<void> cancel_write(Reactor& reactor, std::string path, IoCount& late, IoCount& under_way) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  Scope scope(reactor);
+  scope.spawn("writer", write_cancelled(reactor, *fd, "aaaa", under_way));
+  scope.cancel();
+  co_await scope.join();
+  scope.spawn("writer", write_cancelled(reactor, *fd, "bbbb", late));
+  co_await scope.join();
+  reactor.close_now(*fd);
+}
+
+TEST_P(FileOperationsTest, AWriteIsNotCancelled) {
+  std::string path = make_file("....");
+  IoCount late;
+  IoCount under_way;
+  run(cancel_write(reactor(), path, late, under_way));
+  EXPECT_EQ(under_way, IoCount(4));
+  EXPECT_EQ(late, IoCount(4));
+  EXPECT_EQ(content_of(path), "bbbb");
+}
+
+Task<void> try_transfers(Reactor& reactor, std::string path, std::string& got) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  std::string text = "fresh";
+  iovec vector = vector_of(text);
+  IoCount written = reactor.try_write(*fd, std::span(&vector, 1), 0);
+  if (!written) written = co_await reactor.write(*fd, std::span(&vector, 1), 0, false);
+  CO_EXPECT(written);
+  vector = vector_of(got);
+  IoCount count = reactor.try_read(*fd, std::span(&vector, 1), 0);
+  if (!count) count = co_await reactor.read(*fd, std::span(&vector, 1), 0);
+  CO_EXPECT(count);
+  reactor.close_now(*fd);
+}
+
+TEST_P(FileOperationsTest, TheImmediateCallsMoveTheSameBytes) {
+  std::string path = make_file("stale");
+  std::string got(5, '?');
+  run(try_transfers(reactor(), path, got));
+  EXPECT_EQ(got, "fresh");
+}
+
+Task<void> write_block(Reactor& reactor, int fd, std::uint64_t index, int& done) {
+  std::string block(4096, static_cast<char>('a' + index % 26));
+  iovec vector = vector_of(block);
+  auto written = co_await reactor.write(fd, std::span(&vector, 1), index * 4096, false);
+  if (written == IoCount(4096)) ++done;
+}
+
+Task<void> write_blocks(Reactor& reactor, std::string path, std::uint64_t count, int& done) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  Scope scope(reactor);
+  for (std::uint64_t i = 0; i < count; ++i) scope.spawn("writer", write_block(reactor, *fd, i, done));
+  co_await scope.join();
+  reactor.close_now(*fd);
+}
+
+// More than the ring has entries.
+TEST_P(FileOperationsTest, ManyAtOnceAllEnd) {
+  std::string path = make_file();
+  int done = 0;
+  run(write_blocks(reactor(), path, 3000, done));
+  EXPECT_EQ(done, 3000);
+  std::string content = content_of(path);
+  ASSERT_EQ(content.size(), 3000u * 4096);
+  EXPECT_EQ(content[2999 * 4096], static_cast<char>('a' + 2999 % 26));
+}
+
+}  // namespace
+}  // namespace blockexport::aio

@@ -1,0 +1,60 @@
+#include "aio/posix/posix_backend.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <climits>
+
+#include "aio/posix/retry.h"
+
+namespace blockexport::aio::posix {
+namespace {
+
+IoCount as_count(std::int64_t result) {
+  if (result < 0) return fail(static_cast<int>(-result));
+  return static_cast<std::size_t>(result);
+}
+
+// No more than one call takes; the result is then short, as every result here may be.
+int count_of(std::span<const iovec> vectors) {
+  return static_cast<int>(std::min<std::size_t>(vectors.size(), IOV_MAX));
+}
+
+}  // namespace
+
+IoCount PosixBackend::try_receive(int fd, std::span<std::byte> buffer) {
+  return as_count(retry([&] { return recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); }));
+}
+
+IoCount PosixBackend::try_send(int fd, std::span<const iovec> vectors) {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(vectors.data());
+  message.msg_iovlen = static_cast<std::size_t>(count_of(vectors));
+  return as_count(retry([&] { return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); }));
+}
+
+IoCount PosixBackend::try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+  return as_count(
+      retry([&] { return preadv2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), RWF_NOWAIT); }));
+}
+
+IoCount PosixBackend::try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+  return as_count(retry([&] { return pwritev(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset)); }));
+}
+
+std::expected<int, Errno> PosixBackend::try_accept(int fd) {
+  std::int64_t result = retry([&] { return accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
+  if (result < 0) return fail(static_cast<int>(-result));
+  return static_cast<int>(result);
+}
+
+void PosixBackend::shut_down(int fd) {
+  ::shutdown(fd, SHUT_RDWR);
+}
+
+void PosixBackend::close(int fd) {
+  ::close(fd);
+}
+
+}  // namespace blockexport::aio::posix

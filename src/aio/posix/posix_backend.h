@@ -1,0 +1,39 @@
+// PosixBackend: what the backends over real descriptors share: the clock, the workers, waking, and the calls that never
+// wait. Thread: as Backend.
+#pragma once
+
+#include <memory>
+
+#include "aio/backend.h"
+#include "aio/posix/wake_event.h"
+#include "aio/posix/worker_pool.h"
+
+namespace blockexport::aio::posix {
+
+class PosixBackend : public Backend {
+ public:
+  PosixBackend(std::unique_ptr<WakeEvent> wake, std::uint32_t worker_threads_max)
+      : wake_(std::move(wake)), workers_(worker_threads_max, *wake_) {}
+
+  void wake() final { wake_->wake(); }
+  const Clock& clock() const final { return clock_; }
+
+  IoCount try_receive(int fd, std::span<std::byte> buffer) final;
+  IoCount try_send(int fd, std::span<const iovec> vectors) final;
+  IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
+  IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
+  std::expected<int, Errno> try_accept(int fd) final;
+  void shut_down(int fd) final;
+  void close(int fd) override;
+
+ protected:
+  WakeEvent& wake_event() { return *wake_; }
+  WorkerPool& workers() { return workers_; }
+
+ private:
+  SystemClock clock_;
+  std::unique_ptr<WakeEvent> wake_;
+  WorkerPool workers_;
+};
+
+}  // namespace blockexport::aio::posix

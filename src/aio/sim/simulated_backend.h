@@ -1,0 +1,53 @@
+// SimulatedBackend: decides when the operations of a simulation happen, in an order that follows from its seed.
+// Owned by a reactor; its World outlives it. Thread: the reactor's, except wake().
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <utility>
+
+#include "aio/backend.h"
+#include "aio/sim/world.h"
+
+namespace blockexport::aio {
+
+class SimulatedBackend final : public Backend {
+ public:
+  explicit SimulatedBackend(World& world) : world_(world) { world_.backend = this; }
+  ~SimulatedBackend() override { world_.backend = nullptr; }
+
+  std::string_view name() const override { return "simulation"; }
+  void submit(Operation& operation) override;
+  void cancel(Operation& operation) override;
+  bool wait(std::uint64_t deadline_ns, OperationList& completed) override;
+  void wake() override { woken_.store(true); }
+  const Clock& clock() const override { return world_.clock; }
+
+  IoCount try_receive(int fd, std::span<std::byte> buffer) override { return world_.try_receive(fd, buffer); }
+  IoCount try_send(int fd, std::span<const iovec> vectors) override { return world_.try_send(fd, vectors); }
+  IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
+    return world_.try_read(fd, vectors, offset);
+  }
+  IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
+    return world_.try_write(fd, vectors, offset);
+  }
+  std::expected<int, Errno> try_accept(int fd) override { return world_.try_accept(fd); }
+  void shut_down(int fd) override { world_.shut_down(fd); }
+  void close(int fd) override { world_.close(fd); }
+
+  // Brings what is under way into the state that a power cut finds it in.
+  void lose_power();
+
+ private:
+  void schedule(Operation& operation);
+  void notice_ready_polls();
+
+  World& world_;
+  OperationList polls_;  // not ready yet
+  // Under way, by when they end; a random second key puts those of the same time in any order.
+  std::multimap<std::pair<std::uint64_t, std::uint64_t>, Operation*> under_way_;
+  OperationList cancelled_;
+  std::atomic<bool> woken_ = false;
+};
+
+}  // namespace blockexport::aio

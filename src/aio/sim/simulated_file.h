@@ -1,0 +1,51 @@
+// SimulatedFile: one file of a simulated disk: what readers see now, and what would be left after a power cut.
+//
+// Changes are kept in order until a sync; a power cut keeps each whole, loses it, or tears it at sectors of 512 bytes.
+// Owned by the World. Thread: the simulation's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "aio/sim/page_store.h"
+#include "aio/sim/random.h"
+
+namespace blockexport::aio {
+
+struct FileChange {
+  enum class Kind { kWrite, kPunch, kAllocate, kTruncate };
+  Kind kind;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;          // kTruncate: the new size
+  std::vector<std::byte> data = {};  // kWrite
+  bool survives = false;             // written through to the disk
+};
+
+class SimulatedFile {
+ public:
+  explicit SimulatedFile(std::uint64_t inode) : inode_(inode) {}
+
+  std::uint64_t inode() const { return inode_; }
+  const PageStore& pages() const { return now_; }
+
+  void apply(FileChange change);
+  // A change that was under way when the power went; only power_cut() may bring it to the disk.
+  void apply_unfinished(FileChange change) { unflushed_.push_back(std::move(change)); }
+  void sync();
+  void power_cut(Random& random);
+
+  // An OFD lock of one byte. `mode` is F_RDLCK, F_WRLCK or F_UNLCK; false: somebody else's stands against it.
+  bool lock(std::uint64_t offset, std::uint64_t owner, int mode);
+  bool can_lock(std::uint64_t offset, std::uint64_t owner, int mode) const;
+  void unlock_all(std::uint64_t owner);
+
+ private:
+  std::uint64_t inode_;
+  PageStore now_;
+  PageStore on_disk_;
+  std::vector<FileChange> unflushed_;
+  std::map<std::uint64_t, std::map<std::uint64_t, int>> locks_;  // by offset, then by owner
+};
+
+}  // namespace blockexport::aio

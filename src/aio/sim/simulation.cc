@@ -1,0 +1,103 @@
+#include "aio/sim/simulation.h"
+
+#include "aio/reactor.h"
+#include "aio/sim/simulated_backend.h"
+#include "aio/sim/world.h"
+
+namespace blockexport::aio {
+
+Simulation::Simulation(SimulationOptions options) : world_(std::make_unique<World>(options)) {}
+
+Simulation::~Simulation() = default;
+
+SimulationOptions& Simulation::options() {
+  return world_->options;
+}
+
+Random& Simulation::random() {
+  return world_->random;
+}
+
+const Clock& Simulation::clock() const {
+  return world_->clock;
+}
+
+void Simulation::write_file(const std::string& path, std::span<const std::byte> content) {
+  auto file = std::make_shared<SimulatedFile>(world_->next_inode_++);
+  file->apply({.kind = FileChange::Kind::kWrite, .data = {content.begin(), content.end()}});
+  file->sync();
+  world_->files[path] = std::move(file);
+}
+
+void Simulation::make_file(const std::string& path, std::uint64_t size_bytes) {
+  auto file = std::make_shared<SimulatedFile>(world_->next_inode_++);
+  file->apply({.kind = FileChange::Kind::kTruncate, .length = size_bytes});
+  file->sync();
+  world_->files[path] = std::move(file);
+}
+
+std::optional<std::vector<std::byte>> Simulation::read_file(const std::string& path) const {
+  auto found = world_->files.find(path);
+  if (found == world_->files.end()) return std::nullopt;
+  const PageStore& pages = found->second->pages();
+  std::vector<std::byte> content(pages.size());
+  pages.read(0, content);
+  return content;
+}
+
+void Simulation::inject(Fault fault) {
+  world_->faults.push_back(std::move(fault));
+}
+
+void Simulation::clear_faults() {
+  world_->faults.clear();
+}
+
+void Simulation::power_cut() {
+  if (world_->backend != nullptr) world_->backend->lose_power();
+  world_->power_cut();
+}
+
+std::pair<int, int> Simulation::socket_pair() {
+  auto [one, other] = SimulatedStream::pair();
+  Descriptor first;
+  first.stream = std::move(one);
+  Descriptor second;
+  second.stream = std::move(other);
+  int first_fd = world_->add(std::move(first));
+  return {first_fd, world_->add(std::move(second))};
+}
+
+int Simulation::listen() {
+  Descriptor descriptor;
+  descriptor.listener = std::make_shared<SimulatedListener>();
+  return world_->add(std::move(descriptor));
+}
+
+int Simulation::connect(int listener) {
+  auto [client, server] = socket_pair();
+  world_->find(listener)->listener->waiting.push_back(server);
+  return client;
+}
+
+void Simulation::reset_connection(int fd) {
+  Descriptor* descriptor = world_->find(fd);
+  if (descriptor != nullptr && descriptor->stream != nullptr) descriptor->stream->reset();
+}
+
+std::size_t Simulation::open_descriptors() const {
+  return world_->descriptors.size();
+}
+
+void Simulation::run_until_idle(Reactor& reactor) {
+  world_->stop_when_idle = true;
+  world_->idle = false;
+  while (!world_->idle) reactor.run_once(UINT64_MAX);
+  world_->stop_when_idle = false;
+}
+
+std::unique_ptr<Backend> Simulation::make_backend() {
+  return std::make_unique<SimulatedBackend>(*world_);
+}
+
+}  // namespace blockexport::aio

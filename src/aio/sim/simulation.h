@@ -1,0 +1,94 @@
+// Simulation: files, stream connections and time that follow from a seed, for tests of everything above the reactor.
+//
+// Made by a test; a Reactor::create(simulation) runs over it. Time stands still while something can run and jumps to
+// the next completion or timer when nothing can. A test that fails names its seed and fails again with it. It outlives
+// its reactor; after power_cut() a new reactor may follow the old one. Descriptors start at 1 << 30 and are never used
+// twice. Thread: its reactor's, except Reactor::post().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "aio/operation.h"
+#include "aio/sim/random.h"
+#include "aio/sim/simulated_stream.h"
+#include "base/clock.h"
+
+namespace blockexport::aio {
+
+class Backend;
+class World;
+
+struct SimulationOptions {
+  std::uint64_t seed = 1;
+  // How long an operation takes: at random between these.
+  std::uint64_t latency_min_ns = 1'000;
+  std::uint64_t latency_max_ns = 1'000'000;
+  bool short_transfers = false;  // of files: one in four moves less than was asked for
+  StreamRules streams = {};
+};
+
+// Operations that fail: of the operations of `kind` on `path` (empty: any), the first `after` pass and the next `count`
+// give `error`. The immediate calls answer EAGAIN while a fault stands against their kind.
+struct Fault {
+  OperationKind kind;
+  int error;
+  std::uint64_t after = 0;
+  std::uint64_t count = 1;
+  std::string path = {};
+};
+
+class Simulation {
+ public:
+  static constexpr int kFirstDescriptor = 1 << 30;
+
+  explicit Simulation(SimulationOptions options);
+  explicit Simulation(std::uint64_t seed = 1) : Simulation(SimulationOptions{.seed = seed}) {}
+  ~Simulation();
+  Simulation(const Simulation&) = delete;
+  Simulation& operator=(const Simulation&) = delete;
+
+  // May be changed on the way.
+  SimulationOptions& options();
+  Random& random();
+  const Clock& clock() const;
+
+  // A file with this content, safe on the disk; replaces one of the same path.
+  void write_file(const std::string& path, std::span<const std::byte> content);
+  // A file that is one hole.
+  void make_file(const std::string& path, std::uint64_t size_bytes);
+  // What a reader of the file sees now; nothing when there is none.
+  std::optional<std::vector<std::byte>> read_file(const std::string& path) const;
+
+  void inject(Fault fault);
+  void clear_faults();
+
+  // Whatever was not flushed is kept, lost or torn; every open descriptor gives EIO or ECONNRESET from here on.
+  void power_cut();
+
+  // A connected pair.
+  std::pair<int, int> socket_pair();
+  // What can be polled and accepted from; connect() gives the client's end at once.
+  int listen();
+  int connect(int listener);
+  void reset_connection(int fd);
+
+  // Descriptors not yet closed.
+  std::size_t open_descriptors() const;
+
+  // Runs until nothing can run, no operation is under way and no timer is set; what waits for others may still wait.
+  void run_until_idle(Reactor& reactor);
+
+  // For Reactor::create().
+  std::unique_ptr<Backend> make_backend();
+
+ private:
+  std::unique_ptr<World> world_;
+};
+
+}  // namespace blockexport::aio

@@ -1,0 +1,282 @@
+#include "aio/sim/world.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace blockexport::aio {
+namespace {
+
+// What one fallocate() may ask for; the memory of a test is not a disk.
+constexpr std::uint64_t kAllocateBytesMax = 256u << 20;
+constexpr std::uint64_t kOffsetMax = INT64_MAX;
+
+std::size_t total_of(std::span<const iovec> vectors) {
+  std::size_t total = 0;
+  for (const iovec& vector : vectors) total += vector.iov_len;
+  return total;
+}
+
+std::vector<std::byte> gather(std::span<const iovec> vectors) {
+  std::vector<std::byte> data;
+  for (const iovec& vector : vectors) {
+    auto* bytes = static_cast<const std::byte*>(vector.iov_base);
+    data.insert(data.end(), bytes, bytes + vector.iov_len);
+  }
+  return data;
+}
+
+void scatter(std::span<const std::byte> data, std::span<const iovec> vectors) {
+  for (const iovec& vector : vectors) {
+    std::size_t count = std::min(data.size(), vector.iov_len);
+    if (count > 0) std::memcpy(vector.iov_base, data.data(), count);
+    data = data.subspan(count);
+  }
+}
+
+IoCount as_count(std::int64_t result) {
+  if (result < 0) return fail(static_cast<int>(-result));
+  return static_cast<std::size_t>(result);
+}
+
+}  // namespace
+
+Descriptor* World::find(int fd) {
+  auto found = descriptors.find(fd);
+  return found == descriptors.end() ? nullptr : &found->second;
+}
+
+int World::add(Descriptor descriptor) {
+  descriptors.emplace(next_descriptor_, std::move(descriptor));
+  return next_descriptor_++;
+}
+
+bool World::may_fail(OperationKind kind) const {
+  return std::ranges::any_of(faults, [&](const Fault& fault) { return fault.kind == kind && fault.count > 0; });
+}
+
+int World::take_fault(OperationKind kind, const std::string& path) {
+  for (Fault& fault : faults) {
+    if (fault.kind != kind || fault.count == 0 || (!fault.path.empty() && fault.path != path)) continue;
+    if (fault.after > 0) {
+      --fault.after;
+      continue;
+    }
+    --fault.count;
+    return fault.error;
+  }
+  return 0;
+}
+
+std::int64_t World::perform(Operation& operation) {
+  if (operation.kind == OperationKind::kCall) return operation.function(operation.argument);
+  Descriptor* descriptor = find(operation.fd);
+  bool opens = operation.kind == OperationKind::kOpen;
+  if (!opens && descriptor == nullptr) return -EBADF;
+  int error = take_fault(operation.kind, opens ? operation.path : descriptor->path);
+  if (operation.kind == OperationKind::kClose) {
+    std::int64_t closed = close(operation.fd);
+    return error != 0 ? -error : closed;
+  }
+  if (error != 0) return -error;
+  if (opens) return open(operation.path, operation.mode);
+  if (descriptor->dead) return -EIO;
+  if (descriptor->file == nullptr) return operation.kind == OperationKind::kSync ? -EINVAL : -ESPIPE;
+  return perform_on_file(operation, *descriptor);
+}
+
+std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor) {
+  SimulatedFile& file = *descriptor.file;
+  if (operation.offset > kOffsetMax || operation.length > kOffsetMax - operation.offset) return -EINVAL;
+  bool changes = operation.kind == OperationKind::kWrite || operation.kind == OperationKind::kAllocate ||
+                 operation.kind == OperationKind::kTruncate;
+  if (changes && !descriptor.writable) return -EBADF;
+  auto owner = static_cast<std::uint64_t>(operation.fd);
+  switch (operation.kind) {
+    case OperationKind::kRead:
+      return read(descriptor, operation.vectors, operation.offset);
+    case OperationKind::kWrite:
+      return write(descriptor, operation.vectors, operation.offset, operation.data_sync);
+    case OperationKind::kSync:
+      file.sync();
+      return 0;
+    case OperationKind::kAllocate:
+      return allocate(file, operation.mode, operation.offset, operation.length);
+    case OperationKind::kTruncate:
+      file.apply({.kind = FileChange::Kind::kTruncate, .length = operation.length});
+      return 0;
+    case OperationKind::kSeek:
+      return seek(file.pages(), operation.offset, operation.mode);
+    case OperationKind::kStat:
+      *operation.info = {.size_bytes = file.pages().size(),
+                         .allocated_bytes = file.pages().allocated_bytes(),
+                         .type = S_IFREG,
+                         .block_bytes = PageStore::kPageBytes,
+                         .device = 1,
+                         .inode = file.inode()};
+      return 0;
+    case OperationKind::kLock:
+      return file.lock(operation.offset, owner, operation.mode) ? 0 : -EAGAIN;
+    case OperationKind::kTestLock:
+      return file.can_lock(operation.offset, owner, operation.mode) ? 0 : 1;
+    case OperationKind::kPrefetch:
+      return 0;
+    default:
+      // Those of block devices.
+      return -ENOTTY;
+  }
+}
+
+std::int64_t World::open(const char* path, int flags) {
+  auto found = files.find(path);
+  if (found != files.end() && (flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) return -EEXIST;
+  if (found == files.end()) {
+    if ((flags & O_CREAT) == 0) return -ENOENT;
+    found = files.emplace(path, std::make_shared<SimulatedFile>(next_inode_++)).first;
+  }
+  if ((flags & O_TRUNC) != 0) found->second->apply({.kind = FileChange::Kind::kTruncate, .length = 0});
+  int access = flags & O_ACCMODE;
+  return add({.path = path,
+              .file = found->second,
+              .stream = nullptr,
+              .listener = nullptr,
+              .readable = access != O_WRONLY,
+              .writable = access != O_RDONLY});
+}
+
+std::size_t World::perhaps_shorter(std::size_t count) {
+  if (!options.short_transfers || count < 2 || !random.one_in(4)) return count;
+  return random.between(1, count - 1);
+}
+
+std::int64_t World::read(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset) {
+  if (!descriptor.readable) return -EBADF;
+  std::vector<std::byte> data(perhaps_shorter(total_of(vectors)));
+  std::size_t count = descriptor.file->pages().read(offset, data);
+  scatter(std::span(data).first(count), vectors);
+  return static_cast<std::int64_t>(count);
+}
+
+std::int64_t World::write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset,
+                          bool data_sync) {
+  std::vector<std::byte> data = gather(vectors);
+  if (data.size() > kOffsetMax - offset) return -EFBIG;
+  data.resize(perhaps_shorter(data.size()));
+  auto count = static_cast<std::int64_t>(data.size());
+  descriptor.file->apply(
+      {.kind = FileChange::Kind::kWrite, .offset = offset, .data = std::move(data), .survives = data_sync});
+  return count;
+}
+
+std::int64_t World::allocate(SimulatedFile& file, int mode, std::uint64_t offset, std::uint64_t length) {
+  if (length == 0) return -EINVAL;
+  std::uint64_t end = offset + length;
+  bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  int how = mode & ~FALLOC_FL_KEEP_SIZE;
+  if (how != 0 && how != FALLOC_FL_ZERO_RANGE && (how != FALLOC_FL_PUNCH_HOLE || !keep_size)) return -EOPNOTSUPP;
+  if (how != 0) file.apply({.kind = FileChange::Kind::kPunch, .offset = offset, .length = length});
+  if (how == FALLOC_FL_PUNCH_HOLE) return 0;
+  if (length > kAllocateBytesMax) return -ENOSPC;
+  file.apply({.kind = FileChange::Kind::kAllocate, .offset = offset, .length = length});
+  if (!keep_size && end > file.pages().size()) file.apply({.kind = FileChange::Kind::kTruncate, .length = end});
+  return 0;
+}
+
+std::int64_t World::seek(const PageStore& pages, std::uint64_t offset, int whence) const {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return -EINVAL;
+  if (offset >= pages.size()) return -ENXIO;
+  std::uint64_t found = whence == SEEK_DATA ? pages.next_data(offset) : pages.next_hole(offset);
+  if (whence == SEEK_DATA && found == pages.size()) return -ENXIO;
+  return static_cast<std::int64_t>(found);
+}
+
+std::uint32_t World::ready(int fd) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr) return POLLNVAL;
+  if (descriptor->stream != nullptr) return descriptor->stream->ready(options.streams);
+  if (descriptor->listener != nullptr) return descriptor->listener->waiting.empty() ? 0 : POLLIN;
+  return POLLIN | POLLOUT;
+}
+
+IoCount World::try_receive(int fd, std::span<std::byte> buffer) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr) return fail(EBADF);
+  if (descriptor->stream == nullptr) return fail(ENOTSOCK);
+  return descriptor->stream->receive(buffer, options.streams, random);
+}
+
+IoCount World::try_send(int fd, std::span<const iovec> vectors) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr) return fail(EBADF);
+  if (descriptor->stream == nullptr) return fail(ENOTSOCK);
+  return descriptor->stream->send(gather(vectors), options.streams, random);
+}
+
+IoCount World::try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr || descriptor->file == nullptr) return fail(EBADF);
+  if (descriptor->dead) return fail(EIO);
+  if (may_fail(OperationKind::kRead) || random.one_in(4)) return fail(EAGAIN);
+  if (offset > kOffsetMax) return fail(EINVAL);
+  return as_count(read(*descriptor, vectors, offset));
+}
+
+IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr || descriptor->file == nullptr || !descriptor->writable) return fail(EBADF);
+  if (descriptor->dead) return fail(EIO);
+  if (may_fail(OperationKind::kWrite) || random.one_in(4)) return fail(EAGAIN);
+  if (offset > kOffsetMax) return fail(EINVAL);
+  return as_count(write(*descriptor, vectors, offset, false));
+}
+
+std::expected<int, Errno> World::try_accept(int fd) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr) return fail(EBADF);
+  if (descriptor->listener == nullptr) return fail(EINVAL);
+  std::deque<int>& waiting = descriptor->listener->waiting;
+  if (waiting.empty()) return fail(EAGAIN);
+  int accepted = waiting.front();
+  waiting.pop_front();
+  return accepted;
+}
+
+void World::shut_down(int fd) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor != nullptr && descriptor->stream != nullptr) descriptor->stream->shut_down();
+}
+
+std::int64_t World::close(int fd) {
+  auto found = descriptors.find(fd);
+  if (found == descriptors.end()) return -EBADF;
+  Descriptor& closed = found->second;
+  if (closed.file != nullptr) closed.file->unlock_all(static_cast<std::uint64_t>(fd));
+  if (closed.stream != nullptr) closed.stream->shut_down();
+  std::deque<int> never_accepted;
+  if (closed.listener != nullptr) never_accepted.swap(closed.listener->waiting);
+  descriptors.erase(found);
+  for (int waiting : never_accepted) close(waiting);
+  return 0;
+}
+
+void World::leave_unfinished(const Operation& write) {
+  Descriptor* descriptor = find(write.fd);
+  if (descriptor == nullptr || descriptor->file == nullptr || !descriptor->writable || descriptor->dead) return;
+  descriptor->file->apply_unfinished(
+      {.kind = FileChange::Kind::kWrite, .offset = write.offset, .data = gather(write.vectors)});
+}
+
+void World::power_cut() {
+  ++power_cuts;
+  for (auto& [path, file] : files) file->power_cut(random);
+  for (auto& [fd, descriptor] : descriptors) {
+    descriptor.dead = true;
+    if (descriptor.stream != nullptr) descriptor.stream->reset();
+  }
+}
+
+}  // namespace blockexport::aio

@@ -1,0 +1,89 @@
+// World: the state of a Simulation: its files, connections, descriptors and faults, and what operations do to them.
+// Owned by Simulation; the simulated backend decides when an operation happens. Thread: the simulation's.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/sim/simulated_file.h"
+#include "aio/sim/simulated_stream.h"
+#include "aio/sim/simulation.h"
+
+namespace blockexport::aio {
+
+class VirtualClock final : public Clock {
+ public:
+  std::uint64_t now_ns() const override { return now_ns_; }
+  std::int64_t wall_us() const override { return kStartWallUs + static_cast<std::int64_t>(now_ns_ / 1000); }
+  void advance_to(std::uint64_t time_ns) { now_ns_ = time_ns; }
+
+ private:
+  static constexpr std::int64_t kStartWallUs = 1'700'000'000'000'000;
+  std::uint64_t now_ns_ = 1'000'000'000;
+};
+
+struct Descriptor {
+  std::string path;
+  std::shared_ptr<SimulatedFile> file;
+  std::shared_ptr<SimulatedStream> stream;
+  std::shared_ptr<SimulatedListener> listener;
+  bool readable = true;
+  bool writable = true;
+  bool dead = false;  // the power was cut since it was opened
+};
+
+class World {
+ public:
+  explicit World(SimulationOptions chosen) : options(chosen), random(chosen.seed) {}
+
+  // Performs anything but kPoll; the result.
+  std::int64_t perform(Operation& operation);
+  // The poll events that `fd` is ready for; POLLNVAL when it is none.
+  std::uint32_t ready(int fd);
+
+  IoCount try_receive(int fd, std::span<std::byte> buffer);
+  IoCount try_send(int fd, std::span<const iovec> vectors);
+  IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset);
+  IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset);
+  std::expected<int, Errno> try_accept(int fd);
+  void shut_down(int fd);
+  std::int64_t close(int fd);
+
+  // The descriptor, or null.
+  Descriptor* find(int fd);
+  int add(Descriptor descriptor);
+  // A write that the power cut met half way.
+  void leave_unfinished(const Operation& write);
+  void power_cut();
+
+  SimulationOptions options;
+  Random random;
+  VirtualClock clock;
+  std::map<std::string, std::shared_ptr<SimulatedFile>> files;
+  std::map<int, Descriptor> descriptors;
+  std::vector<Fault> faults;
+  std::uint64_t power_cuts = 0;
+  bool stop_when_idle = false;
+  bool idle = false;
+  class SimulatedBackend* backend = nullptr;  // of the reactor that runs now
+
+ private:
+  int take_fault(OperationKind kind, const std::string& path);
+  bool may_fail(OperationKind kind) const;
+  std::int64_t perform_on_file(Operation& operation, Descriptor& descriptor);
+  std::int64_t open(const char* path, int flags);
+  std::int64_t read(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset);
+  std::int64_t write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset, bool data_sync);
+  std::int64_t allocate(SimulatedFile& file, int mode, std::uint64_t offset, std::uint64_t length);
+  std::int64_t seek(const PageStore& pages, std::uint64_t offset, int whence) const;
+  std::size_t perhaps_shorter(std::size_t count);
+
+  int next_descriptor_ = Simulation::kFirstDescriptor;
+  std::uint64_t next_inode_ = 1;
+
+  friend class Simulation;
+};
+
+}  // namespace blockexport::aio

@@ -1,0 +1,121 @@
+#include "aio/uring/ring.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace blockexport::aio {
+namespace {
+
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+
+struct Opcode {
+  int number;
+  const char* name;
+};
+constexpr Opcode kOpcodes[] = {
+    {IORING_OP_POLL_ADD, "POLL_ADD"}, {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"},
+    {IORING_OP_READ, "READ"},         {IORING_OP_READV, "READV"},
+    {IORING_OP_WRITE, "WRITE"},       {IORING_OP_WRITEV, "WRITEV"},
+    {IORING_OP_FSYNC, "FSYNC"},       {IORING_OP_FALLOCATE, "FALLOCATE"},
+};
+// Waiting with a timeout in the call itself, and no completion ever lost.
+constexpr unsigned kFeatures = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
+
+// Best first; a kernel that does not know a flag answers EINVAL.
+constexpr unsigned kCommonFlags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
+constexpr unsigned kFlags[] = {
+    kCommonFlags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+        IORING_SETUP_TASKRUN_FLAG,
+    kCommonFlags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    kCommonFlags,
+};
+
+std::string likely_cause(int error) {
+  switch (error) {
+    case EPERM:
+    case EACCES:
+      return "A seccomp profile (as in containers) or the sysctl kernel.io_uring_disabled forbids io_uring.";
+    case ENOSYS:
+      return "The kernel was built without io_uring, or a seccomp profile hides it.";
+    case ENOMEM:
+      return "The limit on locked memory is too small for a ring: see ulimit -l.";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Ring>> Ring::create(unsigned kernel_threads_max) {
+  std::unique_ptr<Ring> made(new Ring);
+  int error = made->set_up();
+  if (error != 0) {
+    return fail(Error::system("io_uring is not available", Errno(error)).with_hint(likely_cause(error)));
+  }
+  TRY(made->check_opcodes());
+  // Neither is needed to work: a kernel that refuses only makes it slower.
+  io_uring_register_ring_fd(&made->ring_);
+  std::array<unsigned, 2> workers = {kernel_threads_max, kernel_threads_max};
+  io_uring_register_iowq_max_workers(&made->ring_, workers.data());
+  return made;
+}
+
+int Ring::set_up() {
+  int result = -EINVAL;
+  for (unsigned flags : kFlags) {
+    io_uring_params parameters{};
+    parameters.flags = flags;
+    parameters.cq_entries = kCompletions;
+    result = io_uring_queue_init_params(kEntries, &ring_, &parameters);
+    if (result != -EINVAL) break;
+  }
+  made_ = result == 0;
+  return -result;
+}
+
+Result<> Ring::check_opcodes() {
+  if ((ring_.features & kFeatures) != kFeatures) {
+    return fail(Error("io_uring is not available: the kernel is too old").with_hint("Linux 5.11 or newer is needed."));
+  }
+  io_uring_probe* probe = io_uring_get_probe_ring(&ring_);
+  if (probe == nullptr) return fail("io_uring is not available: it cannot be asked what it supports");
+  const char* missing = nullptr;
+  for (const Opcode& opcode : kOpcodes) {
+    if (!io_uring_opcode_supported(probe, opcode.number)) missing = opcode.name;
+  }
+  io_uring_free_probe(probe);
+  if (missing != nullptr) return fail(fmt::format("io_uring is not available: the kernel lacks {}", missing));
+  return {};
+}
+
+Ring::~Ring() {
+  if (made_) io_uring_queue_exit(&ring_);
+}
+
+io_uring_sqe* Ring::next_entry() {
+  io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+  if (entry != nullptr) return entry;
+  io_uring_submit(&ring_);
+  return io_uring_get_sqe(&ring_);
+}
+
+bool Ring::kernel_has_work() const {
+  unsigned flags = IO_URING_READ_ONCE(*ring_.sq.kflags);
+  // Without TASKRUN_FLAG the kernel runs its work by itself whenever we enter it for something else.
+  return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+void Ring::enter(std::uint64_t timeout_ns) {
+  if (timeout_ns == 0 || io_uring_cq_ready(&ring_) > 0) {
+    if (io_uring_sq_ready(&ring_) > 0 || kernel_has_work()) io_uring_submit_and_get_events(&ring_);
+    return;
+  }
+  __kernel_timespec timeout{};
+  timeout.tv_sec = static_cast<std::int64_t>(timeout_ns / kNanosecondsPerSecond);
+  timeout.tv_nsec = static_cast<std::int64_t>(timeout_ns % kNanosecondsPerSecond);
+  io_uring_cqe* ignored;
+  io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, timeout_ns == UINT64_MAX ? nullptr : &timeout, nullptr);
+}
+
+}  // namespace blockexport::aio

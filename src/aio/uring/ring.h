@@ -1,0 +1,52 @@
+// Ring: an io_uring set up with the best flags that the kernel grants, with every opcode we use probed.
+// Owned by the io_uring backend. Thread: the one that made it.
+#pragma once
+
+#include <liburing.h>
+
+#include <memory>
+
+#include "base/error.h"
+
+namespace blockexport::aio {
+
+class Ring {
+ public:
+  static constexpr unsigned kEntries = 512;
+  static constexpr unsigned kCompletions = 4096;
+
+  static Result<std::unique_ptr<Ring>> create(unsigned kernel_threads_max);
+  ~Ring();
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+
+  // A free entry; null when the kernel takes none now. What was prepared before is handed over to make room.
+  io_uring_sqe* next_entry();
+  // Hands over what is prepared; waits until something completes or for `timeout_ns` (0: does not wait, UINT64_MAX: for
+  // ever), or a signal comes.
+  void enter(std::uint64_t timeout_ns);
+
+  // Calls handle(user_data, result) for each completion.
+  template <class Handle>
+  void drain(Handle handle) {
+    unsigned head;
+    unsigned count = 0;
+    io_uring_cqe* cqe;
+    io_uring_for_each_cqe(&ring_, head, cqe) {
+      handle(cqe->user_data, cqe->res);
+      ++count;
+    }
+    io_uring_cq_advance(&ring_, count);
+  }
+
+ private:
+  Ring() = default;
+  int set_up();
+  Result<> check_opcodes();
+  bool kernel_has_work() const;
+
+  io_uring ring_{};
+  bool made_ = false;
+};
+
+}  // namespace blockexport::aio

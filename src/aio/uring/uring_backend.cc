@@ -1,0 +1,188 @@
+#include "aio/uring/uring_backend.h"
+
+#include <poll.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "aio/posix/posix_backend.h"
+#include "aio/uring/ring.h"
+
+namespace blockexport::aio {
+namespace {
+
+// What a completion belongs to, if not an operation, whose address is its number.
+constexpr std::uint64_t kNobody = 0;
+constexpr std::uint64_t kWake = 1;
+// Operation::backend_data.
+constexpr std::uintptr_t kOutside = 0;
+constexpr std::uintptr_t kInRing = 1;
+// When the kernel takes no more work for the moment.
+constexpr std::uint64_t kRetryNs = 1'000'000;
+// The kernel's own limit for one transfer, a multiple of every block size.
+constexpr std::size_t kTransferBytesMax = 0x7ffff000;
+
+class UringBackend final : public posix::PosixBackend {
+ public:
+  UringBackend(std::unique_ptr<Ring> ring, std::unique_ptr<posix::WakeEvent> wake, std::uint32_t worker_threads_max)
+      : PosixBackend(std::move(wake), worker_threads_max), ring_(std::move(ring)) {}
+
+  std::string_view name() const override { return "io_uring"; }
+  void submit(Operation& operation) override;
+  void cancel(Operation& operation) override;
+  bool wait(std::uint64_t deadline_ns, OperationList& completed) override;
+
+ private:
+  bool prepare(Operation& operation);
+  bool prepare_cancel(Operation& operation);
+  bool prepare_all();
+  void finish(Operation& operation, int result, OperationList& completed);
+
+  std::unique_ptr<Ring> ring_;
+  OperationList waiting_;      // for a free entry in the ring
+  OperationList to_cancel_;    // in the ring; their cancellation waits for a free entry
+  OperationList cancelled_;    // before they came into the ring; to be handed out by the next wait()
+  bool wake_watched_ = false;  // a poll for the wake event is in the ring
+};
+
+bool goes_through_ring(OperationKind kind) {
+  return kind == OperationKind::kPoll || kind == OperationKind::kRead || kind == OperationKind::kWrite ||
+         kind == OperationKind::kSync || kind == OperationKind::kAllocate;
+}
+
+unsigned count_of(std::span<const iovec> vectors) {
+  return static_cast<unsigned>(std::min<std::size_t>(vectors.size(), IOV_MAX));
+}
+
+unsigned length_of(const iovec& vector) {
+  return static_cast<unsigned>(std::min<std::size_t>(vector.iov_len, kTransferBytesMax));
+}
+
+void prepare_transfer(io_uring_sqe* entry, const Operation& o) {
+  bool read = o.kind == OperationKind::kRead;
+  if (o.vectors.size() == 1) {
+    const iovec& only = o.vectors[0];
+    io_uring_prep_rw(read ? IORING_OP_READ : IORING_OP_WRITE, entry, o.fd, only.iov_base, length_of(only), o.offset);
+  } else {
+    io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, entry, o.fd, o.vectors.data(), count_of(o.vectors),
+                     o.offset);
+  }
+  entry->rw_flags = o.data_sync ? RWF_DSYNC : 0;
+}
+
+void prepare_entry(io_uring_sqe* entry, const Operation& o) {
+  switch (o.kind) {
+    case OperationKind::kPoll:
+      io_uring_prep_poll_add(entry, o.fd, o.events);
+      break;
+    case OperationKind::kSync:
+      io_uring_prep_fsync(entry, o.fd, IORING_FSYNC_DATASYNC);
+      break;
+    case OperationKind::kAllocate:
+      // The helper of liburing 2.3 takes signed ranges; the fields are what fallocate(2) says.
+      io_uring_prep_rw(IORING_OP_FALLOCATE, entry, o.fd, nullptr, static_cast<unsigned>(o.mode), o.offset);
+      entry->addr = o.length;
+      break;
+    default:
+      prepare_transfer(entry, o);
+  }
+}
+
+std::uint64_t number_of(Operation& operation) {
+  return reinterpret_cast<std::uintptr_t>(&operation);
+}
+
+void UringBackend::submit(Operation& operation) {
+  if (!goes_through_ring(operation.kind)) return workers().submit(operation);
+  operation.backend_data = kOutside;
+  if (!waiting_.empty() || !prepare(operation)) waiting_.push_back(operation);
+}
+
+bool UringBackend::prepare(Operation& operation) {
+  io_uring_sqe* entry = ring_->next_entry();
+  if (entry == nullptr) return false;
+  prepare_entry(entry, operation);
+  io_uring_sqe_set_data64(entry, number_of(operation));
+  operation.backend_data = kInRing;
+  return true;
+}
+
+bool UringBackend::prepare_cancel(Operation& operation) {
+  io_uring_sqe* entry = ring_->next_entry();
+  if (entry == nullptr) return false;
+  io_uring_prep_cancel64(entry, number_of(operation), 0);
+  io_uring_sqe_set_data64(entry, kNobody);
+  return true;
+}
+
+void UringBackend::cancel(Operation& operation) {
+  // Whatever else a task can be cancelled in ends soon by itself.
+  if (operation.kind != OperationKind::kPoll) return;
+  if (operation.backend_data == kInRing) {
+    if (!operation.linked() && !prepare_cancel(operation)) to_cancel_.push_back(operation);
+    return;
+  }
+  operation.unlink();
+  operation.result = -ECANCELED;
+  cancelled_.push_back(operation);
+}
+
+// What found no room in the ring before. What still finds none comes again in the next turn, soon.
+bool UringBackend::prepare_all() {
+  if (!wake_watched_) {
+    io_uring_sqe* entry = ring_->next_entry();
+    if (entry == nullptr) return false;
+    io_uring_prep_poll_add(entry, wake_event().fd(), POLLIN);
+    io_uring_sqe_set_data64(entry, kWake);
+    wake_watched_ = true;
+  }
+  while (!waiting_.empty()) {
+    if (!prepare(waiting_.front())) return false;
+    waiting_.pop_front();
+  }
+  while (!to_cancel_.empty()) {
+    if (!prepare_cancel(to_cancel_.front())) return false;
+    to_cancel_.pop_front();
+  }
+  return true;
+}
+
+bool UringBackend::wait(std::uint64_t deadline_ns, OperationList& completed) {
+  std::uint64_t longest_ns = prepare_all() ? UINT64_MAX : kRetryNs;
+  if (deadline_ns != UINT64_MAX) {
+    std::uint64_t now = clock().now_ns();
+    longest_ns = std::min(longest_ns, deadline_ns > now ? deadline_ns - now : 0);
+  }
+  ring_->enter(cancelled_.empty() ? longest_ns : 0);
+  ring_->drain([&](std::uint64_t number, int result) {
+    if (number == kWake) {
+      wake_event().clear();
+      wake_watched_ = false;
+    } else if (number != kNobody) {
+      finish(*reinterpret_cast<Operation*>(number), result, completed);
+    }
+  });
+  workers().take_completed(completed);
+  completed.splice_back(cancelled_);
+  return true;
+}
+
+void UringBackend::finish(Operation& operation, int result, OperationList& completed) {
+  operation.unlink();
+  bool again = result == -EAGAIN || result == -EINTR;
+  if (again && operation.kind != OperationKind::kPoll) return workers().submit(operation);
+  operation.result = result;
+  completed.push_back(operation);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_uring_backend(std::uint32_t worker_threads_max) {
+  TRY_ASSIGN(std::unique_ptr<Ring> ring, Ring::create(worker_threads_max));
+  auto wake = std::make_unique<posix::WakeEvent>();
+  if (!wake->ok()) return fail(Error::system("cannot create an eventfd", Errno::last()));
+  return std::make_unique<UringBackend>(std::move(ring), std::move(wake), worker_threads_max);
+}
+
+}  // namespace blockexport::aio

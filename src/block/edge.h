@@ -1,0 +1,69 @@
+// Edge: a parent's right to use a node: what it may do with it, and the gate that stops it while the graph changes.
+//
+// Owned by the parent: another node's driver ("file", "backing"), an export or a job ("root"). Requests of the outside
+// world go through the gate of the root edge they come in by; drivers forward to their children without one, so that
+// closing the root edges above a node makes everything below them quiet.
+// Thread: enter(), try_enter(), leave() and node() on any reactor; all else on the control reactor.
+#pragma once
+
+#include <string>
+
+#include "aio/task.h"
+#include "base/errno.h"
+#include "base/intrusive_list.h"
+#include "block/permissions.h"
+#include "block/request_gate.h"
+
+namespace blockexport::block {
+
+class Node;
+
+// Who holds an edge, as messages and listings name it.
+struct EdgeParent {
+  std::string role = {};         // "root", "file", "backing", ...
+  std::string description = {};  // "node 'disk'", "an unnamed block device", ...
+  Node* node = nullptr;          // null for a root edge
+};
+
+class Edge : public ListLink<Edge> {
+ public:
+  // Attached to `node` from birth. The permissions have been checked by the Graph.
+  Edge(Node& node, EdgeParent parent, Permissions permissions);
+  ~Edge();
+  Edge(const Edge&) = delete;
+  Edge& operator=(const Edge&) = delete;
+
+  Node& node() const { return *node_; }
+  const EdgeParent& parent() const { return parent_; }
+  const std::string& role() const { return parent_.role; }
+  bool is_root() const { return parent_.node == nullptr; }
+
+  const Permissions& permissions() const { return permissions_; }
+  void set_permissions(Permissions permissions) { permissions_ = permissions; }
+
+  // Who opens its children before it exists itself tells them of it afterwards.
+  void set_parent_node(Node& parent) { parent_.node = &parent; }
+
+  // Moves it to another node; nobody may be inside.
+  void attach(Node& node);
+
+  // --- the gate ---
+  bool is_open() const { return gate_.is_open(); }
+  // True: inside, and leave() is owed. What the path that never waits uses.
+  bool try_enter() { return gate_.try_enter(); }
+  // Waits while the edge is quiesced. ECANCELED: not inside.
+  aio::Task<IoResult> enter() { return gate_.enter(); }
+  void leave() { gate_.leave(); }
+
+  // Stops new requests and waits until none is inside. May be nested; each has its resume().
+  aio::Task<void> quiesce() { return gate_.close(); }
+  void resume() { gate_.open(); }
+
+ private:
+  Node* node_;
+  EdgeParent parent_;
+  Permissions permissions_;
+  RequestGate gate_;
+};
+
+}  // namespace blockexport::block

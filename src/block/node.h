@@ -1,0 +1,103 @@
+// Node: a named place of the block graph, and the only way to a driver.
+//
+// Its verbs check, limit, align, split and count, and then call the driver; a driver never sees a range that is out of
+// bounds, too long or not aligned. Nodes are owned by the Graph, reached through an Edge, and live as long as an edge
+// or the graph holds them (NodeRef). Thread: verbs on any reactor when the driver is stateless; all else on the control
+// reactor. A node never knows who its parents are, beyond the edges they hold.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "aio/task.h"
+#include "base/intrusive_list.h"
+#include "block/driver.h"
+#include "block/edge.h"
+#include "block/io.h"
+#include "block/node_options.h"
+#include "block/node_statistics.h"
+#include "block/range_lock.h"
+
+namespace blockexport::block {
+
+class Node {
+ public:
+  Node(std::string name, std::unique_ptr<Driver> driver, NodeOptions options = {});
+
+  const std::string& name() const { return name_; }
+  std::uint64_t size_bytes() const { return driver_->size_bytes(); }
+  const Limits& limits() const { return limits_; }
+  bool read_only() const { return options_.read_only; }
+  const NodeOptions& options() const { return options_; }
+  Driver& driver() { return *driver_; }
+
+  // What all users of the node together use and share, as the driver was told last.
+  const Permissions& permissions() const { return permissions_; }
+  void set_permissions(Permissions permissions) { permissions_ = permissions; }
+
+  // After a reopen; nothing may be under way.
+  void set_options(NodeOptions options) { options_ = options; }
+  // After a resize or reopen changed what the driver says; nothing may be under way.
+  void refresh_limits() { limits_ = driver_->limits(); }
+
+  // Sets the size of what the driver opened. Nothing may be under way.
+  aio::Task<Result<>> resize(std::uint64_t size_bytes);
+
+  // The seven verbs. EINVAL or ENOSPC past the end, EPERM when the node is read-only; else the driver's error.
+  // Ranges need no alignment: what the driver cannot take as it is goes through a bounce buffer.
+  aio::Task<IoResult> read(Range range, IoBuffers buffers);
+  aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options);
+  aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options);
+  aio::Task<IoResult> discard(Range range);
+  aio::Task<IoResult> flush();
+  aio::Task<IoResult> extents(Range range, Extents& extents);
+  aio::Task<IoResult> prefetch(Range range);
+
+  // At once or EAGAIN: the page cache has it, or takes it. No task, no allocation, no waiting.
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers);
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers);
+
+  NodeStatistics& statistics() { return statistics_; }
+
+  // The edges that lead here, oldest first.
+  IntrusiveList<Edge>& parents() { return parents_; }
+
+ private:
+  // Bytes of the bounce buffer of one request; longer ones go through it in steps.
+  static constexpr std::uint64_t kBounceBytesMax = 1u << 20;
+
+  IoResult check_read(Range range) const;
+  IoResult check_write(Range range) const;
+  // Whether the driver takes it in one piece and as it is.
+  bool is_direct(Range range, IoBuffers buffers) const;
+  bool is_aligned(Range range) const;
+  Range aligned_around(Range range) const;
+
+  // Checked ranges, not empty; the caller counts.
+  aio::Task<IoResult> read_pieces(Range range, IoBuffers buffers);
+  aio::Task<IoResult> read_bounced(Range range, IoBuffers buffers);
+  aio::Task<IoResult> write_any(Range range, IoBuffers buffers, WriteOptions options);
+  aio::Task<IoResult> write_pieces(Range range, IoBuffers buffers, WriteOptions options);
+  aio::Task<IoResult> write_bounced(Range range, IoBuffers buffers, WriteOptions options);
+  aio::Task<IoResult> write_one_bounced(Range range, IoBuffers buffers, std::uint64_t done, WriteOptions options);
+  aio::Task<IoResult> write_zeroes_any(Range range, ZeroOptions options);
+  aio::Task<IoResult> write_zeroes_edge(Range range, bool force_unit_access);
+  aio::Task<IoResult> flush_written();
+  void wrote(Range range, const IoResult& result);
+
+  std::string name_;
+  std::unique_ptr<Driver> driver_;
+  NodeOptions options_;
+  Permissions permissions_;
+  Limits limits_;
+  IntrusiveList<Edge> parents_;
+  RangeLock writes_;  // used only when the driver needs alignment
+  NodeStatistics statistics_;
+  // Writes that have ended, and how many of them the last successful flush covered.
+  std::atomic<std::uint64_t> write_generation_ = 0;
+  std::atomic<std::uint64_t> flushed_generation_ = 0;
+};
+
+}  // namespace blockexport::block

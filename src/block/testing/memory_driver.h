@@ -1,0 +1,96 @@
+// MemoryDriver: a driver over a vector of bytes, for tests. It checks that its Node keeps what driver.h promises,
+// records what it is asked for, and does what a test tells it: fail, or wait at a gate.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/current.h"
+#include "aio/sync.h"
+#include "block/buffers.h"
+#include "block/driver.h"
+
+namespace blockexport::block {
+
+// What tests look at and set; outlives the driver.
+struct MemoryDriverState {
+  explicit MemoryDriverState(std::size_t size, Limits with_limits = {}) : bytes(size), limits(with_limits) {}
+
+  std::vector<std::byte> bytes;
+  Limits limits;
+  std::vector<std::string> calls;  // "read 0+512", "write 512+512 fua", ...
+  int error = 0;                   // what every verb gives, when not 0
+  bool try_verbs = true;
+  aio::Event* read_pause = nullptr;  // reads end only after it is set
+};
+
+class MemoryDriver final : public Driver {
+ public:
+  explicit MemoryDriver(MemoryDriverState& state) : state_(state) {}
+
+  aio::Task<IoResult> read(Range range, IoBuffers buffers) override {
+    IoResult result = transfer("read", range, buffers, false, "");
+    if (state_.read_pause != nullptr) (void)co_await state_.read_pause->wait();
+    co_return result;
+  }
+  aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options) override {
+    co_return transfer("write", range, buffers, true, options.force_unit_access ? " fua" : "");
+  }
+  aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) override {
+    if (IoResult result = record("write_zeroes", range, options.may_unmap ? " unmap" : ""); !result) co_return result;
+    if (options.no_fallback) co_return fail(ENOTSUP);
+    std::memset(state_.bytes.data() + range.offset, 0, range.length);
+    co_return IoResult();
+  }
+  aio::Task<IoResult> discard(Range range) override { co_return record("discard", range, ""); }
+  aio::Task<IoResult> flush() override {
+    state_.calls.push_back("flush");
+    if (state_.error != 0) co_return fail(state_.error);
+    co_return IoResult();
+  }
+  aio::Task<IoResult> extents(Range range, Extents& extents) override {
+    extents.push_back(Extent{.length = range.length, .data = true});
+    co_return IoResult();
+  }
+  aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
+
+  IoResult try_read(aio::Reactor&, Range range, IoBuffers buffers) override {
+    if (!state_.try_verbs) return fail(EAGAIN);
+    return transfer("try_read", range, buffers, false, "");
+  }
+  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers) override {
+    if (!state_.try_verbs) return fail(EAGAIN);
+    return transfer("try_write", range, buffers, true, "");
+  }
+
+  std::uint64_t size_bytes() const override { return state_.bytes.size(); }
+  Limits limits() const override { return state_.limits; }
+  std::string_view format_name() const override { return "memory"; }
+
+ private:
+  IoResult record(const char* verb, Range range, const char* suffix) {
+    EXPECT_FALSE(range.empty());
+    EXPECT_TRUE(range.fits(state_.bytes.size()));
+    EXPECT_EQ((range.offset | range.length) & (state_.limits.request_alignment - 1), 0u);
+    state_.calls.push_back(verb + (" " + std::to_string(range.offset)) + "+" + std::to_string(range.length) + suffix);
+    if (state_.error != 0) return fail(state_.error);
+    return {};
+  }
+  IoResult transfer(const char* verb, Range range, IoBuffers buffers, bool write, const char* suffix) {
+    EXPECT_EQ(length_of(buffers), range.length);
+    EXPECT_LE(range.length, state_.limits.transfer_bytes_max);
+    EXPECT_TRUE(is_aligned(buffers, state_.limits.memory_alignment));
+    if (IoResult result = record(verb, range, suffix); !result) return result;
+    std::span<std::byte> bytes(state_.bytes.data() + range.offset, range.length);
+    write ? copy_out(buffers, 0, bytes) : copy_in(buffers, 0, bytes);
+    return {};
+  }
+
+  MemoryDriverState& state_;
+};
+
+}  // namespace blockexport::block

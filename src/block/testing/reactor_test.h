@@ -1,0 +1,72 @@
+// ReactorTest: a GoogleTest fixture with a reactor, and helpers to run a task on it to its end.
+//
+// For tests of block/ and of the folders above it. run() gives a task 20 seconds of real time, then fails the test
+// program: a task that never ends cannot be abandoned.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "aio/reactor.h"
+#include "aio/scope.h"
+#include "base/log.h"
+
+namespace blockexport::block {
+
+class ReactorTest : public testing::Test {
+ protected:
+  explicit ReactorTest(aio::BackendKind backend = aio::BackendKind::kEpoll)
+      : log_("test", 2, LogLevel::kWarning), reactor_(make(backend, log_)), scope_(*reactor_) {}
+
+  aio::Reactor& reactor() { return *reactor_; }
+
+  // Runs `task` to its end and gives its result.
+  template <class T>
+  T run(aio::Task<T> task) {
+    std::optional<T> result;
+    scope_.spawn("test", keep(std::move(task), result));
+    until_idle();
+    return std::move(*result);
+  }
+  void run(aio::Task<void> task) {
+    scope_.spawn("test", std::move(task));
+    until_idle();
+  }
+
+  // Starts `task`; it runs while run() or until_idle() does.
+  void start(aio::Task<void> task) { scope_.spawn("test", std::move(task)); }
+
+  // Runs until no task is left.
+  void until_idle() {
+    std::uint64_t deadline_ns = reactor_->now_ns() + 20'000'000'000;
+    while (scope_.size() > 0) {
+      reactor_->run_once(100'000'000);
+      if (reactor_->now_ns() < deadline_ns) continue;
+      std::fputs("a test's task did not end in time\n", stderr);
+      std::abort();
+    }
+  }
+
+ private:
+  static std::unique_ptr<aio::Reactor> make(aio::BackendKind backend, const Log& log) {
+    auto reactor = aio::Reactor::create({.backend = backend}, log);
+    if (reactor) return std::move(*reactor);
+    std::fputs(reactor.error().message().c_str(), stderr);
+    std::abort();
+  }
+  template <class T>
+  static aio::Task<void> keep(aio::Task<T> task, std::optional<T>& result) {
+    result.emplace(co_await std::move(task));
+  }
+
+  Log log_;
+  std::unique_ptr<aio::Reactor> reactor_;
+  aio::Scope scope_;
+};
+
+}  // namespace blockexport::block

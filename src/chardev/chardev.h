@@ -1,0 +1,79 @@
+// Chardev: where a frontend such as a QMP monitor gets its byte streams from: a socket that listens or calls, standard
+// input and output, a file, or nothing.
+//
+// One frontend at a time uses a chardev, and it has one stream at a time. Owned by the registry; thread: the control
+// reactor.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "aio/reactor.h"
+#include "aio/task.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "net/address.h"
+#include "net/stream.h"
+
+namespace blockexport::chardev {
+
+struct SocketOptions {
+  net::SocketAddress address;
+  bool server = true;
+  bool wait = false;               // creating it waits for the first client
+  std::uint64_t reconnect_ms = 0;  // of a calling socket: how long to wait before it calls again; 0 = it does not
+};
+
+struct StdioOptions {
+  bool signal = true;  // Ctrl-C interrupts, as usual
+};
+
+struct FileOptions {
+  std::string output_path;
+  std::string input_path;  // "" = there is no input
+  bool append = false;
+};
+
+struct NullOptions {};
+
+using Options = std::variant<SocketOptions, StdioOptions, FileOptions, NullOptions>;
+
+class Chardev {
+ public:
+  explicit Chardev(std::string label) : label_(std::move(label)) {}
+  virtual ~Chardev() = default;
+  Chardev(const Chardev&) = delete;
+  Chardev& operator=(const Chardev&) = delete;
+
+  // Opens what `options` describe. Errors name the path or address.
+  static aio::Task<Result<std::unique_ptr<Chardev>>> open(aio::Reactor& reactor, const Log& log, std::string label,
+                                                          Options options);
+
+  const std::string& label() const { return label_; }
+  // The schema's name of the backend: "socket", "stdio", ...
+  virtual std::string_view kind() const = 0;
+  // What query-chardev shows: "unix:/run/x,server=on", "disconnected:unix:/run/x,server=on", "null", ...
+  virtual std::string filename() const = 0;
+  bool has_frontend() const { return has_frontend_; }
+  // Whether a frontend is there and can talk to somebody.
+  bool frontend_open() const { return has_frontend_; }
+
+  void attach_frontend() { has_frontend_ = true; }
+  void detach_frontend() { has_frontend_ = false; }
+
+  // Waits for a peer. ECANCELED when the task was cancelled; any other error: no peer will ever come again.
+  virtual aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() = 0;
+  // The stream that next_stream() gave is gone.
+  virtual void stream_closed() {}
+  // For a server socket that waits: returns when the first peer is there. Others return at once.
+  virtual aio::Task<Result<>> wait_for_peer() { co_return Result<>{}; }
+
+ private:
+  std::string label_;
+  bool has_frontend_ = false;
+};
+
+}  // namespace blockexport::chardev

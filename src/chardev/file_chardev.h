@@ -1,0 +1,53 @@
+// The chardevs that are no socket: standard input and output, a file, and nothing. Each has one stream for its life.
+#pragma once
+
+#include "base/owned_fd.h"
+#include "chardev/chardev.h"
+
+namespace blockexport::chardev {
+
+// Standard input and output. End of input ends nothing: the frontend keeps waiting.
+class StdioChardev final : public Chardev {
+ public:
+  StdioChardev(aio::Reactor& reactor, std::string label, StdioOptions options);
+  ~StdioChardev() override;
+  std::string_view kind() const override { return "stdio"; }
+  std::string filename() const override { return "stdio"; }
+  aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
+
+ private:
+  aio::Reactor& reactor_;
+  int input_flags_;
+  int output_flags_;
+  bool given_ = false;
+};
+
+class FileChardev final : public Chardev {
+ public:
+  static Result<std::unique_ptr<Chardev>> open(aio::Reactor& reactor, std::string label, FileOptions options);
+  std::string_view kind() const override { return "file"; }
+  std::string filename() const override { return "file"; }
+  aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
+
+ private:
+  FileChardev(aio::Reactor& reactor, std::string label) : Chardev(std::move(label)), reactor_(reactor) {}
+
+  aio::Reactor& reactor_;
+  OwnedFd output_;
+  OwnedFd input_;
+  bool given_ = false;
+};
+
+class NullChardev final : public Chardev {
+ public:
+  NullChardev(aio::Reactor& reactor, std::string label) : Chardev(std::move(label)), reactor_(reactor) {}
+  std::string_view kind() const override { return "null"; }
+  std::string filename() const override { return "null"; }
+  aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
+
+ private:
+  aio::Reactor& reactor_;
+  bool given_ = false;
+};
+
+}  // namespace blockexport::chardev

@@ -1,0 +1,27 @@
+#include "chardev/registry.h"
+
+#include <fmt/format.h>
+
+namespace blockexport::chardev {
+
+Chardev* Registry::find(std::string_view id) const {
+  for (const auto& chardev : chardevs_) {
+    if (chardev->label() == id) return chardev.get();
+  }
+  return nullptr;
+}
+
+Result<> Registry::check_new(const std::string& id) const {
+  if (find(id) != nullptr) return fail(fmt::format("Chardev with id '{}' already exists", id));
+  return {};
+}
+
+Result<> Registry::remove(const std::string& id) {
+  Chardev* found = find(id);
+  if (found == nullptr) return fail(fmt::format("Chardev '{}' not found", id));
+  if (found->has_frontend()) return fail(fmt::format("Chardev '{}' is busy", id));
+  std::erase_if(chardevs_, [&](const auto& chardev) { return chardev.get() == found; });
+  return {};
+}
+
+}  // namespace blockexport::chardev

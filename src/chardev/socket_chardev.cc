@@ -1,0 +1,85 @@
+#include "chardev/socket_chardev.h"
+
+#include <fmt/format.h>
+
+#include "net/connect.h"
+#include "net/socket_stream.h"
+
+namespace blockexport::chardev {
+namespace {
+
+using OptionalStream = std::expected<std::unique_ptr<net::Stream>, Errno>;
+
+constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
+constexpr std::uint64_t kAcceptPauseNs = 100 * kNanosecondsPerMillisecond;
+// A client that finds the place taken waits in this queue.
+constexpr int kBacklog = 1;
+
+}  // namespace
+
+aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& reactor, const Log& log,
+                                                                std::string label, SocketOptions options) {
+  std::unique_ptr<SocketChardev> chardev(new SocketChardev(reactor, log, std::move(label), std::move(options)));
+  if (chardev->options_.server) {
+    CO_TRY_ASSIGN(chardev->listener_, co_await net::Listener::open(reactor, chardev->options_.address, kBacklog));
+    if (chardev->options_.wait) CO_TRY(co_await chardev->wait_for_peer());
+  } else {
+    auto fd = co_await net::connect(reactor, chardev->options_.address);
+    if (fd) {
+      chardev->first_ = std::make_unique<net::SocketStream>(reactor, fd->release());
+      chardev->connected_ = true;
+    } else if (chardev->options_.reconnect_ms == 0) {
+      co_return fail(std::move(fd).error());
+    }
+    chardev->called_ = true;
+  }
+  co_return std::unique_ptr<Chardev>(std::move(chardev));
+}
+
+std::string SocketChardev::filename() const {
+  return fmt::format("{}{}{}", connected_ ? "" : "disconnected:", net::describe(options_.address),
+                     options_.server ? ",server=on" : "");
+}
+
+aio::Task<Result<>> SocketChardev::wait_for_peer() {
+  log_.info(fmt::format("QEMU waiting for connection on: {}", filename()));
+  auto stream = co_await accept_peer();
+  if (!stream) co_return fail(Error::system("Unable to wait for a connection", stream.error()));
+  first_ = std::move(*stream);
+  co_return Result<>{};
+}
+
+aio::Task<OptionalStream> SocketChardev::next_stream() {
+  if (first_) co_return std::move(first_);
+  if (options_.server) co_return co_await accept_peer();
+  co_return co_await call_peer();
+}
+
+aio::Task<OptionalStream> SocketChardev::accept_peer() {
+  for (;;) {
+    // A control socket of a host name listens on its first address only if there are several.
+    auto accepted = co_await listener_->accept(0);
+    if (accepted) {
+      connected_ = true;
+      co_return std::make_unique<net::SocketStream>(reactor_, accepted->fd.release());
+    }
+    if (accepted.error() == Errno(ECANCELED)) co_return fail(ECANCELED);
+    CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs));
+  }
+}
+
+aio::Task<OptionalStream> SocketChardev::call_peer() {
+  for (;;) {
+    if (called_ && options_.reconnect_ms == 0) co_return fail(ENOTCONN);
+    if (called_) {
+      CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + options_.reconnect_ms * kNanosecondsPerMillisecond));
+    }
+    called_ = true;
+    auto fd = co_await net::connect(reactor_, options_.address);
+    if (!fd) continue;
+    connected_ = true;
+    co_return std::make_unique<net::SocketStream>(reactor_, fd->release());
+  }
+}
+
+}  // namespace blockexport::chardev

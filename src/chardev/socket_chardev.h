@@ -1,0 +1,36 @@
+// SocketChardev: a listening socket that serves one peer after another, or a socket that calls a peer.
+#pragma once
+
+#include "chardev/chardev.h"
+#include "net/listen.h"
+
+namespace blockexport::chardev {
+
+class SocketChardev final : public Chardev {
+ public:
+  // Listens, or makes the first call (with reconnect_ms set a first call that fails is no error).
+  static aio::Task<Result<std::unique_ptr<Chardev>>> open(aio::Reactor& reactor, const Log& log, std::string label,
+                                                          SocketOptions options);
+
+  std::string_view kind() const override { return "socket"; }
+  std::string filename() const override;
+  aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
+  void stream_closed() override { connected_ = false; }
+  aio::Task<Result<>> wait_for_peer() override;
+
+ private:
+  SocketChardev(aio::Reactor& reactor, const Log& log, std::string label, SocketOptions options)
+      : Chardev(std::move(label)), reactor_(reactor), log_(log), options_(std::move(options)) {}
+  aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> accept_peer();
+  aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> call_peer();
+
+  aio::Reactor& reactor_;
+  const Log& log_;
+  SocketOptions options_;
+  std::unique_ptr<net::Listener> listener_;
+  std::unique_ptr<net::Stream> first_;  // a peer that came before the frontend asked
+  bool called_ = false;
+  bool connected_ = false;
+};
+
+}  // namespace blockexport::chardev

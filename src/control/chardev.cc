@@ -1,0 +1,90 @@
+// chardev-add, chardev-remove and the queries about chardevs.
+
+#include <fmt/format.h>
+
+#include "control/addresses.h"
+#include "control/chardev.h"
+#include "control/control.h"
+#include "schema/char_commands.h"
+
+namespace blockexport::control {
+namespace {
+
+constexpr std::int64_t kMillisecondsPerSecond = 1000;
+
+Result<chardev::Options> socket_options(const schema::ChardevSocket& socket) {
+  bool server = socket.server.value_or(true);
+  if (socket.reconnect && socket.reconnect_ms) {
+    return fail("'reconnect' and 'reconnect-ms' are mutually exclusive");
+  }
+  std::int64_t reconnect_ms = socket.reconnect_ms.value_or(socket.reconnect.value_or(0) * kMillisecondsPerSecond);
+  if (server && reconnect_ms > 0) return fail("'reconnect' option is incompatible with socket in server listen mode");
+  if (!server && socket.wait.value_or(false)) {
+    return fail("'wait' option is incompatible with socket in client connect mode");
+  }
+  if (reconnect_ms < 0) return fail("'reconnect' must not be negative");
+  return chardev::SocketOptions{.address = to_net(socket.addr),
+                                .server = server,
+                                .wait = socket.wait.value_or(false),
+                                .reconnect_ms = static_cast<std::uint64_t>(reconnect_ms)};
+}
+
+Result<chardev::Options> to_options(const schema::ChardevBackend& backend) {
+  switch (backend.type()) {
+    case schema::ChardevBackendKind::kFile: {
+      const schema::ChardevFile& file = backend.as<schema::ChardevBackendKind::kFile>().data;
+      return chardev::FileOptions{
+          .output_path = file.out, .input_path = file.in.value_or(""), .append = file.append.value_or(false)};
+    }
+    case schema::ChardevBackendKind::kSocket:
+      return socket_options(backend.as<schema::ChardevBackendKind::kSocket>().data);
+    case schema::ChardevBackendKind::kNull:
+      return chardev::NullOptions{};
+    case schema::ChardevBackendKind::kStdio:
+      return chardev::StdioOptions{
+          .signal = backend.as<schema::ChardevBackendKind::kStdio>().data.signal.value_or(true)};
+  }
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Options options) {
+  CO_TRY(control.chardevs().check_new(id));
+  CO_TRY_ASSIGN(auto opened,
+                co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
+  control.chardevs().add(std::move(opened));
+  co_return Result<>{};
+}
+
+aio::Task<Result<>> chardev_add(Control& control, schema::ChardevAddArguments arguments) {
+  CO_TRY(control.chardevs().check_new(arguments.id));
+  auto options = to_options(arguments.backend);
+  Result<> added = options ? co_await add_chardev(control, arguments.id, std::move(*options))
+                           : Result<>(fail(std::move(options).error()));
+  if (added) co_return added;
+  co_return fail(std::move(added).error().with_prefix(fmt::format("Failed to add chardev '{}': ", arguments.id)));
+}
+
+aio::Task<Result<>> chardev_remove(Control& control, schema::ChardevRemoveArguments arguments) {
+  co_return control.chardevs().remove(arguments.id);
+}
+
+aio::Task<Result<std::vector<schema::ChardevInfo>>> query_chardev(Control& control) {
+  std::vector<schema::ChardevInfo> listed;
+  for (const auto& chardev : control.chardevs().all()) {
+    listed.push_back(
+        {.label = chardev->label(), .filename = chardev->filename(), .frontend_open = chardev->has_frontend()});
+  }
+  co_return listed;
+}
+
+aio::Task<Result<std::vector<schema::ChardevBackendInfo>>> query_chardev_backends(Control&) {
+  std::vector<schema::ChardevBackendInfo> backends;
+  for (std::string_view name : schema::EnumNames<schema::ChardevBackendKind>::kNames) {
+    backends.push_back({.name = std::string(name)});
+  }
+  co_return backends;
+}
+
+}  // namespace blockexport::control

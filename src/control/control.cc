@@ -1,0 +1,42 @@
+#include "control/control.h"
+
+#include "schema/block_export.h"
+
+namespace blockexport::control {
+
+Control::Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driver_table,
+                 std::move_only_function<void()> quit)
+    : reactor_(reactor),
+      log_(log),
+      quit_(std::move(quit)),
+      budget_(reactor, aio::MemoryBudget::kProcessBytesDefault),
+      events_(reactor),
+      graph_(reactor, driver_table),
+      exports_(
+          reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
+          [this](const std::string& id) { events_.emit(schema::block_export_deleted_event({.id = id})); }),
+      serving_(reactor) {}
+
+Control::~Control() = default;
+
+nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
+  nbd_server_ = std::make_unique<nbd::Server>(reactor_, pool_, budget_, log_, serving_, options);
+  return *nbd_server_;
+}
+
+aio::Task<void> Control::stop_nbd_server() {
+  co_await nbd_server_->stop_listening();
+  co_await exports_.remove_all(exports::RemoveMode::kFinish,
+                               [](const exports::Export& one) { return one.type() == "nbd"; });
+  co_await nbd_server_->close_connections();
+  nbd_server_.reset();
+}
+
+aio::Task<void> Control::shut_down() {
+  if (std::exchange(shut_down_, true)) co_return;
+  if (nbd_server_) co_await stop_nbd_server();
+  co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
+  co_await graph_.close();
+}
+
+}  // namespace blockexport::control

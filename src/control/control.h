@@ -1,0 +1,66 @@
+// Control: what the commands work on: the graph, the exports, the NBD server, chardevs, objects and the event queue.
+//
+// One per daemon, passed to every command handler; the handlers are free functions that the schema declares, one file
+// for each family of commands. Thread: the control reactor. It owns nothing that outlives it.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "aio/buffer_pool.h"
+#include "aio/memory_budget.h"
+#include "aio/reactor.h"
+#include "base/log.h"
+#include "block/graph.h"
+#include "chardev/registry.h"
+#include "control/object_store.h"
+#include "export/nbd/server.h"
+#include "export/registry.h"
+#include "qmp/event_queue.h"
+
+namespace blockexport::control {
+
+class Control {
+ public:
+  // `driver_table` opens block drivers; `quit` is called by the command of that name. Both outlive it.
+  Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driver_table,
+          std::move_only_function<void()> quit);
+  ~Control();
+
+  aio::Reactor& reactor() { return reactor_; }
+  const Log& log() { return log_; }
+  block::Graph& graph() { return graph_; }
+  exports::Registry& exports() { return exports_; }
+  chardev::Registry& chardevs() { return chardevs_; }
+  ObjectStore& objects() { return objects_; }
+  qmp::EventQueue& events() { return events_; }
+
+  // The NBD server, or null while there is none.
+  nbd::Server* nbd_server() { return nbd_server_.get(); }
+  nbd::Server& make_nbd_server(nbd::ServerOptions options);
+  // Answers what its clients have under way, removes its exports, and ends it.
+  aio::Task<void> stop_nbd_server();
+
+  // From now on clients of the NBD server are taken: every option of the command line has been carried out.
+  void serve() { serving_.set(); }
+  void quit() { quit_(); }
+  // Ends exports, server and nodes, in this order; nothing acknowledged is lost. Before it is destroyed.
+  aio::Task<void> shut_down();
+
+ private:
+  aio::Reactor& reactor_;
+  const Log& log_;
+  std::move_only_function<void()> quit_;
+  aio::BufferPool pool_;
+  aio::MemoryBudget budget_;
+  qmp::EventQueue events_;
+  block::Graph graph_;
+  exports::Registry exports_;
+  std::unique_ptr<nbd::Server> nbd_server_;
+  chardev::Registry chardevs_;
+  ObjectStore objects_;
+  aio::Event serving_;
+  bool shut_down_ = false;
+};
+
+}  // namespace blockexport::control

@@ -1,0 +1,66 @@
+#include "control/iothread_object.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace blockexport::control {
+namespace {
+
+constexpr std::array<PropertyDescription, 6> kProperties{{{"thread-pool-min", "int"},
+                                                          {"aio-max-batch", "int"},
+                                                          {"thread-pool-max", "int"},
+                                                          {"poll-max-ns", "int"},
+                                                          {"poll-grow", "int"},
+                                                          {"poll-shrink", "int"}}};
+
+}  // namespace
+
+std::span<const PropertyDescription> IothreadObject::property_list() { return kProperties; }
+
+Result<std::unique_ptr<UserObject>> IothreadObject::create(std::string id,
+                                                           const schema::IothreadProperties& properties) {
+  std::unique_ptr<IothreadObject> object(new IothreadObject(std::move(id)));
+  // The maximum first: a minimum above the default maximum is fine when both are given.
+  const std::pair<std::string_view, std::optional<std::int64_t>> kGiven[] = {
+      {"poll-max-ns", properties.poll_max_ns},         {"poll-grow", properties.poll_grow},
+      {"poll-shrink", properties.poll_shrink},         {"aio-max-batch", properties.aio_max_batch},
+      {"thread-pool-max", properties.thread_pool_max}, {"thread-pool-min", properties.thread_pool_min}};
+  for (const auto& [name, value] : kGiven) {
+    if (value) TRY(object->set_integer(name, *value));
+  }
+  return object;
+}
+
+std::int64_t& IothreadObject::member(std::string_view name) {
+  if (name == "thread-pool-min") return thread_pool_min_;
+  if (name == "thread-pool-max") return thread_pool_max_;
+  if (name == "aio-max-batch") return aio_max_batch_;
+  if (name == "poll-max-ns") return poll_max_ns_;
+  if (name == "poll-grow") return poll_grow_;
+  return poll_shrink_;
+}
+
+json::Value IothreadObject::get(std::string_view name) const { return const_cast<IothreadObject*>(this)->member(name); }
+
+Result<> IothreadObject::set(std::string_view name, const json::Value& value) {
+  const std::int64_t* integer = value.as_integer();
+  if (integer == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: integer", name));
+  return set_integer(name, *integer);
+}
+
+Result<> IothreadObject::set_integer(std::string_view name, std::int64_t value) {
+  bool is_pool_size = name.starts_with("thread-pool-");
+  if (value < 0) {
+    return fail(fmt::format("{} value must be in range [0, {}]", name, is_pool_size ? INT32_MAX : INT64_MAX));
+  }
+  if (is_pool_size) {
+    std::int64_t minimum = name == "thread-pool-min" ? value : thread_pool_min_;
+    std::int64_t maximum = name == "thread-pool-max" ? value : thread_pool_max_;
+    if (maximum == 0 || minimum > maximum) return fail("bad thread-pool-min/thread-pool-max values");
+  }
+  member(name) = value;
+  return {};
+}
+
+}  // namespace blockexport::control

@@ -1,0 +1,34 @@
+// IothreadObject: the object type "iothread": a name for a thread that exports can be asked to run in.
+#pragma once
+
+#include "control/object_store.h"
+#include "schema/qom.h"
+
+namespace blockexport::control {
+
+class IothreadObject final : public UserObject {
+ public:
+  // Errors: a value out of range.
+  static Result<std::unique_ptr<UserObject>> create(std::string id, const schema::IothreadProperties& properties);
+
+  static std::span<const PropertyDescription> property_list();
+
+  std::string_view type_name() const override { return "iothread"; }
+  std::span<const PropertyDescription> properties() const override { return property_list(); }
+  json::Value get(std::string_view name) const override;
+  Result<> set(std::string_view name, const json::Value& value) override;
+
+ private:
+  explicit IothreadObject(std::string id) : UserObject(std::move(id)) {}
+  std::int64_t& member(std::string_view name);
+  Result<> set_integer(std::string_view name, std::int64_t value);
+
+  std::int64_t thread_pool_min_ = 0;
+  std::int64_t aio_max_batch_ = 0;
+  std::int64_t thread_pool_max_ = 64;
+  std::int64_t poll_max_ns_ = 32768;
+  std::int64_t poll_grow_ = 0;
+  std::int64_t poll_shrink_ = 0;
+};
+
+}  // namespace blockexport::control

@@ -1,0 +1,76 @@
+// The NBD server: nbd-server-start, -stop, and the older names nbd-server-add and -remove.
+
+#include "control/nbd_server.h"
+
+#include <fmt/format.h>
+
+#include "control/addresses.h"
+#include "control/control.h"
+#include "control/export.h"
+#include "schema/block_export_commands.h"
+
+namespace blockexport::control {
+
+aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address, schema::NbdServerOptionsBase options) {
+  if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
+  if (options.tls_creds) co_return fail(fmt::format("No TLS credentials with id '{}'", *options.tls_creds));
+  nbd::ServerOptions server_options;
+  server_options.max_connections = options.max_connections.value_or(server_options.max_connections);
+  server_options.handshake_max_seconds = options.handshake_max_seconds.value_or(server_options.handshake_max_seconds);
+  control.make_nbd_server(server_options).listen_on(std::move(listener));
+  co_return Result<>{};
+}
+
+aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address) {
+  if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
+  control.nbd_server()->listen_on(std::move(listener));
+  co_return Result<>{};
+}
+
+aio::Task<Result<>> nbd_server_start(Control& control, schema::NbdServerOptionsLegacy arguments) {
+  if (arguments.addr.type() == schema::SocketAddressType::kFd) {
+    // A QMP client cannot hand a descriptor down: only the command line can.
+    if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
+    co_return fail("only QEMU supports file descriptor passing");
+  }
+  co_return co_await start_nbd_server(control, to_net(arguments.addr),
+                                      {.handshake_max_seconds = arguments.handshake_max_seconds,
+                                       .tls_creds = arguments.tls_creds,
+                                       .tls_authz = arguments.tls_authz,
+                                       .max_connections = arguments.max_connections});
+}
+
+aio::Task<Result<>> nbd_server_stop(Control& control) {
+  if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
+  co_await control.stop_nbd_server();
+  co_return Result<>{};
+}
+
+aio::Task<Result<>> nbd_server_add(Control& control, schema::NbdServerAddOptions arguments) {
+  block::Node* node = control.graph().find(arguments.device);
+  if (node == nullptr) {
+    co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", arguments.device, arguments.device));
+  }
+  schema::BlockExportOptionsNbd nbd{.name = arguments.name.value_or(arguments.device),
+                                    .description = arguments.description};
+  if (arguments.bitmap) {
+    nbd.bitmaps.emplace();
+    nbd.bitmaps->push_back({.value = *arguments.bitmap});
+  }
+  schema::BlockExportOptions options{.id = *nbd.name, .node_name = arguments.device};
+  options.writable = arguments.writable.value_or(false) && !node->read_only();
+  options.branch = std::move(nbd);
+  co_return co_await block_export_add(control, std::move(options));
+}
+
+aio::Task<Result<>> nbd_server_remove(Control& control, schema::NbdServerRemoveArguments arguments) {
+  exports::Export* found = control.exports().find(arguments.name);
+  if (found != nullptr && found->type() != "nbd") {
+    co_return fail(fmt::format("Block export '{}' is not an NBD export", arguments.name));
+  }
+  co_return co_await control.exports().remove(arguments.name, to_remove_mode(arguments.mode));
+}
+
+}  // namespace blockexport::control

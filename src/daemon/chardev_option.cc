@@ -1,0 +1,147 @@
+#include "daemon/chardev_option.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+
+#include "schema/char.h"
+
+namespace blockexport::daemon {
+namespace {
+
+constexpr std::array<std::string_view, 22> kParameters{
+    "backend",  "id",     "path",   "input-path", "host",      "port",         "fd",      "to",
+    "ipv4",     "ipv6",   "abstract", "tight",    "server",    "wait",         "nodelay", "reconnect",
+    "reconnect-ms", "signal", "append", "logfile", "logappend", "mux"};
+
+// The values of one option list, by name and type.
+class Values {
+ public:
+  explicit Values(const json::OptionList& list) : list_(list) {}
+
+  std::optional<std::string> text(std::string_view key) const {
+    const json::Option* option = list_.find(key);
+    if (option == nullptr) return std::nullopt;
+    return option->value;
+  }
+
+  Result<std::optional<bool>> flag(std::string_view key) const {
+    const json::Option* option = list_.find(key);
+    if (option == nullptr) return std::nullopt;
+    if (option->value == "on") return true;
+    if (option->value == "off") return false;
+    return fail(fmt::format("Parameter '{}' expects 'on' or 'off'", key));
+  }
+
+  Result<std::optional<std::uint64_t>> number(std::string_view key) const {
+    const json::Option* option = list_.find(key);
+    if (option == nullptr) return std::nullopt;
+    std::uint64_t value = 0;
+    const char* end = option->value.data() + option->value.size();
+    auto [stopped, error] = std::from_chars(option->value.data(), end, value);
+    if (error != std::errc{} || stopped != end) return fail(fmt::format("Parameter '{}' expects a number", key));
+    return value;
+  }
+
+ private:
+  const json::OptionList& list_;
+};
+
+Result<net::SocketAddress> read_address(const Values& values) {
+  auto path = values.text("path");
+  auto host = values.text("host");
+  auto port = values.text("port");
+  auto fd = values.text("fd");
+  int given = (path ? 1 : 0) + (host || port ? 1 : 0) + (fd ? 1 : 0);
+  if (given > 1) return fail("chardev: socket: 'host', 'path' and 'fd' are mutually exclusive");
+  if (path) {
+    TRY_ASSIGN(auto abstract, values.flag("abstract"));
+    TRY_ASSIGN(auto tight, values.flag("tight"));
+    return net::UnixAddress{.path = *path, .abstract = abstract.value_or(false), .tight = tight.value_or(true)};
+  }
+  if (fd) return net::FdAddress{.descriptor = *fd};
+  if (!host && !port) return fail("chardev: socket: no host, path or fd given");
+  if (!port) return fail("chardev: socket: no port given");
+  net::InetAddress inet;
+  inet.host = host.value_or("");
+  inet.port = *port;
+  TRY_ASSIGN(inet.ipv4, values.flag("ipv4"));
+  TRY_ASSIGN(inet.ipv6, values.flag("ipv6"));
+  TRY_ASSIGN(auto to, values.number("to"));
+  if (to) inet.to = static_cast<std::uint16_t>(std::min<std::uint64_t>(*to, UINT16_MAX));
+  return inet;
+}
+
+Result<chardev::Options> read_socket(const Values& values) {
+  TRY_ASSIGN(net::SocketAddress address, read_address(values));
+  TRY_ASSIGN(auto server, values.flag("server"));
+  TRY_ASSIGN(auto wait, values.flag("wait"));
+  TRY_ASSIGN(auto reconnect_seconds, values.number("reconnect"));
+  TRY_ASSIGN(auto reconnect_ms, values.number("reconnect-ms"));
+  bool is_server = server.value_or(false);
+  if (!is_server && wait) return fail("'wait' option is incompatible with socket in client connect mode");
+  if (is_server && (reconnect_seconds || reconnect_ms)) {
+    return fail("'reconnect' option is incompatible with socket in server listen mode");
+  }
+  return chardev::SocketOptions{
+      .address = std::move(address),
+      .server = is_server,
+      .wait = is_server && wait.value_or(true),
+      .reconnect_ms = reconnect_ms.value_or(reconnect_seconds.value_or(0) * 1000)};
+}
+
+Result<chardev::Options> read_options(const std::string& backend, const Values& values) {
+  if (backend == "socket") return read_socket(values);
+  if (backend == "null") return chardev::NullOptions{};
+  if (backend == "stdio") {
+    TRY_ASSIGN(auto signal, values.flag("signal"));
+    return chardev::StdioOptions{.signal = signal.value_or(true)};
+  }
+  auto path = values.text("path");
+  if (!path) return fail("chardev: file: no filename given");
+  TRY_ASSIGN(auto append, values.flag("append"));
+  return chardev::FileOptions{.output_path = *path,
+                              .input_path = values.text("input-path").value_or(""),
+                              .append = append.value_or(false)};
+}
+
+}  // namespace
+
+Result<ChardevOption> read_chardev_option(const json::OptionList& list, const Log& log) {
+  for (const json::Option& option : list.options) {
+    if (std::find(kParameters.begin(), kParameters.end(), option.key) == kParameters.end()) {
+      return fail(fmt::format("Invalid parameter '{}'", option.key));
+    }
+    if (!option.short_form) continue;
+    log.warning(fmt::format("short-form boolean option '{}{}' deprecated\nPlease use {}={} instead",
+                            option.value == "off" ? "no" : "", option.key, option.key, option.value));
+  }
+  Values values(list);
+  auto id = values.text("id");
+  if (!id) return fail("chardev: no id specified");
+  auto backend = values.text("backend");
+  if (!backend) return fail(fmt::format("chardev: \"{}\" missing backend", *id));
+  const auto& known = schema::EnumNames<schema::ChardevBackendKind>::kNames;
+  if (std::find(known.begin(), known.end(), *backend) == known.end()) {
+    return fail(fmt::format("'{}' is not a valid char driver name", *backend));
+  }
+  TRY_ASSIGN(chardev::Options options, read_options(*backend, values));
+  return ChardevOption{.id = std::move(*id), .options = std::move(options)};
+}
+
+void print_chardev_backends() {
+  fmt::print("Available chardev backend types: \n");
+  auto names = schema::EnumNames<schema::ChardevBackendKind>::kNames;
+  std::sort(names.begin(), names.end());
+  for (std::string_view name : names) fmt::print("  {}\n", name);
+}
+
+void print_chardev_options() {
+  fmt::print("chardev options:\n");
+  for (std::string_view name : kParameters) fmt::print("  {}\n", name);
+}
+
+}  // namespace blockexport::daemon

@@ -1,0 +1,191 @@
+#include "daemon/command_line.h"
+
+#include <fmt/format.h>
+#include <getopt.h>
+
+#include <cstdio>
+#include <string_view>
+
+#include "control/version.h"
+
+namespace blockexport::daemon {
+namespace {
+
+enum Code {
+  kHelp = 'h',
+  kVersion = 'V',
+  kTrace = 'T',
+  kBlockdev = 256,
+  kChardev,
+  kDaemonize,
+  kExport,
+  kMonitor,
+  kNbdServer,
+  kNbdListen,
+  kObject,
+  kPidfile,
+  kAioBackend,
+};
+
+constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioBackend},
+                               {"blockdev", required_argument, nullptr, kBlockdev},
+                               {"chardev", required_argument, nullptr, kChardev},
+                               {"daemonize", no_argument, nullptr, kDaemonize},
+                               {"export", required_argument, nullptr, kExport},
+                               {"help", no_argument, nullptr, kHelp},
+                               {"monitor", required_argument, nullptr, kMonitor},
+                               {"nbd-listen", required_argument, nullptr, kNbdListen},
+                               {"nbd-server", required_argument, nullptr, kNbdServer},
+                               {"object", required_argument, nullptr, kObject},
+                               {"pidfile", required_argument, nullptr, kPidfile},
+                               {"trace", required_argument, nullptr, kTrace},
+                               {"version", no_argument, nullptr, kVersion},
+                               {nullptr, 0, nullptr, 0}};
+
+constexpr std::string_view kHelpText = R"(Usage: {0} [options]
+Exports disk images as network block devices, driven by these options and by QMP.
+
+  -h, --help             show this help and exit
+  -V, --version          show the version and exit
+  -T, --trace [enable=]PATTERN[,events=FILE][,file=FILE]
+                         switch trace events on
+
+  --blockdev [driver=]DRIVER,node-name=NAME[,...]
+                         make a block node: file, host_device, raw, null-co, null-aio
+
+  --export [type=]nbd,id=ID,node-name=NODE[,name=NAME][,writable=on|off][,description=TEXT]
+           [,allocation-depth=on|off][,writethrough=on|off][,iothread=ID]
+                         offer a node to NBD clients; needs --nbd-server before it
+
+  --nbd-server addr.type=inet,addr.host=HOST,addr.port=PORT[,max-connections=N][,handshake-max-seconds=N]
+  --nbd-server addr.type=unix,addr.path=PATH[,...]
+  --nbd-server addr.type=fd,addr.str=FD[,...]
+                         start the NBD server
+  --nbd-listen [type=]inet|unix|vsock|fd,...
+                         one more address for the NBD server; may be given several times
+
+  --chardev BACKEND,id=ID[,...]
+                         make a character device: socket, stdio, file, null
+  --monitor [chardev=]ID[,mode=control][,pretty=on|off]
+                         answer QMP on a character device
+  --object TYPE,id=ID[,...]
+                         make an object: iothread
+
+  --daemonize            go to the background once everything is set up
+  --pidfile PATH         write the process ID to a file
+  --aio-backend auto|io_uring|epoll
+                         how to wait for input and output (default: auto)
+
+Example, an image for every program on this machine:
+  {0} --blockdev file,node-name=disk,filename=disk.img \
+      --nbd-server addr.type=unix,addr.path=/tmp/disk.sock \
+      --export nbd,id=disk,node-name=disk,writable=on
+  nbdinfo 'nbd+unix:///disk?socket=/tmp/disk.sock'
+)";
+
+std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+void print_version(std::string_view program) {
+  fmt::print("{} version {} (interface of qemu-storage-daemon {}.{})\n", program, control::kProgramVersion,
+             control::kCompatibleMajor, control::kCompatibleMinor);
+}
+
+std::optional<aio::BackendKind> backend_of(std::string_view name) {
+  if (name == "auto") return aio::BackendKind::kAuto;
+  if (name == "io_uring") return aio::BackendKind::kIoUring;
+  if (name == "epoll") return aio::BackendKind::kEpoll;
+  return std::nullopt;
+}
+
+// The kind of an option of the second pass.
+std::optional<OptionKind> kind_of(int code) {
+  switch (code) {
+    case kBlockdev:
+      return OptionKind::kBlockdev;
+    case kChardev:
+      return OptionKind::kChardev;
+    case kExport:
+      return OptionKind::kExport;
+    case kMonitor:
+      return OptionKind::kMonitor;
+    case kNbdServer:
+      return OptionKind::kNbdServer;
+    case kNbdListen:
+      return OptionKind::kNbdListen;
+    case kObject:
+      return OptionKind::kObject;
+    case kTrace:
+      return OptionKind::kTrace;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::string name_of(int code) {
+  for (const option& one : kOptions) {
+    if (one.val == code) return fmt::format("--{}", one.name);
+  }
+  return {};
+}
+
+// Takes one option; sets exit_code when the line is answered with it.
+void take_option(CommandLine& line, int code, std::string_view program) {
+  if (std::optional<OptionKind> kind = kind_of(code)) {
+    line.options.push_back({.kind = *kind, .name = name_of(code), .argument = optarg});
+    return;
+  }
+  switch (code) {
+    case kHelp:
+      fmt::print(fmt::runtime(kHelpText), program);
+      line.exit_code = 0;
+      break;
+    case kVersion:
+      print_version(program);
+      line.exit_code = 0;
+      break;
+    case kDaemonize:
+      line.daemonize = true;
+      break;
+    case kPidfile:
+      line.pidfile = optarg;
+      break;
+    case kAioBackend:
+      if (auto backend = backend_of(optarg)) {
+        line.backend = *backend;
+      } else {
+        fmt::print(stderr, "{}: --aio-backend {}: must be 'auto', 'io_uring' or 'epoll'\n", program, optarg);
+        line.exit_code = 1;
+      }
+      break;
+    default:
+      // getopt_long() has said what is wrong.
+      line.exit_code = 1;
+      break;
+  }
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, char** argv) {
+  CommandLine line;
+  const std::string_view program = base_name(argv[0]);
+  // "-": what is no option is reported where it stands.
+  for (;;) {
+    int code = getopt_long(argc, argv, "-hT:V", kOptions, nullptr);
+    if (code == -1) break;
+    if (code == 1) {
+      fmt::print(stderr, "{}: {}: Unexpected argument\n", argv[0], optarg);
+      line.exit_code = 1;
+    } else {
+      take_option(line, code, program);
+    }
+    if (line.exit_code) return line;
+  }
+  if (optind < argc) {
+    fmt::print(stderr, "{}: {}: Unexpected argument\n", argv[0], argv[optind]);
+    line.exit_code = 1;
+  }
+  return line;
+}
+
+}  // namespace blockexport::daemon

@@ -1,0 +1,37 @@
+// CommandLine: the arguments of the program, split into options in the order in which they were given.
+//
+// The first of two passes: it knows the options' names and which of them need an argument, answers --help and --version,
+// and finds every mistake in the form of the line before anything is made. What the arguments mean is startup's business.
+// Plain values; main thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aio/reactor.h"
+#include "base/error.h"
+
+namespace blockexport::daemon {
+
+enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kNbdListen, kObject, kTrace };
+
+// One option that is carried out in the second pass.
+struct StartOption {
+  OptionKind kind;
+  std::string name;      // "--blockdev"
+  std::string argument;  // as typed
+};
+
+struct CommandLine {
+  std::vector<StartOption> options;
+  std::optional<std::string> pidfile;
+  aio::BackendKind backend = aio::BackendKind::kAuto;
+  bool daemonize = false;
+  std::optional<int> exit_code;  // the line was answered already (--help, --version, a mistake)
+};
+
+// Prints what has to be printed, to standard output or, for mistakes, standard error.
+CommandLine parse_command_line(int argc, char** argv);
+
+}  // namespace blockexport::daemon

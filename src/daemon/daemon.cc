@@ -1,0 +1,138 @@
+#include "daemon/daemon.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "daemon/startup.h"
+
+namespace blockexport::daemon {
+namespace {
+
+// Signals that end the daemon in order. They arrive through a descriptor: no code ever runs in a signal handler.
+sigset_t ending_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, number);
+  return signals;
+}
+
+// As many descriptors as the system lets us have: each client takes one.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+Daemon::Daemon(CommandLine command_line, const Log& log) : command_line_(std::move(command_line)), log_(log) {}
+
+Daemon::~Daemon() = default;
+
+int Daemon::run(std::optional<Background> background) {
+  signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+  sigset_t signals = ending_signals();
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  OwnedFd signal_fd(signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
+
+  auto reactor = aio::Reactor::create({.backend = command_line_.backend}, log_);
+  if (!reactor) {
+    log_.error(reactor.error().message());
+    return 1;
+  }
+  reactor_ = std::move(*reactor);
+  quit_ = std::make_unique<aio::Event>(*reactor_);
+  command_mutex_ = std::make_unique<aio::Mutex>(*reactor_);
+  control_ = std::make_unique<control::Control>(*reactor_, log_, drivers_, [this] { quit_->set(); });
+  runner_ = std::make_unique<control::Runner>(*control_);
+
+  aio::Scope scope(*reactor_);
+  aio::Scope signals_scope(*reactor_);
+  signals_scope.spawn("signals", watch_signals(signal_fd.get()));
+  scope.spawn("daemon", live(std::move(background)));
+  while (scope.size() > 0) reactor_->run_once(UINT64_MAX);
+  signals_scope.cancel();
+  while (signals_scope.size() > 0) reactor_->run_once(UINT64_MAX);
+  monitors_.clear();
+  runner_.reset();
+  control_.reset();
+  pid_file_.reset();
+  return exit_code_.value_or(0);
+}
+
+aio::Task<void> Daemon::live(std::optional<Background> background) {
+  aio::Scope starting(*reactor_);
+  starting.spawn("startup", start());
+  // A start that waits for a client's call can be ended by a signal.
+  aio::Scope interrupt(*reactor_);
+  auto cancel_on_quit = [](aio::Event& quit, aio::Scope& to_cancel) -> aio::Task<void> {
+    if (co_await quit.wait()) to_cancel.cancel();
+  };
+  interrupt.spawn("startup interrupt", cancel_on_quit(*quit_, starting));
+  co_await starting.join();
+  interrupt.cancel();
+  co_await interrupt.join();
+
+  if (!exit_code_ && !quit_->is_set()) {
+    if (Result<> finished = finish_start(background); finished) {
+      control_->serve();
+      for (auto& monitor : monitors_) monitor->start();
+      (void)co_await quit_->wait();
+    } else {
+      log_.error(finished.error().message());
+      exit_code_ = 1;
+    }
+  }
+  co_await control_->shut_down();
+  for (auto& monitor : monitors_) co_await monitor->stop();
+  co_await control_->events().close();
+}
+
+aio::Task<void> Daemon::start() {
+  Startup startup(*control_, *runner_, *command_mutex_, monitors_);
+  for (const StartOption& option : command_line_.options) {
+    auto outcome = co_await startup.run(option);
+    if (quit_->is_set()) co_return;
+    if (!outcome) {
+      const Error& error = outcome.error();
+      std::string line = fmt::format("{} {}: {}", option.name, option.argument, error.message());
+      if (!error.hint().empty()) line += "\n" + error.hint();
+      log_.error(line);
+      exit_code_ = 1;
+      co_return;
+    }
+    if (*outcome) {
+      exit_code_ = (*outcome)->code;
+      co_return;
+    }
+  }
+}
+
+Result<> Daemon::finish_start(std::optional<Background>& background) {
+  if (command_line_.pidfile) {
+    TRY_ASSIGN(PidFile file, PidFile::create(*command_line_.pidfile));
+    pid_file_.emplace(std::move(file));
+  }
+  if (background) TRY(background->release());
+  return {};
+}
+
+aio::Task<void> Daemon::watch_signals(int signal_fd) {
+  for (;;) {
+    signalfd_siginfo info{};
+    if (::read(signal_fd, &info, sizeof info) == sizeof info) {
+      quit_->set();
+      continue;
+    }
+    auto ready = co_await reactor_->poll(signal_fd, POLLIN);
+    if (!ready) co_return;
+  }
+}
+
+}  // namespace blockexport::daemon

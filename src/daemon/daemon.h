@@ -1,0 +1,45 @@
+// Daemon: the life of the process between the command line and exit: start everything, serve, end everything in order.
+// Owns the reactor, the control and the monitors; main thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "control/control.h"
+#include "control/runner.h"
+#include "daemon/command_line.h"
+#include "daemon/daemonize.h"
+#include "drivers/driver_table.h"
+#include "qmp/monitor.h"
+
+namespace blockexport::daemon {
+
+class Daemon {
+ public:
+  Daemon(CommandLine command_line, const Log& log);
+  ~Daemon();
+
+  // Until a signal, the command quit, or a failure to start; the exit code.
+  int run(std::optional<Background> background);
+
+ private:
+  aio::Task<void> live(std::optional<Background> background);
+  aio::Task<void> start();
+  aio::Task<void> watch_signals(int signal_fd);
+  Result<> finish_start(std::optional<Background>& background);
+
+  CommandLine command_line_;
+  const Log& log_;
+  std::unique_ptr<aio::Reactor> reactor_;
+  drivers::BuiltInDrivers drivers_;
+  std::unique_ptr<control::Control> control_;
+  std::unique_ptr<control::Runner> runner_;
+  std::unique_ptr<aio::Mutex> command_mutex_;
+  std::unique_ptr<aio::Event> quit_;
+  std::vector<std::unique_ptr<qmp::Monitor>> monitors_;
+  std::optional<PidFile> pid_file_;
+  std::optional<int> exit_code_;
+};
+
+}  // namespace blockexport::daemon

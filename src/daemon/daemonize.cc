@@ -1,0 +1,80 @@
+#include "daemon/daemonize.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+
+namespace blockexport::daemon {
+namespace {
+
+[[noreturn]] void wait_for_child(OwnedFd child) {
+  unsigned char status = 1;
+  ssize_t count;
+  do {
+    count = ::read(child.get(), &status, 1);
+  } while (count < 0 && errno == EINTR);
+  // Nothing was written: the child has ended, and has said why.
+  _exit(count == 1 ? status : 1);
+}
+
+}  // namespace
+
+Result<Background> Background::enter() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return fail(Error::system("cannot create a pipe", Errno::last()));
+  OwnedFd reading(ends[0]);
+  OwnedFd writing(ends[1]);
+  pid_t first = fork();
+  if (first < 0) return fail(Error::system("cannot fork", Errno::last()));
+  if (first > 0) {
+    writing.reset();
+    wait_for_child(std::move(reading));
+  }
+  setsid();
+  // The second child is no session leader, so it can never get a terminal again.
+  pid_t second = fork();
+  if (second != 0) _exit(second < 0 ? 1 : 0);
+  umask(027);
+  signal(SIGTSTP, SIG_IGN);
+  signal(SIGTTOU, SIG_IGN);
+  signal(SIGTTIN, SIG_IGN);
+  return Background(std::move(writing));
+}
+
+Result<> Background::release() {
+  if (chdir("/") != 0) return fail(Error::system("not able to chdir to /", Errno::last()));
+  OwnedFd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!nothing) return fail(Error::system("cannot open /dev/null", Errno::last()));
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(nothing.get(), fd);
+  unsigned char success = 0;
+  if (::write(parent_.get(), &success, 1) != 1) return fail("the parent process has gone");
+  parent_.reset();
+  return {};
+}
+
+Result<PidFile> PidFile::create(const std::string& path) {
+  const auto prefixed = [](Error error) { return fail(std::move(error).with_prefix("cannot create PID file: ")); };
+  OwnedFd fd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd) return prefixed(Error::system(fmt::format("Could not create '{}'", path), Errno::last()));
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(fd.get(), F_SETLK, &lock) != 0) return prefixed(Error::system("Cannot lock pid file", Errno::last()));
+  std::string text = fmt::format("{}\n", getpid());
+  if (ftruncate(fd.get(), 0) != 0 || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return prefixed(Error::system("Failed to write pid file", Errno::last()));
+  }
+  char absolute[PATH_MAX];
+  return PidFile(std::move(fd), realpath(path.c_str(), absolute) != nullptr ? absolute : path);
+}
+
+PidFile::~PidFile() {
+  if (fd_) unlink(path_.c_str());
+}
+
+}  // namespace blockexport::daemon

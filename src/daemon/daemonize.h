@@ -1,0 +1,42 @@
+// Going to the background, and the file that tells the process ID.
+// Main thread; before the reactor starts, but for release() and PidFile.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "base/owned_fd.h"
+
+namespace blockexport::daemon {
+
+// The child's end of the pipe on which the parent waits to learn how the start went.
+class Background {
+ public:
+  // Forks. The parent does not return: it exits with 0 once the child calls release(), or with 1 when the child ends
+  // before. The child comes back in a session of its own.
+  static Result<Background> enter();
+
+  // Everything is set up: lets go of the terminal and tells the parent.
+  Result<> release();
+
+ private:
+  explicit Background(OwnedFd parent) : parent_(std::move(parent)) {}
+  OwnedFd parent_;
+};
+
+// Locked while the process lives, removed when it ends in order.
+class PidFile {
+ public:
+  // Errors: another process holds it, or it cannot be made.
+  static Result<PidFile> create(const std::string& path);
+  PidFile(PidFile&&) noexcept = default;
+  PidFile& operator=(PidFile&&) = delete;
+  ~PidFile();
+
+ private:
+  PidFile(OwnedFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  OwnedFd fd_;
+  std::string path_;  // absolute: the working directory may change
+};
+
+}  // namespace blockexport::daemon

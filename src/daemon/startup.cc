@@ -1,0 +1,159 @@
+#include "daemon/startup.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "control/addresses.h"
+#include "control/chardev.h"
+#include "control/iothread_object.h"
+#include "control/nbd_server.h"
+#include "daemon/chardev_option.h"
+#include "json/keyval.h"
+#include "json/parser.h"
+#include "schema/block_core_commands.h"
+#include "schema/block_export_commands.h"
+#include "schema/codec.h"
+#include "schema/control.h"
+#include "schema/qom_commands.h"
+
+namespace blockexport::daemon {
+namespace {
+
+constexpr std::string_view kNoHelp = "Help is not available for this option";
+
+// A typed value out of an argument, which is JSON when it begins with a brace.
+template <class T>
+Result<T> decode_argument(const std::string& argument, std::string_view implied_key) {
+  if (argument.starts_with('{')) {
+    TRY_ASSIGN(json::Value document, json::parse(argument));
+    return schema::decode<T>(document);
+  }
+  TRY_ASSIGN(json::Keyval keyval, json::parse_keyval(argument, implied_key));
+  if (keyval.help) return fail(std::string(kNoHelp));
+  return schema::decode_keyval<T>(json::Value(std::move(keyval.options)));
+}
+
+void print_object_types() {
+  fmt::print("List of user creatable objects:\n");
+  for (std::string_view name : schema::EnumNames<schema::ObjectType>::kNames) fmt::print("  {}\n", name);
+}
+
+void print_object_properties() {
+  std::vector<control::PropertyDescription> sorted;
+  for (const control::PropertyDescription& property : control::IothreadObject::property_list()) sorted.push_back(property);
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  fmt::print("iothread options:\n");
+  for (const control::PropertyDescription& property : sorted) fmt::print("  {}=<{}>\n", property.name, property.type);
+}
+
+}  // namespace
+
+aio::Task<Startup::Outcome> Startup::run(StartOption option) {
+  switch (option.kind) {
+    case OptionKind::kBlockdev:
+      co_return co_await run_blockdev(option.argument);
+    case OptionKind::kExport:
+      co_return co_await run_export(option.argument);
+    case OptionKind::kNbdServer:
+      co_return co_await run_nbd_server(option.argument);
+    case OptionKind::kNbdListen:
+      co_return co_await run_nbd_listen(option.argument);
+    case OptionKind::kObject:
+      co_return co_await run_object(option.argument);
+    case OptionKind::kChardev:
+      co_return co_await run_chardev(option.argument);
+    case OptionKind::kMonitor:
+      co_return run_monitor(option.argument);
+    case OptionKind::kTrace:
+      co_return run_trace(option.argument);
+  }
+  __builtin_unreachable();
+}
+
+aio::Task<Startup::Outcome> Startup::run_blockdev(const std::string& argument) {
+  CO_TRY_ASSIGN(auto options, decode_argument<schema::BlockdevOptions>(argument, "driver"));
+  CO_TRY(co_await control::blockdev_add(control_, std::move(options)));
+  co_return std::nullopt;
+}
+
+aio::Task<Startup::Outcome> Startup::run_export(const std::string& argument) {
+  CO_TRY_ASSIGN(auto options, decode_argument<schema::BlockExportOptions>(argument, "type"));
+  CO_TRY(co_await control::block_export_add(control_, std::move(options)));
+  co_return std::nullopt;
+}
+
+aio::Task<Startup::Outcome> Startup::run_nbd_server(const std::string& argument) {
+  CO_TRY_ASSIGN(auto options, decode_argument<schema::NbdServerOptions>(argument, ""));
+  CO_TRY(co_await control::start_nbd_server(control_, control::to_net(options.addr),
+                                            {.handshake_max_seconds = options.handshake_max_seconds,
+                                             .tls_creds = options.tls_creds,
+                                             .tls_authz = options.tls_authz,
+                                             .max_connections = options.max_connections}));
+  co_return std::nullopt;
+}
+
+aio::Task<Startup::Outcome> Startup::run_nbd_listen(const std::string& argument) {
+  CO_TRY_ASSIGN(auto address, decode_argument<schema::SocketAddress>(argument, "type"));
+  CO_TRY(co_await control::add_nbd_listener(control_, control::to_net(address)));
+  co_return std::nullopt;
+}
+
+aio::Task<Startup::Outcome> Startup::run_object(const std::string& argument) {
+  if (!argument.starts_with('{')) {
+    CO_TRY_ASSIGN(json::Keyval keyval, json::parse_keyval(argument, "qom-type"));
+    if (keyval.help) {
+      const json::Value* type = keyval.options.find("qom-type");
+      bool is_known = type != nullptr && type->as_string() != nullptr && *type->as_string() == "iothread";
+      is_known ? print_object_properties() : print_object_types();
+      co_return Exit{0};
+    }
+  }
+  CO_TRY_ASSIGN(auto options, decode_argument<schema::ObjectOptions>(argument, "qom-type"));
+  CO_TRY(co_await control::object_add(control_, std::move(options)));
+  co_return std::nullopt;
+}
+
+aio::Task<Startup::Outcome> Startup::run_chardev(const std::string& argument) {
+  json::OptionList list = json::parse_option_list(argument, "backend");
+  if (list.help) {
+    const json::Option* backend = list.find("backend");
+    bool wants_list = backend == nullptr || backend->value == "help" || backend->value == "?";
+    wants_list ? print_chardev_backends() : print_chardev_options();
+    co_return Exit{wants_list ? 0 : 1};
+  }
+  CO_TRY_ASSIGN(ChardevOption option, read_chardev_option(list, control_.log()));
+  CO_TRY(co_await control::add_chardev(control_, option.id, std::move(option.options)));
+  co_return std::nullopt;
+}
+
+Startup::Outcome Startup::run_monitor(const std::string& argument) {
+  TRY_ASSIGN(auto options, decode_argument<schema::MonitorOptions>(argument, "chardev"));
+  if (options.mode == schema::MonitorMode::kReadline) return fail("Only QMP is supported");
+  chardev::Chardev* chardev = control_.chardevs().find(options.chardev);
+  if (chardev == nullptr) return fail(fmt::format("chardev \"{}\" not found", options.chardev));
+  if (chardev->has_frontend()) return fail(fmt::format("chardev '{}' is already in use", options.chardev));
+  qmp::SessionContext context{.reactor = control_.reactor(),
+                              .runner = runner_,
+                              .events = control_.events(),
+                              .command_mutex = command_mutex_,
+                              .log = control_.log(),
+                              .pretty = options.pretty.value_or(false)};
+  monitors_.push_back(std::make_unique<qmp::Monitor>(context, *chardev));
+  return std::nullopt;
+}
+
+// There are no trace events yet: a pattern that names one is told so, as a pattern with a misspelt name would be.
+Startup::Outcome Startup::run_trace(const std::string& argument) {
+  json::OptionList list = json::parse_option_list(argument, "enable");
+  if (list.help) {
+    return Exit{0};
+  }
+  const json::Option* pattern = list.find("enable");
+  if (pattern != nullptr && pattern->value.find('*') == std::string::npos) {
+    control_.log().warning(fmt::format("trace event '{}' does not exist", pattern->value));
+  }
+  return std::nullopt;
+}
+
+}  // namespace blockexport::daemon

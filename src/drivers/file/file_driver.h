@@ -1,0 +1,101 @@
+// FileDriver: a regular file or a block device of this host.
+//
+// Owned by its Node. Has no state that requests share beyond a few atomic flags: verbs run on any reactor at once. The
+// size of a regular file is rounded up to 512 bytes; what lies past its real end reads as zeros. Every call to the
+// kernel goes through a Reactor. It never waits outside a co_await and never calls one of the kernel's blocking calls
+// inline, except for copies into and out of the page cache (the try_ verbs).
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "aio/operation.h"
+#include "block/driver.h"
+#include "drivers/file/file_locks.h"
+#include "drivers/file/file_options.h"
+
+namespace blockexport::drivers {
+
+// What a reopen has prepared.
+struct FileReopening {
+  FileOptions options;
+  block::Limits limits;
+  int fd;  // the one in use, when that need not change
+};
+
+class FileDriver final : public block::Driver {
+ public:
+  // Opens on the reactor of the awaiting task, which must outlive the driver. Takes no locks yet: set_permissions does.
+  static aio::Task<Result<std::unique_ptr<FileDriver>>> open(FileOptions options);
+  ~FileDriver() override;
+
+  aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override;
+  aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override;
+  aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override;
+  aio::Task<IoResult> discard(block::Range range) override;
+  aio::Task<IoResult> flush() override;
+  aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override;
+  aio::Task<IoResult> prefetch(block::Range range) override;
+
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+
+  std::uint64_t size_bytes() const override;
+  block::Limits limits() const override { return limits_; }
+
+  std::string_view format_name() const override { return is_device() ? "host_device" : "file"; }
+  std::string filename() const override { return options_.filename; }
+  bool is_read_only() const override { return options_.read_only; }
+  aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
+  aio::Task<Result<>> set_permissions(block::Permissions permissions) override;
+  aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
+
+  // Opens the file again where access or the page cache changes; locks move to it at the commit.
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
+                                     block::NodeOptions& node_options) override;
+  aio::Task<void> commit_reopen() override;
+  aio::Task<void> abort_reopen() override;
+
+  const FileOptions& options() const { return options_; }
+  const block::FileStatistics* file_statistics() const override { return &statistics_; }
+
+ private:
+  FileDriver(aio::Reactor& home, FileOptions options, int fd);
+  static aio::Task<std::expected<int, Errno>> open_fd(aio::Reactor& reactor, FileOptions& options);
+  // The descriptor that `options` ask for, and that it is still the file which is open.
+  aio::Task<Result<int>> open_again(FileOptions& options);
+  aio::Task<Result<>> inspect();
+  static aio::Task<block::Limits> limits_of(aio::Reactor& reactor, int fd, const FileOptions& options,
+                                            std::uint32_t block_bytes);
+
+  bool is_device() const { return options_.type == FileType::kDevice; }
+  // Ends a read at the end of the file: the bytes from `done` on are zeros, or missing.
+  IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
+  aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
+  aio::Task<IoResult> zero_in_device(aio::Reactor& reactor, block::Range range, bool may_unmap);
+  aio::Task<IoResult> write_zero_buffers(aio::Reactor& reactor, block::Range range, bool data_sync);
+  aio::Task<IoResult> sync(aio::Reactor& reactor);
+  // fallocate, unless it was refused before for what `refused` stands for; ENOTSUP then and from then on.
+  aio::Task<IoResult> allocate(aio::Reactor& reactor, int mode, block::Range range, std::atomic<bool>& refused);
+
+  aio::Reactor& home_;
+  FileOptions options_;
+  int fd_;
+  block::Limits limits_;
+  std::unique_ptr<FileLocks> locks_;          // null: no locking
+  std::unique_ptr<FileReopening> reopening_;  // between prepare_reopen and commit_reopen
+  std::atomic<std::uint64_t> file_bytes_;     // the real end as far as we know
+  std::atomic<int> sync_error_ = 0;           // the first failure of a sync; what was cached then may be lost
+
+  // What the file system or device has refused once.
+  std::atomic<bool> no_punch_hole_ = false;
+  std::atomic<bool> no_zero_range_ = false;
+  std::atomic<bool> no_allocate_ = false;
+  std::atomic<bool> no_device_discard_ = false;
+  std::atomic<bool> no_device_zero_out_ = false;
+  std::atomic<bool> no_seek_hole_ = false;
+
+  block::FileStatistics statistics_;
+};
+
+}  // namespace blockexport::drivers

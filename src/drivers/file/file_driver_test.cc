@@ -1,0 +1,209 @@
+#include "drivers/file/file_driver.h"
+
+#include <sys/stat.h>
+
+#include "block/buffers.h"
+#include "block/node.h"
+#include "block/testing/reactor_test.h"
+#include "block/testing/temp_dir.h"
+
+namespace blockexport::drivers {
+namespace {
+
+using block::Extent;
+using block::Extents;
+using block::IoBuffers;
+using block::Node;
+using block::Range;
+
+class FileDriverTest : public block::ReactorTest {
+ protected:
+  std::unique_ptr<Node> open(FileOptions options, block::NodeOptions node_options = {}) {
+    auto driver = run(FileDriver::open(std::move(options)));
+    if (!driver) {
+      error_ = driver.error().message();
+      return nullptr;
+    }
+    driver_ = driver->get();
+    return std::make_unique<Node>("disk", std::move(*driver), node_options);
+  }
+  IoResult read(Node& node, std::uint64_t offset, std::string& into) {
+    iovec vector{into.data(), into.size()};
+    return run(node.read(Range{offset, into.size()}, IoBuffers(&vector, 1)));
+  }
+  IoResult write(Node& node, std::uint64_t offset, const std::string& text, block::WriteOptions options = {}) {
+    iovec vector{const_cast<char*>(text.data()), text.size()};
+    return run(node.write(Range{offset, text.size()}, IoBuffers(&vector, 1), options));
+  }
+  std::string content(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  static std::uint64_t blocks(const std::string& path) {
+    struct stat status{};
+    EXPECT_EQ(stat(path.c_str(), &status), 0);
+    return static_cast<std::uint64_t>(status.st_blocks);
+  }
+
+  block::TempDir directory_;
+  std::string error_;
+  FileDriver* driver_ = nullptr;
+};
+
+TEST_F(FileDriverTest, SaysWhyItCannotOpen) {
+  EXPECT_EQ(open({.filename = directory_.path("none")}), nullptr);
+  EXPECT_EQ(error_, "Could not open '" + directory_.path("none") + "': No such file or directory");
+  EXPECT_EQ(open({.filename = "/dev/null"}), nullptr);
+  EXPECT_EQ(error_, "'file' driver requires '/dev/null' to be a regular file");
+  EXPECT_EQ(open({.filename = "/"}), nullptr);
+  EXPECT_EQ(error_, "Could not open '/': Is a directory");
+  EXPECT_EQ(open({}), nullptr);
+  EXPECT_EQ(error_, "The 'file' block driver requires a file name");
+  EXPECT_EQ(open({.filename = directory_.sparse_file("a", 512), .aio = FileAio::kNative}), nullptr);
+  EXPECT_EQ(error_, "aio=native was specified, but it requires cache.direct=on, which was not specified.");
+}
+
+TEST_F(FileDriverTest, ReadsWhatItWrote) {
+  std::string path = directory_.sparse_file("a", 1 << 20);
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  EXPECT_EQ(disk->size_bytes(), 1u << 20);
+  ASSERT_TRUE(write(*disk, 12345, "some text", {.force_unit_access = true}));
+  std::string got(9, '-');
+  ASSERT_TRUE(read(*disk, 12345, got));
+  EXPECT_EQ(got, "some text");
+  EXPECT_TRUE(run(disk->flush()));
+  EXPECT_TRUE(run(disk->prefetch({0, 4096})));
+  EXPECT_EQ(content(path).substr(12345, 9), "some text");
+}
+
+TEST_F(FileDriverTest, RoundsTheSizeUpAndReadsZerosThere) {
+  auto disk = open({.filename = directory_.file("a", std::string(1000, 'x'))});
+  ASSERT_NE(disk, nullptr) << error_;
+  EXPECT_EQ(disk->size_bytes(), 1024u);
+  std::string got(100, '-');
+  ASSERT_TRUE(read(*disk, 924, got));
+  EXPECT_EQ(got, std::string(76, 'x') + std::string(24, '\0'));
+  Extents extents;
+  ASSERT_TRUE(run(disk->extents({0, 1024}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 1024, .data = true}}));
+}
+
+TEST_F(FileDriverTest, AFileThatWasCutReadsAsAnError) {
+  std::string path = directory_.file("a", std::string(8192, 'x'));
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::filesystem::resize_file(path, 4096);
+  std::string got(8192, '-');
+  EXPECT_EQ(read(*disk, 0, got).error(), Errno(EIO));
+  got.resize(4096);
+  EXPECT_TRUE(read(*disk, 0, got));
+}
+
+TEST_F(FileDriverTest, TryVerbsServeFromThePageCache) {
+  auto disk = open({.filename = directory_.file("a", std::string(1000, 'x'))});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::string text(512, 'y');
+  iovec vector{text.data(), text.size()};
+  EXPECT_TRUE(disk->try_write(reactor(), {0, 512}, IoBuffers(&vector, 1)));
+  std::ranges::fill(text, '-');
+  EXPECT_TRUE(disk->try_read(reactor(), {0, 512}, IoBuffers(&vector, 1)));
+  EXPECT_EQ(text, std::string(512, 'y'));
+  // The last part is not in the file.
+  EXPECT_EQ(disk->try_read(reactor(), {512, 512}, IoBuffers(&vector, 1)).error(), Errno(EAGAIN));
+}
+
+TEST_F(FileDriverTest, TakesMoreVectorsThanTheKernel) {
+  auto disk = open({.filename = directory_.sparse_file("a", 1 << 20)});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::string text(6000, '\0');
+  for (std::size_t i = 0; i < text.size(); i++) text[i] = static_cast<char>('a' + i % 23);
+  std::vector<iovec> vectors;
+  for (std::size_t i = 0; i < text.size(); i += 2) vectors.push_back({text.data() + i, 2});
+  ASSERT_TRUE(run(disk->write({100, 6000}, vectors, {})));
+  std::string got(6000, '-');
+  ASSERT_TRUE(read(*disk, 100, got));
+  EXPECT_EQ(got, text);
+}
+
+TEST_F(FileDriverTest, WritesZeroesWithAndWithoutSpace) {
+  std::string path = directory_.file("a", std::string(1 << 20, 'x'));
+  auto disk = open({.filename = path}, {.discard = block::DiscardMode::kUnmap});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::uint64_t before = blocks(path);
+  ASSERT_TRUE(run(disk->write_zeroes({4096, 65536}, {})));
+  EXPECT_EQ(content(path).substr(4095, 65538), "x" + std::string(65536, '\0') + "x");
+  EXPECT_EQ(blocks(path), before);
+  ASSERT_TRUE(run(disk->write_zeroes({131072, 65536}, {.force_unit_access = true, .may_unmap = true})));
+  EXPECT_EQ(content(path).substr(131071, 65538), "x" + std::string(65536, '\0') + "x");
+  EXPECT_EQ(blocks(path), before - 128);
+}
+
+TEST_F(FileDriverTest, DiscardMakesHoles) {
+  std::string path = directory_.file("a", std::string(1 << 20, 'x'));
+  auto disk = open({.filename = path}, {.discard = block::DiscardMode::kUnmap});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::uint64_t before = blocks(path);
+  ASSERT_TRUE(run(disk->discard({65536, 65536})));
+  EXPECT_EQ(blocks(path), before - 128);
+  EXPECT_EQ(driver_->file_statistics()->discards_succeeded, 1u);
+  EXPECT_EQ(driver_->file_statistics()->discarded_bytes, 65536u);
+}
+
+TEST_F(FileDriverTest, TellsHolesFromData) {
+  auto disk = open({.filename = directory_.sparse_file("a", 1 << 20)});
+  ASSERT_NE(disk, nullptr) << error_;
+  ASSERT_TRUE(write(*disk, 65536, std::string(65536, 'x')));
+  Extents extents;
+  ASSERT_TRUE(run(disk->extents({0, 1 << 20}, extents)));
+  Extent hole{.length = 65536, .zero = true};
+  Extent data{.length = 65536, .data = true};
+  EXPECT_EQ(extents, (Extents{hole, data, {.length = (1 << 20) - 131072, .zero = true}}));
+  extents.clear();
+  ASSERT_TRUE(run(disk->extents({65537, 65536}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 65535, .data = true}, {.length = 1, .zero = true}}));
+}
+
+TEST_F(FileDriverTest, DirectIoTakesAnyRangeAndMemory) {
+  std::string path = directory_.file("a", std::string(1 << 20, 'x'));
+  auto disk = open({.filename = path, .direct = true});
+  if (disk == nullptr) GTEST_SKIP() << error_;
+  EXPECT_GE(disk->limits().request_alignment, 512u);
+  std::string text(10000, 'y');
+  ASSERT_TRUE(write(*disk, 12345, text));
+  std::string got(10002, '-');
+  ASSERT_TRUE(read(*disk, 12344, got));
+  EXPECT_EQ(got, "x" + text + "x");
+  ASSERT_TRUE(run(disk->write_zeroes({12346, 9998}, {})));
+  ASSERT_TRUE(read(*disk, 12344, got));
+  EXPECT_EQ(got, "xy" + std::string(9998, '\0') + "yx");
+}
+
+TEST_F(FileDriverTest, DirectIoReadsTheEndOfAnOddFile) {
+  auto disk = open({.filename = directory_.file("a", std::string(5000, 'x')), .direct = true});
+  if (disk == nullptr) GTEST_SKIP() << error_;
+  std::string got(5120, '-');
+  ASSERT_TRUE(read(*disk, 0, got));
+  EXPECT_EQ(got, std::string(5000, 'x') + std::string(120, '\0'));
+}
+
+TEST_F(FileDriverTest, ResizesTheFile) {
+  std::string path = directory_.sparse_file("a", 1 << 20);
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  ASSERT_TRUE(run(driver_->resize(2 << 20)));
+  EXPECT_EQ(disk->size_bytes(), 2u << 20);
+  EXPECT_EQ(std::filesystem::file_size(path), 2u << 20);
+}
+
+TEST_F(FileDriverTest, OpensReadOnlyWhenAsked) {
+  auto disk = open({.filename = directory_.file("a", "text"), .read_only = true});
+  ASSERT_NE(disk, nullptr) << error_;
+  EXPECT_EQ(run(driver_->resize(1 << 20)).error().message(), "Failed to resize file: Invalid argument");
+  std::string got(4, '-');
+  EXPECT_TRUE(read(*disk, 0, got));
+  EXPECT_EQ(got, "text");
+}
+
+}  // namespace
+}  // namespace blockexport::drivers

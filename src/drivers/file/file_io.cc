@@ -1,0 +1,127 @@
+// FileDriver's read, write, flush and prefetch.
+#include <limits.h>
+
+#include <algorithm>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+#include "block/buffers.h"
+#include "drivers/file/file_driver.h"
+
+namespace blockexport::drivers {
+namespace {
+
+using block::IoBuffers;
+using block::Range;
+
+// What is left of one read or write: as many vectors as one call takes.
+class Remainder {
+ public:
+  Remainder(Range range, IoBuffers buffers) : range_(range), buffers_(buffers), next_(buffers) { cap(); }
+
+  std::uint64_t done() const { return done_; }
+  bool finished() const { return done_ == range_.length; }
+  std::uint64_t offset() const { return range_.offset + done_; }
+  IoBuffers next() const { return next_; }
+
+  void advance(std::uint64_t bytes) {
+    done_ += bytes;
+    if (finished()) return;
+    storage_ = block::slice(buffers_, done_, range_.length - done_);
+    next_ = storage_;
+    cap();
+  }
+
+ private:
+  void cap() { next_ = next_.first(std::min<std::size_t>(next_.size(), IOV_MAX)); }
+
+  Range range_;
+  IoBuffers buffers_;
+  IoBuffers next_;
+  std::vector<iovec> storage_;
+  std::uint64_t done_ = 0;
+};
+
+}  // namespace
+
+aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  Remainder rest(range, buffers);
+  while (!rest.finished()) {
+    auto got = co_await reactor.read(fd_, rest.next(), rest.offset());
+    if (!got) co_return fail(got.error());
+    // Direct I/O goes on only from a block's border.
+    std::uint64_t useful = *got;
+    if (rest.done() + useful < range.length) useful &= ~std::uint64_t{limits_.request_alignment - 1};
+    if (*got == 0 || (useful != *got && rest.offset() + *got >= file_bytes_.load(std::memory_order_relaxed))) {
+      co_return finish_read_at_end(range, buffers, rest.done() + *got);
+    }
+    if (useful == 0) co_return fail(EIO);
+    rest.advance(useful);
+  }
+  co_return IoResult();
+}
+
+IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uint64_t done) const {
+  // Ends earlier than it did: somebody has cut the file under us, and zeros would be a lie.
+  if (range.offset + done < file_bytes_.load(std::memory_order_relaxed)) return fail(EIO);
+  block::fill_zero(buffers, done);
+  return {};
+}
+
+IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  if (options_.direct || buffers.size() > IOV_MAX) return fail(EAGAIN);
+  IoCount got = reactor.try_read(fd_, buffers, range.offset);
+  // A part is as good as nothing: the verb knows about errors and the end of the file.
+  if (!got || *got != range.length) return fail(EAGAIN);
+  return {};
+}
+
+aio::Task<IoResult> FileDriver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  bool data_sync = options.force_unit_access && !options_.no_flush;
+  Remainder rest(range, buffers);
+  while (!rest.finished()) {
+    auto written = co_await reactor.write(fd_, rest.next(), rest.offset(), data_sync);
+    if (!written) co_return fail(written.error());
+    std::uint64_t useful = *written;
+    if (rest.done() + useful < range.length) useful &= ~std::uint64_t{limits_.request_alignment - 1};
+    if (useful == 0) co_return fail(ENOSPC);
+    rest.advance(useful);
+  }
+  co_return IoResult();
+}
+
+IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  // Writing to a device's page cache may wait for reading the rest of a page.
+  if (options_.direct || is_device() || buffers.size() > IOV_MAX) return fail(EAGAIN);
+  IoCount written = reactor.try_write(fd_, buffers, range.offset);
+  // What is short, because the disk is full or failing, the verb writes again from the start, and reports.
+  if (!written || *written != range.length) return fail(EAGAIN);
+  return {};
+}
+
+aio::Task<IoResult> FileDriver::flush() {
+  co_return co_await sync(co_await aio::current_reactor());
+}
+
+aio::Task<IoResult> FileDriver::sync(aio::Reactor& reactor) {
+  if (options_.no_flush) co_return IoResult();
+  // The kernel tells once, then drops what it could not write; a later success would promise data that are gone.
+  if (int error = sync_error_.load(std::memory_order_acquire); error != 0) co_return fail(error);
+  auto result = co_await reactor.sync(fd_);
+  if (result) co_return IoResult();
+  // Nothing was cached, so nothing is lost.
+  if (!options_.direct) sync_error_.store(result.error().value(), std::memory_order_release);
+  co_return fail(result.error());
+}
+
+aio::Task<IoResult> FileDriver::prefetch(Range range) {
+  if (options_.direct) co_return IoResult();
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  // A hint: what cannot be prefetched will be read.
+  (void)co_await reactor.prefetch(fd_, range.offset, range.length);
+  co_return IoResult();
+}
+
+}  // namespace blockexport::drivers

@@ -1,0 +1,95 @@
+#include "drivers/file/file_locks.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "aio/reactor.h"
+
+namespace blockexport::drivers {
+namespace {
+
+using block::Permissions;
+using block::PermissionSet;
+
+// Fixed by agreement with the other programs that lock images.
+constexpr std::uint64_t kUsedBase = 100;
+constexpr std::uint64_t kUnsharedBase = 200;
+
+std::uint64_t byte_of(std::uint64_t base, block::Permission permission) {
+  return base + static_cast<std::uint64_t>(permission);
+}
+
+Error conflict(std::string message, const std::string& filename) {
+  return Error(std::move(message)).with_hint(fmt::format("Is another process using the image [{}]?", filename));
+}
+
+}  // namespace
+
+aio::Task<bool> FileLocks::supported(aio::Reactor& reactor, int fd) {
+  co_return (co_await reactor.test_lock(fd, kUsedBase, F_WRLCK)).has_value();
+}
+
+aio::Task<Result<>> FileLocks::change(aio::Reactor& reactor, Permissions wanted) {
+  Permissions before{.used = used_, .shared = PermissionSet::all() - unshared_};
+  Result<> result = co_await lock_all(reactor, wanted);
+  if (result) result = co_await check_all(reactor, wanted);
+  co_await unlock_all_but(reactor, result ? wanted : before);
+  co_return result;
+}
+
+aio::Task<Result<>> FileLocks::lock_all(aio::Reactor& reactor, Permissions wanted) {
+  PermissionSet unshared = PermissionSet::all() - wanted.shared;
+  IoResult result = co_await set_bytes(reactor, kUsedBase, wanted.used - used_, F_RDLCK);
+  used_ = used_ | wanted.used;
+  if (result) {
+    result = co_await set_bytes(reactor, kUnsharedBase, unshared - unshared_, F_RDLCK);
+    unshared_ = unshared_ | unshared;
+  }
+  if (!result)
+    co_return fail(conflict(fmt::format("Failed to lock '{}': {}", filename_, errno_text(result.error())), filename_));
+  co_return Result<>();
+}
+
+aio::Task<Result<>> FileLocks::check_all(aio::Reactor& reactor, Permissions wanted) const {
+  for (block::Permission permission : block::kAllPermissions) {
+    if (!wanted.used.has(permission)) continue;
+    auto taken = co_await reactor.test_lock(fd_, byte_of(kUnsharedBase, permission), F_WRLCK);
+    if (taken && *taken == 0) continue;
+    co_return fail(conflict(fmt::format("Failed to get \"{}\" lock", block::permission_text(permission)), filename_));
+  }
+  for (block::Permission permission : block::kAllPermissions) {
+    if (wanted.shared.has(permission)) continue;
+    auto taken = co_await reactor.test_lock(fd_, byte_of(kUsedBase, permission), F_WRLCK);
+    if (taken && *taken == 0) continue;
+    std::string_view text = block::permission_text(permission);
+    co_return fail(conflict(fmt::format("Failed to get shared \"{}\" lock", text), filename_));
+  }
+  co_return Result<>();
+}
+
+aio::Task<void> FileLocks::unlock_all_but(aio::Reactor& reactor, Permissions wanted) {
+  PermissionSet unshared = PermissionSet::all() - wanted.shared;
+  // Giving a lock up fails only for a descriptor that is none.
+  (void)co_await set_bytes(reactor, kUsedBase, used_ - wanted.used, F_UNLCK);
+  (void)co_await set_bytes(reactor, kUnsharedBase, unshared_ - unshared, F_UNLCK);
+  used_ = used_ & wanted.used;
+  unshared_ = unshared_ & unshared;
+}
+
+aio::Task<void> FileLocks::move_to(aio::Reactor& reactor, int fd) {
+  fd_ = fd;
+  (void)co_await set_bytes(reactor, kUsedBase, used_, F_RDLCK);
+  (void)co_await set_bytes(reactor, kUnsharedBase, unshared_, F_RDLCK);
+}
+
+aio::Task<IoResult> FileLocks::set_bytes(aio::Reactor& reactor, std::uint64_t base, PermissionSet bits,
+                                         int mode) const {
+  for (block::Permission permission : block::kAllPermissions) {
+    if (!bits.has(permission)) continue;
+    auto result = co_await reactor.lock(fd_, byte_of(base, permission), mode);
+    if (!result) co_return fail(result.error());
+  }
+  co_return IoResult();
+}
+
+}  // namespace blockexport::drivers

@@ -1,0 +1,51 @@
+// FileLocks: tells other processes, by locks on single bytes of the image file, what we do with it.
+//
+// For every permission there are two bytes: one is locked (shared) by who uses the permission, the other by who does
+// not let others have it. To use a permission one checks that nobody holds the second byte, and to forbid it that
+// nobody holds the first. Virtual machines and storage daemons keep to the same bytes, which is what keeps two of them
+// from writing one image. Locks are OFD locks: they belong to the open file, not to the process. Thread: the control
+// reactor.
+#pragma once
+
+#include <string>
+
+#include "aio/task.h"
+#include "base/error.h"
+#include "block/permissions.h"
+
+namespace blockexport::aio {
+class Reactor;
+}
+
+namespace blockexport::drivers {
+
+class FileLocks {
+ public:
+  // `fd` is borrowed; the locks go when it is closed.
+  FileLocks(int fd, std::string filename) : fd_(fd), filename_(std::move(filename)) {}
+
+  // Whether the file system has such locks at all.
+  static aio::Task<bool> supported(aio::Reactor& reactor, int fd);
+
+  // From what is held now to `wanted`. New bytes are locked first, then checked, then old ones given up; on failure all
+  // is as it was.
+  aio::Task<Result<>> change(aio::Reactor& reactor, block::Permissions wanted);
+
+  // Locks the same bytes in another open file description of this file and goes on with that. What is held in one place
+  // may be held in the other, so this does not fail.
+  aio::Task<void> move_to(aio::Reactor& reactor, int fd);
+
+ private:
+  aio::Task<Result<>> lock_all(aio::Reactor& reactor, block::Permissions wanted);
+  aio::Task<Result<>> check_all(aio::Reactor& reactor, block::Permissions wanted) const;
+  aio::Task<void> unlock_all_but(aio::Reactor& reactor, block::Permissions wanted);
+  // One byte of each permission in `bits`.
+  aio::Task<IoResult> set_bytes(aio::Reactor& reactor, std::uint64_t base, block::PermissionSet bits, int mode) const;
+
+  int fd_;
+  std::string filename_;
+  block::PermissionSet used_;      // the bytes locked at kUsedBase
+  block::PermissionSet unshared_;  // and at kUnsharedBase
+};
+
+}  // namespace blockexport::drivers

@@ -1,0 +1,156 @@
+// Opening, locking and resizing: what of FileDriver is not the data path.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+#include "drivers/file/file_driver.h"
+
+namespace blockexport::drivers {
+namespace {
+
+// Direct I/O that is not told otherwise: every disk takes this.
+constexpr std::uint32_t kDirectAlignmentDefault = 4096;
+constexpr std::uint32_t kDirectAlignmentMax = 65536;
+constexpr std::uint32_t kOptimalBytesMax = 1u << 20;
+// A regular file's size is rounded up to this.
+constexpr std::uint64_t kSectorBytes = 512;
+
+struct DirectAlignment {
+  int fd = -1;
+  std::uint32_t memory = 0;  // zero: not told
+  std::uint32_t offset = 0;
+};
+
+// For Reactor::call. Kernels before 6.1 do not tell.
+std::int64_t ask_direct_alignment(void* argument) {
+#ifdef STATX_DIOALIGN
+  auto& asked = *static_cast<DirectAlignment*>(argument);
+  struct statx status{};
+  if (statx(asked.fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) != 0) return -errno;
+  if ((status.stx_mask & STATX_DIOALIGN) == 0) return 0;
+  asked.memory = status.stx_dio_mem_align;
+  asked.offset = status.stx_dio_offset_align;
+#else
+  (void)argument;
+#endif
+  return 0;
+}
+
+bool usable_alignment(std::uint32_t value) {
+  return std::has_single_bit(value) && value <= kDirectAlignmentMax;
+}
+
+}  // namespace
+
+FileDriver::FileDriver(aio::Reactor& home, FileOptions options, int fd)
+    : home_(home), options_(std::move(options)), fd_(fd), file_bytes_(0) {}
+
+FileDriver::~FileDriver() {
+  home_.close_now(fd_);
+}
+
+aio::Task<std::expected<int, Errno>> FileDriver::open_fd(aio::Reactor& reactor, FileOptions& options) {
+  int flags = O_NONBLOCK | O_NOCTTY | (options.direct ? O_DIRECT : 0);
+  auto fd = co_await reactor.open(options.filename.c_str(), flags | (options.read_only ? O_RDONLY : O_RDWR));
+  if (fd || options.read_only || !options.auto_read_only) co_return fd;
+  if (fd.error() != Errno(EACCES) && fd.error() != Errno(EROFS) && fd.error() != Errno(EPERM)) co_return fd;
+  options.read_only = true;
+  co_return co_await reactor.open(options.filename.c_str(), flags | O_RDONLY);
+}
+
+aio::Task<Result<std::unique_ptr<FileDriver>>> FileDriver::open(FileOptions options) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  if (options.filename.empty()) {
+    co_return fail(fmt::format("The '{}' block driver requires a file name",
+                               options.type == FileType::kDevice ? "host_device" : "file"));
+  }
+  if (options.aio == FileAio::kNative && !options.direct) {
+    co_return fail("aio=native was specified, but it requires cache.direct=on, which was not specified.");
+  }
+  if (options.aio == FileAio::kIoUring && reactor.backend_name() == "epoll") {
+    co_return fail("Unable to use io_uring: the system does not provide it to this process");
+  }
+  auto fd = co_await open_fd(reactor, options);
+  if (!fd) co_return fail(Error::system(fmt::format("Could not open '{}'", options.filename), fd.error()));
+
+  std::unique_ptr<FileDriver> driver(new FileDriver(reactor, std::move(options), *fd));
+  CO_TRY(co_await driver->inspect());
+  co_return driver;
+}
+
+// What was opened, how large it is, and how it wants to be used.
+aio::Task<Result<>> FileDriver::inspect() {
+  const std::string& path = options_.filename;
+  aio::FileInfo info;
+  if (auto result = co_await home_.stat(fd_, info); !result) {
+    co_return fail(Error::system(fmt::format("Could not open '{}'", path), result.error()));
+  }
+  if (!is_device() && info.type != S_IFREG) {
+    co_return fail(fmt::format("'file' driver requires '{}' to be a regular file", path));
+  }
+  if (is_device() && info.type != S_IFBLK) {
+    if (info.type == S_IFCHR) co_return fail(fmt::format("'{}' is a character device, which is not supported", path));
+    co_return fail(fmt::format("'host_device' driver requires '{}' to be either a character or block device", path));
+  }
+  file_bytes_ = info.size_bytes;
+  limits_ = co_await limits_of(home_, fd_, options_, info.block_bytes);
+  if (options_.locking == FileLocking::kOff) co_return Result<>();
+
+  if (co_await FileLocks::supported(home_, fd_)) {
+    locks_ = std::make_unique<FileLocks>(fd_, path);
+  } else if (options_.locking == FileLocking::kOn) {
+    co_return fail(fmt::format("The file system of '{}' has no locks, which locking=on asks for", path));
+  }
+  co_return Result<>();
+}
+
+aio::Task<block::Limits> FileDriver::limits_of(aio::Reactor& reactor, int fd, const FileOptions& options,
+                                               std::uint32_t block_bytes) {
+  block::Limits limits;
+  if (std::has_single_bit(block_bytes)) {
+    limits.optimal_bytes = std::clamp(block_bytes, limits.optimal_bytes, kOptimalBytesMax);
+  }
+  if (!options.direct) co_return limits;
+  DirectAlignment alignment{.fd = fd};
+  auto asked = co_await reactor.call(ask_direct_alignment, &alignment);
+  bool told = asked && usable_alignment(alignment.offset) && usable_alignment(alignment.memory);
+  limits.request_alignment = told ? alignment.offset : kDirectAlignmentDefault;
+  limits.memory_alignment = told ? alignment.memory : kDirectAlignmentDefault;
+  co_return limits;
+}
+
+std::uint64_t FileDriver::size_bytes() const {
+  std::uint64_t bytes = file_bytes_.load(std::memory_order_relaxed);
+  return (bytes + kSectorBytes - 1) & ~(kSectorBytes - 1);
+}
+
+aio::Task<std::optional<std::uint64_t>> FileDriver::allocated_bytes() {
+  aio::FileInfo info;
+  auto result = co_await home_.stat(fd_, info);
+  if (!result) co_return std::nullopt;
+  co_return info.allocated_bytes;
+}
+
+aio::Task<Result<>> FileDriver::set_permissions(block::Permissions permissions) {
+  if (locks_ == nullptr) co_return Result<>();
+  co_return co_await locks_->change(home_, permissions);
+}
+
+aio::Task<Result<>> FileDriver::resize(std::uint64_t size_bytes) {
+  if (is_device()) {
+    if (size_bytes == file_bytes_) co_return Result<>();
+    co_return fail(size_bytes > file_bytes_ ? "Cannot grow device files" : "Cannot resize device files");
+  }
+  auto result = co_await home_.truncate(fd_, size_bytes);
+  if (!result) co_return fail(Error::system("Failed to resize file", result.error()));
+  file_bytes_ = size_bytes;
+  co_return Result<>();
+}
+
+}  // namespace blockexport::drivers

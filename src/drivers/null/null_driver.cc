@@ -1,0 +1,91 @@
+#include "drivers/null/null_driver.h"
+
+#include <fmt/format.h>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+#include "block/buffers.h"
+#include "drivers/options.h"
+
+namespace blockexport::drivers {
+
+using block::IoBuffers;
+using block::Range;
+
+namespace {
+
+const schema::BlockdevOptionsNull& options_in(const schema::BlockdevOptions& options) {
+  const auto* aio = options.as_if<schema::BlockdevDriver::kNullAio>();
+  return aio != nullptr ? *aio : options.as<schema::BlockdevDriver::kNullCo>();
+}
+
+}  // namespace
+
+NullDriver::NullDriver(NullOptions options) : options_(options) {
+  constexpr std::uint64_t kMask = 511;
+  options_.size_bytes = (options_.size_bytes + kMask) & ~kMask;
+}
+
+aio::Task<IoResult> NullDriver::take_time() const {
+  if (options_.latency_ns == 0) co_return IoResult();
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  co_return co_await reactor.sleep_until(reactor.now_ns() + options_.latency_ns);
+}
+
+aio::Task<IoResult> NullDriver::read(Range, IoBuffers buffers) {
+  block::fill_zero(buffers, 0);
+  return take_time();
+}
+
+aio::Task<IoResult> NullDriver::write(Range, IoBuffers, block::WriteOptions) {
+  return take_time();
+}
+aio::Task<IoResult> NullDriver::write_zeroes(Range, block::ZeroOptions) {
+  return take_time();
+}
+aio::Task<IoResult> NullDriver::discard(Range) {
+  return take_time();
+}
+aio::Task<IoResult> NullDriver::flush() {
+  return take_time();
+}
+
+aio::Task<IoResult> NullDriver::extents(Range range, block::Extents& extents) {
+  extents.push_back(block::Extent{.length = range.length, .zero = options_.read_zeroes, .depth = 0});
+  co_return IoResult();
+}
+
+aio::Task<IoResult> NullDriver::prefetch(Range) {
+  co_return IoResult();
+}
+
+IoResult NullDriver::try_read(aio::Reactor&, Range, IoBuffers buffers) {
+  if (options_.latency_ns != 0) return fail(EAGAIN);
+  block::fill_zero(buffers, 0);
+  return {};
+}
+
+IoResult NullDriver::try_write(aio::Reactor&, Range, IoBuffers) {
+  if (options_.latency_ns != 0) return fail(EAGAIN);
+  return {};
+}
+
+std::string NullDriver::filename() const {
+  return fmt::format("{}://", options_.format_name);
+}
+
+aio::Task<std::optional<std::uint64_t>> NullDriver::allocated_bytes() {
+  co_return 0;
+}
+
+aio::Task<Result<>> NullDriver::prepare_reopen(const schema::BlockdevOptions& before,
+                                               const schema::BlockdevOptions& after, block::NodeOptions&) {
+  const auto& [old_size, old_latency, old_zeroes] = options_in(before);
+  const auto& [new_size, new_latency, new_zeroes] = options_in(after);
+  CO_TRY(check_unchanged("size", old_size, new_size));
+  CO_TRY(check_unchanged("latency-ns", old_latency, new_latency));
+  CO_TRY(check_unchanged("read-zeroes", old_zeroes, new_zeroes));
+  co_return Result<>();
+}
+
+}  // namespace blockexport::drivers

@@ -1,0 +1,52 @@
+// NullDriver: a device without storage. Writes vanish, reads give zeros; after a time of one's choice. For measuring.
+//
+// Owned by its Node. Has no state: verbs run on any reactor.
+#pragma once
+
+#include "block/driver.h"
+
+namespace blockexport::drivers {
+
+struct NullOptions {
+  static constexpr std::uint64_t kSizeBytesDefault = 1u << 30;
+
+  std::uint64_t size_bytes = kSizeBytesDefault;  // rounded up to 512
+  std::uint64_t latency_ns = 0;                  // of every request
+  // Whether it promises zeros. It reads as zeros in any case: a buffer may hold what another client has read before.
+  bool read_zeroes = false;
+  std::string_view format_name = "null-co";  // or "null-aio", which is the same; static text
+};
+
+class NullDriver final : public block::Driver {
+ public:
+  explicit NullDriver(NullOptions options);
+
+  aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override;
+  aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override;
+  aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override;
+  aio::Task<IoResult> discard(block::Range range) override;
+  aio::Task<IoResult> flush() override;
+  aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override;
+  aio::Task<IoResult> prefetch(block::Range range) override;
+
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+
+  std::uint64_t size_bytes() const override { return options_.size_bytes; }
+  block::Limits limits() const override { return {}; }
+  std::string_view format_name() const override { return options_.format_name; }
+  std::string filename() const override;
+  aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
+  // Nothing of its own can change.
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
+                                     block::NodeOptions& node_options) override;
+
+  const NullOptions& options() const { return options_; }
+
+ private:
+  aio::Task<IoResult> take_time() const;
+
+  NullOptions options_;
+};
+
+}  // namespace blockexport::drivers

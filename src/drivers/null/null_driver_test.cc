@@ -1,0 +1,58 @@
+#include "drivers/null/null_driver.h"
+
+#include "block/testing/reactor_test.h"
+
+namespace blockexport::drivers {
+namespace {
+
+using block::Extent;
+using block::Extents;
+using block::IoBuffers;
+
+using NullDriverTest = block::ReactorTest;
+
+TEST_F(NullDriverTest, RoundsItsSizeUp) {
+  EXPECT_EQ(NullDriver({.size_bytes = 1000}).size_bytes(), 1024u);
+  EXPECT_EQ(NullDriver({}).size_bytes(), 1u << 30);
+}
+
+TEST_F(NullDriverTest, NeverShowsWhatTheBufferHeld) {
+  NullDriver driver({.size_bytes = 4096});
+  std::string text = "secret";
+  iovec vector{text.data(), text.size()};
+  EXPECT_TRUE(run(driver.read({0, 6}, IoBuffers(&vector, 1))));
+  EXPECT_EQ(text, std::string(6, '\0'));
+  text = "secret";
+  EXPECT_TRUE(driver.try_read(reactor(), {0, 6}, IoBuffers(&vector, 1)));
+  EXPECT_EQ(text, std::string(6, '\0'));
+}
+
+TEST_F(NullDriverTest, TakesTheTimeItIsToldTo) {
+  NullDriver driver({.size_bytes = 4096, .latency_ns = 2'000'000});
+  std::uint64_t started_ns = reactor().now_ns();
+  EXPECT_TRUE(run(driver.write({0, 0}, {}, {})));
+  EXPECT_GE(reactor().now_ns() - started_ns, 2'000'000u);
+  EXPECT_EQ(driver.try_write(reactor(), {0, 0}, {}).error(), Errno(EAGAIN));
+}
+
+TEST_F(NullDriverTest, PromisesZerosOnlyWhenAsked) {
+  Extents extents;
+  NullDriver plain({});
+  NullDriver zeroes({.read_zeroes = true});
+  EXPECT_TRUE(run(plain.extents({0, 512}, extents)));
+  EXPECT_TRUE(run(zeroes.extents({0, 512}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 512, .depth = 0}, {.length = 512, .zero = true, .depth = 0}}));
+}
+
+TEST_F(NullDriverTest, AcceptsEveryVerb) {
+  NullDriver driver({.format_name = "null-aio"});
+  EXPECT_TRUE(run(driver.write_zeroes({0, 512}, {})));
+  EXPECT_TRUE(run(driver.discard({0, 512})));
+  EXPECT_TRUE(run(driver.flush()));
+  EXPECT_TRUE(run(driver.prefetch({0, 512})));
+  EXPECT_EQ(run(driver.allocated_bytes()), 0u);
+  EXPECT_EQ(driver.filename(), "null-aio://");
+}
+
+}  // namespace
+}  // namespace blockexport::drivers

@@ -1,0 +1,111 @@
+#include "drivers/raw/raw_driver.h"
+
+#include <fmt/format.h>
+
+#include "drivers/options.h"
+
+namespace blockexport::drivers {
+
+using block::IoBuffers;
+using block::Permission;
+using block::Permissions;
+using block::Range;
+
+Result<> RawDriver::check(const RawOptions& options, std::uint64_t file_bytes) {
+  if (options.offset > file_bytes) {
+    return fail(
+        fmt::format("Offset ({}) cannot be greater than size of the containing file ({})", options.offset, file_bytes));
+  }
+  if (!options.size_bytes) return {};
+  if (*options.size_bytes > file_bytes - options.offset) {
+    return fail(
+        fmt::format("The sum of offset ({}) and size ({}) has to be smaller or equal to the  actual size of "
+                    "the containing file ({})",
+                    options.offset, *options.size_bytes, file_bytes));
+  }
+  if (*options.size_bytes % 512 != 0) return fail("Specified size is not multiple of 512");
+  return {};
+}
+
+Result<std::unique_ptr<RawDriver>> RawDriver::open(RawOptions options, std::unique_ptr<block::Edge> file) {
+  TRY(check(options, file->node().size_bytes()));
+  return std::unique_ptr<RawDriver>(new RawDriver(options, std::move(file)));
+}
+
+aio::Task<IoResult> RawDriver::read(Range range, IoBuffers buffers) {
+  return file().read(in_file(range), buffers);
+}
+
+aio::Task<IoResult> RawDriver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
+  return file().write(in_file(range), buffers, options);
+}
+
+aio::Task<IoResult> RawDriver::write_zeroes(Range range, block::ZeroOptions options) {
+  return file().write_zeroes(in_file(range), options);
+}
+
+aio::Task<IoResult> RawDriver::discard(Range range) {
+  return file().discard(in_file(range));
+}
+
+aio::Task<IoResult> RawDriver::flush() {
+  return file().flush();
+}
+
+aio::Task<IoResult> RawDriver::extents(Range range, block::Extents& extents) {
+  return file().extents(in_file(range), extents);
+}
+
+aio::Task<IoResult> RawDriver::prefetch(Range range) {
+  return file().prefetch(in_file(range));
+}
+
+IoResult RawDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  return file().try_read(reactor, in_file(range), buffers);
+}
+
+IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  return file().try_write(reactor, in_file(range), buffers);
+}
+
+std::uint64_t RawDriver::size_bytes() const {
+  if (options_.size_bytes) return *options_.size_bytes;
+  std::uint64_t file_bytes = file().size_bytes();
+  // The child may have shrunk since.
+  return file_bytes > options_.offset ? file_bytes - options_.offset : 0;
+}
+
+block::Limits RawDriver::limits() const {
+  // The child takes what it gets; only its taste is passed on.
+  return {.optimal_bytes = file().limits().optimal_bytes};
+}
+
+aio::Task<std::optional<std::uint64_t>> RawDriver::allocated_bytes() {
+  return file().driver().allocated_bytes();
+}
+
+Permissions RawDriver::child_permissions(const block::Edge&, const Permissions& own, bool) const {
+  Permissions needed = own;
+  // A part has a place in the child that must stay.
+  if (!is_whole()) needed.shared = needed.shared - Permission::kResize;
+  return needed;
+}
+
+aio::Task<Result<>> RawDriver::resize(std::uint64_t size_bytes) {
+  if (options_.size_bytes) co_return fail("Cannot resize fixed-size raw disks");
+  if (size_bytes > INT64_MAX - options_.offset) co_return fail("Disk size too large for the chosen offset");
+  co_return co_await file().resize(size_bytes + options_.offset);
+}
+
+aio::Task<Result<>> RawDriver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions& after,
+                                              block::NodeOptions&) {
+  CO_TRY_ASSIGN(next_options_, raw_options(after.as<schema::BlockdevDriver::kRaw>()));
+  co_return check(next_options_, file().size_bytes());
+}
+
+aio::Task<void> RawDriver::commit_reopen() {
+  options_ = next_options_;
+  co_return;
+}
+
+}  // namespace blockexport::drivers

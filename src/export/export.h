@@ -1,0 +1,66 @@
+// Export: one block node offered to clients under an id of its own, through some protocol.
+//
+// Owned by the Registry. It holds the edge to its node; clients hold references to it, which is all that keeps a removed
+// export alive. Thread: the control reactor.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "block/edge.h"
+#include "block/node.h"
+
+namespace blockexport::exports {
+
+// How an export goes away. Each mode hides it from new clients at once.
+enum class RemoveMode : std::uint8_t {
+  kSafe,    // refused while there are clients
+  kHide,    // clients stay as they are; it is gone when the last one leaves
+  kSoft,    // clients stay connected, but every further request is answered ESHUTDOWN
+  kFinish,  // clients' requests under way are answered, then their connections are closed (server stop)
+  kHard,    // connections are cut at once
+};
+
+class Registry;
+
+class Export {
+ public:
+  Export(std::string id, std::unique_ptr<block::Edge> edge)
+      : id_(std::move(id)), node_name_(edge->node().name()), edge_(std::move(edge)) {}
+  virtual ~Export() = default;
+  Export(const Export&) = delete;
+  Export& operator=(const Export&) = delete;
+
+  const std::string& id() const { return id_; }
+  // The schema's name of the type: "nbd".
+  virtual std::string_view type() const = 0;
+  // Of the node that it exports.
+  const std::string& node_name() const { return node_name_; }
+  block::Edge& edge() { return *edge_; }
+  bool shutting_down() const { return shutting_down_; }
+
+  // Clients that use it now.
+  virtual std::size_t client_count() const = 0;
+
+ protected:
+  friend class Registry;
+  // Hides it from new clients and does to the present ones what `mode` says. Called again with a sharper mode when the
+  // user does not want to wait any longer.
+  virtual void leave(RemoveMode mode) = 0;
+  // To be called by the implementation when a client has left; the export may end soon after.
+  void client_left();
+
+ private:
+  std::string id_;
+  std::string node_name_;
+  std::unique_ptr<block::Edge> edge_;
+  Registry* registry_ = nullptr;
+  RemoveMode leaving_ = RemoveMode::kSafe;
+  bool shutting_down_ = false;
+  bool being_erased_ = false;
+};
+
+}  // namespace blockexport::exports

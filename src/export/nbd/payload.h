@@ -1,0 +1,62 @@
+// Payload: the data of one WRITE while it arrives, in pieces that are taken as bytes come.
+//
+// A client that announces 32 MiB and sends nothing costs one piece. The write starts when all of it is there, so a client
+// that dies in the middle changes nothing. Owned by the session; thread: its reactor's.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "aio/buffer_pool.h"
+
+namespace blockexport::nbd {
+
+class Payload {
+ public:
+  static constexpr std::size_t kPieceBytes = 256u << 10;
+
+  explicit Payload(std::size_t bytes) : missing_(bytes) {}
+
+  // Bytes still to come.
+  std::size_t missing() const { return missing_; }
+  bool complete() const { return missing_ == 0; }
+
+  // Whether the next byte needs a piece that is not there; the caller takes next_piece_bytes() from its budget first.
+  bool needs_piece() const { return missing_ > 0 && room_ == 0; }
+  std::size_t next_piece_bytes() const { return std::min(missing_, kPieceBytes); }
+  void add_piece(aio::Buffer piece) {
+    room_ = next_piece_bytes();
+    budget_bytes_ += room_;
+    vectors_.push_back({.iov_base = piece.data(), .iov_len = 0});
+    pieces_.push_back(std::move(piece));
+  }
+
+  // Where the next bytes go; not empty unless a piece is needed or all is there.
+  std::span<std::byte> space() {
+    if (vectors_.empty()) return {};
+    iovec& last = vectors_.back();
+    return {static_cast<std::byte*>(last.iov_base) + last.iov_len, room_};
+  }
+  void received(std::size_t count) {
+    vectors_.back().iov_len += count;
+    room_ -= count;
+    missing_ -= count;
+  }
+
+  std::span<const iovec> vectors() const { return vectors_; }
+  // What all pieces took from the budget.
+  std::size_t budget_bytes() const { return budget_bytes_; }
+
+ private:
+  std::vector<aio::Buffer> pieces_;
+  std::vector<iovec> vectors_;
+  std::size_t missing_;
+  std::size_t room_ = 0;
+  std::size_t budget_bytes_ = 0;
+};
+
+}  // namespace blockexport::nbd

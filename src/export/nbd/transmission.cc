@@ -1,0 +1,205 @@
+#include "export/nbd/transmission.h"
+
+#include <cassert>
+#include <cstring>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+
+namespace blockexport::nbd {
+
+Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Stream> stream, SessionState state,
+                           std::span<const std::byte> early)
+    : context_(context),
+      stream_(std::move(stream)),
+      state_(std::move(state)),
+      rules_(state_, UnalignedRequests::kServe),
+      budget_(context.process_budget),
+      window_(context.pool),
+      replies_(context.pool, budget_),
+      reader_(context.reactor),
+      requests_(context.reactor),
+      sender_(context.reactor),
+      sender_wanted_(context.reactor),
+      slot_free_(context.reactor) {
+  window_.put(early);
+}
+
+Transmission::~Transmission() = default;
+
+aio::Task<void> Transmission::run() {
+  sender_.spawn("nbd sender", send_loop());
+  reader_.spawn("nbd reader", receive_loop());
+  co_await reader_.join();
+  budget_.give_back(std::exchange(credit_bytes_, 0));
+  if (payload_ && end_ != End::kFinishing) drop_payload();
+  if (end_ == End::kFinishing) answer_what_is_left();
+  // A lost client's writes hold up what comes after them (see write_fence.h).
+  if (end_ != End::kFinishing && writes_in_flight_ > 0) {
+    context_.fence.raise();
+    fence_raised_ = true;
+  }
+  aio::Scope grace(context_.reactor);
+  grace.spawn("nbd close grace", close_grace());
+  co_await requests_.join();
+  // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
+  sender_wanted_.set();
+  co_await sender_.join();
+  grace.cancel();
+  co_await grace.join();
+  stream_->shut_down();
+}
+
+void Transmission::drop() {
+  lost(End::kDropped);
+  reader_.cancel();
+}
+
+void Transmission::finish() {
+  if (end_ == End::kOpen) end_ = End::kFinishing;
+  reader_.cancel();
+}
+
+// The peer gets no more replies, and nothing more is taken from it.
+void Transmission::lost(End end) {
+  if (end_ == End::kLost || end_ == End::kDropped) return;
+  end_ = end;
+  replies_.discard();
+  stream_->shut_down();
+  sender_wanted_.set();
+}
+
+aio::Task<void> Transmission::close_grace() {
+  auto slept = co_await context_.reactor.sleep_until(context_.reactor.now_ns() + kCloseGraceNs);
+  if (slept) lost(End::kLost);
+}
+
+aio::Task<void> Transmission::receive_loop() {
+  while (end_ == End::kOpen) {
+    Need need = handle_input();
+    replies_ready();
+    if (need == Need::kEnd) break;
+    IoResult waited = co_await wait_for(need);
+    if (!waited) break;
+  }
+  if (end_ == End::kOpen) end_ = End::kClientDone;
+}
+
+// Fails when the client is gone or the session was ended.
+aio::Task<IoResult> Transmission::wait_for(Need need) {
+  switch (need) {
+    case Need::kInput:
+      co_return co_await receive();
+    case Need::kPayload:
+      co_return co_await receive_payload();
+    case Need::kSharedBuffer: {
+      IoResult taken = co_await budget_.take(ReplyQueue::kSharedBufferBytes);
+      if (taken) replies_.grant_shared_buffer();
+      co_return taken;
+    }
+    case Need::kMemory: {
+      IoResult taken = co_await budget_.take(room_bytes_);
+      if (taken) credit_bytes_ += room_bytes_;
+      co_return taken;
+    }
+    case Need::kSlot:
+      slot_free_.reset();
+      co_return co_await slot_free_.wait();
+    case Need::kFence:
+      co_return co_await context_.fence.wait_until_down();
+    case Need::kTurn:
+      inline_bytes_ = 0;
+      co_await aio::next_turn();
+      co_return IoResult{};
+    case Need::kEnd:
+      break;
+  }
+  co_return fail(ECONNRESET);
+}
+
+aio::Task<IoResult> Transmission::receive() {
+  for (;;) {
+    IoCount received = stream_->try_receive(window_.space());
+    if (received && *received > 0) {
+      window_.received(*received);
+      co_return IoResult{};
+    }
+    if (received) co_return fail(ECONNRESET);
+    if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
+    // An idle connection holds no buffer.
+    window_.release_if_empty();
+    CO_TRY(co_await stream_->readable());
+  }
+}
+
+// Some of the payload: first what came together with the request, then straight into its pieces.
+aio::Task<IoResult> Transmission::receive_payload() {
+  if (payload_->needs_piece()) {
+    std::size_t piece_bytes = payload_->next_piece_bytes();
+    CO_TRY(co_await budget_.take(piece_bytes));
+    payload_->add_piece(context_.pool.take(piece_bytes));
+  }
+  std::span<std::byte> space = payload_->space();
+  if (std::span<const std::byte> early = window_.bytes(); !early.empty()) {
+    std::size_t step = std::min(early.size(), space.size());
+    std::memcpy(space.data(), early.data(), step);
+    payload_->received(step);
+    window_.consume(step);
+    co_return IoResult{};
+  }
+  for (;;) {
+    IoCount received = stream_->try_receive(space);
+    if (received && *received > 0) {
+      payload_->received(*received);
+      co_return IoResult{};
+    }
+    if (received) co_return fail(ECONNRESET);
+    if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
+    CO_TRY(co_await stream_->readable());
+  }
+}
+
+// While the session is being finished: what the client had sent by then and we had not begun.
+void Transmission::answer_what_is_left() {
+  refusing_ = true;
+  if (payload_) {
+    skip_bytes_ = payload_->missing();
+    drop_payload();
+  }
+  for (;;) {
+    IoCount received = stream_->try_receive(window_.space());
+    if (received && *received > 0) window_.received(*received);
+    Need need = handle_input();
+    if (need != Need::kInput || !received || *received == 0) return;
+  }
+}
+
+aio::Task<void> Transmission::send_loop() {
+  for (;;) {
+    bool last_round = end_ != End::kOpen && requests_in_flight_ == 0;
+    IoResult sent = replies_.send(*stream_);
+    if (sent && last_round) co_return;
+    if (!sent && sent.error() != Errno(EAGAIN)) {
+      lost(End::kLost);
+      reader_.cancel();
+      co_return;
+    }
+    if (!sent) {
+      IoResult ready = co_await stream_->writable();
+      if (!ready) co_return;
+      continue;
+    }
+    sender_wanted_.reset();
+    IoResult woken = co_await sender_wanted_.wait();
+    if (!woken) co_return;
+  }
+}
+
+// Sends what is ready; the sender takes over when the peer is slow.
+void Transmission::replies_ready() {
+  if (replies_.empty() || sender_wanted_.is_set()) return;
+  IoResult sent = replies_.send(*stream_);
+  if (!sent) sender_wanted_.set();
+}
+
+}  // namespace blockexport::nbd

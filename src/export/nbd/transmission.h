@@ -1,0 +1,147 @@
+// Transmission: one connection's life after the handshake, from the first request to the last reply.
+//
+// It works in batches: one receive takes all requests that wait; each is checked and, when the node can answer at once,
+// answered in place by plain calls; the rest become tasks of a scope; all ready replies leave with one send. Nothing
+// here knows a socket: bytes come through a Stream, what was negotiated through a SessionState.
+//
+// Owned by the server; lives until run() has ended. Thread: one reactor's. It never waits for one request while another
+// that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "aio/buffer_pool.h"
+#include "aio/memory_budget.h"
+#include "aio/scope.h"
+#include "aio/sync.h"
+#include "block/edge.h"
+#include "block/node.h"
+#include "export/nbd/payload.h"
+#include "export/nbd/receive_window.h"
+#include "export/nbd/reply_encoder.h"
+#include "export/nbd/reply_queue.h"
+#include "export/nbd/request_check.h"
+#include "export/nbd/session_state.h"
+#include "export/nbd/wire_codec.h"
+#include "export/nbd/write_fence.h"
+#include "net/stream.h"
+
+namespace blockexport::nbd {
+
+// Requests of one connection that may wait for storage at the same time.
+inline constexpr std::uint32_t kRequestsInFlightMax = 1024;
+// Data read inline for one connection before others get their turn.
+inline constexpr std::uint64_t kInlineBytesPerTurnMax = 1u << 20;
+// How long a connection that is being closed in order may take to take its last replies.
+inline constexpr std::uint64_t kCloseGraceNs = 5'000'000'000;
+
+// What a transmission borrows from its surroundings; all of it outlives run().
+struct TransmissionContext {
+  aio::Reactor& reactor;
+  aio::BufferPool& pool;
+  aio::MemoryBudget& process_budget;
+  block::Edge& edge;        // the export's right to its node
+  WriteFence& fence;        // the export's
+  bool writethrough = false;  // every write is durable before it is answered
+};
+
+class Transmission {
+ public:
+  // `early` is what the client sent behind its last option.
+  Transmission(TransmissionContext context, std::unique_ptr<net::Stream> stream, SessionState state,
+               std::span<const std::byte> early);
+  ~Transmission();
+
+  // Serves until the client leaves or one of the calls below ends it; every request has ended when it returns.
+  aio::Task<void> run();
+
+  // Ends at once: the connection is cut both ways, requests that run are finished and not answered. (hard removal)
+  void drop();
+  // Ends in order: requests that run are answered, those that were received and not begun get ESHUTDOWN. (server stop)
+  void finish();
+  // Goes on, but every further request is answered ESHUTDOWN. (soft removal)
+  void refuse() { refusing_ = true; }
+
+  const SessionState& state() const { return state_; }
+
+ private:
+  // What the reader waits for before it looks at its input again.
+  enum class Need : std::uint8_t {
+    kInput,         // bytes from the client
+    kPayload,       // more of the payload of a large WRITE
+    kSharedBuffer,  // memory for small replies
+    kMemory,        // room_bytes_ of memory for one request
+    kSlot,          // one of the requests in flight to end
+    kFence,         // the writes of a lost connection to end
+    kTurn,          // other connections to have their turn
+    kEnd,           // nothing: the session is over
+  };
+  enum class End : std::uint8_t { kOpen, kClientDone, kLost, kDropped, kFinishing };
+
+  // transmission.cc: the loop
+  aio::Task<void> receive_loop();
+  aio::Task<void> send_loop();
+  aio::Task<void> close_grace();
+  aio::Task<IoResult> wait_for(Need need);
+  aio::Task<IoResult> receive();
+  aio::Task<IoResult> receive_payload();
+  void answer_what_is_left();
+  void replies_ready();
+  void lost(End end);
+  void drop_payload();
+
+  // transmission_requests.cc: each request, as far as it goes without waiting
+  Need handle_input();
+  Need handle_request(const Request& request);
+  Need begin(const Request& request, const Verdict& verdict);
+  Need begin_read(const Request& request);
+  Need begin_small_write(const Request& request);
+  Need finish_large_write();
+  Need begin_block_status(const Request& request, std::uint32_t payload_bytes);
+  Need begin_task(const Request& request);
+  Need answer_now(const Request& request);
+  Need reject(const Request& request, const Verdict& verdict);
+  bool write_now(const Request& request, std::span<const iovec> data);
+  bool take_memory(std::size_t bytes);
+
+  // transmission_tasks.cc: requests that wait for storage
+  aio::Task<void> serve_read(Request request, aio::Buffer buffer, std::size_t head_bytes);
+  aio::Task<void> serve_write(Request request, Payload payload);
+  aio::Task<void> serve_block_status(Request request, block::Range range, std::vector<std::uint32_t> context_ids,
+                                     std::size_t budget_bytes);
+  aio::Task<void> serve_other(Request request);
+  aio::Task<IoResult> perform(Request request);
+  aio::Task<IoResult> collect_status(block::Range range, std::vector<BlockStatus>& statuses,
+                                     const std::vector<std::uint32_t>& context_ids);
+  void start(const char* name, const Request& request, aio::Task<void> task);
+  void answer(const Request& request, IoResult result);
+  void request_ended(const Request& request);
+
+  TransmissionContext context_;
+  std::unique_ptr<net::Stream> stream_;
+  SessionState state_;
+  RequestRules rules_;
+  aio::MemoryBudget budget_;
+  ReceiveWindow window_;
+  ReplyQueue replies_;
+  std::optional<Request> payload_request_;  // the WRITE whose payload is arriving in pieces
+  std::optional<Payload> payload_;
+  std::uint64_t skip_bytes_ = 0;  // of the payload of a refused request, still to be thrown away
+
+  aio::Scope reader_;
+  aio::Scope requests_;
+  aio::Scope sender_;
+  aio::Event sender_wanted_;
+  aio::Event slot_free_;
+  std::size_t room_bytes_ = 0;
+  std::size_t credit_bytes_ = 0;  // taken from the budget already, for the request that waited for it
+  std::uint64_t inline_bytes_ = 0;
+  std::uint32_t requests_in_flight_ = 0;
+  std::uint32_t writes_in_flight_ = 0;
+  End end_ = End::kOpen;
+  bool refusing_ = false;
+  bool fence_raised_ = false;
+};
+
+}  // namespace blockexport::nbd

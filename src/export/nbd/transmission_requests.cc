@@ -1,0 +1,251 @@
+// The plain half of the transmission: what happens to each request before anything has to be waited for.
+
+#include <array>
+#include <cassert>
+
+#include "aio/reactor.h"
+#include "export/nbd/block_status_filter.h"
+#include "export/nbd/transmission.h"
+
+namespace blockexport::nbd {
+namespace {
+
+// A WRITE of up to this many bytes is taken out of the receive window as a whole; a longer one gets pieces of its own.
+constexpr std::size_t kSmallWriteBytesMax = 64u << 10;
+// Memory that one answer to BLOCK_STATUS may take, for each context.
+constexpr std::size_t kStatusBytesMax = kExtentsMax * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
+constexpr std::size_t kOneExtentStatusBytes = 4096;
+
+block::Range range_of(const Request& request) { return {.offset = request.offset, .length = request.length}; }
+
+std::size_t data_head_bytes(HeaderMode mode) {
+  return reply_header_bytes(mode) + (mode == HeaderMode::kSimple ? 0 : kOffsetDataHeadBytes);
+}
+
+}  // namespace
+
+Transmission::Need Transmission::handle_input() {
+  const std::size_t header_bytes = request_header_bytes(state_.header_mode);
+  for (;;) {
+    if (skip_bytes_ > 0) {
+      std::size_t step = std::min<std::uint64_t>(skip_bytes_, window_.bytes().size());
+      window_.consume(step);
+      skip_bytes_ -= step;
+      if (skip_bytes_ > 0) return Need::kInput;
+    }
+    if (payload_) {
+      if (!payload_->complete()) return Need::kPayload;
+      if (Need need = finish_large_write(); need != Need::kInput) return need;
+      continue;
+    }
+    if (window_.bytes().size() < header_bytes) return Need::kInput;
+    if (inline_bytes_ >= kInlineBytesPerTurnMax) return Need::kTurn;
+    std::size_t before = window_.bytes().size();
+    Need need = handle_request(decode_request(window_.bytes(), state_.header_mode));
+    if (need != Need::kInput) return need;
+    // Nothing was taken: the request is not whole yet.
+    if (window_.bytes().size() == before) return Need::kInput;
+  }
+}
+
+// Takes the request out of the window, or leaves all of it there and says what is needed first.
+Transmission::Need Transmission::handle_request(const Request& request) {
+  Verdict verdict = rules_.check(request);
+  if (!verdict.ok()) return reject(request, verdict);
+  if (request.is(Command::kDisconnect)) {
+    end_ = End::kClientDone;
+    return Need::kEnd;
+  }
+  if (refusing_) {
+    return reject(request, Verdict{.refusal = Refusal::kShuttingDown,
+                                   .error = NbdError::kShutdown,
+                                   .payload_bytes = verdict.payload_bytes});
+  }
+  if (context_.fence.is_up()) return Need::kFence;
+  if (requests_in_flight_ >= kRequestsInFlightMax) return Need::kSlot;
+  return begin(request, verdict);
+}
+
+Transmission::Need Transmission::begin(const Request& request, const Verdict& verdict) {
+  const std::size_t header_bytes = request_header_bytes(state_.header_mode);
+  switch (static_cast<Command>(request.command)) {
+    case Command::kRead:
+      return begin_read(request);
+    case Command::kWrite:
+      if (request.length <= kSmallWriteBytesMax) return begin_small_write(request);
+      window_.consume(header_bytes);
+      payload_request_ = request;
+      payload_.emplace(request.length);
+      return Need::kPayload;
+    case Command::kBlockStatus:
+      return begin_block_status(request, verdict.payload_bytes);
+    case Command::kFlush:
+    case Command::kTrim:
+    case Command::kCache:
+    case Command::kWriteZeroes:
+      return begin_task(request);
+    case Command::kDisconnect:
+      break;
+  }
+  __builtin_unreachable();
+}
+
+Transmission::Need Transmission::begin_read(const Request& request) {
+  const std::size_t header_bytes = request_header_bytes(state_.header_mode);
+  if (request.length == 0) return answer_now(request);
+  const HeaderMode mode = state_.header_mode;
+  const auto length = static_cast<std::uint32_t>(request.length);
+  const std::size_t head_bytes = data_head_bytes(mode);
+  const std::size_t reply_bytes = head_bytes + length;
+  block::Node& node = context_.edge.node();
+  const bool open = context_.edge.is_open();
+
+  if (reply_bytes <= ReplyQueue::kSharedBufferBytes && open) {
+    std::span<std::byte> room = replies_.reserve(reply_bytes);
+    if (room.empty()) return Need::kSharedBuffer;
+    iovec data{.iov_base = room.data() + head_bytes, .iov_len = length};
+    if (node.try_read(context_.reactor, range_of(request), {&data, 1})) {
+      encode_data_head(room, mode, request, request.offset, length, true);
+      replies_.commit(reply_bytes);
+      window_.consume(header_bytes);
+      inline_bytes_ += length;
+      return Need::kInput;
+    }
+  }
+  if (!take_memory(reply_bytes)) return Need::kMemory;
+  window_.consume(header_bytes);
+  aio::Buffer buffer = context_.pool.take(reply_bytes);
+  if (reply_bytes > ReplyQueue::kSharedBufferBytes && open) {
+    iovec data{.iov_base = buffer.data() + head_bytes, .iov_len = length};
+    if (node.try_read(context_.reactor, range_of(request), {&data, 1})) {
+      encode_data_head({buffer.data(), head_bytes}, mode, request, request.offset, length, true);
+      replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
+      inline_bytes_ += length;
+      return Need::kInput;
+    }
+  }
+  start("nbd read", request, serve_read(request, std::move(buffer), head_bytes));
+  return Need::kInput;
+}
+
+Transmission::Need Transmission::begin_small_write(const Request& request) {
+  const std::size_t header_bytes = request_header_bytes(state_.header_mode);
+  const std::size_t length = request.length;
+  if (window_.bytes().size() < header_bytes + length) return Need::kInput;
+  if (length == 0) return answer_now(request);
+  std::span<const std::byte> bytes = window_.bytes().subspan(header_bytes, length);
+  // pwritev() does not write through the pointer; iovec only has no const form.
+  iovec data{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = length};
+  if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
+  if (write_now(request, {&data, 1})) {
+    window_.consume(header_bytes + length);
+    return Need::kInput;
+  }
+  if (!take_memory(length)) return Need::kMemory;
+  Payload payload(length);
+  payload.add_piece(context_.pool.take(length));
+  std::memcpy(payload.space().data(), bytes.data(), length);
+  payload.received(length);
+  window_.consume(header_bytes + length);
+  start("nbd write", request, serve_write(request, std::move(payload)));
+  return Need::kInput;
+}
+
+Transmission::Need Transmission::finish_large_write() {
+  if (context_.fence.is_up()) return Need::kFence;
+  if (requests_in_flight_ >= kRequestsInFlightMax) return Need::kSlot;
+  if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
+  const Request request = *payload_request_;
+  if (write_now(request, payload_->vectors())) {
+    drop_payload();
+  } else {
+    start("nbd write", request, serve_write(request, std::move(*payload_)));
+    payload_.reset();
+  }
+  return Need::kInput;
+}
+
+void Transmission::drop_payload() {
+  budget_.give_back(payload_->budget_bytes());
+  payload_.reset();
+}
+
+// Writes at once when neither durability nor a closed gate stands against it; the reply has been reserved.
+bool Transmission::write_now(const Request& request, std::span<const iovec> data) {
+  if ((request.flags & command_flag::kFua) != 0 || context_.writethrough || !context_.edge.is_open()) return false;
+  if (!context_.edge.node().try_write(context_.reactor, range_of(request), data)) return false;
+  inline_bytes_ += request.length;
+  replies_.commit(encode_success(replies_.reserve(kReplyHeadBytesMax), state_.header_mode, request));
+  return true;
+}
+
+Transmission::Need Transmission::begin_block_status(const Request& request, std::uint32_t payload_bytes) {
+  const std::size_t header_bytes = request_header_bytes(state_.header_mode);
+  if (window_.bytes().size() < header_bytes + payload_bytes) return Need::kInput;
+  block::Range range = range_of(request);
+  std::vector<std::uint32_t> context_ids;
+  if (payload_bytes > 0) {
+    auto filter = parse_block_status_payload(window_.bytes().subspan(header_bytes, payload_bytes), state_.contexts);
+    Verdict verdict{.refusal = Refusal::kBadPayload, .error = NbdError::kInvalid, .payload_bytes = payload_bytes};
+    if (filter) verdict = rules_.check_status_range(request.offset, filter->length);
+    if (!verdict.ok()) {
+      verdict.payload_bytes = payload_bytes;
+      return reject(request, verdict);
+    }
+    range.length = filter->length;
+    context_ids = std::move(filter->context_ids);
+  } else {
+    for (const ContextInfo& context : state_.contexts) context_ids.push_back(context.id);
+  }
+  bool one_extent = (request.flags & command_flag::kOneExtent) != 0;
+  std::size_t budget_bytes = context_ids.size() * (one_extent ? kOneExtentStatusBytes : kStatusBytesMax);
+  if (!take_memory(budget_bytes)) return Need::kMemory;
+  window_.consume(header_bytes + payload_bytes);
+  start("nbd block status", request, serve_block_status(request, range, std::move(context_ids), budget_bytes));
+  return Need::kInput;
+}
+
+Transmission::Need Transmission::begin_task(const Request& request) {
+  bool nothing_to_do = request.length == 0 && !request.is(Command::kFlush);
+  if (nothing_to_do) return answer_now(request);
+  window_.consume(request_header_bytes(state_.header_mode));
+  start("nbd request", request, serve_other(request));
+  return Need::kInput;
+}
+
+// Success, of a request that asks for nothing.
+Transmission::Need Transmission::answer_now(const Request& request) {
+  std::span<std::byte> room = replies_.reserve(kReplyHeadBytesMax);
+  if (room.empty()) return Need::kSharedBuffer;
+  replies_.commit(encode_success(room, state_.header_mode, request));
+  window_.consume(request_header_bytes(state_.header_mode));
+  return Need::kInput;
+}
+
+Transmission::Need Transmission::reject(const Request& request, const Verdict& verdict) {
+  std::span<std::byte> room = replies_.reserve(kErrorReplyBytesMax);
+  if (room.empty()) return Need::kSharedBuffer;
+  std::array<char, kErrorTextBytesMax> text;
+  replies_.commit(
+      encode_error(room, state_.header_mode, request, verdict.error, rules_.describe(request, verdict, text)));
+  window_.consume(request_header_bytes(state_.header_mode));
+  skip_bytes_ = verdict.payload_bytes;
+  if (!verdict.disconnect) return Need::kInput;
+  end_ = End::kClientDone;
+  return Need::kEnd;
+}
+
+// Takes memory for one request; false, and room_bytes_ set, when it has to be waited for.
+bool Transmission::take_memory(std::size_t bytes) {
+  if (credit_bytes_ >= bytes) {
+    // What was waited for may turn out more than is needed now.
+    budget_.give_back(credit_bytes_ - bytes);
+    credit_bytes_ = 0;
+    return true;
+  }
+  budget_.give_back(std::exchange(credit_bytes_, 0));
+  room_bytes_ = bytes;
+  return budget_.try_take(bytes);
+}
+
+}  // namespace blockexport::nbd

@@ -1,0 +1,199 @@
+// The waiting half of the transmission: one task for each request that storage does not answer at once.
+
+#include "aio/reactor.h"
+#include "export/nbd/contexts.h"
+#include "export/nbd/transmission.h"
+
+namespace blockexport::nbd {
+namespace {
+
+block::Range range_of(const Request& request) { return {.offset = request.offset, .length = request.length}; }
+
+bool changes_data(const Request& request) {
+  return request.is(Command::kWrite) || request.is(Command::kTrim) || request.is(Command::kWriteZeroes);
+}
+
+bool has_flag(const Request& request, std::uint16_t flag) { return (request.flags & flag) != 0; }
+
+// What failed, for the client's user. The error number says the rest.
+std::string_view failure_text(const Request& request) {
+  switch (static_cast<Command>(request.command)) {
+    case Command::kRead:
+      return "reading from file failed";
+    case Command::kWrite:
+      return "writing to file failed";
+    case Command::kFlush:
+      return "flush failed";
+    case Command::kTrim:
+      return "discard failed";
+    case Command::kCache:
+      return "caching data failed";
+    case Command::kWriteZeroes:
+      return "writing to file failed";
+    case Command::kBlockStatus:
+      return "can't get block status";
+    case Command::kDisconnect:
+      break;
+  }
+  return "request failed";
+}
+
+// The number that goes out. ENOTSUP has a meaning of its own on the wire, for fast zeroes only (R154, R167).
+NbdError wire_error(const Request& request, Errno error) {
+  bool fast_zero = request.is(Command::kWriteZeroes) && has_flag(request, command_flag::kFastZero);
+  NbdError on_wire = nbd_error(error);
+  return on_wire == NbdError::kNotSupported && !fast_zero ? NbdError::kIo : on_wire;
+}
+
+std::uint32_t status_flags(std::uint32_t context_id, const block::Extent& extent) {
+  if (context_id == kAllocationDepthContextId) return extent.depth;
+  return (extent.data ? 0 : allocation_flag::kHole) | (extent.zero ? allocation_flag::kZero : 0);
+}
+
+}  // namespace
+
+void Transmission::start(const char* name, const Request& request, aio::Task<void> task) {
+  ++requests_in_flight_;
+  if (changes_data(request)) ++writes_in_flight_;
+  requests_.spawn(name, std::move(task));
+}
+
+void Transmission::request_ended(const Request& request) {
+  --requests_in_flight_;
+  slot_free_.set();
+  if (changes_data(request)) --writes_in_flight_;
+  if (fence_raised_ && writes_in_flight_ == 0) {
+    fence_raised_ = false;
+    context_.fence.lower();
+  }
+  replies_ready();
+  if (requests_in_flight_ == 0) sender_wanted_.set();
+}
+
+// The reply of a started request that carries no data.
+void Transmission::answer(const Request& request, IoResult result) {
+  if (result) {
+    std::span<std::byte> room = replies_.reserve_over_budget(kReplyHeadBytesMax);
+    replies_.commit(encode_success(room, state_.header_mode, request));
+  } else {
+    std::span<std::byte> room = replies_.reserve_over_budget(kErrorReplyBytesMax);
+    replies_.commit(encode_error(room, state_.header_mode, request, wire_error(request, result.error()),
+                                 failure_text(request)));
+  }
+  request_ended(request);
+}
+
+aio::Task<void> Transmission::serve_read(Request request, aio::Buffer buffer, std::size_t head_bytes) {
+  const std::size_t reply_bytes = head_bytes + request.length;
+  iovec data{.iov_base = buffer.data() + head_bytes, .iov_len = request.length};
+  IoResult result = co_await context_.edge.enter();
+  if (result) {
+    result = co_await context_.edge.node().read(range_of(request), {&data, 1});
+    context_.edge.leave();
+  }
+  if (!result) {
+    budget_.give_back(reply_bytes);
+    answer(request, result);
+    co_return;
+  }
+  encode_data_head({buffer.data(), head_bytes}, state_.header_mode, request, request.offset,
+                   static_cast<std::uint32_t>(request.length), true);
+  replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
+  request_ended(request);
+}
+
+aio::Task<void> Transmission::serve_write(Request request, Payload payload) {
+  IoResult result = co_await context_.edge.enter();
+  if (result) {
+    block::WriteOptions options{.force_unit_access =
+                                    context_.writethrough || has_flag(request, command_flag::kFua)};
+    result = co_await context_.edge.node().write(range_of(request), payload.vectors(), options);
+    context_.edge.leave();
+  }
+  budget_.give_back(payload.budget_bytes());
+  answer(request, result);
+}
+
+aio::Task<void> Transmission::serve_other(Request request) {
+  IoResult result = co_await context_.edge.enter();
+  if (result) {
+    result = co_await perform(request);
+    context_.edge.leave();
+  }
+  answer(request, result);
+}
+
+aio::Task<IoResult> Transmission::perform(Request request) {
+  block::Node& node = context_.edge.node();
+  const bool force_unit_access = context_.writethrough || has_flag(request, command_flag::kFua);
+  switch (static_cast<Command>(request.command)) {
+    case Command::kFlush:
+      co_return co_await node.flush();
+    case Command::kCache:
+      co_return co_await node.prefetch(range_of(request));
+    case Command::kTrim: {
+      CO_TRY(co_await node.discard(range_of(request)));
+      if (!force_unit_access) co_return IoResult{};
+      co_return co_await node.flush();
+    }
+    case Command::kWriteZeroes: {
+      block::ZeroOptions options{.force_unit_access = force_unit_access,
+                                 .may_unmap = !has_flag(request, command_flag::kNoHole),
+                                 .no_fallback = has_flag(request, command_flag::kFastZero)};
+      co_return co_await node.write_zeroes(range_of(request), options);
+    }
+    default:
+      co_return fail(EINVAL);
+  }
+}
+
+aio::Task<void> Transmission::serve_block_status(Request request, block::Range range,
+                                                 std::vector<std::uint32_t> context_ids, std::size_t budget_bytes) {
+  std::vector<BlockStatus> statuses;
+  for (std::size_t i = 0; i < context_ids.size(); ++i) statuses.emplace_back(request, range.length);
+  IoResult result = co_await context_.edge.enter();
+  if (result) {
+    result = co_await collect_status(range, statuses, context_ids);
+    context_.edge.leave();
+  }
+  if (!result) {
+    budget_.give_back(budget_bytes);
+    answer(request, result);
+    co_return;
+  }
+  std::size_t reply_bytes = 0;
+  for (const BlockStatus& status : statuses) reply_bytes += status.encoded_bytes();
+  aio::Buffer buffer = context_.pool.take(reply_bytes);
+  std::size_t written = 0;
+  for (std::size_t i = 0; i < statuses.size(); ++i) {
+    std::span<std::byte> room{buffer.data() + written, reply_bytes - written};
+    written += statuses[i].encode(room, context_ids[i], i + 1 == statuses.size());
+  }
+  replies_.push(std::move(buffer), 0, written, budget_bytes);
+  request_ended(request);
+}
+
+// Asks the node until every context has what it can take.
+aio::Task<IoResult> Transmission::collect_status(block::Range range, std::vector<BlockStatus>& statuses,
+                                                 const std::vector<std::uint32_t>& context_ids) {
+  block::Extents extents;
+  while (!range.empty()) {
+    extents.clear();
+    CO_TRY(co_await context_.edge.node().extents(range, extents));
+    bool all_full = true;
+    for (std::size_t i = 0; i < statuses.size(); ++i) {
+      for (const block::Extent& extent : extents) {
+        if (!statuses[i].add(extent.length, status_flags(context_ids[i], extent))) break;
+      }
+      all_full = all_full && statuses[i].is_full();
+    }
+    if (all_full) break;
+    for (const block::Extent& extent : extents) {
+      range.offset += extent.length;
+      range.length -= extent.length;
+    }
+  }
+  co_return IoResult{};
+}
+
+}  // namespace blockexport::nbd

@@ -1,0 +1,177 @@
+#include "qmp/session.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "aio/reactor.h"
+#include "json/writer.h"
+
+namespace blockexport::qmp {
+namespace {
+
+constexpr std::size_t kReceiveBytes = 16u << 10;
+constexpr std::uint64_t kCloseGraceNs = 1'000'000'000;
+
+json::Value error_object(const Error& error) {
+  return json::Object{{"class", error_class_name(error.kind())}, {"desc", error.message()}};
+}
+
+}  // namespace
+
+Session::Session(SessionContext context, std::unique_ptr<net::Stream> stream)
+    : context_(context),
+      stream_(std::move(stream)),
+      sender_(context.reactor),
+      output_ready_(context.reactor),
+      output_drained_(context.reactor) {}
+
+Session::~Session() { unlink(); }
+
+aio::Task<void> Session::run() {
+  sender_.spawn("qmp sender", send_loop());
+  greet();
+  co_await receive_loop();
+  unlink();
+  // The last answers still go out to a client that takes them.
+  closing_ = true;
+  output_ready_.set();
+  aio::Scope grace(context_.reactor);
+  auto cut = [](aio::Reactor& reactor, net::Stream& stream) -> aio::Task<void> {
+    auto slept = co_await reactor.sleep_until(reactor.now_ns() + kCloseGraceNs);
+    if (slept) stream.shut_down();
+  };
+  grace.spawn("qmp close grace", cut(context_.reactor, *stream_));
+  co_await sender_.join();
+  grace.cancel();
+  co_await grace.join();
+  stream_->shut_down();
+}
+
+void Session::greet() {
+  json::Object body{{"version", context_.runner.version()}, {"capabilities", json::Array{json::Value("oob")}}};
+  send(json::Object{{"QMP", std::move(body)}});
+}
+
+aio::Task<void> Session::receive_loop() {
+  std::array<std::byte, kReceiveBytes> buffer;
+  for (;;) {
+    while (auto message = parser_.next()) {
+      IoResult handled = co_await handle(*message);
+      if (!handled) co_return;
+    }
+    while (output_.size() > kOutputBytesMax) {
+      output_drained_.reset();
+      if (!co_await output_drained_.wait()) co_return;
+    }
+    IoCount received = co_await net::receive_some(*stream_, buffer);
+    if (!received || *received == 0) co_return;
+    parser_.feed({reinterpret_cast<const char*>(buffer.data()), *received});
+  }
+}
+
+// Fails when the session is to end.
+aio::Task<IoResult> Session::handle(const std::expected<json::Value, Error>& message) {
+  json::Object reply;
+  Result<json::Value> result = json::Value();
+  const json::Value* id = nullptr;
+  if (!message) {
+    result = fail(message.error().clone());
+  } else {
+    const json::Object* object = message->as_object();
+    id = object == nullptr ? nullptr : object->find("id");
+    auto command = parse_command(*message, out_of_band_);
+    if (command) {
+      result = co_await execute(std::move(*command));
+    } else {
+      result = fail(std::move(command).error());
+    }
+  }
+  if (result) {
+    reply.set("return", std::move(*result));
+  } else {
+    reply.set("error", error_object(result.error()));
+  }
+  if (id != nullptr) reply.set("id", *id);
+  send(std::move(reply));
+  if (closing_) co_return fail(ECONNABORTED);
+  co_return IoResult{};
+}
+
+aio::Task<Result<json::Value>> Session::execute(Command command) {
+  if (command.name == "qmp_capabilities") co_return negotiate(command);
+  if (!negotiated_) {
+    co_return fail(Error(ErrorKind::kCommandNotFound, "Expecting capabilities negotiation with 'qmp_capabilities'"));
+  }
+  auto turn = co_await context_.command_mutex.lock();
+  if (!turn) co_return fail("The monitor is being closed");
+  co_return co_await context_.runner.run(std::move(command));
+}
+
+Result<json::Value> Session::negotiate(const Command& command) {
+  if (negotiated_) {
+    return fail(Error(ErrorKind::kCommandNotFound, "Capabilities negotiation is already complete, command ignored"));
+  }
+  bool out_of_band = false;
+  if (command.arguments != nullptr) {
+    for (const auto& [name, value] : *command.arguments->as_object()) {
+      if (name != "enable") return fail(fmt::format("Parameter '{}' is unexpected", name));
+      const json::Array* enabled = value.as_array();
+      if (enabled == nullptr) return fail("Invalid parameter type for 'enable', expected: array");
+      for (const json::Value& capability : *enabled) {
+        const std::string* text = capability.as_string();
+        if (text == nullptr) return fail("Invalid parameter type for 'null', expected: string");
+        if (*text != "oob") return fail(fmt::format("Parameter 'null' does not accept value '{}'", *text));
+        out_of_band = true;
+      }
+    }
+  }
+  negotiated_ = true;
+  out_of_band_ = out_of_band;
+  context_.events.add(*this);
+  return json::Value(json::Object{});
+}
+
+void Session::on_event(const json::Value& event) {
+  if (output_.size() > 2 * kOutputBytesMax) {
+    context_.log.warning("a QMP client does not read its events; its connection is closed");
+    unlink();
+    stream_->shut_down();
+    return;
+  }
+  send(event);
+}
+
+void Session::send(const json::Value& message) {
+  if (context_.pretty) {
+    json::write_pretty(message, output_);
+  } else {
+    json::write(message, output_);
+  }
+  output_ += "\r\n";
+  output_ready_.set();
+}
+
+aio::Task<void> Session::send_loop() {
+  std::string sending;
+  for (;;) {
+    if (output_.empty()) {
+      if (closing_) co_return;
+      output_ready_.reset();
+      if (!co_await output_ready_.wait()) co_return;
+      continue;
+    }
+    sending.swap(output_);
+    output_.clear();
+    IoResult sent = co_await net::send_all(*stream_, std::as_bytes(std::span(sending)));
+    output_drained_.set();
+    if (!sent) {
+      // The receiver sees the end of the stream and ends the session.
+      stream_->shut_down();
+      output_.clear();
+      co_return;
+    }
+  }
+}
+
+}  // namespace blockexport::qmp

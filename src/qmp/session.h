@@ -1,0 +1,63 @@
+// Session: one client of a monitor, from its greeting to its end.
+//
+// Messages are parsed as bytes arrive and run one at a time; while one runs, no more input is read. Output that the
+// client does not take is bounded: beyond kOutputBytesMax no further command is read, and a client that then still lets
+// events pile up to twice that is disconnected. Lives in the frame of the monitor's task; thread: the control reactor.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "aio/scope.h"
+#include "aio/sync.h"
+#include "base/log.h"
+#include "json/parser.h"
+#include "net/stream.h"
+#include "qmp/command.h"
+#include "qmp/event_queue.h"
+
+namespace blockexport::qmp {
+
+inline constexpr std::size_t kOutputBytesMax = 4u << 20;
+
+struct SessionContext {
+  aio::Reactor& reactor;
+  CommandRunner& runner;
+  EventQueue& events;
+  aio::Mutex& command_mutex;  // commands of all monitors run one at a time
+  const Log& log;
+  bool pretty = false;
+};
+
+class Session final : public EventListener {
+ public:
+  Session(SessionContext context, std::unique_ptr<net::Stream> stream);
+  ~Session();
+
+  // Greets, serves, returns when the client is gone or the task was cancelled; what was answered by then is sent.
+  aio::Task<void> run();
+
+  void on_event(const json::Value& event) override;
+
+ private:
+  aio::Task<void> receive_loop();
+  aio::Task<void> send_loop();
+  aio::Task<IoResult> handle(const std::expected<json::Value, Error>& message);
+  aio::Task<Result<json::Value>> execute(Command command);
+  Result<json::Value> negotiate(const Command& command);
+  void greet();
+  void send(const json::Value& message);
+
+  SessionContext context_;
+  std::unique_ptr<net::Stream> stream_;
+  json::Parser parser_;
+  std::string output_;
+  aio::Scope sender_;
+  aio::Event output_ready_;
+  aio::Event output_drained_;
+  bool negotiated_ = false;
+  bool out_of_band_ = false;
+  bool closing_ = false;
+};
+
+}  // namespace blockexport::qmp

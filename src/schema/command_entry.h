@@ -1,0 +1,33 @@
+// CommandEntry: one command of the schema, as the dispatcher sees it. The generated table is sorted by name.
+//
+// Thread: the table is constant; run() belongs to the control thread.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "aio/task.h"
+#include "base/error.h"
+#include "json/value.h"
+
+namespace blockexport::control {
+class Control;
+}
+
+namespace blockexport::schema {
+
+struct CommandEntry {
+  // Decodes the arguments (null when the client sent none), runs the handler, and encodes what it returns: {} for
+  // nothing. `arguments` must live until the task has ended.
+  using Run = aio::Task<Result<json::Value>> (*)(control::Control& control, const json::Value* arguments);
+
+  std::string_view name;
+  bool allow_preconfig;
+  bool allow_oob;
+  Run run;
+};
+
+// The entry of that name, or null. `table` is sorted by name.
+const CommandEntry* find_command(std::span<const CommandEntry> table, std::string_view name);
+
+}  // namespace blockexport::schema

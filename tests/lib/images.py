@@ -1,0 +1,79 @@
+"""Image files for tests: random, sparse, patterned; and their checksums."""
+
+import hashlib
+import os
+import random
+
+KIB = 1024
+MIB = 1024 * 1024
+
+
+def random_bytes(length, seed=1):
+    """Bytes that do not repeat, the same for the same seed."""
+    return random.Random(seed).randbytes(length)
+
+
+def write_file(path, data):
+    """Makes a file of just this content."""
+    with open(path, "wb") as file:
+        file.write(data)
+    return path
+
+
+def make_random(path, size, seed=1):
+    """A file full of data."""
+    return write_file(path, random_bytes(size, seed))
+
+
+def make_empty(path, size):
+    """A file that is one hole."""
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def make_sparse(path, size, extents, seed=1):
+    """A file with data only in extents, a list of (offset, length)."""
+    make_empty(path, size)
+    with open(path, "r+b") as file:
+        for offset, length in extents:
+            file.seek(offset)
+            file.write(random_bytes(length, seed + offset))
+    return path
+
+
+def read_range(path, offset, length):
+    """Bytes of the file as they are on disk now."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def sha256(path):
+    """The checksum of the whole file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(MIB):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def data_ranges(path):
+    """The (offset, length) of all data in the file as the file system tells."""
+    ranges = []
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        offset = 0
+        while offset < size:
+            try:
+                start = os.lseek(file.fileno(), offset, os.SEEK_DATA)
+            except OSError:
+                break
+            offset = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            ranges.append((start, offset - start))
+    return ranges
+
+
+def allocated(path):
+    """Bytes that the file takes on its file system."""
+    return os.stat(path).st_blocks * 512

@@ -1,0 +1,72 @@
+"""What the environment says about this run of the black-box tests.
+
+BLOCKEXPORTD                the server program; BLOCKEXPORTD_DEFAULT (set by ctest) is used when it is not given
+BLOCKEXPORT_SANITIZE        not empty when that program is built with sanitizers: memory is not measured then
+BLOCKEXPORTD_ARGUMENTS      arguments that every server gets first, such as `--aio-backend epoll`
+BLOCKEXPORT_TIMEOUT_FACTOR  every deadline is multiplied by it
+"""
+
+import functools
+import os
+import re
+import shlex
+import subprocess
+import unittest
+
+REFERENCE = "/usr/bin/qemu-storage-daemon"
+
+
+def program():
+    """The path of the server under test."""
+    path = os.environ.get("BLOCKEXPORTD") or os.environ.get("BLOCKEXPORTD_DEFAULT")
+    if not path:
+        raise RuntimeError("say which server to test: BLOCKEXPORTD=/path/to/blockexportd")
+    if not os.access(path, os.X_OK):
+        raise RuntimeError(f"the server to test is not there: {path}")
+    return path
+
+
+@functools.cache
+def qemu_version(path=None):
+    """(major, minor) when the program is qemu-storage-daemon itself, otherwise None."""
+    output = subprocess.run([path or program(), "--version"], capture_output=True, text=True, timeout=60).stdout
+    match = re.match(r"qemu-storage-daemon version (\d+)\.(\d+)", output)
+    return (int(match.group(1)), int(match.group(2))) if match else None
+
+
+def extra_arguments():
+    """Arguments that every server under test gets."""
+    return shlex.split(os.environ.get("BLOCKEXPORTD_ARGUMENTS", ""))
+
+
+def sanitized():
+    """True when the server under test is built with sanitizers."""
+    return bool(os.environ.get("BLOCKEXPORT_SANITIZE"))
+
+
+def seconds(value):
+    """A deadline in seconds, stretched for slow builds."""
+    factor = float(os.environ.get("BLOCKEXPORT_TIMEOUT_FACTOR") or (4 if sanitized() else 1))
+    return value * factor
+
+
+def unlike_qemu(reason):
+    """The expectation is the specification's or our own, and qemu-storage-daemon departs from it: not asked of it."""
+    return _only_when(lambda: qemu_version() is None, f"qemu-storage-daemon departs here: {reason}")
+
+
+def since_qemu(major, minor, what):
+    """The expectation holds for qemu-storage-daemon only from that version on."""
+    newer = lambda: qemu_version() is None or qemu_version() >= (major, minor)
+    return _only_when(newer, f"qemu-storage-daemon before {major}.{minor}: {what}")
+
+
+def _only_when(condition, reason):
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapper(self, *args, **kwargs):
+            if not condition() and not os.environ.get("BLOCKEXPORT_STRICT"):
+                raise unittest.SkipTest(reason)
+            return function(self, *args, **kwargs)
+        return wrapper
+    return decorate

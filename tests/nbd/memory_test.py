@@ -1,0 +1,128 @@
+"""Budgets: memory that hostile clients can make the server take (reliability bar 7-10)."""
+
+import contextlib
+import select
+import socket
+import time
+import unittest
+
+from hostile import HostileTest
+from lib import nbd_raw, settings
+from lib.images import MIB
+from lib.nbd_raw import request_bytes
+from lib.nbd_wire import *
+
+
+class MemoryTest(HostileTest):
+    """Clients that stall."""
+
+    @classmethod
+    def setUpClass(cls):
+        if settings.sanitized():
+            raise unittest.SkipTest("memory is not measured in a sanitizer build")
+        super().setUpClass()
+
+    def sessions(self, stack, count, export="null"):
+        """That many sessions whose sockets do not block."""
+        found = []
+        for _ in range(count):
+            connection = nbd_raw.Connection(self.connect())
+            stack.callback(connection.close)
+            connection.go(export)
+            connection.socket.setblocking(False)
+            found.append(connection)
+        return found
+
+    def push(self, connections, data, quiet=0.7):
+        """Sends to each connection as much of data as the server takes, until nothing has moved for `quiet` seconds."""
+        left = {connection.socket: memoryview(data) for connection in connections}
+        last = time.monotonic()
+        while left and time.monotonic() - last < quiet:
+            for sock in select.select([], list(left), [], 0.1)[1]:
+                try:
+                    sent = sock.send(left[sock][:1 << 20])
+                except BlockingIOError:
+                    continue
+                last = time.monotonic()
+                left[sock] = left[sock][sent:]
+                if not left[sock]:
+                    del left[sock]
+
+    def growth(self, action):
+        """Memory that the server took while action() ran."""
+        before = self.daemon.rss()
+        action()
+        return self.daemon.rss() - before
+
+    def test_stalled_write_headers(self):
+        """Bar 7: 100 clients announce a WRITE of 32 MiB and stall: at most 0.2 MB each."""
+        with contextlib.ExitStack() as stack:
+            header = request_bytes("simple", CMD_WRITE, 0, 32 * MIB)
+            clients = self.sessions(stack, 100)
+            self.assertLess(self.growth(lambda: self.push(clients, header)), 20 * MIB)
+            self.good_client()
+
+    def test_write_that_stalls_in_its_payload(self):
+        """Bar 8: one WRITE of 32 MiB that stalls a byte before its end takes about its size at most."""
+        with contextlib.ExitStack() as stack:
+            data = request_bytes("simple", CMD_WRITE, 0, 32 * MIB) + bytes(32 * MIB - 1)
+            clients = self.sessions(stack, 1)
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 40 * MIB)
+
+    @settings.unlike_qemu("it takes 32 MiB for each of them")
+    def test_hundred_writes_that_stall_in_their_payload(self):
+        """Bar 8: 100 of them stay within the budget of the process, 1 GiB, and others are still served."""
+        with contextlib.ExitStack() as stack:
+            data = request_bytes("simple", CMD_WRITE, 0, 32 * MIB) + bytes(32 * MIB - 1)
+            clients = self.sessions(stack, 100)
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 1100 * MIB)
+            self.good_client()
+
+    @settings.unlike_qemu("it takes 512 MiB")
+    def test_reader_that_does_not_read(self):
+        """Bar 9: a client with 64 READs of 32 MiB that reads no reply takes at most 64 MiB and a little."""
+        with contextlib.ExitStack() as stack:
+            data = b"".join(request_bytes("simple", CMD_READ, 0, 32 * MIB, cookie=index) for index in range(64))
+            clients = self.sessions(stack, 1)
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 80 * MIB)
+
+    @settings.unlike_qemu("it takes 512 MiB for each of them")
+    def test_many_readers_that_do_not_read(self):
+        """Bar 9: 40 of them stay within the budget of the process, 1 GiB, and others are still served."""
+        with contextlib.ExitStack() as stack:
+            data = b"".join(request_bytes("simple", CMD_READ, 0, 32 * MIB, cookie=index) for index in range(64))
+            clients = self.sessions(stack, 40)
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 1100 * MIB)
+            self.good_client()
+
+    def test_flood_of_small_requests(self):
+        """A client with 100,000 small requests that reads no reply takes at most 16 MiB."""
+        with contextlib.ExitStack() as stack:
+            data = request_bytes("simple", CMD_FLUSH) * 100_000
+            clients = self.sessions(stack, 1)
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 16 * MIB)
+
+    def test_memory_comes_back(self):
+        """After big requests were answered and the clients left, most of their memory is not kept for ever."""
+        def read_much():
+            with contextlib.ExitStack() as stack:
+                for connection in self.sessions(stack, 4):
+                    connection.socket.settimeout(settings.seconds(20))
+                    self.assertEqual(len(connection.read(0, 32 * MIB)), 32 * MIB)
+        first = self.growth(read_much)
+        self.assertLess(first, 256 * MIB)
+        self.assertLess(self.growth(lambda: [read_much() for _ in range(3)]), 64 * MIB)
+
+    def test_good_client_beside_non_readers(self):
+        """Bar 10: beside 10 stalled readers a good client's requests take less than 100 ms, 19 of 20."""
+        with contextlib.ExitStack() as stack:
+            data = b"".join(request_bytes("simple", CMD_READ, 0, 4 * MIB, cookie=index) for index in range(16))
+            self.push(self.sessions(stack, 10), data)
+            good = self.session("disk")
+            good.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            times = []
+            for _ in range(20):
+                started = time.monotonic()
+                good.read(0, 4096)
+                times.append(time.monotonic() - started)
+            self.assertLess(sorted(times)[-2], settings.seconds(0.1))

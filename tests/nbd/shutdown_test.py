@@ -1,0 +1,153 @@
+"""How the server ends: by signals and quit, with clients in every state (reliability rows 4, 15; bar 35)."""
+
+import contextlib
+import signal
+import time
+import unittest
+
+from lib import daemon, images, nbd_raw, settings
+from lib.images import MIB
+from lib.nbd_wire import *
+from lib.testcase import file_node, nbd_export, null_node
+from removal_test import Writer
+
+
+class ShutdownTest(unittest.TestCase):
+    """One server for each test, since none survives it."""
+
+    def setUp(self):
+        self.workdir = daemon.make_workdir()
+        self.addCleanup(daemon.remove_workdir, self.workdir)
+        self.disk = images.make_empty(f"{self.workdir}/disk.img", 8 * MIB)
+        arguments = [*file_node("disk", self.disk), *nbd_export("disk", writable="on"),
+                     *null_node("null", 1 << 30), *nbd_export("null"),
+                     *null_node("slow", 1 << 30, **{"latency-ns": 300_000_000}), *nbd_export("slow")]
+        self.daemon = daemon.Daemon(self.workdir, arguments)
+        self.addCleanup(self.daemon.kill)
+        self.daemon.start()
+
+    def session(self, export):
+        """A raw connection in transmission."""
+        connection = nbd_raw.Connection(self.daemon.connect_nbd())
+        self.addCleanup(connection.close)
+        connection.go(export)
+        return connection
+
+    def end(self, number, limit):
+        """Sends the signal; the server ends with 0 within the limit."""
+        started = time.monotonic()
+        self.daemon.signal(number)
+        self.daemon.check_end(self.daemon.wait_exit(limit))
+        return time.monotonic() - started
+
+    def test_signals(self):
+        """SIGTERM ends an idle server with 0 at once."""
+        self.assertLess(self.end(signal.SIGTERM, 5), settings.seconds(1))
+
+    def test_interrupt(self):
+        """SIGINT ends an idle server with 0 at once."""
+        self.assertLess(self.end(signal.SIGINT, 5), settings.seconds(1))
+
+    def test_hangup(self):
+        """SIGHUP ends an idle server with 0 at once."""
+        self.assertLess(self.end(signal.SIGHUP, 5), settings.seconds(1))
+
+    def test_quit(self):
+        """quit: events of all exports first, its reply last, exit code 0."""
+        self.daemon.qmp.send({"execute": "quit", "id": "bye"})
+        messages = [self.daemon.qmp.read_message() for _ in range(4)]
+        self.assertEqual([message.get("event") for message in messages], ["BLOCK_EXPORT_DELETED"] * 3 + [None])
+        self.assertEqual(messages[-1], {"return": {}, "id": "bye"})
+        self.daemon.check_end(self.daemon.wait_exit(5))
+
+    def test_with_silent_and_idle_clients(self):
+        """Bar 35: clients that are silent, in haggling, or idle do not hold up SIGTERM."""
+        silent = self.daemon.connect_nbd()
+        self.addCleanup(silent.close)
+        haggling = nbd_raw.Connection(self.daemon.connect_nbd())
+        self.addCleanup(haggling.close)
+        haggling.structured_reply()
+        self.session("disk")
+        self.end(signal.SIGTERM, 6)
+
+    def test_with_a_stalled_write(self):
+        """Bar 35: a client in the middle of a write does not hold up SIGTERM, and nothing of it is stored."""
+        stalled = self.session("disk")
+        stalled.send(nbd_raw.request_bytes("simple", CMD_WRITE, 0, MIB) + b"x" * 1000)
+        self.end(signal.SIGTERM, 6)
+        self.assertEqual(images.read_range(self.disk, 0, 1000), bytes(1000))
+
+    @settings.unlike_qemu("7.2 waits for it for ever")
+    def test_with_a_client_that_does_not_read(self):
+        """Bar 35: a client that reads none of its replies holds up SIGTERM no longer than the grace of 5 seconds."""
+        deaf = self.session("null")
+        for index in range(16):
+            deaf.send_request(CMD_READ, index * MIB, MIB)
+        self.end(signal.SIGTERM, 6)
+
+    def test_with_requests_in_flight(self):
+        """SIGTERM while slow requests are in flight: exit 0, and each reply that comes is whole."""
+        client = self.session("slow")
+        pending = {}
+        for index in range(8):
+            request = client.send_request(CMD_READ, index * 4096, 4096)
+            pending[request.cookie] = request
+        self.session("slow").read(0, 1)
+        self.daemon.signal(signal.SIGTERM)
+        with contextlib.suppress(nbd_raw.Closed):
+            while pending:
+                reply = client.read_reply(pending)
+                self.assertIn(reply.error, (0, ESHUTDOWN))
+                del pending[reply.cookie]
+        self.daemon.check_end(self.daemon.wait_exit(6))
+
+    def test_under_load(self):
+        """SIGTERM under full write load: exit 0 and no acknowledged write is lost."""
+        writers = [Writer(self.daemon.connect_nbd(), "disk", index * MIB) for index in range(6)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.warm.wait(settings.seconds(10))
+        self.end(signal.SIGTERM, 6)
+        for writer in writers:
+            writer.join(settings.seconds(10))
+            writer.check(self, self.disk)
+
+    def test_kill_under_load(self):
+        """SIGKILL under full write load: what was acknowledged is in the page cache, so nothing is lost."""
+        writers = [Writer(self.daemon.connect_nbd(), "disk", index * MIB) for index in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.warm.wait(settings.seconds(10))
+        self.daemon.kill()
+        for writer in writers:
+            writer.join(settings.seconds(10))
+            writer.check(self, self.disk)
+
+    def test_signal_storm(self):
+        """Row 4: 500 signals of harmless kinds during traffic change nothing."""
+        writer = Writer(self.daemon.connect_nbd(), "disk", 0)
+        writer.start()
+        writer.warm.wait(settings.seconds(10))
+        for _ in range(250):
+            self.daemon.signal(signal.SIGCHLD)
+            self.daemon.signal(signal.SIGPIPE)
+        self.assertTrue(self.daemon.alive())
+        self.assertEqual(self.daemon.qmp.execute("query-block"), [])
+        for _ in range(50):
+            self.daemon.signal(signal.SIGTERM)
+        self.daemon.check_end(self.daemon.wait_exit(6))
+        writer.join(settings.seconds(10))
+        writer.check(self, self.disk)
+
+    def test_next_server_on_the_same_paths(self):
+        """A new server starts with the same arguments, whatever files the old one has left."""
+        self.end(signal.SIGTERM, 5)
+        second = daemon.Daemon(self.workdir, self.daemon.own_arguments)
+        self.addCleanup(second.kill)
+        second.start()
+        connection = nbd_raw.Connection(second.connect_nbd())
+        connection.go("disk")
+        connection.close()
+        second.stop()

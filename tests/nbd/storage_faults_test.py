@@ -1,0 +1,256 @@
+"""Storage that fails under the server: a full file system, a file cut short, a device that errs (bar 30, 33)."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+from lib import images, settings, tools, wait
+from lib.images import KIB, MIB
+from lib.nbd_wire import *
+from lib.testcase import DaemonTest, file_node, nbd_export
+
+MODES = ("simple", "structured")
+
+
+class FullFileSystemTest(DaemonTest):
+    """A sparse file larger than its tmpfs."""
+
+    @classmethod
+    def prepare(cls):
+        cls.mount = cls.path("small")
+        os.mkdir(cls.mount)
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("mounting a small tmpfs needs root")
+        result = tools.finish("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", cls.mount)
+        if result.returncode:
+            raise unittest.SkipTest(f"cannot mount a tmpfs here: {result.stderr.strip()}")
+        cls.addClassCleanup(tools.run, "umount", "-l", cls.mount)
+        cls.disk = images.make_empty(f"{cls.mount}/disk.img", 16 * MIB)
+        return [*file_node("disk", cls.disk, discard="unmap"), *nbd_export("disk", writable="on")]
+
+    def fill(self, connection):
+        """Writes until there is no more space; returns {offset: data} of what was acknowledged."""
+        stored = {}
+        for offset in range(0, 16 * MIB, 256 * KIB):
+            data = images.random_bytes(256 * KIB, offset)
+            error = connection.write(offset, data)
+            if error:
+                self.assertEqual(error, ENOSPC)
+                return stored
+            stored[offset] = data
+        self.fail("the file system never got full")
+
+    def test_no_space(self):
+        """Bar 30: ENOSPC is told, the connection lives, what was acknowledged reads back, and trim makes room again."""
+        for mode in MODES:
+            connection = self.session("disk", mode)
+            stored = self.fill(connection)
+            self.assertGreater(len(stored), 8)
+            for offset, data in stored.items():
+                self.assertEqual(connection.read(offset, len(data)), data)
+            self.assertEqual(connection.call(CMD_FLUSH).error, 0)
+            self.assertEqual(connection.call(CMD_TRIM, 0, MIB).error, 0)
+            data = images.random_bytes(512 * KIB, 3)
+            self.assertEqual(connection.write(8 * MIB, data), 0)
+            self.assertEqual(connection.read(8 * MIB, len(data)), data)
+            self.assertEqual(connection.call(CMD_TRIM, 0, 16 * MIB).error, 0)
+            connection.close()
+
+    def test_no_space_for_zeroes(self):
+        """WRITE_ZEROES with NO_HOLE needs space and tells ENOSPC when there is none."""
+        connection = self.session("disk")
+        error = connection.call(CMD_WRITE_ZEROES, 0, 16 * MIB, FLAG_NO_HOLE).error
+        self.assertIn(error, (0, ENOSPC))
+        self.assertEqual(connection.read(0, 4096), bytes(4096))
+        self.assertEqual(connection.call(CMD_TRIM, 0, 16 * MIB).error, 0)
+
+    def test_other_clients_read_on(self):
+        """R196: a client that fills the disk does not disturb one that reads."""
+        writer, reader = self.session("disk"), self.session("disk", "structured")
+        stored = self.fill(writer)
+        first = next(iter(stored))
+        self.assertEqual(reader.read(first, 4096), stored[first][:4096])
+        self.assertEqual(writer.call(CMD_TRIM, 0, 16 * MIB).error, 0)
+
+
+class TruncatedTest(DaemonTest):
+    """A file that somebody cuts short while it is exported."""
+
+    @classmethod
+    def prepare(cls):
+        cls.disk = images.make_random(cls.path("disk.img"), 8 * MIB)
+        return [*file_node("disk", cls.disk), *nbd_export("disk", writable="on")]
+
+    def setUp(self):
+        images.make_random(self.disk, 8 * MIB)
+
+    def test_truncated_under_the_daemon(self):
+        """Bar 33: what is left reads right; the lost part reads zero or fails with EIO; the connection lives."""
+        for mode in MODES:
+            images.make_random(self.disk, 8 * MIB)
+            connection = self.session("disk", mode)
+            before = connection.read(0, 4096)
+            os.truncate(self.disk, 1 * MIB)
+            self.assertEqual(connection.read(0, 4096), before)
+            reply = connection.call(CMD_READ, 4 * MIB, 65536)
+            self.assertIn(reply.error, (0, EIO))
+            if not reply.error:
+                self.assertEqual(reply.data, bytes(65536))
+            self.assertEqual(connection.read(0, 4096), before)
+
+    def test_across_the_new_end(self):
+        """A read across the new end of the file does not invent data."""
+        connection = self.session("disk")
+        expected = connection.read(0, MIB)
+        os.truncate(self.disk, 1 * MIB)
+        reply = connection.call(CMD_READ, MIB - 4096, 8192)
+        if not reply.error:
+            self.assertEqual(reply.data, expected[-4096:] + bytes(4096))
+        self.assertIn(reply.error, (0, EIO))
+
+    def test_write_after_the_cut(self):
+        """A write to the lost part makes the file long again."""
+        connection = self.session("disk")
+        os.truncate(self.disk, 1 * MIB)
+        self.assertEqual(connection.write(4 * MIB, b"again" * 1000), 0)
+        self.assertEqual(connection.read(4 * MIB, 5000), b"again" * 1000)
+        self.assertEqual(images.read_range(self.disk, 4 * MIB, 5000), b"again" * 1000)
+
+    def test_truncated_to_nothing(self):
+        """A file of no bytes is still served."""
+        connection = self.session("disk", "structured", ["base:allocation"])
+        os.truncate(self.disk, 0)
+        self.assertIn(connection.call(CMD_READ, 0, 65536).error, (0, EIO))
+        self.assertIn(connection.call(CMD_BLOCK_STATUS, 0, MIB).error, (0, EIO))
+        self.assertEqual(connection.write(0, b"x" * 512), 0)
+
+    def test_unlinked_file(self):
+        """An unlinked file is served as long as the node lives."""
+        path = images.make_random(self.path("gone.img"), MIB)
+        content = images.read_range(path, 0, MIB)
+        self.add_node("gone", driver="file", filename=path)
+        self.add_export("gone")
+        os.unlink(path)
+        self.assertEqual(self.session("gone").read(0, MIB), content)
+
+
+class FailingDeviceTest(DaemonTest):
+    """A file on a FUSE mount whose reads or writes fail on command (nbdkit's error filter behind nbdfuse)."""
+
+    @classmethod
+    def prepare(cls):
+        for program in ("nbdkit", "nbdfuse"):
+            if not shutil.which(program):
+                raise unittest.SkipTest(f"{program} is not installed")
+        if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
+            raise unittest.SkipTest("mounting with FUSE needs root and /dev/fuse")
+        cls.file = cls.path("failing/disk.img")
+        os.mkdir(os.path.dirname(cls.file))
+        with open(cls.file, "wb"):
+            pass
+        triggers = [f"error-{kind}-file={cls.path('fail-' + kind)}" for kind in ("pread", "pwrite")]
+        cls.fuse = subprocess.Popen(
+            ["nbdfuse", cls.file, "[", "nbdkit", "--exit-with-parent", "--filter=error", "memory", "size=4M",
+             *triggers, "error-pread=EIO", "error-pread-rate=1", "error-pwrite=EIO", "error-pwrite-rate=1", "]"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        cls.addClassCleanup(cls.unmount)
+        with contextlib.suppress(AssertionError):
+            wait.until(lambda: cls.fuse.poll() is not None or os.path.getsize(cls.file) == 4 * MIB, 5, "the FUSE mount")
+        if os.path.getsize(cls.file) != 4 * MIB:
+            raise unittest.SkipTest("nbdfuse cannot mount here")
+        # cache.direct keeps the page cache, which would hide the device's errors, out of the way.
+        return [*file_node("disk", cls.file, **{"cache.direct": "on", "locking": "off"}),
+                *nbd_export("disk", writable="on")]
+
+    @classmethod
+    def unmount(cls):
+        """Takes the FUSE mount away."""
+        tools.finish("umount", "-l", cls.file)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            cls.fuse.wait(5)
+        cls.fuse.kill()
+        cls.fuse.wait()
+
+    @contextlib.contextmanager
+    def failing(self, kind):
+        """Reads or writes of the device fail inside of this context."""
+        path = self.path("fail-" + kind)
+        with open(path, "wb"):
+            pass
+        try:
+            yield
+        finally:
+            os.unlink(path)
+
+    def test_read_error_in_simple_mode(self):
+        """R124: a failing read is answered EIO and the connection lives."""
+        connection = self.session("disk")
+        with self.failing("pread"):
+            self.assertEqual(connection.call(CMD_READ, 0, 65536).error, EIO)
+        self.assertEqual(len(connection.read(0, 65536)), 65536)
+
+    @settings.unlike_qemu("the connection is dropped on a structured read error")
+    def test_read_error_in_structured_mode(self):
+        """R127 R144 R146: a failing read becomes an error chunk and the connection lives."""
+        connection = self.session("disk", "structured")
+        with self.failing("pread"):
+            self.assertEqual(connection.call(CMD_READ, 0, 65536).error, EIO)
+            self.assertEqual(connection.call(CMD_READ, 0, 65536, FLAG_DF).error, EIO)
+        self.assertEqual(len(connection.read(0, 65536)), 65536)
+
+    def test_write_error(self):
+        """R130 R162: a failing write is answered EIO, the payload is consumed, the connection lives."""
+        for mode in MODES:
+            connection = self.session("disk", mode)
+            with self.failing("pwrite"):
+                self.assertEqual(connection.write(0, b"x" * 65536), EIO)
+            self.assertEqual(connection.write(0, b"y" * 65536), 0)
+            self.assertEqual(connection.read(0, 65536), b"y" * 65536)
+
+    def test_errors_among_many_requests(self):
+        """Each of 64 requests in flight on a failing device gets its own error."""
+        connection = self.session("disk")
+        with self.failing("pread"):
+            pending = {}
+            for index in range(64):
+                request = connection.send_request(CMD_READ, index * 4096, 4096)
+                pending[request.cookie] = request
+            while pending:
+                reply = connection.read_reply(pending)
+                self.assertEqual(reply.error, EIO)
+                del pending[reply.cookie]
+        self.assertEqual(len(connection.read(0, 4096)), 4096)
+
+
+class SlowDeviceTest(DaemonTest):
+    """A node that takes its time."""
+
+    @classmethod
+    def prepare(cls):
+        return ["--blockdev", "driver=null-aio,node-name=slow,size=1073741824,latency-ns=100000000",
+                *nbd_export("slow"),
+                *file_node("disk", images.make_random(cls.path("disk.img"), MIB)), *nbd_export("disk")]
+
+    def test_requests_run_side_by_side(self):
+        """Sixteen reads of 100 ms each take much less than 1.6 s."""
+        connection = self.session("slow")
+        started = time.monotonic()
+        pending = {}
+        for index in range(16):
+            request = connection.send_request(CMD_READ, index * 4096, 4096)
+            pending[request.cookie] = request
+        while pending:
+            del pending[connection.read_reply(pending).cookie]
+        self.assertLess(time.monotonic() - started, settings.seconds(1.0))
+
+    def test_fast_export_is_not_held_up(self):
+        """R196: another export answers while the slow one waits."""
+        slow, fast = self.session("slow"), self.session("disk")
+        request = slow.send_request(CMD_READ, 0, 4096)
+        started = time.monotonic()
+        fast.read(0, 4096)
+        self.assertLess(time.monotonic() - started, settings.seconds(0.09))
+        self.assertEqual(slow.read_reply(request).error, 0)

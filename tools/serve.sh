@@ -1,0 +1,135 @@
+#!/bin/bash
+# Exports one raw image on a unix socket and on loopback TCP, says how to reach it, and tidies up on Ctrl-C.
+# Usage: tools/serve.sh PROGRAM, with IMAGE, SOCKET, PORT, EXPORT, WRITABLE in the environment (each may be empty).
+# Without IMAGE a demo image of 64 MiB is made. An image of the caller's own is read-only unless WRITABLE=on.
+set -euo pipefail
+
+program=${1:?usage: tools/serve.sh PROGRAM}
+image=${IMAGE:-}
+name=${EXPORT:-disk}
+start_limit_s=10
+
+private=$(mktemp --directory "${XDG_RUNTIME_DIR:-/tmp}/blockexport.XXXXXX")
+daemon=
+finish() {
+  trap '' INT TERM HUP
+  if [[ -n $daemon ]]; then
+    kill -TERM "$daemon" 2>/dev/null || true
+    wait "$daemon" || true
+  fi
+  rm -rf "$private"
+}
+trap finish EXIT
+trap 'exit 0' INT TERM HUP
+
+# Text in the first and the last MiB and around the middle; all else is a hole.
+make_demo_image() {
+  local path=$1 place
+  truncate --size=64M "$path"
+  for place in 0 32 63; do
+    awk -v place="$place" 'BEGIN { for (line = 0; line < 16384; line++)
+      printf "%-63s\n", "blockexportd demo disk, MiB " place ", line " line }' |
+      dd of="$path" bs=1M seek="$place" conv=notrunc iflag=fullblock status=none
+  done
+}
+
+is_port_taken() {
+  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# A comma inside a value is written twice in the options of the daemon.
+quoted() {
+  printf '%s' "${1//,/,,}"
+}
+
+# Text as a part of a URI; slashes may stay as they are.
+in_uri() {
+  local text=$1 result='' character place LC_ALL=C
+  for ((place = 0; place < ${#text}; place++)); do
+    character=${text:place:1}
+    case $character in
+      [A-Za-z0-9._~/-]) result+=$character ;;
+      *) printf -v character '%%%02X' "'$character"; result+=$character ;;
+    esac
+  done
+  printf '%s' "$result"
+}
+
+if [[ -z $image ]]; then
+  image=$private/demo.img
+  make_demo_image "$image"
+  writable=${WRITABLE:-on}
+else
+  writable=${WRITABLE:-off}
+fi
+if [[ ! -r $image ]]; then
+  echo "serve: cannot read $image" >&2
+  exit 1
+fi
+socket=${SOCKET:-$private/nbd.sock}
+port=${PORT:-}
+if [[ -z $port ]]; then
+  port=10809
+  while is_port_taken "$port"; do port=$((port + 1)); done
+fi
+read_only=on
+if [[ $writable == on ]]; then read_only=off; fi
+
+"$program" \
+  --pidfile "$private/pid" \
+  --chardev "socket,id=control,path=$private/qmp.sock,server=on,wait=off" \
+  --monitor chardev=control \
+  --blockdev "driver=file,node-name=file,filename=$(quoted "$image"),read-only=$read_only,discard=unmap" \
+  --blockdev "driver=raw,node-name=image,file=file,read-only=$read_only,discard=unmap" \
+  --nbd-server "addr.type=unix,addr.path=$(quoted "$socket")" \
+  --nbd-listen "addr.type=inet,addr.host=127.0.0.1,addr.port=$port" \
+  --export "type=nbd,id=image,node-name=image,name=$(quoted "$name"),writable=$writable" &
+daemon=$!
+
+# The pid file is written when every option has been carried out.
+deadline=$((SECONDS + start_limit_s))
+until [[ -s $private/pid ]]; do
+  if ! kill -0 "$daemon" 2>/dev/null; then
+    status=0
+    wait "$daemon" || status=$?
+    daemon=
+    exit "$((status == 0 ? 1 : status))"
+  fi
+  if ((SECONDS >= deadline)); then
+    echo "serve: $program did not start within $start_limit_s s" >&2
+    exit 1
+  fi
+  sleep 0.05
+done
+
+unix_uri="nbd+unix:///$(in_uri "$name")?socket=$(in_uri "$socket")"
+tcp_uri="nbd://127.0.0.1:$port/$(in_uri "$name")"
+cat <<END
+
+Exporting $image (writable: $writable) as "$name":
+  $unix_uri
+  $tcp_uri
+
+Look at it, list its holes, copy it, compare it (from another terminal; Debian: libnbd-bin, qemu-utils, nbd-client):
+  nbdinfo '$unix_uri'
+  nbdinfo --map '$tcp_uri'
+  nbdcopy '$unix_uri' copy.img
+  qemu-img info '$tcp_uri'
+  qemu-img compare -f raw -F raw '$unix_uri' '$image'
+  qemu-img convert -f raw -O qcow2 '$tcp_uri' copy.qcow2
+
+As a block device of this machine (as root):
+  nbd-client -l 127.0.0.1 $port
+  nbd-client -N '$name' 127.0.0.1 $port /dev/nbd0
+  nbd-client -d /dev/nbd0
+
+Control it (QMP):
+  $private/qmp.sock
+
+Ctrl-C ends it.
+END
+
+status=0
+wait "$daemon" || status=$?
+daemon=
+exit "$status"
