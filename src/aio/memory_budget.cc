@@ -1,37 +1,30 @@
 #include "aio/memory_budget.h"
 
-#include "base/error.h"
-
 namespace blockexport::aio {
 
-MemoryBudget::MemoryBudget(Reactor& reactor, std::uint64_t limit_bytes)
-    : limit_(limit_bytes), turn_(reactor), room_(reactor) {}
+MemoryBudget::MemoryBudget(Reactor& reactor, std::uint64_t limit_bytes) : limit_(limit_bytes), room_(reactor) {}
 
 MemoryBudget::MemoryBudget(MemoryBudget& parent, std::uint64_t limit_bytes)
-    : parent_(&parent), limit_(limit_bytes), turn_(parent.room_.reactor()), room_(parent.room_.reactor()) {}
+    : parent_(&parent), limit_(limit_bytes), room_(parent.room_.reactor()) {}
 
 MemoryBudget::~MemoryBudget() {
   assert(used_ == 0);
 }
 
-std::uint64_t MemoryBudget::more_shared(std::uint64_t bytes) const {
-  return parent_ == nullptr ? 0 : shared_part(used_ + bytes) - shared_part(used_);
-}
-
-bool MemoryBudget::parent_has_room(std::uint64_t bytes) const {
-  std::uint64_t shared = more_shared(bytes);
-  return shared == 0 || parent_->has_room(shared);
+bool MemoryBudget::fits(std::uint64_t bytes) const {
+  if (used_ + bytes > limit_) return false;
+  if (parent_ == nullptr) return true;
+  std::uint64_t more_shared = shared_part(used_ + bytes) - shared_part(used_);
+  return more_shared == 0 || parent_->fits(more_shared);
 }
 
 void MemoryBudget::charge(std::uint64_t bytes) {
-  if (parent_ != nullptr) parent_->charge(more_shared(bytes));
+  if (parent_ != nullptr) parent_->charge(shared_part(used_ + bytes) - shared_part(used_));
   used_ += bytes;
 }
 
 bool MemoryBudget::try_take(std::uint64_t bytes) {
-  if (turn_.is_locked() || !has_room(bytes) || !parent_has_room(bytes)) return false;
-  // Those who wait for the process's share come first.
-  if (more_shared(bytes) > 0 && parent_->turn_.is_locked()) return false;
+  if (!fits(bytes)) return false;
   charge(bytes);
   return true;
 }
@@ -40,47 +33,29 @@ void MemoryBudget::take_over_limit(std::uint64_t bytes) {
   charge(bytes);
 }
 
-bool MemoryBudget::can_ever_give(std::uint64_t bytes) const {
-  return bytes <= limit_ && (parent_ == nullptr || shared_part(bytes) <= parent_->limit_);
-}
-
 Task<IoResult> MemoryBudget::take(std::uint64_t bytes) {
-  if (try_take(bytes)) co_return IoResult{};
-  if (!can_ever_give(bytes)) co_return fail(ENOMEM);
-  // Only the first in the queue looks for room, so that a large taker is not overtaken for ever by small ones.
-  auto turn = co_await turn_.lock();
-  if (!turn) co_return fail(turn.error());
-  for (;;) {
-    while (!has_room(bytes)) CO_TRY(co_await more_room());
-    if (more_shared(bytes) == 0) break;
-    auto parents_turn = co_await parent_->turn_.lock();
-    if (!parents_turn) co_return fail(parents_turn.error());
-    while (has_room(bytes) && !parent_has_room(bytes)) CO_TRY(co_await parent_->more_room());
-    if (has_room(bytes)) {
-      charge(bytes);
-      co_return IoResult{};
-    }
-    // take_over_limit() used our own room up meanwhile; others need not wait for us at the parent.
+  if (bytes > limit_) co_return fail(ENOMEM);
+  while (!try_take(bytes)) {
+    // Own memory first: what is missing of the process's share is waited for there.
+    bool at_parent = used_ + bytes <= limit_ && parent_ != nullptr;
+    MemoryBudget& short_of = at_parent ? *parent_ : *this;
+    short_of.room_.reset();
+    waiting_at_parent_ += at_parent;
+    IoResult waited = co_await short_of.room_.wait();
+    waiting_at_parent_ -= at_parent;
+    if (!waited) co_return waited;
   }
-  charge(bytes);
   co_return IoResult{};
-}
-
-Event::Wait MemoryBudget::more_room() {
-  room_.reset();
-  return room_.wait();
 }
 
 void MemoryBudget::give_back(std::uint64_t bytes) {
   if (bytes == 0) return;
   assert(bytes <= used_);
-  std::uint64_t shared = parent_ == nullptr ? 0 : shared_part(used_) - shared_part(used_ - bytes);
+  if (parent_ != nullptr) parent_->give_back(shared_part(used_) - shared_part(used_ - bytes));
   used_ -= bytes;
   room_.set();
-  if (parent_ == nullptr) return;
-  parent_->give_back(shared);
-  // Who waits at the parent for our sake may need less of it now.
-  parent_->room_.set();
+  // Room in the allowance serves them too, and of that the parent hears nothing.
+  if (waiting_at_parent_ > 0) parent_->room_.set();
 }
 
 }  // namespace blockexport::aio

@@ -2,144 +2,155 @@
 
 #include <gtest/gtest.h>
 
-#include <vector>
-
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
 
 namespace blockexport::aio {
 namespace {
 
-constexpr std::uint64_t kMegabyte = 1u << 20;
 constexpr std::uint64_t kAllowance = MemoryBudget::kConnectionAllowanceBytes;
 
 class MemoryBudgetTest : public ::testing::Test {
  protected:
-  void settle() { simulation.run_until_idle(*reactor); }
+  void idle() { simulation_.run_until_idle(*reactor_); }
 
-  Simulation simulation;
-  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
-  Scope scope{*reactor};
-  std::vector<int> order;
+  Simulation simulation_;
+  std::unique_ptr<Reactor> reactor_ = Reactor::create(simulation_);
 };
 
-Task<void> take(MemoryBudget& budget, std::uint64_t bytes, int name, std::vector<int>& order) {
+Task<void> take_and_note(MemoryBudget& budget, std::uint64_t bytes, int name, std::vector<int>& order) {
   IoResult taken = co_await budget.take(bytes);
-  order.push_back(taken ? name : -taken.error().value());
+  order.push_back(taken ? name : -name);
 }
 
-TEST_F(MemoryBudgetTest, AConnectionHasItsLimit) {
-  MemoryBudget process(*reactor, 100 * kMegabyte);
-  MemoryBudget connection(process, 10 * kMegabyte);
-  EXPECT_TRUE(connection.try_take(10 * kMegabyte));
+TEST_F(MemoryBudgetTest, GivesUpToItsLimit) {
+  MemoryBudget budget(*reactor_, 100);
+  EXPECT_TRUE(budget.try_take(60));
+  EXPECT_FALSE(budget.try_take(41));
+  EXPECT_TRUE(budget.try_take(40));
+  budget.give_back(100);
+  EXPECT_EQ(budget.used_bytes(), 0u);
+}
+
+TEST_F(MemoryBudgetTest, TakingOverTheLimitIsCounted) {
+  MemoryBudget budget(*reactor_, 100);
+  budget.take_over_limit(150);
+  EXPECT_EQ(budget.used_bytes(), 150u);
+  budget.give_back(100);
+  EXPECT_FALSE(budget.try_take(51));
+  EXPECT_TRUE(budget.try_take(50));
+  budget.give_back(100);
+}
+
+TEST_F(MemoryBudgetTest, WaitersAreServedInOrder) {
+  MemoryBudget budget(*reactor_, 100);
+  ASSERT_TRUE(budget.try_take(100));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  for (int name : {1, 2, 3}) scope.spawn("taker", take_and_note(budget, 50, name, order));
+  idle();
+  EXPECT_TRUE(order.empty());
+  budget.give_back(100);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+  budget.give_back(50);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+  budget.give_back(100);
+}
+
+TEST_F(MemoryBudgetTest, ACancelledWaiterTakesNothing) {
+  MemoryBudget budget(*reactor_, 100);
+  ASSERT_TRUE(budget.try_take(100));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_and_note(budget, 50, 1, order));
+  scope.cancel();
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{-1}));
+  EXPECT_EQ(budget.used_bytes(), 100u);
+  budget.give_back(100);
+}
+
+TEST_F(MemoryBudgetTest, OnlyWhatIsBeyondTheAllowanceCountsForTheProcess) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget connection(process);
+  ASSERT_TRUE(connection.try_take(kAllowance));
+  EXPECT_EQ(process.used_bytes(), 0u);
+  EXPECT_TRUE(connection.try_take(1000));
+  EXPECT_EQ(process.used_bytes(), 1000u);
   EXPECT_FALSE(connection.try_take(1));
-  EXPECT_EQ(process.used_bytes(), 10 * kMegabyte - kAllowance);
-  connection.give_back(10 * kMegabyte);
+  connection.give_back(kAllowance + 1000);
   EXPECT_EQ(process.used_bytes(), 0u);
 }
 
-TEST_F(MemoryBudgetTest, SmallRequestsAreServedWhenOthersHaveUsedTheProcessShare) {
-  MemoryBudget process(*reactor, 10 * kMegabyte);
-  MemoryBudget greedy(process, 100 * kMegabyte);
-  MemoryBudget modest(process, 100 * kMegabyte);
-  ASSERT_TRUE(greedy.try_take(10 * kMegabyte + kAllowance));
-  EXPECT_FALSE(modest.try_take(kAllowance + 1));
-  EXPECT_TRUE(modest.try_take(kAllowance));
-  greedy.give_back(10 * kMegabyte + kAllowance);
-  modest.give_back(kAllowance);
-}
-
-TEST_F(MemoryBudgetTest, ALargeTakerIsNotOvertaken) {
-  MemoryBudget process(*reactor, 100 * kMegabyte);
-  MemoryBudget connection(process, 10 * kMegabyte);
-  ASSERT_TRUE(connection.try_take(8 * kMegabyte));
-  scope.spawn("large", take(connection, 10 * kMegabyte, 1, order));
-  scope.spawn("small", take(connection, kMegabyte, 2, order));
-  settle();
-  EXPECT_FALSE(connection.try_take(kMegabyte));
-  EXPECT_TRUE(order.empty());
-  connection.give_back(8 * kMegabyte);
-  settle();
-  EXPECT_EQ(order, (std::vector<int>{1}));
-  connection.give_back(10 * kMegabyte);
-  settle();
-  EXPECT_EQ(order, (std::vector<int>{1, 2}));
-  connection.give_back(kMegabyte);
-}
-
-TEST_F(MemoryBudgetTest, ConnectionsWaitForTheProcessInOrder) {
-  MemoryBudget process(*reactor, 10 * kMegabyte);
-  MemoryBudget first(process);
-  MemoryBudget second(process);
-  MemoryBudget third(process);
-  ASSERT_TRUE(first.try_take(8 * kMegabyte));
-  scope.spawn("large", take(second, 9 * kMegabyte, 1, order));
-  settle();
-  EXPECT_FALSE(third.try_take(3 * kMegabyte)) << "it would fit, but another waits";
-  scope.spawn("small", take(third, 3 * kMegabyte, 2, order));
-  settle();
-  EXPECT_TRUE(order.empty());
-  first.give_back(8 * kMegabyte);
-  settle();
-  EXPECT_EQ(order, (std::vector<int>{1}));
-  second.give_back(9 * kMegabyte);
-  settle();
-  EXPECT_EQ(order, (std::vector<int>{1, 2}));
-  third.give_back(3 * kMegabyte);
-}
-
-TEST_F(MemoryBudgetTest, GivingBackWithinTheAllowanceLetsAWaiterGoOn) {
-  MemoryBudget process(*reactor, kMegabyte);
+TEST_F(MemoryBudgetTest, AnAllowanceIsThereWhenOthersHaveAllOfTheProcess) {
+  MemoryBudget process(*reactor_, 1000);
   MemoryBudget greedy(process);
   MemoryBudget modest(process);
-  ASSERT_TRUE(greedy.try_take(kMegabyte + kAllowance));
-  ASSERT_TRUE(modest.try_take(kAllowance));
-  scope.spawn("waiter", take(modest, kAllowance, 1, order));
-  settle();
-  EXPECT_TRUE(order.empty());
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  EXPECT_TRUE(modest.try_take(kAllowance));
   modest.give_back(kAllowance);
-  settle();
+  greedy.give_back(kAllowance + 1000);
+}
+
+TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedWhenAnotherConnectionGivesBack) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget other(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_and_note(other, kAllowance + 1, 1, order));
+  idle();
+  EXPECT_TRUE(order.empty());
+  greedy.give_back(kAllowance + 1000);
+  idle();
   EXPECT_EQ(order, (std::vector<int>{1}));
-  modest.give_back(kAllowance);
-  greedy.give_back(kMegabyte + kAllowance);
+  other.give_back(kAllowance + 1);
 }
 
-TEST_F(MemoryBudgetTest, ACancelledTakerTakesNothingAndLetsTheNextThrough) {
-  MemoryBudget process(*reactor, 10 * kMegabyte);
-  Scope other(*reactor);
-  ASSERT_TRUE(process.try_take(9 * kMegabyte));
-  scope.spawn("large", take(process, 5 * kMegabyte, 1, order));
-  other.spawn("small", take(process, kMegabyte, 2, order));
-  settle();
+// The process's share stays used up by a client that never reads its replies.
+TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceThatIsFree) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget modest(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  ASSERT_TRUE(modest.try_take(kAllowance));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_and_note(modest, kAllowance / 2, 1, order));
+  idle();
   EXPECT_TRUE(order.empty());
-  scope.cancel();
-  settle();
-  EXPECT_EQ(order, (std::vector<int>{-ECANCELED, 2}));
-  EXPECT_EQ(process.used_bytes(), 10 * kMegabyte);
-  process.give_back(10 * kMegabyte);
+  modest.give_back(kAllowance);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1}));
+  greedy.give_back(kAllowance + 1000);
+  idle();
+  modest.give_back(kAllowance / 2);
 }
 
-TEST_F(MemoryBudgetTest, MoreThanTheLimitIsRefused) {
-  MemoryBudget process(*reactor, 10 * kMegabyte);
-  MemoryBudget connection(process, 100 * kMegabyte);
-  scope.spawn("too large", take(connection, 101 * kMegabyte, 1, order));
-  scope.spawn("too large for the process", take(connection, 50 * kMegabyte, 2, order));
-  scope.spawn("absurd", take(connection, UINT64_MAX, 3, order));
-  settle();
-  EXPECT_EQ(order, (std::vector<int>{-ENOMEM, -ENOMEM, -ENOMEM}));
-  EXPECT_EQ(connection.used_bytes(), 0u);
-}
-
-TEST_F(MemoryBudgetTest, WhatAStartedRequestNeedsIsTakenOverTheLimit) {
-  MemoryBudget process(*reactor, kMegabyte);
-  ASSERT_TRUE(process.try_take(kMegabyte));
-  process.take_over_limit(kMegabyte);
-  EXPECT_EQ(process.used_bytes(), 2 * kMegabyte);
-  process.give_back(kMegabyte);
-  EXPECT_FALSE(process.try_take(1));
-  process.give_back(kMegabyte);
-  EXPECT_TRUE(process.try_take(1));
-  process.give_back(1);
+// The same with another connection before it in the queue, which the process cannot serve.
+TEST_F(MemoryBudgetTest, WhoWaitsBehindAnotherForTheProcessIsServedFromItsOwnAllowance) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget first(process);
+  MemoryBudget modest(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  ASSERT_TRUE(modest.try_take(kAllowance));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("first", take_and_note(first, kAllowance + 1, 1, order));
+  scope.spawn("modest", take_and_note(modest, kAllowance / 2, 2, order));
+  idle();
+  modest.give_back(kAllowance);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{2}));
+  greedy.give_back(kAllowance + 1000);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{2, 1}));
+  first.give_back(kAllowance + 1);
+  modest.give_back(kAllowance / 2);
 }
 
 }  // namespace

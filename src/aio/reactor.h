@@ -29,7 +29,8 @@ struct ReactorOptions {
   BackendKind backend = BackendKind::kAuto;
   // Threads that run what would block. They are started when first needed.
   std::uint32_t worker_threads_max = 16;
-  // A task that keeps the loop for longer than this is reported through the log, at most once a second.
+  // A task, or posted work, that keeps the loop for longer than this is reported through the log, at most once a
+  // second.
   std::uint64_t stall_report_ns = 100'000'000;
 };
 
@@ -107,6 +108,7 @@ class Reactor {
   bool run_posted();
   bool run_ready();
   void resume(std::coroutine_handle<> waiter, const TaskRoot* root);
+  void note_turn_held(const char* name, std::source_location where);
   void report_stall(std::uint64_t held_ns, const char* name, std::source_location where);
   [[noreturn]] void die_of_deadlock();
 
@@ -125,7 +127,7 @@ class Reactor {
   IntrusiveList<TaskRoot> tasks_;
   std::mutex posted_mutex_;
   std::vector<std::move_only_function<void()>> posted_;
-  std::uint64_t turn_started_ns_ = 0;  // when the task that runs now was resumed
+  std::uint64_t turn_started_ns_ = 0;  // when what runs now began
   std::uint64_t next_stall_report_ns_ = 0;
   std::uint64_t stalls_unreported_ = 0;
   bool stopping_ = false;

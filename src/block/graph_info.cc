@@ -24,6 +24,15 @@ schema::BlockdevDetectZeroesOptions detect_zeroes_of(DetectZeroes value) {
   return schema::BlockdevDetectZeroesOptions::kOff;
 }
 
+// Whether what the node shows is a host file's, directly or through nodes that only forward.
+bool stands_on_file(Node& node) {
+  if (node.driver().file_statistics() != nullptr) return true;
+  for (Edge* child : node.driver().children()) {
+    if (stands_on_file(child->node())) return true;
+  }
+  return false;
+}
+
 aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   const NodeOptions& options = node.options();
   schema::BlockDeviceInfo info;
@@ -39,6 +48,7 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   info.image.virtual_size = as_signed(node.size_bytes());
   if (auto allocated = co_await node.driver().allocated_bytes()) info.image.actual_size = as_signed(*allocated);
   if (node.driver().file_statistics() != nullptr) info.image.format_specific.emplace();
+  if (stands_on_file(node)) info.image.dirty_flag = false;
   co_return info;
 }
 

@@ -144,7 +144,7 @@ Result<> Update::plan_node(Node& node) {
   }
   for (Edge* child : node.driver().children()) {
     Permissions needed = node.driver().child_permissions(*child, all, options.read_only);
-    if (options.force_share) needed.shared = PermissionSet::all();
+    if (options.force_share || options_of(child->node()).force_share) needed.shared = PermissionSet::all();
     planned_edges_[child] = needed;
   }
   if (all != node.permissions()) steps_.push_back({&node, node.permissions(), all});

@@ -14,10 +14,23 @@ Control::Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driv
       graph_(reactor, driver_table),
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
-          [this](const std::string& id) { events_.emit(schema::block_export_deleted_event({.id = id})); }),
+          [this](const std::string& id) { export_gone(id); }),
       serving_(reactor) {}
 
 Control::~Control() = default;
+
+void Control::use_iothread(const std::string& export_id, const std::string& iothread_id) {
+  ++objects_.find(iothread_id)->users;
+  iothreads_in_use_.emplace(export_id, iothread_id);
+}
+
+void Control::export_gone(const std::string& id) {
+  if (auto used = iothreads_in_use_.find(id); used != iothreads_in_use_.end()) {
+    --objects_.find(used->second)->users;
+    iothreads_in_use_.erase(used);
+  }
+  events_.emit(schema::block_export_deleted_event({.id = id}));
+}
 
 nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
   nbd_server_ = std::make_unique<nbd::Server>(reactor_, pool_, budget_, log_, serving_, options);

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "aio/buffer_pool.h"
 #include "aio/memory_budget.h"
@@ -35,6 +37,9 @@ class Control {
   ObjectStore& objects() { return objects_; }
   qmp::EventQueue& events() { return events_; }
 
+  // The export uses that iothread until it is gone: the object cannot be deleted meanwhile.
+  void use_iothread(const std::string& export_id, const std::string& iothread_id);
+
   // The NBD server, or null while there is none.
   nbd::Server* nbd_server() { return nbd_server_.get(); }
   nbd::Server& make_nbd_server(nbd::ServerOptions options);
@@ -48,6 +53,8 @@ class Control {
   aio::Task<void> shut_down();
 
  private:
+  void export_gone(const std::string& id);
+
   aio::Reactor& reactor_;
   const Log& log_;
   std::move_only_function<void()> quit_;
@@ -59,6 +66,7 @@ class Control {
   std::unique_ptr<nbd::Server> nbd_server_;
   chardev::Registry chardevs_;
   ObjectStore objects_;
+  std::map<std::string, std::string> iothreads_in_use_;  // by export id
   aio::Event serving_;
   bool shut_down_ = false;
 };

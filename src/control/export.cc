@@ -83,7 +83,11 @@ aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOption
   CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(*node, export_parent(), export_permissions(writable)));
   Result<> added = add_nbd(control, arguments, edge);
   // What is not taken over is given back.
-  if (!added) co_await control.graph().detach(std::move(edge));
+  if (!added) {
+    co_await control.graph().detach(std::move(edge));
+  } else if (arguments.iothread) {
+    control.use_iothread(arguments.id, *arguments.iothread);
+  }
   co_return added;
 }
 

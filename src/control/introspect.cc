@@ -24,11 +24,14 @@ schema::VersionInfo version_info() {
           .package = fmt::format("blockexportd {}", kProgramVersion)};
 }
 
-aio::Task<Result<schema::VersionInfo>> query_version(Control&) { co_return version_info(); }
+aio::Task<Result<schema::VersionInfo>> query_version(Control&) {
+  co_return version_info();
+}
 
 aio::Task<Result<std::vector<schema::CommandInfo>>> query_commands(Control&) {
   std::vector<schema::CommandInfo> commands;
-  for (const schema::CommandEntry& entry : schema::command_table()) commands.push_back({.name = std::string(entry.name)});
+  for (const schema::CommandEntry& entry : schema::command_table())
+    commands.push_back({.name = std::string(entry.name)});
   co_return commands;
 }
 

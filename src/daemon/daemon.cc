@@ -95,13 +95,13 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 }
 
 aio::Task<void> Daemon::start() {
-  Startup startup(*control_, *runner_, *command_mutex_, monitors_);
+  Startup startup(*control_, *runner_, *command_mutex_, monitors_, command_line_.daemonize);
   for (const StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
     if (quit_->is_set()) co_return;
     if (!outcome) {
       const Error& error = outcome.error();
-      std::string line = fmt::format("{} {}: {}", option.name, option.argument, error.message());
+      std::string line = fmt::format("{}: {}", option.as_typed, error.message());
       if (!error.hint().empty()) line += "\n" + error.hint();
       log_.error(line);
       exit_code_ = 1;

@@ -1,7 +1,7 @@
 // Export: one block node offered to clients under an id of its own, through some protocol.
 //
-// Owned by the Registry. It holds the edge to its node; clients hold references to it, which is all that keeps a removed
-// export alive. Thread: the control reactor.
+// Owned by the Registry. It holds the edge to its node; clients hold references to it, which is all that keeps a
+// removed export alive. Thread: the control reactor.
 #pragma once
 
 #include <cstdint>

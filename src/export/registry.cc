@@ -8,31 +8,35 @@
 namespace blockexport::exports {
 namespace {
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 }  // namespace
 
 bool is_well_formed_id(std::string_view id) {
   if (id.empty() || !is_letter(id.front())) return false;
-  return std::all_of(id.begin(), id.end(), [](char c) {
-    return is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_';
-  });
+  return std::all_of(id.begin(), id.end(),
+                     [](char c) { return is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_'; });
 }
 
 void Export::client_left() {
   if (shutting_down_ && client_count() == 0) registry_->erase_if_unused(*this);
 }
 
-Registry::Registry(aio::Reactor& reactor,
-                   std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go,
+Registry::Registry(aio::Reactor& reactor, std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go,
                    std::move_only_function<void(const std::string& id)> on_deleted)
     : let_go_(std::move(let_go)),
       on_deleted_(std::move(on_deleted)),
       deleted_(reactor, aio::Event::Cancellation::kIgnored),
       erasing_(reactor) {}
 
-Registry::~Registry() { assert(exports_.empty()); }
+Registry::~Registry() {
+  assert(exports_.empty());
+}
 
 Result<> Registry::check_id(const std::string& id) const {
   if (!is_well_formed_id(id)) return fail("Invalid block export id");

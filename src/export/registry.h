@@ -1,8 +1,7 @@
 // Registry: every export of the process, of every type, by id.
 //
-// An id stays taken until the last client of a removed export has left and its node was let go; then on_deleted tells it
-// (BLOCK_EXPORT_DELETED).
-// Owned by the daemon. Thread: the control reactor.
+// An id stays taken until the last client of a removed export has left and its node was let go; then on_deleted tells
+// it (BLOCK_EXPORT_DELETED). Owned by the daemon. Thread: the control reactor.
 #pragma once
 
 #include <functional>

@@ -18,7 +18,8 @@ std::optional<std::uint32_t> unicode_escape(std::string_view text) {
   if (text.size() < kUnicodeEscapeBytes || !text.starts_with("\\u")) return std::nullopt;
   std::uint32_t code = 0;
   const char* end = text.data() + kUnicodeEscapeBytes;
-  if (std::from_chars(text.data() + 2, end, code, 16).ptr != end) return std::nullopt;
+  auto [stopped, error] = std::from_chars(text.data() + 2, end, code, 16);
+  if (stopped != end) return std::nullopt;
   return code;
 }
 

@@ -51,7 +51,8 @@ void write_codepoint(std::string& out, std::uint32_t codepoint) {
 template <class Number, class... Format>
 void write_number(std::string& out, Number number, Format... format) {
   char digits[40];
-  out.append(digits, std::to_chars(std::begin(digits), std::end(digits), number, format...).ptr);
+  auto [end, error] = std::to_chars(std::begin(digits), std::end(digits), number, format...);
+  out.append(digits, end);
 }
 
 void write_double(std::string& out, double value) {

@@ -38,7 +38,9 @@ Connection::~Connection() {
   }
 }
 
-void Connection::drop() { stream_->shut_down(); }
+void Connection::drop() {
+  stream_->shut_down();
+}
 
 void Connection::end_handshake() {
   if (!linked()) return;

@@ -28,14 +28,14 @@ inline constexpr std::size_t kHandshakesMax = 16384;
 inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
 struct ServerOptions {
-  std::uint32_t max_connections = 100;  // in transmission; 0 = no limit
+  std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
 };
 
 class Server final : public ExportDirectory {
  public:
-  Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log,
-         aio::Event& serving, ServerOptions options);
+  Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log, aio::Event& serving,
+         ServerOptions options);
   ~Server() override;
 
   // Takes clients from `listener` from now on, or from when `serving` is set.
@@ -84,7 +84,7 @@ class Server final : public ExportDirectory {
   IntrusiveList<Connection> handshaking_;  // oldest first
   std::size_t handshake_count_ = 0;
   std::map<std::string, std::size_t> handshake_shares_;  // how many of them each group of peers has
-  std::uint32_t clients_ = 0;  // in transmission
+  std::uint32_t clients_ = 0;                            // in transmission
   aio::Event slot_free_;
   aio::Event handshake_began_;
 };
