@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "aio/current.h"
 #include "aio/reactor.h"
@@ -37,15 +38,19 @@ aio::Task<void> Transmission::run() {
     context_.fence.raise();
     fence_raised_ = true;
   }
-  aio::Scope grace(context_.reactor);
-  grace.spawn("nbd close grace", close_grace());
   co_await requests_.join();
   // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
+  aio::Scope grace(context_.reactor);
+  grace.spawn("nbd close grace", close_grace());
+  no_more_replies_ = true;
   sender_wanted_.set();
   co_await sender_.join();
   grace.cancel();
   co_await grace.join();
   stream_->shut_down();
+  // What a request had taken that was never begun.
+  if (payload_) drop_payload();
+  budget_.give_back(std::exchange(credit_bytes_, 0));
 }
 
 void Transmission::drop() {
@@ -174,9 +179,8 @@ void Transmission::answer_what_is_left() {
 
 aio::Task<void> Transmission::send_loop() {
   for (;;) {
-    bool last_round = end_ != End::kOpen && requests_in_flight_ == 0;
     IoResult sent = replies_.send(*stream_);
-    if (sent && last_round) co_return;
+    if (sent && no_more_replies_) co_return;
     if (!sent && sent.error() != Errno(EAGAIN)) {
       lost(End::kLost);
       reader_.cancel();

@@ -141,6 +141,7 @@ class Transmission {
   std::uint32_t writes_in_flight_ = 0;
   End end_ = End::kOpen;
   bool refusing_ = false;
+  bool no_more_replies_ = false;
   bool fence_raised_ = false;
 };
 
