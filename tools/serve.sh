@@ -82,7 +82,7 @@ if [[ $writable == on ]]; then read_only=off; fi
   --blockdev "driver=file,node-name=file,filename=$(quoted "$image"),read-only=$read_only,discard=unmap" \
   --blockdev "driver=raw,node-name=image,file=file,read-only=$read_only,discard=unmap" \
   --nbd-server "addr.type=unix,addr.path=$(quoted "$socket")" \
-  --nbd-listen "addr.type=inet,addr.host=127.0.0.1,addr.port=$port" \
+  --listen "addr.type=inet,addr.host=127.0.0.1,addr.port=$port" \
   --export "type=nbd,id=image,node-name=image,name=$(quoted "$name"),writable=$writable" &
 daemon=$!
 

@@ -48,6 +48,10 @@ class Backend {
   virtual std::expected<int, Errno> try_accept(int fd) = 0;
   // Wakes both directions of a connection for good: shutdown(SHUT_RDWR).
   virtual void shut_down(int fd) = 0;
+  // A promise that `fd` will be closed through this backend only: by close() or kClose. Polling it may cost less then.
+  virtual void keep_watch(int) {}
+  // Takes the promise back, to close `fd` elsewhere. Nobody waits on it.
+  virtual void drop_watch(int) {}
   // Closes at once; no operation may be under way on it.
   virtual void close(int fd) = 0;
 };

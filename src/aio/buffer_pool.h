@@ -58,6 +58,7 @@ class BufferPool {
   // A buffer of at least `bytes` (at least 1), with any content. Ends the process when the system has no memory.
   Buffer take(std::size_t bytes);
 
+  std::size_t idle_bytes() const { return idle_bytes_; }
   // Gives idle memory back to the system.
   void trim();
 

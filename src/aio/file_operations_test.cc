@@ -16,15 +16,16 @@ namespace {
 class FileOperationsTest : public testing::ForEachBackend {};
 BLOCKEXPORT_FOR_EACH_BACKEND(FileOperationsTest);
 
-iovec vector_of(std::string& text) { return {text.data(), text.size()}; }
+iovec vector_of(std::string& text) {
+  return {text.data(), text.size()};
+}
 
-// The first part of what `awaiter` gives; each test stores what it wants to look at.
-#define CO_EXPECT(expression)                                    \
-  do {                                                           \
-    auto checked_ = (expression);                                \
-    EXPECT_TRUE(checked_.has_value()) << #expression << ": "     \
-                                      << errno_text(checked_.error()); \
-    if (!checked_) co_return;                                    \
+// Ends the coroutine, with a failure, unless `expression` is a success.
+#define CO_EXPECT(expression)                                                                 \
+  do {                                                                                        \
+    auto checked_ = (expression);                                                             \
+    EXPECT_TRUE(checked_.has_value()) << #expression << ": " << errno_text(checked_.error()); \
+    if (!checked_) co_return;                                                                 \
   } while (false)
 
 Task<void> write_and_read(Reactor& reactor, std::string path, std::string& read_back) {

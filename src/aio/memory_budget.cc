@@ -34,11 +34,15 @@ void MemoryBudget::take_over_limit(std::uint64_t bytes) {
 }
 
 Task<IoResult> MemoryBudget::take(std::uint64_t bytes) {
+  if (bytes > limit_) co_return fail(ENOMEM);
   while (!try_take(bytes)) {
     // Own memory first: what is missing of the process's share is waited for there.
-    MemoryBudget& short_of = used_ + bytes > limit_ || parent_ == nullptr ? *this : *parent_;
+    bool at_parent = used_ + bytes <= limit_ && parent_ != nullptr;
+    MemoryBudget& short_of = at_parent ? *parent_ : *this;
     short_of.room_.reset();
+    waiting_at_parent_ += at_parent;
     IoResult waited = co_await short_of.room_.wait();
+    waiting_at_parent_ -= at_parent;
     if (!waited) co_return waited;
   }
   co_return IoResult{};
@@ -50,6 +54,8 @@ void MemoryBudget::give_back(std::uint64_t bytes) {
   if (parent_ != nullptr) parent_->give_back(shared_part(used_) - shared_part(used_ - bytes));
   used_ -= bytes;
   room_.set();
+  // Room in the allowance serves them too, and of that the parent hears nothing.
+  if (waiting_at_parent_ > 0) parent_->room_.set();
 }
 
 }  // namespace blockexport::aio

@@ -15,7 +15,7 @@ class MemoryBudget {
  public:
   static constexpr std::uint64_t kProcessBytesDefault = 1u << 30;
   static constexpr std::uint64_t kConnectionBytesDefault = 64u << 20;
-  static constexpr std::uint64_t kConnectionAllowanceBytes = 512u << 10;
+  static constexpr std::uint64_t kConnectionAllowanceBytes = 256u << 10;
 
   // The process's.
   MemoryBudget(Reactor& reactor, std::uint64_t limit_bytes);
@@ -26,7 +26,7 @@ class MemoryBudget {
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
   bool try_take(std::uint64_t bytes);
-  // Waits until there is room; `bytes` is at most the limit. ECANCELED: nothing was taken.
+  // Waits until there is room. ECANCELED: nothing was taken; ENOMEM: it is more than there can ever be.
   Task<IoResult> take(std::uint64_t bytes);
   // Takes more than the limit allows; what a started request needs for its reply.
   void take_over_limit(std::uint64_t bytes);
@@ -45,6 +45,7 @@ class MemoryBudget {
   MemoryBudget* parent_ = nullptr;
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
+  std::uint32_t waiting_at_parent_ = 0;
   Event room_;
 };
 

@@ -85,6 +85,8 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   turn_started_ns_ = now_ns();
   while (TimerAwaiter* due = timers_.take_due(turn_started_ns_)) due->resume_soon();
   bool ran = run_posted();
+  // What was posted is not the first task's fault.
+  if (ran) turn_started_ns_ = now_ns();
   return run_ready() || ran;
 }
 
@@ -94,7 +96,10 @@ bool Reactor::run_posted() {
     std::lock_guard lock(posted_mutex_);
     work.swap(posted_);
   }
-  for (auto& item : work) item();
+  for (auto& item : work) {
+    item();
+    note_turn_held("posted work", std::source_location());
+  }
   return !work.empty();
 }
 
@@ -116,6 +121,11 @@ void Reactor::resume(std::coroutine_handle<> waiter, const TaskRoot* root) {
   const char* name = root != nullptr ? root->name : "a task";
   std::source_location where = root != nullptr ? root->where : std::source_location();
   waiter.resume();
+  note_turn_held(name, where);
+}
+
+// To be called after each piece of work of a turn.
+void Reactor::note_turn_held(const char* name, std::source_location where) {
   std::uint64_t now = now_ns();
   std::uint64_t held_ns = now - turn_started_ns_;
   turn_started_ns_ = now;
@@ -129,8 +139,8 @@ void Reactor::report_stall(std::uint64_t held_ns, const char* name, std::source_
     return;
   }
   std::string more = stalls_unreported_ > 0 ? fmt::format(" ({} more were not reported)", stalls_unreported_) : "";
-  log_->warning(fmt::format("the event loop was held for {} ms by '{}', resumed at {}:{}{}", held_ns / 1'000'000, name,
-                            where.file_name(), where.line(), more));
+  std::string place = where.line() > 0 ? fmt::format(", resumed at {}:{}", where.file_name(), where.line()) : "";
+  log_->warning(fmt::format("the event loop was held for {} ms by '{}'{}{}", held_ns / 1'000'000, name, place, more));
   stalls_unreported_ = 0;
   next_stall_report_ns_ = turn_started_ns_ + kStallReportIntervalNs;
 }

@@ -29,7 +29,8 @@ struct ReactorOptions {
   BackendKind backend = BackendKind::kAuto;
   // Threads that run what would block. They are started when first needed.
   std::uint32_t worker_threads_max = 16;
-  // A task that keeps the loop for longer than this is reported through the log, at most once a second.
+  // A task, or posted work, that keeps the loop for longer than this is reported through the log, at most once a
+  // second.
   std::uint64_t stall_report_ns = 100'000'000;
 };
 
@@ -91,6 +92,8 @@ class Reactor {
   IoCount try_write(int fd, std::span<const iovec> v, std::uint64_t o) { return backend_->try_write(fd, v, o); }
   std::expected<int, Errno> try_accept(int fd) { return backend_->try_accept(fd); }
   void shut_down(int fd) { backend_->shut_down(fd); }
+  void keep_watch(int fd) { backend_->keep_watch(fd); }
+  void drop_watch(int fd) { backend_->drop_watch(fd); }
   void close_now(int fd) { backend_->close(fd); }
 
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
@@ -105,6 +108,7 @@ class Reactor {
   bool run_posted();
   bool run_ready();
   void resume(std::coroutine_handle<> waiter, const TaskRoot* root);
+  void note_turn_held(const char* name, std::source_location where);
   void report_stall(std::uint64_t held_ns, const char* name, std::source_location where);
   [[noreturn]] void die_of_deadlock();
 
@@ -123,7 +127,7 @@ class Reactor {
   IntrusiveList<TaskRoot> tasks_;
   std::mutex posted_mutex_;
   std::vector<std::move_only_function<void()>> posted_;
-  std::uint64_t turn_started_ns_ = 0;  // when the task that runs now was resumed
+  std::uint64_t turn_started_ns_ = 0;  // when what runs now began
   std::uint64_t next_stall_report_ns_ = 0;
   std::uint64_t stalls_unreported_ = 0;
   bool stopping_ = false;

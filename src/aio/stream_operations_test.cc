@@ -171,5 +171,27 @@ TEST_P(StreamOperationsTest, ANumberUsedAgainIsAnotherConnection) {
   }
 }
 
+// More than the ring has entries, so that cancellations wait for room too.
+TEST_P(StreamOperationsTest, ManyPollsOfOneDescriptorAreCancelled) {
+  Scope scope(reactor());
+  std::vector<std::expected<std::uint32_t, Errno>> results(2000);
+  for (auto& result : results) scope.spawn("reader", poll_into(reactor(), one, POLLIN, result));
+  for (int turn = 0; turn < 3; ++turn) reactor().run_once(0);
+  EXPECT_EQ(scope.size(), results.size());
+  scope.cancel();
+  run(scope.join());
+  for (auto& result : results) EXPECT_TRUE(!result && result.error() == Errno(ECANCELED));
+}
+
+TEST_P(StreamOperationsTest, ManyPollsOfOneDescriptorAllEnd) {
+  Scope scope(reactor());
+  std::vector<std::expected<std::uint32_t, Errno>> results(2000);
+  for (auto& result : results) scope.spawn("reader", poll_into(reactor(), one, POLLIN, result));
+  bool sent = false;
+  run(send_all(reactor(), other, "x", sent));
+  run(scope.join());
+  for (auto& result : results) EXPECT_EQ(result, static_cast<std::uint32_t>(POLLIN));
+}
+
 }  // namespace
 }  // namespace blockexport::aio

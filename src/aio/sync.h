@@ -159,6 +159,7 @@ class Mutex {
   Task<std::expected<Guard, Errno>> lock();
   // Nothing when somebody holds it or waits for it.
   std::optional<Guard> try_lock();
+  bool is_locked() const { return semaphore_.available() == 0; }
 
  private:
   Semaphore semaphore_;

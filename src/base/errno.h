@@ -33,7 +33,11 @@ using IoResult = std::expected<void, Errno>;
 // A count of bytes moved, which may be less than asked for, or why not.
 using IoCount = std::expected<std::size_t, Errno>;
 
-inline std::unexpected<Errno> fail(int value) { return std::unexpected(Errno(value)); }
-inline std::unexpected<Errno> fail(Errno error) { return std::unexpected(error); }
+inline std::unexpected<Errno> fail(int value) {
+  return std::unexpected(Errno(value));
+}
+inline std::unexpected<Errno> fail(Errno error) {
+  return std::unexpected(error);
+}
 
 }  // namespace blockexport

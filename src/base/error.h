@@ -56,8 +56,12 @@ class [[nodiscard]] Error {
 template <class T = void>
 using Result = std::expected<T, Error>;
 
-inline std::unexpected<Error> fail(Error error) { return std::unexpected(std::move(error)); }
-inline std::unexpected<Error> fail(std::string message) { return std::unexpected(Error(std::move(message))); }
+inline std::unexpected<Error> fail(Error error) {
+  return std::unexpected(std::move(error));
+}
+inline std::unexpected<Error> fail(std::string message) {
+  return std::unexpected(Error(std::move(message)));
+}
 
 // strerror() as a string, thread-safe.
 std::string errno_text(Errno error);
@@ -69,14 +73,14 @@ std::string errno_text(Errno error);
 //   TRY_ASSIGN(auto value, make_it());  the value on success
 #define BLOCKEXPORT_CONCAT_INNER(a, b) a##b
 #define BLOCKEXPORT_CONCAT(a, b) BLOCKEXPORT_CONCAT_INNER(a, b)
-#define BLOCKEXPORT_TRY(return_word, expression)                                                         \
-  do {                                                                                                   \
-    auto try_result_ = (expression);                                                                     \
-    if (!try_result_) return_word std::unexpected(std::move(try_result_).error());                        \
+#define BLOCKEXPORT_TRY(return_word, expression)                                   \
+  do {                                                                             \
+    auto try_result_ = (expression);                                               \
+    if (!try_result_) return_word std::unexpected(std::move(try_result_).error()); \
   } while (false)
-#define BLOCKEXPORT_TRY_ASSIGN(return_word, name, target, expression)                                    \
-  auto name = (expression);                                                                              \
-  if (!name) return_word std::unexpected(std::move(name).error());                                       \
+#define BLOCKEXPORT_TRY_ASSIGN(return_word, name, target, expression) \
+  auto name = (expression);                                           \
+  if (!name) return_word std::unexpected(std::move(name).error());    \
   target = std::move(name).value()
 
 #define TRY(expression) BLOCKEXPORT_TRY(return, expression)

@@ -1,16 +1,37 @@
 #include "block/driver.h"
 
+#include <fmt/format.h>
+
 namespace blockexport::block {
 
-aio::Task<std::optional<std::uint64_t>> Driver::allocated_bytes() { co_return std::nullopt; }
+aio::Task<std::optional<std::uint64_t>> Driver::allocated_bytes() {
+  co_return std::nullopt;
+}
 
 // A driver that only forwards passes on what its own users need and share.
-Permissions Driver::child_permissions(const Edge&, const Permissions& own, bool) const { return own; }
+Permissions Driver::child_permissions(const Edge&, const Permissions& own, bool) const {
+  return own;
+}
 
-aio::Task<Result<>> Driver::set_permissions(Permissions) { co_return Result<>(); }
+aio::Task<Result<>> Driver::set_permissions(Permissions) {
+  co_return Result<>();
+}
 
 aio::Task<Result<>> Driver::resize(std::uint64_t) {
-  co_return fail(Error::system("Image format driver does not support resize", Errno(ENOTSUP)));
+  co_return fail("Image format driver does not support resize");
+}
+
+aio::Task<Result<>> Driver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&,
+                                           NodeOptions&) {
+  co_return fail(fmt::format("Block format '{}' does not support reopening files", format_name()));
+}
+
+aio::Task<void> Driver::commit_reopen() {
+  co_return;
+}
+
+aio::Task<void> Driver::abort_reopen() {
+  co_return;
 }
 
 }  // namespace blockexport::block

@@ -15,10 +15,16 @@
 #include "aio/task.h"
 #include "base/error.h"
 #include "block/io.h"
+#include "block/node_options.h"
+#include "block/node_statistics.h"
 #include "block/permissions.h"
 
 namespace blockexport::aio {
 class Reactor;
+}
+
+namespace blockexport::schema {
+struct BlockdevOptions;
 }
 
 namespace blockexport::block {
@@ -60,6 +66,9 @@ class Driver {
   // Bytes of storage in use; nothing when it cannot tell.
   virtual aio::Task<std::optional<std::uint64_t>> allocated_bytes();
 
+  // Null for what is not a host file.
+  virtual const FileStatistics* file_statistics() const { return nullptr; }
+
   // The edges to its children, in the order of opening.
   virtual std::vector<Edge*> children() const { return {}; }
   // What it needs of `child`, and lets others do with it, when its own users need and share `own`.
@@ -70,6 +79,15 @@ class Driver {
   virtual aio::Task<Result<>> set_permissions(Permissions permissions);
   // Sets the size; new bytes read as zeros.
   virtual aio::Task<Result<>> resize(std::uint64_t size_bytes);
+
+  // --- new options: prepare, then permissions, then either commit or abort, which cannot fail ---
+
+  // Checks that `options` differ from those of now only in what may change, and gets ready. Its children are already
+  // those of the new options. May make `node_options` read-only, where they allow it.
+  virtual aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before,
+                                             const schema::BlockdevOptions& after, NodeOptions& node_options);
+  virtual aio::Task<void> commit_reopen();
+  virtual aio::Task<void> abort_reopen();
 };
 
 }  // namespace blockexport::block

@@ -21,7 +21,7 @@ class Node;
 // Who holds an edge, as messages and listings name it.
 struct EdgeParent {
   std::string role = {};         // "root", "file", "backing", ...
-  std::string description = {};  // "node 'disk'", "block device 'export1'", ...
+  std::string description = {};  // "node 'disk'", "an unnamed block device", ...
   Node* node = nullptr;          // null for a root edge
 };
 
@@ -40,6 +40,9 @@ class Edge : public ListLink<Edge> {
 
   const Permissions& permissions() const { return permissions_; }
   void set_permissions(Permissions permissions) { permissions_ = permissions; }
+
+  // Who opens its children before it exists itself tells them of it afterwards.
+  void set_parent_node(Node& parent) { parent_.node = &parent; }
 
   // Moves it to another node; nobody may be inside.
   void attach(Node& node);

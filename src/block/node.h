@@ -16,26 +16,11 @@
 #include "block/driver.h"
 #include "block/edge.h"
 #include "block/io.h"
+#include "block/node_options.h"
 #include "block/node_statistics.h"
 #include "block/range_lock.h"
 
 namespace blockexport::block {
-
-enum class DiscardMode : bool { kIgnore, kUnmap };
-enum class DetectZeroes : std::uint8_t { kOff, kOn, kUnmap };
-
-// What every node has, whatever its driver.
-struct NodeOptions {
-  bool read_only = false;
-  bool auto_read_only = false;
-  bool force_share = false;
-  bool cache_direct = false;
-  bool cache_no_flush = false;
-  DiscardMode discard = DiscardMode::kIgnore;
-  DetectZeroes detect_zeroes = DetectZeroes::kOff;
-
-  friend bool operator==(const NodeOptions&, const NodeOptions&) = default;
-};
 
 class Node {
  public:
@@ -47,6 +32,10 @@ class Node {
   bool read_only() const { return options_.read_only; }
   const NodeOptions& options() const { return options_; }
   Driver& driver() { return *driver_; }
+
+  // What all users of the node together use and share, as the driver was told last.
+  const Permissions& permissions() const { return permissions_; }
+  void set_permissions(Permissions permissions) { permissions_ = permissions; }
 
   // After a reopen; nothing may be under way.
   void set_options(NodeOptions options) { options_ = options; }
@@ -101,6 +90,7 @@ class Node {
   std::string name_;
   std::unique_ptr<Driver> driver_;
   NodeOptions options_;
+  Permissions permissions_;
   Limits limits_;
   IntrusiveList<Edge> parents_;
   RangeLock writes_;  // used only when the driver needs alignment

@@ -55,4 +55,11 @@ struct NodeStatistics {
   std::atomic<std::uint64_t> highest_written_offset_ = 0;
 };
 
+// Counters that only host files have; the driver's.
+struct FileStatistics {
+  std::atomic<std::uint64_t> discards_succeeded = 0;
+  std::atomic<std::uint64_t> discards_failed = 0;
+  std::atomic<std::uint64_t> discarded_bytes = 0;
+};
+
 }  // namespace blockexport::block

@@ -53,6 +53,8 @@ class Chardev {
                                                           Options options);
 
   const std::string& label() const { return label_; }
+  // The schema's name of the backend: "socket", "stdio", ...
+  virtual std::string_view kind() const = 0;
   // What query-chardev shows: "unix:/run/x,server=on", "disconnected:unix:/run/x,server=on", "null", ...
   virtual std::string filename() const = 0;
   bool has_frontend() const { return has_frontend_; }

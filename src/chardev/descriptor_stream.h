@@ -11,8 +11,7 @@ namespace blockexport::chardev {
 
 class DescriptorStream final : public net::Stream {
  public:
-  DescriptorStream(aio::Reactor& reactor, int input, int output)
-      : reactor_(reactor), input_(input), output_(output) {}
+  DescriptorStream(aio::Reactor& reactor, int input, int output) : reactor_(reactor), input_(input), output_(output) {}
 
   IoCount try_receive(std::span<std::byte> buffer) override;
   IoCount try_send(std::span<const iovec> vectors) override;

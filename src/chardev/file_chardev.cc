@@ -55,10 +55,12 @@ Result<std::unique_ptr<Chardev>> FileChardev::open(aio::Reactor& reactor, std::s
   std::unique_ptr<FileChardev> chardev(new FileChardev(reactor, std::move(label)));
   int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (options.append ? O_APPEND : O_TRUNC);
   chardev->output_ = OwnedFd(::open(options.output_path.c_str(), flags, 0666));
-  if (!chardev->output_) return fail(Error::system(fmt::format("Could not open '{}'", options.output_path), Errno::last()));
+  if (!chardev->output_)
+    return fail(Error::system(fmt::format("Could not open '{}'", options.output_path), Errno::last()));
   if (!options.input_path.empty()) {
     chardev->input_ = OwnedFd(::open(options.input_path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!chardev->input_) return fail(Error::system(fmt::format("Could not open '{}'", options.input_path), Errno::last()));
+    if (!chardev->input_)
+      return fail(Error::system(fmt::format("Could not open '{}'", options.input_path), Errno::last()));
   }
   return chardev;
 }
@@ -67,6 +69,8 @@ aio::Task<OptionalStream> FileChardev::next_stream() {
   co_return give_once(given_, reactor_, input_.get(), output_.get());
 }
 
-aio::Task<OptionalStream> NullChardev::next_stream() { co_return give_once(given_, reactor_, -1, -1); }
+aio::Task<OptionalStream> NullChardev::next_stream() {
+  co_return give_once(given_, reactor_, -1, -1);
+}
 
 }  // namespace blockexport::chardev

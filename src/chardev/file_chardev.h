@@ -11,6 +11,7 @@ class StdioChardev final : public Chardev {
  public:
   StdioChardev(aio::Reactor& reactor, std::string label, StdioOptions options);
   ~StdioChardev() override;
+  std::string_view kind() const override { return "stdio"; }
   std::string filename() const override { return "stdio"; }
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
 
@@ -24,6 +25,7 @@ class StdioChardev final : public Chardev {
 class FileChardev final : public Chardev {
  public:
   static Result<std::unique_ptr<Chardev>> open(aio::Reactor& reactor, std::string label, FileOptions options);
+  std::string_view kind() const override { return "file"; }
   std::string filename() const override { return "file"; }
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
 
@@ -39,6 +41,7 @@ class FileChardev final : public Chardev {
 class NullChardev final : public Chardev {
  public:
   NullChardev(aio::Reactor& reactor, std::string label) : Chardev(std::move(label)), reactor_(reactor) {}
+  std::string_view kind() const override { return "null"; }
   std::string filename() const override { return "null"; }
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
 

@@ -12,6 +12,7 @@ class SocketChardev final : public Chardev {
   static aio::Task<Result<std::unique_ptr<Chardev>>> open(aio::Reactor& reactor, const Log& log, std::string label,
                                                           SocketOptions options);
 
+  std::string_view kind() const override { return "socket"; }
   std::string filename() const override;
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
   void stream_closed() override { connected_ = false; }

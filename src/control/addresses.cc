@@ -27,7 +27,9 @@ struct Convert {
 
 }  // namespace
 
-net::SocketAddress to_net(const schema::SocketAddress& address) { return std::visit(Convert{}, address.branch); }
+net::SocketAddress to_net(const schema::SocketAddress& address) {
+  return std::visit(Convert{}, address.branch);
+}
 
 net::SocketAddress to_net(const schema::SocketAddressLegacy& address) {
   return std::visit([](const auto& wrapper) { return Convert{}(wrapper.data); }, address.branch);

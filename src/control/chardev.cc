@@ -1,9 +1,10 @@
 // chardev-add, chardev-remove and the queries about chardevs.
 
+#include "control/chardev.h"
+
 #include <fmt/format.h>
 
 #include "control/addresses.h"
-#include "control/chardev.h"
 #include "control/control.h"
 #include "schema/char_commands.h"
 
@@ -41,8 +42,8 @@ Result<chardev::Options> to_options(const schema::ChardevBackend& backend) {
     case schema::ChardevBackendKind::kNull:
       return chardev::NullOptions{};
     case schema::ChardevBackendKind::kStdio:
-      return chardev::StdioOptions{
-          .signal = backend.as<schema::ChardevBackendKind::kStdio>().data.signal.value_or(true)};
+      return chardev::StdioOptions{.signal =
+                                       backend.as<schema::ChardevBackendKind::kStdio>().data.signal.value_or(true)};
   }
   __builtin_unreachable();
 }
@@ -51,8 +52,7 @@ Result<chardev::Options> to_options(const schema::ChardevBackend& backend) {
 
 aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Options options) {
   CO_TRY(control.chardevs().check_new(id));
-  CO_TRY_ASSIGN(auto opened,
-                co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
+  CO_TRY_ASSIGN(auto opened, co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
   control.chardevs().add(std::move(opened));
   co_return Result<>{};
 }

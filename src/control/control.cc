@@ -1,10 +1,10 @@
 #include "control/control.h"
 
-#include "schema/block_export_events.h"
+#include "schema/block_export.h"
 
 namespace blockexport::control {
 
-Control::Control(aio::Reactor& reactor, const Log& log, const block::DriverTable& driver_table,
+Control::Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driver_table,
                  std::move_only_function<void()> quit)
     : reactor_(reactor),
       log_(log),
@@ -12,12 +12,28 @@ Control::Control(aio::Reactor& reactor, const Log& log, const block::DriverTable
       budget_(reactor, aio::MemoryBudget::kProcessBytesDefault),
       events_(reactor),
       graph_(reactor, driver_table),
-      exports_(reactor, [this](const std::string& id) { events_.emit(schema::block_export_deleted({.id = id})); }) {}
+      exports_(
+          reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
+          [this](const std::string& id) { export_gone(id); }),
+      serving_(reactor) {}
 
 Control::~Control() = default;
 
+void Control::use_iothread(const std::string& export_id, const std::string& iothread_id) {
+  ++objects_.find(iothread_id)->users;
+  iothreads_in_use_.emplace(export_id, iothread_id);
+}
+
+void Control::export_gone(const std::string& id) {
+  if (auto used = iothreads_in_use_.find(id); used != iothreads_in_use_.end()) {
+    --objects_.find(used->second)->users;
+    iothreads_in_use_.erase(used);
+  }
+  events_.emit(schema::block_export_deleted_event({.id = id}));
+}
+
 nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
-  nbd_server_ = std::make_unique<nbd::Server>(reactor_, pool_, budget_, log_, options);
+  nbd_server_ = std::make_unique<nbd::Server>(reactor_, pool_, budget_, log_, serving_, options);
   return *nbd_server_;
 }
 
@@ -30,9 +46,10 @@ aio::Task<void> Control::stop_nbd_server() {
 }
 
 aio::Task<void> Control::shut_down() {
+  if (std::exchange(shut_down_, true)) co_return;
   if (nbd_server_) co_await stop_nbd_server();
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
-  co_await graph_.close_all();
+  co_await graph_.close();
 }
 
 }  // namespace blockexport::control

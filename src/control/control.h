@@ -5,7 +5,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "aio/buffer_pool.h"
 #include "aio/memory_budget.h"
@@ -23,7 +25,7 @@ namespace blockexport::control {
 class Control {
  public:
   // `driver_table` opens block drivers; `quit` is called by the command of that name. Both outlive it.
-  Control(aio::Reactor& reactor, const Log& log, const block::DriverTable& driver_table,
+  Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driver_table,
           std::move_only_function<void()> quit);
   ~Control();
 
@@ -35,17 +37,24 @@ class Control {
   ObjectStore& objects() { return objects_; }
   qmp::EventQueue& events() { return events_; }
 
+  // The export uses that iothread until it is gone: the object cannot be deleted meanwhile.
+  void use_iothread(const std::string& export_id, const std::string& iothread_id);
+
   // The NBD server, or null while there is none.
   nbd::Server* nbd_server() { return nbd_server_.get(); }
   nbd::Server& make_nbd_server(nbd::ServerOptions options);
   // Answers what its clients have under way, removes its exports, and ends it.
   aio::Task<void> stop_nbd_server();
 
+  // From now on clients of the NBD server are taken: every option of the command line has been carried out.
+  void serve() { serving_.set(); }
   void quit() { quit_(); }
   // Ends exports, server and nodes, in this order; nothing acknowledged is lost. Before it is destroyed.
   aio::Task<void> shut_down();
 
  private:
+  void export_gone(const std::string& id);
+
   aio::Reactor& reactor_;
   const Log& log_;
   std::move_only_function<void()> quit_;
@@ -57,6 +66,9 @@ class Control {
   std::unique_ptr<nbd::Server> nbd_server_;
   chardev::Registry chardevs_;
   ObjectStore objects_;
+  std::map<std::string, std::string> iothreads_in_use_;  // by export id
+  aio::Event serving_;
+  bool shut_down_ = false;
 };
 
 }  // namespace blockexport::control

@@ -30,7 +30,35 @@ Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
   return {};
 }
 
+// Takes `edge` over when it succeeds.
+Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, std::unique_ptr<block::Edge>& edge) {
+  if (control.nbd_server() == nullptr) return fail("NBD server not running");
+  const auto& nbd = arguments.as<schema::BlockExportType::kNbd>();
+  nbd::NbdExportOptions options{.id = arguments.id,
+                                .name = nbd.name.value_or(arguments.node_name),
+                                .description = nbd.description,
+                                .writable = arguments.writable.value_or(false),
+                                .writethrough = arguments.writethrough.value_or(false),
+                                .allocation_depth = nbd.allocation_depth.value_or(false)};
+  TRY(nbd::NbdExport::check(*control.nbd_server(), options));
+  TRY(check_bitmaps(nbd));
+  control.exports().add(
+      std::make_unique<nbd::NbdExport>(*control.nbd_server(), control.reactor(), options, std::move(edge)));
+  return {};
+}
+
 }  // namespace
+
+block::EdgeParent export_parent() {
+  return {.role = "root", .description = std::string(block::kUnnamedUser)};
+}
+
+block::Permissions export_permissions(bool writable) {
+  block::Permissions permissions{.used = block::Permission::kConsistentRead,
+                                 .shared = block::PermissionSet::all() - block::Permission::kResize};
+  if (writable) permissions.used = permissions.used | block::Permission::kWrite;
+  return permissions;
+}
 
 exports::RemoveMode to_remove_mode(std::optional<schema::BlockExportRemoveMode> mode) {
   switch (mode.value_or(schema::BlockExportRemoveMode::kSafe)) {
@@ -49,31 +77,22 @@ exports::RemoveMode to_remove_mode(std::optional<schema::BlockExportRemoveMode> 
 aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOptions arguments) {
   const bool writable = arguments.writable.value_or(false);
   CO_TRY(control.exports().check_id(arguments.id));
-  block::Node* node = control.graph().find(arguments.node_name);
-  if (node == nullptr) {
-    co_return fail(fmt::format("Cannot find device='' nor node-name='{}'", arguments.node_name));
-  }
+  CO_TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
   if (node->read_only() && writable) co_return fail("Cannot export read-only node as writable");
   CO_TRY(check_iothread(control, arguments));
-  block::Permissions permissions = block::export_permissions(writable);
-  CO_TRY_ASSIGN(auto edge, co_await control.graph().attach_root(*node, "an unnamed block device", permissions));
-  if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
-  auto& nbd = arguments.as<schema::BlockExportType::kNbd>();
-  nbd::NbdExportOptions options{.id = arguments.id,
-                                .name = nbd.name.value_or(arguments.node_name),
-                                .description = nbd.description,
-                                .writable = writable,
-                                .writethrough = arguments.writethrough.value_or(false),
-                                .allocation_depth = nbd.allocation_depth.value_or(false)};
-  CO_TRY(nbd::NbdExport::check(*control.nbd_server(), options));
-  CO_TRY(check_bitmaps(nbd));
-  control.exports().add(
-      std::make_unique<nbd::NbdExport>(*control.nbd_server(), control.reactor(), options, std::move(edge)));
-  co_return Result<>{};
+  CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(*node, export_parent(), export_permissions(writable)));
+  Result<> added = add_nbd(control, arguments, edge);
+  // What is not taken over is given back.
+  if (!added) {
+    co_await control.graph().detach(std::move(edge));
+  } else if (arguments.iothread) {
+    control.use_iothread(arguments.id, *arguments.iothread);
+  }
+  co_return added;
 }
 
 aio::Task<Result<>> block_export_del(Control& control, schema::BlockExportDelArguments arguments) {
-  co_return control.exports().remove(arguments.id, to_remove_mode(arguments.mode));
+  co_return co_await control.exports().remove(arguments.id, to_remove_mode(arguments.mode));
 }
 
 aio::Task<Result<std::vector<schema::BlockExportInfo>>> query_block_exports(Control& control) {
@@ -81,7 +100,7 @@ aio::Task<Result<std::vector<schema::BlockExportInfo>>> query_block_exports(Cont
   for (exports::Export* one : control.exports().list()) {
     listed.push_back({.id = one->id(),
                       .type = schema::BlockExportType::kNbd,
-                      .node_name = one->edge().node().name(),
+                      .node_name = one->node_name(),
                       .shutting_down = one->shutting_down()});
   }
   co_return listed;

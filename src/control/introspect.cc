@@ -5,6 +5,7 @@
 #include "control/control.h"
 #include "control/version.h"
 #include "json/parser.h"
+#include "schema/codec.h"
 #include "schema/command_table.h"
 #include "schema/control_commands.h"
 #include "schema/debug_commands.h"
@@ -19,15 +20,18 @@ aio::Task<Result<>> qmp_capabilities(Control&, schema::QmpCapabilitiesArguments)
 }
 
 schema::VersionInfo version_info() {
-  return {.qemu = {.major_ = kCompatibleMajor, .minor_ = kCompatibleMinor, .micro = kCompatibleMicro},
+  return {.qemu = {.major = kCompatibleMajor, .minor = kCompatibleMinor, .micro = kCompatibleMicro},
           .package = fmt::format("blockexportd {}", kProgramVersion)};
 }
 
-aio::Task<Result<schema::VersionInfo>> query_version(Control&) { co_return version_info(); }
+aio::Task<Result<schema::VersionInfo>> query_version(Control&) {
+  co_return version_info();
+}
 
 aio::Task<Result<std::vector<schema::CommandInfo>>> query_commands(Control&) {
   std::vector<schema::CommandInfo> commands;
-  for (const schema::CommandEntry& entry : schema::command_table()) commands.push_back({.name = std::string(entry.name)});
+  for (const schema::CommandEntry& entry : schema::command_table())
+    commands.push_back({.name = std::string(entry.name)});
   co_return commands;
 }
 
@@ -37,6 +41,8 @@ aio::Task<Result<json::Value>> query_qmp_schema(Control&, const json::Value* arg
 }
 
 aio::Task<Result<>> quit(Control& control) {
+  // The events of what ends come before the answer.
+  co_await control.shut_down();
   control.quit();
   co_return Result<>{};
 }

@@ -16,7 +16,9 @@ constexpr std::array<PropertyDescription, 6> kProperties{{{"thread-pool-min", "i
 
 }  // namespace
 
-std::span<const PropertyDescription> IothreadObject::property_list() { return kProperties; }
+std::span<const PropertyDescription> IothreadObject::property_list() {
+  return kProperties;
+}
 
 Result<std::unique_ptr<UserObject>> IothreadObject::create(std::string id,
                                                            const schema::IothreadProperties& properties) {
@@ -41,7 +43,9 @@ std::int64_t& IothreadObject::member(std::string_view name) {
   return poll_shrink_;
 }
 
-json::Value IothreadObject::get(std::string_view name) const { return const_cast<IothreadObject*>(this)->member(name); }
+json::Value IothreadObject::get(std::string_view name) const {
+  return const_cast<IothreadObject*>(this)->member(name);
+}
 
 Result<> IothreadObject::set(std::string_view name, const json::Value& value) {
   const std::int64_t* integer = value.as_integer();

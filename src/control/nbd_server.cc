@@ -11,7 +11,8 @@
 
 namespace blockexport::control {
 
-aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address, schema::NbdServerOptionsBase options) {
+aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address,
+                                     schema::NbdServerOptionsBase options) {
   if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
   if (options.tls_creds) co_return fail(fmt::format("No TLS credentials with id '{}'", *options.tls_creds));
@@ -70,7 +71,7 @@ aio::Task<Result<>> nbd_server_remove(Control& control, schema::NbdServerRemoveA
   if (found != nullptr && found->type() != "nbd") {
     co_return fail(fmt::format("Block export '{}' is not an NBD export", arguments.name));
   }
-  co_return control.exports().remove(arguments.name, to_remove_mode(arguments.mode));
+  co_return co_await control.exports().remove(arguments.name, to_remove_mode(arguments.mode));
 }
 
 }  // namespace blockexport::control

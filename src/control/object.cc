@@ -88,7 +88,8 @@ aio::Task<Result<>> qom_set(Control& control, schema::QomSetArguments arguments)
   co_return place.object->set(arguments.property, arguments.value);
 }
 
-aio::Task<Result<std::vector<schema::ObjectTypeInfo>>> qom_list_types(Control&, schema::QomListTypesArguments arguments) {
+aio::Task<Result<std::vector<schema::ObjectTypeInfo>>> qom_list_types(Control&,
+                                                                      schema::QomListTypesArguments arguments) {
   std::vector<schema::ObjectTypeInfo> listed;
   for (const TypeDescription& type : kTypes) {
     if (type.abstract && !arguments.abstract.value_or(false)) continue;

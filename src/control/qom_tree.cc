@@ -9,9 +9,8 @@ std::vector<QomTree::Place> QomTree::places() const {
                            {.path = "/objects", .type = "container"},
                            {.path = "/chardevs", .type = "container"}};
   for (const auto& object : objects_.all()) {
-    found.push_back({.path = "/objects/" + object->id(),
-                     .type = std::string(object->type_name()),
-                     .object = object.get()});
+    found.push_back(
+        {.path = "/objects/" + object->id(), .type = std::string(object->type_name()), .object = object.get()});
   }
   for (const auto& chardev : chardevs_.all()) {
     found.push_back({.path = "/chardevs/" + chardev->label(), .type = fmt::format("chardev-{}", chardev->kind())});

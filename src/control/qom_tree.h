@@ -1,6 +1,5 @@
-// QomTree: the paths under which qom-list, qom-get and qom-set find things: "/objects/ID", "/chardevs/ID", and any end of
-// such a path that fits only one.
-// A view made for one command; thread: the control reactor.
+// QomTree: the paths under which qom-list, qom-get and qom-set find things: "/objects/ID", "/chardevs/ID", and any end
+// of such a path that fits only one. A view made for one command; thread: the control reactor.
 #pragma once
 
 #include <string>

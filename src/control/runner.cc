@@ -11,8 +11,7 @@ namespace blockexport::control {
 aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   const schema::CommandEntry* entry = schema::find_command(schema::command_table(), command.name);
   if (entry == nullptr) {
-    co_return fail(
-        Error(ErrorKind::kCommandNotFound, fmt::format("The command {} has not been found", command.name)));
+    co_return fail(Error(ErrorKind::kCommandNotFound, fmt::format("The command {} has not been found", command.name)));
   }
   if (command.out_of_band && !entry->allow_oob) {
     co_return fail(fmt::format("The command {} does not support OOB", command.name));
@@ -20,6 +19,8 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   co_return co_await entry->run(control_, command.arguments);
 }
 
-json::Value Runner::version() const { return schema::encode(version_info()); }
+json::Value Runner::version() const {
+  return schema::encode(version_info());
+}
 
 }  // namespace blockexport::control

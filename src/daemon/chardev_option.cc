@@ -13,9 +13,9 @@ namespace blockexport::daemon {
 namespace {
 
 constexpr std::array<std::string_view, 22> kParameters{
-    "backend",  "id",     "path",   "input-path", "host",      "port",         "fd",      "to",
-    "ipv4",     "ipv6",   "abstract", "tight",    "server",    "wait",         "nodelay", "reconnect",
-    "reconnect-ms", "signal", "append", "logfile", "logappend", "mux"};
+    "backend",      "id",     "path",     "input-path", "host",      "port", "fd",      "to",
+    "ipv4",         "ipv6",   "abstract", "tight",      "server",    "wait", "nodelay", "reconnect",
+    "reconnect-ms", "signal", "append",   "logfile",    "logappend", "mux"};
 
 // The values of one option list, by name and type.
 class Values {
@@ -65,7 +65,9 @@ Result<net::SocketAddress> read_address(const Values& values) {
   if (fd) return net::FdAddress{.descriptor = *fd};
   if (!host && !port) return fail("chardev: socket: no host, path or fd given");
   if (!port) return fail("chardev: socket: no port given");
-  net::InetAddress inet{.host = host.value_or(""), .port = *port};
+  net::InetAddress inet;
+  inet.host = host.value_or("");
+  inet.port = *port;
   TRY_ASSIGN(inet.ipv4, values.flag("ipv4"));
   TRY_ASSIGN(inet.ipv6, values.flag("ipv6"));
   TRY_ASSIGN(auto to, values.number("to"));
@@ -84,11 +86,10 @@ Result<chardev::Options> read_socket(const Values& values) {
   if (is_server && (reconnect_seconds || reconnect_ms)) {
     return fail("'reconnect' option is incompatible with socket in server listen mode");
   }
-  return chardev::SocketOptions{
-      .address = std::move(address),
-      .server = is_server,
-      .wait = is_server && wait.value_or(true),
-      .reconnect_ms = reconnect_ms.value_or(reconnect_seconds.value_or(0) * 1000)};
+  return chardev::SocketOptions{.address = std::move(address),
+                                .server = is_server,
+                                .wait = is_server && wait.value_or(true),
+                                .reconnect_ms = reconnect_ms.value_or(reconnect_seconds.value_or(0) * 1000)};
 }
 
 Result<chardev::Options> read_options(const std::string& backend, const Values& values) {
@@ -101,9 +102,8 @@ Result<chardev::Options> read_options(const std::string& backend, const Values& 
   auto path = values.text("path");
   if (!path) return fail("chardev: file: no filename given");
   TRY_ASSIGN(auto append, values.flag("append"));
-  return chardev::FileOptions{.output_path = *path,
-                              .input_path = values.text("input-path").value_or(""),
-                              .append = append.value_or(false)};
+  return chardev::FileOptions{
+      .output_path = *path, .input_path = values.text("input-path").value_or(""), .append = append.value_or(false)};
 }
 
 }  // namespace

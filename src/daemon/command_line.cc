@@ -21,7 +21,7 @@ enum Code {
   kExport,
   kMonitor,
   kNbdServer,
-  kNbdListen,
+  kListen,
   kObject,
   kPidfile,
   kAioBackend,
@@ -34,7 +34,7 @@ constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioB
                                {"export", required_argument, nullptr, kExport},
                                {"help", no_argument, nullptr, kHelp},
                                {"monitor", required_argument, nullptr, kMonitor},
-                               {"nbd-listen", required_argument, nullptr, kNbdListen},
+                               {"listen", required_argument, nullptr, kListen},
                                {"nbd-server", required_argument, nullptr, kNbdServer},
                                {"object", required_argument, nullptr, kObject},
                                {"pidfile", required_argument, nullptr, kPidfile},
@@ -61,7 +61,7 @@ Exports disk images as network block devices, driven by these options and by QMP
   --nbd-server addr.type=unix,addr.path=PATH[,...]
   --nbd-server addr.type=fd,addr.str=FD[,...]
                          start the NBD server
-  --nbd-listen [type=]inet|unix|vsock|fd,...
+  --listen [type=]inet|unix|vsock|fd,...
                          one more address for the NBD server; may be given several times
 
   --chardev BACKEND,id=ID[,...]
@@ -83,7 +83,9 @@ Example, an image for every program on this machine:
   nbdinfo 'nbd+unix:///disk?socket=/tmp/disk.sock'
 )";
 
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 void print_version(std::string_view program) {
   fmt::print("{} version {} (interface of qemu-storage-daemon {}.{})\n", program, control::kProgramVersion,
@@ -110,8 +112,8 @@ std::optional<OptionKind> kind_of(int code) {
       return OptionKind::kMonitor;
     case kNbdServer:
       return OptionKind::kNbdServer;
-    case kNbdListen:
-      return OptionKind::kNbdListen;
+    case kListen:
+      return OptionKind::kListen;
     case kObject:
       return OptionKind::kObject;
     case kTrace:
@@ -121,17 +123,20 @@ std::optional<OptionKind> kind_of(int code) {
   }
 }
 
-std::string name_of(int code) {
-  for (const option& one : kOptions) {
-    if (one.val == code) return fmt::format("--{}", one.name);
+// The arguments that one option took up, joined as a person would type them.
+std::string as_typed(char** argv, int first, int last) {
+  std::string text;
+  for (int i = first; i < last; ++i) {
+    if (i > first) text += ' ';
+    text += argv[i];
   }
-  return {};
+  return text;
 }
 
 // Takes one option; sets exit_code when the line is answered with it.
-void take_option(CommandLine& line, int code, std::string_view program) {
+void take_option(CommandLine& line, int code, std::string typed, std::string_view program) {
   if (std::optional<OptionKind> kind = kind_of(code)) {
-    line.options.push_back({.kind = *kind, .name = name_of(code), .argument = optarg});
+    line.options.push_back({.kind = *kind, .argument = optarg, .as_typed = std::move(typed)});
     return;
   }
   switch (code) {
@@ -171,13 +176,14 @@ CommandLine parse_command_line(int argc, char** argv) {
   const std::string_view program = base_name(argv[0]);
   // "-": what is no option is reported where it stands.
   for (;;) {
+    int first = optind;
     int code = getopt_long(argc, argv, "-hT:V", kOptions, nullptr);
     if (code == -1) break;
     if (code == 1) {
       fmt::print(stderr, "{}: {}: Unexpected argument\n", argv[0], optarg);
       line.exit_code = 1;
     } else {
-      take_option(line, code, program);
+      take_option(line, code, as_typed(argv, first, optind), program);
     }
     if (line.exit_code) return line;
   }

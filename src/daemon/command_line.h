@@ -1,8 +1,8 @@
 // CommandLine: the arguments of the program, split into options in the order in which they were given.
 //
-// The first of two passes: it knows the options' names and which of them need an argument, answers --help and --version,
-// and finds every mistake in the form of the line before anything is made. What the arguments mean is startup's business.
-// Plain values; main thread.
+// The first of two passes: it knows the options' names and which of them need an argument, answers --help and
+// --version, and finds every mistake in the form of the line before anything is made. What the arguments mean is
+// startup's business. Plain values; main thread.
 #pragma once
 
 #include <optional>
@@ -14,13 +14,13 @@
 
 namespace blockexport::daemon {
 
-enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kNbdListen, kObject, kTrace };
+enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kListen, kObject, kTrace };
 
 // One option that is carried out in the second pass.
 struct StartOption {
   OptionKind kind;
-  std::string name;      // "--blockdev"
-  std::string argument;  // as typed
+  std::string argument;
+  std::string as_typed;  // the option with its argument, as it stands on the line: for messages
 };
 
 struct CommandLine {

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "daemon/startup.h"
-#include "drivers/driver_table.h"
 
 namespace blockexport::daemon {
 namespace {
@@ -50,7 +49,7 @@ int Daemon::run(std::optional<Background> background) {
   reactor_ = std::move(*reactor);
   quit_ = std::make_unique<aio::Event>(*reactor_);
   command_mutex_ = std::make_unique<aio::Mutex>(*reactor_);
-  control_ = std::make_unique<control::Control>(*reactor_, log_, drivers::driver_table(), [this] { quit_->set(); });
+  control_ = std::make_unique<control::Control>(*reactor_, log_, drivers_, [this] { quit_->set(); });
   runner_ = std::make_unique<control::Runner>(*control_);
 
   aio::Scope scope(*reactor_);
@@ -96,13 +95,13 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 }
 
 aio::Task<void> Daemon::start() {
-  Startup startup(*control_, *runner_, *command_mutex_, monitors_);
+  Startup startup(*control_, *runner_, *command_mutex_, monitors_, command_line_.daemonize);
   for (const StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
     if (quit_->is_set()) co_return;
     if (!outcome) {
       const Error& error = outcome.error();
-      std::string line = fmt::format("{} {}: {}", option.name, option.argument, error.message());
+      std::string line = fmt::format("{}: {}", option.as_typed, error.message());
       if (!error.hint().empty()) line += "\n" + error.hint();
       log_.error(line);
       exit_code_ = 1;

@@ -10,6 +10,7 @@
 #include "control/runner.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
+#include "drivers/driver_table.h"
 #include "qmp/monitor.h"
 
 namespace blockexport::daemon {
@@ -31,6 +32,7 @@ class Daemon {
   CommandLine command_line_;
   const Log& log_;
   std::unique_ptr<aio::Reactor> reactor_;
+  drivers::BuiltInDrivers drivers_;
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<control::Runner> runner_;
   std::unique_ptr<aio::Mutex> command_mutex_;

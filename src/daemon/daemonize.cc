@@ -61,7 +61,7 @@ Result<PidFile> PidFile::create(const std::string& path) {
   const auto prefixed = [](Error error) { return fail(std::move(error).with_prefix("cannot create PID file: ")); };
   OwnedFd fd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
   if (!fd) return prefixed(Error::system(fmt::format("Could not create '{}'", path), Errno::last()));
-  struct flock lock {};
+  struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   if (fcntl(fd.get(), F_SETLK, &lock) != 0) return prefixed(Error::system("Cannot lock pid file", Errno::last()));

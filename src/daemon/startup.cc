@@ -41,7 +41,8 @@ void print_object_types() {
 
 void print_object_properties() {
   std::vector<control::PropertyDescription> sorted;
-  for (const control::PropertyDescription& property : control::IothreadObject::property_list()) sorted.push_back(property);
+  for (const control::PropertyDescription& property : control::IothreadObject::property_list())
+    sorted.push_back(property);
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   fmt::print("iothread options:\n");
   for (const control::PropertyDescription& property : sorted) fmt::print("  {}=<{}>\n", property.name, property.type);
@@ -57,8 +58,8 @@ aio::Task<Startup::Outcome> Startup::run(StartOption option) {
       co_return co_await run_export(option.argument);
     case OptionKind::kNbdServer:
       co_return co_await run_nbd_server(option.argument);
-    case OptionKind::kNbdListen:
-      co_return co_await run_nbd_listen(option.argument);
+    case OptionKind::kListen:
+      co_return co_await run_listen(option.argument);
     case OptionKind::kObject:
       co_return co_await run_object(option.argument);
     case OptionKind::kChardev:
@@ -93,7 +94,7 @@ aio::Task<Startup::Outcome> Startup::run_nbd_server(const std::string& argument)
   co_return std::nullopt;
 }
 
-aio::Task<Startup::Outcome> Startup::run_nbd_listen(const std::string& argument) {
+aio::Task<Startup::Outcome> Startup::run_listen(const std::string& argument) {
   CO_TRY_ASSIGN(auto address, decode_argument<schema::SocketAddress>(argument, "type"));
   CO_TRY(co_await control::add_nbd_listener(control_, control::to_net(address)));
   co_return std::nullopt;
@@ -123,6 +124,12 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const std::string& argument) {
     co_return Exit{wants_list ? 0 : 1};
   }
   CO_TRY_ASSIGN(ChardevOption option, read_chardev_option(list, control_.log()));
+  if (daemonized_ && std::holds_alternative<chardev::StdioOptions>(option.options)) {
+    co_return fail("cannot use stdio with -daemonize");
+  }
+  if (control_.chardevs().find(option.id) != nullptr) {
+    co_return fail(fmt::format("attempt to add duplicate property '{}' to object (type 'container')", option.id));
+  }
   CO_TRY(co_await control::add_chardev(control_, option.id, std::move(option.options)));
   co_return std::nullopt;
 }

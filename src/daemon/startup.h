@@ -1,6 +1,5 @@
-// Startup: the second pass over the command line. Each option is carried out like the QMP command it stands for, left to
-// right; a name must exist before it is used.
-// Runs as a task of the control reactor.
+// Startup: the second pass over the command line. Each option is carried out like the QMP command it stands for, left
+// to right; a name must exist before it is used. Runs as a task of the control reactor.
 #pragma once
 
 #include <memory>
@@ -17,8 +16,12 @@ class Startup {
  public:
   // `monitors` receives what --monitor makes; they are not started yet.
   Startup(control::Control& control, control::Runner& runner, aio::Mutex& command_mutex,
-          std::vector<std::unique_ptr<qmp::Monitor>>& monitors)
-      : control_(control), runner_(runner), command_mutex_(command_mutex), monitors_(monitors) {}
+          std::vector<std::unique_ptr<qmp::Monitor>>& monitors, bool daemonized)
+      : control_(control),
+        runner_(runner),
+        command_mutex_(command_mutex),
+        monitors_(monitors),
+        daemonized_(daemonized) {}
 
   // Help was asked for and printed: exit with this code.
   struct Exit {
@@ -33,7 +36,7 @@ class Startup {
   aio::Task<Outcome> run_blockdev(const std::string& argument);
   aio::Task<Outcome> run_export(const std::string& argument);
   aio::Task<Outcome> run_nbd_server(const std::string& argument);
-  aio::Task<Outcome> run_nbd_listen(const std::string& argument);
+  aio::Task<Outcome> run_listen(const std::string& argument);
   aio::Task<Outcome> run_object(const std::string& argument);
   aio::Task<Outcome> run_chardev(const std::string& argument);
   Outcome run_monitor(const std::string& argument);
@@ -43,6 +46,7 @@ class Startup {
   control::Runner& runner_;
   aio::Mutex& command_mutex_;
   std::vector<std::unique_ptr<qmp::Monitor>>& monitors_;
+  bool daemonized_;
 };
 
 }  // namespace blockexport::daemon

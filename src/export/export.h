@@ -1,7 +1,7 @@
 // Export: one block node offered to clients under an id of its own, through some protocol.
 //
-// Owned by the Registry. It holds the edge to its node; clients hold references to it, which is all that keeps a removed
-// export alive. Thread: the control reactor.
+// Owned by the Registry. It holds the edge to its node; clients hold references to it, which is all that keeps a
+// removed export alive. Thread: the control reactor.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "block/edge.h"
+#include "block/node.h"
 
 namespace blockexport::exports {
 
@@ -27,7 +28,8 @@ class Registry;
 
 class Export {
  public:
-  Export(std::string id, std::unique_ptr<block::Edge> edge) : id_(std::move(id)), edge_(std::move(edge)) {}
+  Export(std::string id, std::unique_ptr<block::Edge> edge)
+      : id_(std::move(id)), node_name_(edge->node().name()), edge_(std::move(edge)) {}
   virtual ~Export() = default;
   Export(const Export&) = delete;
   Export& operator=(const Export&) = delete;
@@ -35,6 +37,8 @@ class Export {
   const std::string& id() const { return id_; }
   // The schema's name of the type: "nbd".
   virtual std::string_view type() const = 0;
+  // Of the node that it exports.
+  const std::string& node_name() const { return node_name_; }
   block::Edge& edge() { return *edge_; }
   bool shutting_down() const { return shutting_down_; }
 
@@ -46,15 +50,17 @@ class Export {
   // Hides it from new clients and does to the present ones what `mode` says. Called again with a sharper mode when the
   // user does not want to wait any longer.
   virtual void leave(RemoveMode mode) = 0;
-  // To be called by the implementation when the last client has left; may destroy the export.
+  // To be called by the implementation when a client has left; the export may end soon after.
   void client_left();
 
  private:
   std::string id_;
+  std::string node_name_;
   std::unique_ptr<block::Edge> edge_;
   Registry* registry_ = nullptr;
   RemoveMode leaving_ = RemoveMode::kSafe;
   bool shutting_down_ = false;
+  bool being_erased_ = false;
 };
 
 }  // namespace blockexport::exports

@@ -8,26 +8,35 @@
 namespace blockexport::exports {
 namespace {
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 }  // namespace
 
 bool is_well_formed_id(std::string_view id) {
   if (id.empty() || !is_letter(id.front())) return false;
-  return std::all_of(id.begin(), id.end(), [](char c) {
-    return is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_';
-  });
+  return std::all_of(id.begin(), id.end(),
+                     [](char c) { return is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_'; });
 }
 
 void Export::client_left() {
   if (shutting_down_ && client_count() == 0) registry_->erase_if_unused(*this);
 }
 
-Registry::Registry(aio::Reactor& reactor, std::move_only_function<void(const std::string& id)> on_deleted)
-    : on_deleted_(std::move(on_deleted)), deleted_(reactor) {}
+Registry::Registry(aio::Reactor& reactor, std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go,
+                   std::move_only_function<void(const std::string& id)> on_deleted)
+    : let_go_(std::move(let_go)),
+      on_deleted_(std::move(on_deleted)),
+      deleted_(reactor, aio::Event::Cancellation::kIgnored),
+      erasing_(reactor) {}
 
-Registry::~Registry() { assert(exports_.empty()); }
+Registry::~Registry() {
+  assert(exports_.empty());
+}
 
 Result<> Registry::check_id(const std::string& id) const {
   if (!is_well_formed_id(id)) return fail("Invalid block export id");
@@ -49,28 +58,40 @@ Export* Registry::find(std::string_view id) const {
   return nullptr;
 }
 
-Result<> Registry::remove(const std::string& id, RemoveMode mode) {
+aio::Task<Result<>> Registry::remove(std::string id, RemoveMode mode) {
   Export* found = find(id);
-  if (found == nullptr) return fail(fmt::format("Export '{}' is not found", id));
+  if (found == nullptr) co_return fail(fmt::format("Export '{}' is not found", id));
   if (found->shutting_down_ && mode <= found->leaving_) {
-    return fail(fmt::format("Export '{}' is already shutting down", id));
+    co_return fail(fmt::format("Export '{}' is already shutting down", id));
   }
   if (mode == RemoveMode::kSafe && found->client_count() > 0) {
-    return fail(Error(fmt::format("export '{}' still in use", id))
-                    .with_hint("Use mode='hide' or 'soft' to let its clients finish, or mode='hard' to force client "
-                               "disconnect"));
+    co_return fail(Error(fmt::format("export '{}' still in use", id))
+                       .with_hint("Use mode='hide' or 'soft' to let its clients finish, or mode='hard' to force client "
+                                  "disconnect"));
   }
+  bool has_clients = found->client_count() > 0;
   begin(*found, mode);
-  return {};
+  if (!has_clients) co_await wait_until_gone(found);
+  co_return Result<>{};
 }
 
 aio::Task<void> Registry::remove_all(RemoveMode mode, std::move_only_function<bool(const Export&)> wanted) {
-  for (Export* candidate : list()) {
-    if (wanted(*candidate)) begin(*candidate, mode);
+  std::vector<Export*> leaving;
+  for (const auto& one : exports_) {
+    if (wanted(*one)) leaving.push_back(one.get());
   }
-  while (std::any_of(exports_.begin(), exports_.end(), [&](const auto& left) { return wanted(*left); })) {
+  for (Export* one : leaving) begin(*one, mode);
+  for (Export* one : leaving) co_await wait_until_gone(one);
+}
+
+bool Registry::contains(const Export* one) const {
+  return std::any_of(exports_.begin(), exports_.end(), [&](const auto& present) { return present.get() == one; });
+}
+
+aio::Task<void> Registry::wait_until_gone(const Export* one) {
+  while (contains(one)) {
     deleted_.reset();
-    if (!co_await deleted_.wait()) co_return;
+    (void)co_await deleted_.wait();
   }
 }
 
@@ -90,13 +111,15 @@ void Registry::begin(Export& leaving, RemoveMode mode) {
 }
 
 void Registry::erase_if_unused(Export& leaving) {
-  if (leaving.client_count() > 0) return;
-  auto position = std::find_if(exports_.begin(), exports_.end(), [&](const auto& one) { return one.get() == &leaving; });
-  if (position == exports_.end()) return;
-  std::unique_ptr<Export> gone = std::move(*position);
-  exports_.erase(position);
-  std::string id = gone->id();
-  gone.reset();
+  if (leaving.client_count() > 0 || leaving.being_erased_) return;
+  leaving.being_erased_ = true;
+  erasing_.spawn("export removal", erase(leaving));
+}
+
+aio::Task<void> Registry::erase(Export& leaving) {
+  co_await let_go_(std::move(leaving.edge_));
+  std::string id = leaving.id();
+  std::erase_if(exports_, [&](const auto& one) { return one.get() == &leaving; });
   on_deleted_(id);
   deleted_.set();
 }

@@ -11,8 +11,12 @@ namespace {
 constexpr std::size_t kKeyBytesMax = 127;
 constexpr std::int64_t kIndexMax = INT32_MAX;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 // The length of a QAPI name at the front of `text`: an optional "__domain_" prefix, then a letter and more.
 std::size_t name_length(std::string_view text) {
@@ -24,7 +28,8 @@ std::size_t name_length(std::string_view text) {
   }
   if (start >= text.size() || !is_letter(text[start])) return 0;
   std::size_t length = start + 1;
-  while (length < text.size() && (is_letter(text[length]) || is_digit(text[length]) || text[length] == '-' || text[length] == '_')) {
+  while (length < text.size() &&
+         (is_letter(text[length]) || is_digit(text[length]) || text[length] == '-' || text[length] == '_')) {
     ++length;
   }
   return length;

@@ -1,7 +1,7 @@
 // Lexer: QMP's JSON as tokens, byte by byte, in any segmentation.
 //
-// RFC 8259 plus strings in single quotes. It checks the form of tokens only; what a string's escapes mean, and whether a
-// keyword is one, is the parser's business. After a byte that fits nowhere it reports an error token and skips to the
+// RFC 8259 plus strings in single quotes. It checks the form of tokens only; what a string's escapes mean, and whether
+// a keyword is one, is the parser's business. After a byte that fits nowhere it reports an error token and skips to the
 // next byte that may begin something. Thread: one at a time. Each byte is looked at once.
 #pragma once
 

@@ -4,6 +4,7 @@
 
 #include <cassert>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <span>
 
@@ -39,7 +40,7 @@ class DocumentParser {
       case TokenKind::kInteger:
         return parse_integer(token->text);
       case TokenKind::kDouble:
-        return Value(std::strtod(token->text.c_str(), nullptr));
+        return parse_double(token->text);
       case TokenKind::kString: {
         TRY_ASSIGN(std::string text, unquote(token->text));
         return Value(std::move(text));
@@ -58,7 +59,14 @@ class DocumentParser {
     return fail(fmt::format("invalid keyword '{}'", text));
   }
 
-  static Value parse_integer(const std::string& text) {
+  // JSON has no way to write what is beyond a double.
+  static Result<Value> parse_double(const std::string& text) {
+    double number = std::strtod(text.c_str(), nullptr);
+    if (!std::isfinite(number)) return fail("number out of range");
+    return Value(number);
+  }
+
+  static Result<Value> parse_integer(const std::string& text) {
     const char* end = text.data() + text.size();
     std::int64_t signed_value;
     if (std::from_chars(text.data(), end, signed_value).ec == std::errc{}) return Value(signed_value);
@@ -66,7 +74,7 @@ class DocumentParser {
     if (text[0] != '-' && std::from_chars(text.data(), end, unsigned_value).ec == std::errc{}) {
       return Value(unsigned_value);
     }
-    return Value(std::strtod(text.c_str(), nullptr));
+    return parse_double(text);
   }
 
   Result<Value> parse_object() {
@@ -203,10 +211,7 @@ Result<Value> parse(std::string_view text) {
   auto first = parser.next();
   if (!first) return fail("Expecting a JSON value");
   if (!*first) return fail(std::move(*first).error());
-  if (auto second = parser.next()) {
-    if (!*second) return fail(std::move(*second).error());
-    return fail("JSON parse error, more than one value");
-  }
+  if (parser.next()) return fail("Expecting at most one JSON value");
   return std::move(**first);
 }
 

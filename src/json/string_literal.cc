@@ -2,13 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 namespace blockexport::json {
 namespace {
 
-bool is_noncharacter(char32_t code) { return (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) == 0xfffe; }
-bool is_surrogate(char32_t code) { return code >= 0xd800 && code <= 0xdfff; }
+bool is_noncharacter(char32_t code) {
+  return (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) == 0xfffe;
+}
+bool is_surrogate(char32_t code) {
+  return code >= 0xd800 && code <= 0xdfff;
+}
 
 void append_utf8(std::string& out, char32_t code) {
   auto byte = [&](char32_t value) { out += static_cast<char>(value); };
@@ -36,15 +41,20 @@ std::optional<char32_t> hex4(std::string_view text) {
   if (text.size() < 4) return std::nullopt;
   char32_t code = 0;
   for (char c : text.substr(0, 4)) {
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    int digit = c >= '0' && c <= '9'   ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : -1;
     if (digit < 0) return std::nullopt;
     code = code * 16 + static_cast<char32_t>(digit);
   }
   return code;
 }
 
+// `escape` begins behind the 'u'. The quote that ends the token stands behind it in any case.
 Error bad_unicode(std::string_view escape) {
-  return Error(fmt::format("\\u{} is not a valid Unicode character", escape.substr(0, 4)));
+  std::string_view shown(escape.data(), std::min<std::size_t>(4, escape.size() + 1));
+  return Error(fmt::format("\\u{} is not a valid Unicode character", shown));
 }
 
 // One "\uXXXX", or the surrogate pair that begins with it. `text` begins behind the 'u'; what was used is removed.
@@ -98,7 +108,10 @@ std::size_t read_utf8(std::string_view text, char32_t& code) {
     code = first;
     return first == 0 ? 0 : 1;
   }
-  std::size_t length = first >= 0xf0 && first < 0xf8 ? 4 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xc0 && first < 0xe0 ? 2 : 0;
+  std::size_t length = first >= 0xf0 && first < 0xf8   ? 4
+                       : first >= 0xe0 && first < 0xf0 ? 3
+                       : first >= 0xc0 && first < 0xe0 ? 2
+                                                       : 0;
   if (length == 0 || text.size() < length) return 0;
   code = first & (0x7fu >> length);
   for (std::size_t i = 1; i < length; ++i) {

@@ -13,7 +13,9 @@ namespace {
 constexpr int kIndent = 4;
 
 void write_unicode(char32_t code, std::string& out) {
-  auto unit = [&](char32_t value) { fmt::format_to(std::back_inserter(out), "\\u{:04X}", static_cast<unsigned>(value)); };
+  auto unit = [&](char32_t value) {
+    fmt::format_to(std::back_inserter(out), "\\u{:04X}", static_cast<unsigned>(value));
+  };
   if (code < 0x10000) return unit(code);
   unit(0xd800 + ((code - 0x10000) >> 10));
   unit(0xdc00 + ((code - 0x10000) & 0x3ff));
@@ -161,9 +163,13 @@ class Writer {
 
 }  // namespace
 
-void write(const Value& value, std::string& out) { Writer(out, false).write(value); }
+void write(const Value& value, std::string& out) {
+  Writer(out, false).write(value);
+}
 
-void write_pretty(const Value& value, std::string& out) { Writer(out, true).write(value); }
+void write_pretty(const Value& value, std::string& out) {
+  Writer(out, true).write(value);
+}
 
 std::string to_string(const Value& value) {
   std::string out;

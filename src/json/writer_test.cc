@@ -10,9 +10,13 @@ TEST(Writer, WritesPureAsciiWithShortEscapes) {
             R"("a\"\\\b\f\n\r\t\u0001\u007F/\u00E9\uD83D\uDE00\u0000")");
 }
 
-TEST(Writer, InvalidBytesBecomeReplacementCharacters) { EXPECT_EQ(to_string(Value("a\xff\xc3")), R"("a\uFFFD\uFFFD")"); }
+TEST(Writer, InvalidBytesBecomeReplacementCharacters) {
+  EXPECT_EQ(to_string(Value("a\xff\xc3")), R"("a\uFFFD\uFFFD")");
+}
 
-TEST(Writer, DoublesHaveSeventeenDigits) { EXPECT_EQ(to_string(Value(0.1)), "0.10000000000000001"); }
+TEST(Writer, DoublesHaveSeventeenDigits) {
+  EXPECT_EQ(to_string(Value(0.1)), "0.10000000000000001");
+}
 
 TEST(Writer, PrettyIndentsByFour) {
   std::string out;

@@ -17,6 +17,8 @@ struct Describe {
 
 }  // namespace
 
-std::string describe(const SocketAddress& address) { return std::visit(Describe{}, address); }
+std::string describe(const SocketAddress& address) {
+  return std::visit(Describe{}, address);
+}
 
 }  // namespace blockexport::net

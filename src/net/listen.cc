@@ -111,7 +111,8 @@ Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
     const char* directory = getenv("TMPDIR");
     std::string pattern = fmt::format("{}/qemu-socket-XXXXXX", directory != nullptr ? directory : "/tmp");
     OwnedFd made(mkostemp(pattern.data(), O_CLOEXEC));
-    if (!made) return fail(Error::system(fmt::format("Failed to make a temporary socket name {}", pattern), Errno::last()));
+    if (!made)
+      return fail(Error::system(fmt::format("Failed to make a temporary socket name {}", pattern), Errno::last()));
     bound.path = pattern;
   }
   TRY_ASSIGN(NumericAddress numeric, unix_address(bound));
@@ -134,7 +135,8 @@ Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {
   OwnedFd fd(socket(AF_VSOCK, kSocketFlags, 0));
   if (!fd) return fail(Error::system("Failed to create vsock socket", Errno::last()));
   if (bind(fd.get(), numeric.get(), numeric.length) != 0) {
-    return fail(Error::system(fmt::format("Failed to bind vsock socket {}:{}", address.cid, address.port), Errno::last()));
+    return fail(
+        Error::system(fmt::format("Failed to bind vsock socket {}:{}", address.cid, address.port), Errno::last()));
   }
   if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
   sockets_.push_back(std::move(fd));
@@ -164,7 +166,9 @@ Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
   return {};
 }
 
-Listener::~Listener() { close(); }
+Listener::~Listener() {
+  close();
+}
 
 void Listener::close() {
   sockets_.clear();
@@ -206,6 +210,10 @@ aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
 }
 
 void tune_connection(int fd, int family, bool keep_alive) {
+  if (family == AF_UNIX) {
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kUnixSendBufferBytes, sizeof kUnixSendBufferBytes);
+    return;
+  }
   if (family != AF_INET && family != AF_INET6) return;
   set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
   if (keep_alive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);

@@ -20,10 +20,12 @@ struct Question {
   const char* port;
   addrinfo hints{};
   addrinfo* answer = nullptr;
+  int code = 0;  // of getaddrinfo(): an operation's own result has no place for its numbers
 
   static std::int64_t ask(void* self) {
     auto* question = static_cast<Question*>(self);
-    return getaddrinfo(question->host, question->port, &question->hints, &question->answer);
+    question->code = getaddrinfo(question->host, question->port, &question->hints, &question->answer);
+    return 0;
   }
 };
 
@@ -55,17 +57,16 @@ aio::Task<Result<std::vector<NumericAddress>>> resolve(InetAddress address, bool
   question.hints.ai_socktype = SOCK_STREAM;
   question.hints.ai_flags = AI_ADDRCONFIG | (passive ? AI_PASSIVE : 0);
   if (address.numeric) question.hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
-  auto code = co_await reactor.call(&Question::ask, &question);
-  if (!code) co_return fail(Error::system("address resolution failed", code.error()));
-  if (*code != 0) {
+  auto asked = co_await reactor.call(&Question::ask, &question);
+  if (asked && question.code != 0) {
     // A host without a configured address of a family still has its loopback.
     question.hints.ai_flags &= ~AI_ADDRCONFIG;
-    code = co_await reactor.call(&Question::ask, &question);
+    asked = co_await reactor.call(&Question::ask, &question);
   }
-  if (!code || *code != 0) {
-    int reason = code ? static_cast<int>(*code) : EAI_SYSTEM;
+  if (!asked) co_return fail(Error::system("address resolution failed", asked.error()));
+  if (question.code != 0) {
     co_return fail(fmt::format("address resolution failed for {}:{}: {}", address.host, address.port,
-                               gai_strerror(reason)));
+                               gai_strerror(question.code)));
   }
   std::vector<NumericAddress> found;
   for (addrinfo* entry = question.answer; entry != nullptr; entry = entry->ai_next) {
@@ -111,7 +112,8 @@ Result<NumericAddress> vsock_address(const VsockAddress& address) {
 std::string describe(const NumericAddress& address) {
   if (address.family() == AF_UNIX) {
     const auto* un = reinterpret_cast<const sockaddr_un*>(&address.storage);
-    std::size_t bytes = address.length > offsetof(sockaddr_un, sun_path) ? address.length - offsetof(sockaddr_un, sun_path) : 0;
+    std::size_t bytes =
+        address.length > offsetof(sockaddr_un, sun_path) ? address.length - offsetof(sockaddr_un, sun_path) : 0;
     if (bytes == 0) return "unix:";
     if (un->sun_path[0] == '\0') return "unix:@" + std::string(un->sun_path + 1, bytes - 1);
     return "unix:" + std::string(un->sun_path, strnlen(un->sun_path, bytes));

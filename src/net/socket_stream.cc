@@ -22,6 +22,9 @@ aio::Task<IoResult> SocketStream::writable() {
   co_return IoResult{};
 }
 
-int SocketStream::release() { return std::exchange(fd_, -1); }
+int SocketStream::release() {
+  reactor_.drop_watch(fd_);
+  return std::exchange(fd_, -1);
+}
 
 }  // namespace blockexport::net

@@ -11,7 +11,7 @@ namespace blockexport::net {
 class SocketStream final : public Stream {
  public:
   // `fd` is non-blocking; it belongs to the stream from now on.
-  SocketStream(aio::Reactor& reactor, int fd) : reactor_(reactor), fd_(fd) {}
+  SocketStream(aio::Reactor& reactor, int fd) : reactor_(reactor), fd_(fd) { reactor_.keep_watch(fd_); }
   ~SocketStream() override;
   SocketStream(const SocketStream&) = delete;
   SocketStream& operator=(const SocketStream&) = delete;

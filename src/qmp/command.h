@@ -1,7 +1,7 @@
 // Command: one QMP message from a client, checked for its outer form; and CommandRunner, who knows the commands.
 //
-// The protocol layer knows no command but qmp_capabilities, which belongs to a session; all others go to the runner that
-// the control layer provides. Thread: the control reactor.
+// The protocol layer knows no command but qmp_capabilities, which belongs to a session; all others go to the runner
+// that the control layer provides. Thread: the control reactor.
 #pragma once
 
 #include <string>
@@ -15,7 +15,7 @@ namespace blockexport::qmp {
 
 struct Command {
   std::string name;
-  bool out_of_band = false;            // sent with exec-oob
+  bool out_of_band = false;                // sent with exec-oob
   const json::Value* arguments = nullptr;  // an object, or null when there was none; points into the message
 };
 

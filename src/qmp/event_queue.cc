@@ -38,7 +38,8 @@ std::string limit_key(const json::Object& event) {
 
 }  // namespace
 
-void EventQueue::emit(json::Object event) {
+void EventQueue::emit(json::Value message) {
+  json::Object event = std::move(*message.as_object());
   std::int64_t wall_us = reactor_.clock().wall_us();
   event.set("timestamp", json::Object{{"seconds", wall_us / 1'000'000}, {"microseconds", wall_us % 1'000'000}});
   std::string key = limit_key(event);

@@ -33,7 +33,7 @@ class EventQueue {
   void add(EventListener& listener) { listeners_.push_back(listener); }
 
   // Stamps the event with the wall clock and delivers it. `event` is {"event": NAME} or {"event": NAME, "data": {...}}.
-  void emit(json::Object event);
+  void emit(json::Value event);
 
   // Delivers what is held back, and forgets the timers. Call before the reactor stops.
   aio::Task<void> close();

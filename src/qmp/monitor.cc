@@ -7,9 +7,13 @@ Monitor::Monitor(SessionContext context, chardev::Chardev& chardev)
   chardev_.attach_frontend();
 }
 
-Monitor::~Monitor() { chardev_.detach_frontend(); }
+Monitor::~Monitor() {
+  chardev_.detach_frontend();
+}
 
-void Monitor::start() { scope_.spawn("qmp monitor", serve()); }
+void Monitor::start() {
+  scope_.spawn("qmp monitor", serve());
+}
 
 aio::Task<void> Monitor::stop() {
   scope_.cancel();

@@ -26,7 +26,9 @@ Session::Session(SessionContext context, std::unique_ptr<net::Stream> stream)
       output_ready_(context.reactor),
       output_drained_(context.reactor) {}
 
-Session::~Session() { unlink(); }
+Session::~Session() {
+  unlink();
+}
 
 aio::Task<void> Session::run() {
   sender_.spawn("qmp sender", send_loop());

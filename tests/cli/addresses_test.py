@@ -105,7 +105,8 @@ class AddressesTest(unittest.TestCase):
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            result = tools.finish(settings.program(), "--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}")
+            address = f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}"
+            result = tools.finish(settings.program(), "--nbd-server", address)
             self.assertEqual(result.returncode, 1)
             self.assertIn("Address already in use", result.stderr)
 
@@ -166,8 +167,9 @@ class AddressesTest(unittest.TestCase):
             path = os.path.join(self.workdir, "qmp-inherited.sock")
             listener.bind(path)
             listener.listen()
-            server = daemon.Daemon(self.workdir, ["--chardev", f"socket,id=c0,fd={listener.fileno()},server=on,wait=off",
-                                                  "--monitor", "c0"], nbd_server=None, pass_fds=(listener.fileno(),))
+            chardev = f"socket,id=c0,fd={listener.fileno()},server=on,wait=off"
+            server = daemon.Daemon(self.workdir, ["--chardev", chardev, "--monitor", "c0"], nbd_server=None,
+                                   pass_fds=(listener.fileno(),))
             self.addCleanup(server.kill)
             server.start()
             from lib.qmp import QmpClient

@@ -75,7 +75,7 @@ class ImageLocksTest(unittest.TestCase):
                             "--export", "nbd,id=e0,node-name=r0,writable=on")
         ours = tools.finish("qemu-io", "-f", "raw", "-c", "write 0 512", self.disk)
         server.stop()
-        reference = daemon.Daemon(self.workdir, server.arguments[4:][2:], program=settings.REFERENCE) \
+        reference = daemon.Daemon(self.workdir, server.own_arguments, program=settings.REFERENCE) \
             if os.access(settings.REFERENCE, os.X_OK) else None
         if reference is None:
             self.skipTest("qemu-storage-daemon is not installed")

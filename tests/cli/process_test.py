@@ -112,7 +112,8 @@ class DaemonizeTest(ProcessTest):
         """The parent ends with 0 when everything is served: no waiting afterwards."""
         pid = self.daemonize("--blockdev", "null-co,node-name=n0,size=1048576",
                              "--nbd-server", "addr.type=unix,addr.path=nbd.sock", "--export", "nbd,id=e0,node-name=n0")
-        self.assertEqual(tools.run("nbdinfo", "--size", f"nbd+unix:///n0?socket={self.path('nbd.sock')}").strip(), "1048576")
+        uri = f"nbd+unix:///n0?socket={self.path('nbd.sock')}"
+        self.assertEqual(tools.run("nbdinfo", "--size", uri).strip(), "1048576")
         os.kill(pid, signal.SIGTERM)
         wait.until(lambda: not self.alive(pid), 10, "the daemon's end")
         self.assertFalse(os.path.exists(self.path("server.pid")))
@@ -130,8 +131,8 @@ class DaemonizeTest(ProcessTest):
         """Relative paths in options mean the directory where it was started; umask is 027."""
         images.make_empty(self.path("disk.img"), MIB)
         pid = self.daemonize(*file_node("f0", "disk.img"), "--nbd-server", "addr.type=unix,addr.path=nbd.sock",
-                             *nbd_export("f0", writable="on"), "--chardev", "socket,id=c0,path=qmp.sock,server=on,wait=off",
-                             "--monitor", "c0")
+                             *nbd_export("f0", writable="on"),
+                             "--chardev", "socket,id=c0,path=qmp.sock,server=on,wait=off", "--monitor", "c0")
         client = QmpClient(self.path("qmp.sock"))
         self.addCleanup(client.close)
         self.assertEqual(len(client.execute("query-block-exports")), 1)
@@ -216,7 +217,8 @@ class StandardStreamsTest(ProcessTest):
             self.assertIn(b'"QMP"', process.stdout.readline())
             process.stdin.write(b'{"execute": "qmp_capabilities"}\n{"execute": "query-block"}\n')
             process.stdin.flush()
-            self.assertEqual([process.stdout.readline() for _ in range(2)], [b'{"return": {}}\r\n', b'{"return": []}\r\n'])
+            self.assertEqual(process.stdout.readline(), b'{"return": {}}\r\n')
+            self.assertEqual(process.stdout.readline(), b'{"return": []}\r\n')
             process.stdin.close()
             self.assertIsNone(process.poll())
             process.terminate()
@@ -241,7 +243,8 @@ class StandardStreamsTest(ProcessTest):
     def test_tcp_monitor(self):
         """--chardev socket,host=,port=: QMP over TCP."""
         port = daemon.free_port()
-        server = self.start("--chardev", f"socket,id=tcp,host=127.0.0.1,port={port},server=on,wait=off", "--monitor", "tcp")
+        chardev = f"socket,id=tcp,host=127.0.0.1,port={port},server=on,wait=off"
+        server = self.start("--chardev", chardev, "--monitor", "tcp")
         client = QmpClient(("127.0.0.1", port))
         self.addCleanup(client.close)
         self.assertEqual(client.execute("query-block"), [])
@@ -260,11 +263,12 @@ class SocketFilesTest(ProcessTest):
     def test_existing_file_is_replaced(self):
         """Whatever is at the NBD socket's path is unlinked first."""
         images.write_file(self.path("nbd.sock"), b"a regular file")
-        self.start("--nbd-server", "addr.type=unix,addr.path=nbd.sock").stop()
+        server = self.start("--nbd-server", "addr.type=unix,addr.path=nbd.sock")
         self.assertTrue(stat.S_ISSOCK(os.stat(self.path("nbd.sock")).st_mode))
+        server.stop()
 
     def test_stop_removes_the_file(self):
-        """nbd-server-stop removes the socket file, the end of the process does not."""
+        """nbd-server-stop removes the socket file."""
         server = self.start("--nbd-server", "addr.type=unix,addr.path=nbd.sock")
         server.qmp.execute("nbd-server-stop")
         self.assertFalse(os.path.exists(self.path("nbd.sock")))
@@ -272,7 +276,8 @@ class SocketFilesTest(ProcessTest):
 
     def test_no_client_is_answered_before_the_start_is_over(self):
         """A start that fails after --nbd-server never greeted anybody, and the process is gone."""
-        result = self.run_server("--nbd-server", "addr.type=unix,addr.path=nbd.sock", "--export", "nbd,id=e,node-name=n")
+        result = self.run_server("--nbd-server", "addr.type=unix,addr.path=nbd.sock",
+                                 "--export", "nbd,id=e,node-name=n")
         self.assertEqual(result.returncode, 1)
 
     def test_path_of_107_bytes(self):
@@ -295,8 +300,8 @@ class HelpTest(ProcessTest):
         for option in ("--help", "-h"):
             result = self.run_server(option)
             self.assertEqual(result.returncode, 0)
-            for name in (b"--blockdev", b"--export", b"--nbd-server", b"--object", b"--chardev", b"--monitor", b"--daemonize",
-                         b"--pidfile", b"--version", b"--help", b"--trace"):
+            for name in (b"--blockdev", b"--export", b"--nbd-server", b"--object", b"--chardev", b"--monitor",
+                         b"--daemonize", b"--pidfile", b"--version", b"--help", b"--trace"):
                 self.assertIn(name, result.stdout)
             self.assertEqual(result.stderr, b"")
 

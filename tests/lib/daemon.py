@@ -46,14 +46,15 @@ class Daemon:
         self.qmp_path = os.path.join(workdir, "qmp.sock")
         self.nbd_path = os.path.join(workdir, "nbd.sock")
         self.stderr_path = os.path.join(workdir, f"stderr-{time.monotonic_ns()}")
-        self.arguments = []
+        self.arguments = [] if self.program == settings.REFERENCE else settings.extra_arguments()
         if monitor:
             self.arguments += ["--chardev", f"socket,id=qmp0,path={self.qmp_path},server=on,wait=off",
                                "--monitor", "chardev=qmp0"]
         if nbd_server is not None:
             extra = f",{nbd_server}" if nbd_server else ""
             self.arguments += ["--nbd-server", f"addr.type=unix,addr.path={self.nbd_path}{extra}"]
-        self.arguments += list(arguments)
+        self.own_arguments = list(arguments)
+        self.arguments += self.own_arguments
         self.monitor = monitor
         self.pass_fds = pass_fds
         self.environment = environment

@@ -2,12 +2,14 @@
 
 BLOCKEXPORTD                the server program; BLOCKEXPORTD_DEFAULT (set by ctest) is used when it is not given
 BLOCKEXPORT_SANITIZE        not empty when that program is built with sanitizers: memory is not measured then
+BLOCKEXPORTD_ARGUMENTS      arguments that every server gets first, such as `--aio-backend epoll`
 BLOCKEXPORT_TIMEOUT_FACTOR  every deadline is multiplied by it
 """
 
 import functools
 import os
 import re
+import shlex
 import subprocess
 import unittest
 
@@ -30,6 +32,11 @@ def qemu_version(path=None):
     output = subprocess.run([path or program(), "--version"], capture_output=True, text=True, timeout=60).stdout
     match = re.match(r"qemu-storage-daemon version (\d+)\.(\d+)", output)
     return (int(match.group(1)), int(match.group(2))) if match else None
+
+
+def extra_arguments():
+    """Arguments that every server under test gets."""
+    return shlex.split(os.environ.get("BLOCKEXPORTD_ARGUMENTS", ""))
 
 
 def sanitized():

@@ -58,8 +58,9 @@ class ListTest(ContextsTest):
 
     def test_unknown_queries_are_ignored(self):
         """R74 R75 R83: unknown namespaces and leaves select nothing, without an error."""
-        queries = ["x-other:", "base:unknown", "nobase:allocation", "base", "", ":", "allocation", "qemu:dirty-bitmap:b",
-                   "qemu:dirty-bitmap:", "base:allocation ", "BASE:allocation", "q" * 4096, "base:" + "x" * 4000]
+        queries = ["x-other:", "base:unknown", "nobase:allocation", "base", "", ":", "allocation",
+                   "qemu:dirty-bitmap:b", "qemu:dirty-bitmap:", "base:allocation ", "BASE:allocation", "q" * 4096,
+                   "base:" + "x" * 4000]
         self.assertEqual(self.structured().list_contexts("plain", queries), [])
 
     def test_duplicate_queries(self):
@@ -77,7 +78,8 @@ class ListTest(ContextsTest):
         name = struct.pack(">I", 5) + b"plain"
         cases = [b"", b"\0\0", struct.pack(">I", 6) + b"plain", name, name + bytes(3),
                  name + struct.pack(">I", 1), name + struct.pack(">II", 1, 1), name + struct.pack(">II", 1, 0xFFFFFFFF),
-                 name + struct.pack(">II", 2, 0), name + struct.pack(">I", 0xFFFFFFFF), name + struct.pack(">II", 1, 16) + b"base:allocation",
+                 name + struct.pack(">II", 2, 0), name + struct.pack(">I", 0xFFFFFFFF),
+                 name + struct.pack(">II", 1, 16) + b"base:allocation",
                  struct.pack(">I", 0xFFFFFFFF) + name]
         connection = self.structured()
         for number in (OPT_LIST_META_CONTEXT, OPT_SET_META_CONTEXT):
@@ -139,7 +141,8 @@ class SetTest(ContextsTest):
 
     def test_second_set_replaces_the_first(self):
         """R85: a later SET takes the place of the earlier one, also when it selects nothing or fails."""
-        for number, data in enumerate([meta_bytes("plain", []), meta_bytes("plain", ["x:y"]), meta_bytes("nowhere", [BASE]), b"bad"]):
+        later = [meta_bytes("plain", []), meta_bytes("plain", ["x:y"]), meta_bytes("nowhere", [BASE]), b"bad"]
+        for number, data in enumerate(later):
             connection = self.structured()
             connection.set_contexts("plain", [BASE])
             connection.option(OPT_SET_META_CONTEXT, data)

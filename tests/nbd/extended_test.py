@@ -1,4 +1,7 @@
-"""Extended headers: negotiation, 64-bit lengths, payload lengths, filtered block status (R54, R61, R62, R68-R71, R183-R195)."""
+"""Extended headers: negotiation, 64-bit lengths, payload lengths, filtered block status.
+
+R54, R61, R62, R68-R71, R183-R195.
+"""
 
 import struct
 
@@ -73,7 +76,7 @@ class NegotiationTest(ExtendedTest):
         self.assertEqual(connection.call(CMD_READ, 0, 512).magic, EXTENDED_REPLY_MAGIC)
 
     def test_payload_flag(self):
-        """R61 R62: BLOCK_STATUS_PAYLOAD is shown when contexts were negotiated, or by INFO; never without extended headers."""
+        """R61 R62: BLOCK_STATUS_PAYLOAD is shown with contexts, or by INFO; never without extended headers."""
         self.assertTrue(self.extended().info.flags & BLOCK_STATUS_PAYLOAD)
         self.assertFalse(self.extended(contexts=()).info.flags & BLOCK_STATUS_PAYLOAD)
         self.assertFalse(self.session("sparse", "structured", (BASE,)).info.flags & BLOCK_STATUS_PAYLOAD)
@@ -133,7 +136,8 @@ class CommandsTest(ExtendedTest):
     def test_bounds(self):
         """R150 R193: offset plus length past the end, or past 2^64, fails."""
         connection = self.extended()
-        for offset, length in ((0, SIZE + 1), (SIZE, 1), (512, (1 << 64) - 512), (1 << 63, 1 << 63), ((1 << 64) - 1, (1 << 64) - 1)):
+        last = (1 << 64) - 1
+        for offset, length in ((0, SIZE + 1), (SIZE, 1), (512, last - 511), (1 << 63, 1 << 63), (last, last)):
             for command in (CMD_TRIM, CMD_BLOCK_STATUS):
                 self.assertEqual(connection.call(command, offset, length).error, EINVAL, f"{command} {offset}+{length}")
 

@@ -1,4 +1,7 @@
-"""Hostile handshakes: cut at every byte, split at every byte, lying lengths, options in every order (reliability rows 1-14, 17, 18)."""
+"""Hostile handshakes: cut at every byte, split at every byte, lying lengths, options in every order.
+
+Reliability rows 1-14, 17, 18.
+"""
 
 import struct
 
@@ -238,7 +241,7 @@ class SequencesTest(HostileTest):
         return {"STARTTLS": ERR_POLICY, "99": ERR_UNSUP}.get(name, REP_ACK)
 
     def run_sequence(self, names):
-        """Sends the options one by one and compares each answer with the model; ends with a read where a session began."""
+        """Sends the options one by one, compares each answer with the model, and reads where a session began."""
         data = {"LIST": (OPT_LIST, b""), "INFO": (OPT_INFO, info_bytes("disk")), "GO": (OPT_GO, info_bytes("disk")),
                 "STRUCTURED": (OPT_STRUCTURED_REPLY, b""), "EXTENDED": (OPT_EXTENDED_HEADERS, b""),
                 "LIST_META": (OPT_LIST_META_CONTEXT, meta_bytes("disk")), "STARTTLS": (OPT_STARTTLS, b""),

@@ -1,4 +1,7 @@
-"""Hostile requests: every command with every flag, absurd lengths, clients that vanish mid-write (reliability rows 1, 10, 19, 20, 34)."""
+"""Hostile requests: every command with every flag, absurd lengths, clients that vanish mid-write.
+
+Reliability rows 1, 10, 19, 20, 34.
+"""
 
 import os
 import signal
@@ -12,7 +15,8 @@ from lib.images import MIB
 from lib.nbd_raw import request_bytes
 from lib.nbd_wire import *
 
-LENGTHS = (0, 1, 511, 512, 513, (1 << 25) - 1, 1 << 25, (1 << 25) + 1, 1 << 26, (1 << 26) + 1, 1 << 31, 0xFFFFFE00, 0xFFFFFFFF)
+LENGTHS = (0, 1, 511, 512, 513, (1 << 25) - 1, 1 << 25, (1 << 25) + 1, 1 << 26, (1 << 26) + 1, 1 << 31, 0xFFFFFE00,
+           0xFFFFFFFF)
 OFFSETS = (0, 1, SIZE - 1, SIZE, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 512, (1 << 64) - 1)
 
 
@@ -151,8 +155,8 @@ class VanishTest(HostileTest):
         before = images.sha256(self.disk)
         tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         for sent in (0, 1, 4096, 65536, 262144, 1000000, (1 << 20) - 1):
-            result = subprocess.run([sys.executable, "-c", CUT_WRITER, tests, self.daemon.nbd_path, str(sent)], check=False,
-                                    timeout=settings.seconds(30))
+            command = [sys.executable, "-c", CUT_WRITER, tests, self.daemon.nbd_path, str(sent)]
+            result = subprocess.run(command, check=False, timeout=settings.seconds(30))
             self.assertEqual(result.returncode, -signal.SIGKILL)
             self.fds_return()
             self.assertEqual(images.sha256(self.disk), before, f"after {sent} bytes of the payload")
@@ -164,7 +168,8 @@ class VanishTest(HostileTest):
             connection = nbd_raw.Connection(self.connect())
             connection.negotiate("disk", modes()[index % len(modes())])
             flags = FLAG_PAYLOAD_LEN if connection.mode == "extended" else 0
-            connection.send(request_bytes(connection.mode, CMD_WRITE, index * 512, 65536, flags, 1) + b"Z" * (index * 218))
+            header = request_bytes(connection.mode, CMD_WRITE, index * 512, 65536, flags, 1)
+            connection.send(header + b"Z" * (index * 218))
             connection.close()
         self.fds_return()
         self.assertEqual(images.sha256(self.disk), before)

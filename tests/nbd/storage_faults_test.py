@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from lib import images, nbd_raw, settings, tools, wait
+from lib import images, settings, tools, wait
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest, file_node, nbd_export
@@ -162,7 +162,8 @@ class FailingDeviceTest(DaemonTest):
         if os.path.getsize(cls.file) != 4 * MIB:
             raise unittest.SkipTest("nbdfuse cannot mount here")
         # cache.direct keeps the page cache, which would hide the device's errors, out of the way.
-        return [*file_node("disk", cls.file, **{"cache.direct": "on", "locking": "off"}), *nbd_export("disk", writable="on")]
+        return [*file_node("disk", cls.file, **{"cache.direct": "on", "locking": "off"}),
+                *nbd_export("disk", writable="on")]
 
     @classmethod
     def unmount(cls):
@@ -229,7 +230,8 @@ class SlowDeviceTest(DaemonTest):
 
     @classmethod
     def prepare(cls):
-        return ["--blockdev", "driver=null-aio,node-name=slow,size=1073741824,latency-ns=100000000", *nbd_export("slow"),
+        return ["--blockdev", "driver=null-aio,node-name=slow,size=1073741824,latency-ns=100000000",
+                *nbd_export("slow"),
                 *file_node("disk", images.make_random(cls.path("disk.img"), MIB)), *nbd_export("disk")]
 
     def test_requests_run_side_by_side(self):

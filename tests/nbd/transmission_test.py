@@ -181,15 +181,17 @@ class ReadWriteTest(TransmissionTest):
 class StructuredReadTest(TransmissionTest):
     """Content chunks."""
 
-    def test_holes_are_told(self):
-        """R137 R138 R139: holes of a sparse file come as OFFSET_HOLE, data as data."""
+    def test_holes_read_as_zeroes(self):
+        """R137 R138 R139: a sparse file's data come as data, its holes as data or as OFFSET_HOLE."""
         path = images.make_sparse(self.path("sparse.img"), 4 * MIB, [(MIB, MIB)])
         self.add_node("sparse", driver="file", filename=path)
         self.add_export("sparse")
         connection = self.session("sparse", "structured")
         reply = connection.call(CMD_READ, 0, 4 * MIB)
         self.assertEqual(reply.data, images.read_range(path, 0, 4 * MIB))
-        self.assertEqual({chunk.type for chunk in reply.chunks if chunk.type}, {CHUNK_OFFSET_DATA, CHUNK_OFFSET_HOLE})
+        types = {chunk.type for chunk in reply.chunks if chunk.type}
+        self.assertIn(CHUNK_OFFSET_DATA, types)
+        self.assertLessEqual(types, {CHUNK_OFFSET_DATA, CHUNK_OFFSET_HOLE})
 
     def test_df(self):
         """R140 R141: DF gives one content chunk."""
@@ -232,7 +234,8 @@ class ErrorsTest(TransmissionTest):
     def test_read_past_the_end(self, connection):
         """R117 R150: READ and TRIM past the end get EINVAL."""
         for command in (CMD_READ, CMD_TRIM):
-            for offset, length in ((SIZE, 1), (SIZE - 1, 2), (1 << 63, 512), ((1 << 64) - 1, 1), ((1 << 64) - 512, 1024)):
+            for offset, length in ((SIZE, 1), (SIZE - 1, 2), (1 << 63, 512), ((1 << 64) - 1, 1),
+                                   ((1 << 64) - 512, 1024)):
                 self.assertEqual(connection.call(command, offset, length).error, EINVAL, f"{command} {offset}+{length}")
         self.works(connection)
 

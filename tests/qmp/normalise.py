@@ -15,14 +15,14 @@ def text(line, workdir):
     return re.sub(r"(?<=PROG version )\S.*", "*", line)
 
 
-UNORDERED = ("perm", "shared-perm", "capabilities", "edges")
+UNORDERED = ("perm", "shared-perm", "capabilities")
 
 
 def in_order(items):
     """Sorts the lists whose order means nothing: QSD gives them in the order of a hash table."""
     if all(isinstance(item, dict) for item in items):
         for key in ("label", "name"):
-            if all(key in item and not {"drv", "node-name", "shutting-down", "id"} & set(item) for item in items):
+            if all(key in item and not {"drv", "node-name", "shutting-down"} & set(item) for item in items):
                 return sorted(items, key=lambda item: str(item[key]))
     return items
 

@@ -1,9 +1,12 @@
 """Plays one script against a server program and tells what came back, step by step."""
 
+import contextlib
+import glob
 import json
 import os
 import select
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -13,6 +16,10 @@ from lib import daemon, settings, wait
 
 QUIET_SECONDS = 0.1
 AFTER_REPLY_SECONDS = 2
+
+
+class StartFailed(AssertionError):
+    """The server did not greet and negotiate as it should."""
 
 
 class Client:
@@ -75,10 +82,17 @@ class Player:
         finally:
             for client in self.clients.values():
                 client.socket.close()
+            self.kill_strays()
             if self.process and self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
         return self.answers
+
+    def kill_strays(self):
+        """Ends servers that went to the background though the script says that they end: they have a pidfile."""
+        for path in glob.glob(os.path.join(self.workdir, "*.pid")):
+            with open(path, encoding="ascii") as file, contextlib.suppress(ValueError, ProcessLookupError):
+                os.kill(int(file.read()), signal.SIGKILL)
 
     def prepare(self):
         """Makes the files of the script."""
@@ -106,10 +120,12 @@ class Player:
         self.clients[""] = Client(os.path.join(self.workdir, "qmp.sock"), self.check_alive)
         if not self.script.has("raw"):
             greeting = self.clients[""].read(settings.seconds(10))
-            assert greeting and "QMP" in greeting, f"no greeting but {greeting}: {self.output()}"
+            if not greeting or "QMP" not in greeting:
+                raise StartFailed(f"no greeting but {greeting}: {self.output()}")
             self.clients[""].socket.sendall(b'{"execute": "qmp_capabilities"}\n')
             reply = self.clients[""].read(settings.seconds(10))
-            assert reply == {"return": {}}, f"negotiation failed: {reply}"
+            if reply != {"return": {}}:
+                raise StartFailed(f"negotiation failed: {reply}, {self.process.poll()}: {self.output()}")
 
     def output(self):
         """What the server wrote so far."""
@@ -195,6 +211,8 @@ class Player:
         found = []
         for verb, data in (("out", result.stdout), ("err", result.stderr)):
             for line in data.decode(errors="replace").splitlines():
+                if line.startswith("Copyright"):
+                    continue
                 found.append(("", f"{verb} {normalise.text(line, self.workdir)}".rstrip()))
         self.answers[step.number] = found + [("", f"exit {result.returncode}")]
 

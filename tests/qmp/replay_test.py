@@ -1,4 +1,4 @@
-"""Every script of tests/qmp/scripts against the server under test, and against qemu-storage-daemon where it is installed."""
+"""Every script of tests/qmp/scripts, against the server under test and against qemu-storage-daemon if installed."""
 
 import os
 import unittest

@@ -41,6 +41,9 @@ class EpollBackend final : public posix::PosixBackend {
 
   bool wait(std::uint64_t deadline_ns, OperationList& completed) override;
 
+  void keep_watch(int fd) override { watches_.keep(fd); }
+  void drop_watch(int fd) override { watches_.forget(fd); }
+
   void close(int fd) override {
     watches_.forget(fd);
     ::close(fd);

@@ -31,48 +31,56 @@ std::expected<Watches, Errno> Watches::create(int wake_fd) {
   return Watches(std::move(epoll), wake_fd);
 }
 
-void Watches::add(Operation& operation, OperationList& completed) {
-  if (operation.fd < 0) return complete(operation, -EBADF, completed);
-  auto index = static_cast<std::size_t>(operation.fd);
+Watches::Watch& Watches::watch_of(int fd) {
+  auto index = static_cast<std::size_t>(fd);
   if (index >= watches_.size()) watches_.resize(index + 1);
   if (watches_[index] == nullptr) watches_[index] = std::make_unique<Watch>();
-  Watch& watch = *watches_[index];
+  return *watches_[index];
+}
+
+void Watches::add(Operation& operation, OperationList& completed) {
+  if (operation.fd < 0) return complete(operation, -EBADF, completed);
+  Watch& watch = watch_of(operation.fd);
   watch.operations.push_back(operation);
   std::uint32_t events = wanted(watch.operations);
-  // POLLHUP and POLLERR are reported unasked, so asking for nothing else must still register.
-  if (watch.armed != 0 && (events & ~watch.armed) == 0) return;
-  int error = set_armed(operation.fd, watch, events | EPOLLERR);
+  if (watch.kept && watch.armed != 0 && (events & ~watch.armed) == 0) return;
+  int error = arm(operation.fd, watch, events);
   if (error == 0) return;
   // A regular file cannot be polled, because it is always ready.
   while (!watch.operations.empty()) {
     Operation& refused = watch.operations.pop_front();
-    complete(refused, error == EPERM ? refused.events : -error, completed);
+    complete(refused, error == EPERM ? std::int64_t{refused.events} : -error, completed);
   }
 }
 
-int Watches::set_armed(int fd, Watch& watch, std::uint32_t events) {
+int Watches::arm(int fd, Watch& watch, std::uint32_t events) {
   epoll_event event{};
-  event.events = events;
-  if (events == 0) {
-    watch.armed = 0;
-    return epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0 ? 0 : errno;
-  }
+  // Errors are reported unasked; named here so that an armed watch is never 0.
+  event.events = events | EPOLLERR | (watch.kept ? 0 : EPOLLONESHOT);
   auto control = [&](int what) {
     if (what == EPOLL_CTL_ADD) ++watch.generation;
     event.data.u64 = static_cast<std::uint32_t>(fd) | static_cast<std::uint64_t>(watch.generation) << 32;
     return epoll_ctl(epoll_.get(), what, fd, &event);
   };
-  int result = control(watch.armed != 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD);
+  int result = control(watch.registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD);
   // The number was closed and given to another file since.
   if (result != 0 && errno == ENOENT) result = control(EPOLL_CTL_ADD);
-  watch.armed = result == 0 ? events : 0;
+  watch.registered = result == 0;
+  watch.armed = result == 0 ? events | EPOLLERR : 0;
   return result == 0 ? 0 : errno;
+}
+
+int Watches::disarm(int fd, Watch& watch) {
+  watch.armed = 0;
+  watch.registered = false;
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0 ? 0 : errno;
 }
 
 void Watches::on_event(const epoll_event& event, OperationList& completed) {
   int fd = fd_of(event);
   Watch& watch = *watches_[static_cast<std::size_t>(fd)];
-  if (event.data.u64 >> 32 != watch.generation || watch.armed == 0) return begin_anew();
+  if (event.data.u64 >> 32 != watch.generation) return begin_anew();
+  if (!watch.kept) watch.armed = 0;
   OperationList still_waiting;
   bool wanted_by_some = false;
   while (!watch.operations.empty()) {
@@ -86,10 +94,13 @@ void Watches::on_event(const epoll_event& event, OperationList& completed) {
     }
   }
   watch.operations.splice_back(still_waiting);
-  if (wanted_by_some) return;
-  std::uint32_t events = wanted(watch.operations);
-  int error = set_armed(fd, watch, events);
-  if (error == EBADF || error == ENOENT) begin_anew();
+  if (watch.armed != 0 && wanted_by_some) return;
+  if (!watch.operations.empty()) {
+    int error = arm(fd, watch, wanted(watch.operations));
+    while (error != 0 && !watch.operations.empty()) complete(watch.operations.pop_front(), -error, completed);
+  } else if (watch.armed != 0 && disarm(fd, watch) != 0) {
+    begin_anew();
+  }
 }
 
 // Something fires that cannot be taken back by its number any more.
@@ -102,15 +113,25 @@ void Watches::begin_anew() {
     if (watches_[fd] == nullptr) continue;
     Watch& watch = *watches_[fd];
     watch.armed = 0;
-    if (!watch.operations.empty()) set_armed(static_cast<int>(fd), watch, wanted(watch.operations) | EPOLLERR);
+    watch.registered = false;
+    if (!watch.operations.empty()) arm(static_cast<int>(fd), watch, wanted(watch.operations));
   }
+}
+
+void Watches::keep(int fd) {
+  if (fd < 0) return;
+  Watch& watch = watch_of(fd);
+  watch.kept = true;
+  watch.armed = 0;
+  if (!watch.operations.empty()) arm(fd, watch, wanted(watch.operations));
 }
 
 void Watches::forget(int fd) {
   auto index = static_cast<std::size_t>(fd);
   if (fd < 0 || index >= watches_.size() || watches_[index] == nullptr) return;
   Watch& watch = *watches_[index];
-  if (watch.armed != 0) set_armed(fd, watch, 0);
+  if (watch.registered) disarm(fd, watch);
+  watch.kept = false;
 }
 
 }  // namespace blockexport::aio

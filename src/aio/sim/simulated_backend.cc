@@ -45,7 +45,7 @@ void SimulatedBackend::notice_ready_polls() {
     if (ready == 0) {
       still_waiting.push_back(poll);
     } else {
-      poll.result = ready == POLLNVAL ? -EBADF : ready;
+      poll.result = ready == POLLNVAL ? -EBADF : std::int64_t{ready};
       schedule(poll);
     }
   }

@@ -17,9 +17,9 @@ struct FileChange {
   enum class Kind { kWrite, kPunch, kAllocate, kTruncate };
   Kind kind;
   std::uint64_t offset = 0;
-  std::uint64_t length = 0;     // kTruncate: the new size
+  std::uint64_t length = 0;          // kTruncate: the new size
   std::vector<std::byte> data = {};  // kWrite
-  bool survives = false;        // written through to the disk
+  bool survives = false;             // written through to the disk
 };
 
 class SimulatedFile {

@@ -83,6 +83,7 @@ std::pair<int, int> ForEachBackend::make_socket_pair() {
   if (simulated()) return simulation_->socket_pair();
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
+  for (int end : ends) reactor_->keep_watch(end);
   return {ends[0], ends[1]};
 }
 

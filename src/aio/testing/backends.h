@@ -54,7 +54,7 @@ class ForEachBackend : public ::testing::TestWithParam<const char*> {
 
   // The path of a new file with this content, to be opened with reactor().open().
   std::string make_file(std::string_view content = {});
-  // A connected, non-blocking pair of stream sockets. To be closed with reactor().close_now().
+  // A connected, non-blocking pair of stream sockets, kept watched. To be closed with reactor().close_now().
   std::pair<int, int> make_socket_pair();
   // What `path` holds.
   std::string content_of(const std::string& path);

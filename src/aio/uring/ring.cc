@@ -19,8 +19,8 @@ constexpr Opcode kOpcodes[] = {
     {IORING_OP_WRITE, "WRITE"},       {IORING_OP_WRITEV, "WRITEV"},
     {IORING_OP_FSYNC, "FSYNC"},       {IORING_OP_FALLOCATE, "FALLOCATE"},
 };
-// Waiting with a timeout in the call itself, and no completion ever lost.
-constexpr unsigned kFeatures = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
+// Waiting with a timeout in the call itself, no completion ever lost, and (of the same age as tags) repeating polls.
+constexpr unsigned kFeatures = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_RSRC_TAGS;
 
 // Best first; a kernel that does not know a flag answers EINVAL.
 constexpr unsigned kCommonFlags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
@@ -76,7 +76,7 @@ int Ring::set_up() {
 
 Result<> Ring::check_opcodes() {
   if ((ring_.features & kFeatures) != kFeatures) {
-    return fail(Error("io_uring is not available: the kernel is too old").with_hint("Linux 5.11 or newer is needed."));
+    return fail(Error("io_uring is not available: the kernel is too old").with_hint("Linux 5.13 or newer is needed."));
   }
   io_uring_probe* probe = io_uring_get_probe_ring(&ring_);
   if (probe == nullptr) return fail("io_uring is not available: it cannot be asked what it supports");

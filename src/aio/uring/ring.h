@@ -26,14 +26,14 @@ class Ring {
   // ever), or a signal comes.
   void enter(std::uint64_t timeout_ns);
 
-  // Calls handle(user_data, result) for each completion.
+  // Calls handle(user_data, result, flags) for each completion.
   template <class Handle>
   void drain(Handle handle) {
     unsigned head;
     unsigned count = 0;
     io_uring_cqe* cqe;
     io_uring_for_each_cqe(&ring_, head, cqe) {
-      handle(cqe->user_data, cqe->res);
+      handle(cqe->user_data, cqe->res, cqe->flags);
       ++count;
     }
     io_uring_cq_advance(&ring_, count);

@@ -17,7 +17,8 @@ constexpr std::uint64_t kNobody = 0;
 constexpr std::uint64_t kWake = 1;
 // Operation::backend_data.
 constexpr std::uintptr_t kOutside = 0;
-constexpr std::uintptr_t kInRing = 1;
+constexpr std::uintptr_t kInRing = 1;   // a bit
+constexpr std::uintptr_t kRepeats = 2;  // a bit: a poll that goes on until it is cancelled
 // When the kernel takes no more work for the moment.
 constexpr std::uint64_t kRetryNs = 1'000'000;
 // The kernel's own limit for one transfer, a multiple of every block size.
@@ -37,7 +38,8 @@ class UringBackend final : public posix::PosixBackend {
   bool prepare(Operation& operation);
   bool prepare_cancel(Operation& operation);
   bool prepare_all();
-  void finish(Operation& operation, int result, OperationList& completed);
+  void finish_poll(Operation& poll, int result, bool goes_on, OperationList& completed);
+  void finish(Operation& operation, int result, bool goes_on, OperationList& completed);
 
   std::unique_ptr<Ring> ring_;
   OperationList waiting_;      // for a free entry in the ring
@@ -74,7 +76,11 @@ void prepare_transfer(io_uring_sqe* entry, const Operation& o) {
 void prepare_entry(io_uring_sqe* entry, const Operation& o) {
   switch (o.kind) {
     case OperationKind::kPoll:
-      io_uring_prep_poll_add(entry, o.fd, o.events);
+      if ((o.backend_data & kRepeats) != 0) {
+        io_uring_prep_poll_multishot(entry, o.fd, o.events);
+      } else {
+        io_uring_prep_poll_add(entry, o.fd, o.events);
+      }
       break;
     case OperationKind::kSync:
       io_uring_prep_fsync(entry, o.fd, IORING_FSYNC_DATASYNC);
@@ -96,6 +102,7 @@ std::uint64_t number_of(Operation& operation) {
 void UringBackend::submit(Operation& operation) {
   if (!goes_through_ring(operation.kind)) return workers().submit(operation);
   operation.backend_data = kOutside;
+  operation.result = 0;
   if (!waiting_.empty() || !prepare(operation)) waiting_.push_back(operation);
 }
 
@@ -104,7 +111,7 @@ bool UringBackend::prepare(Operation& operation) {
   if (entry == nullptr) return false;
   prepare_entry(entry, operation);
   io_uring_sqe_set_data64(entry, number_of(operation));
-  operation.backend_data = kInRing;
+  operation.backend_data |= kInRing;
   return true;
 }
 
@@ -119,7 +126,8 @@ bool UringBackend::prepare_cancel(Operation& operation) {
 void UringBackend::cancel(Operation& operation) {
   // Whatever else a task can be cancelled in ends soon by itself.
   if (operation.kind != OperationKind::kPoll) return;
-  if (operation.backend_data == kInRing) {
+  if ((operation.backend_data & kInRing) != 0) {
+    operation.result = -ECANCELED;
     if (!operation.linked() && !prepare_cancel(operation)) to_cancel_.push_back(operation);
     return;
   }
@@ -155,12 +163,13 @@ bool UringBackend::wait(std::uint64_t deadline_ns, OperationList& completed) {
     longest_ns = std::min(longest_ns, deadline_ns > now ? deadline_ns - now : 0);
   }
   ring_->enter(cancelled_.empty() ? longest_ns : 0);
-  ring_->drain([&](std::uint64_t number, int result) {
+  ring_->drain([&](std::uint64_t number, int result, unsigned flags) {
     if (number == kWake) {
       wake_event().clear();
       wake_watched_ = false;
     } else if (number != kNobody) {
-      finish(*reinterpret_cast<Operation*>(number), result, completed);
+      bool goes_on = (flags & IORING_CQE_F_MORE) != 0;
+      finish(*reinterpret_cast<Operation*>(number), result, goes_on, completed);
     }
   });
   workers().take_completed(completed);
@@ -168,10 +177,26 @@ bool UringBackend::wait(std::uint64_t deadline_ns, OperationList& completed) {
   return true;
 }
 
-void UringBackend::finish(Operation& operation, int result, OperationList& completed) {
-  operation.unlink();
-  bool again = result == -EAGAIN || result == -EINTR;
-  if (again && operation.kind != OperationKind::kPoll) return workers().submit(operation);
+// The kernel adds POLLRDHUP to every poll, so a sender that waits for room would be told again and again, at once, that
+// its peer sends no more. Such a poll is begun anew as one that repeats: that says it once and goes on waiting.
+void UringBackend::finish_poll(Operation& poll, int result, bool goes_on, OperationList& completed) {
+  auto asked_for = static_cast<int>(poll.events | POLLERR | POLLHUP | POLLNVAL);
+  // The first answer counts; what follows is how the poll was ended.
+  if (poll.result == 0 && (result < 0 || (result & asked_for) != 0)) poll.result = result;
+  if (goes_on) {
+    // It has its answer, but the kernel still knows its address: its end is waited for.
+    if (poll.result != 0 && !poll.linked()) to_cancel_.push_back(poll);
+    return;
+  }
+  poll.unlink();
+  if (poll.result != 0) return completed.push_back(poll);
+  poll.backend_data = kRepeats;
+  waiting_.push_back(poll);
+}
+
+void UringBackend::finish(Operation& operation, int result, bool goes_on, OperationList& completed) {
+  if (operation.kind == OperationKind::kPoll) return finish_poll(operation, result, goes_on, completed);
+  if (result == -EAGAIN || result == -EINTR) return workers().submit(operation);
   operation.result = result;
   completed.push_back(operation);
 }

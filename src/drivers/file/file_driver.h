@@ -16,11 +16,11 @@
 
 namespace blockexport::drivers {
 
-// Counters that only a file has.
-struct FileStatistics {
-  std::atomic<std::uint64_t> discards_succeeded = 0;
-  std::atomic<std::uint64_t> discards_failed = 0;
-  std::atomic<std::uint64_t> discarded_bytes = 0;
+// What a reopen has prepared.
+struct FileReopening {
+  FileOptions options;
+  block::Limits limits;
+  int fd;  // the one in use, when that need not change
 };
 
 class FileDriver final : public block::Driver {
@@ -50,14 +50,23 @@ class FileDriver final : public block::Driver {
   aio::Task<Result<>> set_permissions(block::Permissions permissions) override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
 
+  // Opens the file again where access or the page cache changes; locks move to it at the commit.
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
+                                     block::NodeOptions& node_options) override;
+  aio::Task<void> commit_reopen() override;
+  aio::Task<void> abort_reopen() override;
+
   const FileOptions& options() const { return options_; }
-  const FileStatistics& statistics() const { return statistics_; }
+  const block::FileStatistics* file_statistics() const override { return &statistics_; }
 
  private:
   FileDriver(aio::Reactor& home, FileOptions options, int fd);
   static aio::Task<std::expected<int, Errno>> open_fd(aio::Reactor& reactor, FileOptions& options);
+  // The descriptor that `options` ask for, and that it is still the file which is open.
+  aio::Task<Result<int>> open_again(FileOptions& options);
   aio::Task<Result<>> inspect();
-  aio::Task<Result<>> probe_alignment();
+  static aio::Task<block::Limits> limits_of(aio::Reactor& reactor, int fd, const FileOptions& options,
+                                            std::uint32_t block_bytes);
 
   bool is_device() const { return options_.type == FileType::kDevice; }
   // Ends a read at the end of the file: the bytes from `done` on are zeros, or missing.
@@ -73,9 +82,10 @@ class FileDriver final : public block::Driver {
   FileOptions options_;
   int fd_;
   block::Limits limits_;
-  std::unique_ptr<FileLocks> locks_;       // null: no locking
-  std::atomic<std::uint64_t> file_bytes_;  // the real end as far as we know
-  std::atomic<int> sync_error_ = 0;        // the first failure of a sync; what was cached then may be lost
+  std::unique_ptr<FileLocks> locks_;          // null: no locking
+  std::unique_ptr<FileReopening> reopening_;  // between prepare_reopen and commit_reopen
+  std::atomic<std::uint64_t> file_bytes_;     // the real end as far as we know
+  std::atomic<int> sync_error_ = 0;           // the first failure of a sync; what was cached then may be lost
 
   // What the file system or device has refused once.
   std::atomic<bool> no_punch_hole_ = false;
@@ -85,7 +95,7 @@ class FileDriver final : public block::Driver {
   std::atomic<bool> no_device_zero_out_ = false;
   std::atomic<bool> no_seek_hole_ = false;
 
-  FileStatistics statistics_;
+  block::FileStatistics statistics_;
 };
 
 }  // namespace blockexport::drivers

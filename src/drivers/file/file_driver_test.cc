@@ -146,8 +146,8 @@ TEST_F(FileDriverTest, DiscardMakesHoles) {
   std::uint64_t before = blocks(path);
   ASSERT_TRUE(run(disk->discard({65536, 65536})));
   EXPECT_EQ(blocks(path), before - 128);
-  EXPECT_EQ(driver_->statistics().discards_succeeded, 1u);
-  EXPECT_EQ(driver_->statistics().discarded_bytes, 65536u);
+  EXPECT_EQ(driver_->file_statistics()->discards_succeeded, 1u);
+  EXPECT_EQ(driver_->file_statistics()->discarded_bytes, 65536u);
 }
 
 TEST_F(FileDriverTest, TellsHolesFromData) {

@@ -76,6 +76,12 @@ aio::Task<void> FileLocks::unlock_all_but(aio::Reactor& reactor, Permissions wan
   unshared_ = unshared_ & unshared;
 }
 
+aio::Task<void> FileLocks::move_to(aio::Reactor& reactor, int fd) {
+  fd_ = fd;
+  (void)co_await set_bytes(reactor, kUsedBase, used_, F_RDLCK);
+  (void)co_await set_bytes(reactor, kUnsharedBase, unshared_, F_RDLCK);
+}
+
 aio::Task<IoResult> FileLocks::set_bytes(aio::Reactor& reactor, std::uint64_t base, PermissionSet bits,
                                          int mode) const {
   for (block::Permission permission : block::kAllPermissions) {

@@ -31,6 +31,10 @@ class FileLocks {
   // is as it was.
   aio::Task<Result<>> change(aio::Reactor& reactor, block::Permissions wanted);
 
+  // Locks the same bytes in another open file description of this file and goes on with that. What is held in one place
+  // may be held in the other, so this does not fail.
+  aio::Task<void> move_to(aio::Reactor& reactor, int fd);
+
  private:
   aio::Task<Result<>> lock_all(aio::Reactor& reactor, block::Permissions wanted);
   aio::Task<Result<>> check_all(aio::Reactor& reactor, block::Permissions wanted) const;

@@ -99,10 +99,7 @@ aio::Task<Result<>> FileDriver::inspect() {
     co_return fail(fmt::format("'host_device' driver requires '{}' to be either a character or block device", path));
   }
   file_bytes_ = info.size_bytes;
-  if (std::has_single_bit(info.block_bytes)) {
-    limits_.optimal_bytes = std::clamp(info.block_bytes, limits_.optimal_bytes, kOptimalBytesMax);
-  }
-  if (options_.direct) CO_TRY(co_await probe_alignment());
+  limits_ = co_await limits_of(home_, fd_, options_, info.block_bytes);
   if (options_.locking == FileLocking::kOff) co_return Result<>();
 
   if (co_await FileLocks::supported(home_, fd_)) {
@@ -113,13 +110,19 @@ aio::Task<Result<>> FileDriver::inspect() {
   co_return Result<>();
 }
 
-aio::Task<Result<>> FileDriver::probe_alignment() {
-  DirectAlignment alignment{.fd = fd_};
-  auto asked = co_await home_.call(ask_direct_alignment, &alignment);
+aio::Task<block::Limits> FileDriver::limits_of(aio::Reactor& reactor, int fd, const FileOptions& options,
+                                               std::uint32_t block_bytes) {
+  block::Limits limits;
+  if (std::has_single_bit(block_bytes)) {
+    limits.optimal_bytes = std::clamp(block_bytes, limits.optimal_bytes, kOptimalBytesMax);
+  }
+  if (!options.direct) co_return limits;
+  DirectAlignment alignment{.fd = fd};
+  auto asked = co_await reactor.call(ask_direct_alignment, &alignment);
   bool told = asked && usable_alignment(alignment.offset) && usable_alignment(alignment.memory);
-  limits_.request_alignment = told ? alignment.offset : kDirectAlignmentDefault;
-  limits_.memory_alignment = told ? alignment.memory : kDirectAlignmentDefault;
-  co_return Result<>();
+  limits.request_alignment = told ? alignment.offset : kDirectAlignmentDefault;
+  limits.memory_alignment = told ? alignment.memory : kDirectAlignmentDefault;
+  co_return limits;
 }
 
 std::uint64_t FileDriver::size_bytes() const {

@@ -12,7 +12,7 @@ enum class FileAio : std::uint8_t { kThreads, kNative, kIoUring };
 enum class FileType : bool { kRegular, kDevice };
 
 struct FileOptions {
-  std::string filename;
+  std::string filename = {};
   FileType type = FileType::kRegular;
   bool read_only = false;
   bool auto_read_only = false;  // read-only when it cannot be opened for writing

@@ -19,19 +19,24 @@ constexpr std::size_t kZeroBytes = 64u << 10;
 constexpr std::size_t kZeroVectors = 16;
 alignas(4096) constexpr std::array<std::byte, kZeroBytes> kZeros{};
 
+// "Never here", as against "not this one": EINVAL is for a range that the device cannot take, being no whole blocks.
 bool is_refusal(Errno error) {
-  return error == Errno(EOPNOTSUPP) || error == Errno(ENOSYS) || error == Errno(ENOTTY) || error == Errno(EINVAL);
+  return error == Errno(EOPNOTSUPP) || error == Errno(ENOSYS) || error == Errno(ENOTTY);
+}
+
+// What the kernel answered, with all ways to say that it cannot as ENOTSUP; `refused` remembers.
+IoResult as_answer(IoResult result, std::atomic<bool>& refused) {
+  if (result) return result;
+  if (is_refusal(result.error())) refused.store(true, std::memory_order_relaxed);
+  if (is_refusal(result.error()) || result.error() == Errno(EINVAL)) return fail(ENOTSUP);
+  return result;
 }
 
 }  // namespace
 
 aio::Task<IoResult> FileDriver::allocate(aio::Reactor& reactor, int mode, Range range, std::atomic<bool>& refused) {
   if (refused.load(std::memory_order_relaxed)) co_return fail(ENOTSUP);
-  auto result = co_await reactor.allocate(fd_, mode, range.offset, range.length);
-  if (result) co_return IoResult();
-  if (!is_refusal(result.error())) co_return fail(result.error());
-  refused.store(true, std::memory_order_relaxed);
-  co_return fail(ENOTSUP);
+  co_return as_answer(co_await reactor.allocate(fd_, mode, range.offset, range.length), refused);
 }
 
 aio::Task<IoResult> FileDriver::write_zeroes(Range range, block::ZeroOptions options) {
@@ -70,11 +75,7 @@ aio::Task<IoResult> FileDriver::zero_in_device(aio::Reactor& reactor, Range rang
     if (result || result.error() != Errno(ENOTSUP)) co_return result;
   }
   if (no_device_zero_out_.load(std::memory_order_relaxed)) co_return fail(ENOTSUP);
-  auto result = co_await reactor.zero_out(fd_, range.offset, range.length);
-  if (result) co_return IoResult();
-  if (!is_refusal(result.error())) co_return fail(result.error());
-  no_device_zero_out_.store(true, std::memory_order_relaxed);
-  co_return fail(ENOTSUP);
+  co_return as_answer(co_await reactor.zero_out(fd_, range.offset, range.length), no_device_zero_out_);
 }
 
 aio::Task<IoResult> FileDriver::write_zero_buffers(aio::Reactor& reactor, Range range, bool data_sync) {
@@ -103,10 +104,8 @@ aio::Task<IoResult> FileDriver::discard(Range range) {
     result = co_await allocate(reactor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range, no_punch_hole_);
   } else if (no_device_discard_.load(std::memory_order_relaxed)) {
     result = fail(ENOTSUP);
-  } else if (auto discarded = co_await reactor.discard(fd_, range.offset, range.length); !discarded) {
-    bool refusal = is_refusal(discarded.error());
-    if (refusal) no_device_discard_.store(true, std::memory_order_relaxed);
-    result = fail(refusal ? Errno(ENOTSUP) : discarded.error());
+  } else {
+    result = as_answer(co_await reactor.discard(fd_, range.offset, range.length), no_device_discard_);
   }
   if (result) {
     statistics_.discards_succeeded.fetch_add(1, std::memory_order_relaxed);

@@ -5,11 +5,21 @@
 #include "aio/current.h"
 #include "aio/reactor.h"
 #include "block/buffers.h"
+#include "drivers/options.h"
 
 namespace blockexport::drivers {
 
 using block::IoBuffers;
 using block::Range;
+
+namespace {
+
+const schema::BlockdevOptionsNull& options_in(const schema::BlockdevOptions& options) {
+  const auto* aio = options.as_if<schema::BlockdevDriver::kNullAio>();
+  return aio != nullptr ? *aio : options.as<schema::BlockdevDriver::kNullCo>();
+}
+
+}  // namespace
 
 NullDriver::NullDriver(NullOptions options) : options_(options) {
   constexpr std::uint64_t kMask = 511;
@@ -66,6 +76,16 @@ std::string NullDriver::filename() const {
 
 aio::Task<std::optional<std::uint64_t>> NullDriver::allocated_bytes() {
   co_return 0;
+}
+
+aio::Task<Result<>> NullDriver::prepare_reopen(const schema::BlockdevOptions& before,
+                                               const schema::BlockdevOptions& after, block::NodeOptions&) {
+  const auto& [old_size, old_latency, old_zeroes] = options_in(before);
+  const auto& [new_size, new_latency, new_zeroes] = options_in(after);
+  CO_TRY(check_unchanged("size", old_size, new_size));
+  CO_TRY(check_unchanged("latency-ns", old_latency, new_latency));
+  CO_TRY(check_unchanged("read-zeroes", old_zeroes, new_zeroes));
+  co_return Result<>();
 }
 
 }  // namespace blockexport::drivers

@@ -37,6 +37,9 @@ class NullDriver final : public block::Driver {
   std::string_view format_name() const override { return options_.format_name; }
   std::string filename() const override;
   aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
+  // Nothing of its own can change.
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
+                                     block::NodeOptions& node_options) override;
 
   const NullOptions& options() const { return options_; }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "drivers/options.h"
+
 namespace blockexport::drivers {
 
 using block::IoBuffers;
@@ -28,12 +30,6 @@ Result<> RawDriver::check(const RawOptions& options, std::uint64_t file_bytes) {
 Result<std::unique_ptr<RawDriver>> RawDriver::open(RawOptions options, std::unique_ptr<block::Edge> file) {
   TRY(check(options, file->node().size_bytes()));
   return std::unique_ptr<RawDriver>(new RawDriver(options, std::move(file)));
-}
-
-Result<> RawDriver::set_options(RawOptions options) {
-  TRY(check(options, file().size_bytes()));
-  options_ = options;
-  return {};
 }
 
 aio::Task<IoResult> RawDriver::read(Range range, IoBuffers buffers) {
@@ -99,6 +95,17 @@ aio::Task<Result<>> RawDriver::resize(std::uint64_t size_bytes) {
   if (options_.size_bytes) co_return fail("Cannot resize fixed-size raw disks");
   if (size_bytes > INT64_MAX - options_.offset) co_return fail("Disk size too large for the chosen offset");
   co_return co_await file().resize(size_bytes + options_.offset);
+}
+
+aio::Task<Result<>> RawDriver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions& after,
+                                              block::NodeOptions&) {
+  CO_TRY_ASSIGN(next_options_, raw_options(after.as<schema::BlockdevDriver::kRaw>()));
+  co_return check(next_options_, file().size_bytes());
+}
+
+aio::Task<void> RawDriver::commit_reopen() {
+  options_ = next_options_;
+  co_return;
 }
 
 }  // namespace blockexport::drivers

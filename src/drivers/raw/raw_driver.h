@@ -42,10 +42,11 @@ class RawDriver final : public block::Driver {
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
+                                     block::NodeOptions& node_options) override;
+  aio::Task<void> commit_reopen() override;
 
   const RawOptions& options() const { return options_; }
-  // For a reopen; fails as open() does, and then changes nothing. Nothing may be under way.
-  Result<> set_options(RawOptions options);
 
  private:
   RawDriver(RawOptions options, std::unique_ptr<block::Edge> file) : options_(options), file_(std::move(file)) {}
@@ -56,6 +57,7 @@ class RawDriver final : public block::Driver {
   block::Range in_file(block::Range range) const { return {range.offset + options_.offset, range.length}; }
 
   RawOptions options_;
+  RawOptions next_options_;  // between prepare_reopen and commit_reopen
   std::unique_ptr<block::Edge> file_;
 };
 

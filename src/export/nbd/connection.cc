@@ -26,6 +26,7 @@ Connection::Connection(Server& server, std::unique_ptr<net::Stream> stream, std:
       handshake_(std::make_unique<Handshake>(server)) {
   server_.handshaking_.push_back(*this);
   ++server_.handshake_count_;
+  ++server_.handshake_shares_[peer_group_];
   server_.handshake_began_.set();
 }
 
@@ -37,12 +38,15 @@ Connection::~Connection() {
   }
 }
 
-void Connection::drop() { stream_->shut_down(); }
+void Connection::drop() {
+  stream_->shut_down();
+}
 
 void Connection::end_handshake() {
   if (!linked()) return;
   unlink();
   --server_.handshake_count_;
+  if (--server_.handshake_shares_[peer_group_] == 0) server_.handshake_shares_.erase(peer_group_);
 }
 
 aio::Task<void> Connection::run() {
@@ -79,21 +83,28 @@ aio::Task<IoResult> Connection::negotiate() {
       case HandshakeStatus::kNeedInput:
         break;
     }
+    CO_TRY(co_await receive());
+  }
+}
+
+// Some bytes more; one that waits for them holds no buffer.
+aio::Task<IoResult> Connection::receive() {
+  for (;;) {
     std::size_t before = input_.size();
     input_.resize(before + kHandshakeReceiveBytes);
-    IoCount received = co_await net::receive_some(*stream_, std::span(input_).subspan(before));
+    IoCount received = stream_->try_receive(std::span(input_).subspan(before));
     input_.resize(before + received.value_or(0));
-    if (!received) co_return fail(received.error());
-    if (*received == 0) co_return fail(ECONNRESET);
+    if (received && *received > 0) co_return IoResult{};
+    if (received) co_return fail(ECONNRESET);
+    if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
+    if (input_.empty()) input_.shrink_to_fit();
+    CO_TRY(co_await stream_->readable());
   }
 }
 
 // A place among max-connections. While there is none the client waits for its last reply, up to the handshake limit.
 aio::Task<IoResult> Connection::take_slot() {
-  while (server_.is_full()) {
-    server_.slot_free_.reset();
-    CO_TRY(co_await server_.slot_free_.wait());
-  }
+  CO_TRY(co_await server_.wait_for_slot());
   ++server_.clients_;
   has_slot_ = true;
   co_return IoResult{};

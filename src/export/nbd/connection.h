@@ -34,6 +34,7 @@ class Connection : public ListLink<Connection> {
 
  private:
   aio::Task<IoResult> negotiate();
+  aio::Task<IoResult> receive();
   aio::Task<IoResult> take_slot();
   aio::Task<void> transmit();
 

@@ -14,7 +14,9 @@ namespace {
 constexpr std::uint32_t kPreferredBytes = 4096;
 
 // The size a client is told: the node's, cut to whole sectors as QEMU cuts it.
-std::uint64_t export_bytes(std::uint64_t node_bytes) { return node_bytes / 512 * 512; }
+std::uint64_t export_bytes(std::uint64_t node_bytes) {
+  return node_bytes / 512 * 512;
+}
 
 }  // namespace
 
@@ -37,7 +39,8 @@ NbdExport::NbdExport(Server& server, aio::Reactor& reactor, const NbdExportOptio
   info_.description = options.description;
   info_.block_sizes.minimum = limits.request_alignment;
   info_.block_sizes.preferred = std::max(kPreferredBytes, limits.request_alignment);
-  info_.block_sizes.maximum = static_cast<std::uint32_t>(std::min<std::uint64_t>(limits.transfer_bytes_max, kPayloadBytesMax));
+  info_.block_sizes.maximum =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(limits.transfer_bytes_max, kPayloadBytesMax));
   info_.read_only = !options.writable;
   info_.multi_conn = server.allows_multi_conn();
   info_.can_trim = info_.can_write_zeroes = info_.can_fast_zero = options.writable;

@@ -6,8 +6,8 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <span>
+#include <vector>
 
 #include "aio/buffer_pool.h"
 #include "aio/memory_budget.h"
@@ -25,8 +25,8 @@ class ReplyQueue {
   ReplyQueue(const ReplyQueue&) = delete;
   ReplyQueue& operator=(const ReplyQueue&) = delete;
 
-  // Room for a reply of exactly `bytes` (at most kSharedBufferBytes) behind all others, or an empty span when the budget
-  // has none. What was reserved counts once it is committed; another reserve() forgets it.
+  // Room for a reply of exactly `bytes` (at most kSharedBufferBytes) behind all others, or an empty span when the
+  // budget has none. What was reserved counts once it is committed; another reserve() forgets it.
   std::span<std::byte> reserve(std::size_t bytes);
 
   // Adds a shared buffer whose kSharedBufferBytes the caller took from the budget: the next reserve() succeeds.
@@ -47,7 +47,7 @@ class ReplyQueue {
   // Forgets every reply, and every reply still to come.
   void discard();
 
-  bool empty() const { return chunks_.empty(); }
+  bool empty() const { return first_ == chunks_.size(); }
 
  private:
   struct Chunk {
@@ -64,7 +64,8 @@ class ReplyQueue {
 
   aio::BufferPool& pool_;
   aio::MemoryBudget& budget_;
-  std::deque<Chunk> chunks_;
+  std::vector<Chunk> chunks_;  // those before first_ were sent
+  std::size_t first_ = 0;
   bool discarding_ = false;
 };
 

@@ -24,11 +24,12 @@ std::string name_of(const net::Accepted& accepted) {
 }  // namespace
 
 Server::Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log,
-               ServerOptions options)
+               aio::Event& serving, ServerOptions options)
     : reactor_(reactor),
       pool_(pool),
       budget_(budget),
       log_(log),
+      serving_(serving),
       options_(options),
       accepting_(reactor),
       connections_(reactor),
@@ -58,12 +59,9 @@ aio::Task<void> Server::close_connections() {
 }
 
 aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) {
+  if (!co_await serving_.wait()) co_return;
   for (;;) {
-    // When every place is taken, a new client waits in the kernel's queue, as it does with QEMU's server.
-    while (is_full()) {
-      slot_free_.reset();
-      if (!co_await slot_free_.wait()) co_return;
-    }
+    if (!co_await wait_for_slot()) co_return;
     auto accepted = co_await listener.accept(index);
     if (!accepted) {
       if (accepted.error() == Errno(ECANCELED)) co_return;
@@ -73,9 +71,21 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
       if (!co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs)) co_return;
       continue;
     }
+    // The last place may have gone while we waited for this client.
+    if (!co_await wait_for_slot()) co_return;
     if (handshake_count_ >= kHandshakesMax) drop_a_handshake();
     connections_.spawn("nbd connection", serve(std::move(*accepted)));
   }
+}
+
+// When every place is taken, a new client is not greeted, and the next ones wait in the kernel's queue, as they do with
+// QEMU's server.
+aio::Task<IoResult> Server::wait_for_slot() {
+  while (is_full()) {
+    slot_free_.reset();
+    CO_TRY(co_await slot_free_.wait());
+  }
+  co_return IoResult{};
 }
 
 aio::Task<void> Server::serve(net::Accepted accepted) {
@@ -103,11 +113,9 @@ aio::Task<void> Server::watch_handshakes() {
 
 // Makes room: the oldest handshake of the peer that has most of them.
 void Server::drop_a_handshake() {
-  std::map<std::string_view, std::size_t> shares;
-  for (Connection& connection : handshaking_) ++shares[connection.peer_group()];
-  auto largest = std::max_element(shares.begin(), shares.end(),
+  auto largest = std::max_element(handshake_shares_.begin(), handshake_shares_.end(),
                                   [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (largest == shares.end()) return;
+  if (largest == handshake_shares_.end()) return;
   for (Connection& connection : handshaking_) {
     if (connection.peer_group() != largest->first) continue;
     connection.drop();
@@ -117,18 +125,20 @@ void Server::drop_a_handshake() {
 }
 
 NbdExport* Server::find_export(std::string_view name) const {
-  for (const auto& [sequence, candidate] : visible_exports_) {
-    if (candidate->info().name == name) return candidate;
-  }
-  return nullptr;
+  auto found = exports_by_name_.find(name);
+  return found == exports_by_name_.end() ? nullptr : found->second;
 }
 
 std::uint64_t Server::publish(NbdExport& added) {
   visible_exports_.emplace(++last_sequence_, &added);
+  exports_by_name_.emplace(added.info().name, &added);
   return last_sequence_;
 }
 
-void Server::withdraw(NbdExport& removed) { visible_exports_.erase(removed.info().sequence); }
+void Server::withdraw(NbdExport& removed) {
+  visible_exports_.erase(removed.info().sequence);
+  exports_by_name_.erase(removed.info().name);
+}
 
 const ExportInfo* Server::find(std::string_view name) {
   NbdExport* found = find_export(name);

@@ -23,22 +23,22 @@ namespace blockexport::nbd {
 class NbdExport;
 
 // Connections that may be in their handshake at the same time.
-inline constexpr std::size_t kHandshakesMax = 1024;
+inline constexpr std::size_t kHandshakesMax = 16384;
 // How long accepting pauses when the process has no descriptors or memory left.
 inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
 struct ServerOptions {
-  std::uint32_t max_connections = 100;  // in transmission; 0 = no limit
+  std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
 };
 
 class Server final : public ExportDirectory {
  public:
-  Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log,
+  Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log, aio::Event& serving,
          ServerOptions options);
   ~Server() override;
 
-  // Takes clients from `listener` from now on.
+  // Takes clients from `listener` from now on, or from when `serving` is set.
   void listen_on(std::unique_ptr<net::Listener> listener);
 
   // Stops taking clients, and closes the listening sockets.
@@ -66,21 +66,25 @@ class Server final : public ExportDirectory {
   aio::Task<void> serve(net::Accepted accepted);
   aio::Task<void> watch_handshakes();
   bool is_full() const { return options_.max_connections > 0 && clients_ >= options_.max_connections; }
+  aio::Task<IoResult> wait_for_slot();
   void drop_a_handshake();
 
   aio::Reactor& reactor_;
   aio::BufferPool& pool_;
   aio::MemoryBudget& budget_;
   const Log& log_;
+  aio::Event& serving_;
   ServerOptions options_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::map<std::uint64_t, NbdExport*> visible_exports_;  // by sequence: oldest first
+  std::map<std::string, NbdExport*, std::less<>> exports_by_name_;
   std::uint64_t last_sequence_ = 0;
   aio::Scope accepting_;
   aio::Scope connections_;
   IntrusiveList<Connection> handshaking_;  // oldest first
   std::size_t handshake_count_ = 0;
-  std::uint32_t clients_ = 0;  // in transmission
+  std::map<std::string, std::size_t> handshake_shares_;  // how many of them each group of peers has
+  std::uint32_t clients_ = 0;                            // in transmission
   aio::Event slot_free_;
   aio::Event handshake_began_;
 };

@@ -7,13 +7,17 @@
 namespace blockexport::nbd {
 namespace {
 
-block::Range range_of(const Request& request) { return {.offset = request.offset, .length = request.length}; }
+block::Range range_of(const Request& request) {
+  return {.offset = request.offset, .length = request.length};
+}
 
 bool changes_data(const Request& request) {
   return request.is(Command::kWrite) || request.is(Command::kTrim) || request.is(Command::kWriteZeroes);
 }
 
-bool has_flag(const Request& request, std::uint16_t flag) { return (request.flags & flag) != 0; }
+bool has_flag(const Request& request, std::uint16_t flag) {
+  return (request.flags & flag) != 0;
+}
 
 // What failed, for the client's user. The error number says the rest.
 std::string_view failure_text(const Request& request) {
@@ -76,8 +80,8 @@ void Transmission::answer(const Request& request, IoResult result) {
     replies_.commit(encode_success(room, state_.header_mode, request));
   } else {
     std::span<std::byte> room = replies_.reserve_over_budget(kErrorReplyBytesMax);
-    replies_.commit(encode_error(room, state_.header_mode, request, wire_error(request, result.error()),
-                                 failure_text(request)));
+    replies_.commit(
+        encode_error(room, state_.header_mode, request, wire_error(request, result.error()), failure_text(request)));
   }
   request_ended(request);
 }
@@ -104,8 +108,7 @@ aio::Task<void> Transmission::serve_read(Request request, aio::Buffer buffer, st
 aio::Task<void> Transmission::serve_write(Request request, Payload payload) {
   IoResult result = co_await context_.edge.enter();
   if (result) {
-    block::WriteOptions options{.force_unit_access =
-                                    context_.writethrough || has_flag(request, command_flag::kFua)};
+    block::WriteOptions options{.force_unit_access = context_.writethrough || has_flag(request, command_flag::kFua)};
     result = co_await context_.edge.node().write(range_of(request), payload.vectors(), options);
     context_.edge.leave();
   }

@@ -1,0 +1,143 @@
+// Polls of connections that are partly closed: only what was asked for, an error or a hang-up may end one.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+
+#include "aio/reactor.h"
+#include "aio/scope.h"
+#include "aio/testing/backends.h"
+
+namespace blockexport::aio {
+namespace {
+
+constexpr int kTurns = 20;
+constexpr std::uint64_t kTurnNs = 1'000'000;
+constexpr std::uint32_t kUnset = UINT32_MAX;
+
+class HalfClosedTest : public testing::ForEachBackend {
+ protected:
+  void SetUp() override {
+    ForEachBackend::SetUp();
+    if (IsSkipped()) return;
+    if (simulated()) GTEST_SKIP() << "simulated connections close in both directions";
+    std::tie(ours_, theirs_) = make_socket_pair();
+  }
+  void TearDown() override {
+    if (ours_ >= 0) reactor().close_now(ours_);
+    if (theirs_ >= 0) reactor().close_now(theirs_);
+  }
+
+  void fill() {
+    std::array<std::byte, 65536> data{};
+    iovec vector{data.data(), data.size()};
+    while (reactor().try_send(ours_, std::span(&vector, 1))) {
+    }
+  }
+  void empty() {
+    std::array<std::byte, 65536> data{};
+    while (reactor().try_receive(theirs_, data)) {
+    }
+  }
+  void turns() {
+    for (int i = 0; i < kTurns; ++i) reactor().run_once(kTurnNs);
+  }
+
+  int ours_ = -1;
+  int theirs_ = -1;
+};
+BLOCKEXPORT_FOR_EACH_BACKEND(HalfClosedTest);
+
+Task<void> poll_and_note(Reactor& reactor, int fd, std::uint32_t events, std::uint32_t& seen) {
+  std::expected<std::uint32_t, Errno> polled = co_await reactor.poll(fd, events);
+  seen = polled ? *polled : 0;
+}
+
+TEST_P(HalfClosedTest, ASenderWaitsForRoomNotForThePeersHalfClose) {
+  fill();
+  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
+  std::uint32_t seen = kUnset;
+  Scope scope(reactor());
+  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
+  turns();
+  EXPECT_EQ(seen, kUnset);
+  empty();
+  run(scope.join());
+  EXPECT_EQ(seen & POLLOUT, static_cast<std::uint32_t>(POLLOUT));
+}
+
+TEST_P(HalfClosedTest, AHalfCloseWhileASenderWaitsDoesNotEndItsPoll) {
+  fill();
+  std::uint32_t seen = kUnset;
+  Scope scope(reactor());
+  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
+  turns();
+  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
+  turns();
+  EXPECT_EQ(seen, kUnset);
+  empty();
+  run(scope.join());
+  EXPECT_EQ(seen & POLLOUT, static_cast<std::uint32_t>(POLLOUT));
+}
+
+TEST_P(HalfClosedTest, ASenderThatWaitsOnAHalfClosedConnectionIsCancelled) {
+  fill();
+  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
+  std::uint32_t seen = kUnset;
+  Scope scope(reactor());
+  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
+  turns();
+  scope.cancel();
+  scope.cancel();
+  run(scope.join());
+  EXPECT_EQ(seen, 0u);
+}
+
+// One that becomes writable and is cancelled in the same turn ends once, and nothing of it is left behind.
+TEST_P(HalfClosedTest, RoomAndCancellationTogetherEndAPollOnce) {
+  fill();
+  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
+  std::uint32_t seen = kUnset;
+  Scope scope(reactor());
+  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
+  turns();
+  empty();
+  scope.cancel();
+  run(scope.join());
+  EXPECT_NE(seen, kUnset);
+  turns();
+}
+
+TEST_P(HalfClosedTest, TheHangUpOfThePeerEndsASendersPoll) {
+  fill();
+  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
+  std::uint32_t seen = kUnset;
+  Scope scope(reactor());
+  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
+  turns();
+  reactor().close_now(std::exchange(theirs_, -1));
+  run(scope.join());
+  EXPECT_NE(seen & (POLLOUT | POLLHUP | POLLERR), 0u);
+}
+
+// Who asks for nothing waits for the hang-up, also beside somebody else's readable data.
+TEST_P(HalfClosedTest, APollForNothingSeesTheHangUp) {
+  std::uint32_t hang_up = kUnset;
+  std::uint32_t readable = kUnset;
+  Scope scope(reactor());
+  scope.spawn("watcher", poll_and_note(reactor(), ours_, 0, hang_up));
+  scope.spawn("reader", poll_and_note(reactor(), ours_, POLLIN, readable));
+  std::byte one{};
+  iovec vector{&one, 1};
+  ASSERT_TRUE(reactor().try_send(theirs_, std::span(&vector, 1)));
+  turns();
+  EXPECT_NE(readable, kUnset);
+  EXPECT_EQ(hang_up, kUnset);
+  reactor().close_now(std::exchange(theirs_, -1));
+  run(scope.join());
+  EXPECT_NE(hang_up & POLLHUP, 0u);
+}
+
+}  // namespace
+}  // namespace blockexport::aio

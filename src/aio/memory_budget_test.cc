@@ -1,0 +1,157 @@
+#include "aio/memory_budget.h"
+
+#include <gtest/gtest.h>
+
+#include "aio/scope.h"
+#include "aio/testing/backends.h"
+
+namespace blockexport::aio {
+namespace {
+
+constexpr std::uint64_t kAllowance = MemoryBudget::kConnectionAllowanceBytes;
+
+class MemoryBudgetTest : public ::testing::Test {
+ protected:
+  void idle() { simulation_.run_until_idle(*reactor_); }
+
+  Simulation simulation_;
+  std::unique_ptr<Reactor> reactor_ = Reactor::create(simulation_);
+};
+
+Task<void> take_and_note(MemoryBudget& budget, std::uint64_t bytes, int name, std::vector<int>& order) {
+  IoResult taken = co_await budget.take(bytes);
+  order.push_back(taken ? name : -name);
+}
+
+TEST_F(MemoryBudgetTest, GivesUpToItsLimit) {
+  MemoryBudget budget(*reactor_, 100);
+  EXPECT_TRUE(budget.try_take(60));
+  EXPECT_FALSE(budget.try_take(41));
+  EXPECT_TRUE(budget.try_take(40));
+  budget.give_back(100);
+  EXPECT_EQ(budget.used_bytes(), 0u);
+}
+
+TEST_F(MemoryBudgetTest, TakingOverTheLimitIsCounted) {
+  MemoryBudget budget(*reactor_, 100);
+  budget.take_over_limit(150);
+  EXPECT_EQ(budget.used_bytes(), 150u);
+  budget.give_back(100);
+  EXPECT_FALSE(budget.try_take(51));
+  EXPECT_TRUE(budget.try_take(50));
+  budget.give_back(100);
+}
+
+TEST_F(MemoryBudgetTest, WaitersAreServedInOrder) {
+  MemoryBudget budget(*reactor_, 100);
+  ASSERT_TRUE(budget.try_take(100));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  for (int name : {1, 2, 3}) scope.spawn("taker", take_and_note(budget, 50, name, order));
+  idle();
+  EXPECT_TRUE(order.empty());
+  budget.give_back(100);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+  budget.give_back(50);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+  budget.give_back(100);
+}
+
+TEST_F(MemoryBudgetTest, ACancelledWaiterTakesNothing) {
+  MemoryBudget budget(*reactor_, 100);
+  ASSERT_TRUE(budget.try_take(100));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_and_note(budget, 50, 1, order));
+  scope.cancel();
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{-1}));
+  EXPECT_EQ(budget.used_bytes(), 100u);
+  budget.give_back(100);
+}
+
+TEST_F(MemoryBudgetTest, OnlyWhatIsBeyondTheAllowanceCountsForTheProcess) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget connection(process);
+  ASSERT_TRUE(connection.try_take(kAllowance));
+  EXPECT_EQ(process.used_bytes(), 0u);
+  EXPECT_TRUE(connection.try_take(1000));
+  EXPECT_EQ(process.used_bytes(), 1000u);
+  EXPECT_FALSE(connection.try_take(1));
+  connection.give_back(kAllowance + 1000);
+  EXPECT_EQ(process.used_bytes(), 0u);
+}
+
+TEST_F(MemoryBudgetTest, AnAllowanceIsThereWhenOthersHaveAllOfTheProcess) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget modest(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  EXPECT_TRUE(modest.try_take(kAllowance));
+  modest.give_back(kAllowance);
+  greedy.give_back(kAllowance + 1000);
+}
+
+TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedWhenAnotherConnectionGivesBack) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget other(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_and_note(other, kAllowance + 1, 1, order));
+  idle();
+  EXPECT_TRUE(order.empty());
+  greedy.give_back(kAllowance + 1000);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1}));
+  other.give_back(kAllowance + 1);
+}
+
+// The process's share stays used up by a client that never reads its replies.
+TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceThatIsFree) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget modest(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  ASSERT_TRUE(modest.try_take(kAllowance));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_and_note(modest, kAllowance / 2, 1, order));
+  idle();
+  EXPECT_TRUE(order.empty());
+  modest.give_back(kAllowance);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1}));
+  greedy.give_back(kAllowance + 1000);
+  idle();
+  modest.give_back(kAllowance / 2);
+}
+
+// The same with another connection before it in the queue, which the process cannot serve.
+TEST_F(MemoryBudgetTest, WhoWaitsBehindAnotherForTheProcessIsServedFromItsOwnAllowance) {
+  MemoryBudget process(*reactor_, 1000);
+  MemoryBudget greedy(process);
+  MemoryBudget first(process);
+  MemoryBudget modest(process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  ASSERT_TRUE(modest.try_take(kAllowance));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("first", take_and_note(first, kAllowance + 1, 1, order));
+  scope.spawn("modest", take_and_note(modest, kAllowance / 2, 2, order));
+  idle();
+  modest.give_back(kAllowance);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{2}));
+  greedy.give_back(kAllowance + 1000);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{2, 1}));
+  first.give_back(kAllowance + 1);
+  modest.give_back(kAllowance / 2);
+}
+
+}  // namespace
+}  // namespace blockexport::aio

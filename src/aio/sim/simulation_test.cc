@@ -1,0 +1,247 @@
+#include "aio/sim/simulation.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <set>
+#include <string>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+#include "aio/scope.h"
+#include "aio/testing/backends.h"
+
+namespace blockexport::aio {
+namespace {
+
+constexpr std::uint64_t kHourNs = 3'600'000'000'000;
+
+Task<void> sleep(Reactor& reactor, std::uint64_t duration_ns) {
+  (void)co_await reactor.sleep_until(reactor.now_ns() + duration_ns);
+}
+
+TEST(SimulationTest, TimeJumpsToTheNextTimer) {
+  Simulation simulation;
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  std::uint64_t before = reactor->now_ns();
+  testing::run(*reactor, sleep(*reactor, kHourNs));
+  EXPECT_GE(reactor->now_ns() - before, kHourNs);
+  EXPECT_LT(reactor->now_ns() - before, kHourNs + 1'000'000);
+}
+
+Task<void> write_text(Reactor& reactor, std::string path, std::string text, std::uint64_t offset, bool sync,
+                      IoCount& result) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR | O_CREAT);
+  if (!fd) co_return;
+  iovec vector{text.data(), text.size()};
+  result = co_await reactor.write(*fd, std::span(&vector, 1), offset, false);
+  if (sync) EXPECT_TRUE((co_await reactor.sync(*fd)).has_value());
+  reactor.close_now(*fd);
+}
+
+std::string text_of(const Simulation& simulation, const std::string& path) {
+  auto content = simulation.read_file(path).value_or(std::vector<std::byte>());
+  return {reinterpret_cast<const char*>(content.data()), content.size()};
+}
+
+TEST(SimulationTest, WhatWasSyncedSurvivesAPowerCut) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Simulation simulation(seed);
+    std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+    IoCount result;
+    testing::run(*reactor, write_text(*reactor, "image", std::string(2000, 'a'), 0, true, result));
+    simulation.power_cut();
+    EXPECT_EQ(text_of(simulation, "image"), std::string(2000, 'a'));
+  }
+}
+
+// What one write of 2000 bytes over zeroes leaves, over many seeds.
+TEST(SimulationTest, WhatWasNotSyncedIsKeptLostOrTornAtSectors) {
+  std::set<std::string> outcomes;
+  bool torn_inside_a_sector = false;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    Simulation simulation(seed);
+    simulation.make_file("image", 2048);
+    std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+    IoCount result;
+    testing::run(*reactor, write_text(*reactor, "image", std::string(2048, 'a'), 0, false, result));
+    simulation.power_cut();
+    std::string left = text_of(simulation, "image");
+    for (std::size_t sector = 0; sector < 4; ++sector) {
+      std::string part = left.substr(sector * 512, 512);
+      torn_inside_a_sector |= part != std::string(512, 'a') && part != std::string(512, '\0');
+    }
+    outcomes.insert(left);
+  }
+  EXPECT_FALSE(torn_inside_a_sector);
+  EXPECT_TRUE(outcomes.contains(std::string(2048, 'a')));
+  EXPECT_TRUE(outcomes.contains(std::string(2048, '\0')));
+  EXPECT_GT(outcomes.size(), 4u);
+}
+
+Task<void> write_through(Reactor& reactor, std::string& old_text, std::string& new_text) {
+  auto fd = co_await reactor.open("image", O_RDWR);
+  if (!fd) co_return;
+  iovec vector{old_text.data(), old_text.size()};
+  EXPECT_TRUE((co_await reactor.write(*fd, std::span(&vector, 1), 0, false)).has_value());
+  vector = {new_text.data(), new_text.size()};
+  EXPECT_TRUE((co_await reactor.write(*fd, std::span(&vector, 1), 0, true)).has_value());
+  reactor.close_now(*fd);
+}
+
+TEST(SimulationTest, AWriteThroughSurvivesAndNoOlderOneLandsOnIt) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Simulation simulation(seed);
+    simulation.make_file("image", 1024);
+    std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+    std::string old_text(1024, 'o');
+    std::string new_text(1024, 'n');
+    testing::run(*reactor, write_through(*reactor, old_text, new_text));
+    simulation.power_cut();
+    EXPECT_EQ(text_of(simulation, "image"), new_text);
+  }
+}
+
+Task<void> cut_power_during_write(Reactor& reactor, Simulation& simulation, IoCount& result) {
+  Scope scope(reactor);
+  IoCount first;
+  co_await write_text(reactor, "image", "x", 0, true, first);
+  scope.spawn("writer", write_text(reactor, "image", std::string(512, 'y'), 0, false, result));
+  co_await sleep(reactor, 1);
+  while (simulation.open_descriptors() == 0) co_await next_turn();
+  co_await next_turn();
+  simulation.power_cut();
+  co_await scope.join();
+}
+
+TEST(SimulationTest, OperationsUnderWayFailWhenThePowerGoes) {
+  Simulation simulation({.seed = 3, .latency_min_ns = 500'000});
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  IoCount result;
+  testing::run(*reactor, cut_power_during_write(*reactor, simulation, result));
+  EXPECT_EQ(result, IoCount(fail(EIO)));
+  std::string left = text_of(simulation, "image");
+  EXPECT_TRUE(left == "x" || left == std::string(512, 'y')) << left;
+}
+
+TEST(SimulationTest, FaultsStrikeTheChosenOperations) {
+  Simulation simulation;
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  simulation.inject({.kind = OperationKind::kWrite, .error = ENOSPC, .after = 1, .count = 2, .path = "image"});
+  std::vector<IoCount> results;
+  for (int i = 0; i < 4; ++i) {
+    IoCount result;
+    testing::run(*reactor, write_text(*reactor, "other", "abc", 0, false, result));
+    EXPECT_EQ(result, IoCount(3));
+    testing::run(*reactor, write_text(*reactor, "image", "abc", 0, false, result));
+    results.push_back(result);
+  }
+  EXPECT_EQ(results, (std::vector<IoCount>{3, fail(ENOSPC), fail(ENOSPC), 3}));
+}
+
+TEST(SimulationTest, ShortTransfersMoveAtLeastOneByte) {
+  Simulation simulation({.seed = 5, .short_transfers = true});
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  int shorter = 0;
+  for (int i = 0; i < 100; ++i) {
+    IoCount result;
+    testing::run(*reactor, write_text(*reactor, "image", "0123456789", 0, false, result));
+    ASSERT_TRUE(result.has_value());
+    ASSERT_GE(*result, 1u);
+    ASSERT_LE(*result, 10u);
+    shorter += *result < 10;
+  }
+  EXPECT_GT(shorter, 5);
+}
+
+Task<void> note_order(Reactor& reactor, int name, std::vector<int>& order) {
+  IoCount ignored;
+  co_await write_text(reactor, "image", "x", 0, false, ignored);
+  order.push_back(name);
+}
+
+std::vector<int> order_of_ten(std::uint64_t seed) {
+  Simulation simulation(seed);
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  Scope scope(*reactor);
+  std::vector<int> order;
+  for (int name = 0; name < 10; ++name) scope.spawn("writer", note_order(*reactor, name, order));
+  testing::run(*reactor, scope.join());
+  return order;
+}
+
+TEST(SimulationTest, TheSeedDecidesTheOrder) {
+  EXPECT_EQ(order_of_ten(1), order_of_ten(1));
+  EXPECT_NE(order_of_ten(1), order_of_ten(2));
+}
+
+Task<void> accept_one(Reactor& reactor, int listener, int& accepted) {
+  if (!co_await reactor.poll(listener, POLLIN)) co_return;
+  accepted = reactor.try_accept(listener).value_or(-1);
+}
+
+TEST(SimulationTest, AListenerAcceptsWhoConnects) {
+  Simulation simulation;
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  int listener = simulation.listen();
+  EXPECT_EQ(reactor->try_accept(listener), (std::expected<int, Errno>(fail(EAGAIN))));
+  Scope scope(*reactor);
+  int accepted = -1;
+  scope.spawn("acceptor", accept_one(*reactor, listener, accepted));
+  int client = simulation.connect(listener);
+  testing::run(*reactor, scope.join());
+  EXPECT_GE(accepted, Simulation::kFirstDescriptor);
+  char byte = 'x';
+  iovec vector{&byte, 1};
+  EXPECT_EQ(reactor->try_send(client, std::span(&vector, 1)), IoCount(1));
+  simulation.reset_connection(client);
+  EXPECT_EQ(reactor->try_receive(accepted, std::as_writable_bytes(std::span(&byte, 1))), IoCount(fail(ECONNRESET)));
+  for (int fd : {client, accepted, listener}) reactor->close_now(fd);
+  EXPECT_EQ(simulation.open_descriptors(), 0u);
+}
+
+TEST(SimulationTest, ByteByByteReceivesOneAtATime) {
+  Simulation simulation({.streams = {.buffer_bytes = 4, .byte_by_byte = true}});
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  auto [one, other] = simulation.socket_pair();
+  std::string text = "abcdef";
+  iovec vector{text.data(), text.size()};
+  EXPECT_EQ(reactor->try_send(one, std::span(&vector, 1)), IoCount(4)) << "no more than the buffer holds";
+  EXPECT_EQ(reactor->try_send(one, std::span(&vector, 1)), IoCount(fail(EAGAIN)));
+  EXPECT_EQ(reactor->try_receive(other, std::as_writable_bytes(std::span(text))), IoCount(1));
+}
+
+Task<void> wait_for(Event& event) {
+  (void)co_await event.wait();
+}
+
+TEST(SimulationTest, RunUntilIdleLeavesWhoWaitsForOthers) {
+  Simulation simulation;
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  Event event(*reactor);
+  Scope scope(*reactor);
+  std::vector<int> order;
+  scope.spawn("waiter", wait_for(event));
+  scope.spawn("writer", note_order(*reactor, 1, order));
+  simulation.run_until_idle(*reactor);
+  EXPECT_EQ(order.size(), 1u);
+  EXPECT_EQ(scope.size(), 1u);
+  event.set();
+  simulation.run_until_idle(*reactor);
+  EXPECT_EQ(scope.size(), 0u);
+}
+
+TEST(SimulationDeathTest, ADeadlockNamesTheTasks) {
+  EXPECT_DEATH(
+      {
+        Simulation simulation;
+        std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+        Event event(*reactor);
+        testing::run(*reactor, wait_for(event));
+      },
+      "nothing is under way:\n  test at .*simulation_test.cc:");
+}
+
+}  // namespace
+}  // namespace blockexport::aio

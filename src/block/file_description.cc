@@ -1,0 +1,87 @@
+#include "block/file_description.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace blockexport::block {
+namespace {
+
+// The members of one node's description, in JSON.
+class Members {
+ public:
+  explicit Members(schema::BlockdevDriver driver) {
+    using Names = schema::EnumNames<schema::BlockdevDriver>;
+    add_text("driver", Names::kNames[static_cast<std::size_t>(driver)]);
+  }
+  void add_text(std::string_view name, std::string_view value) {
+    std::string quoted = "\"";
+    for (char c : value) {
+      if (c == '"' || c == '\\') quoted += '\\';
+      if (static_cast<unsigned char>(c) < 0x20) {
+        quoted += fmt::format("\\u{:04x}", c);
+      } else {
+        quoted += c;
+      }
+    }
+    add(name, quoted + '"');
+  }
+  template <class T>
+  void add_if(std::string_view name, const std::optional<T>& value) {
+    if (value) add(name, fmt::format("{}", *value));
+  }
+  void add(std::string_view name, std::string_view json) {
+    if (!text_.empty()) text_ += ", ";
+    text_ += fmt::format("\"{}\": {}", name, json);
+    count_++;
+  }
+
+  bool only_driver() const { return count_ == 1; }
+  std::string json() const { return fmt::format("{{{}}}", text_); }
+
+ private:
+  std::string text_;
+  std::size_t count_ = 0;
+};
+
+struct Description {
+  std::string name;  // empty when a name does not say it all
+  std::string json;
+  bool is_storage = false;  // not a node on top of another
+};
+
+const GraphNode& entry_of(const Graph& graph, const Node& node) {
+  return *std::ranges::find_if(graph.nodes(), [&](const GraphNode& entry) { return entry.node.get() == &node; });
+}
+
+Description describe(const Graph& graph, Node& node) {
+  const schema::BlockdevOptions& options = entry_of(graph, node).options;
+  Members members(options.driver());
+  auto describe_branch = [&]<class Branch>(const Branch& branch) -> Description {
+    if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsFile>) {
+      members.add_text("filename", branch.filename);
+      return {branch.filename, members.json(), true};
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsNull>) {
+      members.add_if("size", branch.size);
+      members.add_if("read-zeroes", branch.read_zeroes);
+      return {members.only_driver() ? node.driver().filename() : "", members.json(), true};
+    } else {
+      members.add_if("offset", branch.offset);
+      members.add_if("size", branch.size);
+      Description file = describe(graph, node.driver().children()[0]->node());
+      bool says_all = members.only_driver() && file.is_storage;
+      members.add("file", file.json);
+      return {says_all ? file.name : "", members.json(), false};
+    }
+  };
+  return std::visit(describe_branch, options.branch);
+}
+
+}  // namespace
+
+std::string file_description(const Graph& graph, const Node& node) {
+  Description description = describe(graph, *entry_of(graph, node).node);
+  return description.name.empty() ? "json:" + description.json : description.name;
+}
+
+}  // namespace blockexport::block

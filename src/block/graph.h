@@ -1,0 +1,102 @@
+// Graph: owns all block nodes, by name, and is where they are made, changed, connected and removed.
+//
+// Owned by the daemon. Every change validates permissions over all that it touches and either takes effect as a whole
+// or not at all; changes happen one after the other. The order of checks and their texts are QMP's.
+// Thread: the control reactor. It never does I/O for clients and never runs the loop.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "aio/sync.h"
+#include "aio/task.h"
+#include "base/error.h"
+#include "block/driver_table.h"
+#include "block/node.h"
+#include "schema/block_core.h"
+
+namespace blockexport::block {
+
+// A node and what the graph keeps about it.
+struct GraphNode {
+  std::unique_ptr<Node> node;
+  schema::BlockdevOptions options;  // as they were given
+  bool owned_by_user = false;       // made by its own command; others go with their last parent
+};
+
+class Graph {
+ public:
+  static constexpr std::size_t kNodeNameBytesMax = 31;
+
+  Graph(aio::Reactor& control, DriverTable& drivers) : drivers_(drivers), changes_(control) {}
+  // Removes what is left without flushing: see close().
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  // Null when there is none of that name.
+  Node* find(std::string_view name) const;
+  // The error that QMP gives: "Cannot find device='' nor node-name='X'".
+  Result<Node*> lookup(std::string_view name) const;
+  const std::vector<GraphNode>& nodes() const { return nodes_; }  // oldest first
+
+  // While it is held nothing changes; for who looks at more than one node and awaits in between.
+  auto keep_unchanged() { return changes_.lock(); }
+
+  // --- the commands ---
+  aio::Task<Result<>> add(schema::BlockdevOptions options);
+  aio::Task<Result<>> remove(std::string name);
+  // All of them or none.
+  aio::Task<Result<>> reopen(std::vector<schema::BlockdevOptions> options);
+  // `size_bytes` as it came in.
+  aio::Task<Result<>> resize(std::string name, std::int64_t size_bytes);
+  // Flushes everything and removes all nodes, parents first. No root edge is left by then.
+  aio::Task<void> close();
+
+  // --- root edges: exports and jobs ---
+
+  // A right to use `node`. It is given back by detach(), not destroyed alone: locks on files would stay.
+  aio::Task<Result<std::unique_ptr<Edge>>> attach(Node& node, EdgeParent parent, Permissions permissions);
+  aio::Task<void> detach(std::unique_ptr<Edge> edge);
+  aio::Task<Result<>> change_permissions(Edge& edge, Permissions permissions);
+
+ private:
+  class Opening;
+  class Reopening;
+
+  GraphNode* entry(std::string_view name);
+  GraphNode& entry(const Node& node);
+  Result<> check_name(std::string_view name) const;
+  std::string generate_name();
+  // Makes a node and, with it, the children that its options hold. `parent`: of which it is such a child, or null.
+  // Its permissions are yet to be updated.
+  aio::Task<Result<Node*>> open_node(const schema::BlockdevOptions& options, const NodeOptions* parent);
+  // Removes those that nobody uses and no command made, then their children likewise.
+  aio::Task<void> drop_unused(std::vector<Node*> nodes);
+  aio::Task<void> drop(Node& node);
+  std::unique_ptr<Node> take(Node& node);
+
+  DriverTable& drivers_;
+  aio::Mutex changes_;
+  std::vector<GraphNode> nodes_;
+  std::vector<std::string_view> names_being_opened_;
+  std::uint64_t names_generated_ = 0;
+};
+
+// How messages name the holder of a root edge.
+inline constexpr std::string_view kUnnamedUser = "an unnamed block device";
+
+// The options that a node gets: its own, else those of the node that it is an inline child of, else the defaults.
+// Fails when they do not go together.
+Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, const NodeOptions* parent);
+
+// What `options` say of the child of that role; null when the driver has none.
+const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view role);
+
+// The root edges through which requests reach `nodes`.
+std::vector<Edge*> root_edges_above(std::span<Node* const> nodes);
+
+}  // namespace blockexport::block

@@ -1,0 +1,157 @@
+#include "block/graph_info.h"
+
+#include <ranges>
+#include <unordered_map>
+
+#include "block/file_description.h"
+
+namespace blockexport::block {
+namespace {
+
+std::int64_t as_signed(std::uint64_t value) {
+  return static_cast<std::int64_t>(value);
+}
+
+schema::BlockdevDetectZeroesOptions detect_zeroes_of(DetectZeroes value) {
+  switch (value) {
+    case DetectZeroes::kOff:
+      return schema::BlockdevDetectZeroesOptions::kOff;
+    case DetectZeroes::kOn:
+      return schema::BlockdevDetectZeroesOptions::kOn;
+    case DetectZeroes::kUnmap:
+      return schema::BlockdevDetectZeroesOptions::kUnmap;
+  }
+  return schema::BlockdevDetectZeroesOptions::kOff;
+}
+
+// Whether what the node shows is a host file's, directly or through nodes that only forward.
+bool stands_on_file(Node& node) {
+  if (node.driver().file_statistics() != nullptr) return true;
+  for (Edge* child : node.driver().children()) {
+    if (stands_on_file(child->node())) return true;
+  }
+  return false;
+}
+
+aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
+  const NodeOptions& options = node.options();
+  schema::BlockDeviceInfo info;
+  info.file = file_description(graph, node);
+  info.node_name = node.name();
+  info.ro = node.read_only();
+  info.drv = node.driver().format_name();
+  info.active = true;
+  info.detect_zeroes = detect_zeroes_of(options.detect_zeroes);
+  info.cache = {.writeback = true, .direct = options.cache_direct, .no_flush = options.cache_no_flush};
+  info.image.filename = info.file;
+  info.image.format = info.drv;
+  info.image.virtual_size = as_signed(node.size_bytes());
+  if (auto allocated = co_await node.driver().allocated_bytes()) info.image.actual_size = as_signed(*allocated);
+  if (node.driver().file_statistics() != nullptr) info.image.format_specific.emplace();
+  if (stands_on_file(node)) info.image.dirty_flag = false;
+  co_return info;
+}
+
+schema::BlockDeviceStats stats_of(NodeStatistics& statistics) {
+  schema::BlockDeviceStats stats;
+  stats.rd_bytes = as_signed(statistics.read.bytes());
+  stats.rd_operations = as_signed(statistics.read.operations());
+  stats.rd_total_time_ns = as_signed(statistics.read.total_time_ns());
+  stats.failed_rd_operations = as_signed(statistics.read.failed());
+  // Writing zeros is writing.
+  stats.wr_bytes = as_signed(statistics.write.bytes() + statistics.write_zeroes.bytes());
+  stats.wr_operations = as_signed(statistics.write.operations() + statistics.write_zeroes.operations());
+  stats.wr_total_time_ns = as_signed(statistics.write.total_time_ns() + statistics.write_zeroes.total_time_ns());
+  stats.failed_wr_operations = as_signed(statistics.write.failed() + statistics.write_zeroes.failed());
+  stats.wr_highest_offset = as_signed(statistics.highest_written_offset());
+  stats.unmap_bytes = as_signed(statistics.discard.bytes());
+  stats.unmap_operations = as_signed(statistics.discard.operations());
+  stats.unmap_total_time_ns = as_signed(statistics.discard.total_time_ns());
+  stats.failed_unmap_operations = as_signed(statistics.discard.failed());
+  stats.flush_operations = as_signed(statistics.flush.operations());
+  stats.flush_total_time_ns = as_signed(statistics.flush.total_time_ns());
+  stats.failed_flush_operations = as_signed(statistics.flush.failed());
+  return stats;
+}
+
+std::optional<schema::BlockStatsSpecific> specific_of(Node& node) {
+  const FileStatistics* file = node.driver().file_statistics();
+  if (file == nullptr) return std::nullopt;
+  schema::BlockStatsSpecificFile stats{.discard_nb_ok = file->discards_succeeded,
+                                       .discard_nb_failed = file->discards_failed,
+                                       .discard_bytes_ok = file->discarded_bytes};
+  schema::BlockStatsSpecific specific;
+  if (node.driver().format_name() == "file") {
+    specific.branch.emplace<static_cast<std::size_t>(schema::BlockdevDriver::kFile)>(stats);
+  } else {
+    specific.branch.emplace<static_cast<std::size_t>(schema::BlockdevDriver::kHostDevice)>(stats);
+  }
+  return specific;
+}
+
+schema::BlockStats statistics_of(Node& node) {
+  schema::BlockStats stats;
+  stats.node_name = node.name();
+  stats.stats = stats_of(node.statistics());
+  stats.driver_specific = specific_of(node);
+  std::vector<Edge*> children = node.driver().children();
+  if (!children.empty()) stats.parent.emplace(statistics_of(children[0]->node()));
+  return stats;
+}
+
+std::vector<schema::BlockPermission> list_of(PermissionSet set) {
+  std::vector<schema::BlockPermission> list;
+  // The order of the enumerations is the same.
+  for (Permission permission : kAllPermissions | std::views::reverse) {
+    if (set.has(permission)) list.push_back(static_cast<schema::BlockPermission>(permission));
+  }
+  return list;
+}
+
+}  // namespace
+
+aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph) {
+  auto guard = co_await graph.keep_unchanged();
+  std::vector<schema::BlockDeviceInfo> list;
+  if (!guard) co_return list;
+  for (const GraphNode& entry : graph.nodes() | std::views::reverse) {
+    list.push_back(co_await info_of(graph, *entry.node));
+  }
+  co_return list;
+}
+
+std::vector<schema::BlockStats> block_statistics(const Graph& graph) {
+  std::vector<schema::BlockStats> list;
+  for (const GraphNode& entry : graph.nodes()) list.push_back(statistics_of(*entry.node));
+  return list;
+}
+
+schema::XDbgBlockGraph block_graph(const Graph& graph) {
+  schema::XDbgBlockGraph result;
+  std::unordered_map<const void*, std::uint64_t> numbers;
+  auto add = [&](const void* what, schema::XDbgBlockGraphNodeType type, const std::string& name) {
+    numbers[what] = numbers.size() + 1;
+    result.nodes.push_back({.id = numbers[what], .type = type, .name = name});
+  };
+  for (const GraphNode& entry : graph.nodes() | std::views::reverse) {
+    add(entry.node.get(), schema::XDbgBlockGraphNodeType::kBlockDriver, entry.node->name());
+  }
+  for (const GraphNode& entry : graph.nodes()) {
+    for (Edge& edge : entry.node->parents()) {
+      const void* parent = edge.parent().node;
+      // Whatever holds a root edge is a device without a name.
+      if (edge.is_root()) {
+        parent = &edge;
+        add(parent, schema::XDbgBlockGraphNodeType::kBlockBackend, "");
+      }
+      result.edges.push_back({.parent = numbers[parent],
+                              .child = numbers[entry.node.get()],
+                              .name = edge.role(),
+                              .perm = list_of(edge.permissions().used),
+                              .shared_perm = list_of(edge.permissions().shared)});
+    }
+  }
+  return result;
+}
+
+}  // namespace blockexport::block

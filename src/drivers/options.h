@@ -1,0 +1,38 @@
+// From the options of the schema to those of each driver, and whether new ones may replace old ones.
+// Pure functions; any thread.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "base/error.h"
+#include "block/node_options.h"
+#include "drivers/file/file_options.h"
+#include "drivers/null/null_driver.h"
+#include "drivers/raw/raw_driver.h"
+#include "schema/block_core.h"
+
+namespace blockexport::drivers {
+
+FileOptions file_options(const schema::BlockdevOptionsFile& options, const block::NodeOptions& node_options,
+                         FileType type);
+
+// `format_name`: "null-co" or "null-aio".
+Result<NullOptions> null_options(const schema::BlockdevOptionsNull& options, std::string_view format_name);
+
+Result<RawOptions> raw_options(const schema::BlockdevOptionsRaw& options);
+
+// For a reopen: an option that cannot change must be given again as it was. `name` is the option's.
+template <class T>
+Result<> check_unchanged(std::string_view name, const std::optional<T>& before, const std::optional<T>& after);
+
+// The error of check_unchanged.
+Error changed_option(std::string_view name, bool left_out);
+
+template <class T>
+Result<> check_unchanged(std::string_view name, const std::optional<T>& before, const std::optional<T>& after) {
+  if (before == after) return {};
+  return fail(changed_option(name, !after.has_value()));
+}
+
+}  // namespace blockexport::drivers

@@ -1,0 +1,325 @@
+"""Nodes of every kind behind an export: each one equals a model in memory after random operations."""
+
+import os
+import random
+
+from lib import images, settings, tools
+from lib.images import KIB, MIB
+from lib.nbd_wire import *
+from lib.testcase import DaemonTest
+
+SIZE = 2 * MIB
+LENGTHS = (1, 100, 511, 512, 513, 4096, 4097, 65536, 70000)
+
+
+class NodesTest(DaemonTest):
+    """Each test makes its own node `disk` on a file, exports it, and compares with a model."""
+
+    def setUp(self):
+        self.disk = images.make_random(self.path(f"{self._testMethodName}.img"), SIZE, 3)
+
+    def run_operations(self, start=0, size=SIZE, seed=1, count=250):
+        """Random reads, writes, zeroes, trims and flushes over two connections; the file's bytes afterwards."""
+        generator = random.Random(seed)
+        model = bytearray(images.read_range(self.disk, start, size))
+        connections = [self.session("disk", "structured"), self.session("disk")]
+        for step in range(count):
+            connection = generator.choice(connections)
+            length = generator.choice(LENGTHS)
+            offset = generator.randrange(size - length + 1)
+            action = generator.choice(["write", "fua", "zero", "keep", "trim", "read", "read", "flush"])
+            where = f"step {step}: {action} {offset}+{length}"
+            if action in ("write", "fua"):
+                data = generator.randbytes(length) if generator.random() < 0.7 else bytes(length)
+                self.assertEqual(connection.write(offset, data, FLAG_FUA if action == "fua" else 0), 0, where)
+                model[offset:offset + length] = data
+            elif action in ("zero", "keep"):
+                flags = FLAG_NO_HOLE if action == "keep" else 0
+                self.assertEqual(connection.call(CMD_WRITE_ZEROES, offset, length, flags).error, 0, where)
+                model[offset:offset + length] = bytes(length)
+            elif action == "trim":
+                # qemu-storage-daemon passes an unaligned trim on to a device, which refuses it.
+                self.assertIn(connection.call(CMD_TRIM, offset, length).error,
+                              (0, EINVAL) if settings.qemu_version() else (0,), where)
+                model[offset:offset + length] = connection.read(offset, length)
+            elif action == "flush":
+                self.assertEqual(connection.call(CMD_FLUSH).error, 0, where)
+            else:
+                self.assertEqual(connection.read(offset, length), model[offset:offset + length], where)
+        self.assertEqual(connections[0].read(0, size), bytes(model))
+        self.assertEqual(connections[0].call(CMD_FLUSH).error, 0)
+        self.assertEqual(images.read_range(self.disk, start, size), bytes(model))
+        for connection in connections:
+            connection.close()
+
+    def file_node(self, **options):
+        """A node `disk` on the file, exported."""
+        self.add_node("disk", driver="file", filename=self.disk, **options)
+        self.add_export("disk", writable=True)
+
+
+class FileTest(NodesTest):
+    """The file driver."""
+
+    def test_defaults(self):
+        """Without options."""
+        self.file_node()
+        self.run_operations()
+
+    def test_discard(self):
+        """discard=unmap: trim gives space back."""
+        self.file_node(discard="unmap")
+        self.run_operations(seed=2)
+        connection = self.session("disk")
+        before = images.allocated(self.disk)
+        self.assertEqual(connection.call(CMD_TRIM, 0, SIZE).error, 0)
+        self.assertLess(images.allocated(self.disk), before)
+
+    def test_discard_ignored(self):
+        """discard=ignore: trim succeeds and changes nothing."""
+        self.file_node()
+        connection = self.session("disk")
+        before = connection.read(0, SIZE)
+        self.assertEqual(connection.call(CMD_TRIM, 0, SIZE).error, 0)
+        self.assertEqual(connection.read(0, SIZE), before)
+
+    def test_direct(self):
+        """cache.direct=on: requests of any alignment are served."""
+        self.file_node(cache={"direct": True})
+        self.run_operations(seed=3)
+
+    def test_direct_native(self):
+        """cache.direct=on with aio=native."""
+        self.file_node(cache={"direct": True}, aio="native")
+        self.run_operations(seed=4)
+
+    def test_io_uring(self):
+        """aio=io_uring."""
+        reply = self.qmp.command("blockdev-add", {"driver": "file", "node-name": "disk", "filename": self.disk,
+                                                  "aio": "io_uring"})
+        if "error" in reply:
+            self.skipTest(reply["error"]["desc"])
+        self.addCleanup(self.qmp.command, "blockdev-del", {"node-name": "disk"})
+        self.add_export("disk", writable=True)
+        self.run_operations(seed=5)
+
+    def test_no_flush(self):
+        """cache.no-flush=on."""
+        self.file_node(cache={"no-flush": True})
+        self.run_operations(seed=6)
+
+    def test_writethrough(self):
+        """writethrough=on: what is written is in the file at once."""
+        self.add_node("disk", driver="file", filename=self.disk)
+        self.add_export("disk", writable=True, writethrough=True)
+        self.run_operations(seed=7)
+
+    def test_detect_zeroes(self):
+        """detect-zeroes=on: writes of zeroes are zero afterwards."""
+        self.file_node(**{"detect-zeroes": "on"})
+        self.run_operations(seed=8)
+
+    def test_detect_zeroes_unmap(self):
+        """detect-zeroes=unmap: writes of zeroes give space back."""
+        self.file_node(discard="unmap", **{"detect-zeroes": "unmap"})
+        self.run_operations(seed=9)
+        connection = self.session("disk")
+        connection.write(0, images.random_bytes(MIB))
+        before = images.allocated(self.disk)
+        self.assertEqual(connection.write(0, bytes(MIB)), 0)
+        self.assertLess(images.allocated(self.disk), before)
+        self.assertEqual(connection.read(0, MIB), bytes(MIB))
+
+    @settings.unlike_qemu("7.2 ends with an assertion when a client of such an export leaves")
+    def test_in_an_iothread(self):
+        """An export in an iothread."""
+        self.qmp.execute("object-add", {"qom-type": "iothread", "id": "io0"})
+        self.addCleanup(self.qmp.command, "object-del", {"id": "io0"})
+        self.add_node("disk", driver="file", filename=self.disk)
+        self.add_export("disk", writable=True, iothread="io0")
+        self.run_operations(seed=10)
+
+    def test_direct_sparse_map(self):
+        """cache.direct=on: the map of a sparse file is the same as without."""
+        images.make_sparse(self.disk, SIZE, [(256 * KIB, 256 * KIB)])
+        self.file_node(cache={"direct": True})
+        extents = self.session("disk", "structured", ["base:allocation"]).block_status(0, SIZE)
+        self.assertEqual(extents, [(256 * KIB, 3), (256 * KIB, 0), (SIZE - 512 * KIB, 3)])
+
+
+class RawTest(NodesTest):
+    """The raw driver above a file."""
+
+    def test_whole(self):
+        """raw without options."""
+        self.add_node("disk", driver="raw", file={"driver": "file", "filename": self.disk})
+        self.add_export("disk", writable=True)
+        self.run_operations(seed=11)
+
+    def test_part(self):
+        """raw with offset and size: a part of the file, byte-granular, and not a byte around it."""
+        before, after = images.read_range(self.disk, 0, 777), images.read_range(self.disk, 777 + MIB, MIB)
+        self.add_node("disk", driver="raw", offset=777, size=MIB, file={"driver": "file", "filename": self.disk})
+        self.add_export("disk", writable=True)
+        self.run_operations(777, MIB, seed=12)
+        self.assertEqual(images.read_range(self.disk, 0, 777), before)
+        self.assertEqual(images.read_range(self.disk, 777 + MIB, MIB), after)
+
+    def test_bounds_of_a_part(self):
+        """A request past the end of the part fails though the file goes on."""
+        self.add_node("disk", driver="raw", offset=4096, size=MIB, file={"driver": "file", "filename": self.disk})
+        self.add_export("disk", writable=True)
+        connection = self.session("disk")
+        self.assertEqual(connection.info.size, MIB)
+        self.assertNotEqual(connection.call(CMD_READ, MIB - 1, 2).error, 0)
+
+    def test_map_of_a_part(self):
+        """The extents of a part are those of the file, moved."""
+        images.make_sparse(self.disk, SIZE, [(256 * KIB, 256 * KIB)])
+        self.add_node("disk", driver="raw", offset=128 * KIB, size=MIB, file={"driver": "file", "filename": self.disk})
+        self.add_export("disk")
+        extents = self.session("disk", "structured", ["base:allocation"]).block_status(0, MIB)
+        self.assertEqual(extents, [(128 * KIB, 3), (256 * KIB, 0), (MIB - 384 * KIB, 3)])
+
+
+class HostDeviceTest(NodesTest):
+    """host_device on a loop device."""
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest("a loop device needs root")
+        result = tools.finish("losetup", "--find", "--show", self.disk)
+        if result.returncode:
+            self.skipTest(f"no loop device here: {result.stderr.strip()}")
+        self.device = result.stdout.strip()
+        self.addCleanup(tools.run, "losetup", "-d", self.device)
+
+    def test_buffered(self):
+        """Random operations through the page cache of the device."""
+        self.add_node("disk", driver="host_device", filename=self.device, discard="unmap")
+        self.add_export("disk", writable=True)
+        self.assertEqual(self.client().go("disk").size, SIZE)
+        self.run_operations(seed=13)
+
+    def test_direct(self):
+        """Random operations with cache.direct=on."""
+        self.add_node("disk", driver="host_device", filename=self.device, cache={"direct": True})
+        self.add_export("disk", writable=True)
+        self.run_operations(seed=14)
+
+
+class NullTest(NodesTest):
+    """The null drivers."""
+
+    def test_zeroes(self):
+        """read-zeroes=on reads zero, whatever was written."""
+        for driver in ("null-co", "null-aio"):
+            self.add_node(driver, driver=driver, size=MIB, **{"read-zeroes": True})
+            self.add_export(driver, writable=True)
+            connection = self.session(driver)
+            self.assertEqual(connection.write(0, b"x" * 4096), 0)
+            self.assertEqual(connection.read(0, MIB), bytes(MIB))
+
+
+class ResizeTest(NodesTest):
+    """block_resize under an export."""
+
+    @settings.unlike_qemu("an exported node cannot be resized")
+    def test_grow(self):
+        """A node grows while it is exported: old connections keep their size, new ones see the new one."""
+        self.file_node()
+        old = self.session("disk")
+        self.qmp.execute("block_resize", {"node-name": "disk", "size": 2 * SIZE})
+        new = self.session("disk")
+        self.assertEqual((old.info.size, new.info.size), (SIZE, 2 * SIZE))
+        self.assertEqual(new.write(2 * SIZE - 4096, b"g" * 4096), 0)
+        self.assertNotEqual(old.call(CMD_READ, SIZE, 512).error, 0)
+        self.assertEqual(len(old.read(SIZE - 512, 512)), 512)
+        self.assertEqual(os.path.getsize(self.disk), 2 * SIZE)
+
+    @settings.unlike_qemu("an exported node cannot be resized")
+    def test_shrink(self):
+        """A node does not shrink under its clients."""
+        self.file_node()
+        kind, _ = self.qmp.failure("block_resize", {"node-name": "disk", "size": SIZE // 2})
+        self.assertEqual(kind, "GenericError")
+        self.assertEqual(os.path.getsize(self.disk), SIZE)
+
+    def test_resize_before_the_export(self):
+        """A node that nobody uses grows and shrinks."""
+        self.add_node("disk", driver="file", filename=self.disk)
+        for size in (2 * SIZE, SIZE // 2):
+            self.qmp.execute("block_resize", {"node-name": "disk", "size": size})
+            self.assertEqual(os.path.getsize(self.disk), size)
+
+
+class StatisticsTest(NodesTest):
+    """query-blockstats."""
+
+    @settings.unlike_qemu("the I/O of exports is not counted")
+    def test_export_is_counted(self):
+        """What an export reads and writes is counted on its node."""
+        self.file_node()
+        connection = self.session("disk")
+        connection.read(0, 8192)
+        connection.read(0, 512)
+        connection.write(0, bytes(4096))
+        connection.call(CMD_FLUSH)
+        connection.call(CMD_TRIM, 0, 65536)
+        (entry,) = [entry for entry in self.qmp.execute("query-blockstats", {"query-nodes": True})
+                    if entry.get("node-name") == "disk"]
+        stats = entry["stats"]
+        self.assertEqual((stats["rd_operations"], stats["rd_bytes"]), (2, 8704))
+        self.assertEqual((stats["wr_operations"], stats["wr_bytes"]), (1, 4096))
+        self.assertEqual(stats["flush_operations"], 1)
+        self.assertEqual((stats["unmap_operations"], stats["unmap_bytes"]), (1, 65536))
+        self.assertGreaterEqual(stats["wr_highest_offset"], 4096)
+
+    @settings.unlike_qemu("the I/O of exports is not counted")
+    def test_failures_are_counted(self):
+        """A request that the node fails is counted as failed, not as done."""
+        self.add_node("disk", driver="null-co", size=MIB)
+        self.add_export("disk")
+        connection = self.session("disk")
+        self.assertNotEqual(connection.call(CMD_READ, MIB, 512).error, 0)
+        (entry,) = [entry for entry in self.qmp.execute("query-blockstats", {"query-nodes": True})
+                    if entry.get("node-name") == "disk"]
+        self.assertEqual(entry["stats"]["rd_operations"], 0)
+
+
+class ReopenTest(NodesTest):
+    """blockdev-reopen under an export."""
+
+    def test_reopen_under_load(self):
+        """Options of a node change while a client works on it."""
+        self.add_node("disk", driver="file", filename=self.disk)
+        self.add_export("disk", writable=True)
+        connection = self.session("disk")
+        for round_number in range(20):
+            self.assertEqual(connection.write(round_number * 4096, b"r" * 4096), 0)
+            discard = "unmap" if round_number % 2 else "ignore"
+            self.qmp.execute("blockdev-reopen", {"options": [
+                {"driver": "file", "node-name": "disk", "filename": self.disk, "discard": discard}]})
+            self.assertEqual(connection.read(round_number * 4096, 4096), b"r" * 4096)
+
+    def test_read_only_under_a_writer(self):
+        """A node with a writing export cannot become read-only, and stays as it was."""
+        self.file_node()
+        kind, _ = self.qmp.failure("blockdev-reopen", {"options": [
+            {"driver": "file", "node-name": "disk", "filename": self.disk, "read-only": True}]})
+        self.assertEqual(kind, "GenericError")
+        self.assertEqual(self.session("disk").write(0, b"still writable"), 0)
+
+
+class DebugTest(NodesTest):
+    """x-debug commands."""
+
+    @settings.unlike_qemu("our own command")
+    def test_tasks(self):
+        """x-debug-tasks lists the live tasks of the core: more of them with a connected client than without."""
+        self.file_node()
+        before = len(self.qmp.execute("x-debug-tasks"))
+        self.session("disk")
+        self.session("disk")
+        self.assertGreater(len(self.qmp.execute("x-debug-tasks")), before)
