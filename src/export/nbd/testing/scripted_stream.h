@@ -70,6 +70,11 @@ class ScriptedStream final : public net::Stream {
     co_await aio::next_turn();
     co_return IoResult{};
   }
+  aio::Task<IoResult> hung_up() override {
+    if (!script_.ends || !script_.input.empty()) co_return co_await ended_.wait();
+    co_await aio::next_turn();
+    co_return IoResult{};
+  }
   void shut_down() override {
     script_.shut_down = true;
     ended_.set();
