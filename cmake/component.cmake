@@ -1,8 +1,9 @@
 # blockexport_component(NAME SOURCES a.cc ... LINK other ... TESTS a_test.cc ...)
 # One folder of src/ = one static library blockexport_NAME plus, if it has tests, one program NAME_test.
 # Tests are discovered one by one at ctest time, so `ctest -R 'json.*'` works and cases run in parallel.
+# TEST_BACKENDS: the whole program runs once for each, told by BLOCKEXPORT_TEST_BACKEND (block/testing/reactor_test.h).
 function(blockexport_component name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;PRIVATE_LINK;TESTS;TEST_LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;PRIVATE_LINK;TESTS;TEST_LINK;TEST_BACKENDS" ${ARGN})
   set(target blockexport_${name})
   if(ARG_SOURCES)
     add_library(${target} STATIC ${ARG_SOURCES})
@@ -20,8 +21,15 @@ function(blockexport_component name)
     add_executable(${name}_test ${ARG_TESTS})
     target_link_libraries(${name}_test PRIVATE ${target} ${ARG_TEST_LINK} GTest::gtest GTest::gtest_main)
     include(GoogleTest)
-    gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-                         PROPERTIES TIMEOUT 120)
+    if(NOT ARG_TEST_BACKENDS)
+      gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+                           PROPERTIES TIMEOUT 120)
+    endif()
+    foreach(backend ${ARG_TEST_BACKENDS})
+      gtest_discover_tests(${name}_test TEST_PREFIX "${name}.${backend}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+                           TEST_LIST ${name}_${backend}_tests
+                           PROPERTIES TIMEOUT 120 ENVIRONMENT BLOCKEXPORT_TEST_BACKEND=${backend})
+    endforeach()
   endif()
 endfunction()
 
