@@ -14,6 +14,7 @@
 #include <source_location>
 #include <utility>
 
+#include "aio/frame_cache.h"
 #include "base/intrusive_list.h"
 
 namespace blockexport::aio {
@@ -49,6 +50,9 @@ struct TaskRoot : ListLink<TaskRoot> {
 // The part of every promise that does not depend on the result type.
 class PromiseBase {
  public:
+  static void* operator new(std::size_t bytes) { return take_frame(bytes); }
+  static void operator delete(void* frame, std::size_t bytes) { give_frame_back(frame, bytes); }
+
   std::suspend_always initial_suspend() noexcept { return {}; }
 
   struct FinalAwaiter {

@@ -61,7 +61,11 @@ class Listener {
   std::string path_to_unlink_;
 };
 
-// Sets what every connection wants: TCP_NODELAY, and keep-alive when asked for. Does nothing to other families.
+// Bytes that a unix connection may have on their way to a slow reader: a large reply then takes one send, not five.
+inline constexpr int kUnixSendBufferBytes = 1 << 20;
+
+// Sets what every connection wants: a send buffer of kUnixSendBufferBytes on a unix socket (TCP sizes its own),
+// TCP_NODELAY, and keep-alive when asked for. Does nothing to other families.
 void tune_connection(int fd, int family, bool keep_alive);
 
 }  // namespace blockexport::net

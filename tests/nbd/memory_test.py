@@ -75,7 +75,7 @@ class MemoryTest(HostileTest):
         with contextlib.ExitStack() as stack:
             data = request_bytes("simple", CMD_WRITE, 0, 32 * MIB) + bytes(32 * MIB - 1)
             clients = self.sessions(stack, 100)
-            self.assertLess(self.growth(lambda: self.push(clients, data)), 1100 * MIB)
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 1200 * MIB)
             self.good_client()
 
     @settings.unlike_qemu("it takes 512 MiB")
@@ -92,7 +92,7 @@ class MemoryTest(HostileTest):
         with contextlib.ExitStack() as stack:
             data = b"".join(request_bytes("simple", CMD_READ, 0, 32 * MIB, cookie=index) for index in range(64))
             clients = self.sessions(stack, 40)
-            self.assertLess(self.growth(lambda: self.push(clients, data)), 1100 * MIB)
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 1200 * MIB)
             self.good_client()
 
     def test_flood_of_small_requests(self):

@@ -1,9 +1,12 @@
 """Plays one script against a server program and tells what came back, step by step."""
 
+import contextlib
+import glob
 import json
 import os
 import select
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -79,10 +82,17 @@ class Player:
         finally:
             for client in self.clients.values():
                 client.socket.close()
+            self.kill_strays()
             if self.process and self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
         return self.answers
+
+    def kill_strays(self):
+        """Ends servers that went to the background though the script says that they end: they have a pidfile."""
+        for path in glob.glob(os.path.join(self.workdir, "*.pid")):
+            with open(path, encoding="ascii") as file, contextlib.suppress(ValueError, ProcessLookupError):
+                os.kill(int(file.read()), signal.SIGKILL)
 
     def prepare(self):
         """Makes the files of the script."""

@@ -19,7 +19,23 @@ class Payload {
  public:
   static constexpr std::size_t kPieceBytes = 256u << 10;
 
-  explicit Payload(std::size_t bytes) : missing_(bytes) {}
+  // Idle: nothing is arriving.
+  Payload() = default;
+  explicit Payload(std::size_t bytes) { begin(bytes); }
+
+  // From idle: `bytes` are going to arrive. What earlier payloads allocated for bookkeeping is used again.
+  void begin(std::size_t bytes) {
+    missing_ = bytes;
+    active_ = true;
+  }
+  // Back to idle; the pieces are given back.
+  void clear() {
+    pieces_.clear();
+    vectors_.clear();
+    missing_ = room_ = budget_bytes_ = 0;
+    active_ = false;
+  }
+  bool active() const { return active_; }
 
   // Bytes still to come.
   std::size_t missing() const { return missing_; }
@@ -54,9 +70,10 @@ class Payload {
  private:
   std::vector<aio::Buffer> pieces_;
   std::vector<iovec> vectors_;
-  std::size_t missing_;
+  std::size_t missing_ = 0;
   std::size_t room_ = 0;
   std::size_t budget_bytes_ = 0;
+  bool active_ = false;
 };
 
 }  // namespace blockexport::nbd

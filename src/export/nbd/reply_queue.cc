@@ -13,7 +13,7 @@ constexpr std::size_t kVectorsPerSendMax = 64;
 
 std::span<std::byte> ReplyQueue::reserve(std::size_t bytes) {
   assert(bytes <= kSharedBufferBytes);
-  bool fits = !chunks_.empty() && chunks_.back().shared && chunks_.back().buffer.size() - chunks_.back().end >= bytes;
+  bool fits = !empty() && chunks_.back().shared && chunks_.back().buffer.size() - chunks_.back().end >= bytes;
   if (!fits) {
     if (!budget_.try_take(kSharedBufferBytes)) return {};
     add_shared_chunk();
@@ -50,17 +50,18 @@ void ReplyQueue::push(aio::Buffer buffer, std::size_t begin, std::size_t end, st
 }
 
 IoResult ReplyQueue::send(net::Stream& stream) {
-  while (!chunks_.empty()) {
+  while (!empty()) {
     std::array<iovec, kVectorsPerSendMax> vectors;
     std::size_t count = 0;
-    for (const Chunk& chunk : chunks_) {
+    for (std::size_t i = first_; i < chunks_.size(); ++i) {
+      const Chunk& chunk = chunks_[i];
       if (count == vectors.size()) break;
       // A chunk that was reserved from and not committed to is empty.
       if (chunk.begin == chunk.end) continue;
       vectors[count++] = {.iov_base = chunk.buffer.data() + chunk.begin, .iov_len = chunk.end - chunk.begin};
     }
     if (count == 0) {
-      while (!chunks_.empty()) drop_front();
+      while (!empty()) drop_front();
       return {};
     }
     IoCount taken = stream.try_send({vectors.data(), count});
@@ -71,8 +72,8 @@ IoResult ReplyQueue::send(net::Stream& stream) {
 }
 
 void ReplyQueue::sent(std::size_t bytes) {
-  while (!chunks_.empty()) {
-    Chunk& front = chunks_.front();
+  while (!empty()) {
+    Chunk& front = chunks_[first_];
     std::size_t step = std::min(bytes, front.end - front.begin);
     front.begin += step;
     bytes -= step;
@@ -82,13 +83,16 @@ void ReplyQueue::sent(std::size_t bytes) {
 }
 
 void ReplyQueue::drop_front() {
-  budget_.give_back(chunks_.front().budget_bytes);
-  chunks_.pop_front();
+  budget_.give_back(chunks_[first_].budget_bytes);
+  chunks_[first_].buffer = {};
+  if (++first_ < chunks_.size()) return;
+  chunks_.clear();
+  first_ = 0;
 }
 
 void ReplyQueue::discard() {
   discarding_ = true;
-  while (!chunks_.empty()) drop_front();
+  while (!empty()) drop_front();
 }
 
 }  // namespace blockexport::nbd

@@ -6,8 +6,8 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <span>
+#include <vector>
 
 #include "aio/buffer_pool.h"
 #include "aio/memory_budget.h"
@@ -47,7 +47,7 @@ class ReplyQueue {
   // Forgets every reply, and every reply still to come.
   void discard();
 
-  bool empty() const { return chunks_.empty(); }
+  bool empty() const { return first_ == chunks_.size(); }
 
  private:
   struct Chunk {
@@ -64,7 +64,8 @@ class ReplyQueue {
 
   aio::BufferPool& pool_;
   aio::MemoryBudget& budget_;
-  std::deque<Chunk> chunks_;
+  std::vector<Chunk> chunks_;  // those before first_ were sent
+  std::size_t first_ = 0;
   bool discarding_ = false;
 };
 

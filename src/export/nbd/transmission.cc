@@ -32,7 +32,7 @@ aio::Task<void> Transmission::run() {
   reader_.spawn("nbd reader", receive_loop());
   co_await reader_.join();
   budget_.give_back(std::exchange(credit_bytes_, 0));
-  if (payload_ && end_ != End::kFinishing) drop_payload();
+  if (payload_.active() && end_ != End::kFinishing) drop_payload();
   if (end_ == End::kFinishing) answer_what_is_left();
   // A lost client's writes hold up what comes after them (see write_fence.h).
   if (end_ != End::kFinishing && writes_in_flight_ > 0) {
@@ -134,23 +134,23 @@ aio::Task<IoResult> Transmission::receive() {
 
 // Some of the payload: first what came together with the request, then straight into its pieces.
 aio::Task<IoResult> Transmission::receive_payload() {
-  if (payload_->needs_piece()) {
-    std::size_t piece_bytes = payload_->next_piece_bytes();
+  if (payload_.needs_piece()) {
+    std::size_t piece_bytes = payload_.next_piece_bytes();
     CO_TRY(co_await budget_.take(piece_bytes));
-    payload_->add_piece(context_.pool.take(piece_bytes));
+    payload_.add_piece(context_.pool.take(piece_bytes));
   }
-  std::span<std::byte> space = payload_->space();
+  std::span<std::byte> space = payload_.space();
   if (std::span<const std::byte> early = window_.bytes(); !early.empty()) {
     std::size_t step = std::min(early.size(), space.size());
     std::memcpy(space.data(), early.data(), step);
-    payload_->received(step);
+    payload_.received(step);
     window_.consume(step);
     co_return IoResult{};
   }
   for (;;) {
     IoCount received = stream_->try_receive(space);
     if (received && *received > 0) {
-      payload_->received(*received);
+      payload_.received(*received);
       co_return IoResult{};
     }
     if (received) co_return fail(ECONNRESET);
@@ -162,8 +162,8 @@ aio::Task<IoResult> Transmission::receive_payload() {
 // While the session is being finished: what the client had sent by then and we had not begun.
 void Transmission::answer_what_is_left() {
   refusing_ = true;
-  if (payload_) {
-    skip_bytes_ = payload_->missing();
+  if (payload_.active()) {
+    skip_bytes_ = payload_.missing();
     drop_payload();
   }
   for (;;) {

@@ -126,7 +126,7 @@ class Transmission {
   ReceiveWindow window_;
   ReplyQueue replies_;
   std::optional<Request> payload_request_;  // the WRITE whose payload is arriving in pieces
-  std::optional<Payload> payload_;
+  Payload payload_;
   std::uint64_t skip_bytes_ = 0;  // of the payload of a refused request, still to be thrown away
 
   aio::Scope reader_;

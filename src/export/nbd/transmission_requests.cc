@@ -35,8 +35,8 @@ Transmission::Need Transmission::handle_input() {
       skip_bytes_ -= step;
       if (skip_bytes_ > 0) return Need::kInput;
     }
-    if (payload_) {
-      if (!payload_->complete()) return Need::kPayload;
+    if (payload_.active()) {
+      if (!payload_.complete()) return Need::kPayload;
       if (Need need = finish_large_write(); need != Need::kInput) return need;
       continue;
     }
@@ -77,7 +77,7 @@ Transmission::Need Transmission::begin(const Request& request, const Verdict& ve
       if (request.length <= kSmallWriteBytesMax) return begin_small_write(request);
       window_.consume(header_bytes);
       payload_request_ = request;
-      payload_.emplace(request.length);
+      payload_.begin(request.length);
       return Need::kPayload;
     case Command::kBlockStatus:
       return begin_block_status(request, verdict.payload_bytes);
@@ -158,18 +158,18 @@ Transmission::Need Transmission::finish_large_write() {
   if (requests_in_flight_ >= kRequestsInFlightMax) return Need::kSlot;
   if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   const Request request = *payload_request_;
-  if (write_now(request, payload_->vectors())) {
+  if (write_now(request, payload_.vectors())) {
     drop_payload();
   } else {
-    start("nbd write", request, serve_write(request, std::move(*payload_)));
-    payload_.reset();
+    start("nbd write", request, serve_write(request, std::move(payload_)));
+    payload_.clear();
   }
   return Need::kInput;
 }
 
 void Transmission::drop_payload() {
-  budget_.give_back(payload_->budget_bytes());
-  payload_.reset();
+  budget_.give_back(payload_.budget_bytes());
+  payload_.clear();
 }
 
 // Writes at once when neither durability nor a closed gate stands against it; the reply has been reserved.
