@@ -17,6 +17,8 @@ class DescriptorStream final : public net::Stream {
   IoCount try_send(std::span<const iovec> vectors) override;
   aio::Task<IoResult> readable() override;
   aio::Task<IoResult> writable() override;
+  // Terminals, pipes and files have no peer that could be watched for: only the task's end ends it.
+  aio::Task<IoResult> hung_up() override;
   void shut_down() override { shut_down_ = true; }
 
  private:

@@ -22,6 +22,12 @@ aio::Task<IoResult> SocketStream::writable() {
   co_return IoResult{};
 }
 
+aio::Task<IoResult> SocketStream::hung_up() {
+  auto ready = co_await reactor_.poll(fd_, POLLRDHUP);
+  if (!ready) co_return fail(ready.error());
+  co_return IoResult{};
+}
+
 int SocketStream::release() {
   reactor_.drop_watch(fd_);
   return std::exchange(fd_, -1);

@@ -20,6 +20,7 @@ class SocketStream final : public Stream {
   IoCount try_send(std::span<const iovec> vectors) override { return reactor_.try_send(fd_, vectors); }
   aio::Task<IoResult> readable() override;
   aio::Task<IoResult> writable() override;
+  aio::Task<IoResult> hung_up() override;
   void shut_down() override { reactor_.shut_down(fd_); }
 
   // Gives the descriptor away, to carry the connection to another reactor. Nothing may wait on it.

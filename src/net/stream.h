@@ -27,6 +27,10 @@ class Stream {
   virtual aio::Task<IoResult> readable() = 0;
   virtual aio::Task<IoResult> writable() = 0;
 
+  // Waits until the peer has closed its end, whatever it sent before and is not read yet. For a task that waits for
+  // something else than input and would not see it; nobody waits in readable() meanwhile. ECANCELED as above.
+  virtual aio::Task<IoResult> hung_up() = 0;
+
   // Ends both directions for good; waiting tasks wake and see the end.
   virtual void shut_down() = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "aio/current.h"
 #include "aio/reactor.h"
@@ -31,6 +32,7 @@ aio::Task<void> Transmission::run() {
   sender_.spawn("nbd sender", send_loop());
   reader_.spawn("nbd reader", receive_loop());
   co_await reader_.join();
+  // What a request had taken that was never begun.
   budget_.give_back(std::exchange(credit_bytes_, 0));
   if (payload_.active() && end_ != End::kFinishing) drop_payload();
   if (end_ == End::kFinishing) answer_what_is_left();
@@ -39,10 +41,11 @@ aio::Task<void> Transmission::run() {
     context_.fence.raise();
     fence_raised_ = true;
   }
-  aio::Scope grace(context_.reactor);
-  grace.spawn("nbd close grace", close_grace());
   co_await requests_.join();
   // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
+  aio::Scope grace(context_.reactor);
+  grace.spawn("nbd close grace", close_grace());
+  no_more_replies_ = true;
   sender_wanted_.set();
   co_await sender_.join();
   grace.cancel();
@@ -92,6 +95,23 @@ aio::Task<IoResult> Transmission::wait_for(Need need) {
       co_return co_await receive();
     case Need::kPayload:
       co_return co_await receive_payload();
+    case Need::kTurn:
+      inline_bytes_ = 0;
+      co_await aio::next_turn();
+      co_return IoResult{};
+    case Need::kSharedBuffer:
+    case Need::kMemory:
+    case Need::kSlot:
+    case Need::kFence:
+      co_return co_await while_connected(wait_for_room(need));
+    case Need::kEnd:
+      break;
+  }
+  co_return fail(ECONNRESET);
+}
+
+aio::Task<IoResult> Transmission::wait_for_room(Need need) {
+  switch (need) {
     case Need::kSharedBuffer: {
       IoResult taken = co_await budget_.take(ReplyQueue::kSharedBufferBytes);
       if (taken) replies_.grant_shared_buffer();
@@ -107,14 +127,26 @@ aio::Task<IoResult> Transmission::wait_for(Need need) {
       co_return co_await slot_free_.wait();
     case Need::kFence:
       co_return co_await context_.fence.wait_until_down();
-    case Need::kTurn:
-      inline_bytes_ = 0;
-      co_await aio::next_turn();
-      co_return IoResult{};
-    case Need::kEnd:
-      break;
+    default:
+      co_return fail(EINVAL);
   }
-  co_return fail(ECONNRESET);
+}
+
+// While no input is read, a client that has died would not be noticed, and the fence not raised in time.
+aio::Task<IoResult> Transmission::while_connected(aio::Task<IoResult> waiting) {
+  aio::Scope watch(context_.reactor);
+  watch.spawn("nbd loss watch", watch_for_loss());
+  IoResult result = co_await std::move(waiting);
+  watch.cancel();
+  co_await watch.join();
+  co_return result;
+}
+
+aio::Task<void> Transmission::watch_for_loss() {
+  IoResult gone = co_await stream_->hung_up();
+  if (!gone) co_return;
+  lost(End::kLost);
+  reader_.cancel();
 }
 
 aio::Task<IoResult> Transmission::receive() {
@@ -136,7 +168,7 @@ aio::Task<IoResult> Transmission::receive() {
 aio::Task<IoResult> Transmission::receive_payload() {
   if (payload_.needs_piece()) {
     std::size_t piece_bytes = payload_.next_piece_bytes();
-    CO_TRY(co_await budget_.take(piece_bytes));
+    if (!budget_.try_take(piece_bytes)) CO_TRY(co_await while_connected(budget_.take(piece_bytes)));
     payload_.add_piece(context_.pool.take(piece_bytes));
   }
   std::span<std::byte> space = payload_.space();
@@ -176,9 +208,8 @@ void Transmission::answer_what_is_left() {
 
 aio::Task<void> Transmission::send_loop() {
   for (;;) {
-    bool last_round = end_ != End::kOpen && requests_in_flight_ == 0;
     IoResult sent = replies_.send(*stream_);
-    if (sent && last_round) co_return;
+    if (sent && no_more_replies_) co_return;
     if (!sent && sent.error() != Errno(EAGAIN)) {
       lost(End::kLost);
       reader_.cancel();

@@ -84,6 +84,9 @@ class Transmission {
   aio::Task<void> send_loop();
   aio::Task<void> close_grace();
   aio::Task<IoResult> wait_for(Need need);
+  aio::Task<IoResult> wait_for_room(Need need);
+  aio::Task<IoResult> while_connected(aio::Task<IoResult> waiting);
+  aio::Task<void> watch_for_loss();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> receive_payload();
   void answer_what_is_left();
@@ -141,6 +144,7 @@ class Transmission {
   std::uint32_t writes_in_flight_ = 0;
   End end_ = End::kOpen;
   bool refusing_ = false;
+  bool no_more_replies_ = false;
   bool fence_raised_ = false;
 };
 

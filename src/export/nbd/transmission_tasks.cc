@@ -71,7 +71,6 @@ void Transmission::request_ended(const Request& request) {
     context_.fence.lower();
   }
   replies_ready();
-  if (requests_in_flight_ == 0) sender_wanted_.set();
 }
 
 // The reply of a started request that carries no data.

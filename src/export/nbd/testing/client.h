@@ -1,0 +1,211 @@
+// For tests: an NBD client in its transmission phase, over a stream; it takes every header mode's replies apart.
+//
+// Thread: the reactor's. Not part of the daemon.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/task.h"
+#include "base/byte_reader.h"
+#include "export/nbd/export_info.h"
+#include "export/nbd/handshake_test_support.h"
+#include "export/nbd/wire_codec.h"
+#include "net/stream.h"
+
+namespace blockexport::nbd::testing {
+
+inline constexpr HeaderMode kAllModes[] = {HeaderMode::kSimple, HeaderMode::kStructured, HeaderMode::kExtended};
+
+// A session that has everything an export offers.
+inline SessionState make_state(HeaderMode mode, std::uint64_t export_bytes, bool read_only = false) {
+  SessionState state;
+  state.fixed_newstyle = state.no_zeroes = true;
+  state.header_mode = mode;
+  state.export_bytes = export_bytes;
+  if (mode != HeaderMode::kSimple) state.contexts = {{"base:allocation", 0}, {"qemu:allocation-depth", 1}};
+  ExportInfo info;
+  info.read_only = read_only;
+  state.transmission_flags = transmission_flags(info, mode, true);
+  return state;
+}
+
+// One reply, all its chunks together.
+struct Answer {
+  bool ended = false;      // there was no reply but the end of the stream
+  bool malformed = false;  // what came is no reply
+  std::uint64_t cookie = 0;
+  std::uint32_t error = 0;
+  std::string text = {};
+  Bytes data = {};
+  struct Status {
+    std::uint64_t length;
+    std::uint64_t flags;
+    bool operator==(const Status&) const = default;
+  };
+  std::map<std::uint32_t, std::vector<Status>> status = {};  // by context
+
+  bool operator==(const Answer&) const = default;
+};
+
+inline Bytes bytes_of(char fill, std::size_t count) {
+  return Bytes(count, static_cast<std::byte>(fill));
+}
+
+// Requests to bytes, and bytes to answers.
+class ClientCodec {
+ public:
+  explicit ClientCodec(HeaderMode mode) : mode_(mode) {}
+
+  Bytes request(Command command, std::uint64_t cookie, std::uint64_t offset, std::uint64_t length,
+                std::uint16_t flags = 0, std::span<const std::byte> payload = {}) {
+    if (command == Command::kRead) reads_[cookie] = length;
+    if (mode_ == HeaderMode::kExtended && command == Command::kWrite) flags |= command_flag::kPayloadLength;
+    ClientBytes out;
+    out.u32(mode_ == HeaderMode::kExtended ? kExtendedRequestMagic : kRequestMagic);
+    out.u16(flags).u16(static_cast<std::uint16_t>(command)).u64(cookie).u64(offset);
+    if (mode_ == HeaderMode::kExtended) {
+      out.u64(length);
+    } else {
+      out.u32(static_cast<std::uint32_t>(length));
+    }
+    return out.raw(payload).bytes();
+  }
+  Bytes write(std::uint64_t cookie, std::uint64_t offset, std::span<const std::byte> data, std::uint16_t flags = 0) {
+    return request(Command::kWrite, cookie, offset, data.size(), flags, data);
+  }
+
+  // The first whole reply in `input`, taken from its front; nothing when it is not all there.
+  std::optional<Answer> take(Bytes& input) {
+    ByteReader reader(input);
+    Answer answer;
+    for (bool done = false; !done;) {
+      if (reader.remaining() < kSimpleReplyBytes) return std::nullopt;
+      std::uint32_t magic = reader.u32();
+      if (magic == kSimpleReplyMagic && mode_ != HeaderMode::kExtended) {
+        done = simple(reader, answer);
+      } else if (magic == kStructuredReplyMagic || magic == kExtendedReplyMagic) {
+        done = chunk(reader, answer, magic == kExtendedReplyMagic);
+      } else {
+        answer.malformed = done = true;
+      }
+      if (reader.failed()) return std::nullopt;
+    }
+    input.erase(input.begin(), input.end() - static_cast<std::ptrdiff_t>(reader.remaining()));
+    return answer;
+  }
+
+  // All replies in `input`, by cookie. Whatever is left over stays there.
+  std::map<std::uint64_t, Answer> take_all(Bytes& input) {
+    std::map<std::uint64_t, Answer> answers;
+    while (auto answer = take(input)) {
+      answers.emplace(answer->cookie, *answer);
+      if (answer->malformed) break;
+    }
+    return answers;
+  }
+
+ private:
+  bool simple(ByteReader& reader, Answer& answer) {
+    answer.error = reader.u32();
+    answer.cookie = reader.u64();
+    if (mode_ == HeaderMode::kStructured || answer.error != 0) return true;
+    if (auto read = reads_.find(answer.cookie); read != reads_.end()) append(answer.data, reader.bytes(read->second));
+    return true;
+  }
+
+  bool chunk(ByteReader& reader, Answer& answer, bool extended) {
+    bool done = (reader.u16() & chunk_flag::kDone) != 0;
+    auto type = static_cast<ChunkType>(reader.u16());
+    answer.cookie = reader.u64();
+    if (extended) (void)reader.u64();
+    std::uint64_t length = extended ? reader.u64() : reader.u32();
+    std::span<const std::byte> payload = reader.bytes(length);
+    if (reader.failed()) return true;
+    ByteReader body(payload);
+    switch (type) {
+      case ChunkType::kNone:
+        break;
+      case ChunkType::kOffsetData:
+        (void)body.u64();
+        append(answer.data, body.bytes(body.remaining()));
+        break;
+      case ChunkType::kBlockStatus:
+      case ChunkType::kBlockStatusExtended:
+        status(body, answer, type == ChunkType::kBlockStatusExtended);
+        break;
+      case ChunkType::kError:
+        answer.error = body.u32();
+        answer.text = body.text(body.u16());
+        break;
+      default:
+        answer.malformed = true;
+    }
+    answer.malformed = answer.malformed || body.failed();
+    return done || answer.malformed;
+  }
+
+  void status(ByteReader& body, Answer& answer, bool extended) {
+    auto& extents = answer.status[body.u32()];
+    if (extended) (void)body.u32();
+    while (body.remaining() > 0 && !body.failed()) {
+      std::uint64_t length = extended ? body.u64() : body.u32();
+      extents.push_back({.length = length, .flags = extended ? body.u64() : body.u32()});
+    }
+  }
+
+  static void append(Bytes& to, std::span<const std::byte> bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
+
+  HeaderMode mode_;
+  std::map<std::uint64_t, std::uint64_t> reads_;  // bytes asked for, by cookie
+};
+
+// A client on a connection.
+class Client {
+ public:
+  Client(std::unique_ptr<net::Stream> stream, HeaderMode mode) : stream_(std::move(stream)), codec_(mode) {}
+
+  aio::Task<IoResult> send(Bytes bytes) { co_return co_await net::send_all(*stream_, bytes); }
+  aio::Task<IoResult> request(Command command, std::uint64_t cookie, std::uint64_t offset, std::uint64_t length,
+                              std::uint16_t flags = 0) {
+    co_return co_await send(codec_.request(command, cookie, offset, length, flags));
+  }
+  aio::Task<IoResult> write(std::uint64_t cookie, std::uint64_t offset, Bytes data, std::uint16_t flags = 0) {
+    co_return co_await send(codec_.write(cookie, offset, data, flags));
+  }
+
+  // The next reply in the order of the wire.
+  aio::Task<Answer> answer() {
+    for (;;) {
+      if (auto answer = codec_.take(input_)) co_return *std::move(answer);
+      std::size_t before = input_.size();
+      input_.resize(before + (64u << 10));
+      IoCount received = co_await net::receive_some(*stream_, std::span(input_).subspan(before));
+      input_.resize(before + received.value_or(0));
+      if (!received || *received == 0) co_return Answer{.ended = true};
+    }
+  }
+  // One request and its reply, when nothing else is under way.
+  aio::Task<Answer> ask(Command command, std::uint64_t offset, std::uint64_t length, std::uint16_t flags = 0) {
+    (void)co_await request(command, ++last_cookie_, offset, length, flags);
+    co_return co_await answer();
+  }
+  aio::Task<Answer> ask_write(std::uint64_t offset, Bytes data, std::uint16_t flags = 0) {
+    (void)co_await write(++last_cookie_, offset, std::move(data), flags);
+    co_return co_await answer();
+  }
+
+  ClientCodec& codec() { return codec_; }
+  // The connection ends; nothing may wait on it.
+  void close() { stream_.reset(); }
+
+ private:
+  std::unique_ptr<net::Stream> stream_;
+  ClientCodec codec_;
+  Bytes input_;
+  std::uint64_t last_cookie_ = 1000;
+};
+
+}  // namespace blockexport::nbd::testing

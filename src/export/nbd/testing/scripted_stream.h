@@ -1,0 +1,89 @@
+// For tests and fuzzers: a Stream without a socket. What the peer sends is a list of segments; what it is sent is kept.
+//
+// Each receive gives at most one segment, and between two of them the stream has nothing for a moment. The state
+// outlives the stream. Thread: the reactor's. Not part of the daemon.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <vector>
+
+#include "aio/current.h"
+#include "aio/sync.h"
+#include "net/stream.h"
+
+namespace blockexport::nbd::testing {
+
+struct StreamScript {
+  std::deque<std::vector<std::byte>> input = {};  // segments
+  bool ends = true;                               // behind the last segment the peer is gone; else it is silent
+  std::vector<std::byte> output = {};
+  std::size_t sends = 0;                  // that took something
+  std::size_t send_bytes_max = SIZE_MAX;  // of one send
+  bool reads = true;                      // false: the peer takes nothing
+  bool shut_down = false;
+};
+
+class ScriptedStream final : public net::Stream {
+ public:
+  ScriptedStream(aio::Reactor& reactor, StreamScript& script) : script_(script), ended_(reactor) {}
+
+  IoCount try_receive(std::span<std::byte> buffer) override {
+    if (script_.shut_down) return std::size_t{0};
+    if (script_.input.empty()) {
+      if (script_.ends) return std::size_t{0};
+      return fail(EAGAIN);
+    }
+    if (!std::exchange(ready_, false)) return fail(EAGAIN);
+    std::vector<std::byte>& segment = script_.input.front();
+    std::size_t count = std::min(buffer.size(), segment.size());
+    std::copy_n(segment.begin(), count, buffer.begin());
+    segment.erase(segment.begin(), segment.begin() + static_cast<std::ptrdiff_t>(count));
+    ready_ = !segment.empty();
+    if (segment.empty()) script_.input.pop_front();
+    return count;
+  }
+  IoCount try_send(std::span<const iovec> vectors) override {
+    if (script_.shut_down) return fail(EPIPE);
+    if (!script_.reads) return fail(EAGAIN);
+    std::size_t count = 0;
+    for (const iovec& vector : vectors) {
+      std::size_t step = std::min(vector.iov_len, script_.send_bytes_max - count);
+      const auto* data = static_cast<const std::byte*>(vector.iov_base);
+      script_.output.insert(script_.output.end(), data, data + step);
+      count += step;
+    }
+    ++script_.sends;
+    return count;
+  }
+  aio::Task<IoResult> readable() override {
+    bool silent = script_.input.empty() && !script_.ends;
+    if (silent && !script_.shut_down) co_return co_await ended_.wait();
+    co_await aio::next_turn();
+    ready_ = true;
+    if ((co_await aio::current_task()).cancelled) co_return fail(ECANCELED);
+    co_return IoResult{};
+  }
+  aio::Task<IoResult> writable() override {
+    if (!script_.reads && !script_.shut_down) co_return co_await ended_.wait();
+    co_await aio::next_turn();
+    co_return IoResult{};
+  }
+  aio::Task<IoResult> hung_up() override {
+    if (!script_.ends || !script_.input.empty()) co_return co_await ended_.wait();
+    co_await aio::next_turn();
+    co_return IoResult{};
+  }
+  void shut_down() override {
+    script_.shut_down = true;
+    ended_.set();
+  }
+
+ private:
+  StreamScript& script_;
+  aio::Event ended_;
+  bool ready_ = true;
+};
+
+}  // namespace blockexport::nbd::testing

@@ -1,0 +1,151 @@
+// For tests and fuzzers: a driver over a vector of bytes that can answer at once, wait at a gate, take a random time,
+// or fail; and the node, edge and budgets around it that a transmission needs.
+//
+// The state outlives the driver. Thread: the reactor's. Not part of the daemon.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/reactor.h"
+#include "aio/sim/random.h"
+#include "aio/sync.h"
+#include "block/buffers.h"
+#include "block/node.h"
+#include "export/nbd/transmission.h"
+
+namespace blockexport::nbd::testing {
+
+struct StorageState {
+  std::vector<std::byte> bytes;
+  std::vector<std::string> calls = {};  // "read 0+512", "write 512+512 fua", ... in the order of their beginning
+  bool immediate = true;                // whether the node can answer reads and writes at once
+  int error = 0;                        // what every verb gives, when not 0
+  aio::Event* read_gate = nullptr;      // reads wait for it before they look
+  aio::Event* write_gate = nullptr;     // everything that changes bytes waits for it before it does
+  aio::Random* delays = nullptr;        // each waiting verb first takes up to a millisecond
+  std::size_t waiting = 0;              // verbs that have begun and not ended
+  std::size_t most_waiting = 0;
+};
+
+class StorageDriver final : public block::Driver {
+ public:
+  static constexpr std::uint64_t kBlockBytes = 4096;  // extents are told in these
+
+  StorageDriver(aio::Reactor& reactor, StorageState& state) : reactor_(reactor), state_(state) {}
+
+  aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override {
+    CO_TRY(co_await begin("read", range, state_.read_gate));
+    block::copy_in(buffers, 0, part(range));
+    co_return IoResult{};
+  }
+  aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override {
+    CO_TRY(co_await begin(options.force_unit_access ? "fua write" : "write", range, state_.write_gate));
+    block::copy_out(buffers, 0, part(range));
+    co_return IoResult{};
+  }
+  aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override {
+    CO_TRY(co_await begin(options.may_unmap ? "unmapping zeroes" : "zeroes", range, state_.write_gate));
+    if (options.no_fallback) co_return fail(ENOTSUP);
+    std::ranges::fill(part(range), std::byte{0});
+    co_return IoResult{};
+  }
+  aio::Task<IoResult> discard(block::Range range) override {
+    co_return co_await begin("discard", range, state_.write_gate);
+  }
+  aio::Task<IoResult> flush() override { co_return co_await begin("flush", {}, nullptr); }
+  aio::Task<IoResult> prefetch(block::Range range) override { co_return co_await begin("prefetch", range, nullptr); }
+
+  // A block of zeros is a hole, any other is data.
+  aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override {
+    CO_TRY(co_await begin("extents", range, state_.read_gate));
+    while (!range.empty()) {
+      std::uint64_t step = std::min(range.length, kBlockBytes - range.offset % kBlockBytes);
+      auto block = part({.offset = range.offset / kBlockBytes * kBlockBytes, .length = kBlockBytes});
+      bool zero = std::ranges::all_of(block, [](std::byte value) { return value == std::byte{0}; });
+      block::Extent extent{.length = step, .data = !zero, .zero = zero, .depth = zero ? 0u : 1u};
+      if (!extents.empty() && extents.back().zero == zero) {
+        extents.back().length += step;
+      } else {
+        extents.push_back(extent);
+      }
+      range.offset += step;
+      range.length -= step;
+    }
+    co_return IoResult{};
+  }
+
+  IoResult try_read(aio::Reactor&, block::Range range, block::IoBuffers buffers) override {
+    if (!state_.immediate) return fail(EAGAIN);
+    if (state_.error != 0) return fail(state_.error);
+    block::copy_in(buffers, 0, part(range));
+    return {};
+  }
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers) override {
+    if (!state_.immediate) return fail(EAGAIN);
+    if (state_.error != 0) return fail(state_.error);
+    block::copy_out(buffers, 0, part(range));
+    return {};
+  }
+
+  std::uint64_t size_bytes() const override { return state_.bytes.size(); }
+  block::Limits limits() const override { return {}; }
+  std::string_view format_name() const override { return "storage"; }
+
+ private:
+  std::span<std::byte> part(block::Range range) {
+    std::size_t offset = std::min<std::size_t>(range.offset, state_.bytes.size());
+    return std::span(state_.bytes).subspan(offset, std::min<std::size_t>(range.length, state_.bytes.size() - offset));
+  }
+  aio::Task<IoResult> begin(const char* verb, block::Range range, aio::Event* gate) {
+    std::string call = verb;
+    if (!range.empty()) call += " " + std::to_string(range.offset) + "+" + std::to_string(range.length);
+    state_.calls.push_back(std::move(call));
+    state_.most_waiting = std::max(state_.most_waiting, ++state_.waiting);
+    if (state_.delays != nullptr) {
+      (void)co_await reactor_.sleep_until(reactor_.now_ns() + state_.delays->below(1'000'000));
+    }
+    if (gate != nullptr) (void)co_await gate->wait();
+    --state_.waiting;
+    if (state_.error != 0) co_return fail(state_.error);
+    co_return IoResult{};
+  }
+
+  aio::Reactor& reactor_;
+  StorageState& state_;
+};
+
+// All that transmissions borrow, over storage of `size_bytes` zeros.
+struct Backing {
+  explicit Backing(aio::Reactor& on, std::size_t size_bytes = 1u << 20,
+                   std::uint64_t budget_bytes = aio::MemoryBudget::kProcessBytesDefault)
+      : reactor(on),
+        storage{.bytes = std::vector<std::byte>(size_bytes)},
+        node("disk", std::make_unique<StorageDriver>(on, storage), {.discard = block::DiscardMode::kUnmap}),
+        edge(node, {.role = "root"}, {}),
+        budget(on, budget_bytes),
+        fence(on) {}
+
+  TransmissionContext context() {
+    return {.reactor = reactor,
+            .pool = pool,
+            .process_budget = budget,
+            .edge = edge,
+            .fence = fence,
+            .writethrough = writethrough};
+  }
+
+  aio::Reactor& reactor;
+  StorageState storage;
+  block::Node node;
+  block::Edge edge;
+  aio::BufferPool pool;
+  aio::MemoryBudget budget;
+  WriteFence fence;
+  bool writethrough = false;
+};
+
+}  // namespace blockexport::nbd::testing

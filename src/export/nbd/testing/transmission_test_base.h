@@ -1,0 +1,81 @@
+// For tests: a fixture with storage, and transmissions over socket pairs with a client at the other end.
+//
+// Thread: the test's.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "aio/scope.h"
+#include "aio/testing/backends.h"
+#include "export/nbd/testing/client.h"
+#include "export/nbd/testing/storage.h"
+#include "net/socket_stream.h"
+
+namespace blockexport::nbd::testing {
+
+// A client's session: its transmission runs until end(), or until the server ends it.
+class Session {
+ public:
+  Session(Backing& backing, std::pair<int, int> sockets, SessionState state)
+      : client(std::make_unique<net::SocketStream>(backing.reactor, sockets.second), state.header_mode),
+        transmission(backing.context(), std::make_unique<net::SocketStream>(backing.reactor, sockets.first),
+                     std::move(state), {}),
+        scope_(backing.reactor) {
+    scope_.spawn("transmission", transmission.run());
+  }
+
+  // The client leaves without a word; returns when the server has done with it.
+  aio::Task<void> end() {
+    client.close();
+    co_await scope_.join();
+  }
+  // Waits until the server has ended it.
+  aio::Task<void> ended() { co_await scope_.join(); }
+  bool running() const { return scope_.size() > 0; }
+
+  Client client;
+  Transmission transmission;
+
+ private:
+  aio::Scope scope_;
+};
+
+class TransmissionTest : public aio::testing::ForEachBackend {
+ protected:
+  void SetUp() override {
+    ForEachBackend::SetUp();
+    if (!IsSkipped()) backing_.emplace(reactor());
+  }
+  void TearDown() override {
+    if (!backing_) return;
+    EXPECT_EQ(backing_->budget.used_bytes(), 0u);
+    EXPECT_FALSE(backing_->fence.is_up());
+  }
+
+  Backing& backing() { return *backing_; }
+  StorageState& storage() { return backing_->storage; }
+  // A session with a client of `mode`.
+  std::unique_ptr<Session> connect(HeaderMode mode = HeaderMode::kStructured) {
+    return connect(make_state(mode, storage().bytes.size()));
+  }
+  std::unique_ptr<Session> connect(SessionState state) {
+    return std::make_unique<Session>(*backing_, make_socket_pair(), std::move(state));
+  }
+  // Waits until `condition` holds; the test fails when that takes too long.
+  template <class Condition>
+  aio::Task<void> until(Condition condition) {
+    std::uint64_t deadline_ns = reactor().now_ns() + 10'000'000'000;
+    while (!condition()) {
+      if (reactor().now_ns() > deadline_ns) {
+        ADD_FAILURE() << "what was waited for did not happen";
+        co_return;
+      }
+      (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+    }
+  }
+
+ private:
+  std::optional<Backing> backing_;
+};
+
+}  // namespace blockexport::nbd::testing

@@ -1,0 +1,183 @@
+#include "export/registry.h"
+
+#include <gtest/gtest.h>
+
+#include "aio/scope.h"
+#include "aio/testing/backends.h"
+#include "export/nbd/testing/storage.h"
+
+namespace blockexport::exports {
+namespace {
+
+using aio::Task;
+
+// An export with as many clients as a test wants, which leave when they are told to.
+class FakeExport final : public Export {
+ public:
+  using Export::Export;
+  std::string_view type() const override { return "fake"; }
+  std::size_t client_count() const override { return clients; }
+  void one_leaves() {
+    --clients;
+    client_left();
+  }
+
+  std::size_t clients = 0;
+  std::vector<RemoveMode> told;
+
+ private:
+  void leave(RemoveMode mode) override { told.push_back(mode); }
+};
+
+class RegistryTest : public ::testing::Test {
+ protected:
+  ~RegistryTest() override {
+    aio::testing::run(*reactor_, registry_.remove_all(RemoveMode::kHard, [](auto&) { return true; }));
+  }
+
+  FakeExport& add(std::string id, std::size_t clients = 0) {
+    auto edge = std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    auto made = std::make_unique<FakeExport>(std::move(id), std::move(edge));
+    FakeExport& added = *made;
+    added.clients = clients;
+    registry_.add(std::move(made));
+    return added;
+  }
+  static std::string message(const Result<>& result) { return result ? "" : result.error().message(); }
+  Result<> remove(const std::string& id, RemoveMode mode) {
+    Result<> result;
+    aio::testing::run(*reactor_, [](Registry& registry, std::string name, RemoveMode how, Result<>& out) -> Task<void> {
+      out = co_await registry.remove(name, how);
+    }(registry_, id, mode, result));
+    return result;
+  }
+
+  aio::Simulation simulation_;
+  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  nbd::testing::Backing backing_{*reactor_, 4096};
+  std::vector<std::string> deleted_;
+  aio::Event* slow_to_let_go_ = nullptr;
+  Registry registry_{*reactor_,
+                     [this](std::unique_ptr<block::Edge> edge) -> Task<void> {
+                       if (slow_to_let_go_ != nullptr) (void)co_await slow_to_let_go_->wait();
+                       edge.reset();
+                     },
+                     [this](const std::string& id) {
+                       // By then nothing of the export is left.
+                       EXPECT_EQ(registry_.find(id), nullptr);
+                       deleted_.push_back(id);
+                     }};
+};
+
+TEST_F(RegistryTest, IdsAreWellFormedAndUsedOnce) {
+  EXPECT_EQ(message(registry_.check_id("")), "Invalid block export id");
+  EXPECT_EQ(message(registry_.check_id("1a")), "Invalid block export id");
+  EXPECT_EQ(message(registry_.check_id("a b")), "Invalid block export id");
+  EXPECT_EQ(message(registry_.check_id("a-1._x")), "");
+  add("a");
+  EXPECT_EQ(message(registry_.check_id("a")), "Block export id 'a' is already in use");
+}
+
+TEST_F(RegistryTest, TheNewestIsListedFirst) {
+  add("one");
+  add("two");
+  ASSERT_EQ(registry_.list().size(), 2u);
+  EXPECT_EQ(registry_.list()[0]->id(), "two");
+  EXPECT_EQ(registry_.list()[1]->id(), "one");
+}
+
+TEST_F(RegistryTest, WithoutClientsItIsGoneAtOnceInEachMode) {
+  for (RemoveMode mode :
+       {RemoveMode::kSafe, RemoveMode::kHide, RemoveMode::kSoft, RemoveMode::kFinish, RemoveMode::kHard}) {
+    add("a");
+    EXPECT_EQ(message(remove("a", mode)), "");
+    EXPECT_EQ(registry_.find("a"), nullptr);
+  }
+  EXPECT_EQ(deleted_.size(), 5u);
+}
+
+TEST_F(RegistryTest, SafeRemovalIsRefusedWhileThereAreClients) {
+  FakeExport& used = add("a", 1);
+  Result<> removed = remove("a", RemoveMode::kSafe);
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().message(), "export 'a' still in use");
+  EXPECT_NE(removed.error().hint(), "");
+  EXPECT_FALSE(used.shutting_down());
+  EXPECT_TRUE(used.told.empty());
+  used.clients = 0;
+}
+
+TEST_F(RegistryTest, ItStaysUntilTheLastClientHasLeft) {
+  FakeExport& used = add("a", 2);
+  EXPECT_EQ(message(remove("a", RemoveMode::kHide)), "");
+  EXPECT_TRUE(used.shutting_down());
+  EXPECT_EQ(registry_.find("a"), &used);
+  EXPECT_EQ(message(registry_.check_id("a")), "Block export id 'a' is already in use");
+  used.one_leaves();
+  EXPECT_TRUE(deleted_.empty());
+  used.one_leaves();
+  EXPECT_EQ(deleted_, std::vector<std::string>{"a"});
+}
+
+TEST_F(RegistryTest, AClientThatLeavesAnExportThatStaysDeletesNothing) {
+  FakeExport& used = add("a", 1);
+  used.one_leaves();
+  EXPECT_EQ(registry_.find("a"), &used);
+}
+
+TEST_F(RegistryTest, OnlyASharperModeMayFollow) {
+  FakeExport& used = add("a", 1);
+  EXPECT_EQ(message(remove("a", RemoveMode::kSoft)), "");
+  EXPECT_EQ(message(remove("a", RemoveMode::kSoft)), "Export 'a' is already shutting down");
+  EXPECT_EQ(message(remove("a", RemoveMode::kHide)), "Export 'a' is already shutting down");
+  EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "");
+  EXPECT_EQ(used.told, (std::vector<RemoveMode>{RemoveMode::kSoft, RemoveMode::kHard}));
+  used.one_leaves();
+}
+
+TEST_F(RegistryTest, ItIsThereUntilItsEdgeWasGivenBack) {
+  aio::Event let_go(*reactor_);
+  slow_to_let_go_ = &let_go;
+  FakeExport& used = add("a", 1);
+  EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "");
+  used.one_leaves();
+  simulation_.run_until_idle(*reactor_);
+  EXPECT_EQ(registry_.find("a"), &used);
+  EXPECT_EQ(message(registry_.check_id("a")), "Block export id 'a' is already in use");
+  let_go.set();
+  simulation_.run_until_idle(*reactor_);
+  EXPECT_EQ(registry_.find("a"), nullptr);
+  EXPECT_EQ(deleted_, std::vector<std::string>{"a"});
+  slow_to_let_go_ = nullptr;
+}
+
+TEST_F(RegistryTest, WhatIsNotThereCannotBeRemoved) {
+  EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "Export 'a' is not found");
+}
+
+TEST_F(RegistryTest, RemovingAllWaitsForTheLastClientOfEach) {
+  FakeExport& one = add("one", 1);
+  FakeExport& two = add("two", 1);
+  FakeExport& other = add("other", 1);
+  add("idle");
+  bool done = false;
+  aio::Scope scope(*reactor_);
+  scope.spawn("remove", [](Registry& registry, bool& ended) -> Task<void> {
+    co_await registry.remove_all(RemoveMode::kFinish, [](const Export& one) { return one.id() != "other"; });
+    ended = true;
+  }(registry_, done));
+  EXPECT_EQ(deleted_, std::vector<std::string>{"idle"});
+  EXPECT_TRUE(other.told.empty());
+  EXPECT_EQ(two.told, std::vector<RemoveMode>{RemoveMode::kFinish});
+  one.one_leaves();
+  simulation_.run_until_idle(*reactor_);
+  EXPECT_FALSE(done);
+  two.one_leaves();
+  simulation_.run_until_idle(*reactor_);
+  EXPECT_TRUE(done);
+  EXPECT_EQ(deleted_, (std::vector<std::string>{"idle", "one", "two"}));
+  other.clients = 0;
+}
+
+}  // namespace
+}  // namespace blockexport::exports
