@@ -47,6 +47,8 @@ aio::Task<IoResult> DescriptorStream::writable() {
   co_return IoResult{};
 }
 
-aio::Task<IoResult> DescriptorStream::hung_up() { co_return co_await reactor_.sleep_until(UINT64_MAX); }
+aio::Task<IoResult> DescriptorStream::hung_up() {
+  co_return co_await reactor_.sleep_until(UINT64_MAX);
+}
 
 }  // namespace blockexport::chardev
