@@ -69,7 +69,11 @@ aio::Task<IoResult> Connection::negotiate() {
   for (;;) {
     HandshakeStep step = handshake_->feed(input_, output);
     input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(step.consumed));
-    if (step.status == HandshakeStatus::kTransmission) CO_TRY(co_await take_slot());
+    if (step.status == HandshakeStatus::kTransmission) {
+      const ExportInfo* chosen = server_.find(handshake_->state().export_name);
+      chosen_sequence_ = chosen == nullptr ? 0 : chosen->sequence;
+      CO_TRY(co_await take_slot());
+    }
     CO_TRY(co_await net::send_all(*stream_, output));
     output.clear();
     switch (step.status) {
@@ -111,9 +115,9 @@ aio::Task<IoResult> Connection::take_slot() {
 }
 
 aio::Task<void> Connection::transmit() {
-  // The export may have gone while we waited; find it again by name, and be sure that it is the same one.
+  // The export may have gone while we waited, or given its name to another.
   const ExportInfo* chosen = server_.find(handshake_->state().export_name);
-  if (chosen == nullptr) co_return;
+  if (chosen == nullptr || chosen->sequence != chosen_sequence_) co_return;
   auto& serving = *static_cast<NbdExport*>(chosen->owner);
   SessionState state = handshake_->state();
   std::vector<std::byte> early = std::move(input_);

@@ -16,7 +16,7 @@ class Server;
 struct NbdExportOptions {
   std::string id;
   std::string name;
-  std::optional<std::string> description;
+  std::optional<std::string> description = {};
   bool writable = false;
   bool writethrough = false;
   bool allocation_depth = false;
