@@ -15,7 +15,7 @@
 
 #include "aio/reactor.h"
 #include "aio/scope.h"
-#include "aio/sim/simulation.h"
+#include "aio/testing/backends.h"
 #include "base/log.h"
 
 namespace blockexport::block {

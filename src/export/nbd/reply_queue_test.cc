@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "aio/reactor.h"
-#include "aio/sim/simulation.h"
+#include "aio/testing/backends.h"
 #include "export/nbd/testing/scripted_stream.h"
 
 namespace blockexport::nbd {

@@ -10,10 +10,9 @@
 #include "export/registry.h"
 #include "net/connect.h"
 
-namespace blockexport::nbd {
+namespace blockexport::nbd::testing {
 namespace {
 
-using namespace testing;
 using aio::Task;
 using exports::RemoveMode;
 
@@ -335,4 +334,4 @@ TEST_P(ServerTest, ANewClientOfALostOneWaitsForItsWrites) {
 }
 
 }  // namespace
-}  // namespace blockexport::nbd
+}  // namespace blockexport::nbd::testing

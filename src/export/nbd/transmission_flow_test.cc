@@ -5,10 +5,9 @@
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission.h"
 
-namespace blockexport::nbd {
+namespace blockexport::nbd::testing {
 namespace {
 
-using namespace testing;
 using aio::Task;
 
 Bytes joined(std::initializer_list<Bytes> parts) {
@@ -228,4 +227,4 @@ TEST_P(TransmissionFlowTest, AClosedGateHoldsRequestsUntilItOpens) {
 }
 
 }  // namespace
-}  // namespace blockexport::nbd
+}  // namespace blockexport::nbd::testing

@@ -3,10 +3,9 @@
 
 #include "export/nbd/testing/transmission_test_base.h"
 
-namespace blockexport::nbd {
+namespace blockexport::nbd::testing {
 namespace {
 
-using namespace testing;
 using aio::Task;
 
 constexpr auto kOneExtent = command_flag::kOneExtent;
@@ -217,4 +216,4 @@ TEST_P(TransmissionCommandTest, BlockStatusOfOneContextByPayload) {
 }
 
 }  // namespace
-}  // namespace blockexport::nbd
+}  // namespace blockexport::nbd::testing

@@ -6,10 +6,9 @@
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission.h"
 
-namespace blockexport::nbd {
+namespace blockexport::nbd::testing {
 namespace {
 
-using namespace testing;
 using aio::Task;
 
 class WriteFenceTest : public TransmissionTest {};
@@ -187,4 +186,4 @@ TEST(WriteFenceProperty, AnAcknowledgedWriteIsNotOverwrittenByADeadClient) {
 }
 
 }  // namespace
-}  // namespace blockexport::nbd
+}  // namespace blockexport::nbd::testing

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "aio/reactor.h"
-#include "aio/sim/random.h"
 #include "aio/sync.h"
+#include "aio/testing/backends.h"
 #include "block/buffers.h"
 #include "block/node.h"
 #include "export/nbd/transmission.h"
