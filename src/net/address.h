@@ -10,12 +10,12 @@
 namespace blockexport::net {
 
 struct InetAddress {
-  std::string host;  // "" = any address when listening
-  std::string port;  // a number or a service name; "0" = a free one
+  std::string host = {};  // "" = any address when listening
+  std::string port = {};  // a number or a service name; "0" = a free one
   bool numeric = false;
-  std::optional<std::uint16_t> to;  // listen on the first free port of port..to
-  std::optional<bool> ipv4;
-  std::optional<bool> ipv6;
+  std::optional<std::uint16_t> to = {};  // listen on the first free port of port..to
+  std::optional<bool> ipv4 = {};
+  std::optional<bool> ipv6 = {};
   bool keep_alive = false;
   bool multipath = false;  // Multipath TCP
 };

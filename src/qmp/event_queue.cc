@@ -30,6 +30,9 @@ std::string limit_key(const json::Object& event) {
     if (limited.name != *name) continue;
     const json::Value* data = event.find("data");
     const json::Object* members = data == nullptr ? nullptr : data->as_object();
+    // An I/O error that stops its device comes once, and must not be late.
+    const std::string* action = members == nullptr ? nullptr : string_member(*members, "action");
+    if (*name == "BLOCK_IO_ERROR" && action != nullptr && *action == "stop") return {};
     const std::string* subject = members == nullptr ? nullptr : string_member(*members, limited.subject);
     return *name + '\n' + (subject == nullptr ? std::string() : *subject);
   }
@@ -59,7 +62,12 @@ void EventQueue::emit(json::Value message) {
 
 void EventQueue::deliver(json::Object event) {
   json::Value message(std::move(event));
-  for (EventListener& listener : listeners_) listener.on_event(message);
+  // A listener may leave while it hears.
+  for (auto next = listeners_.begin(); next != listeners_.end();) {
+    EventListener& listener = *next;
+    ++next;
+    listener.on_event(message);
+  }
 }
 
 // One second after another, as long as events of this key come.

@@ -61,10 +61,10 @@ aio::Task<void> Session::receive_loop() {
     while (auto message = parser_.next()) {
       IoResult handled = co_await handle(*message);
       if (!handled) co_return;
-    }
-    while (output_.size() > kOutputBytesMax) {
-      output_drained_.reset();
-      if (!co_await output_drained_.wait()) co_return;
+      while (output_.size() > kOutputBytesMax) {
+        output_drained_.reset();
+        if (!co_await output_drained_.wait()) co_return;
+      }
     }
     IoCount received = co_await net::receive_some(*stream_, buffer);
     if (!received || *received == 0) co_return;

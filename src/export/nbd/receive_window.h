@@ -42,6 +42,7 @@ class ReceiveWindow {
 
   // Bytes that came before the session began: what stood behind the handshake. At most kCapacityBytes.
   void put(std::span<const std::byte> early) {
+    if (early.empty()) return;
     assert(early.size() <= space().size());
     std::memcpy(space().data(), early.data(), early.size());
     received(early.size());

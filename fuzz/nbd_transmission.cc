@@ -1,0 +1,86 @@
+// Fuzzes the transmission phase as a whole: a client's bytes against a session over storage in memory, on a simulation.
+//
+// Input: how the session was agreed on and how storage behaves, in four bytes, then segments of client bytes with a
+// length byte before each. Promises: it ends, asserts nothing, and gives all memory back.
+#include <cstdlib>
+
+#include "aio/scope.h"
+#include "aio/simulation.h"
+#include "base/byte_reader.h"
+#include "export/nbd/export_info.h"
+#include "export/nbd/testing/scripted_stream.h"
+#include "export/nbd/testing/storage.h"
+
+namespace blockexport::nbd {
+namespace {
+
+constexpr std::size_t kStorageBytes = 1u << 20;
+constexpr std::uint64_t kBudgetBytes = 16u << 20;
+
+void require(bool promise) {
+  if (!promise) std::abort();
+}
+
+SessionState make_session(std::uint8_t choice) {
+  SessionState state;
+  state.header_mode = static_cast<HeaderMode>(choice % 3);
+  state.export_bytes = kStorageBytes;
+  bool contexts = (choice & 0x10) != 0 && state.header_mode != HeaderMode::kSimple;
+  if (contexts) state.contexts = {{"base:allocation", 0}, {"qemu:allocation-depth", 1}};
+  ExportInfo info;
+  info.read_only = (choice & 0x20) != 0;
+  state.transmission_flags = transmission_flags(info, state.header_mode, contexts);
+  return state;
+}
+
+// What ends the session in the middle, after a while.
+aio::Task<void> interrupt(aio::Reactor& reactor, Transmission& transmission, std::uint8_t how) {
+  (void)co_await reactor.sleep_until(reactor.now_ns() + how * 1000u);
+  if (how % 4 == 1) transmission.refuse();
+  if (how % 4 == 2) transmission.finish();
+  if (how % 4 == 3 || how % 8 == 1) transmission.drop();
+}
+
+void fuzz(ByteReader reader) {
+  const std::uint8_t session_choice = reader.u8();
+  const std::uint8_t storage_choice = reader.u8();
+  const std::uint8_t peer_choice = reader.u8();
+  const std::uint8_t interruption = reader.u8();
+  testing::StreamScript script;
+  while (reader.remaining() > 0) {
+    std::size_t length = std::min<std::size_t>(reader.u8() + 1u, reader.remaining());
+    auto segment = reader.bytes(length);
+    if (!segment.empty()) script.input.emplace_back(segment.begin(), segment.end());
+  }
+  script.reads = (peer_choice & 1) == 0;
+  script.send_bytes_max = (peer_choice & 2) == 0 ? SIZE_MAX : 1000;
+
+  aio::Simulation simulation(storage_choice);
+  auto reactor = aio::Reactor::create(simulation);
+  {
+    testing::Backing backing(*reactor, kStorageBytes, kBudgetBytes);
+    backing.storage.immediate = (storage_choice & 1) != 0;
+    if ((storage_choice & 2) != 0) backing.storage.delays = &simulation.random();
+    if ((storage_choice & 4) != 0) backing.storage.error = EIO;
+    backing.writethrough = (storage_choice & 8) != 0;
+    auto stream = std::make_unique<testing::ScriptedStream>(*reactor, script);
+    Transmission transmission(backing.context(), std::move(stream), make_session(session_choice), {});
+    aio::Scope scope(*reactor);
+    scope.spawn("session", transmission.run());
+    if (interruption != 0) scope.spawn("interruption", interrupt(*reactor, transmission, interruption));
+    simulation.run_until_idle(*reactor);
+    require(scope.size() == 0);
+    require(backing.budget.used_bytes() == 0);
+    require(!backing.fence.is_up());
+    require(backing.storage.waiting == 0);
+  }
+}
+
+}  // namespace
+}  // namespace blockexport::nbd
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace blockexport;
+  nbd::fuzz(ByteReader(std::as_bytes(std::span(data, size))));
+  return 0;
+}

@@ -1,0 +1,88 @@
+// Fuzzes a QMP session as a whole: a client's bytes against a session with a few commands, on a simulation.
+//
+// Input: one byte that tells how the connection behaves, then what the client sends. Promises: the session ends when
+// the client leaves, asserts nothing, and every line it sends is one JSON document.
+#include <array>
+#include <cstdlib>
+
+#include "aio/scope.h"
+#include "aio/simulation.h"
+#include "json/parser.h"
+#include "net/socket_stream.h"
+#include "qmp/session.h"
+#include "qmp/testing/echo_runner.h"
+
+namespace blockexport::qmp {
+namespace {
+
+void require(bool promise) {
+  if (!promise) std::abort();
+}
+
+aio::Task<void> serve(SessionContext context, std::unique_ptr<net::Stream> stream) {
+  Session session(context, std::move(stream));
+  co_await session.run();
+}
+
+aio::Task<void> speak(net::Stream& stream, std::span<const std::byte> words) {
+  (void)co_await net::send_all(stream, words);
+}
+
+// Reads until the end.
+aio::Task<void> listen(net::Stream& stream, std::string& heard) {
+  std::array<std::byte, 4096> buffer;
+  for (;;) {
+    IoCount received = co_await net::receive_some(stream, buffer);
+    if (!received || *received == 0) co_return;
+    heard.append(reinterpret_cast<const char*>(buffer.data()), *received);
+  }
+}
+
+void check_lines(std::string_view heard) {
+  while (!heard.empty()) {
+    std::size_t end = heard.find("\r\n");
+    require(end != std::string_view::npos);
+    auto line = json::parse(heard.substr(0, end));
+    require(line.has_value() && line->as_object() != nullptr);
+    heard.remove_prefix(end + 2);
+  }
+}
+
+void fuzz(std::uint8_t choice, std::span<const std::byte> words) {
+  aio::Simulation simulation(choice);
+  simulation.options().streams.any_length = (choice & 1) != 0;
+  simulation.options().streams.byte_by_byte = (choice & 2) != 0;
+  auto reactor = aio::Reactor::create(simulation);
+  {
+    Log log("fuzz", 2, LogLevel::kError);
+    EventQueue events(*reactor);
+    testing::EchoRunner runner(events);
+    aio::Mutex commands(*reactor);
+    auto [server_end, client_end] = simulation.socket_pair();
+    auto client = std::make_unique<net::SocketStream>(*reactor, client_end);
+    aio::Scope scope(*reactor);
+    SessionContext context{
+        .reactor = *reactor, .runner = runner, .events = events, .command_mutex = commands, .log = log};
+    scope.spawn("session", serve(context, std::make_unique<net::SocketStream>(*reactor, server_end)));
+    std::string heard;
+    bool reads = (choice & 4) == 0;
+    if (reads) scope.spawn("ears", listen(*client, heard));
+    scope.spawn("mouth", speak(*client, words));
+    simulation.run_until_idle(*reactor);
+    if (reads) check_lines(heard);
+    client->shut_down();
+    simulation.run_until_idle(*reactor);
+    require(scope.size() == 0);
+    scope.spawn("end", events.close());
+    simulation.run_until_idle(*reactor);
+  }
+}
+
+}  // namespace
+}  // namespace blockexport::qmp
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  blockexport::qmp::fuzz(data[0], std::as_bytes(std::span(data, size)).subspan(1));
+  return 0;
+}

@@ -1,0 +1,264 @@
+#include "qmp/session.h"
+
+#include <gtest/gtest.h>
+
+#include "aio/current.h"
+#include "aio/testing/backends.h"
+#include "json/writer.h"
+#include "net/socket_stream.h"
+#include "qmp/testing/echo_runner.h"
+
+namespace blockexport::qmp {
+namespace {
+
+using aio::Task;
+
+constexpr std::string_view kGreeting =
+    R"({"QMP": {"version": {"qemu": {"micro": 1, "minor": 2, "major": 3}, "package": "test"}, "capabilities": ["oob"]}})";
+constexpr std::string_view kNegotiate = R"({"execute": "qmp_capabilities"})";
+constexpr std::string_view kSuccess = R"({"return": {}})";
+
+class SessionTest : public aio::testing::ForEachBackend {
+ protected:
+  void SetUp() override {
+    ForEachBackend::SetUp();
+    if (IsSkipped()) return;
+    events_.emplace(reactor());
+    runner_.emplace(*events_);
+    commands_.emplace(reactor());
+    scope_.emplace(reactor());
+  }
+  void TearDown() override {
+    if (!scope_) return;
+    client_.reset();
+    run(scope_->join());
+    run(events_->close());
+  }
+
+  // A session with a client that has read the greeting.
+  Task<void> start(bool pretty = false) {
+    auto [server_end, client_end] = make_socket_pair();
+    auto stream = std::make_unique<net::SocketStream>(reactor(), server_end);
+    client_ = std::make_unique<net::SocketStream>(reactor(), client_end);
+    SessionContext context{.reactor = reactor(),
+                           .runner = *runner_,
+                           .events = *events_,
+                           .command_mutex = *commands_,
+                           .log = log_,
+                           .pretty = pretty};
+    scope_->spawn("session", serve(context, std::move(stream)));
+    if (!pretty) EXPECT_EQ(co_await line(), kGreeting);
+  }
+  Task<void> start_negotiated() {
+    co_await start();
+    EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
+  }
+  static Task<void> serve(SessionContext context, std::unique_ptr<net::Stream> stream) {
+    Session session(context, std::move(stream));
+    co_await session.run();
+  }
+
+  Task<void> say(std::string_view text) {
+    EXPECT_TRUE(co_await net::send_all(*client_, std::as_bytes(std::span(text))));
+  }
+  // The next line without its end; "" at the end of the stream.
+  Task<std::string> line() {
+    for (;;) {
+      if (std::size_t end = received_.find("\r\n"); end != std::string::npos) {
+        std::string first = received_.substr(0, end);
+        received_.erase(0, end + 2);
+        co_return first;
+      }
+      std::array<std::byte, 65536> buffer;
+      IoCount count = co_await net::receive_some(*client_, buffer);
+      if (!count || *count == 0) co_return std::string();
+      received_.append(reinterpret_cast<const char*>(buffer.data()), *count);
+    }
+  }
+  Task<std::string> ask(std::string_view text) {
+    co_await say(text);
+    co_return co_await line();
+  }
+  Task<void> pause() {
+    for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 200'000);
+  }
+
+  Log log_{"session_test", 2, LogLevel::kError};
+  std::optional<EventQueue> events_;
+  std::optional<testing::EchoRunner> runner_;
+  std::optional<aio::Mutex> commands_;
+  std::optional<aio::Scope> scope_;
+  std::unique_ptr<net::Stream> client_;
+  std::string received_;
+};
+BLOCKEXPORT_FOR_EACH_BACKEND(SessionTest);
+
+std::string error(std::string_view kind, std::string_view text, std::string_view id = "") {
+  return R"({"error": {"class": ")" + std::string(kind) + R"(", "desc": ")" + std::string(text) + R"("})" +
+         std::string(id) + "}";
+}
+
+TEST_P(SessionTest, OnlyNegotiationComesBeforeCommands) {
+  run([this]() -> Task<void> {
+    co_await start();
+    EXPECT_EQ(co_await ask(R"({"execute": "echo"})"),
+              error("CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'"));
+    EXPECT_EQ(runner_->commands, 0u);
+    EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
+    EXPECT_EQ(co_await ask(kNegotiate),
+              error("CommandNotFound", "Capabilities negotiation is already complete, command ignored"));
+    EXPECT_EQ(co_await ask(R"({"execute": "echo", "arguments": {"a": 1}})"), R"({"return": {"a": 1}})");
+  }());
+}
+
+TEST_P(SessionTest, AFailedNegotiationCanBeRepeated) {
+  run([this]() -> Task<void> {
+    co_await start();
+    EXPECT_EQ(co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"x": 1}})"),
+              error("GenericError", "Parameter 'x' is unexpected"));
+    EXPECT_EQ(co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})"), kSuccess);
+    EXPECT_EQ(co_await ask(R"({"exec-oob": "echo"})"), kSuccess);
+  }());
+}
+
+TEST_P(SessionTest, TheIdIsEchoedWhateverItIs) {
+  run([this]() -> Task<void> {
+    co_await start_negotiated();
+    for (std::string_view id : {"7", "\"a\"", "null", "[1, {\"b\": true}]", "18446744073709551615"}) {
+      std::string message = R"({"execute": "echo", "id": )" + std::string(id) + "}";
+      EXPECT_EQ(co_await ask(message), R"({"return": {}, "id": )" + std::string(id) + "}");
+    }
+    EXPECT_EQ(co_await ask(R"({"execute": "fail", "id": 3})"),
+              error("DeviceNotFound", "Device 'x' not found", R"(, "id": 3)"));
+    EXPECT_EQ(co_await ask(R"({"execute": 5, "id": 4})"),
+              error("GenericError", "QMP input member 'execute' must be a string", R"(, "id": 4)"));
+  }());
+}
+
+TEST_P(SessionTest, MalformedMessagesAreToldApart) {
+  run([this]() -> Task<void> {
+    co_await start_negotiated();
+    const std::pair<std::string_view, std::string_view> cases[] = {
+        {R"([])", "QMP input must be a JSON object"},
+        {R"({})", "QMP input lacks member 'execute'"},
+        {R"({"execute": "echo", "extra": 1})", "QMP input member 'extra' is unexpected"},
+        {R"({"execute": "echo", "arguments": []})", "QMP input member 'arguments' must be an object"},
+        {R"({"exec-oob": "echo"})", "QMP input member 'exec-oob' is unexpected"},
+    };
+    for (auto [message, text] : cases) EXPECT_EQ(co_await ask(message), error("GenericError", text));
+    std::string broken = co_await ask("{\"execute\": }\n");
+    EXPECT_EQ(broken, error("GenericError", "JSON parse error, expecting value"));
+    EXPECT_EQ(co_await ask(R"({"execute": "nonsense"})"),
+              error("CommandNotFound", "The command nonsense has not been found"));
+  }());
+}
+
+TEST_P(SessionTest, BothVerbsClash) {
+  run([this]() -> Task<void> {
+    co_await start();
+    (void)co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})");
+    EXPECT_EQ(co_await ask(R"({"execute": "echo", "exec-oob": "echo"})"),
+              error("GenericError", "QMP input member 'exec-oob' clashes with 'execute'"));
+  }());
+}
+
+TEST_P(SessionTest, AMessageMayComeByteByByteAndWithoutSeparators) {
+  run([this]() -> Task<void> {
+    co_await start_negotiated();
+    std::string two = R"({"execute":"echo","id":1}{"execute":"echo","id":2})";
+    for (char byte : two) {
+      co_await say({&byte, 1});
+      co_await aio::next_turn();
+    }
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 2})");
+  }());
+}
+
+TEST_P(SessionTest, CommandsRunOneAfterTheOther) {
+  run([this]() -> Task<void> {
+    aio::Event gate(reactor());
+    runner_->gate = &gate;
+    co_await start_negotiated();
+    co_await say(R"({"execute": "slow", "id": 1} {"execute": "slow", "id": 2} {"execute": "echo", "id": 3})");
+    co_await pause();
+    EXPECT_EQ(runner_->commands, 1u);
+    gate.set();
+    for (int id = 1; id <= 3; ++id) {
+      EXPECT_EQ(co_await line(), R"({"return": {}, "id": )" + std::to_string(id) + "}");
+    }
+    EXPECT_EQ(runner_->most_at_once, 1);
+  }());
+}
+
+TEST_P(SessionTest, EventsComeOnlyAfterNegotiation) {
+  run([this]() -> Task<void> {
+    co_await start();
+    events_->emit(json::Object{{"event", "EARLY"}});
+    EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
+    events_->emit(json::Object{{"event", "LATE"}, {"data", json::Object{{"a", 1}}}});
+    std::string event = co_await line();
+    EXPECT_NE(event.find(R"("event": "LATE")"), std::string::npos) << event;
+    EXPECT_NE(event.find(R"("timestamp": {"seconds": )"), std::string::npos) << event;
+  }());
+}
+
+TEST_P(SessionTest, AClientThatDoesNotReadGetsNoFurtherCommandRun) {
+  run([this]() -> Task<void> {
+    co_await start_negotiated();
+    constexpr std::size_t kCommands = 30;
+    std::string many;
+    for (std::size_t i = 0; i < kCommands; ++i) many += R"({"execute": "big"})";
+    co_await say(many);
+    co_await pause();
+    EXPECT_LE(runner_->commands, 3 * kOutputBytesMax / testing::EchoRunner::kBigBytes);
+    for (std::size_t i = 0; i < kCommands; ++i) {
+      EXPECT_GT((co_await line()).size(), testing::EchoRunner::kBigBytes);
+    }
+    EXPECT_EQ(runner_->commands, kCommands);
+  }());
+}
+
+TEST_P(SessionTest, AClientThatDoesNotReadItsEventsIsDisconnected) {
+  run([this]() -> Task<void> {
+    co_await start_negotiated();
+    json::Object event{{"event", "HAPPENED"}, {"data", json::Object{{"text", std::string(100'000, 'x')}}}};
+    for (int i = 0; i < 200; ++i) events_->emit(json::Object(event));
+    co_await scope_->join();
+    EXPECT_EQ(scope_->size(), 0u);
+  }());
+}
+
+TEST_P(SessionTest, TheSessionEndsWithItsClientAndDropsWhatIsHalfParsed) {
+  run([this]() -> Task<void> {
+    co_await start_negotiated();
+    co_await say(R"({"execute": "echo", "argum)");
+    co_await pause();
+    client_.reset();
+    co_await scope_->join();
+    EXPECT_EQ(runner_->commands, 0u);
+  }());
+}
+
+TEST_P(SessionTest, ACancelledSessionSendsWhatWasAnswered) {
+  run([this]() -> Task<void> {
+    aio::Event gate(reactor());
+    runner_->gate = &gate;
+    co_await start_negotiated();
+    co_await say(R"({"execute": "slow", "id": 1})");
+    co_await pause();
+    scope_->cancel();
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+    EXPECT_EQ(co_await line(), "");
+  }());
+}
+
+TEST_P(SessionTest, PrettyOutputIsIndented) {
+  run([this]() -> Task<void> {
+    co_await start(true);
+    EXPECT_EQ((co_await line()).substr(0, 15), "{\n    \"QMP\": {\n");
+  }());
+}
+
+}  // namespace
+}  // namespace blockexport::qmp
