@@ -14,7 +14,8 @@ namespace {
 using aio::Task;
 
 constexpr std::string_view kGreeting =
-    R"({"QMP": {"version": {"qemu": {"micro": 1, "minor": 2, "major": 3}, "package": "test"}, "capabilities": ["oob"]}})";
+    R"({"QMP": {"version": {"qemu": {"micro": 1, "minor": 2, "major": 3}, "package": "test"}, )"
+    R"("capabilities": ["oob"]}})";
 constexpr std::string_view kNegotiate = R"({"execute": "qmp_capabilities"})";
 constexpr std::string_view kSuccess = R"({"return": {}})";
 
