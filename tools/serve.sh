@@ -28,7 +28,7 @@ make_demo_image() {
   truncate --size=64M "$path"
   for place in 0 32 63; do
     awk -v place="$place" 'BEGIN { for (line = 0; line < 16384; line++)
-      printf "%-63s\n", "blockexportd demo disk, MiB " place ", line " line }' |
+      printf "%-63s\n", "blockexportd demo disk: MiB " place " line " line }' |
       dd of="$path" bs=1M seek="$place" conv=notrunc iflag=fullblock status=none
   done
 }
@@ -82,7 +82,7 @@ if [[ $writable == on ]]; then read_only=off; fi
   --blockdev "driver=file,node-name=file,filename=$(quoted "$image"),read-only=$read_only,discard=unmap" \
   --blockdev "driver=raw,node-name=image,file=file,read-only=$read_only,discard=unmap" \
   --nbd-server "addr.type=unix,addr.path=$(quoted "$socket")" \
-  --listen "addr.type=inet,addr.host=127.0.0.1,addr.port=$port" \
+  --listen "type=inet,host=127.0.0.1,port=$port" \
   --export "type=nbd,id=image,node-name=image,name=$(quoted "$name"),writable=$writable" &
 daemon=$!
 

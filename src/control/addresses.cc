@@ -11,7 +11,8 @@ struct Convert {
                             .to = inet.to,
                             .ipv4 = inet.ipv4,
                             .ipv6 = inet.ipv6,
-                            .keep_alive = inet.keep_alive.value_or(false)};
+                            .keep_alive = inet.keep_alive.value_or(false),
+                            .multipath = inet.mptcp.value_or(false)};
   }
   net::SocketAddress operator()(const schema::UnixSocketAddress& local) const {
     return net::UnixAddress{

@@ -113,9 +113,7 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, const Lo
     if (std::find(kParameters.begin(), kParameters.end(), option.key) == kParameters.end()) {
       return fail(fmt::format("Invalid parameter '{}'", option.key));
     }
-    if (!option.short_form) continue;
-    log.warning(fmt::format("short-form boolean option '{}{}' deprecated\nPlease use {}={} instead",
-                            option.value == "off" ? "no" : "", option.key, option.key, option.value));
+    if (option.short_form) log.warning(json::deprecation_note(option));
   }
   Values values(list);
   auto id = values.text("id");

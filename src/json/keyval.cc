@@ -1,189 +1,205 @@
 #include "json/keyval.h"
 
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <charconv>
-#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "json/option_text.h"
 
 namespace blockexport::json {
 namespace {
 
-constexpr std::size_t kKeyBytesMax = 127;
-constexpr std::int64_t kIndexMax = INT32_MAX;
-
-bool is_digit(char c) {
+constexpr bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
-bool is_letter(char c) {
+constexpr bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
+constexpr bool is_index(std::string_view fragment) {
+  return !fragment.empty() && is_digit(fragment.front());
+}
 
-// The length of a QAPI name at the front of `text`: an optional "__domain_" prefix, then a letter and more.
+std::string quoted(std::string_view before, std::string_view subject, std::string_view after) {
+  std::string text(before);
+  text += '\'';
+  text += subject;
+  text += '\'';
+  text += after;
+  return text;
+}
+
+std::string used_inconsistently(std::string_view path) {
+  std::string pattern(path);
+  pattern += ".*";
+  return quoted("Parameters ", pattern, " used inconsistently");
+}
+
+// How much of the front of `text` satisfies `belongs`.
+template <class Predicate>
+std::size_t run_of(std::string_view text, Predicate belongs) {
+  return static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), belongs) - text.begin());
+}
+
+// The QAPI name at the front: a letter, then letters, digits, '-' and '_'; a vendor's has "__DOMAIN_" in front of it.
 std::size_t name_length(std::string_view text) {
-  std::size_t start = 0;
+  std::size_t prefix = 0;
   if (text.starts_with("__")) {
-    std::size_t end = text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", 2);
-    if (end == std::string_view::npos || end == 2 || text[end] != '_') return 0;
-    start = end + 1;
+    prefix = 2 + run_of(text.substr(2), [](char c) { return is_letter(c) || is_digit(c) || c == '-' || c == '.'; });
+    if (prefix == text.size() || text[prefix] != '_') return 0;
+    ++prefix;
   }
-  if (start >= text.size() || !is_letter(text[start])) return 0;
-  std::size_t length = start + 1;
-  while (length < text.size() &&
-         (is_letter(text[length]) || is_digit(text[length]) || text[length] == '-' || text[length] == '_')) {
-    ++length;
-  }
-  return length;
+  const std::string_view name = text.substr(prefix);
+  if (name.empty() || !is_letter(name.front())) return 0;
+  return prefix + run_of(name, [](char c) { return is_letter(c) || is_digit(c) || c == '-' || c == '_'; });
 }
 
-std::optional<std::int64_t> as_index(std::string_view fragment) {
-  std::int64_t index = 0;
-  auto [end, error] = std::from_chars(fragment.data(), fragment.data() + fragment.size(), index);
-  bool whole = end == fragment.data() + fragment.size();
-  if (fragment.empty() || !is_digit(fragment[0]) || !whole) return std::nullopt;
-  return error == std::errc{} && index <= kIndexMax ? index : kIndexMax;
-}
-
-// Reads "key=value" pairs from the front of the text. While it is being built, an array is an object whose names are
-// its indexes.
 class KeyvalParser {
  public:
-  explicit KeyvalParser(std::string_view text) : text_(text) {}
+  explicit KeyvalParser(std::string_view implied_key) : implied_key_(implied_key) {}
 
-  Result<Keyval> parse(std::string_view implied_key) {
-    while (!text_.empty()) {
-      if (take_help()) {
-        result_.help = true;
-      } else {
-        TRY(parse_pair(implied_key));
-      }
-      implied_key = {};
+  // Takes one element off the front.
+  Result<> element(std::string_view& text) {
+    const std::string_view word = text.substr(0, text.find_first_of("=,"));
+    const bool bare = word.size() == text.size() || text[word.size()] == ',';
+    const std::string_view implied_key = std::exchange(implied_key_, {});
+    if (bare && is_help_word(word)) {
+      help_ = true;
+    } else if (bare && !word.empty() && !implied_key.empty()) {
+      TRY(put(implied_key, word));
+    } else {
+      TRY_ASSIGN(Leaf leaf, reach(word));
+      if (bare) return fail(quoted("Expected '=' after parameter ", word, ""));
+      text.remove_prefix(word.size() + 1);
+      return put_in(leaf, word, take_option_value(text));
     }
-    TRY_ASSIGN(Value tree, with_arrays(Value(std::move(result_.options)), ""));
-    result_.options = std::move(*tree.as_object());
-    return std::move(result_);
-  }
-
- private:
-  bool take_help() {
-    std::string_view element = text_.substr(0, text_.find(','));
-    if (element != "help" && element != "?") return false;
-    text_.remove_prefix(std::min(text_.size(), element.size() + 1));
-    return true;
-  }
-
-  Result<> parse_pair(std::string_view implied_key) {
-    std::string_view key = text_.substr(0, text_.find_first_of("=,"));
-    bool has_equals = key.size() < text_.size() && text_[key.size()] == '=';
-    if (!implied_key.empty() && !has_equals && !key.empty()) {
-      std::string value(key);
-      text_.remove_prefix(std::min(text_.size(), key.size() + 1));
-      result_.options.set(std::string(implied_key), Value(std::move(value)));
-      return {};
-    }
-    TRY_ASSIGN(auto fragments, split(key));
-    if (!has_equals) return fail(fmt::format("Expected '=' after parameter '{}'", key));
-    text_.remove_prefix(key.size() + 1);
-    return store(key, fragments, take_value());
-  }
-
-  // Up to a single comma; two of them are one.
-  std::string take_value() {
-    std::string value;
-    while (!text_.empty()) {
-      if (text_.front() == ',') {
-        bool is_double = text_.size() > 1 && text_[1] == ',';
-        if (!is_double) {
-          text_.remove_prefix(1);
-          break;
-        }
-        text_.remove_prefix(1);
-      }
-      value += text_.front();
-      text_.remove_prefix(1);
-    }
-    return value;
-  }
-
-  static Result<std::vector<std::string_view>> split(std::string_view key) {
-    std::vector<std::string_view> fragments;
-    std::string_view rest = key;
-    for (;;) {
-      std::string_view fragment = rest.substr(0, rest.find('.'));
-      bool is_index = !fragments.empty() && as_index(fragment).has_value();
-      if (!is_index) {
-        std::size_t length = name_length(rest);
-        if (length == 0 || (length < rest.size() && rest[length] != '.')) {
-          return fail(fmt::format("Invalid parameter '{}'", key));
-        }
-        fragment = rest.substr(0, length);
-      }
-      if (fragment.size() > kKeyBytesMax) {
-        bool alone = fragments.empty() && fragment.size() == key.size();
-        return fail(fmt::format("Parameter{} '{}' is too long", alone ? "" : " fragment", fragment));
-      }
-      fragments.push_back(fragment);
-      if (fragment.size() == rest.size()) return fragments;
-      rest.remove_prefix(fragment.size() + 1);
-    }
-  }
-
-  Result<> store(std::string_view key, const std::vector<std::string_view>& fragments, std::string value) {
-    Object* object = &result_.options;
-    for (std::size_t i = 0; i + 1 < fragments.size(); ++i) {
-      std::string name = normal(fragments[i], i > 0);
-      if (object->find(name) == nullptr) object->set(name, Value(Object{}));
-      Object* inner = object->find(name)->as_object();
-      if (inner == nullptr) return fail(inconsistent(key, fragments[i]));
-      object = inner;
-    }
-    std::string name = normal(fragments.back(), fragments.size() > 1);
-    const Value* present = object->find(name);
-    if (present != nullptr && present->as_object() != nullptr) return fail(inconsistent(key, fragments.back()));
-    object->set(std::move(name), Value(std::move(value)));
+    text.remove_prefix(std::min(word.size() + 1, text.size()));
     return {};
   }
 
-  // An index as its shortest form, so that "00" and "0" are one place.
-  static std::string normal(std::string_view fragment, bool may_be_index) {
-    std::optional<std::int64_t> index = may_be_index ? as_index(fragment) : std::nullopt;
-    return index ? fmt::format("{}", *index) : std::string(fragment);
+  Object take_options() { return std::move(options_); }
+  bool help() const { return help_; }
+
+ private:
+  // Where a key's value goes.
+  struct Leaf {
+    Object* object;
+    std::string_view name;
+  };
+
+  Result<> put(std::string_view key, std::string_view value) {
+    TRY_ASSIGN(Leaf leaf, reach(key));
+    return put_in(leaf, key, std::string(value));
   }
 
-  static std::string inconsistent(std::string_view key, std::string_view fragment) {
-    std::size_t end = static_cast<std::size_t>(fragment.data() - key.data()) + fragment.size();
-    return fmt::format("Parameters '{}.*' used inconsistently", key.substr(0, end));
+  static Result<> put_in(Leaf leaf, std::string_view key, std::string value) {
+    const Value* present = leaf.object->find(leaf.name);
+    if (present && present->as_object()) return fail(used_inconsistently(key));
+    leaf.object->set(std::string(leaf.name), std::move(value));
+    return {};
   }
 
-  // The tree with each object whose names are indexes made into an array. `path` ends in a dot, or is empty.
-  static Result<Value> with_arrays(Value value, std::string path) {
-    Object* object = value.as_object();
-    if (object == nullptr) return value;
-    std::size_t index_count = 0;
-    Object converted;
-    for (const auto& [name, member] : *object) {
-      if (!path.empty() && as_index(name)) ++index_count;
-      TRY_ASSIGN(Value inner, with_arrays(member, fmt::format("{}{}.", path, name)));
-      converted.set(name, std::move(inner));
+  // Walks the key's fragments, adding the objects on the way that are not there yet.
+  Result<Leaf> reach(std::string_view key) {
+    Object* object = &options_;
+    std::size_t begin = 0;
+    for (std::size_t fragments = 1;; ++fragments) {
+      TRY_ASSIGN(const std::size_t length, fragment_length(key, begin));
+      const std::string_view fragment = key.substr(begin, length);
+      if (begin + length == key.size()) return Leaf{object, fragment};
+      if (fragments == kKeyFragmentsMax) return fail(quoted("Parameter ", key, " has too many fragments"));
+      object = descend(*object, fragment);
+      if (!object) return fail(used_inconsistently(key.substr(0, begin + length)));
+      begin += length + 1;
     }
-    if (index_count == 0) return Value(std::move(converted));
-    if (index_count < converted.size()) return fail(fmt::format("Parameters '{}*' used inconsistently", path));
+  }
+
+  static Result<std::size_t> fragment_length(std::string_view key, std::size_t begin) {
+    const std::string_view rest = key.substr(begin);
+    const std::size_t length = begin > 0 && is_index(rest) ? run_of(rest, is_digit) : name_length(rest);
+    if (length == 0 || (length < rest.size() && rest[length] != '.'))
+      return fail(quoted("Invalid parameter ", key, ""));
+    if (length > kKeyFragmentMax) {
+      const bool whole = length == key.size();
+      return fail(quoted(whole ? "Parameter " : "Parameter fragment ", rest.substr(0, length), " is too long"));
+    }
+    return length;
+  }
+
+  // The object of that name, null when the name is a string's.
+  static Object* descend(Object& object, std::string_view name) {
+    if (Value* present = object.find(name)) return present->as_object();
+    object.insert(std::string(name), Object());
+    return object.find(name)->as_object();
+  }
+
+  std::string_view implied_key_;
+  Object options_;
+  bool help_ = false;
+};
+
+// Makes arrays of the objects whose names are indexes, innermost first. `path` is the key up to `value`.
+class ListAssembler {
+ public:
+  Result<> assemble(Value& value) {
+    Object& object = *value.as_object();
+    std::vector<std::string> names;
+    for (const auto& [name, child] : object) names.push_back(name);
+    bool has_index = false;
+    bool has_name = false;
+    for (const std::string& name : names) {
+      (is_index(name) ? has_index : has_name) = true;
+      Value& child = *object.find(name);
+      if (child.as_object()) TRY(assemble_child(child, name));
+    }
+    if (has_index && has_name) return fail(used_inconsistently(path_));
+    if (!has_index) return {};
+    TRY_ASSIGN(Array array, to_array(object, names));
+    value = std::move(array);
+    return {};
+  }
+
+ private:
+  Result<> assemble_child(Value& child, const std::string& name) {
+    const std::size_t length = path_.size();
+    path_ += path_.empty() ? "" : ".";
+    path_ += name;
+    TRY(assemble(child));
+    path_.resize(length);
+    return {};
+  }
+
+  Result<Array> to_array(Object& object, const std::vector<std::string>& names) const {
+    std::vector<Value*> elements(names.size());
+    std::size_t size = 0;
+    for (const std::string& name : names) {
+      // With an index past the number of elements some lower one must be missing.
+      std::size_t index = elements.size();
+      std::from_chars(name.data(), name.data() + name.size(), index);
+      if (index < elements.size()) elements[index] = object.find(name);
+      size = std::max(size, std::min(index, elements.size() - 1) + 1);
+    }
     Array array;
-    for (std::size_t i = 0; i < index_count; ++i) {
-      Value* element = converted.find(fmt::format("{}", i));
-      if (element == nullptr) return fail(fmt::format("Parameter '{}{}' missing", path, i));
-      array.push_back(std::move(*element));
+    for (std::size_t index = 0; index < size; ++index) {
+      if (!elements[index]) return fail(quoted("Parameter ", path_ + "." + std::to_string(index), " missing"));
+      array.push_back(std::move(*elements[index]));
     }
-    return Value(std::move(array));
+    return array;
   }
 
-  std::string_view text_;
-  Keyval result_;
+  std::string path_;
 };
 
 }  // namespace
 
 Result<Keyval> parse_keyval(std::string_view text, std::string_view implied_key) {
-  return KeyvalParser(text).parse(implied_key);
+  KeyvalParser parser(implied_key);
+  while (!text.empty()) TRY(parser.element(text));
+  if (parser.help()) return Keyval{.options = parser.take_options(), .help = true};
+  Value tree(parser.take_options());
+  TRY(ListAssembler().assemble(tree));
+  return Keyval{.options = std::move(*tree.as_object())};
 }
 
 }  // namespace blockexport::json

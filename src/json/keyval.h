@@ -1,9 +1,14 @@
-// Keyval: the command line's "driver=file,filename=a,,b,children.0.node=x" as a tree of objects, arrays and strings.
+// Keyval: option texts such as "driver=file,filename=a,,b,children.0.driver=x" into the tree they spell.
 //
-// Pairs are separated by commas; ",," is a comma inside a value; dots in a key descend, and a number in a key is an
-// index into an array. The first pair may leave its key out where the option has an implied one. Thread: any.
+// A pure function, any thread; used for the command line. All leaves are strings: what they mean is up to the schema.
+//
+//   element   key=value, separated by ','; a last ',' is allowed; ",," in a value is one comma
+//   key       fragments joined by '.': names as QAPI has them, or decimal list indexes (not as the first)
+//   first     an element of no '=' may stand first when there is an implied key: it is that key's value
+//   help      an element "help" or "?" asks for help
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 #include "base/error.h"
@@ -11,12 +16,20 @@
 
 namespace blockexport::json {
 
+// Bytes of one fragment of a key.
+inline constexpr std::size_t kKeyFragmentMax = 127;
+// Fragments of one key.
+inline constexpr std::size_t kKeyFragmentsMax = 1024;
+
 struct Keyval {
   Object options;
-  bool help = false;  // an element "help" or "?" was among them
+  // Then lists have not been assembled from their indexes, and whether they could be is not known.
+  bool help = false;
 };
 
-// `implied_key` is empty for an option that has none. Errors name the key as it was typed.
-Result<Keyval> parse_keyval(std::string_view text, std::string_view implied_key);
+// Errors name the key as far as it matters: "Expected '=' after parameter 'a'", "Invalid parameter 'a..b'",
+// "Parameter 'a.0' missing", "Parameters 'a.*' used inconsistently", "Parameter fragment '...' is too long".
+// Of two values for one key the last wins.
+Result<Keyval> parse_keyval(std::string_view text, std::string_view implied_key = {});
 
 }  // namespace blockexport::json

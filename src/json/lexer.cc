@@ -1,209 +1,242 @@
 #include "json/lexer.h"
 
+#include <algorithm>
+#include <array>
+
 namespace blockexport::json {
 namespace {
 
-bool is_digit(unsigned char c) {
-  return c >= '0' && c <= '9';
+// A gathering buffer grown beyond this goes back to the heap once its token is done with.
+constexpr std::size_t kGatheredBytesKept = 64 * 1024;
+
+// Bytes that merely lengthen a string, whichever its quotes.
+constexpr auto kPlainInString = [] {
+  std::array<bool, 256> plain{};
+  for (int byte = 0x20; byte < 0xFE; ++byte) plain[byte] = byte != '"' && byte != '\'' && byte != '\\';
+  return plain;
+}();
+
+constexpr bool is_digit(std::uint8_t byte) {
+  return byte >= '0' && byte <= '9';
 }
-bool is_lower(unsigned char c) {
-  return c >= 'a' && c <= 'z';
+constexpr bool is_lower(std::uint8_t byte) {
+  return byte >= 'a' && byte <= 'z';
 }
-bool is_space(unsigned char c) {
-  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+constexpr bool is_blank(std::uint8_t byte) {
+  return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
+}
+constexpr bool is_exponent_mark(std::uint8_t byte) {
+  return byte == 'e' || byte == 'E';
+}
+// In no string, escaped or not.
+constexpr bool is_never_in_string(std::uint8_t byte) {
+  return byte < 0x20 || byte >= 0xFE;
 }
 
-// Where reading may begin again after an error.
-bool ends_recovery(unsigned char c) {
-  return (c < 0x20 && c != '\t') || c == '[' || c == ']' || c == '{' || c == '}' || c == ':' || c == ',' || c >= 0xfe;
+constexpr TokenKind structural_kind(std::uint8_t byte) {
+  switch (byte) {
+    case '{':
+      return TokenKind::kLeftBrace;
+    case '}':
+      return TokenKind::kRightBrace;
+    case '[':
+      return TokenKind::kLeftBracket;
+    case ']':
+      return TokenKind::kRightBracket;
+    case ':':
+      return TokenKind::kColon;
+    case ',':
+      return TokenKind::kComma;
+    default:
+      return TokenKind::kNone;
+  }
+}
+
+constexpr bool ends_recovery(std::uint8_t byte) {
+  return structural_kind(byte) != TokenKind::kNone || (is_never_in_string(byte) && byte != '\t');
 }
 
 }  // namespace
 
-void Lexer::reset() {
-  state_ = State::kStart;
-  text_.clear();
-}
-
-void Lexer::emit(TokenKind kind, Token& token) {
-  token.kind = kind;
-  token.text = std::move(text_);
-  reset();
-}
-
-bool Lexer::next(std::string_view& input, Token& token) {
-  while (!input.empty()) {
-    auto c = static_cast<unsigned char>(input.front());
-    if (state_ == State::kRecovery) {
-      if (!ends_recovery(c)) {
-        input.remove_prefix(1);
-        continue;
-      }
-      // The byte itself is read again, as the first of a new token.
-      state_ = State::kStart;
-      continue;
-    }
-    switch (step(c)) {
-      case Step::kTaken:
-        input.remove_prefix(1);
-        break;
-      case Step::kBefore:
-        emit(kind_, token);
-        return true;
-      case Step::kToken:
-        input.remove_prefix(1);
-        emit(kind_, token);
-        return true;
-      case Step::kWrong:
-        input.remove_prefix(1);
-        text_ += static_cast<char>(c);
-        emit(TokenKind::kError, token);
-        state_ = State::kRecovery;
-        return true;
-    }
-  }
-  return false;
-}
-
-bool Lexer::finish(Token& token) {
-  switch (state_) {
-    case State::kStart:
-    case State::kRecovery:
-      return false;
+TokenKind Lexer::kind_of(State state) {
+  switch (state) {
     case State::kZero:
     case State::kDigits:
-      emit(TokenKind::kInteger, token);
-      return true;
+      return TokenKind::kInteger;
     case State::kFraction:
     case State::kExponentDigits:
-      emit(TokenKind::kDouble, token);
-      return true;
+      return TokenKind::kDouble;
     case State::kKeyword:
-      emit(TokenKind::kKeyword, token);
-      return true;
+      return TokenKind::kKeyword;
+    case State::kString:
+      return TokenKind::kString;
     default:
-      emit(TokenKind::kError, token);
-      return true;
+      return TokenKind::kStray;
   }
 }
 
-Lexer::Step Lexer::step(unsigned char c) {
+Token Lexer::next(std::string_view& input) {
+  if (gathered_spent_) reset_gathered();
+  while (!input.empty()) {
+    Token token;
+    switch (state_) {
+      case State::kRecovery:
+        recover(input);
+        break;
+      case State::kStart:
+        token = start(input);
+        break;
+      default:
+        token = go_on(input);
+    }
+    if (token.kind != TokenKind::kNone) return token;
+  }
+  return {};
+}
+
+Token Lexer::finish() {
+  if (gathered_spent_) reset_gathered();
+  std::string_view nothing;
+  if (state_ == State::kStart || state_ == State::kRecovery) {
+    state_ = State::kStart;
+    return {};
+  }
+  // Only a string's closing quote ends a string.
+  const TokenKind kind = state_ == State::kString ? TokenKind::kStray : kind_of(state_);
+  return take(nothing, kind, State::kStart);
+}
+
+void Lexer::reset() {
+  state_ = State::kStart;
+  length_ = 0;
+  reset_gathered();
+}
+
+void Lexer::reset_gathered() {
+  gathered_spent_ = false;
+  gathered_.clear();
+  if (gathered_.capacity() > kGatheredBytesKept) gathered_.shrink_to_fit();
+}
+
+void Lexer::recover(std::string_view& input) {
+  auto sense =
+      std::find_if(input.begin(), input.end(), [](char c) { return ends_recovery(static_cast<std::uint8_t>(c)); });
+  if (sense != input.end()) state_ = State::kStart;
+  input.remove_prefix(static_cast<std::size_t>(sense - input.begin()));
+}
+
+// Between tokens: passes blanks, takes a token of one byte whole, and gets the others under way.
+Token Lexer::start(std::string_view& input) {
+  while (!input.empty() && is_blank(static_cast<std::uint8_t>(input.front()))) input.remove_prefix(1);
+  if (input.empty()) return {};
+  const auto byte = static_cast<std::uint8_t>(input.front());
+  length_ = 1;
+  if (TokenKind kind = structural_kind(byte); kind != TokenKind::kNone) return take(input, kind, State::kStart);
+  if (byte == '"' || byte == '\'') {
+    state_ = State::kString;
+    quote_ = byte;
+  } else if (is_lower(byte)) {
+    state_ = State::kKeyword;
+  } else if (byte == '-') {
+    state_ = State::kSign;
+  } else if (is_digit(byte)) {
+    state_ = byte == '0' ? State::kZero : State::kDigits;
+  } else {
+    return take(input, TokenKind::kStray, State::kRecovery);
+  }
+  return {};
+}
+
+Token Lexer::go_on(std::string_view& input) {
+  const std::size_t room = token_bytes_max_ + 1 - gathered_.size();
+  const std::size_t end = std::min(input.size(), room);
+  while (length_ < end) {
+    if (state_ == State::kString) {
+      while (length_ < end && kPlainInString[static_cast<std::uint8_t>(input[length_])]) ++length_;
+      if (length_ == end) break;
+    }
+    const State before = state_;
+    switch (step(static_cast<std::uint8_t>(input[length_]))) {
+      case Step::kGrow:
+        ++length_;
+        break;
+      case Step::kEndBefore:
+        return take(input, kind_of(before), State::kStart);
+      case Step::kEndAfter:
+        ++length_;
+        return take(input, kind_of(before), State::kStart);
+      case Step::kStray:
+        ++length_;
+        return take(input, TokenKind::kStray, State::kRecovery);
+    }
+  }
+  if (length_ == room) return take(input, TokenKind::kOversize, State::kStart);
+  gathered_.append(input);
+  input = {};
+  length_ = 0;
+  return {};
+}
+
+Lexer::Step Lexer::step(std::uint8_t byte) {
   switch (state_) {
-    case State::kStart:
-      return start(c);
+    case State::kString:
+      if (byte == quote_) return Step::kEndAfter;
+      if (is_never_in_string(byte)) return Step::kStray;
+      if (byte == '\\') state_ = State::kEscape;
+      return Step::kGrow;
+    case State::kEscape:
+      if (is_never_in_string(byte)) return Step::kStray;
+      state_ = State::kString;
+      return Step::kGrow;
     case State::kKeyword:
-      if (is_lower(c)) {
-        text_ += static_cast<char>(c);
-        return Step::kTaken;
-      }
-      kind_ = TokenKind::kKeyword;
-      return Step::kBefore;
-    case State::kDoubleQuoted:
-    case State::kDoubleQuotedEscape:
-    case State::kSingleQuoted:
-    case State::kSingleQuotedEscape:
-      return quoted(c);
+      return is_lower(byte) ? Step::kGrow : Step::kEndBefore;
     default:
-      return number(c);
+      return step_in_number(byte);
   }
 }
 
-Lexer::Step Lexer::start(unsigned char c) {
-  if (is_space(c)) return Step::kTaken;
-  auto take = [&](State state) {
-    text_ += static_cast<char>(c);
+Lexer::Step Lexer::step_in_number(std::uint8_t byte) {
+  const auto grow_to = [this](State state) {
     state_ = state;
-    return Step::kTaken;
+    return Step::kGrow;
   };
-  auto single = [&](TokenKind kind) {
-    text_ += static_cast<char>(c);
-    kind_ = kind;
-    return Step::kToken;
-  };
-  switch (c) {
-    case '{':
-      return single(TokenKind::kBeginObject);
-    case '}':
-      return single(TokenKind::kEndObject);
-    case '[':
-      return single(TokenKind::kBeginArray);
-    case ']':
-      return single(TokenKind::kEndArray);
-    case ':':
-      return single(TokenKind::kColon);
-    case ',':
-      return single(TokenKind::kComma);
-    case '"':
-      return take(State::kDoubleQuoted);
-    case '\'':
-      return take(State::kSingleQuoted);
-    case '-':
-      return take(State::kMinus);
-    case '0':
-      return take(State::kZero);
-    default:
-      if (is_digit(c)) return take(State::kDigits);
-      if (is_lower(c)) return take(State::kKeyword);
-      return Step::kWrong;
-  }
-}
-
-Lexer::Step Lexer::number(unsigned char c) {
-  auto take = [&](State state) {
-    text_ += static_cast<char>(c);
-    state_ = state;
-    return Step::kTaken;
-  };
-  auto before = [&](TokenKind kind) {
-    kind_ = kind;
-    return Step::kBefore;
-  };
-  bool exponent = c == 'e' || c == 'E';
   switch (state_) {
-    case State::kMinus:
-      if (is_digit(c)) return take(c == '0' ? State::kZero : State::kDigits);
-      return Step::kWrong;
+    case State::kSign:
+      return is_digit(byte) ? grow_to(byte == '0' ? State::kZero : State::kDigits) : Step::kStray;
     case State::kZero:
-      if (is_digit(c)) return Step::kWrong;
-      [[fallthrough]];
+      if (is_digit(byte)) return Step::kStray;
+      break;
     case State::kDigits:
-      if (is_digit(c)) return take(State::kDigits);
-      if (c == '.') return take(State::kPoint);
-      if (exponent) return take(State::kExponentMark);
-      return before(TokenKind::kInteger);
-    case State::kPoint:
-      return is_digit(c) ? take(State::kFraction) : Step::kWrong;
     case State::kFraction:
-      if (is_digit(c)) return take(State::kFraction);
-      if (exponent) return take(State::kExponentMark);
-      return before(TokenKind::kDouble);
-    case State::kExponentMark:
-      if (c == '+' || c == '-') return take(State::kExponentSign);
+    case State::kExponentDigits:
+      if (is_digit(byte)) return Step::kGrow;
+      break;
+    case State::kPoint:
+      return is_digit(byte) ? grow_to(State::kFraction) : Step::kStray;
+    case State::kExponent:
+      if (byte == '+' || byte == '-') return grow_to(State::kExponentSign);
       [[fallthrough]];
-    case State::kExponentSign:
-      return is_digit(c) ? take(State::kExponentDigits) : Step::kWrong;
     default:
-      return is_digit(c) ? take(State::kExponentDigits) : before(TokenKind::kDouble);
+      return is_digit(byte) ? grow_to(State::kExponentDigits) : Step::kStray;
   }
+  const bool whole = state_ == State::kZero || state_ == State::kDigits;
+  if (byte == '.' && whole) return grow_to(State::kPoint);
+  if (is_exponent_mark(byte) && state_ != State::kExponentDigits) return grow_to(State::kExponent);
+  return Step::kEndBefore;
 }
 
-Lexer::Step Lexer::quoted(unsigned char c) {
-  // Control bytes have to be escaped, and no UTF-8 has these two.
-  if (c < 0x20 || c >= 0xfe) return Step::kWrong;
-  text_ += static_cast<char>(c);
-  bool is_double = state_ == State::kDoubleQuoted || state_ == State::kDoubleQuotedEscape;
-  if (state_ == State::kDoubleQuotedEscape || state_ == State::kSingleQuotedEscape) {
-    state_ = is_double ? State::kDoubleQuoted : State::kSingleQuoted;
-    return Step::kTaken;
+// Ends the token under way, the front `length_` bytes of the input its last ones.
+Token Lexer::take(std::string_view& input, TokenKind kind, State next_state) {
+  Token token{.kind = kind, .text = input.substr(0, length_)};
+  if (!gathered_.empty()) {
+    gathered_.append(token.text);
+    gathered_spent_ = true;
+    token.text = gathered_;
   }
-  if (c == '\\') {
-    state_ = is_double ? State::kDoubleQuotedEscape : State::kSingleQuotedEscape;
-    return Step::kTaken;
-  }
-  if (c != (is_double ? '"' : '\'')) return Step::kTaken;
-  kind_ = TokenKind::kString;
-  // The quote was taken already.
-  return Step::kToken;
+  input.remove_prefix(length_);
+  length_ = 0;
+  state_ = next_state;
+  return token;
 }
 
 }  // namespace blockexport::json

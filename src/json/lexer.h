@@ -1,10 +1,10 @@
-// Lexer: QMP's JSON as tokens, byte by byte, in any segmentation.
+// Lexer: bytes into JSON tokens, in whatever pieces the bytes arrive.
 //
-// RFC 8259 plus strings in single quotes. It checks the form of tokens only; what a string's escapes mean, and whether
-// a keyword is one, is the parser's business. After a byte that fits nowhere it reports an error token and skips to the
-// next byte that may begin something. Thread: one at a time. Each byte is looked at once.
+// Owned by a Parser, used from its thread. Looks at each byte once: a token that arrives in pieces is gathered, never
+// scanned again. Knows nothing of grammar, and decodes nothing: a token is the text that was sent.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,66 +12,78 @@
 namespace blockexport::json {
 
 enum class TokenKind : std::uint8_t {
-  kBeginObject,
-  kEndObject,
-  kBeginArray,
-  kEndArray,
+  kNone,
+  kLeftBrace,
+  kRightBrace,
+  kLeftBracket,
+  kRightBracket,
   kColon,
   kComma,
-  kInteger,
-  kDouble,
-  kKeyword,
-  kString,  // with its quotes and escapes
-  kError,   // `text` is what was read of it, the wrong byte included
+  kString,    // with its quotes, single or double, and its escapes
+  kKeyword,   // a word of a-z
+  kInteger,   // -?digits
+  kDouble,    // a number with a fraction or an exponent
+  kStray,     // no token: all that was read of it, the byte that cannot be there last
+  kOversize,  // a token of more bytes than allowed, cut short
 };
 
 struct Token {
-  TokenKind kind;
-  std::string text;
+  TokenKind kind = TokenKind::kNone;
+  std::string_view text;  // good until the lexer is next called, or the input it came from goes
 };
 
 class Lexer {
  public:
-  // Takes bytes from the front of `input` until a token is complete, which it gives, or the input is used up (false).
-  bool next(std::string_view& input, Token& token);
+  // token_bytes_max: at least 1; a longer token ends as kOversize.
+  explicit Lexer(std::size_t token_bytes_max) : token_bytes_max_(token_bytes_max) {}
 
-  // The end of a document: completes a number or keyword that only its end delimits. False when nothing was pending; an
-  // incomplete token becomes an error token.
-  bool finish(Token& token);
+  // Takes bytes off the front of `input` up to the end of one token; kNone when all bytes are taken and none has ended.
+  //
+  // After a stray token all is skipped up to a byte at which sense may begin again: one of []{}:, or a control
+  // character other than TAB, or FE or FF, which are in no UTF-8 text (a client sends them to get a lexer in a known
+  // state).
+  Token next(std::string_view& input);
 
-  // Bytes of the token that is being read.
-  std::size_t pending_bytes() const { return text_.size(); }
+  // The input ends here: the token under way, if any, as a whole or as a stray one. Ready for new input then.
+  Token finish();
+
+  // Forgets the token under way.
   void reset();
 
  private:
   enum class State : std::uint8_t {
     kStart,
-    kMinus,
+    kRecovery,
+    kString,
+    kEscape,
+    kSign,
     kZero,
     kDigits,
     kPoint,
     kFraction,
-    kExponentMark,
+    kExponent,
     kExponentSign,
     kExponentDigits,
     kKeyword,
-    kDoubleQuoted,
-    kDoubleQuotedEscape,
-    kSingleQuoted,
-    kSingleQuotedEscape,
-    kRecovery,
   };
-  enum class Step : std::uint8_t { kTaken, kBefore, kToken, kWrong };
+  // What a byte does to the token under way.
+  enum class Step : std::uint8_t { kGrow, kEndBefore, kEndAfter, kStray };
 
-  Step step(unsigned char c);
-  Step start(unsigned char c);
-  Step number(unsigned char c);
-  Step quoted(unsigned char c);
-  void emit(TokenKind kind, Token& token);
+  static TokenKind kind_of(State state);
+  void reset_gathered();
+  void recover(std::string_view& input);
+  Token start(std::string_view& input);
+  Token go_on(std::string_view& input);
+  Step step(std::uint8_t byte);
+  Step step_in_number(std::uint8_t byte);
+  Token take(std::string_view& input, TokenKind kind, State next_state);
 
+  std::size_t token_bytes_max_;
   State state_ = State::kStart;
-  TokenKind kind_ = TokenKind::kError;
-  std::string text_;
+  std::uint8_t quote_ = 0;       // what ends the string under way
+  std::size_t length_ = 0;       // bytes at the front of the input that belong to the token under way
+  std::string gathered_;         // its bytes from inputs before
+  bool gathered_spent_ = false;  // gathered_ is the text of the token handed out last
 };
 
 }  // namespace blockexport::json

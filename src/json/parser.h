@@ -1,60 +1,73 @@
-// Parser: complete JSON documents out of a stream of bytes, in any segmentation, with the errors and the recovery that
-// QMP clients rely on; and parse() for one document that is there as a whole.
+// Parser: a stream of JSON messages, as a QMP client sends them, into values.
 //
-// Memory is bounded by Limits: a document that exceeds one is an error, and reading goes on behind it. Nothing of the
-// input is looked at twice. Thread: one at a time.
+// Owned by one connection, used from its thread. Bytes may arrive in any pieces and are looked at once. Messages need
+// no separator between them. Every malformed input ends in an error and the stream goes on; nothing in it can make the
+// parser hold more than its limits, recurse, or fail otherwise. What is accepted, which errors there are and where it
+// starts afresh after one is as QSD does it. Never blocks.
 #pragma once
 
-#include <cstdint>
-#include <deque>
-#include <expected>
+#include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/error.h"
 #include "json/lexer.h"
+#include "json/tree_builder.h"
 #include "json/value.h"
 
 namespace blockexport::json {
 
+// QSD's limits on one message.
+inline constexpr std::size_t kMessageBytesMax = std::size_t{64} << 20;
+inline constexpr std::size_t kMessageTokensMax = std::size_t{1} << 21;
+inline constexpr std::size_t kNestingMax = 1024;
+
 struct Limits {
-  std::size_t message_bytes_max = 64u << 20;
-  std::size_t tokens_max = 1u << 21;
-  std::size_t nesting_max = 1024;
+  std::size_t message_bytes_max = kMessageBytesMax;  // of all its tokens; blanks do not count
+  std::size_t tokens_max = kMessageTokensMax;
+  std::size_t nesting_max = kNestingMax;
 };
 
 class Parser {
  public:
-  explicit Parser(Limits limits = {}) : limits_(limits) {}
+  explicit Parser(Limits limits = {});
 
-  // Takes bytes; what they complete is fetched with next().
+  // More of the stream. Kept until next() has passed it, so the caller should take the messages before it feeds on.
   void feed(std::string_view bytes);
 
-  // The next complete document, or the next error, in the order of the input.
-  std::optional<std::expected<Value, Error>> next();
-
-  // The end of the input: an incomplete document is an error.
+  // The stream ends after what was fed: next() then also tells of a number, a word or a part of a message at its end.
+  // Thereafter the parser is as new.
   void finish();
 
-  // Forgets everything that was fed.
+  // The next message or error of what was fed; nothing when it needs more bytes. A message that breaks a limit, or has
+  // a byte in it that cannot be, ends there and what follows counts as new messages.
+  std::optional<Result<Value>> next();
+
+  // Forgets all that was fed.
   void reset();
 
  private:
-  void on_token(Token token);
-  void complete();
-  void error(std::string message);
+  std::optional<Result<Value>> take(const Token& token);
+  std::optional<Result<Value>> take_end();
+  Result<Value> give_up(std::string message);
+  void count_nesting(TokenKind kind);
+  void start_message();
 
   Limits limits_;
   Lexer lexer_;
-  std::vector<Token> tokens_;
-  std::size_t token_bytes_ = 0;
-  std::int64_t open_objects_ = 0;
-  std::int64_t open_arrays_ = 0;
-  std::deque<std::expected<Value, Error>> results_;
+  TreeBuilder builder_;
+  std::string input_;
+  std::size_t input_taken_ = 0;  // bytes of input_ the lexer has passed
+  bool ends_ = false;
+  // Of the message under way:
+  std::size_t bytes_ = 0;
+  std::size_t tokens_ = 0;
+  std::ptrdiff_t braces_ = 0;  // open ones less closed ones
+  std::ptrdiff_t brackets_ = 0;
 };
 
-// Exactly one document, with nothing but white space around it.
-Result<Value> parse(std::string_view text);
+// One document that is all of `text`, as in a command line argument or behind "json:".
+Result<Value> parse(std::string_view text, Limits limits = {});
 
 }  // namespace blockexport::json

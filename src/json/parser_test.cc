@@ -2,107 +2,190 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "json/writer.h"
 
 namespace blockexport::json {
 namespace {
 
-// What the parser makes of the text fed in pieces of `step` bytes: documents and errors, one a line.
-std::string outcome(std::string_view text, std::size_t step = SIZE_MAX) {
+std::string repeated(std::string_view text, int times) {
+  std::string all;
+  for (int i = 0; i < times; ++i) all += text;
+  return all;
+}
+
+std::string error_of(std::string_view text, Limits limits = {}) {
+  Result<Value> value = parse(text, limits);
+  return value ? "no error: " + to_string(*value) : value.error().message();
+}
+
+std::string first_error(Parser& parser) {
+  auto outcome = parser.next();
+  if (!outcome) return "nothing";
+  return outcome->has_value() ? to_string(**outcome) : outcome->error().message();
+}
+
+int count_outcomes(Parser& parser) {
+  int count = 0;
+  while (parser.next()) ++count;
+  return count;
+}
+
+TEST(Parse, NumbersTakeTheShapeOfTheirSize) {
+  EXPECT_EQ(parse("-9223372036854775808").value().kind(), Kind::kInteger);
+  EXPECT_EQ(parse("9223372036854775808").value().kind(), Kind::kUnsigned);
+  EXPECT_EQ(parse("18446744073709551615").value(), Value(UINT64_MAX));
+  EXPECT_EQ(parse("18446744073709551616").value(), Value(18446744073709551616.0));
+  EXPECT_EQ(parse("-9223372036854775809").value(), Value(-9223372036854775808.0));
+  EXPECT_EQ(parse("1.0").value(), Value(1.0));
+  EXPECT_EQ(parse("-0").value(), Value(0));
+  EXPECT_TRUE(std::signbit(*parse("-0.0").value().as_double()));
+}
+
+TEST(Parse, NumbersTooSmallAreZeroAndTooLargeAreRefused) {
+  EXPECT_EQ(parse("1e-999").value(), Value(0.0));
+  EXPECT_EQ(parse("5e-324").value(), Value(5e-324));
+  EXPECT_EQ(error_of("[1e999]"), "JSON parse error, number out of range");
+  EXPECT_EQ(error_of(repeated("9", 400)), "JSON parse error, number out of range");
+}
+
+TEST(Parse, NulIsHeldAsTwoBytes) {
+  EXPECT_EQ(parse(R"("a\u0000b")").value(), Value("a\xC0\x80"
+                                                  "b"));
+}
+
+TEST(Parse, WholeTextMustBeOneDocument) {
+  EXPECT_EQ(error_of(""), "Expecting a JSON value");
+  EXPECT_EQ(error_of(" \n"), "Expecting a JSON value");
+  EXPECT_EQ(error_of("{} {}"), "Expecting at most one JSON value");
+  EXPECT_EQ(error_of("{}}"), "Expecting at most one JSON value");
+  EXPECT_EQ(error_of("{}@"), "Expecting at most one JSON value");
+  EXPECT_EQ(error_of("1@"), "Expecting at most one JSON value");
+  EXPECT_EQ(error_of("@1"), "JSON parse error, stray '@'");
+  EXPECT_EQ(error_of(R"({"a":@})"), "JSON parse error, stray '@'");
+  EXPECT_EQ(to_string(parse(" {}  ").value()), "{}");
+}
+
+TEST(Parse, TextThatEndsTooSoonSaysSo) {
+  for (std::string_view text : {"{", "[", "[1", "[1,", R"({"a")", R"({"a":)", R"({"a":1)", R"({"a":1,)"}) {
+    EXPECT_EQ(error_of(text), "JSON parse error, premature EOI") << text;
+  }
+  EXPECT_EQ(error_of(R"({"a":tr)"), "JSON parse error, invalid keyword 'tr'");
+  EXPECT_EQ(error_of(R"("abc)"), "JSON parse error, stray '\"abc'");
+  EXPECT_EQ(error_of("-"), "JSON parse error, stray '-'");
+}
+
+TEST(Parse, LongTextInAnErrorIsCut) {
+  EXPECT_LT(error_of(repeated("x", 100000)).size(), 5000u);
+  EXPECT_LT(error_of("\"" + repeated("x", 100000)).size(), 5000u);
+}
+
+TEST(Limits, NestingIsAllowedUpToTheLimit) {
+  EXPECT_TRUE(parse(repeated("[", 1024) + repeated("]", 1024)).has_value());
+  EXPECT_TRUE(parse(repeated(R"({"a":)", 1023) + "[]" + repeated("}", 1023)).has_value());
+  EXPECT_EQ(error_of(repeated("[", 1025)), "JSON nesting depth limit exceeded");
+}
+
+TEST(Limits, BracketsBehindTheDeepestAreErrorsOfTheirOwn) {
   Parser parser;
-  std::string out;
-  while (!text.empty()) {
-    parser.feed(text.substr(0, step));
-    text.remove_prefix(std::min(step, text.size()));
-    while (auto result = parser.next()) {
-      out += *result ? to_string(**result) : result->error().message();
-      out += '\n';
-    }
+  parser.feed(repeated("[", 1025) + "]]]");
+  EXPECT_EQ(first_error(parser), "JSON nesting depth limit exceeded");
+  EXPECT_EQ(count_outcomes(parser), 3);
+}
+
+TEST(Limits, TokensAreCounted) {
+  const Limits limits{.tokens_max = 7};
+  EXPECT_TRUE(parse("[1,2,3]", limits).has_value());
+  EXPECT_EQ(error_of("[1,2,3,4]", limits), "JSON token count limit exceeded");
+}
+
+TEST(Limits, BytesOfAMessageAreCountedWithoutBlanks) {
+  const Limits limits{.message_bytes_max = 8};
+  EXPECT_EQ(to_string(parse("[     11,    22   ]", limits).value()), "[11, 22]");
+  EXPECT_EQ(error_of("[11,222]", limits), "JSON token size limit exceeded");
+}
+
+TEST(Limits, TokenThatArrivesInPiecesEndsAtTheLimit) {
+  Parser parser({.message_bytes_max = 1000});
+  parser.feed("\"");
+  int errors = 0;
+  for (int i = 0; i < 100; ++i) {
+    parser.feed(repeated("a", 100));
+    while (auto outcome = parser.next()) errors += outcome->has_value() ? 0 : 1;
   }
-  return out;
+  EXPECT_EQ(errors, 1 + 8) << "one for the string, then one for each keyword of 1001 letters";
 }
 
-TEST(Parser, GivesDocumentsAsTheyComplete) {
-  EXPECT_EQ(outcome(R"({"a":1}{"b":[true,null]} 5 )"), "{\"a\": 1}\n{\"b\": [true, null]}\n5\n");
-  EXPECT_EQ(outcome(R"({'a':'it''s'})"), "JSON parse error, expected separator in dict\n");
-  EXPECT_EQ(outcome(R"({'a':'it\'s'})"), "{\"a\": \"it's\"}\n");
-}
-
-TEST(Parser, TellsIntegersUnsignedAndDoublesApart) {
-  EXPECT_EQ(outcome("[1e3,-0,-0.0,18446744073709551615,18446744073709551616,9223372036854775808,1.50]"),
-            "[1000, 0, -0, 18446744073709551615, 1.8446744073709552e+19, 9223372036854775808, 1.5]\n");
-}
-
-// Observed on qemu-storage-daemon.
-TEST(Parser, ReportsErrorsInTheWordsThatClientsKnow) {
-  const std::pair<const char*, const char*> kCases[] = {
-      {"{\"execute\": bogus}", "invalid keyword 'bogus'"},
-      {"{\"a\" }", "missing : in object pair"},
-      {"{\"a\":}", "expecting value"},
-      {"{\"a\":1 \"b\":2}", "expected separator in dict"},
-      {"[1 2]", "expected separator in list"},
-      {"{1:2}", "key is not a string in object"},
-      {"{]", "expecting value"},
-      {"}", "expecting value"},
-      {"nul\n", "invalid keyword 'nul'"},
-      {"\"a\\q\"", "invalid escape sequence in string"},
-      {"\"\\ud800\"", "\\ud800 is not a valid Unicode character"},
-      {"\"\\u12g4\"", "\\u12g4 is not a valid Unicode character"},
-      {"\"\\uffff\"", "\\uffff is not a valid Unicode character"},
-      {"\"\xc3\"", "invalid UTF-8 sequence in string"},
-      {"\"\xed\xa0\x80\"", "invalid UTF-8 sequence in string"},
-      {"01\n", "stray '01'"},
-      {"-\n", "stray '-\n'"},
-      {"+1\n", "stray '+'"},
-      {"{\"a\":1,}", "expecting value"},
-      {"[,]", "expecting value"},
-      {"{\"a\":1,\"a\":2}", "duplicate key"},
-      {"/* */", "stray '/'"},
-  };
-  for (const auto& [text, reason] : kCases) {
-    EXPECT_EQ(outcome(text), std::string("JSON parse error, ") + reason + "\n") << text;
+TEST(Limits, OversizeTokenEndsAtTheSameByteHoweverItArrives) {
+  const std::string input = "\"" + repeated("a", 30) + "\"[1]";
+  for (std::size_t split = 0; split <= input.size(); ++split) {
+    Parser parser({.message_bytes_max = 10});
+    parser.feed(std::string_view(input).substr(0, split));
+    std::string outcomes;
+    while (auto outcome = parser.next()) outcomes += outcome->has_value() ? to_string(**outcome) : "!";
+    parser.feed(std::string_view(input).substr(split));
+    while (auto outcome = parser.next()) outcomes += outcome->has_value() ? to_string(**outcome) : "!";
+    EXPECT_EQ(outcomes, "!!!") << split;
   }
 }
 
-TEST(Parser, RecoversWhereClientsExpectIt) {
-  EXPECT_EQ(outcome("\xff{\"a\":1}"), "JSON parse error, stray '\xff'\n{\"a\": 1}\n");
-  EXPECT_EQ(outcome("@@\xff{\"a\":1}"), "JSON parse error, stray '@'\nJSON parse error, stray '\xff'\n{\"a\": 1}\n");
-  EXPECT_EQ(outcome("{\"a\":\"b\nc\"}"), "JSON parse error, stray '\"b\n'\nJSON parse error, expecting value\n");
-  EXPECT_EQ(outcome("[@]\n{\"a\":1}"), "JSON parse error, stray '@'\nJSON parse error, expecting value\n{\"a\": 1}\n");
+TEST(Stream, MessagesNeedNothingBetweenThem) {
+  Parser parser;
+  parser.feed(R"({"a":1}{"b":2}[]"x"1 )");
+  EXPECT_EQ(first_error(parser), R"({"a": 1})");
+  EXPECT_EQ(count_outcomes(parser), 4);
 }
 
-TEST(Parser, AnySegmentationGivesTheSame) {
-  constexpr std::string_view kText =
-      "{\"execute\":\"x\",\"id\":[1,-2.5e3,\"\\ud83d\\ude00\",'q']} nul [@] \xff{\"a\":{\"b\":[]}} \"\\u00e9\" 12 ";
-  std::string whole = outcome(kText);
-  for (std::size_t step = 1; step < kText.size(); ++step) EXPECT_EQ(outcome(kText, step), whole) << step;
+TEST(Stream, BareNumberWaitsForWhatEndsIt) {
+  Parser parser;
+  parser.feed("12");
+  EXPECT_FALSE(parser.next());
+  parser.feed("3\n");
+  EXPECT_EQ(first_error(parser), "123");
 }
 
-TEST(Parser, LimitsAreErrorsAndReadingGoesOn) {
-  std::string deep(1025, '[');
-  EXPECT_EQ(outcome(deep + std::string("{\"a\":1}")).substr(0, 33), "JSON nesting depth limit exceeded");
-  std::string deepest = std::string(1024, '[') + std::string(1024, ']');
-  EXPECT_EQ(outcome(deepest), deepest + "\n");
-
-  Parser small({.message_bytes_max = 10, .tokens_max = 5, .nesting_max = 3});
-  small.feed("\"0123456789abc\"");
-  auto error = small.next();
-  ASSERT_TRUE(error.has_value());
-  EXPECT_EQ(error->error().message(), "JSON token size limit exceeded");
-
-  Parser few({.message_bytes_max = 100, .tokens_max = 5, .nesting_max = 3});
-  few.feed("[1,2,3]");
-  error = few.next();
-  ASSERT_TRUE(error.has_value());
-  EXPECT_EQ(error->error().message(), "JSON token count limit exceeded");
+TEST(Stream, ResetForgetsTheMessageUnderWay) {
+  Parser parser;
+  parser.feed(R"([1,{"a":"bc)");
+  EXPECT_FALSE(parser.next());
+  parser.reset();
+  parser.feed("{}");
+  EXPECT_EQ(first_error(parser), "{}");
 }
 
-TEST(Parser, ParseWantsExactlyOneDocument) {
-  EXPECT_EQ(to_string(parse(" {\"a\": 1} ").value()), "{\"a\": 1}");
-  EXPECT_EQ(to_string(parse("12").value()), "12");
-  EXPECT_EQ(parse("{\"a\": 1").error().message(), "JSON parse error, premature EOI");
-  EXPECT_FALSE(parse("").has_value());
-  EXPECT_FALSE(parse("1 2").has_value());
+TEST(Stream, FinishMakesTheParserAsNew) {
+  Parser parser;
+  parser.feed("[1");
+  parser.finish();
+  EXPECT_EQ(first_error(parser), "JSON parse error, premature EOI");
+  EXPECT_FALSE(parser.next());
+  parser.feed("[2]");
+  EXPECT_EQ(first_error(parser), "[2]");
+}
+
+TEST(Stream, LongStringByteByByteIsNotScannedAgain) {
+  Parser parser;
+  parser.feed("\"");
+  for (int i = 0; i < 2'000'000; ++i) {
+    parser.feed("a");
+    ASSERT_FALSE(parser.next());
+  }
+  parser.feed("\"");
+  EXPECT_EQ(first_error(parser).size(), 2'000'002u);
+}
+
+TEST(Stream, ManyMessagesFedAtOnceAreLinear) {
+  Parser parser;
+  parser.feed(repeated("[]", 500'000));
+  EXPECT_EQ(count_outcomes(parser), 500'000);
+}
+
+TEST(Stream, ObjectWithVeryManyKeysIsLinear) {
+  std::string text = "{";
+  for (int i = 0; i < 200'000; ++i) text += "\"k" + std::to_string(i) + "\":1,";
+  text += R"("k7":2})";
+  EXPECT_EQ(error_of(text), "JSON parse error, duplicate key");
 }
 
 }  // namespace

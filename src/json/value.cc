@@ -189,6 +189,9 @@ const Array* Value::as_array() const {
 const Object* Value::as_object() const {
   return std::get_if<Object>(&data_);
 }
+std::string* Value::as_string() {
+  return std::get_if<std::string>(&data_);
+}
 Array* Value::as_array() {
   return std::get_if<Array>(&data_);
 }

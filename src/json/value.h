@@ -99,6 +99,7 @@ class Value {
   const std::string* as_string() const;
   const Array* as_array() const;
   const Object* as_object() const;
+  std::string* as_string();
   Array* as_array();
   Object* as_object();
 

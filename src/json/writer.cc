@@ -1,180 +1,164 @@
 #include "json/writer.h"
 
-#include <fmt/format.h>
+#include <charconv>
+#include <cmath>
 
-#include <cstdio>
-#include <iterator>
-
-#include "json/string_literal.h"
+#include "json/utf8.h"
 
 namespace blockexport::json {
 namespace {
 
-constexpr int kIndent = 4;
+constexpr std::size_t kIndent = 4;
+constexpr int kDoubleDigits = 17;
 
-void write_unicode(char32_t code, std::string& out) {
-  auto unit = [&](char32_t value) {
-    fmt::format_to(std::back_inserter(out), "\\u{:04X}", static_cast<unsigned>(value));
-  };
-  if (code < 0x10000) return unit(code);
-  unit(0xd800 + ((code - 0x10000) >> 10));
-  unit(0xdc00 + ((code - 0x10000) & 0x3ff));
+constexpr bool is_plain(char c) {
+  return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
 }
 
-void write_character(char32_t code, std::string& out) {
-  switch (code) {
-    case '"':
-      out += "\\\"";
-      return;
-    case '\\':
-      out += "\\\\";
-      return;
+// The letter of a short escape; 0 when a character has none.
+constexpr char escape_letter(char c) {
+  switch (c) {
     case '\b':
-      out += "\\b";
-      return;
+      return 'b';
     case '\f':
-      out += "\\f";
-      return;
+      return 'f';
     case '\n':
-      out += "\\n";
-      return;
+      return 'n';
     case '\r':
-      out += "\\r";
-      return;
+      return 'r';
     case '\t':
-      out += "\\t";
-      return;
+      return 't';
+    case '"':
+    case '\\':
+      return c;
     default:
-      break;
+      return 0;
   }
-  if (code >= 0x20 && code < 0x7f) {
-    out += static_cast<char>(code);
+}
+
+void write_code_unit(std::string& out, std::uint32_t unit) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  out += "\\u";
+  for (int shift = 12; shift >= 0; shift -= 4) out += kHex[unit >> shift & 0xF];
+}
+
+void write_codepoint(std::string& out, std::uint32_t codepoint) {
+  if (codepoint < 0x10000) return write_code_unit(out, codepoint);
+  write_code_unit(out, 0xD7C0 + (codepoint >> 10));
+  write_code_unit(out, 0xDC00 + (codepoint & 0x3FF));
+}
+
+template <class Number, class... Format>
+void write_number(std::string& out, Number number, Format... format) {
+  char digits[40];
+  auto [end, error] = std::to_chars(std::begin(digits), std::end(digits), number, format...);
+  out.append(digits, end);
+}
+
+void write_double(std::string& out, double value) {
+  if (!std::isfinite(value)) {
+    out += "null";
   } else {
-    write_unicode(code, out);
+    write_number(out, value, std::chars_format::general, kDoubleDigits);
   }
 }
 
-void write_string(std::string_view text, std::string& out) {
-  out += '"';
-  while (!text.empty()) {
-    char32_t code = 0;
-    std::size_t length = read_utf8(text, code);
-    if (length == 0) {
-      // Not valid: one replacement character for each wrong byte.
-      code = 0xfffd;
-      length = 1;
-    }
-    write_character(code, out);
-    text.remove_prefix(length);
-  }
-  out += '"';
-}
-
-void write_double(double value, std::string& out) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.17g", value);
-  out += text;
-}
+enum class Layout { kCompact, kPretty };
 
 class Writer {
  public:
-  Writer(std::string& out, bool pretty) : out_(out), pretty_(pretty) {}
+  Writer(std::string& out, Layout layout) : out_(out), layout_(layout) {}
 
   void write(const Value& value) {
     switch (value.kind()) {
       case Kind::kNull:
         out_ += "null";
-        break;
+        return;
       case Kind::kBool:
         out_ += *value.as_bool() ? "true" : "false";
-        break;
+        return;
       case Kind::kInteger:
-        fmt::format_to(std::back_inserter(out_), "{}", *value.as_integer());
-        break;
+        return write_number(out_, *value.as_integer());
       case Kind::kUnsigned:
-        fmt::format_to(std::back_inserter(out_), "{}", *value.as_unsigned());
-        break;
+        return write_number(out_, *value.as_unsigned());
       case Kind::kDouble:
-        write_double(*value.as_double(), out_);
-        break;
+        return write_double(out_, *value.as_double());
       case Kind::kString:
-        write_string(*value.as_string(), out_);
-        break;
+        return write_string(*value.as_string(), out_);
       case Kind::kArray:
-        write_array(*value.as_array());
-        break;
+        return write_all(*value.as_array(), "[]", [this](const Value& element) { write(element); });
       case Kind::kObject:
-        write_object(*value.as_object());
-        break;
+        return write_all(*value.as_object(), "{}", [this](const Object::Member& member) {
+          write_string(member.first, out_);
+          out_ += ": ";
+          write(member.second);
+        });
     }
   }
 
  private:
-  void write_array(const Array& array) {
-    open('[');
-    for (const Value& element : array) {
-      separate();
-      write(element);
+  template <class Items, class WriteItem>
+  void write_all(const Items& items, std::string_view brackets, WriteItem write_item) {
+    out_ += brackets.front();
+    ++depth_;
+    bool first = true;
+    for (const auto& item : items) {
+      if (!first) out_ += layout_ == Layout::kPretty ? "," : ", ";
+      first = false;
+      start_line();
+      write_item(item);
     }
-    close(']');
+    --depth_;
+    start_line();
+    out_ += brackets.back();
   }
 
-  void write_object(const Object& object) {
-    open('{');
-    for (const auto& [name, value] : object) {
-      separate();
-      write_string(name, out_);
-      out_ += ": ";
-      write(value);
-    }
-    close('}');
-  }
-
-  void open(char bracket) {
-    out_ += bracket;
-    depth_ += 1;
-    first_ = true;
-  }
-
-  void separate() {
-    if (!first_) out_ += pretty_ ? "," : ", ";
-    first_ = false;
-    new_line();
-  }
-
-  void close(char bracket) {
-    depth_ -= 1;
-    new_line();
-    out_ += bracket;
-    first_ = false;
-  }
-
-  void new_line() {
-    if (!pretty_) return;
+  void start_line() {
+    if (layout_ != Layout::kPretty) return;
     out_ += '\n';
-    out_.append(static_cast<std::size_t>(depth_ * kIndent), ' ');
+    out_.append(depth_ * kIndent, ' ');
   }
 
   std::string& out_;
-  bool pretty_;
-  bool first_ = true;
-  int depth_ = 0;
+  Layout layout_;
+  std::size_t depth_ = 0;
 };
 
 }  // namespace
 
 void write(const Value& value, std::string& out) {
-  Writer(out, false).write(value);
+  Writer(out, Layout::kCompact).write(value);
 }
 
 void write_pretty(const Value& value, std::string& out) {
-  Writer(out, true).write(value);
+  Writer(out, Layout::kPretty).write(value);
 }
 
 std::string to_string(const Value& value) {
-  std::string out;
-  write(value, out);
-  return out;
+  std::string text;
+  write(value, text);
+  return text;
+}
+
+void write_string(std::string_view text, std::string& out) {
+  out += '"';
+  while (!text.empty()) {
+    std::size_t plain = 0;
+    while (plain < text.size() && is_plain(text[plain])) ++plain;
+    out.append(text, 0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) break;
+    if (const char letter = escape_letter(text.front())) {
+      out += '\\';
+      out += letter;
+      text.remove_prefix(1);
+      continue;
+    }
+    const Utf8Sequence sequence = decode_utf8(text);
+    write_codepoint(out, sequence.valid ? sequence.codepoint : kReplacementCharacter);
+    text.remove_prefix(sequence.length);
+  }
+  out += '"';
 }
 
 }  // namespace blockexport::json

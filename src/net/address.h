@@ -17,6 +17,7 @@ struct InetAddress {
   std::optional<bool> ipv4 = {};
   std::optional<bool> ipv6 = {};
   bool keep_alive = false;
+  bool multipath = false;  // Multipath TCP
 };
 
 struct UnixAddress {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -13,8 +14,8 @@
 namespace blockexport::net {
 namespace {
 
-aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, NumericAddress address) {
-  OwnedFd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, NumericAddress address, int protocol) {
+  OwnedFd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
   if (!fd) co_return fail(Errno::last());
   if (::connect(fd.get(), address.get(), address.length) == 0) co_return std::move(fd);
   if (errno != EINPROGRESS) co_return fail(Errno::last());
@@ -49,10 +50,12 @@ Result<OwnedFd> adopt(const FdAddress& address) {
 aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address) {
   std::vector<NumericAddress> candidates;
   bool keep_alive = false;
+  int protocol = 0;
   if (auto* fd = std::get_if<FdAddress>(&address)) co_return adopt(*fd);
   if (auto* inet = std::get_if<InetAddress>(&address)) {
     CO_TRY_ASSIGN(candidates, co_await resolve(*inet, false));
     keep_alive = inet->keep_alive;
+    if (inet->multipath) protocol = IPPROTO_MPTCP;
   } else if (auto* local = std::get_if<UnixAddress>(&address)) {
     CO_TRY_ASSIGN(NumericAddress numeric, unix_address(*local));
     candidates.push_back(numeric);
@@ -62,7 +65,7 @@ aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address)
   }
   Errno last_error(EADDRNOTAVAIL);
   for (const NumericAddress& candidate : candidates) {
-    auto fd = co_await connect_to(reactor, candidate);
+    auto fd = co_await connect_to(reactor, candidate, protocol);
     if (fd) {
       tune_connection(fd->get(), candidate.family(), keep_alive);
       co_return std::move(*fd);

@@ -35,9 +35,10 @@ std::uint16_t port_of(const NumericAddress& address) {
 }
 
 // One inet socket on the first port of first..last that is free. EADDRINUSE when none is.
-std::expected<OwnedFd, Errno> listen_on_port(NumericAddress address, std::uint32_t last_port, int backlog) {
+std::expected<OwnedFd, Errno> listen_on_port(NumericAddress address, std::uint32_t last_port, int protocol,
+                                             int backlog) {
   for (std::uint32_t port = port_of(address); port <= last_port; ++port) {
-    OwnedFd fd(socket(address.family(), kSocketFlags, 0));
+    OwnedFd fd(socket(address.family(), kSocketFlags, protocol));
     if (!fd) return fail(Errno::last());
     set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
     // Each family has its own socket, so that both can have the port.
@@ -93,7 +94,7 @@ aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
   Errno last_error(EADDRNOTAVAIL);
   for (const NumericAddress& candidate : candidates) {
     std::uint32_t last_port = address.to ? *address.to : port_of(candidate);
-    auto socket = listen_on_port(candidate, last_port, backlog);
+    auto socket = listen_on_port(candidate, last_port, address.multipath ? IPPROTO_MPTCP : 0, backlog);
     if (socket) {
       sockets_.push_back(std::move(*socket));
     } else {

@@ -146,7 +146,13 @@ void Session::on_event(const json::Value& event) {
 
 void Session::send(const json::Value& message) {
   if (context_.pretty) {
-    json::write_pretty(message, output_);
+    std::string indented;
+    json::write_pretty(message, indented);
+    // Every line of what a monitor says ends as on a terminal.
+    for (char c : indented) {
+      if (c == '\n') output_ += '\r';
+      output_ += c;
+    }
   } else {
     json::write(message, output_);
   }

@@ -76,7 +76,8 @@ class Errors(SchemaTest):
     def test_errors_in_included_files_name_them(self) -> None:
         os.mkdir("sub")
         self.write("\n{ 'struct': 'Bar' }", "sub/bar.json")
-        self.assertEqual(self.error("{ 'include': 'sub/bar.json' }"), "sub/bar.json:2: In struct 'Bar': 'data' is missing")
+        error = self.error("{ 'include': 'sub/bar.json' }")
+        self.assertEqual(error, "sub/bar.json:2: In struct 'Bar': 'data' is missing")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ class SchemaTest(DaemonTest):
                 if key in entity:
                     comparison.types(entity[key], theirs[name][key], name)
         unexpected = [f"{where}: {what}" for where, what in comparison.found
-                      if re.split(r"[.=:]", where)[-1] not in known and not ("zone_append" in where and known is not OURS)]
+                      if re.split(r"[.=:]", where)[-1] not in known
+                      and not ("zone_append" in where and known is not OURS)]
         self.assertEqual(unexpected, [], "\n" + "\n".join(unexpected))
 
     def test_shape_of_the_packaged_one(self):

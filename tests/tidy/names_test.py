@@ -28,6 +28,9 @@ class NamesTest(TidyCase):
         text = "std::unique_ptr<int> a; iov.iov_len = 1; b.c_str(); SO_RCVBUF; event.data.ptr;\n"
         self.assert_clean(names, {"src/a/a.cc": text})
 
+    def test_alternates_of_the_schema(self):
+        self.assert_clean(names, {"src/a/a.cc": "void check(const schema::BlockDirtyBitmapOrStr& bitmap);\n"})
+
     def test_the_field_says_multi_conn(self):
         self.assert_clean(names, {"src/a/a.cc": "bool can_multi_conn = kCanMultiConn;\n"})
 

@@ -158,7 +158,8 @@ class _ExpressionCheck:
             self.require(names.name_error(name, f"a {what}'s name", enum_value=what == "branch"), key.line)
             if what == "member":
                 self.require(names.member_name_error(name), key.line)
-            self.require(names.lower_name_error(name, what, exempt or self.kind == "union" and what == "branch"), key.line)
+            any_case = exempt or self.kind == "union" and what == "branch"
+            self.require(names.lower_name_error(name, what, any_case), key.line)
             self._distinct(seen, name, what, key.line)
             if isinstance(value, Mapping):
                 self._keys(value, ("type",), allowed, what)

@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prefix", default="schema", help="how #include lines name that folder")
     parser.add_argument("--docs", help="folder for the reference pages")
     parser.add_argument("--introspection", help="file for the answer of query-qmp-schema")
-    parser.add_argument("--list", action="store_true", help="only tell which files are read and written, as CMake lists")
+    parser.add_argument("--list", action="store_true", help="only tell the files read and written, as CMake lists")
     options = parser.parse_args(arguments)
     try:
         if options.list:

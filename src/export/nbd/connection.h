@@ -26,8 +26,6 @@ class Connection : public ListLink<Connection> {
   void drop();
   // Takes it off the server's list of handshakes; done twice it does nothing.
   void end_handshake();
-  // Answers further options with ERR_SHUTDOWN.
-  void begin_shutdown() { handshake_->begin_shutdown(); }
 
   const std::string& peer_group() const { return peer_group_; }
   std::uint64_t deadline_ns() const { return deadline_ns_; }

@@ -24,7 +24,8 @@ def emit_commands(schema: Schema, prefix: str) -> dict[str, str]:
 
 def _handler(command: Command) -> str:
     if not command.generated:
-        return f"aio::Task<Result<json::Value>> {cpp.function(command.name)}(Control& control, const json::Value* arguments)"
+        function = cpp.function(command.name)
+        return f"aio::Task<Result<json::Value>> {function}(Control& control, const json::Value* arguments)"
     returned = _qualified(command.returns) if command.returns else ""
     parameters = "Control& control"
     if command.arguments:

@@ -18,7 +18,9 @@ KEYWORDS = set(
     json""".split()
 )
 # Names that src/schema already uses in the namespace of the generated types.
-SUPPORT_TYPES = {"Visitor", "Decoder", "KeyvalDecoder", "Encoder", "Box", "Name", "EnumNames", "CommandEntry", "SizeRef"}
+SUPPORT_TYPES = {
+    "Visitor", "Decoder", "KeyvalDecoder", "Encoder", "Box", "Name", "EnumNames", "CommandEntry", "SizeRef",
+}
 
 BUILTIN_TYPES = {
     "str": "std::string",

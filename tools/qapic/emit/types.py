@@ -25,7 +25,11 @@ HEADER = """#pragma once
 
 
 def emit_types(schema: Schema, layout: Layout, prefix: str) -> dict[str, str]:
-    return {f"{cpp.module_file(module.name)}.h": _header(module, layout, prefix) for module in schema.modules if not module.empty}
+    return {
+        f"{cpp.module_file(module.name)}.h": _header(module, layout, prefix)
+        for module in schema.modules
+        if not module.empty
+    }
 
 
 def _header(module: ModuleInfo, layout: Layout, prefix: str) -> str:
@@ -141,6 +145,7 @@ def _alternate(alternate: AlternateType, layout: Layout) -> str:
             body = f"const auto* box = std::get_if<{index}>(&value);\n    return box == nullptr ? nullptr : &**box;"
             lines.append(f"  const {cpp.cpp_type(type_)}* {accessor}() const {{\n    {body}\n  }}\n")
         else:
-            lines.append(f"  const {cpp.cpp_type(type_)}* {accessor}() const {{ return std::get_if<{index}>(&value); }}\n")
+            body = f"return std::get_if<{index}>(&value);"
+            lines.append(f"  const {cpp.cpp_type(type_)}* {accessor}() const {{ {body} }}\n")
     lines.append(f"\n  friend bool operator==(const {name}&, const {name}&) = default;\n}};\n")
     return "".join(lines)

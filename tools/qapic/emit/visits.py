@@ -11,7 +11,11 @@ from .types import UNION_NAMES, member_name
 
 
 def emit_visits(schema: Schema, layout: Layout, prefix: str) -> dict[str, str]:
-    return {f"{cpp.module_file(module.name)}.cc": _source(module, layout, prefix) for module in schema.modules if not module.empty}
+    return {
+        f"{cpp.module_file(module.name)}.cc": _source(module, layout, prefix)
+        for module in schema.modules
+        if not module.empty
+    }
 
 
 def _source(module: ModuleInfo, layout: Layout, prefix: str) -> str:

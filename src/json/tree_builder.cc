@@ -1,0 +1,117 @@
+#include "json/tree_builder.h"
+
+#include "json/scalar.h"
+
+namespace blockexport::json {
+
+bool TreeBuilder::Frame::is_closed_by(TokenKind kind) const {
+  return kind == (is_object ? TokenKind::kRightBrace : TokenKind::kRightBracket);
+}
+
+void TreeBuilder::add(const Token& token) {
+  if (error_) return;
+  if (frames_.empty()) return take_value(token);
+  Frame& top = frames_.back();
+  switch (top.expect) {
+    case Expect::kItemOrEnd:
+      return top.is_closed_by(token.kind) ? close() : take_value(token);
+    case Expect::kItem:
+    case Expect::kMemberValue:
+      return take_value(token);
+    case Expect::kColon:
+      if (token.kind != TokenKind::kColon) return fail("missing : in object pair");
+      top.expect = Expect::kMemberValue;
+      return;
+    case Expect::kSeparator:
+      if (top.is_closed_by(token.kind)) return close();
+      if (token.kind != TokenKind::kComma) {
+        return fail(top.is_object ? "expected separator in dict" : "expected separator in list");
+      }
+      top.expect = Expect::kItem;
+      return;
+  }
+}
+
+Result<Value> TreeBuilder::finish() {
+  if (!error_ && !result_) fail("premature EOI");
+  Result<Value> outcome;
+  if (error_) {
+    outcome = std::unexpected(std::move(*error_));
+  } else {
+    outcome = std::move(*result_);
+  }
+  reset();
+  return outcome;
+}
+
+void TreeBuilder::reset() {
+  frames_.clear();
+  result_.reset();
+  error_.reset();
+}
+
+void TreeBuilder::take_value(const Token& token) {
+  switch (token.kind) {
+    case TokenKind::kLeftBrace:
+    case TokenKind::kLeftBracket:
+      frames_.push_back({.is_object = token.kind == TokenKind::kLeftBrace, .array = {}, .object = {}, .key = {}});
+      return;
+    case TokenKind::kString:
+      return take_string(token.text);
+    case TokenKind::kInteger:
+      return take_scalar(decode_integer(token.text));
+    case TokenKind::kDouble:
+      return take_scalar(decode_double(token.text));
+    case TokenKind::kKeyword:
+      return take_scalar(decode_keyword(token.text));
+    default:
+      return fail("expecting value");
+  }
+}
+
+void TreeBuilder::take_scalar(std::expected<Value, std::string> scalar) {
+  return scalar ? deliver(std::move(*scalar)) : fail(scalar.error());
+}
+
+void TreeBuilder::take_string(std::string_view token) {
+  auto text = decode_string(token);
+  if (!text) return fail(text.error());
+  if (frames_.empty() || !frames_.back().wants_key()) return deliver(std::move(*text));
+  frames_.back().key = std::move(*text);
+  frames_.back().expect = Expect::kColon;
+}
+
+// A whole value, to where it belongs.
+void TreeBuilder::deliver(Value value) {
+  if (frames_.empty()) {
+    result_ = std::move(value);
+    return;
+  }
+  Frame& top = frames_.back();
+  if (top.wants_key()) return fail("key is not a string in object");
+  if (!top.is_object) {
+    top.array.push_back(std::move(value));
+  } else if (!top.object.insert(std::move(top.key), std::move(value))) {
+    return fail("duplicate key");
+  }
+  top.expect = Expect::kSeparator;
+}
+
+void TreeBuilder::close() {
+  Frame top = std::move(frames_.back());
+  frames_.pop_back();
+  if (top.is_object) {
+    deliver(std::move(top.object));
+  } else {
+    deliver(std::move(top.array));
+  }
+}
+
+void TreeBuilder::fail(std::string_view reason) {
+  std::string message = "JSON parse error, ";
+  message += reason;
+  frames_.clear();
+  error_ = Error(std::move(message));
+}
+
+}  // namespace blockexport::json
