@@ -33,7 +33,7 @@ struct StdioOptions {
 
 struct FileOptions {
   std::string output_path;
-  std::string input_path;  // "" = there is no input
+  std::string input_path = {};  // "" = there is no input
   bool append = false;
 };
 
