@@ -12,7 +12,9 @@
 #include <expected>
 #include <source_location>
 #include <span>
+#include <vector>
 
+#include "aio/file_map.h"
 #include "aio/task.h"
 #include "base/errno.h"
 #include "base/intrusive_list.h"
@@ -27,6 +29,7 @@ enum class OperationKind : std::uint8_t {
   kAllocate,  // fallocate(mode, offset, length)
   kTruncate,  // ftruncate(length)
   kSeek,      // lseek(offset, mode = SEEK_DATA or SEEK_HOLE); result: offset, or ENXIO
+  kMap,       // the runs of data and holes of offset, length, appended to *runs (aio/file_map.h); result 0
   kPrefetch,  // posix_fadvise(WILLNEED) over offset, length
   kDiscard,   // BLKDISCARD over offset, length (block devices)
   kZeroOut,   // BLKZEROOUT over offset, length (block devices)
@@ -65,6 +68,7 @@ struct Operation : ListLink<Operation>, Waiting {
   std::uint64_t length = 0;
   const char* path = nullptr;
   FileInfo* info = nullptr;
+  std::vector<FileRun>* runs = nullptr;
   std::int64_t (*function)(void*) = nullptr;
   void* argument = nullptr;
   std::uintptr_t backend_data = 0;  // the backend's own

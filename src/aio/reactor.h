@@ -72,6 +72,8 @@ class Reactor {
                                   Where where = Where::current());
   OperationAwaiter<void> truncate(int fd, std::uint64_t length, Where where = Where::current());
   OperationAwaiter<std::uint64_t> seek(int fd, std::uint64_t offset, int whence, Where where = Where::current());
+  OperationAwaiter<void> map(int fd, std::uint64_t offset, std::uint64_t length, std::vector<FileRun>& runs,
+                             Where where = Where::current());
   OperationAwaiter<void> prefetch(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
   OperationAwaiter<void> discard(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
   OperationAwaiter<void> zero_out(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());

@@ -75,6 +75,17 @@ OperationAwaiter<std::uint64_t> Reactor::seek(int fd, std::uint64_t offset, int 
   });
 }
 
+OperationAwaiter<void> Reactor::map(int fd, std::uint64_t offset, std::uint64_t length, std::vector<FileRun>& runs,
+                                    Where where) {
+  return operation<void>(*this, OperationKind::kMap, where, [fd, offset, length, &runs](Operation& o) {
+    o.fd = fd;
+    o.offset = offset;
+    o.length = length;
+    o.runs = &runs;
+    o.cancellable = false;
+  });
+}
+
 OperationAwaiter<void> Reactor::prefetch(int fd, std::uint64_t offset, std::uint64_t length, Where where) {
   return operation<void>(*this, OperationKind::kPrefetch, where, [=](Operation& o) {
     o.fd = fd;

@@ -77,6 +77,10 @@ std::int64_t perform(Operation& o) {
       return retry([&] { return ftruncate(o.fd, as_offset(o.length)); });
     case OperationKind::kSeek:
       return retry([&] { return lseek(o.fd, as_offset(o.offset), o.mode); });
+    case OperationKind::kMap:
+      return map_file([&](std::uint64_t offset,
+                          int whence) { return retry([&] { return lseek(o.fd, as_offset(offset), whence); }); },
+                      o.offset, o.length, *o.runs);
     case OperationKind::kPrefetch:
       return -posix_fadvise(o.fd, as_offset(o.offset), as_offset(o.length), POSIX_FADV_WILLNEED);
     case OperationKind::kDiscard:

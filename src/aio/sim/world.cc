@@ -111,6 +111,9 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
       return 0;
     case OperationKind::kSeek:
       return seek(file.pages(), operation.offset, operation.mode);
+    case OperationKind::kMap:
+      return map_file([&](std::uint64_t offset, int whence) { return seek(file.pages(), offset, whence); },
+                      operation.offset, operation.length, *operation.runs);
     case OperationKind::kStat:
       *operation.info = {.size_bytes = file.pages().size(),
                          .allocated_bytes = file.pages().allocated_bytes(),

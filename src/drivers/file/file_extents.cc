@@ -1,7 +1,5 @@
 // FileDriver's extents: what the file system says about holes.
-#include <unistd.h>
-
-#include <algorithm>
+#include <vector>
 
 #include "aio/current.h"
 #include "aio/reactor.h"
@@ -22,33 +20,18 @@ void append(block::Extents& extents, std::uint64_t length, bool data) {
 
 aio::Task<IoResult> FileDriver::extents(block::Range range, block::Extents& extents) {
   aio::Reactor& reactor = co_await aio::current_reactor();
+  std::vector<aio::FileRun> runs;
+  if (!no_seek_hole_.load(std::memory_order_relaxed)) {
+    auto mapped = co_await reactor.map(fd_, range.offset, range.length, runs);
+    if (!mapped) no_seek_hole_.store(true, std::memory_order_relaxed);
+  }
   block::Extents found;
   std::uint64_t at = range.offset;
-  while (at < range.end() && found.size() < block::kExtentsPerCallMax &&
-         !no_seek_hole_.load(std::memory_order_relaxed)) {
-    auto data_start = co_await reactor.seek(fd_, at, SEEK_DATA);
-    if (!data_start && data_start.error() == Errno(ENXIO)) {
-      // No more data. The few bytes by which the size was rounded up belong to the data before them.
-      bool only_rounding = at >= file_bytes_.load(std::memory_order_relaxed) && at > 0;
-      append(found, range.end() - at, only_rounding);
-      at = range.end();
-      break;
-    }
-    if (!data_start || *data_start < at) {
-      no_seek_hole_.store(true, std::memory_order_relaxed);
-      break;
-    }
-    if (*data_start > at) {
-      std::uint64_t end = std::min(*data_start, range.end());
-      append(found, end - at, false);
-      at = end;
-      continue;
-    }
-    auto hole_start = co_await reactor.seek(fd_, at, SEEK_HOLE);
-    // Between the two calls the file may have changed.
-    std::uint64_t end = hole_start && *hole_start > at ? std::min(*hole_start, range.end()) : range.end();
-    append(found, end - at, true);
-    at = end;
+  for (const aio::FileRun& run : runs) {
+    // The few bytes by which the size was rounded up belong to the data before them.
+    bool only_rounding = !run.data && at > 0 && at >= file_bytes_.load(std::memory_order_relaxed);
+    append(found, run.length, run.data || only_rounding);
+    at += run.length;
   }
   // A file system that does not tell has data everywhere.
   if (found.empty()) append(found, range.length, true);
