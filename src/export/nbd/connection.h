@@ -42,7 +42,7 @@ class Connection : public ListLink<Connection> {
   std::string peer_group_;
   std::uint64_t deadline_ns_;
   std::unique_ptr<Handshake> handshake_;
-  std::vector<std::byte> input_;  // received and not used
+  std::vector<std::byte> input_;       // received and not used
   std::uint64_t chosen_sequence_ = 0;  // of the export that the client agreed on
   bool has_slot_ = false;
 };
