@@ -50,6 +50,7 @@ aio::Task<void> Control::shut_down() {
   if (nbd_server_) co_await stop_nbd_server();
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
   co_await graph_.close();
+  co_await objects_.close();
 }
 
 }  // namespace blockexport::control

@@ -49,7 +49,7 @@ class Control {
   // From now on clients of the NBD server are taken: every option of the command line has been carried out.
   void serve() { serving_.set(); }
   void quit() { quit_(); }
-  // Ends exports, server and nodes, in this order; nothing acknowledged is lost. Before it is destroyed.
+  // Ends exports, server, nodes and objects, in this order; nothing acknowledged is lost. Before it is destroyed.
   aio::Task<void> shut_down();
 
  private:

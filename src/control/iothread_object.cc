@@ -20,9 +20,9 @@ std::span<const PropertyDescription> IothreadObject::property_list() {
   return kProperties;
 }
 
-Result<std::unique_ptr<UserObject>> IothreadObject::create(std::string id,
-                                                           const schema::IothreadProperties& properties) {
-  std::unique_ptr<IothreadObject> object(new IothreadObject(std::move(id)));
+Result<std::unique_ptr<UserObject>> IothreadObject::create(Control&, const schema::ObjectOptions& options) {
+  const auto& properties = options.as<schema::ObjectType::kIothread>();
+  std::unique_ptr<IothreadObject> object(new IothreadObject(options.id));
   // The maximum first: a minimum above the default maximum is fine when both are given.
   const std::pair<std::string_view, std::optional<std::int64_t>> kGiven[] = {
       {"poll-max-ns", properties.poll_max_ns},         {"poll-grow", properties.poll_grow},

@@ -6,10 +6,12 @@
 
 namespace blockexport::control {
 
+class Control;
+
 class IothreadObject final : public UserObject {
  public:
   // Errors: a value out of range.
-  static Result<std::unique_ptr<UserObject>> create(std::string id, const schema::IothreadProperties& properties);
+  static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
 
   static std::span<const PropertyDescription> property_list();
 

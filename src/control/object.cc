@@ -2,41 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 #include "control/control.h"
-#include "control/iothread_object.h"
+#include "control/object_types.h"
 #include "control/qom_tree.h"
 #include "schema/qom_commands.h"
 
 namespace blockexport::control {
 namespace {
-
-struct TypeDescription {
-  std::string_view name;
-  std::string_view parent;
-  bool abstract;
-  bool user_creatable;
-};
-constexpr std::array<TypeDescription, 3> kTypes{{{"iothread", "event-loop-base", false, true},
-                                                 {"event-loop-base", "object", true, true},
-                                                 {"object", "", true, false}}};
-
-const TypeDescription* find_type(std::string_view name) {
-  for (const TypeDescription& type : kTypes) {
-    if (type.name == name) return &type;
-  }
-  return nullptr;
-}
-
-// Whether `type` is `wanted` or a kind of it; "user-creatable" is an interface.
-bool implements(const TypeDescription& type, std::string_view wanted) {
-  if (wanted == "user-creatable") return type.user_creatable;
-  for (const TypeDescription* one = &type; one != nullptr; one = find_type(one->parent)) {
-    if (one->name == wanted) return true;
-  }
-  return false;
-}
 
 bool has_property(const QomTree::Place& place, std::string_view name) {
   if (place.object == nullptr) return false;
@@ -53,18 +25,22 @@ Error no_property(const QomTree::Place& place, std::string_view name) {
 }  // namespace
 
 aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments) {
-  Result<std::unique_ptr<UserObject>> made = nullptr;
-  switch (arguments.qom_type()) {
-    case schema::ObjectType::kIothread:
-      made = IothreadObject::create(arguments.id, arguments.as<schema::ObjectType::kIothread>());
-      break;
+  CO_TRY(ObjectStore::check_id(arguments.id));
+  const ObjectTypeEntry* type = find_object_type(schema::name_of(arguments.qom_type()));
+  CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, type->create(control, arguments));
+  CO_TRY(control.objects().check_is_new(arguments.id));
+  if (Result<> completed = co_await object->complete(); !completed) {
+    co_await object->close();
+    co_return fail(std::move(completed).error());
   }
-  if (!made) co_return fail(std::move(made).error());
-  co_return control.objects().add(std::move(*made));
+  control.objects().add(std::move(object));
+  co_return Result<>();
 }
 
 aio::Task<Result<>> object_del(Control& control, schema::ObjectDelArguments arguments) {
-  co_return control.objects().remove(arguments.id);
+  CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, control.objects().remove(arguments.id));
+  co_await object->close();
+  co_return Result<>();
 }
 
 aio::Task<Result<std::vector<schema::ObjectPropertyInfo>>> qom_list(Control& control,
@@ -91,11 +67,11 @@ aio::Task<Result<>> qom_set(Control& control, schema::QomSetArguments arguments)
 aio::Task<Result<std::vector<schema::ObjectTypeInfo>>> qom_list_types(Control&,
                                                                       schema::QomListTypesArguments arguments) {
   std::vector<schema::ObjectTypeInfo> listed;
-  for (const TypeDescription& type : kTypes) {
-    if (type.abstract && !arguments.abstract.value_or(false)) continue;
-    if (arguments.implements && !implements(type, *arguments.implements)) continue;
+  for (const ObjectTypeEntry& type : object_types()) {
+    if (type.is_abstract() && !arguments.abstract.value_or(false)) continue;
+    if (arguments.implements && !type.implements(*arguments.implements)) continue;
     schema::ObjectTypeInfo info{.name = std::string(type.name)};
-    if (type.abstract) info.abstract = true;
+    if (type.is_abstract()) info.abstract = true;
     if (!type.parent.empty()) info.parent = std::string(type.parent);
     listed.push_back(std::move(info));
   }
@@ -104,15 +80,13 @@ aio::Task<Result<std::vector<schema::ObjectTypeInfo>>> qom_list_types(Control&,
 
 aio::Task<Result<std::vector<schema::ObjectPropertyInfo>>> qom_list_properties(
     Control&, schema::QomListPropertiesArguments arguments) {
-  const TypeDescription* type = find_type(arguments.typename_);
+  const ObjectTypeEntry* type = find_object_type(arguments.typename_);
   if (type == nullptr) {
     co_return fail(Error(ErrorKind::kDeviceNotFound, fmt::format("Class '{}' not found", arguments.typename_)));
   }
   std::vector<schema::ObjectPropertyInfo> listed{{.name = "type", .type = "string"}};
-  if (type->name == "iothread") {
-    for (const PropertyDescription& property : IothreadObject::property_list()) {
-      listed.push_back({.name = std::string(property.name), .type = std::string(property.type)});
-    }
+  for (const PropertyDescription& property : type->property_list()) {
+    listed.push_back({.name = std::string(property.name), .type = std::string(property.type)});
   }
   co_return listed;
 }

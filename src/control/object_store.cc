@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cassert>
+
 #include "export/registry.h"
 
 namespace blockexport::control {
@@ -13,25 +16,37 @@ UserObject* ObjectStore::find(std::string_view id) const {
   return nullptr;
 }
 
-Result<> ObjectStore::add(std::unique_ptr<UserObject> object) {
-  const std::string& id = object->id();
-  if (!exports::is_well_formed_id(id)) {
-    return fail(Error("Parameter 'id' expects an identifier")
-                    .with_hint("Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."));
-  }
-  if (find(id) != nullptr) {
-    return fail(fmt::format("attempt to add duplicate property '{}' to object (type 'container')", id));
-  }
-  objects_.push_back(std::move(object));
-  return {};
+Result<> ObjectStore::check_id(std::string_view id) {
+  if (exports::is_well_formed_id(id)) return {};
+  return fail(Error("Parameter 'id' expects an identifier")
+                  .with_hint("Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."));
 }
 
-Result<> ObjectStore::remove(std::string_view id) {
-  UserObject* found = find(id);
-  if (found == nullptr) return fail(fmt::format("object '{}' not found", id));
-  if (found->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
-  std::erase_if(objects_, [&](const auto& object) { return object.get() == found; });
-  return {};
+Result<> ObjectStore::check_is_new(std::string_view id) const {
+  if (find(id) == nullptr) return {};
+  return fail(fmt::format("attempt to add duplicate property '{}' to object (type 'container')", id));
+}
+
+void ObjectStore::add(std::unique_ptr<UserObject> object) {
+  assert(find(object->id()) == nullptr);
+  objects_.push_back(std::move(object));
+}
+
+Result<std::unique_ptr<UserObject>> ObjectStore::remove(std::string_view id) {
+  auto found = std::ranges::find(objects_, id, [](const auto& object) -> std::string_view { return object->id(); });
+  if (found == objects_.end()) return fail(fmt::format("object '{}' not found", id));
+  if ((*found)->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
+  std::unique_ptr<UserObject> object = std::move(*found);
+  objects_.erase(found);
+  return object;
+}
+
+aio::Task<void> ObjectStore::close() {
+  while (!objects_.empty()) {
+    std::unique_ptr<UserObject> object = std::move(objects_.back());
+    objects_.pop_back();
+    co_await object->close();
+  }
 }
 
 }  // namespace blockexport::control

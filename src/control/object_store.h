@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "aio/task.h"
 #include "base/error.h"
 #include "json/value.h"
 
@@ -32,6 +33,11 @@ class UserObject {
   virtual json::Value get(std::string_view name) const = 0;
   virtual Result<> set(std::string_view name, const json::Value& value) = 0;
 
+  // What takes time once all properties are set: files are read here. Errors: the object cannot be, and is closed.
+  virtual aio::Task<Result<>> complete() { co_return Result<>(); }
+  // Ends what runs for it. Before it is destroyed, when complete() was called.
+  virtual aio::Task<void> close() { co_return; }
+
   // How many others use it; one that is used is not removed.
   int users = 0;
 
@@ -43,10 +49,16 @@ class ObjectStore {
  public:
   // Null when there is none.
   UserObject* find(std::string_view id) const;
-  // Errors: a malformed id, an id in use.
-  Result<> add(std::unique_ptr<UserObject> object);
-  // Errors: "object 'X' not found", "object 'X' is in use, can not be deleted".
-  Result<> remove(std::string_view id);
+  // Errors: a malformed id.
+  static Result<> check_id(std::string_view id);
+  // Errors: an id in use.
+  Result<> check_is_new(std::string_view id) const;
+  // One with a new, well-formed id, completed.
+  void add(std::unique_ptr<UserObject> object);
+  // Gives it back, to be closed. Errors: "object 'X' not found", "object 'X' is in use, can not be deleted".
+  Result<std::unique_ptr<UserObject>> remove(std::string_view id);
+  // Closes and destroys all, the last one made first.
+  aio::Task<void> close();
 
   const std::vector<std::unique_ptr<UserObject>>& all() const { return objects_; }
 

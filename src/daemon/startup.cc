@@ -6,8 +6,8 @@
 
 #include "control/addresses.h"
 #include "control/chardev.h"
-#include "control/iothread_object.h"
 #include "control/nbd_server.h"
+#include "control/object_types.h"
 #include "daemon/chardev_option.h"
 #include "json/keyval.h"
 #include "json/parser.h"
@@ -35,16 +35,20 @@ Result<T> decode_argument(const std::string& argument, std::string_view implied_
 }
 
 void print_object_types() {
+  std::vector<std::string_view> names;
+  for (const control::ObjectTypeEntry& type : control::object_types()) {
+    if (!type.is_abstract()) names.push_back(type.name);
+  }
+  std::ranges::sort(names);
   fmt::print("List of user creatable objects:\n");
-  for (std::string_view name : schema::EnumNames<schema::ObjectType>::kNames) fmt::print("  {}\n", name);
+  for (std::string_view name : names) fmt::print("  {}\n", name);
 }
 
-void print_object_properties() {
-  std::vector<control::PropertyDescription> sorted;
-  for (const control::PropertyDescription& property : control::IothreadObject::property_list())
-    sorted.push_back(property);
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  fmt::print("iothread options:\n");
+void print_object_properties(const control::ObjectTypeEntry& type) {
+  std::span<const control::PropertyDescription> properties = type.property_list();
+  std::vector<control::PropertyDescription> sorted(properties.begin(), properties.end());
+  std::ranges::sort(sorted, {}, &control::PropertyDescription::name);
+  fmt::print("{} options:\n", type.name);
   for (const control::PropertyDescription& property : sorted) fmt::print("  {}=<{}>\n", property.name, property.type);
 }
 
@@ -104,9 +108,10 @@ aio::Task<Startup::Outcome> Startup::run_object(const std::string& argument) {
   if (!argument.starts_with('{')) {
     CO_TRY_ASSIGN(json::Keyval keyval, json::parse_keyval(argument, "qom-type"));
     if (keyval.help) {
-      const json::Value* type = keyval.options.find("qom-type");
-      bool is_known = type != nullptr && type->as_string() != nullptr && *type->as_string() == "iothread";
-      is_known ? print_object_properties() : print_object_types();
+      const json::Value* name = keyval.options.find("qom-type");
+      bool is_named = name != nullptr && name->as_string() != nullptr;
+      const control::ObjectTypeEntry* type = is_named ? control::find_object_type(*name->as_string()) : nullptr;
+      type != nullptr && !type->is_abstract() ? print_object_properties(*type) : print_object_types();
       co_return Exit{0};
     }
   }

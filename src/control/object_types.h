@@ -1,0 +1,40 @@
+// The types of objects: what qom-list-types and qom-list-properties tell of each, and how object-add makes one.
+//
+// One entry for each type, in object_types.cc: a new type is a class derived from UserObject, an entry there and a
+// branch in schema/qom.json. Constant; thread: the control reactor.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "control/object_store.h"
+#include "schema/qom.h"
+
+namespace blockexport::control {
+
+class Control;
+
+struct ObjectTypeEntry {
+  std::string_view name;
+  std::string_view parent;  // empty: none
+  // All but "type", which every object has. Null for those that have none.
+  std::span<const PropertyDescription> (*properties)() = nullptr;
+  // An object with these properties, not yet completed; null for types that are only there to be a parent. Errors: a
+  // property's value that cannot be.
+  Result<std::unique_ptr<UserObject>> (*create)(Control& control, const schema::ObjectOptions& options) = nullptr;
+
+  bool is_abstract() const { return create == nullptr; }
+  std::span<const PropertyDescription> property_list() const {
+    return properties != nullptr ? properties() : std::span<const PropertyDescription>();
+  }
+  // Whether it is `wanted` or a kind of it; "user-creatable" is an interface.
+  bool implements(std::string_view wanted) const;
+};
+
+// All of them.
+std::span<const ObjectTypeEntry> object_types();
+// Null when there is none of this name.
+const ObjectTypeEntry* find_object_type(std::string_view name);
+
+}  // namespace blockexport::control
