@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "block/graph.h"
 #include "chardev/registry.h"
+#include "control/authorizers.h"
 #include "control/object_store.h"
 #include "export/nbd/server.h"
 #include "export/registry.h"
@@ -35,6 +36,8 @@ class Control {
   exports::Registry& exports() { return exports_; }
   chardev::Registry& chardevs() { return chardevs_; }
   ObjectStore& objects() { return objects_; }
+  // Where those who serve peers find an authorizer by its id, at each handshake.
+  authz::Directory& authorizers() { return authorizers_; }
   qmp::EventQueue& events() { return events_; }
 
   // The export uses that iothread until it is gone: the object cannot be deleted meanwhile.
@@ -66,6 +69,7 @@ class Control {
   std::unique_ptr<nbd::Server> nbd_server_;
   chardev::Registry chardevs_;
   ObjectStore objects_;
+  Authorizers authorizers_{objects_};
   std::map<std::string, std::string> iothreads_in_use_;  // by export id
   aio::Event serving_;
   bool shut_down_ = false;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "aio/task.h"
+#include "authz/authorizer.h"
 #include "base/error.h"
 #include "json/value.h"
 
@@ -37,6 +38,9 @@ class UserObject {
   virtual aio::Task<Result<>> complete() { co_return Result<>(); }
   // Ends what runs for it. Before it is destroyed, when complete() was called.
   virtual aio::Task<void> close() { co_return; }
+
+  // What decides who may come in; null for objects that are not of that kind.
+  virtual std::shared_ptr<authz::Authorizer> authorizer() { return nullptr; }
 
   // How many others use it; one that is used is not removed.
   int users = 0;

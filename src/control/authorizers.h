@@ -1,0 +1,20 @@
+// Authorizers: the authorizers among the objects that users made, by id, as those who serve peers look them up.
+//
+// Owned by Control; thread: the control reactor. Holds nothing of its own.
+#pragma once
+
+#include "authz/authorizer.h"
+#include "control/object_store.h"
+
+namespace blockexport::control {
+
+class Authorizers final : public authz::Directory {
+ public:
+  explicit Authorizers(ObjectStore& objects) : objects_(objects) {}
+  Result<std::shared_ptr<authz::Authorizer>> find(std::string_view id) override;
+
+ private:
+  ObjectStore& objects_;
+};
+
+}  // namespace blockexport::control
