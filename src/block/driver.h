@@ -47,9 +47,11 @@ class Driver {
   virtual aio::Task<IoResult> extents(Range range, Extents& extents) = 0;
   virtual aio::Task<IoResult> prefetch(Range range) = 0;
 
-  // --- the same two verbs at once or not at all: EAGAIN sends the caller to the verb above. Never wait. ---
+  // --- the same three verbs at once or not at all: EAGAIN sends the caller to the verb above. Never wait. ---
   virtual IoResult try_read(aio::Reactor&, Range, IoBuffers) { return fail(EAGAIN); }
   virtual IoResult try_write(aio::Reactor&, Range, IoBuffers) { return fail(EAGAIN); }
+  // As `extents`, from memory: stops where knowledge ends, and is EAGAIN when that is at the start.
+  virtual IoResult try_extents(aio::Reactor&, Range, Extents&) { return fail(EAGAIN); }
 
   // Bytes; fixed until a resize.
   virtual std::uint64_t size_bytes() const = 0;

@@ -169,4 +169,9 @@ IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) 
   return measurement.finish(result);
 }
 
+IoResult Node::try_extents(aio::Reactor& reactor, Range range, Extents& extents) {
+  if (range.empty() || !range.fits(size_bytes())) return fail(EAGAIN);
+  return driver_->try_extents(reactor, range, extents);
+}
+
 }  // namespace blockexport::block

@@ -55,9 +55,13 @@ class Node {
   aio::Task<IoResult> extents(Range range, Extents& extents);
   aio::Task<IoResult> prefetch(Range range);
 
-  // At once or EAGAIN: the page cache has it, or takes it. No task, no allocation, no waiting.
+  // At once or EAGAIN: the page cache has it, or takes it, or memory knows it. No task, no waiting; no allocation but
+  // for extents.
   IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers);
   IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers);
+  // Appends what is known of the first bytes of the range, at least one of them; it may stop anywhere after that, even
+  // where the next extent is of the same kind.
+  IoResult try_extents(aio::Reactor& reactor, Range range, Extents& extents);
 
   NodeStatistics& statistics() { return statistics_; }
 

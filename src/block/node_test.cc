@@ -207,6 +207,17 @@ TEST_F(NodeTest, TryVerbsTakeOnlyWhatNeedsNoWork) {
   EXPECT_EQ(disk->try_write(reactor(), {0, 512}, buffers).error(), Errno(EAGAIN));
 }
 
+TEST_F(NodeTest, TryExtentsIsForRangesInside) {
+  MemoryDriverState state(4096, {.request_alignment = 512});
+  auto disk = node(state);
+  Extents extents;
+  EXPECT_TRUE(disk->try_extents(reactor(), {7, 9}, extents));
+  EXPECT_EQ(extents, (Extents{{.length = 9, .data = true}}));
+  EXPECT_EQ(disk->try_extents(reactor(), {4090, 7}, extents).error(), Errno(EAGAIN));
+  EXPECT_EQ(disk->try_extents(reactor(), {7, 0}, extents).error(), Errno(EAGAIN));
+  EXPECT_EQ(state.calls, (Calls{"try_extents 7+9"}));
+}
+
 TEST_F(NodeTest, CountsWhatItDoes) {
   MemoryDriverState state(4096);
   auto disk = node(state, {.discard = DiscardMode::kUnmap});

@@ -67,6 +67,13 @@ class MemoryDriver final : public Driver {
     return transfer("try_write", range, buffers, true, "");
   }
 
+  IoResult try_extents(aio::Reactor&, Range range, Extents& extents) override {
+    if (!state_.try_verbs) return fail(EAGAIN);
+    state_.calls.push_back("try_extents " + std::to_string(range.offset) + "+" + std::to_string(range.length));
+    extents.push_back(Extent{.length = range.length, .data = true});
+    return {};
+  }
+
   std::uint64_t size_bytes() const override { return state_.bytes.size(); }
   Limits limits() const override { return state_.limits; }
   std::string_view format_name() const override { return "memory"; }

@@ -50,8 +50,12 @@ aio::Task<IoResult> NullDriver::flush() {
   return take_time();
 }
 
+block::Extent NullDriver::extent_of(Range range) const {
+  return {.length = range.length, .zero = options_.read_zeroes, .depth = 0};
+}
+
 aio::Task<IoResult> NullDriver::extents(Range range, block::Extents& extents) {
-  extents.push_back(block::Extent{.length = range.length, .zero = options_.read_zeroes, .depth = 0});
+  extents.push_back(extent_of(range));
   co_return IoResult();
 }
 
@@ -67,6 +71,11 @@ IoResult NullDriver::try_read(aio::Reactor&, Range, IoBuffers buffers) {
 
 IoResult NullDriver::try_write(aio::Reactor&, Range, IoBuffers) {
   if (options_.latency_ns != 0) return fail(EAGAIN);
+  return {};
+}
+
+IoResult NullDriver::try_extents(aio::Reactor&, Range range, block::Extents& extents) {
+  extents.push_back(extent_of(range));
   return {};
 }
 

@@ -31,6 +31,7 @@ class NullDriver final : public block::Driver {
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
 
   std::uint64_t size_bytes() const override { return options_.size_bytes; }
   block::Limits limits() const override { return {}; }
@@ -45,6 +46,7 @@ class NullDriver final : public block::Driver {
 
  private:
   aio::Task<IoResult> take_time() const;
+  block::Extent extent_of(block::Range range) const;
 
   NullOptions options_;
 };

@@ -42,6 +42,9 @@ TEST_F(NullDriverTest, PromisesZerosOnlyWhenAsked) {
   EXPECT_TRUE(run(plain.extents({0, 512}, extents)));
   EXPECT_TRUE(run(zeroes.extents({0, 512}, extents)));
   EXPECT_EQ(extents, (Extents{{.length = 512, .depth = 0}, {.length = 512, .zero = true, .depth = 0}}));
+  extents.clear();
+  EXPECT_TRUE(zeroes.try_extents(reactor(), {0, 512}, extents));
+  EXPECT_EQ(extents, (Extents{{.length = 512, .zero = true, .depth = 0}}));
 }
 
 TEST_F(NullDriverTest, AcceptsEveryVerb) {

@@ -68,6 +68,10 @@ IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buff
   return file().try_write(reactor, in_file(range), buffers);
 }
 
+IoResult RawDriver::try_extents(aio::Reactor& reactor, Range range, block::Extents& extents) {
+  return file().try_extents(reactor, in_file(range), extents);
+}
+
 std::uint64_t RawDriver::size_bytes() const {
   if (options_.size_bytes) return *options_.size_bytes;
   std::uint64_t file_bytes = file().size_bytes();

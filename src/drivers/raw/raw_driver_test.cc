@@ -57,8 +57,10 @@ TEST_F(RawDriverTest, PassesEveryVerbOnToItsPlace) {
   block::Extents extents;
   EXPECT_TRUE(run(raw.extents({0, 2048}, extents)));
   EXPECT_EQ(extents.size(), 1u);
+  EXPECT_TRUE(raw.try_extents(reactor(), {10, 100}, extents));
+  EXPECT_EQ(extents.back(), (block::Extent{.length = 100, .data = true}));
   EXPECT_EQ(state_.calls, (Calls{"write 1029+1 fua", "read 1029+1", "try_read 1030+1", "try_write 1031+1",
-                                 "write_zeroes 1032+2 unmap", "discard 1033+2", "flush"}));
+                                 "write_zeroes 1032+2 unmap", "discard 1033+2", "flush", "try_extents 1034+100"}));
 }
 
 TEST_F(RawDriverTest, ReachesToTheEndOfItsChild) {
