@@ -1,5 +1,5 @@
-// FileRun and map_file(): which parts of a file hold data, by SEEK_DATA and SEEK_HOLE, many at a time: one trip to a
-// worker thread tells about a thousand runs.
+// FileMap and map_by_seeking(): which parts of a file hold data, many at a time: one trip to a worker thread tells
+// about thousands of runs. Filled in by the kernel's side of a reactor, read by who asked; plain values, any thread.
 #pragma once
 
 #include <unistd.h>
@@ -9,32 +9,60 @@
 #include <cstdint>
 #include <vector>
 
+#include "aio/file_info.h"
+
 namespace blockexport::aio {
+
+enum class FileRunKind : std::uint8_t {
+  kData,
+  kHole,   // reads as zeros and has no space: to hold data it must get some, which FileInfo::allocated_bytes shows
+  kZeros,  // reads as zeros; whether it has space is not known
+};
 
 struct FileRun {
   std::uint64_t length;
-  bool data;  // false: a hole
+  FileRunKind kind;
+
+  friend bool operator==(const FileRun&, const FileRun&) = default;
 };
 
-// Runs that one map operation gives at most.
-inline constexpr std::size_t kRunsPerMapMax = 1024;
+// Runs that one map operation gives at most, but for a few.
+inline constexpr std::size_t kRunsPerMapMax = 4096;
 
-// Appends the runs of [offset, offset + length) to `runs`, up to kRunsPerMapMax. `seek(offset, whence)` is lseek() with
-// minus an errno for a failure. Zero, or minus an errno when the file system does not tell; what was appended is right.
+struct FileMap {
+  std::vector<FileRun> runs;  // consecutive, from the offset asked for; neighbours may be of one kind
+  FileInfo info;              // when `lasting`: of the file that the runs describe
+  // As long as the file's FileInfo is this one, its holes are holes. What came to pass while it was looked at, or so
+  // shortly before that a clock tick may hide a change, does not last.
+  bool lasting = false;
+
+  void add(std::uint64_t length, FileRunKind kind) {
+    if (length == 0) return;
+    if (!runs.empty() && runs.back().kind == kind) {
+      runs.back().length += length;
+    } else {
+      runs.push_back({.length = length, .kind = kind});
+    }
+  }
+};
+
+// Adds the runs of [offset, offset + length) to `map` until it has kRunsPerMapMax; what is no data is `empty`.
+// `seek(offset, whence)` is lseek() with minus an errno for a failure. The end of what was added, or minus an errno
+// when the file system does not tell; what was added is right.
 template <class Seek>
-std::int64_t map_file(Seek seek, std::uint64_t offset, std::uint64_t length, std::vector<FileRun>& runs) {
+std::int64_t map_by_seeking(Seek seek, std::uint64_t offset, std::uint64_t length, FileRunKind empty, FileMap& map) {
   const std::uint64_t end = offset + length;
-  while (offset < end && runs.size() < kRunsPerMapMax) {
+  while (offset < end && map.runs.size() < kRunsPerMapMax) {
     std::int64_t data_start = seek(offset, SEEK_DATA);
     if (data_start == -ENXIO) {
-      runs.push_back({.length = end - offset, .data = false});
-      return 0;
+      map.add(end - offset, empty);
+      return static_cast<std::int64_t>(end);
     }
     if (data_start < 0) return data_start;
     if (static_cast<std::uint64_t>(data_start) < offset) return -EOPNOTSUPP;
     if (static_cast<std::uint64_t>(data_start) > offset) {
       std::uint64_t stop = std::min(static_cast<std::uint64_t>(data_start), end);
-      runs.push_back({.length = stop - offset, .data = false});
+      map.add(stop - offset, empty);
       offset = stop;
       continue;
     }
@@ -42,10 +70,10 @@ std::int64_t map_file(Seek seek, std::uint64_t offset, std::uint64_t length, std
     // Between the two calls the file may have changed.
     bool told = hole_start >= 0 && static_cast<std::uint64_t>(hole_start) > offset;
     std::uint64_t stop = told ? std::min(static_cast<std::uint64_t>(hole_start), end) : end;
-    runs.push_back({.length = stop - offset, .data = true});
+    map.add(stop - offset, FileRunKind::kData);
     offset = stop;
   }
-  return 0;
+  return static_cast<std::int64_t>(offset);
 }
 
 }  // namespace blockexport::aio

@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 
+#include "aio/file_map.h"
 #include "aio/reactor.h"
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
@@ -27,6 +28,45 @@ iovec vector_of(std::string& text) {
     EXPECT_TRUE(checked_.has_value()) << #expression << ": " << errno_text(checked_.error()); \
     if (!checked_) co_return;                                                                 \
   } while (false)
+
+// What `map` says of a file of 1 MiB that holds data in [64 KiB, 128 KiB), space without data in [256 KiB, 384 KiB) but
+// for data at 300 KiB, and no space elsewhere.
+Task<void> map_a_sparse_file(Reactor& reactor, std::string path, FileMap& map) {
+  constexpr std::uint64_t kKib = 1024;
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  CO_EXPECT(co_await reactor.truncate(*fd, 1024 * kKib));
+  std::string data(64 * kKib, 'x');
+  std::array<iovec, 1> vector = {vector_of(data)};
+  CO_EXPECT(co_await reactor.write(*fd, vector, 64 * kKib, false));
+  CO_EXPECT(co_await reactor.allocate(*fd, FALLOC_FL_KEEP_SIZE, 256 * kKib, 128 * kKib));
+  vector[0].iov_len = 4 * kKib;
+  CO_EXPECT(co_await reactor.write(*fd, vector, 300 * kKib, false));
+  CO_EXPECT(co_await reactor.map(*fd, 0, 1024 * kKib, map));
+  CO_EXPECT(co_await reactor.close(*fd));
+}
+
+TEST_P(FileOperationsTest, AMapTellsDataFromHolesAndFromSpaceWithoutData) {
+  std::string path = make_file();
+  FileMap map;
+  run(map_a_sparse_file(reactor(), path, map));
+  // On all that a file system may say, data are never told to be anything else, and the runs are in order.
+  std::uint64_t at = 0;
+  for (const FileRun& run : map.runs) {
+    bool data = run.kind == FileRunKind::kData;
+    EXPECT_TRUE(data || at + run.length <= 64 << 10 || at >= 128 << 10) << at << "+" << run.length;
+    EXPECT_TRUE(data || at + run.length <= 300 << 10 || at >= 304 << 10) << at << "+" << run.length;
+    // Space that holds no data is never a hole that would have to grow.
+    bool reserved = !simulated() && at < 384 << 10 && at + run.length > 256 << 10;
+    EXPECT_TRUE(!reserved || run.kind != FileRunKind::kHole) << at << "+" << run.length;
+    at += run.length;
+  }
+  EXPECT_EQ(at, 1u << 20);
+  // Written a moment ago.
+  if (!simulated()) {
+    EXPECT_FALSE(map.lasting);
+  }
+}
 
 Task<void> write_and_read(Reactor& reactor, std::string path, std::string& read_back) {
   auto fd = co_await reactor.open(path.c_str(), O_RDWR);

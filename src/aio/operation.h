@@ -12,14 +12,15 @@
 #include <expected>
 #include <source_location>
 #include <span>
-#include <vector>
 
-#include "aio/file_map.h"
+#include "aio/file_info.h"
 #include "aio/task.h"
 #include "base/errno.h"
 #include "base/intrusive_list.h"
 
 namespace blockexport::aio {
+
+struct FileMap;
 
 enum class OperationKind : std::uint8_t {
   kPoll,      // until fd is ready for `events` (POLLIN, POLLOUT); result: revents
@@ -29,26 +30,16 @@ enum class OperationKind : std::uint8_t {
   kAllocate,  // fallocate(mode, offset, length)
   kTruncate,  // ftruncate(length)
   kSeek,      // lseek(offset, mode = SEEK_DATA or SEEK_HOLE); result: offset, or ENXIO
-  kMap,       // the runs of data and holes of offset, length, appended to *runs (aio/file_map.h); result 0
+  kMap,       // the runs of data and holes of offset, length, added to *map (aio/file_map.h); result 0
   kPrefetch,  // posix_fadvise(WILLNEED) over offset, length
   kDiscard,   // BLKDISCARD over offset, length (block devices)
   kZeroOut,   // BLKZEROOUT over offset, length (block devices)
   kOpen,      // open(path, mode = flags, permissions 0666); result: a descriptor
-  kStat,      // what File needs to know; result 0 and *info filled in
+  kStat,      // fstat, or what stands for it; result 0 and *info filled in
   kLock,      // OFD lock of one byte at `offset`; mode = F_RDLCK, F_WRLCK or F_UNLCK; never waits
   kTestLock,  // whether a mode lock at `offset` could be had; result: 0 free, 1 taken
   kCall,      // run `function(argument)` on a worker; result: what it returns
   kClose,     // close(fd); result 0
-};
-
-// What kStat tells about an open file.
-struct FileInfo {
-  std::uint64_t size_bytes = 0;       // of a block device: its capacity
-  std::uint64_t allocated_bytes = 0;  // st_blocks * 512
-  std::uint32_t type = 0;             // st_mode & S_IFMT
-  std::uint32_t block_bytes = 0;      // st_blksize, or the device's logical block size
-  std::uint64_t device = 0;
-  std::uint64_t inode = 0;
 };
 
 struct Operation : ListLink<Operation>, Waiting {
@@ -68,7 +59,7 @@ struct Operation : ListLink<Operation>, Waiting {
   std::uint64_t length = 0;
   const char* path = nullptr;
   FileInfo* info = nullptr;
-  std::vector<FileRun>* runs = nullptr;
+  FileMap* map = nullptr;
   std::int64_t (*function)(void*) = nullptr;
   void* argument = nullptr;
   std::uintptr_t backend_data = 0;  // the backend's own

@@ -72,7 +72,7 @@ class Reactor {
                                   Where where = Where::current());
   OperationAwaiter<void> truncate(int fd, std::uint64_t length, Where where = Where::current());
   OperationAwaiter<std::uint64_t> seek(int fd, std::uint64_t offset, int whence, Where where = Where::current());
-  OperationAwaiter<void> map(int fd, std::uint64_t offset, std::uint64_t length, std::vector<FileRun>& runs,
+  OperationAwaiter<void> map(int fd, std::uint64_t offset, std::uint64_t length, FileMap& map,
                              Where where = Where::current());
   OperationAwaiter<void> prefetch(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
   OperationAwaiter<void> discard(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
@@ -92,6 +92,7 @@ class Reactor {
   IoCount try_send(int fd, std::span<const iovec> vectors) { return backend_->try_send(fd, vectors); }
   IoCount try_read(int fd, std::span<const iovec> v, std::uint64_t offset) { return backend_->try_read(fd, v, offset); }
   IoCount try_write(int fd, std::span<const iovec> v, std::uint64_t o) { return backend_->try_write(fd, v, o); }
+  IoResult try_stat(int fd, FileInfo& info) { return backend_->try_stat(fd, info); }
   std::expected<int, Errno> try_accept(int fd) { return backend_->try_accept(fd); }
   void shut_down(int fd) { backend_->shut_down(fd); }
   void keep_watch(int fd) { backend_->keep_watch(fd); }

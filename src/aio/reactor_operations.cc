@@ -75,13 +75,12 @@ OperationAwaiter<std::uint64_t> Reactor::seek(int fd, std::uint64_t offset, int 
   });
 }
 
-OperationAwaiter<void> Reactor::map(int fd, std::uint64_t offset, std::uint64_t length, std::vector<FileRun>& runs,
-                                    Where where) {
-  return operation<void>(*this, OperationKind::kMap, where, [fd, offset, length, &runs](Operation& o) {
+OperationAwaiter<void> Reactor::map(int fd, std::uint64_t offset, std::uint64_t length, FileMap& map, Where where) {
+  return operation<void>(*this, OperationKind::kMap, where, [fd, offset, length, &map](Operation& o) {
     o.fd = fd;
     o.offset = offset;
     o.length = length;
-    o.runs = &runs;
+    o.map = &map;
     o.cancellable = false;
   });
 }

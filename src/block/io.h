@@ -46,7 +46,7 @@ struct Extent {
 };
 
 // The answer of the verb `extents`: consecutive runs from the start of the range asked for, neighbours differ. It may
-// stop short of the end of the range after kExtentsPerCallMax runs, never before the first.
+// stop short of the end of the range, never before the first; it gives no more than kExtentsPerCallMax runs.
 using Extents = std::vector<Extent>;
 inline constexpr std::size_t kExtentsPerCallMax = 1024;
 

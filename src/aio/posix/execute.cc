@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <climits>
 
+#include "aio/posix/file_map.h"
 #include "aio/posix/retry.h"
 
 namespace blockexport::aio::posix {
@@ -22,22 +22,6 @@ off_t as_offset(std::uint64_t offset) {
 // No more than one call takes; the result is then short, as every result here may be.
 int count_of(std::span<const iovec> vectors) {
   return static_cast<int>(std::min<std::size_t>(vectors.size(), IOV_MAX));
-}
-
-std::int64_t stat_file(int fd, FileInfo& info) {
-  struct stat status{};
-  if (fstat(fd, &status) != 0) return -errno;
-  info.size_bytes = static_cast<std::uint64_t>(status.st_size);
-  info.allocated_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512;
-  info.type = status.st_mode & S_IFMT;
-  info.block_bytes = static_cast<std::uint32_t>(status.st_blksize);
-  info.device = status.st_dev;
-  info.inode = status.st_ino;
-  if (!S_ISBLK(status.st_mode)) return 0;
-  int sector_bytes = 0;
-  if (ioctl(fd, BLKGETSIZE64, &info.size_bytes) != 0 || ioctl(fd, BLKSSZGET, &sector_bytes) != 0) return -errno;
-  info.block_bytes = static_cast<std::uint32_t>(sector_bytes);
-  return 0;
 }
 
 std::int64_t device_range(int fd, unsigned long request, const Operation& operation) {
@@ -78,9 +62,7 @@ std::int64_t perform(Operation& o) {
     case OperationKind::kSeek:
       return retry([&] { return lseek(o.fd, as_offset(o.offset), o.mode); });
     case OperationKind::kMap:
-      return map_file([&](std::uint64_t offset,
-                          int whence) { return retry([&] { return lseek(o.fd, as_offset(offset), whence); }); },
-                      o.offset, o.length, *o.runs);
+      return map_file(o.fd, o.offset, o.length, *o.map);
     case OperationKind::kPrefetch:
       return -posix_fadvise(o.fd, as_offset(o.offset), as_offset(o.length), POSIX_FADV_WILLNEED);
     case OperationKind::kDiscard:

@@ -6,6 +6,7 @@
 
 #include <climits>
 
+#include "aio/posix/file_map.h"
 #include "aio/posix/retry.h"
 
 namespace blockexport::aio::posix {
@@ -41,6 +42,12 @@ IoCount PosixBackend::try_read(int fd, std::span<const iovec> vectors, std::uint
 
 IoCount PosixBackend::try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
   return as_count(retry([&] { return pwritev(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset)); }));
+}
+
+IoResult PosixBackend::try_stat(int fd, FileInfo& info) {
+  std::int64_t result = stat_file(fd, info);
+  if (result < 0) return fail(static_cast<int>(-result));
+  return {};
 }
 
 std::expected<int, Errno> PosixBackend::try_accept(int fd) {

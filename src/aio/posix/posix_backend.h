@@ -22,6 +22,7 @@ class PosixBackend : public Backend {
   IoCount try_send(int fd, std::span<const iovec> vectors) final;
   IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
+  IoResult try_stat(int fd, FileInfo& info) final;
   std::expected<int, Errno> try_accept(int fd) final;
   void shut_down(int fd) final;
   void close(int fd) override;

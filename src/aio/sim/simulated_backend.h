@@ -31,6 +31,7 @@ class SimulatedBackend final : public Backend {
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
     return world_.try_write(fd, vectors, offset);
   }
+  IoResult try_stat(int fd, FileInfo& info) override { return world_.try_stat(fd, info); }
   std::expected<int, Errno> try_accept(int fd) override { return world_.try_accept(fd); }
   void shut_down(int fd) override { world_.shut_down(fd); }
   void close(int fd) override { world_.close(fd); }

@@ -44,6 +44,7 @@ void apply_torn(PageStore& pages, const FileChange& change, Random& random) {
 
 void SimulatedFile::apply(FileChange change) {
   apply_to(now_, change);
+  ++changes_;
   unflushed_.push_back(std::move(change));
 }
 
@@ -64,6 +65,7 @@ void SimulatedFile::power_cut(Random& random) {
   }
   unflushed_.clear();
   now_ = on_disk_;
+  ++changes_;
   locks_.clear();
 }
 

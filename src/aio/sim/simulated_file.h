@@ -28,6 +28,8 @@ class SimulatedFile {
 
   std::uint64_t inode() const { return inode_; }
   const PageStore& pages() const { return now_; }
+  // How often it has changed: its time stamp.
+  std::uint64_t changes() const { return changes_; }
 
   void apply(FileChange change);
   // A change that was under way when the power went; only power_cut() may bring it to the disk.
@@ -42,6 +44,7 @@ class SimulatedFile {
 
  private:
   std::uint64_t inode_;
+  std::uint64_t changes_ = 0;
   PageStore now_;
   PageStore on_disk_;
   std::vector<FileChange> unflushed_;

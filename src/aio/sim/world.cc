@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "aio/file_map.h"
+
 namespace blockexport::aio {
 namespace {
 
@@ -112,15 +114,9 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
     case OperationKind::kSeek:
       return seek(file.pages(), operation.offset, operation.mode);
     case OperationKind::kMap:
-      return map_file([&](std::uint64_t offset, int whence) { return seek(file.pages(), offset, whence); },
-                      operation.offset, operation.length, *operation.runs);
+      return map(file, operation);
     case OperationKind::kStat:
-      *operation.info = {.size_bytes = file.pages().size(),
-                         .allocated_bytes = file.pages().allocated_bytes(),
-                         .type = S_IFREG,
-                         .block_bytes = PageStore::kPageBytes,
-                         .device = 1,
-                         .inode = file.inode()};
+      *operation.info = info_of(file);
       return 0;
     case OperationKind::kLock:
       return file.lock(operation.offset, owner, operation.mode) ? 0 : -EAGAIN;
@@ -197,6 +193,26 @@ std::int64_t World::seek(const PageStore& pages, std::uint64_t offset, int whenc
   return static_cast<std::int64_t>(found);
 }
 
+FileInfo World::info_of(const SimulatedFile& file) {
+  return {.size_bytes = file.pages().size(),
+          .allocated_bytes = file.pages().allocated_bytes(),
+          .type = S_IFREG,
+          .block_bytes = PageStore::kPageBytes,
+          .device = 1,
+          .inode = file.inode(),
+          .modified_ns = static_cast<std::int64_t>(file.changes()),
+          .changed_ns = static_cast<std::int64_t>(file.changes())};
+}
+
+std::int64_t World::map(const SimulatedFile& file, const Operation& operation) {
+  FileMap& map = *operation.map;
+  auto seek_in_file = [&](std::uint64_t offset, int whence) { return seek(file.pages(), offset, whence); };
+  std::int64_t reached = map_by_seeking(seek_in_file, operation.offset, operation.length, FileRunKind::kHole, map);
+  map.info = info_of(file);
+  map.lasting = !random.one_in(4);
+  return std::min<std::int64_t>(reached, 0);
+}
+
 std::uint32_t World::ready(int fd) {
   Descriptor* descriptor = find(fd);
   if (descriptor == nullptr) return POLLNVAL;
@@ -235,6 +251,14 @@ IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t o
   if (may_fail(OperationKind::kWrite) || random.one_in(4)) return fail(EAGAIN);
   if (offset > kOffsetMax) return fail(EINVAL);
   return as_count(write(*descriptor, vectors, offset, false));
+}
+
+IoResult World::try_stat(int fd, FileInfo& info) {
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr || descriptor->file == nullptr) return fail(EBADF);
+  if (descriptor->dead) return fail(EIO);
+  info = info_of(*descriptor->file);
+  return {};
 }
 
 std::expected<int, Errno> World::try_accept(int fd) {

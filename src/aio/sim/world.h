@@ -47,6 +47,7 @@ class World {
   IoCount try_send(int fd, std::span<const iovec> vectors);
   IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset);
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset);
+  IoResult try_stat(int fd, FileInfo& info);
   std::expected<int, Errno> try_accept(int fd);
   void shut_down(int fd);
   std::int64_t close(int fd);
@@ -77,6 +78,8 @@ class World {
   std::int64_t read(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset);
   std::int64_t write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset, bool data_sync);
   std::int64_t allocate(SimulatedFile& file, int mode, std::uint64_t offset, std::uint64_t length);
+  static FileInfo info_of(const SimulatedFile& file);
+  std::int64_t map(const SimulatedFile& file, const Operation& operation);
   std::int64_t seek(const PageStore& pages, std::uint64_t offset, int whence) const;
   std::size_t perhaps_shorter(std::size_t count);
 

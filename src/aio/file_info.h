@@ -1,0 +1,21 @@
+// FileInfo: what the reactor tells about an open file. Plain values; any thread.
+#pragma once
+
+#include <cstdint>
+
+namespace blockexport::aio {
+
+struct FileInfo {
+  std::uint64_t size_bytes = 0;       // of a block device: its capacity
+  std::uint64_t allocated_bytes = 0;  // st_blocks * 512
+  std::uint32_t type = 0;             // st_mode & S_IFMT
+  std::uint32_t block_bytes = 0;      // st_blksize, or the device's logical block size
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::int64_t modified_ns = 0;  // st_mtim
+  std::int64_t changed_ns = 0;   // st_ctim
+
+  friend bool operator==(const FileInfo&, const FileInfo&) = default;
+};
+
+}  // namespace blockexport::aio
