@@ -1,7 +1,9 @@
 // Payload: the data of one WRITE while it arrives, in pieces that are taken as bytes come.
 //
 // A client that announces 32 MiB and sends nothing costs one piece. The write starts when all of it is there, so a
-// client that dies in the middle changes nothing. Owned by the session; thread: its reactor's.
+// client that dies in the middle changes nothing. The budget for all of it is taken before the second piece, so that
+// what has begun to arrive can always end: many payloads that each wait for the next piece would wait for each other.
+// Owned by the session; thread: its reactor's.
 #pragma once
 
 #include <sys/uio.h>
@@ -25,14 +27,14 @@ class Payload {
 
   // From idle: `bytes` are going to arrive. What earlier payloads allocated for bookkeeping is used again.
   void begin(std::size_t bytes) {
-    missing_ = bytes;
+    missing_ = uncovered_bytes_ = bytes;
     active_ = true;
   }
   // Back to idle; the pieces are given back.
   void clear() {
     pieces_.clear();
     vectors_.clear();
-    missing_ = room_ = budget_bytes_ = 0;
+    missing_ = room_ = uncovered_bytes_ = budget_bytes_ = 0;
     active_ = false;
   }
   bool active() const { return active_; }
@@ -41,12 +43,17 @@ class Payload {
   std::size_t missing() const { return missing_; }
   bool complete() const { return missing_ == 0; }
 
-  // Whether the next byte needs a piece that is not there; the caller takes next_piece_bytes() from its budget first.
+  // Whether the next byte needs a piece that is not there; the caller takes next_budget_bytes() from its budget first,
+  // and says so with cover().
   bool needs_piece() const { return missing_ > 0 && room_ == 0; }
   std::size_t next_piece_bytes() const { return std::min(missing_, kPieceBytes); }
+  std::size_t next_budget_bytes() const { return pieces_.empty() ? next_piece_bytes() : uncovered_bytes_; }
+  void cover(std::size_t bytes) {
+    uncovered_bytes_ -= bytes;
+    budget_bytes_ += bytes;
+  }
   void add_piece(aio::Buffer piece) {
     room_ = next_piece_bytes();
-    budget_bytes_ += room_;
     vectors_.push_back({.iov_base = piece.data(), .iov_len = 0});
     pieces_.push_back(std::move(piece));
   }
@@ -64,7 +71,7 @@ class Payload {
   }
 
   std::span<const iovec> vectors() const { return vectors_; }
-  // What all pieces took from the budget.
+  // What was taken for it from the budget.
   std::size_t budget_bytes() const { return budget_bytes_; }
 
  private:
@@ -72,6 +79,7 @@ class Payload {
   std::vector<iovec> vectors_;
   std::size_t missing_ = 0;
   std::size_t room_ = 0;
+  std::size_t uncovered_bytes_ = 0;
   std::size_t budget_bytes_ = 0;
   bool active_ = false;
 };

@@ -23,6 +23,10 @@ TEST(Payload, ComesInPiecesThatAreTakenWhenNeeded) {
   while (!payload.complete()) {
     if (payload.needs_piece()) {
       EXPECT_EQ(payload.next_piece_bytes(), pieces < 2 ? Payload::kPieceBytes : 100u);
+      // All that is still to come is paid for with the second piece.
+      const std::size_t kDue[] = {Payload::kPieceBytes, Payload::kPieceBytes + 100, 0};
+      EXPECT_EQ(payload.next_budget_bytes(), kDue[pieces]);
+      payload.cover(payload.next_budget_bytes());
       payload.add_piece(pool.take(payload.next_piece_bytes()));
       ++pieces;
     }

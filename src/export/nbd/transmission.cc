@@ -167,9 +167,10 @@ aio::Task<IoResult> Transmission::receive() {
 // Some of the payload: first what came together with the request, then straight into its pieces.
 aio::Task<IoResult> Transmission::receive_payload() {
   if (payload_.needs_piece()) {
-    std::size_t piece_bytes = payload_.next_piece_bytes();
-    if (!budget_.try_take(piece_bytes)) CO_TRY(co_await while_connected(budget_.take(piece_bytes)));
-    payload_.add_piece(context_.pool.take(piece_bytes));
+    std::size_t budget_bytes = payload_.next_budget_bytes();
+    if (!budget_.try_take(budget_bytes)) CO_TRY(co_await while_connected(budget_.take(budget_bytes)));
+    payload_.cover(budget_bytes);
+    payload_.add_piece(context_.pool.take(payload_.next_piece_bytes()));
   }
   std::span<std::byte> space = payload_.space();
   if (std::span<const std::byte> early = window_.bytes(); !early.empty()) {

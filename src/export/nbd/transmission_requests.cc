@@ -145,6 +145,7 @@ Transmission::Need Transmission::begin_small_write(const Request& request) {
   }
   if (!take_memory(length)) return Need::kMemory;
   Payload payload(length);
+  payload.cover(length);
   payload.add_piece(context_.pool.take(length));
   std::memcpy(payload.space().data(), bytes.data(), length);
   payload.received(length);
