@@ -40,9 +40,11 @@ Task<IoResult> MemoryBudget::take(std::uint64_t bytes) {
     bool at_parent = used_ + bytes <= limit_ && parent_ != nullptr;
     MemoryBudget& short_of = at_parent ? *parent_ : *this;
     short_of.room_.reset();
+    ++short_of.waiting_;
     waiting_at_parent_ += at_parent;
     IoResult waited = co_await short_of.room_.wait();
     waiting_at_parent_ -= at_parent;
+    --short_of.waiting_;
     if (!waited) co_return waited;
   }
   co_return IoResult{};

@@ -33,6 +33,9 @@ class MemoryBudget {
   void give_back(std::uint64_t bytes);
 
   std::uint64_t used_bytes() const { return used_; }
+  // Of a connection: whether it holds some of the process's share, and whether anyone waits for that.
+  bool holds_shared() const { return shared_part(used_) > 0; }
+  bool is_shared_wanted() const { return parent_ != nullptr && parent_->waiting_ > 0; }
 
  private:
   // What of `used` bytes counts against the parent.
@@ -45,7 +48,8 @@ class MemoryBudget {
   MemoryBudget* parent_ = nullptr;
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
-  std::uint32_t waiting_at_parent_ = 0;
+  std::uint32_t waiting_ = 0;            // takers that wait for room_
+  std::uint32_t waiting_at_parent_ = 0;  // our takers that wait for the parent's
   Event room_;
 };
 

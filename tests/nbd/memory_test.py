@@ -78,6 +78,17 @@ class MemoryTest(HostileTest):
             self.assertLess(self.growth(lambda: self.push(clients, data)), 1200 * MIB)
             self.good_client()
 
+    @settings.unlike_qemu("it has no budget that could be used up")
+    def test_large_requests_beside_stalled_writes(self):
+        """With the process budget held by 36 stalled WRITEs, large requests are served: the stalled are cut."""
+        with contextlib.ExitStack() as stack:
+            data = request_bytes("simple", CMD_WRITE, 0, 32 * MIB) + bytes(32 * MIB - 1)
+            self.push(self.sessions(stack, 36), data)
+            good = self.session("null")
+            good.socket.settimeout(settings.seconds(25))
+            self.assertEqual(len(good.read(0, 32 * MIB)), 32 * MIB)
+            good.write(0, bytes(8 * MIB))
+
     @settings.unlike_qemu("it takes 512 MiB")
     def test_reader_that_does_not_read(self):
         """Bar 9: a client with 64 READs of 32 MiB that reads no reply takes at most 64 MiB and a little."""

@@ -66,6 +66,7 @@ IoResult ReplyQueue::send(net::Stream& stream) {
     }
     IoCount taken = stream.try_send({vectors.data(), count});
     if (!taken) return fail(taken.error());
+    sent_bytes_ += *taken;
     sent(*taken);
   }
   return {};

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -48,6 +49,7 @@ class ReplyQueue {
   void discard();
 
   bool empty() const { return first_ == chunks_.size(); }
+  std::uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
   struct Chunk {
@@ -66,6 +68,7 @@ class ReplyQueue {
   aio::MemoryBudget& budget_;
   std::vector<Chunk> chunks_;  // those before first_ were sent
   std::size_t first_ = 0;
+  std::uint64_t sent_bytes_ = 0;
   bool discarding_ = false;
 };
 

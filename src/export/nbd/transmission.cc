@@ -6,6 +6,7 @@
 
 #include "aio/current.h"
 #include "aio/reactor.h"
+#include "export/nbd/stall.h"
 
 namespace blockexport::nbd {
 
@@ -21,6 +22,7 @@ Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Str
       reader_(context.reactor),
       requests_(context.reactor),
       sender_(context.reactor),
+      stall_watch_(context.reactor),
       sender_wanted_(context.reactor),
       slot_free_(context.reactor) {
   window_.put(early);
@@ -49,7 +51,9 @@ aio::Task<void> Transmission::run() {
   sender_wanted_.set();
   co_await sender_.join();
   grace.cancel();
+  stall_watch_.cancel();
   co_await grace.join();
+  co_await stall_watch_.join();
   stream_->shut_down();
 }
 
@@ -149,6 +153,26 @@ aio::Task<void> Transmission::watch_for_loss() {
   reader_.cancel();
 }
 
+// Called before the client is waited for.
+void Transmission::expect_progress() {
+  if (stall_watch_.size() == 0 && budget_.holds_shared()) stall_watch_.spawn("nbd stall watch", watch_for_stall());
+}
+
+// Ends the session when the client stands still with memory that others wait for (see stall.h).
+aio::Task<void> Transmission::watch_for_stall() {
+  aio::Reactor& reactor = context_.reactor;
+  StallJudge judge(payload_bytes_ + replies_.sent_bytes(), reactor.now_ns());
+  while (budget_.holds_shared()) {
+    IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kStallCheckNs);
+    if (!slept) co_return;
+    bool blocks_others = (owes_payload_ || owes_taking_) && budget_.is_shared_wanted();
+    if (!judge.check(blocks_others, payload_bytes_ + replies_.sent_bytes(), reactor.now_ns())) continue;
+    lost(End::kLost);
+    reader_.cancel();
+    co_return;
+  }
+}
+
 aio::Task<IoResult> Transmission::receive() {
   for (;;) {
     IoCount received = stream_->try_receive(window_.space());
@@ -184,11 +208,16 @@ aio::Task<IoResult> Transmission::receive_payload() {
     IoCount received = stream_->try_receive(space);
     if (received && *received > 0) {
       payload_.received(*received);
+      payload_bytes_ += *received;
       co_return IoResult{};
     }
     if (received) co_return fail(ECONNRESET);
     if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
-    CO_TRY(co_await stream_->readable());
+    expect_progress();
+    owes_payload_ = true;
+    IoResult ready = co_await stream_->readable();
+    owes_payload_ = false;
+    CO_TRY(std::move(ready));
   }
 }
 
@@ -217,7 +246,10 @@ aio::Task<void> Transmission::send_loop() {
       co_return;
     }
     if (!sent) {
+      expect_progress();
+      owes_taking_ = true;
       IoResult ready = co_await stream_->writable();
+      owes_taking_ = false;
       if (!ready) co_return;
       continue;
     }

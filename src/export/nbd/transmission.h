@@ -87,6 +87,8 @@ class Transmission {
   aio::Task<IoResult> wait_for_room(Need need);
   aio::Task<IoResult> while_connected(aio::Task<IoResult> waiting);
   aio::Task<void> watch_for_loss();
+  void expect_progress();
+  aio::Task<void> watch_for_stall();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> receive_payload();
   void answer_what_is_left();
@@ -135,14 +137,18 @@ class Transmission {
   aio::Scope reader_;
   aio::Scope requests_;
   aio::Scope sender_;
+  aio::Scope stall_watch_;
   aio::Event sender_wanted_;
   aio::Event slot_free_;
   std::size_t room_bytes_ = 0;
   std::size_t credit_bytes_ = 0;  // taken from the budget already, for the request that waited for it
   std::uint64_t inline_bytes_ = 0;
+  std::uint64_t payload_bytes_ = 0;  // of large writes, received so far
   std::uint32_t requests_in_flight_ = 0;
   std::uint32_t writes_in_flight_ = 0;
   End end_ = End::kOpen;
+  bool owes_payload_ = false;  // the client has stopped in the middle of a large write
+  bool owes_taking_ = false;   // the client does not take its replies
   bool refusing_ = false;
   bool no_more_replies_ = false;
   bool fence_raised_ = false;
