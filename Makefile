@@ -52,7 +52,7 @@ fuzz: ## Run every fuzz target for SECONDS (60) each
 	tools/fuzz.sh build-fuzz $(SECONDS)
 
 bench: ## Measure the daemon beside its peers and write docs/benchmarks.md
-	tools/setup.sh build test
+	tools/setup.sh build test bench
 	cmake --preset release
 	cmake --build --preset release
 	cmake --build --preset release --target bench

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs from Debian (12 or 13) the packages that a purpose needs: tools/setup.sh [build] [test] [lint]
+# Installs from Debian (12 or 13) the packages that a purpose needs:
+# tools/setup.sh [build] [test] [lint] [bench] [profile]
 # Asks dpkg first: when all is there, nothing is installed, nothing runs as root and no network is used.
 set -euo pipefail
 
@@ -7,6 +8,8 @@ build_packages=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build cca
                 liburing-dev libfmt-dev libgtest-dev libgmock-dev)
 test_packages=(qemu-utils qemu-system-common nbdkit nbd-server nbd-client libnbd-bin python3-libnbd fio strace)
 lint_packages=(clang-format-19 clang-tidy-19)
+bench_packages=(libgnutls28-dev gnutls-bin)
+profile_packages=(linux-perf)
 
 wanted=()
 for purpose in "${@:-build}"; do
@@ -14,7 +17,9 @@ for purpose in "${@:-build}"; do
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${test_packages[@]}") ;;
     lint) wanted+=("${lint_packages[@]}") ;;
-    *) echo "setup: unknown purpose '$purpose' (known: build, test, lint)" >&2; exit 2 ;;
+    bench) wanted+=("${bench_packages[@]}") ;;
+    profile) wanted+=("${profile_packages[@]}") ;;
+    *) echo "setup: unknown purpose '$purpose' (known: build, test, lint, bench, profile)" >&2; exit 2 ;;
   esac
 done
 

@@ -55,6 +55,9 @@ int new_socket(const Address& address) {
 
 Channel::~Channel() {
   if (fd_ >= 0) {
+    if (tls_) {
+      tls_->say_goodbye();
+    }
     close(fd_);
   }
 }
@@ -80,7 +83,7 @@ Channel Channel::connect_to(const Address& address) {
 
 bool Channel::read_exactly(std::span<std::byte> into) {
   while (!into.empty()) {
-    ssize_t got = recv(fd_, into.data(), into.size(), MSG_WAITALL);
+    ssize_t got = tls_ ? tls_->receive(into, true) : recv(fd_, into.data(), into.size(), MSG_WAITALL);
     if (got < 0 && errno == EINTR) {
       continue;
     }
@@ -96,6 +99,11 @@ bool Channel::read_exactly(std::span<std::byte> into) {
 }
 
 bool Channel::write_all(std::span<const std::byte> from) {
+  if (tls_) {
+    iovec piece{.iov_base = const_cast<std::byte*>(from.data()), .iov_len = from.size()};
+    tls_->encrypt({&piece, 1});
+    return tls_->send_some(true);
+  }
   while (!from.empty()) {
     ssize_t put = send(fd_, from.data(), from.size(), MSG_NOSIGNAL);
     if (put < 0 && errno == EINTR) {
@@ -110,6 +118,38 @@ bool Channel::write_all(std::span<const std::byte> from) {
     from = from.subspan(static_cast<std::size_t>(put));
   }
   return true;
+}
+
+bool Channel::secure(const TlsCredentials& credentials) {
+  tls_ = std::make_unique<TlsLink>(fd_, credentials);
+  return tls_->handshake();
+}
+
+ssize_t Channel::receive(std::span<std::byte> into, bool wait) {
+  return tls_ ? tls_->receive(into, wait) : recv(fd_, into.data(), into.size(), wait ? 0 : MSG_DONTWAIT);
+}
+
+ssize_t Channel::send_pieces(std::span<const iovec> pieces) {
+  if (tls_) {
+    std::size_t sum = 0;
+    for (const iovec& piece : pieces) {
+      sum += piece.iov_len;
+    }
+    tls_->encrypt(pieces);
+    return tls_->send_some(false) ? static_cast<ssize_t>(sum) : -1;
+  }
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(pieces.data());
+  message.msg_iovlen = pieces.size();
+  for (;;) {
+    ssize_t sent = sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0) {
+      return sent;
+    }
+    if (errno != EINTR) {
+      return errno == EAGAIN ? 0 : -1;
+    }
+  }
 }
 
 int listen_on(const Address& address) {

@@ -94,6 +94,21 @@ std::optional<bool> ask_simple(Haggler& haggler, Option option) {
   return answer.type == kAcknowledged;
 }
 
+bool agree_tls(Haggler& haggler, Channel& channel, const Wishes& wishes, Agreement& session) {
+  if (!wishes.tls) {
+    return true;
+  }
+  std::optional<bool> granted = ask_simple(haggler, Option::kStartTls);
+  if (granted && !*granted) {
+    fatal("the server does not offer TLS");
+  }
+  if (!granted || !channel.secure(*wishes.tls)) {
+    return false;
+  }
+  session.cipher = channel.cipher();
+  return true;
+}
+
 bool agree_replies(Haggler& haggler, Replies wanted, Agreement& session) {
   session.replies = Replies::kSimple;
   if (wanted == Replies::kSimple) {
@@ -159,7 +174,8 @@ bool go(Haggler& haggler, const Wishes& wishes, Agreement& session) {
 std::optional<Agreement> negotiate(Channel& channel, const Wishes& wishes) {
   Haggler haggler(channel);
   Agreement session;
-  if (!haggler.greet() || !agree_replies(haggler, wishes.replies, session)) {
+  if (!haggler.greet() || !agree_tls(haggler, channel, wishes, session) ||
+      !agree_replies(haggler, wishes.replies, session)) {
     return std::nullopt;
   }
   if (wishes.base_allocation && !agree_context(haggler, wishes, session)) {

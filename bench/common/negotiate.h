@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -18,6 +19,8 @@ struct Wishes {
   // kStructured falls back to simple replies when the server does not know the option; kExtended does not fall back.
   Replies replies = Replies::kStructured;
   bool base_allocation = false;
+  // TLS before anything else; a server that does not offer it is fatal. Null: plain.
+  std::shared_ptr<const TlsCredentials> tls;
 };
 
 struct Agreement {
@@ -26,6 +29,8 @@ struct Agreement {
   Replies replies = Replies::kSimple;
   // The id of base:allocation, if it was asked for and granted.
   std::optional<uint32_t> context;
+  // As in "TLS1.3 AES-256-GCM"; empty when plain.
+  std::string cipher;
 };
 
 // The agreed session, or nothing if the server closed the connection or refused the export.

@@ -29,6 +29,7 @@ enum class Option : uint32_t {
   kExportName = 1,
   kAbort = 2,
   kList = 3,
+  kStartTls = 5,
   kInfo = 6,
   kGo = 7,
   kStructuredReply = 8,

@@ -99,6 +99,7 @@ void Session::answer_option(Option option, std::span<const std::byte> data) {
       return reply_option(option, OptionReply::kAck, {});
     case Option::kExportName:
     case Option::kList:
+    case Option::kStartTls:
     case Option::kExtendedHeaders:
       break;
   }

@@ -43,26 +43,29 @@ void Connection::refill(uint64_t now_ns, uint64_t& budget) {
 }
 
 void Connection::send() {
-  if (!outbox_.send_some(fd())) {
+  if (!outbox_.send_some(channel_)) {
     tally_.blame("the server closed the connection while it was written to");
   }
 }
 
 void Connection::receive(ReceiveBuffer& buffer, bool wait, bool need_clock) {
-  std::span<const std::byte> carried = reader_.carried();
-  std::byte* start = buffer.body() - carried.size();
-  std::memcpy(start, carried.data(), carried.size());
-  ssize_t got = recv(fd(), buffer.body(), buffer.size(), wait ? 0 : MSG_DONTWAIT);
-  if (got < 0 && !wait && (errno == EAGAIN || errno == EINTR)) {
-    return;
-  }
-  if (got <= 0) {
-    tally_.blame(got < 0 && errno == EAGAIN ? "the server fell silent" : "the server closed the connection");
-    return;
-  }
-  uint64_t before = tally_.operations;
-  reader_.feed({start, carried.size() + static_cast<std::size_t>(got)}, need_clock ? wall_ns() : 0);
-  answered_ += tally_.operations - before;
+  do {
+    std::span<const std::byte> carried = reader_.carried();
+    std::byte* start = buffer.body() - carried.size();
+    std::memcpy(start, carried.data(), carried.size());
+    ssize_t got = channel_.receive({buffer.body(), buffer.size()}, wait);
+    if (got < 0 && !wait && (errno == EAGAIN || errno == EINTR)) {
+      return;
+    }
+    if (got <= 0) {
+      tally_.blame(got < 0 && errno == EAGAIN ? "the server fell silent" : "the server closed the connection");
+      return;
+    }
+    uint64_t before = tally_.operations;
+    reader_.feed({start, carried.size() + static_cast<std::size_t>(got)}, need_clock ? wall_ns() : 0);
+    answered_ += tally_.operations - before;
+    wait = false;
+  } while (channel_.holds_more() && tally_.breach.empty());
 }
 
 void Connection::disconnect() {

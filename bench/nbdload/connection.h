@@ -33,14 +33,15 @@ class Connection {
 
   int fd() const { return channel_.fd(); }
   unsigned in_flight() const { return slots_.busy(); }
-  bool wants_to_send() const { return !outbox_.empty(); }
+  bool wants_to_send() const { return !outbox_.empty() || channel_.has_unsent(); }
   uint64_t answered() const { return answered_; }
 
   // Queues requests until the depth is reached or `budget` (decremented) is used up, and sends what it can.
   void refill(uint64_t now_ns, uint64_t& budget);
   void send();
 
-  // One receive call, then checks all that came. `wait`: block until something comes.
+  // One receive call (under TLS: what had arrived by then), then checks all that came. `wait`: block until something
+  // comes.
   void receive(ReceiveBuffer& buffer, bool wait, bool need_clock);
 
   // Says goodbye as the protocol wants; the socket closes with the object.

@@ -1,5 +1,3 @@
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -22,13 +20,6 @@ void sleep_ms(uint64_t milliseconds) {
   timespec rest{.tv_sec = static_cast<time_t>(milliseconds / 1000),
                 .tv_nsec = static_cast<long>(milliseconds % 1000 * kNanosecondsPerMillisecond)};
   nanosleep(&rest, nullptr);
-}
-
-void allow_many_files() {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 struct Crowd {
@@ -54,7 +45,6 @@ Crowd gather(const Options& options) {
 }  // namespace
 
 int run_crowd(const Options& options) {
-  allow_many_files();
   Pattern pattern(options.salt, options.block_bytes);
   SingleRead client(options, pattern);
   // The first client makes the server touch what it touches for any client.

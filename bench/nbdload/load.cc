@@ -187,6 +187,7 @@ class Load {
     constexpr double kNanosecondsPerMicrosecond = 1e3;
     line.add("workload", name_of(options_.shape));
     line.add("replies", name_of(session_.replies));
+    line.add("cipher", session_.cipher);
     line.add("connections", options_.connections);
     line.add("depth", options_.depth);
     line.add("block", options_.block_bytes);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -23,12 +24,13 @@ constexpr Names<Mode, 6> kModes{{{"load", Mode::kLoad},
                                  {"silent", Mode::kSilent},
                                  {"start", Mode::kStart}}};
 
-constexpr Names<Shape, 6> kShapes{{{"randread", Shape::kRandomRead},
+constexpr Names<Shape, 7> kShapes{{{"randread", Shape::kRandomRead},
                                    {"seqread", Shape::kSequentialRead},
                                    {"randwrite", Shape::kRandomWrite},
                                    {"seqwrite", Shape::kSequentialWrite},
                                    {"mix", Shape::kMix},
-                                   {"flushedwrite", Shape::kFlushedWrite}}};
+                                   {"flushedwrite", Shape::kFlushedWrite},
+                                   {"flush", Shape::kFlush}}};
 
 constexpr Names<Replies, 3> kReplies{
     {{"simple", Replies::kSimple}, {"structured", Replies::kStructured}, {"extended", Replies::kExtended}}};
@@ -67,6 +69,18 @@ void read_load_options(Args& args, Options& options) {
   options.server_cpu = cpu < kAnyCpu ? static_cast<int>(cpu) : -1;
 }
 
+// --tls-x509=FOLDER or --tls-psk=FILE, and --tls-priority=STRING.
+std::shared_ptr<const TlsCredentials> read_tls(Args& args) {
+  std::string folder = args.text("tls-x509", "");
+  std::string file = args.text("tls-psk", "");
+  std::string priority = args.text("tls-priority", "");
+  if (folder.empty() && file.empty()) {
+    return nullptr;
+  }
+  return folder.empty() ? TlsCredentials::load(TlsKind::kPsk, file, priority)
+                        : TlsCredentials::load(TlsKind::kX509, folder, priority);
+}
+
 }  // namespace
 
 Options read_options(int count, char** values) {
@@ -78,6 +92,7 @@ Options read_options(int count, char** values) {
   options.wishes.export_name = args.text("export", "");
   options.wishes.replies = choose(kReplies, "replies", args.text("replies", "structured"));
   options.wishes.base_allocation = options.mode == Mode::kMap;
+  options.wishes.tls = read_tls(args);
   options.server_pid = static_cast<pid_t>(args.number("server-pid", 0));
   options.server_tree = args.flag("server-tree");
   options.connections = static_cast<unsigned>(args.number("connections", 1));

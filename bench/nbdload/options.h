@@ -17,7 +17,7 @@ namespace blockexport::bench {
 
 enum class Mode { kLoad, kMap, kRate, kIdle, kSilent, kStart };
 
-enum class Shape { kRandomRead, kSequentialRead, kRandomWrite, kSequentialWrite, kMix, kFlushedWrite };
+enum class Shape { kRandomRead, kSequentialRead, kRandomWrite, kSequentialWrite, kMix, kFlushedWrite, kFlush };
 
 struct Options {
   Mode mode = Mode::kLoad;

@@ -1,9 +1,6 @@
 #include "nbdload/outbox.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "common/wire.h"
 
@@ -42,19 +39,20 @@ void Outbox::put(const Request& request, uint16_t flags, uint64_t cookie, std::s
   }
 }
 
-bool Outbox::send_some(int fd) {
-  while (!empty()) {
-    msghdr message{};
-    message.msg_iov = pieces_.data() + first_;
-    message.msg_iovlen = std::min(pieces_.size() - first_, kMostPieces);
-    ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) {
-      continue;
-    }
+bool Outbox::send_some(Channel& channel) {
+  while (!empty() || channel.has_unsent()) {
+    std::span<const iovec> pieces(pieces_.data() + first_, std::min(pieces_.size() - first_, kMostPieces));
+    ssize_t sent = channel.send_pieces(pieces);
     if (sent < 0) {
-      return errno == EAGAIN;
+      return false;
     }
     drop_sent(static_cast<std::size_t>(sent));
+    if (sent == 0 || channel.has_unsent()) {
+      break;
+    }
+  }
+  if (!empty()) {
+    return true;
   }
   pieces_.clear();
   first_ = 0;

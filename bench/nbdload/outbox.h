@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "common/channel.h"
 #include "common/negotiate.h"
 #include "nbdload/workload.h"
 
@@ -27,7 +28,7 @@ class Outbox {
   void put(const Request& request, uint16_t flags, uint64_t cookie, std::span<const std::byte> payload);
 
   // Sends what the socket takes without blocking. False when the connection is broken.
-  [[nodiscard]] bool send_some(int fd);
+  [[nodiscard]] bool send_some(Channel& channel);
 
  private:
   static constexpr std::size_t kHeaderRoom = 32;

@@ -44,6 +44,8 @@ Request Workload::next() {
     case Shape::kRandomWrite:
       request.command = Command::kWrite;
       break;
+    case Shape::kFlush:
+      return {.command = Command::kFlush, .offset = 0, .length = 0};
     case Shape::kMix:
       request.command = random_.below(kMixAll) < kMixReads ? Command::kRead : Command::kWrite;
       break;

@@ -1,0 +1,242 @@
+#include "common/tls.h"
+
+#include <fmt/format.h>
+#include <gnutls/gnutls.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <vector>
+
+#include "common/fatal.h"
+
+namespace blockexport::bench {
+
+namespace {
+
+constexpr std::size_t kInputBytes = std::size_t{128} << 10;
+// What a client offers for a key shared in advance: what libnbd and QEMU add to the library's default.
+constexpr const char* kDefaultX509 = "NORMAL";
+constexpr const char* kDefaultPsk = "NORMAL:+ECDHE-PSK:+DHE-PSK:+PSK";
+
+void must(int status, const std::string& what) {
+  if (status < 0) {
+    fatal("{}: {}", what, gnutls_strerror(status));
+  }
+}
+
+class Credentials : public TlsCredentials {
+ public:
+  Credentials(TlsKind kind, const std::string& path, const std::string& priority) : kind_(kind) {
+    std::string wanted = !priority.empty() ? priority : kind == TlsKind::kX509 ? kDefaultX509 : kDefaultPsk;
+    must(gnutls_priority_init(&priority_, wanted.c_str(), nullptr), wanted);
+    if (kind == TlsKind::kX509) {
+      std::string authority = path + "/ca-cert.pem";
+      must(gnutls_certificate_allocate_credentials(&x509_), "credentials");
+      must(gnutls_certificate_set_x509_trust_file(x509_, authority.c_str(), GNUTLS_X509_FMT_PEM), authority);
+    } else {
+      load_psk(path);
+    }
+  }
+  Credentials(const Credentials&) = delete;
+  Credentials& operator=(const Credentials&) = delete;
+
+  ~Credentials() override {
+    if (x509_ != nullptr) {
+      gnutls_certificate_free_credentials(x509_);
+    }
+    if (psk_ != nullptr) {
+      gnutls_psk_free_client_credentials(psk_);
+    }
+    gnutls_priority_deinit(priority_);
+  }
+
+  void give_to(gnutls_session_t session) const {
+    must(gnutls_priority_set(session, priority_), "priority");
+    must(kind_ == TlsKind::kX509 ? gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, x509_)
+                                 : gnutls_credentials_set(session, GNUTLS_CRD_PSK, psk_),
+         "credentials");
+  }
+
+ private:
+  void load_psk(const std::string& path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    std::size_t colon = line.find(':');
+    if (colon == std::string::npos) {
+      fatal("{}: no line of the form user:key", path);
+    }
+    std::string key_text = line.substr(colon + 1);
+    gnutls_datum_t key{.data = reinterpret_cast<unsigned char*>(key_text.data()),
+                       .size = static_cast<unsigned>(key_text.size())};
+    must(gnutls_psk_allocate_client_credentials(&psk_), "credentials");
+    must(gnutls_psk_set_client_credentials(psk_, line.substr(0, colon).c_str(), &key, GNUTLS_PSK_KEY_HEX), path);
+  }
+
+  TlsKind kind_;
+  gnutls_priority_t priority_ = nullptr;
+  gnutls_certificate_credentials_t x509_ = nullptr;
+  gnutls_psk_client_credentials_t psk_ = nullptr;
+};
+
+}  // namespace
+
+std::shared_ptr<const TlsCredentials> TlsCredentials::load(TlsKind kind, const std::string& path,
+                                                           const std::string& priority) {
+  return std::make_shared<Credentials>(kind, path, priority);
+}
+
+struct TlsLink::State {
+  int fd = -1;
+  gnutls_session_t session = nullptr;
+  std::unique_ptr<std::byte[]> input = std::make_unique_for_overwrite<std::byte[]>(kInputBytes);
+  std::size_t input_start = 0;
+  std::size_t input_end = 0;
+  std::vector<std::byte> output;
+  std::size_t output_start = 0;
+  // May the library's next demand for bytes ask the socket, and may it block there?
+  bool may_ask = true;
+  bool may_wait = true;
+
+  static ssize_t pull(void* self, void* into, std::size_t size) {
+    return static_cast<State*>(self)->take_input({static_cast<std::byte*>(into), size});
+  }
+  static ssize_t push(void* self, const void* from, std::size_t size) {
+    auto* state = static_cast<State*>(self);
+    const auto* bytes = static_cast<const std::byte*>(from);
+    state->output.insert(state->output.end(), bytes, bytes + size);
+    return static_cast<ssize_t>(size);
+  }
+
+  ssize_t take_input(std::span<std::byte> into) {
+    if (input_start == input_end) {
+      ssize_t got = may_ask ? ask_socket() : (errno = EAGAIN, -1);
+      if (got <= 0) {
+        gnutls_transport_set_errno(session, errno);
+        return got;
+      }
+    }
+    std::size_t take = std::min(into.size(), input_end - input_start);
+    std::memcpy(into.data(), input.get() + input_start, take);
+    input_start += take;
+    return static_cast<ssize_t>(take);
+  }
+
+  ssize_t ask_socket() {
+    ssize_t got = 0;
+    do {
+      got = recv(fd, input.get(), kInputBytes, may_wait ? 0 : MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    input_start = 0;
+    input_end = got > 0 ? static_cast<std::size_t>(got) : 0;
+    return got;
+  }
+};
+
+TlsLink::TlsLink(int fd, const TlsCredentials& credentials) : state_(std::make_unique<State>()) {
+  state_->fd = fd;
+  must(gnutls_init(&state_->session, GNUTLS_CLIENT), "TLS session");
+  static_cast<const Credentials&>(credentials).give_to(state_->session);
+  gnutls_transport_set_ptr(state_->session, state_.get());
+  gnutls_transport_set_pull_function(state_->session, State::pull);
+  gnutls_transport_set_push_function(state_->session, State::push);
+}
+
+TlsLink::~TlsLink() {
+  gnutls_deinit(state_->session);
+}
+
+bool TlsLink::handshake() {
+  // What the library wants to say must leave before it waits for an answer, so it never waits by itself: a demand for
+  // bytes that are not there ends the call, and the socket is asked here.
+  for (;;) {
+    state_->may_ask = false;
+    int status = gnutls_handshake(state_->session);
+    if (!send_some(true) || (status < 0 && gnutls_error_is_fatal(status) != 0)) {
+      return false;
+    }
+    if (status == GNUTLS_E_SUCCESS) {
+      return true;
+    }
+    if (state_->input_start == state_->input_end) {
+      state_->may_wait = true;
+      if (state_->ask_socket() <= 0) {
+        return false;
+      }
+    }
+  }
+}
+
+std::string TlsLink::cipher() const {
+  return fmt::format("{} {}", gnutls_protocol_get_name(gnutls_protocol_get_version(state_->session)),
+                     gnutls_cipher_get_name(gnutls_cipher_get(state_->session)));
+}
+
+ssize_t TlsLink::receive(std::span<std::byte> into, bool wait) {
+  state_->may_ask = true;
+  state_->may_wait = wait;
+  std::size_t sum = 0;
+  while (sum < into.size()) {
+    ssize_t got = gnutls_record_recv(state_->session, into.data() + sum, into.size() - sum);
+    if (got > 0) {
+      sum += static_cast<std::size_t>(got);
+      // The rest only of what has arrived already: the caller has work now.
+      state_->may_ask = false;
+    } else if (sum != 0) {
+      break;
+    } else if (got == 0 || gnutls_error_is_fatal(static_cast<int>(got)) != 0) {
+      return 0;
+    } else if (got == GNUTLS_E_AGAIN) {
+      errno = EAGAIN;
+      return -1;
+    }
+  }
+  return static_cast<ssize_t>(sum);
+}
+
+bool TlsLink::holds_more() const {
+  return gnutls_record_check_pending(state_->session) != 0 || state_->input_start != state_->input_end;
+}
+
+void TlsLink::encrypt(std::span<const iovec> pieces) {
+  gnutls_record_cork(state_->session);
+  for (const iovec& piece : pieces) {
+    if (gnutls_record_send(state_->session, piece.iov_base, piece.iov_len) < 0) {
+      fatal("TLS can not take {} bytes to send", piece.iov_len);
+    }
+  }
+  must(gnutls_record_uncork(state_->session, 0), "TLS records");
+}
+
+bool TlsLink::send_some(bool wait) {
+  State& state = *state_;
+  while (has_unsent()) {
+    ssize_t sent = send(state.fd, state.output.data() + state.output_start, state.output.size() - state.output_start,
+                        MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+    if (sent < 0 && errno == EINTR) {
+      continue;
+    }
+    if (sent < 0) {
+      return !wait && errno == EAGAIN;
+    }
+    state.output_start += static_cast<std::size_t>(sent);
+  }
+  state.output.clear();
+  state.output_start = 0;
+  return true;
+}
+
+void TlsLink::say_goodbye() {
+  if (gnutls_bye(state_->session, GNUTLS_SHUT_WR) == GNUTLS_E_SUCCESS) {
+    static_cast<void>(send_some(false));
+  }
+}
+
+bool TlsLink::has_unsent() const {
+  return state_->output_start != state_->output.size();
+}
+
+}  // namespace blockexport::bench

@@ -1,0 +1,51 @@
+// What stands in for tls.cc where GnuTLS was not there at build time: whoever asks for TLS is told so.
+#include "common/fatal.h"
+#include "common/tls.h"
+
+namespace blockexport::bench {
+
+struct TlsLink::State {};
+
+namespace {
+
+[[noreturn]] void refuse() {
+  fatal("built without GnuTLS, so without TLS");
+}
+
+}  // namespace
+
+std::shared_ptr<const TlsCredentials> TlsCredentials::load(TlsKind, const std::string&, const std::string&) {
+  refuse();
+}
+
+TlsLink::TlsLink(int, const TlsCredentials&) {
+  refuse();
+}
+TlsLink::~TlsLink() = default;
+
+bool TlsLink::handshake() {
+  refuse();
+}
+std::string TlsLink::cipher() const {
+  refuse();
+}
+ssize_t TlsLink::receive(std::span<std::byte>, bool) {
+  refuse();
+}
+bool TlsLink::holds_more() const {
+  refuse();
+}
+void TlsLink::encrypt(std::span<const iovec>) {
+  refuse();
+}
+bool TlsLink::send_some(bool) {
+  refuse();
+}
+void TlsLink::say_goodbye() {
+  refuse();
+}
+bool TlsLink::has_unsent() const {
+  refuse();
+}
+
+}  // namespace blockexport::bench
