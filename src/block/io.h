@@ -48,6 +48,6 @@ struct Extent {
 // The answer of the verb `extents`: consecutive runs from the start of the range asked for, neighbours differ. It may
 // stop short of the end of the range, never before the first; it gives no more than kExtentsPerCallMax runs.
 using Extents = std::vector<Extent>;
-inline constexpr std::size_t kExtentsPerCallMax = 1024;
+inline constexpr std::size_t kExtentsPerCallMax = 4096;
 
 }  // namespace blockexport::block

@@ -53,6 +53,7 @@ class NodeModel {
       case 2:
       case 3:
         co_await check(range);
+        co_await check_extents(range);
         break;
       default:
         co_await write(range);
@@ -92,6 +93,25 @@ class NodeModel {
     auto difference = std::mismatch(bytes.begin(), bytes.end(), at(range));
     EXPECT_EQ(difference.first, bytes.end())
         << "read " << range.offset << "+" << range.length << " differs at " << difference.first - bytes.begin();
+  }
+
+  // Whoever says zeros must be right; data may be zeros.
+  aio::Task<void> check_extents(Range range) {
+    while (!range.empty() && !testing::Test::HasFailure()) {
+      Extents extents;
+      IoResult result = node_.try_extents(co_await aio::current_reactor(), range, extents);
+      if (!result) result = co_await node_.extents(range, extents);
+      EXPECT_TRUE(result.has_value());
+      EXPECT_FALSE(extents.empty());
+      for (const Extent& extent : extents) {
+        EXPECT_LE(extent.length, range.length);
+        auto start = at(range);
+        auto end = start + static_cast<std::ptrdiff_t>(extent.length);
+        bool zeros = std::all_of(start, end, [](std::byte byte) { return byte == std::byte{0}; });
+        EXPECT_TRUE(zeros || !extent.zero) << "extent " << range.offset << "+" << extent.length;
+        range = {range.offset + extent.length, range.length - extent.length};
+      }
+    }
   }
 
   std::vector<std::byte>::iterator at(Range range) {

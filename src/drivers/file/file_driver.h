@@ -1,6 +1,6 @@
 // FileDriver: a regular file or a block device of this host.
 //
-// Owned by its Node. Has no state that requests share beyond a few atomic flags: verbs run on any reactor at once. The
+// Owned by its Node. What requests share is atomic flags and the extent cache: verbs run on any reactor at once. The
 // size of a regular file is rounded up to 512 bytes; what lies past its real end reads as zeros. Every call to the
 // kernel goes through a Reactor. It never waits outside a co_await and never calls one of the kernel's blocking calls
 // inline, except for copies into and out of the page cache (the try_ verbs).
@@ -11,6 +11,7 @@
 
 #include "aio/operation.h"
 #include "block/driver.h"
+#include "drivers/file/extent_cache.h"
 #include "drivers/file/file_locks.h"
 #include "drivers/file/file_options.h"
 
@@ -39,6 +40,8 @@ class FileDriver final : public block::Driver {
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  // One fstat() when the cache may know; on the file systems whose maps last that never waits.
+  IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
 
   std::uint64_t size_bytes() const override;
   block::Limits limits() const override { return limits_; }
@@ -69,6 +72,8 @@ class FileDriver final : public block::Driver {
                                             std::uint32_t block_bytes);
 
   bool is_device() const { return options_.type == FileType::kDevice; }
+  // What is asked of the file system when `range` is asked of us, which does not lie behind the end of the file.
+  block::Range map_window(block::Range range) const;
   // Ends a read at the end of the file: the bytes from `done` on are zeros, or missing.
   IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
   aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
@@ -94,6 +99,9 @@ class FileDriver final : public block::Driver {
   std::atomic<bool> no_device_discard_ = false;
   std::atomic<bool> no_device_zero_out_ = false;
   std::atomic<bool> no_seek_hole_ = false;
+
+  ExtentCache extents_;
+  std::atomic<bool> maps_last_ = true;  // the last one did, so it is worth while to look further than asked
 
   block::FileStatistics statistics_;
 };

@@ -164,6 +164,38 @@ TEST_F(FileDriverTest, TellsHolesFromData) {
   EXPECT_EQ(extents, (Extents{{.length = 65535, .data = true}, {.length = 1, .zero = true}}));
 }
 
+TEST_F(FileDriverTest, RemembersHolesUntilAnybodyChangesTheFile) {
+  std::string path = directory_.sparse_file("a", 1 << 20);
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  Extents extents;
+  // What was made a moment ago is not remembered yet; and on some file systems nothing is.
+  SystemClock clock;
+  for (std::uint64_t deadline_ns = clock.now_ns() + 1'000'000'000; extents.empty() && clock.now_ns() < deadline_ns;) {
+    Extents asked;
+    ASSERT_TRUE(run(disk->extents({0, 1 << 20}, asked)));
+    (void)disk->try_extents(reactor(), {4096, 1 << 19}, extents);
+  }
+  if (extents.empty()) GTEST_SKIP() << "the file system's maps do not last";
+  EXPECT_EQ(extents, (Extents{{.length = 1 << 19, .zero = true}}));
+  std::fstream(path, std::ios::in | std::ios::out).seekp(8192) << "foreign";
+  extents.clear();
+  EXPECT_EQ(disk->try_extents(reactor(), {0, 1 << 20}, extents).error(), Errno(EAGAIN));
+  ASSERT_TRUE(run(disk->extents({8192, 4096}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 4096, .data = true}}));
+}
+
+TEST_F(FileDriverTest, TheRoundedEndBelongsToWhatIsBeforeIt) {
+  auto disk = open({.filename = directory_.sparse_file("a", 10'000)});
+  ASSERT_NE(disk, nullptr) << error_;
+  Extents extents;
+  ASSERT_TRUE(run(disk->extents({0, 10'240}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 10'240, .zero = true}}));
+  extents.clear();
+  ASSERT_TRUE(run(disk->extents({10'100, 100}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 100, .data = true}}));
+}
+
 TEST_F(FileDriverTest, DirectIoTakesAnyRangeAndMemory) {
   std::string path = directory_.file("a", std::string(1 << 20, 'x'));
   auto disk = open({.filename = path, .direct = true});

@@ -1,5 +1,5 @@
-// FileDriver's extents: what the file system says about holes.
-#include <vector>
+// FileDriver's extents: what the file system says about holes, and what is remembered of it.
+#include <algorithm>
 
 #include "aio/current.h"
 #include "aio/file_map.h"
@@ -9,36 +9,66 @@
 namespace blockexport::drivers {
 namespace {
 
-void append(block::Extents& extents, std::uint64_t length, bool data) {
-  if (!extents.empty() && extents.back().data == data) {
-    extents.back().length += length;
-  } else {
-    extents.push_back(block::Extent{.length = length, .data = data, .zero = !data});
+using block::Range;
+
+// How far the file system is asked when what it says will be remembered.
+constexpr std::uint64_t kMapWindowBytes = 1u << 30;
+
+// Appends the first `length` bytes that `runs` tell of, or what one call takes of them.
+void append(block::Extents& extents, const std::vector<aio::FileRun>& runs, std::uint64_t length) {
+  const std::size_t first = extents.size();
+  for (const aio::FileRun& run : runs) {
+    if (length == 0) return;
+    const std::uint64_t step = std::min(run.length, length);
+    const bool data = run.kind == aio::FileRunKind::kData;
+    if (extents.size() > first && extents.back().data == data) {
+      extents.back().length += step;
+    } else if (extents.size() - first == block::kExtentsPerCallMax) {
+      return;
+    } else {
+      extents.push_back({.length = step, .data = data, .zero = !data});
+    }
+    length -= step;
   }
 }
 
 }  // namespace
 
-aio::Task<IoResult> FileDriver::extents(block::Range range, block::Extents& extents) {
+Range FileDriver::map_window(Range range) const {
+  std::uint64_t file_bytes = file_bytes_.load(std::memory_order_relaxed);
+  std::uint64_t length = range.length;
+  if (maps_last_.load(std::memory_order_relaxed)) length = std::max(length, kMapWindowBytes);
+  return {range.offset, std::min(length, file_bytes - range.offset)};
+}
+
+aio::Task<IoResult> FileDriver::extents(Range range, block::Extents& extents) {
   aio::Reactor& reactor = co_await aio::current_reactor();
+  if (try_extents(reactor, range, extents)) co_return IoResult();
   aio::FileMap map;
-  if (!no_seek_hole_.load(std::memory_order_relaxed)) {
-    auto mapped = co_await reactor.map(fd_, range.offset, range.length, map);
+  // Behind the end are only the few bytes by which the size was rounded up.
+  const std::uint64_t file_bytes = file_bytes_.load(std::memory_order_relaxed);
+  if (range.offset < file_bytes && !no_seek_hole_.load(std::memory_order_relaxed)) {
+    const Range window = map_window(range);
+    auto mapped = co_await reactor.map(fd_, window.offset, window.length, map);
     if (!mapped) no_seek_hole_.store(true, std::memory_order_relaxed);
-  }
-  block::Extents found;
-  std::uint64_t at = range.offset;
-  for (const aio::FileRun& run : map.runs) {
-    // The few bytes by which the size was rounded up belong to the data before them.
-    bool data = run.kind == aio::FileRunKind::kData;
-    bool only_rounding = !data && at > 0 && at >= file_bytes_.load(std::memory_order_relaxed);
-    append(found, run.length, data || only_rounding);
-    at += run.length;
+    // They belong to what is before them.
+    std::uint64_t told = 0;
+    for (const aio::FileRun& run : map.runs) told += run.length;
+    if (window.offset + told == file_bytes) map.add(size_bytes() - file_bytes, map.runs.back().kind);
+    maps_last_.store(map.lasting, std::memory_order_relaxed);
+    if (map.lasting) extents_.store(window.offset, map);
   }
   // A file system that does not tell has data everywhere.
-  if (found.empty()) append(found, range.length, true);
-  extents.insert(extents.end(), found.begin(), found.end());
+  if (map.runs.empty()) map.add(range.length, aio::FileRunKind::kData);
+  append(extents, map.runs, range.length);
   co_return IoResult();
+}
+
+IoResult FileDriver::try_extents(aio::Reactor& reactor, Range range, block::Extents& extents) {
+  if (!extents_.may_know()) return fail(EAGAIN);
+  aio::FileInfo now;
+  if (!reactor.try_stat(fd_, now)) return fail(EAGAIN);
+  return extents_.find(now, range, extents);
 }
 
 }  // namespace blockexport::drivers

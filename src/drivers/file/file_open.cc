@@ -150,6 +150,7 @@ aio::Task<Result<>> FileDriver::resize(std::uint64_t size_bytes) {
   auto result = co_await home_.truncate(fd_, size_bytes);
   if (!result) co_return fail(Error::system("Failed to resize file", result.error()));
   file_bytes_ = size_bytes;
+  extents_.clear();
   co_return Result<>();
 }
 

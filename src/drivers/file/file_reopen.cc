@@ -57,6 +57,7 @@ aio::Task<void> FileDriver::commit_reopen() {
     // Only now: the locks of the old description go with it.
     home_.close_now(fd_);
     fd_ = reopening->fd;
+    extents_.clear();
   }
   options_ = std::move(reopening->options);
   limits_ = reopening->limits;

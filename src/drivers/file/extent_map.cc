@@ -1,0 +1,116 @@
+#include "drivers/file/extent_map.h"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+#include <utility>
+
+namespace blockexport::drivers {
+
+using block::Range;
+
+std::size_t ExtentMap::run_at(const Leaf& leaf, std::uint64_t offset) {
+  auto behind = std::ranges::upper_bound(leaf.runs, offset, {}, &Run::start);
+  return static_cast<std::size_t>(behind - leaf.runs.begin()) - 1;
+}
+
+void ExtentMap::find(Range range, block::Extents& extents) const {
+  auto leaf = leaves_.upper_bound(range.offset);
+  if (leaf == leaves_.begin()) return;
+  --leaf;
+  const std::size_t first = extents.size();
+  std::uint64_t at = range.offset;
+  for (; leaf != leaves_.end() && leaf->first <= at && at < leaf->second.end && at < range.end(); ++leaf) {
+    const Leaf& found = leaf->second;
+    for (std::size_t i = run_at(found, at); i < found.runs.size() && at < range.end(); ++i) {
+      std::uint64_t stop = i + 1 < found.runs.size() ? found.runs[i + 1].start() : found.end;
+      std::uint64_t length = std::min(stop, range.end()) - at;
+      bool data = found.runs[i].data();
+      if (extents.size() > first && extents.back().data == data) {
+        extents.back().length += length;
+      } else if (extents.size() - first == block::kExtentsPerCallMax) {
+        return;
+      } else {
+        extents.push_back({.length = length, .data = data, .zero = !data});
+      }
+      at += length;
+    }
+  }
+}
+
+void ExtentMap::store(std::uint64_t offset, std::span<const aio::FileRun> runs) {
+  std::uint64_t length = 0;
+  for (const aio::FileRun& run : runs) length += run.length;
+  forget({offset, length});
+  Leaf leaf;
+  std::size_t runs_left = runs.size();
+  for (const aio::FileRun& run : runs) {
+    const bool known = run.kind != aio::FileRunKind::kZeros;
+    if (!leaf.runs.empty() && (!known || leaf.runs.size() == sizes_.leaf_runs_max)) add(std::exchange(leaf, {}));
+    if (known) {
+      if (leaf.runs.empty()) leaf.runs.reserve(std::min(runs_left, sizes_.leaf_runs_max));
+      leaf.runs.emplace_back(offset, run.kind == aio::FileRunKind::kData);
+      leaf.end = offset + run.length;
+    }
+    offset += run.length;
+    --runs_left;
+  }
+  if (!leaf.runs.empty()) add(std::move(leaf));
+  shrink(offset);
+}
+
+void ExtentMap::add(Leaf leaf) {
+  run_count_ += leaf.runs.size();
+  std::uint64_t start = leaf.runs.front().start();
+  [[maybe_unused]] bool added = leaves_.emplace(start, std::move(leaf)).second;
+  assert(added);
+}
+
+ExtentMap::Leaves::iterator ExtentMap::remove(Leaves::iterator leaf) {
+  run_count_ -= leaf->second.runs.size();
+  return leaves_.erase(leaf);
+}
+
+void ExtentMap::forget(Range range) {
+  auto leaf = leaves_.lower_bound(range.offset);
+  if (leaf != leaves_.begin() && std::prev(leaf)->second.end > range.offset) --leaf;
+  while (leaf != leaves_.end() && leaf->first < range.end()) leaf = cut(leaf, range);
+}
+
+ExtentMap::Leaves::iterator ExtentMap::cut(Leaves::iterator leaf, Range range) {
+  Leaf& whole = leaf->second;
+  Leaf rest{.end = whole.end, .runs = {}};
+  if (whole.end > range.end()) {
+    std::size_t index = run_at(whole, range.end());
+    rest.runs.assign(whole.runs.begin() + static_cast<std::ptrdiff_t>(index), whole.runs.end());
+    rest.runs.front() = Run(range.end(), rest.runs.front().data());
+  }
+  Leaves::iterator next;
+  if (leaf->first < range.offset) {
+    std::size_t kept = run_at(whole, range.offset - 1) + 1;
+    run_count_ -= whole.runs.size() - kept;
+    whole.runs.erase(whole.runs.begin() + static_cast<std::ptrdiff_t>(kept), whole.runs.end());
+    whole.end = range.offset;
+    next = std::next(leaf);
+  } else {
+    next = remove(leaf);
+  }
+  if (!rest.runs.empty()) add(std::move(rest));
+  return next;
+}
+
+void ExtentMap::clear() {
+  leaves_.clear();
+  run_count_ = 0;
+}
+
+void ExtentMap::shrink(std::uint64_t near) {
+  while (bytes() > sizes_.bytes_max) {
+    auto last = std::prev(leaves_.end());
+    std::uint64_t before = near - std::min(near, leaves_.begin()->first);
+    std::uint64_t behind = last->first - std::min(near, last->first);
+    remove(before >= behind ? leaves_.begin() : last);
+  }
+}
+
+}  // namespace blockexport::drivers
