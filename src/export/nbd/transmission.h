@@ -23,6 +23,7 @@
 #include "export/nbd/reply_queue.h"
 #include "export/nbd/request_check.h"
 #include "export/nbd/session_state.h"
+#include "export/nbd/status_reply.h"
 #include "export/nbd/wire_codec.h"
 #include "export/nbd/write_fence.h"
 #include "net/stream.h"
@@ -104,6 +105,7 @@ class Transmission {
   Need begin_small_write(const Request& request);
   Need finish_large_write();
   Need begin_block_status(const Request& request, std::uint32_t payload_bytes);
+  bool find_status_now(StatusReply& reply);
   Need begin_task(const Request& request);
   Need answer_now(const Request& request);
   Need reject(const Request& request, const Verdict& verdict);
@@ -113,12 +115,11 @@ class Transmission {
   // transmission_tasks.cc: requests that wait for storage
   aio::Task<void> serve_read(Request request, aio::Buffer buffer, std::size_t head_bytes);
   aio::Task<void> serve_write(Request request, Payload payload);
-  aio::Task<void> serve_block_status(Request request, block::Range range, std::vector<std::uint32_t> context_ids,
-                                     std::size_t budget_bytes);
+  aio::Task<void> serve_block_status(Request request, StatusReply reply, std::size_t budget_bytes);
   aio::Task<void> serve_other(Request request);
   aio::Task<IoResult> perform(Request request);
-  aio::Task<IoResult> collect_status(block::Range range, std::vector<BlockStatus>& statuses,
-                                     const std::vector<std::uint32_t>& context_ids);
+  aio::Task<IoResult> collect_status(StatusReply& reply);
+  void push_status(const StatusReply& reply, std::size_t budget_bytes);
   void start(const char* name, const Request& request, aio::Task<void> task);
   void answer(const Request& request, IoResult result);
   void request_ended(const Request& request);

@@ -204,8 +204,25 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
   std::size_t budget_bytes = context_ids.size() * (one_extent ? kOneExtentStatusBytes : kStatusBytesMax);
   if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(header_bytes + payload_bytes);
-  start("nbd block status", request, serve_block_status(request, range, std::move(context_ids), budget_bytes));
+  StatusReply reply(request, range, context_ids);
+  if (context_.edge.is_open() && find_status_now(reply)) {
+    inline_bytes_ += reply.encoded_bytes();
+    push_status(reply, budget_bytes);
+  } else {
+    start("nbd block status", request, serve_block_status(request, std::move(reply), budget_bytes));
+  }
   return Need::kInput;
+}
+
+// Adds what the node knows without waiting; true when that is all.
+bool Transmission::find_status_now(StatusReply& reply) {
+  block::Extents extents;
+  while (!reply.is_whole()) {
+    extents.clear();
+    if (!context_.edge.node().try_extents(context_.reactor, reply.rest(), extents)) return false;
+    reply.add(extents);
+  }
+  return true;
 }
 
 Transmission::Need Transmission::begin_task(const Request& request) {

@@ -1,11 +1,13 @@
 // The waiting half of the transmission: one task for each request that storage does not answer at once.
 
 #include "aio/reactor.h"
-#include "export/nbd/contexts.h"
 #include "export/nbd/transmission.h"
 
 namespace blockexport::nbd {
 namespace {
+
+// An answer to BLOCK_STATUS of up to this many bytes stands among the small replies; a longer one has its own buffer.
+constexpr std::size_t kSmallStatusBytesMax = 16u << 10;
 
 block::Range range_of(const Request& request) {
   return {.offset = request.offset, .length = request.length};
@@ -47,11 +49,6 @@ NbdError wire_error(const Request& request, Errno error) {
   bool fast_zero = request.is(Command::kWriteZeroes) && has_flag(request, command_flag::kFastZero);
   NbdError on_wire = nbd_error(error);
   return on_wire == NbdError::kNotSupported && !fast_zero ? NbdError::kIo : on_wire;
-}
-
-std::uint32_t status_flags(std::uint32_t context_id, const block::Extent& extent) {
-  if (context_id == kAllocationDepthContextId) return extent.depth;
-  return (extent.data ? 0 : allocation_flag::kHole) | (extent.zero ? allocation_flag::kZero : 0);
 }
 
 }  // namespace
@@ -149,13 +146,10 @@ aio::Task<IoResult> Transmission::perform(Request request) {
   }
 }
 
-aio::Task<void> Transmission::serve_block_status(Request request, block::Range range,
-                                                 std::vector<std::uint32_t> context_ids, std::size_t budget_bytes) {
-  std::vector<BlockStatus> statuses;
-  for (std::size_t i = 0; i < context_ids.size(); ++i) statuses.emplace_back(request, range.length);
+aio::Task<void> Transmission::serve_block_status(Request request, StatusReply reply, std::size_t budget_bytes) {
   IoResult result = co_await context_.edge.enter();
   if (result) {
-    result = co_await collect_status(range, statuses, context_ids);
+    result = co_await collect_status(reply);
     context_.edge.leave();
   }
   if (!result) {
@@ -163,39 +157,33 @@ aio::Task<void> Transmission::serve_block_status(Request request, block::Range r
     answer(request, result);
     co_return;
   }
-  std::size_t reply_bytes = 0;
-  for (const BlockStatus& status : statuses) reply_bytes += status.encoded_bytes();
-  aio::Buffer buffer = context_.pool.take(reply_bytes);
-  std::size_t written = 0;
-  for (std::size_t i = 0; i < statuses.size(); ++i) {
-    std::span<std::byte> room{buffer.data() + written, reply_bytes - written};
-    written += statuses[i].encode(room, context_ids[i], i + 1 == statuses.size());
-  }
-  replies_.push(std::move(buffer), 0, written, budget_bytes);
+  push_status(reply, budget_bytes);
   request_ended(request);
 }
 
-// Asks the node until every context has what it can take.
-aio::Task<IoResult> Transmission::collect_status(block::Range range, std::vector<BlockStatus>& statuses,
-                                                 const std::vector<std::uint32_t>& context_ids) {
+aio::Task<IoResult> Transmission::collect_status(StatusReply& reply) {
   block::Extents extents;
-  while (!range.empty()) {
+  while (!reply.is_whole()) {
     extents.clear();
-    CO_TRY(co_await context_.edge.node().extents(range, extents));
-    bool all_full = true;
-    for (std::size_t i = 0; i < statuses.size(); ++i) {
-      for (const block::Extent& extent : extents) {
-        if (!statuses[i].add(extent.length, status_flags(context_ids[i], extent))) break;
-      }
-      all_full = all_full && statuses[i].is_full();
-    }
-    if (all_full) break;
-    for (const block::Extent& extent : extents) {
-      range.offset += extent.length;
-      range.length -= extent.length;
-    }
+    CO_TRY(co_await context_.edge.node().extents(reply.rest(), extents));
+    reply.add(extents);
   }
   co_return IoResult{};
+}
+
+// Queues a reply that is whole; `budget_bytes` were taken for it.
+void Transmission::push_status(const StatusReply& reply, std::size_t budget_bytes) {
+  const std::size_t reply_bytes = reply.encoded_bytes();
+  if (reply_bytes <= kSmallStatusBytesMax) {
+    if (std::span<std::byte> room = replies_.reserve(reply_bytes); !room.empty()) {
+      replies_.commit(reply.encode(room));
+      budget_.give_back(budget_bytes);
+      return;
+    }
+  }
+  aio::Buffer buffer = context_.pool.take(reply_bytes);
+  std::size_t written = reply.encode({buffer.data(), reply_bytes});
+  replies_.push(std::move(buffer), 0, written, budget_bytes);
 }
 
 }  // namespace blockexport::nbd
