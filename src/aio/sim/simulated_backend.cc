@@ -17,6 +17,7 @@ constexpr std::uintptr_t kPowerLost = 1;
 
 void SimulatedBackend::submit(Operation& operation) {
   operation.backend_data = kAlive;
+  world_.begin(operation);
   if (operation.kind == OperationKind::kPoll) {
     polls_.push_back(operation);
   } else {

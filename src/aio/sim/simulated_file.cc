@@ -44,13 +44,15 @@ void apply_torn(PageStore& pages, const FileChange& change, Random& random) {
 
 void SimulatedFile::apply(FileChange change) {
   apply_to(now_, change);
-  ++changes_;
+  change.number = changes_++;
   unflushed_.push_back(std::move(change));
 }
 
-void SimulatedFile::sync() {
-  for (const FileChange& change : unflushed_) apply_to(on_disk_, change);
-  unflushed_.clear();
+void SimulatedFile::sync(std::uint64_t changes) {
+  auto first_kept =
+      std::ranges::find_if(unflushed_, [&](const FileChange& change) { return change.number >= changes; });
+  for (auto change = unflushed_.begin(); change != first_kept; ++change) apply_to(on_disk_, *change);
+  unflushed_.erase(unflushed_.begin(), first_kept);
 }
 
 void SimulatedFile::power_cut(Random& random) {

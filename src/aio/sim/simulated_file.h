@@ -20,6 +20,7 @@ struct FileChange {
   std::uint64_t length = 0;          // kTruncate: the new size
   std::vector<std::byte> data = {};  // kWrite
   bool survives = false;             // written through to the disk
+  std::uint64_t number = 0;          // SimulatedFile::changes() before it
 };
 
 class SimulatedFile {
@@ -34,7 +35,8 @@ class SimulatedFile {
   void apply(FileChange change);
   // A change that was under way when the power went; only power_cut() may bring it to the disk.
   void apply_unfinished(FileChange change) { unflushed_.push_back(std::move(change)); }
-  void sync();
+  // Brings the first `changes` changes to the disk, or all.
+  void sync(std::uint64_t changes = UINT64_MAX);
   void power_cut(Random& random);
 
   // An OFD lock of one byte. `mode` is F_RDLCK, F_WRLCK or F_UNLCK; false: somebody else's stands against it.

@@ -74,6 +74,13 @@ int World::take_fault(OperationKind kind, const std::string& path) {
   return 0;
 }
 
+void World::begin(Operation& operation) {
+  if (operation.kind != OperationKind::kSync) return;
+  Descriptor* descriptor = find(operation.fd);
+  bool is_file = descriptor != nullptr && descriptor->file != nullptr;
+  operation.length = is_file ? descriptor->file->changes() : 0;
+}
+
 std::int64_t World::perform(Operation& operation) {
   if (operation.kind == OperationKind::kCall) return operation.function(operation.argument);
   Descriptor* descriptor = find(operation.fd);
@@ -104,7 +111,7 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
     case OperationKind::kWrite:
       return write(descriptor, operation.vectors, operation.offset, operation.data_sync);
     case OperationKind::kSync:
-      file.sync();
+      file.sync(operation.length);
       return 0;
     case OperationKind::kAllocate:
       return allocate(file, operation.mode, operation.offset, operation.length);

@@ -38,6 +38,8 @@ class World {
  public:
   explicit World(SimulationOptions chosen) : options(chosen), random(chosen.seed) {}
 
+  // When an operation is asked for: a sync, which takes time, covers what was written until then and no more.
+  void begin(Operation& operation);
   // Performs anything but kPoll; the result.
   std::int64_t perform(Operation& operation);
   // The poll events that `fd` is ready for; POLLNVAL when it is none.
