@@ -60,7 +60,14 @@ TEST_P(FileBackendsTest, HoldsWhatWasWritten) {
 }
 
 // Only a simulated disk fails on demand, and only a simulated host loses its power.
-class SimulatedFileTest : public FileBackendsTest {};
+class SimulatedFileTest : public FileBackendsTest {
+ public:
+  static aio::Task<void> write_number(block::Node& node, std::uint64_t offset, std::uint64_t number,
+                                      bool force_unit_access, IoResult& result) {
+    iovec data{.iov_base = &number, .iov_len = sizeof number};
+    result = co_await node.write({offset, sizeof number}, {&data, 1}, {.force_unit_access = force_unit_access});
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Simulation, SimulatedFileTest, ::testing::Values("simulation"));
 
 TEST_P(SimulatedFileTest, AWriteThatTheDiskRefusesIsAnErrorAndTheNextOneWorks) {
@@ -85,6 +92,120 @@ TEST_P(SimulatedFileTest, WhatWasFlushedOutlivesAPowerCut) {
   ASSERT_TRUE(result.has_value());
   simulation().power_cut();
   EXPECT_EQ(content_of(path_).substr(100, 7), "durable");
+}
+
+// Holes that are remembered, filled by several writers and punched again.
+TEST_P(SimulatedFileTest, NeverTellsOfZerosWhereDataAre) {
+  for (std::uint64_t seed = 1; seed <= 20 && !HasFailure(); ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    simulation().make_file("sparse", 256 << 10);
+    std::unique_ptr<block::Node> node;
+    run(open_node("sparse", node));
+    ASSERT_NE(node, nullptr);
+    std::deque<block::NodeModel> models;
+    for (std::uint64_t part = 0; part < 4; ++part) {
+      models.emplace_back(*node, block::Range{part * 65'536, 65'536}, seed * 100 + part);
+    }
+    run(run_models(models));
+  }
+}
+
+aio::Task<void> flush_into(block::Node& node, std::deque<IoResult>& results) {
+  IoResult& result = results.emplace_back();
+  result = co_await node.flush();
+}
+
+aio::Task<void> flush_at_once(block::Node& node, int count, std::deque<IoResult>& results) {
+  aio::Scope scope(co_await aio::current_reactor());
+  for (int i = 0; i < count; ++i) scope.spawn("flush", flush_into(node, results));
+  co_await scope.join();
+}
+
+TEST_P(SimulatedFileTest, FlushesThatWaitTogetherAreOneSync) {
+  std::unique_ptr<block::Node> node = make_node(8192);
+  IoResult result;
+  run(write_text(*node, 0, "text", result));
+  // The first comes alone; the third sync would fail.
+  simulation().inject({.kind = aio::OperationKind::kSync, .error = EIO, .after = 2, .count = 100});
+  std::deque<IoResult> results;
+  run(flush_at_once(*node, 16, results));
+  ASSERT_EQ(results.size(), 16u);
+  for (const IoResult& flushed : results) EXPECT_TRUE(flushed.has_value());
+}
+
+TEST_P(SimulatedFileTest, WhoSharesAFailedSyncFailsAndSoDoAllAfterIt) {
+  std::unique_ptr<block::Node> node = make_node(8192);
+  IoResult result;
+  run(write_text(*node, 0, "text", result));
+  simulation().inject({.kind = aio::OperationKind::kSync, .error = EIO, .count = 1});
+  std::deque<IoResult> results;
+  run(flush_at_once(*node, 16, results));
+  ASSERT_EQ(results.size(), 16u);
+  for (const IoResult& flushed : results) EXPECT_EQ(flushed, IoResult(fail(EIO)));
+  run(flush(*node, result));
+  EXPECT_EQ(result, IoResult(fail(EIO)));
+}
+
+TEST_P(SimulatedFileTest, AFailedDurableWriteFailsTheFlushesAfterIt) {
+  std::unique_ptr<block::Node> node = make_node(8192);
+  simulation().inject({.kind = aio::OperationKind::kWrite, .error = EIO, .count = 1});
+  IoResult result;
+  run(write_number(*node, 0, 1, true, result));
+  EXPECT_EQ(result, IoResult(fail(EIO)));
+  run(flush(*node, result));
+  EXPECT_EQ(result, IoResult(fail(EIO)));
+}
+
+// One client of a disk that will lose its power: writes ever higher numbers to a sector of its own, and knows up to
+// which one it was promised to keep.
+struct Promise {
+  std::uint64_t offset = 0;
+  std::uint64_t started = 0;
+  std::uint64_t durable = 0;
+};
+
+aio::Task<void> keep_writing(block::Node& node, Promise& promise, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (std::uint64_t number = 1;; ++number) {
+    promise.started = number;
+    bool force_unit_access = random() % 3 == 0;
+    IoResult result;
+    co_await SimulatedFileTest::write_number(node, promise.offset, number, force_unit_access, result);
+    if (result && !force_unit_access && random() % 2 == 0) {
+      result = co_await node.flush();
+      force_unit_access = true;
+    }
+    if (!result) co_return;
+    if (force_unit_access) promise.durable = number;
+  }
+}
+
+aio::Task<void> write_until_power_cut(block::Node& node, std::deque<Promise>& promises, aio::Simulation& simulation,
+                                      std::uint64_t seed) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  aio::Scope scope(reactor);
+  for (Promise& promise : promises) scope.spawn("client", keep_writing(node, promise, ++seed));
+  (void)co_await reactor.sleep_until(reactor.now_ns() + 1'000'000 + simulation.random().below(20'000'000));
+  simulation.power_cut();
+  co_await scope.join();
+}
+
+TEST_P(SimulatedFileTest, NothingThatWasPromisedIsLostWithThePower) {
+  for (std::uint64_t seed = 1; seed <= 200 && !HasFailure(); ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    std::unique_ptr<block::Node> node = make_node(16 * 512);
+    ASSERT_NE(node, nullptr);
+    std::deque<Promise> promises;
+    for (std::uint64_t i = 0; i < 16; ++i) promises.push_back({.offset = i * 512});
+    run(write_until_power_cut(*node, promises, simulation(), seed * 100));
+    std::string left = content_of(path_);
+    for (const Promise& promise : promises) {
+      std::uint64_t number = 0;
+      std::memcpy(&number, left.data() + promise.offset, sizeof number);
+      EXPECT_GE(number, promise.durable);
+      EXPECT_LE(number, promise.started);
+    }
+  }
 }
 
 }  // namespace

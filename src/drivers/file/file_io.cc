@@ -79,11 +79,24 @@ IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buff
 
 aio::Task<IoResult> FileDriver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
   aio::Reactor& reactor = co_await aio::current_reactor();
-  bool data_sync = options.force_unit_access && !options_.no_flush;
+  if (!options.force_unit_access || options_.no_flush) co_return co_await write_through(reactor, range, buffers, false);
+  // One that is alone is durable with its own call; several share a sync, which costs about as much as one of them.
+  const bool alone = durable_writes_.fetch_add(1, std::memory_order_relaxed) == 0 && !syncs_.is_running();
+  IoResult result = co_await write_through(reactor, range, buffers, alone);
+  if (result && !alone) result = co_await sync(reactor);
+  durable_writes_.fetch_sub(1, std::memory_order_relaxed);
+  co_return result;
+}
+
+aio::Task<IoResult> FileDriver::write_through(aio::Reactor& reactor, Range range, IoBuffers buffers, bool data_sync) {
   Remainder rest(range, buffers);
   while (!rest.finished()) {
     auto written = co_await reactor.write(fd_, rest.next(), rest.offset(), data_sync);
-    if (!written) co_return fail(written.error());
+    if (!written) {
+      // It may be the kernel's one report of what else it could not write back.
+      if (data_sync && written.error() == Errno(EIO)) note_sync_error(written.error());
+      co_return fail(written.error());
+    }
     std::uint64_t useful = *written;
     if (rest.done() + useful < range.length) useful &= ~std::uint64_t{limits_.request_alignment - 1};
     if (useful == 0) co_return fail(ENOSPC);
@@ -107,13 +120,27 @@ aio::Task<IoResult> FileDriver::flush() {
 
 aio::Task<IoResult> FileDriver::sync(aio::Reactor& reactor) {
   if (options_.no_flush) co_return IoResult();
+  SyncGroup::Member member(reactor);
+  if (!syncs_.lead_or_join(member)) {
+    (void)co_await member.woken.wait();
+    if (!member.leads) co_return member.result;
+  }
+  IoResult result = co_await sync_alone(reactor);
+  syncs_.finish(reactor, result);
+  co_return result;
+}
+
+void FileDriver::note_sync_error(Errno error) {
+  // Around the cache nothing was kept back, so nothing is lost.
+  if (!options_.direct) sync_error_.store(error.value(), std::memory_order_release);
+}
+
+aio::Task<IoResult> FileDriver::sync_alone(aio::Reactor& reactor) {
   // The kernel tells once, then drops what it could not write; a later success would promise data that are gone.
   if (int error = sync_error_.load(std::memory_order_acquire); error != 0) co_return fail(error);
   auto result = co_await reactor.sync(fd_);
-  if (result) co_return IoResult();
-  // Nothing was cached, so nothing is lost.
-  if (!options_.direct) sync_error_.store(result.error().value(), std::memory_order_release);
-  co_return fail(result.error());
+  if (!result) note_sync_error(result.error());
+  co_return result;
 }
 
 aio::Task<IoResult> FileDriver::prefetch(Range range) {

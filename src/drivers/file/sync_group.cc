@@ -1,0 +1,50 @@
+#include "drivers/file/sync_group.h"
+
+namespace blockexport::drivers {
+
+bool SyncGroup::lead_or_join(Member& member) {
+  std::lock_guard guard(mutex_);
+  if (!running_) {
+    running_ = true;
+    return true;
+  }
+  next_.push_back(member);
+  return false;
+}
+
+void SyncGroup::finish(aio::Reactor& reactor, IoResult result) {
+  Members done;
+  Member* leader = nullptr;
+  {
+    std::lock_guard guard(mutex_);
+    done.splice_back(sharing_);
+    running_ = !next_.empty();
+    if (running_) {
+      leader = &next_.pop_front();
+      leader->leads = true;
+      sharing_.splice_back(next_);
+    }
+  }
+  // The next sync begins before the answers of this one are worked on.
+  if (leader != nullptr) wake(reactor, *leader);
+  while (!done.empty()) {
+    Member& member = done.pop_front();
+    member.result = result;
+    wake(reactor, member);
+  }
+}
+
+bool SyncGroup::is_running() {
+  std::lock_guard guard(mutex_);
+  return running_;
+}
+
+void SyncGroup::wake(aio::Reactor& reactor, Member& member) {
+  if (&member.reactor == &reactor) {
+    member.woken.set();
+  } else {
+    member.reactor.post([&member] { member.woken.set(); });
+  }
+}
+
+}  // namespace blockexport::drivers

@@ -1,0 +1,49 @@
+// SyncGroup: who waits for a sync shares one. The first to come runs it; who comes while it runs cannot know whether it
+// still covers what he wrote, and shares the next one with all others that do.
+//
+// Owned by a FileDriver. Any thread; each waits on its own reactor, and cannot be cancelled: what was written before is
+// to be made durable even when nobody asks any more. It does not sync itself: see lead_or_join().
+#pragma once
+
+#include <mutex>
+
+#include "aio/reactor.h"
+#include "aio/sync.h"
+#include "base/errno.h"
+#include "base/intrusive_list.h"
+
+namespace blockexport::drivers {
+
+class SyncGroup {
+ public:
+  // One who wants a sync; lives until it has its result.
+  struct Member : ListLink<Member> {
+    explicit Member(aio::Reactor& on) : reactor(on), woken(on, aio::Event::Cancellation::kIgnored) {}
+    aio::Reactor& reactor;
+    aio::Event woken;
+    bool leads = false;
+    IoResult result;  // when it does not lead
+  };
+
+  // True: nothing is under way; run a sync and tell finish(). False: wait for `member.woken`, and then either
+  // `member.leads`, which is the same, or `member.result` is the answer.
+  bool lead_or_join(Member& member);
+
+  // The leader's sync has ended so; all who shared it get the result, and the next ones their leader.
+  void finish(aio::Reactor& reactor, IoResult result);
+
+  // Whether a sync is under way now; the answer may be old when it arrives.
+  bool is_running();
+
+ private:
+  using Members = IntrusiveList<Member>;
+  // From a task of `reactor`.
+  static void wake(aio::Reactor& reactor, Member& member);
+
+  std::mutex mutex_;  // guards all below
+  bool running_ = false;
+  Members sharing_;  // the sync that runs, but for its leader
+  Members next_;     // the one after it
+};
+
+}  // namespace blockexport::drivers
