@@ -148,9 +148,9 @@ TEST(ExtentCacheTest, KnowsOnlyTheFileThatItWasToldOf) {
   EXPECT_EQ(extents, (Extents{hole(10)}));
   aio::FileInfo later = map.info;
   later.changed_ns = 8;
-  EXPECT_EQ(cache.find(later, {0, 10}, extents).error(), Errno(EAGAIN));
+  EXPECT_EQ(cache.find(later, {0, 10}, extents), IoResult(fail(EAGAIN)));
   EXPECT_FALSE(cache.may_know());
-  EXPECT_EQ(cache.find(map.info, {0, 10}, extents).error(), Errno(EAGAIN)) << "what was forgotten stays so";
+  EXPECT_EQ(cache.find(map.info, {0, 10}, extents), IoResult(fail(EAGAIN))) << "what was forgotten stays so";
 }
 
 TEST(ExtentCacheTest, NeverMixesWhatItKnowsOfTwoFiles) {
@@ -160,7 +160,7 @@ TEST(ExtentCacheTest, NeverMixesWhatItKnowsOfTwoFiles) {
   map.info.changed_ns = 8;
   cache.store(100, map);
   Extents extents;
-  EXPECT_EQ(cache.find(map.info, {0, 10}, extents).error(), Errno(EAGAIN));
+  EXPECT_EQ(cache.find(map.info, {0, 10}, extents), IoResult(fail(EAGAIN)));
   EXPECT_TRUE(cache.find(map.info, {100, 10}, extents));
 }
 

@@ -180,7 +180,7 @@ TEST_F(FileDriverTest, RemembersHolesUntilAnybodyChangesTheFile) {
   EXPECT_EQ(extents, (Extents{{.length = 1 << 19, .zero = true}}));
   std::fstream(path, std::ios::in | std::ios::out).seekp(8192) << "foreign";
   extents.clear();
-  EXPECT_EQ(disk->try_extents(reactor(), {0, 1 << 20}, extents).error(), Errno(EAGAIN));
+  EXPECT_EQ(disk->try_extents(reactor(), {0, 1 << 20}, extents), IoResult(fail(EAGAIN)));
   ASSERT_TRUE(run(disk->extents({8192, 4096}, extents)));
   EXPECT_EQ(extents, (Extents{{.length = 4096, .data = true}}));
 }
