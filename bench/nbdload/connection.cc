@@ -68,6 +68,11 @@ void Connection::receive(ReceiveBuffer& buffer, bool wait, bool need_clock) {
   } while (channel_.holds_more() && tally_.breach.empty());
 }
 
+void Connection::wait_for_end(ReceiveBuffer& buffer) {
+  while (channel_.receive({buffer.body(), buffer.size()}, true) > 0) {
+  }
+}
+
 void Connection::disconnect() {
   outbox_.put({.command = Command::kDisconnect, .offset = 0, .length = 0}, 0, 0, {});
   send();

@@ -47,6 +47,9 @@ class Connection {
   // Says goodbye as the protocol wants; the socket closes with the object.
   void disconnect();
 
+  // After disconnect(): blocks until the server has closed the connection too.
+  void wait_for_end(ReceiveBuffer& buffer);
+
  private:
   Channel channel_;
   const Options& options_;

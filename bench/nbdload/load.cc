@@ -74,10 +74,22 @@ class Load {
         fatal("the server refused connection {} during the handshake", i);
       }
       session_ = *session;
+      check_flags();
       connections_.push_back(std::make_unique<Connection>(std::move(channel), session_, options_, i, pattern_, tally_));
     }
     if (connections_.size() > 1) {
       watch_all();
+    }
+  }
+
+  // A server that never said it could do this would be measured at doing something else.
+  void check_flags() const {
+    bool flushes = options_.shape == Shape::kFlush || options_.shape == Shape::kFlushedWrite;
+    if (flushes && (session_.flags & kTransmissionSendFlush) == 0) {
+      fatal("the server does not offer flush");
+    }
+    if (options_.fua && (session_.flags & kTransmissionSendFua) == 0) {
+      fatal("the server does not offer FUA");
     }
   }
 
@@ -92,15 +104,19 @@ class Load {
     }
   }
 
-  // Runs until the clock reaches `end_ns`, or until `budget` requests were sent and all are answered.
-  void turn_until(uint64_t end_ns, uint64_t budget) {
-    uint64_t now = wall_ns();
+  void refill_all(uint64_t now, uint64_t& budget) {
     for (std::size_t i = 0; i < connections_.size(); ++i) {
       connections_[i]->refill(now, budget);
       if (connections_.size() > 1) {
         watch(i);
       }
     }
+  }
+
+  // Runs until the clock reaches `end_ns`, or until `budget` requests were sent and all are answered.
+  void turn_until(uint64_t end_ns, uint64_t budget) {
+    uint64_t now = wall_ns();
+    refill_all(now, budget);
     while (now < end_ns && tally_.breach.empty() && (budget != 0 || in_flight() != 0)) {
       if (connections_.size() == 1) {
         turn_single(budget);
@@ -139,8 +155,14 @@ class Load {
       if ((events[i].events & ~uint32_t{EPOLLOUT}) != 0) {
         connection.receive(buffer_, false, options_.latency);
       }
-      connection.refill(options_.latency ? wall_ns() : 0, budget);
+      if (!options_.lockstep) {
+        connection.refill(options_.latency ? wall_ns() : 0, budget);
+      }
       watch(index);
+    }
+    // In lockstep the next batch leaves on all connections together.
+    if (options_.lockstep && in_flight() == 0) {
+      refill_all(options_.latency ? wall_ns() : 0, budget);
     }
   }
 
@@ -208,6 +230,10 @@ class Load {
   void finish(JsonLine& line) {
     for (auto& connection : connections_) {
       connection->disconnect();
+      // What the server does at the end of a connection is then always part of what is counted.
+      if (options_.lockstep) {
+        connection->wait_for_end(buffer_);
+      }
     }
     line.add("refused", tally_.refused);
     line.add("wrong_data", tally_.wrong_data);

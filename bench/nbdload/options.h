@@ -41,7 +41,8 @@ struct Options {
   uint64_t operations = 0;
   uint64_t duration_ms = 1000;
   uint64_t warmup_ms = 0;
-  // Send a whole batch only when the last one is answered to the last byte: makes counts repeatable.
+  // Send a whole batch, on all connections, only when the last one is answered to the last byte, and see the server
+  // close at the end: makes counts repeatable.
   bool lockstep = false;
 
   bool latency = false;

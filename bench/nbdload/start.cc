@@ -89,7 +89,7 @@ int run_start(const Options& options) {
     pid_t child = spawn(options.command, options.server_cpu);
     if (!wait_for_greeting(options.address, child)) {
       kill(child, SIGKILL);
-      fatal("the server did not start to listen: {}", options.command[0]);
+      fatal("the server did not start to listen");
     }
     start_ms.push_back(static_cast<double>(wall_ns() - start_ns) / 1e6);
     ProcessMeter meter(child, options.server_tree);
@@ -97,7 +97,7 @@ int run_start(const Options& options) {
     SingleRead client(options, pattern);
     if (!client.run()) {
       kill(child, SIGKILL);
-      fatal("the server listens but does not serve: {}", options.command[0]);
+      fatal("the server listens but does not serve");
     }
     resident.push_back(meter.memory().resident_bytes);
     proportional.push_back(meter.memory().proportional_bytes);
