@@ -3,161 +3,87 @@
 
     bench/gates.py --build build                      blockexportd, fails over a threshold
     bench/gates.py --build build --servers qsd nbdkit control   only prints
+    bench/gates.py --build build --repeat 10 --calls  how much the counts differ, and which calls they are
 """
 
 import argparse
-import contextlib
-import re
-import signal
-import struct
-import subprocess
 import sys
 import tempfile
-import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from harness.counting import STRAY, count_allocations, count_syscalls  # noqa: E402
 from harness.images import Images  # noqa: E402
-from harness.servers import BY_KEY, Running, Server, running  # noqa: E402
-from harness.tools import BenchError, Tools, find_tools, run_json  # noqa: E402
+from harness.servers import Address, BY_KEY, Server, Setting  # noqa: E402
+from harness.tools import BenchError, Tools, find_tools  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent
-SHORT_BATCHES = 8
-LONG_BATCHES = 72
-PATIENCE_S = 30.0
-TRACER_PATIENCE_S = 5.0
-# A count per operation that is this small is a stray call of another thread, not part of the scenario.
-STRAY = 0.005
-# How often a scenario is measured before its limit counts as exceeded.
-ATTEMPTS = 4
+MOST_CALLS_NAMED = 8
 
 
-def load(tools: Tools, started: Running, scenario: dict, batches: int) -> int:
-    """Runs whole batches in lockstep; the number of operations."""
-    depth = next(int(word.partition("=")[2]) for word in scenario["args"] if word.startswith("--depth="))
-    command = [tools.nbdload, *started.address.load_args(), "--export=disk", *scenario["args"], "--lockstep",
-               f"--ops={batches * depth}"]
-    return run_json(command, PATIENCE_S)["ops"]
+def limits_of(server: Server, scenario: dict) -> dict[str, float]:
+    """What may not be exceeded, by what is counted: the same for both backends, or for one alone. Nothing for peers."""
+    if server.family != "ours":
+        return {}
+    return scenario.get("most", {}) | scenario.get(f"most_{server.backend or 'io_uring'}", {})
 
 
-def traced_calls(tools: Tools, started: Running, scenario: dict, batches: int, scratch: Path) -> tuple[int, int]:
-    """System calls of the server, all threads, during one run: their number, and the number of operations."""
-    log = scratch / "strace"
-    log.unlink(missing_ok=True)
-    command = [tools.strace, "-f", "-c", "-U", "calls,name", "-o", str(log), "-p", str(started.pid)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
-        try:
-            wait_until_traced(started.pid)
-            operations = load(tools, started, scenario, batches)
-        finally:
-            end_tracer(tracer)
-    lines = re.findall(r"^\s*(\d+)\s+(\w+)\s*$", log.read_text(encoding="utf-8"), re.MULTILINE)
-    return sum(int(count) for count, name in lines if name != "total"), operations
+def measured(tools: Tools, server: Server, setting: Setting, scenario: dict) -> tuple[dict, dict]:
+    """What the gates look at (calls, allocations, and single calls by name), and all calls by name: per operation."""
+    calls, found = {}, {}
+    if tools.strace:
+        calls = count_syscalls(tools, server, setting, scenario)
+        found["calls"] = sum(calls.values())
+        found |= {name: calls.get(name, 0.0) for name in limits_of(server, scenario) if name not in found}
+    if tools.malloc_count:
+        found["allocations"] = count_allocations(tools, server, setting, scenario)
+    return {name: 0.0 if abs(value) < STRAY / 10 else value for name, value in found.items()}, calls
 
 
-def end_tracer(tracer: subprocess.Popen) -> None:
-    """Makes strace let go and print; one whose server aborted under it may wait for ever, and is killed."""
-    tracer.send_signal(signal.SIGINT)
-    try:
-        tracer.wait(timeout=TRACER_PATIENCE_S)
-    except subprocess.TimeoutExpired as error:
-        tracer.kill()
-        raise BenchError("the server died under strace") from error
-
-
-def wait_until_traced(pid: int) -> None:
-    """Every thread of the server must be attached before the first request.
-
-    The kernel's io_uring workers stand among the threads too; they make no system calls and can not be traced.
-    """
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        with contextlib.suppress(OSError):
-            states = [(task / "status").read_text() for task in tasks]
-            if all("TracerPid:\t0\n" not in state for state in states if not state.startswith("Name:\tiou-")):
-                return
-        time.sleep(0.005)
-    raise BenchError("strace could not attach")
-
-
-def allocation_calls(tools: Tools, started: Running, scenario: dict, batches: int, counts: Path) -> tuple[int, int]:
-    """Allocations of the server during one run: their number, and the number of operations."""
-    def so_far() -> int:
-        return struct.unpack("QQ", counts.read_bytes())[0]
-
-    before = so_far()
-    operations = load(tools, started, scenario, batches)
-    return so_far() - before, operations
-
-
-def per_operation(count: Callable[[int], tuple[int, int]]) -> float:
-    """The slope between a short and a long run, each on a fresh server."""
-    short, long = count(SHORT_BATCHES), count(LONG_BATCHES)
-    slope = (long[0] - short[0]) / (long[1] - short[1])
-    return 0.0 if abs(slope) < STRAY else slope
-
-
-def count_syscalls(tools: Tools, server: Server, image: Path, scenario: dict, scratch: Path) -> float:
-    def count(batches: int) -> tuple[int, int]:
-        with running(tools, server, image, scratch) as started:
-            return traced_calls(tools, started, scenario, batches, scratch)
-
-    return per_operation(count)
-
-
-def count_allocations(tools: Tools, server: Server, image: Path, scenario: dict, scratch: Path) -> float:
-    counts = scratch / "counts"
-    environment = {"LD_PRELOAD": tools.malloc_count, "MALLOC_COUNT_FILE": str(counts)}
-
-    def count(batches: int) -> tuple[int, int]:
-        counts.write_bytes(bytes(16))
-        with running(tools, server, image, scratch, environment=environment) as started:
-            return allocation_calls(tools, started, scenario, batches, counts)
-
-    return per_operation(count)
-
-
-def measured_until_within(limit: float | None, measure, *arguments) -> list[float]:
-    """The values of up to ATTEMPTS measurements; no further one once a value is within the limit."""
-    values: list[float] = []
-    while not values or (limit is not None and values[-1] > limit and len(values) < ATTEMPTS):
-        values.append(measure(*arguments))
-    return values
-
-
-def check(tools: Tools, server: Server, images: Images, name: str, scenario: dict, scratch: Path) -> bool:
-    """Measures one scenario, prints it, and says whether it passes."""
-    image = images.path("dense")
-    passes = True
+def check(tools: Tools, server: Server, setting: Setting, name: str, scenario: dict, options: argparse.Namespace
+          ) -> bool:
+    """Measures one scenario, prints it, and says whether it passes: every one of its measurements counts."""
+    limits = limits_of(server, scenario)
+    passes, seen, worst = True, {}, {}
+    for _ in range(options.repeat):
+        values, calls = measured(tools, server, setting, scenario)
+        worst = max(worst, calls, key=lambda one: sum(one.values()))
+        for what, value in values.items():
+            seen.setdefault(what, []).append(value)
     words = []
-    counts = {"syscalls": (tools.strace, count_syscalls), "allocations": (tools.malloc_count, count_allocations)}
-    for what, (needed, measure) in counts.items():
-        if needed is None:
-            words.append(f"{what}: not counted ({'strace' if what == 'syscalls' else 'malloc_count'} is not there)")
-            continue
-        limit = scenario.get(f"max_{what}_per_op") if server.family == "ours" else None
-        # How many requests meet in one batch depends on what else the machine does: a busy moment is no finding.
-        value = min(measured_until_within(limit, measure, tools, server, image, scenario, scratch))
-        over = limit is not None and value > limit
+    for what, values in seen.items():
+        limit = limits.get(what)
+        over = limit is not None and max(values) > limit
         passes = passes and not over
-        bound = "" if limit is None else f" (at most {limit}{', EXCEEDED' if over else ''})"
-        words.append(f"{value:.3f} {what}/op{bound}")
-    print(f"{server.label:24} {name:14} {'; '.join(words)}", flush=True)
+        least = "" if max(values) - min(values) < STRAY / 10 else f"{min(values):.3f}–"
+        text = f"{least}{max(values):.3f}"
+        words.append(f"{text} {what}" + ("" if limit is None else f" (at most {limit}{', EXCEEDED' if over else ''})"))
+    missing = [what for what, tool in (("calls: strace", tools.strace), ("allocations: malloc_count",
+                                                                          tools.malloc_count)) if tool is None]
+    words += [f"no {what} is not there" for what in missing]
+    print(f"{server.label:24} {name:18} per {scenario.get('unit', 'op')}: {'; '.join(words)}", flush=True)
+    if options.calls:
+        most = sorted(worst.items(), key=lambda entry: -entry[1])[:MOST_CALLS_NAMED]
+        print(" " * 25 + ", ".join(f"{call} {value:.3f}" for call, value in most))
     return passes
 
 
-def main(arguments: list[str]) -> int:
+def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=FOLDER.parent / "build")
     parser.add_argument("--ours", help="the blockexportd to measure")
     parser.add_argument("--servers", nargs="+", default=["ours", "ours-epoll"])
     parser.add_argument("--scenarios", nargs="+")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--repeat", type=int, default=1, help="measure each so often; the largest value counts")
+    parser.add_argument("--calls", action="store_true", help="name the calls")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
     scenarios = tomllib.loads((FOLDER / "gates.toml").read_text(encoding="utf-8"))
     tools = find_tools(options.build.resolve(), options.ours)
     passes = True
@@ -165,14 +91,20 @@ def main(arguments: list[str]) -> int:
         scratch = Path(folder)
         images = Images(tools, scratch, small=True)
         for server in (BY_KEY[key] for key in options.servers):
-            if server.program(tools) is None:
-                print(f"{server.label}: not there, not counted")
+            why_not = server.why_not(tools)
+            if why_not:
+                print(f"{server.label}: {why_not}")
                 continue
             for name in options.scenarios or scenarios:
+                scenario = scenarios[name]
+                image = scenario.get("image", "dense")
+                setting = Setting(images.path(image), Address(path=str(scratch / "socket")), scratch,
+                                  scenario.get("control", "pread"))
                 try:
-                    passes = check(tools, server, images, name, scenarios[name], scratch) and passes
+                    images.prepare(image, "cached")
+                    passes = check(tools, server, setting, name, scenario, options) and passes
                 except BenchError as error:
-                    print(f"{server.label:24} {name:14} failed: {error}")
+                    print(f"{server.label:24} {name:18} failed: {error}")
                     passes = False
     return 0 if passes else 1
 

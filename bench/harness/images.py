@@ -36,6 +36,8 @@ def layouts(small: bool) -> dict[str, Layout]:
         "dense": Layout((64 if small else 512) * MIB),
         "sparse": Layout((128 if small else 1024) * MIB, data=MIB, hole=9 * MIB),
         "extents": Layout(extents * 4096, data=4096, hole=4096),
+        # For what is traced call by call.
+        "few-extents": Layout(1024 * 4096, data=4096, hole=4096),
         **huge,
     }
 

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.cells import Cell, READ_1M, READ_4K
+from harness.cell import Cell, CPU, Point, READ_1M, READ_4K
+from harness.credentials import Credentials, make_credentials
+from harness.growth_cells import point_metric
 from harness.images import Images
-from harness.servers import Address, Running, Server, pid_file, running
+from harness.servers import Address, Running, Server, Setting, clean_up, free_port, running
 from harness.tools import BenchError, CLIENT_CPU, SERVER_CPU, Tools, pinned, run_json
 
 PATIENCE_S = 60.0
@@ -24,11 +26,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Numbers by metric name, and how disturbed the machine was while they were taken (shares of its time)."""
+    """Numbers by metric name, what the server chose, and how disturbed the machine was (shares of its time)."""
 
     values: dict[str, float]
     steal: float = 0.0
     foreign: float = 0.0
+    words: dict[str, str] = field(default_factory=dict)
 
 
 class Meter:
@@ -40,14 +43,27 @@ class Meter:
         self.scratch = scratch
         self.timing = timing
         self.processors = processors
+        self.made: Credentials | None = None
+
+    def credentials(self) -> Credentials:
+        """The credentials of this run, made when they are first needed."""
+        if self.made is None:
+            self.made = make_credentials(self.tools, self.scratch)
+        return self.made
+
+    def setting(self, cell: Cell) -> Setting:
+        address = Address(port=free_port()) if cell.tcp else Address(path=str(self.scratch / "socket"))
+        return Setting(self.images.path(cell.image), address, self.scratch, cell.control, cell.tls,
+                       self.credentials() if cell.tls else None)
 
     def measure(self, cell: Cell, server: Server) -> Measurement:
+        if cell.kind == "growth":
+            return self.measure_growth(cell, server)
         self.images.prepare(cell.image, cell.condition)
-        image = self.images.path(cell.image)
+        setting = self.setting(cell)
         if cell.kind == "start":
-            return self.measure_start(cell, server, image)
-        with running(self.tools, server, image, self.scratch, tcp=cell.tcp, pin=cell.pin,
-                     control_mode=cell.control) as started:
+            return self.measure_start(cell, server, setting)
+        with running(self.tools, server, setting, cpu=SERVER_CPU if cell.pin else None) as started:
             try:
                 return self.measure_running(cell, started)
             except BenchError as error:
@@ -57,7 +73,7 @@ class Meter:
         if cell.kind == "copy":
             return self.measure_copy(started)
         if cell.kind == "fair":
-            return self.measure_fairness(started)
+            return self.measure_fairness(cell, started)
         result = self.run_nbdload(cell, started)
         return self.disturbance(result, translate(cell, result))
 
@@ -73,10 +89,20 @@ class Meter:
 
     def disturbance(self, result: dict, values: dict[str, float]) -> Measurement:
         capacity = result["seconds"] * 1e9 * self.processors if result.get("seconds") else 0
+        words = {"cipher": result["cipher"]} if result.get("cipher") else {}
         if capacity == 0 or "machine_busy_ns" not in result:
-            return Measurement(values)
+            return Measurement(values, words=words)
         foreign = result["machine_busy_ns"] - result["server_cpu_ns"] - result["client_cpu_ns"]
-        return Measurement(values, result["machine_steal_ns"] / capacity, max(0.0, foreign / capacity))
+        return Measurement(values, result["machine_steal_ns"] / capacity, max(0.0, foreign / capacity), words)
+
+    def measure_growth(self, cell: Cell, server: Server) -> Measurement:
+        """The CPU per operation at every point, each on a fresh server."""
+        values, steal, foreign = {}, 0.0, 0.0
+        for point in cell.points:
+            one = self.measure(at_point(cell, point), server)
+            values[point_metric(point)] = one.values[CPU]
+            steal, foreign = max(steal, one.steal), max(foreign, one.foreign)
+        return Measurement(values, steal, foreign)
 
     def measure_copy(self, started: Running) -> Measurement:
         if self.tools.nbdcopy is None:
@@ -92,25 +118,24 @@ class Meter:
             values["server_cpu_us"] = cpu / 1e3
         return Measurement(values)
 
-    def measure_start(self, cell: Cell, server: Server, image: Path) -> Measurement:
+    def measure_start(self, cell: Cell, server: Server, setting: Setting) -> Measurement:
         if server.tree:
             raise BenchError("detaches from its parent: its start is not comparable")
-        address = Address(path=str(self.scratch / "socket"))
-        command = server.command(self.tools, image, address, cell.control, self.scratch)
-        pid_file(self.scratch).unlink(missing_ok=True)
-        load = [self.tools.nbdload, "--mode=start", *address.load_args(), "--export=disk", *cell.args]
+        command = server.command(self.tools, setting)
+        clean_up(setting)
+        load = [self.tools.nbdload, "--mode=start", *setting.load_args(), *cell.args]
         if self.tools.can_pin:
             load.append(f"--server-cpu={SERVER_CPU}")
         result = run_json(pinned(self.tools, CLIENT_CPU, [*load, "--", *command]), PATIENCE_S)
         return Measurement({"start_ms": result["start_ms"], "start_cpu_ms": result["start_cpu_ns"] / 1e6,
                             "resident_kb": result["resident_bytes"] / 1e3})
 
-    def measure_fairness(self, started: Running) -> Measurement:
+    def measure_fairness(self, cell: Cell, started: Running) -> Measurement:
         """What a small and a big reader keep of their rates when both read at once."""
         def command(args: tuple[str, ...]) -> list[str]:
             load = [self.tools.nbdload, *started.load_args(), *args, f"--ms={self.timing.measured_ms}",
                     f"--warmup-ms={self.timing.warmup_ms}"]
-            return pinned(self.tools, CLIENT_CPU, load)
+            return pinned(self.tools, CLIENT_CPU if cell.pin else None, load)
 
         kinds = {"small": (*READ_4K, "--depth=8"), "big": READ_1M}
         alone = {name: run_json(command(args), PATIENCE_S)["ops_per_second"] for name, args in kinds.items()}
@@ -119,6 +144,11 @@ class Meter:
         together = {name: finish(process)["ops_per_second"] for name, process in both.items()}
         shares = {f"{name}_share": together[name] / alone[name] for name in kinds}
         return Measurement({**shares, "smaller_share": min(shares.values())})
+
+
+def at_point(cell: Cell, point: Point) -> Cell:
+    """The cell that is measured at one point of a table of growth."""
+    return replace(cell, kind="load", args=(*cell.args, *point.args), image=point.image or cell.image, points=())
 
 
 def finish(process: subprocess.Popen) -> dict:

@@ -1,21 +1,22 @@
-"""The report: tables for a terminal and for the documentation, and everything that was measured as JSON."""
+"""The report: tables for a terminal and for the documentation."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
-from harness.cells import Cell
+from harness.cell import Cell
+from harness.growth_cells import POINT
 from harness.images import Layout
 from harness.rounds import CellResult
 from harness.servers import BY_KEY
 from harness.stats import Ratio, ratio_of, spread
-from harness.verdicts import judge, our_key
+from harness.store import Run, Store
+from harness.verdicts import MISSED, NOT_RUN, Verdict, judge, our_key
 
 BEGIN = "<!-- measured: begin (written by bench/run.py) -->"
 END = "<!-- measured: end -->"
 
 COLUMNS = {
     "server_cpu_us": "CPU µs/{unit}",
+    "client_cpu_us": "client CPU µs/{unit}",
     "per_second": "{unit}/s",
     "megabytes_per_second": "MB/s",
     "p50_us": "p50 µs",
@@ -34,6 +35,12 @@ COLUMNS = {
     "big_share": "1 MiB keeps",
     "smaller_share": "smaller share",
 }
+
+
+def column(cell: Cell, metric: str) -> str:
+    """A metric's heading; the points of a table of growth are their own."""
+    name = metric.removeprefix(POINT) if metric.startswith(POINT) else COLUMNS[metric].format(unit=cell.unit)
+    return f"CPU µs/{cell.unit} at {name}" if metric.startswith(POINT) else name
 
 
 def number(value: float | None) -> str:
@@ -55,14 +62,21 @@ def reference_of(result: CellResult) -> str | None:
 
 def rows_of(cell: Cell, result: CellResult) -> list[list[str]]:
     """A header row, then a row for each server."""
-    metrics = [metric for metric in COLUMNS if metric in result.metrics()]
+    known = result.metrics()
+    metrics = [metric for metric in known if metric.startswith(POINT)]
+    metrics += [metric for metric in COLUMNS if metric in known]
     reference = reference_of(result)
-    header = ["server", *(COLUMNS[metric].format(unit=cell.unit) for metric in metrics), "± %"]
+    header = ["server", *(column(cell, metric) for metric in metrics), "± %"]
+    has_ciphers = any(result.words(key, "cipher") for key in result.servers())
+    if has_ciphers:
+        header.insert(1, "cipher")
     if reference:
-        header.append(f"{BY_KEY[reference].label} / this, {COLUMNS[cell.primary].format(unit=cell.unit)} [95 %]")
+        header.append(f"{BY_KEY[reference].label} / this, {column(cell, cell.primary)} [95 %]")
     rows = [header]
     for key in result.servers():
         row = [BY_KEY[key].label, *(number(result.median(key, metric)) for metric in metrics)]
+        if has_ciphers:
+            row.insert(1, result.words(key, "cipher") or "–")
         row.append(f"{spread(result.values(key, cell.primary)) * 100:.0f}")
         if reference:
             ratio = ratio_of(result.values(reference, cell.primary), result.values(key, cell.primary))
@@ -88,12 +102,12 @@ def markdown_table(rows: list[list[str]], numbers: bool = False) -> str:
     return "\n".join([line(rows[0]), ruler, *map(line, rows[1:])])
 
 
-def conditions(cell: Cell, layout: Layout) -> str:
+def conditions(cell: Cell, layouts: dict[str, Layout]) -> str:
     """How the image was prepared, in words."""
     kind, _, size = cell.condition.partition(":")
     state = {"cached": "all in the page cache", "uncached": "dropped from the page cache", "as-is": "fresh",
              "dirty": f"written out, then its first {size}iB rewritten and left dirty"}[kind]
-    return f"image: {layout.words()}; {state}"
+    return "; ".join([*(f"image: {layouts[name].words()}" for name in cell.images), state])
 
 
 def notes(result: CellResult) -> list[str]:
@@ -105,8 +119,8 @@ def notes(result: CellResult) -> list[str]:
     return lines
 
 
-def terminal_section(cell: Cell, result: CellResult, layout: Layout) -> str:
-    lines = [f"\n{cell.name}: {cell.title}", f"  {conditions(cell, layout)}"]
+def terminal_section(cell: Cell, result: CellResult, layouts: dict[str, Layout]) -> str:
+    lines = [f"\n{cell.name}: {cell.title}", f"  {conditions(cell, layouts)}"]
     if result.rounds:
         lines.append(terminal_table(rows_of(cell, result)))
     lines += [f"  {note}" for note in notes(result)]
@@ -114,8 +128,9 @@ def terminal_section(cell: Cell, result: CellResult, layout: Layout) -> str:
     return "\n".join(lines)
 
 
-def markdown_section(cell: Cell, result: CellResult, layout: Layout) -> str:
-    lines = [f"### {cell.title}", "", f"`{cell.name}`; {conditions(cell, layout)}.", ""]
+def markdown_section(cell: Cell, result: CellResult, layouts: dict[str, Layout], run: Run) -> str:
+    lines = [f"### {cell.title}", "",
+             f"`{cell.name}`; {conditions(cell, layouts)}; run of {run.key}, commit {run.commit}.", ""]
     if result.rounds:
         lines += [markdown_table(rows_of(cell, result), numbers=True), ""]
     lines += [f"- {note}." for note in notes(result)]
@@ -126,18 +141,42 @@ def markdown_section(cell: Cell, result: CellResult, layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
-def goals_summary(cells: list[Cell], results: dict[str, CellResult]) -> str:
-    rows = [["cell", "goal", "measured", "outcome"]]
-    for cell in cells:
-        rows += [[cell.name, v.goal, v.measured, v.outcome] for v in judge(cell, results[cell.name])]
-    return markdown_table(rows) if len(rows) > 1 else "Ours was not measured in this run, so no goal was judged."
+def verdicts_of(results: dict[str, CellResult]) -> list[tuple[CellResult, Verdict]]:
+    return [(result, verdict) for result in results.values() for verdict in judge(result.cell, result)]
 
 
-def markdown(cells: list[Cell], results: dict[str, CellResult], machine: dict[str, str], layouts: dict[str, Layout],
-             settings: str) -> str:
-    parts = ["## The machine and the run", "", markdown_table([["what", "which"], *map(list, machine.items())]), "",
-             settings, "", "## Goals", "", goals_summary(cells, results), "", "## Every cell", ""]
-    parts += [markdown_section(cell, results[cell.name], layouts[cell.image]) for cell in cells]
+def goals_summary(store: Store) -> str:
+    rows = [["cell", "goal", "measured", "outcome", "run"]]
+    rows += [[result.cell.name, v.goal, v.measured, v.outcome, result.run] for result, v in verdicts_of(store.results)]
+    return markdown_table(rows)
+
+
+def missed_goals(results: dict[str, CellResult]) -> str:
+    """Every goal that was not met, by name: what a run ends with."""
+    verdicts = verdicts_of(results)
+    lines = []
+    for outcome in (MISSED, "not sure", "not measured", NOT_RUN):
+        found = [f"  {result.cell.name}: {v.goal}: {v.measured}" for result, v in verdicts if v.outcome == outcome]
+        lines += [f"\nGoals {outcome}: {len(found)} of {len(verdicts)}", *found] if found else []
+    return "\n".join(lines) or f"\nAll {len(verdicts)} goals are met."
+
+
+def runs_section(store: Store) -> str:
+    """The runs that the tables come from, the newest first, each with its machine and settings."""
+    parts = []
+    for run in sorted(store.runs.values(), key=lambda one: one.key, reverse=True):
+        names = [f"`{name}`" for name, result in store.results.items() if result.run == run.key]
+        which = "all cells" if len(names) == len(store.results) else ", ".join(names)
+        parts += [f"### Run of {run.key}", "", f"Commit {run.commit}; {which}.", "", run.settings, "",
+                  markdown_table([["what", "which"], *map(list, run.machine.items())]), ""]
+    return "\n".join(parts)
+
+
+def markdown(store: Store, layouts: dict[str, Layout]) -> str:
+    parts = ["## The machine and the runs", "", runs_section(store), "## Goals", "", goals_summary(store), "",
+             "## Every cell", ""]
+    parts += [markdown_section(result.cell, result, layouts, store.runs[result.run])
+              for result in store.results.values()]
     return "\n".join(parts)
 
 
@@ -149,11 +188,3 @@ def write_document(path: Path, section: str) -> None:
     if not begin or not end:
         raise SystemExit(f"{path} has no marks for the measured part")
     path.write_text(f"{head}{BEGIN}\n\n{section}\n{END}{tail}", encoding="utf-8")
-
-
-def write_json(path: Path, results: dict[str, CellResult], machine: dict[str, str]) -> None:
-    cells = {name: {"title": result.cell.title, "discarded": result.discarded, "noisy": result.noisy,
-                    "skipped": result.skipped,
-                    "rounds": [{key: asdict(m) for key, m in one.items()} for one in result.rounds]}
-             for name, result in results.items()}
-    path.write_text(json.dumps({"machine": machine, "cells": cells}, indent=1), encoding="utf-8")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from harness.cells import Cell
+from harness.cell import Cell
 from harness.measure import Measurement, Meter
 from harness.servers import BY_KEY, Server
 from harness.tools import BenchError, Tools
@@ -15,6 +15,8 @@ MOST_FOREIGN = 0.10
 CONTROL_DEVIATION = 0.15
 # Of the rounds that are wanted, so many more may be tried to replace disturbed ones.
 SPARE_ROUNDS = 0.5
+# An interval of fewer rounds says nothing.
+LEAST_ROUNDS = 3
 
 
 @dataclass
@@ -26,9 +28,17 @@ class CellResult:
     discarded: int = 0
     noisy: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
+    # Which run it comes from: a key of the document's runs.
+    run: str = ""
+    # Of the machine that it was measured on.
+    processors: int = 0
 
     def servers(self) -> list[str]:
         return [key for key in self.cell.servers if self.rounds and all(key in one for one in self.rounds)]
+
+    def words(self, key: str, what: str) -> str:
+        """What a server chose in the last round, as in its cipher."""
+        return self.rounds[-1][key].words.get(what, "")
 
     def metrics(self) -> list[str]:
         names: dict[str, None] = {}
@@ -52,10 +62,11 @@ def present(tools: Tools, cell: Cell, result: CellResult, only: set[str] | None)
         server = BY_KEY[key]
         if only is not None and key not in only and server.family not in only:
             continue
-        if server.program(tools) is None:
-            result.skipped[key] = "not installed" if server.family != "ours" else "not built"
-        else:
+        why_not = server.why_not(tools)
+        if why_not is None:
             servers.append(server)
+        else:
+            result.skipped[key] = why_not
     return servers
 
 
@@ -92,14 +103,17 @@ def run_round(meter: Meter, cell: Cell, servers: list[Server], backwards: bool, 
 
 def run_cell(meter: Meter, cell: Cell, wanted: int, only: set[str] | None, strict: bool, deadline: float,
              say: Callable[[str], None]) -> CellResult:
-    """Measures `cell` until `wanted` undisturbed rounds are there, or the spare rounds or the time are used up."""
-    result = CellResult(cell)
+    """Measures `cell` until `wanted` undisturbed rounds are there, or the spare rounds or the time are used up.
+
+    Past `deadline` no more than LEAST_ROUNDS are tried: a short run says so by its number of rounds.
+    """
+    result = CellResult(cell, processors=meter.processors)
     servers = present(meter.tools, cell, result, only)
     tried: list[dict[str, Measurement]] = []
     good: list[dict[str, Measurement]] = []
     most = wanted + round(wanted * SPARE_ROUNDS) if strict else wanted
     while servers and len(good) < wanted and len(tried) < most:
-        if len(tried) >= wanted and time.monotonic() > deadline:
+        if len(tried) >= min(wanted, LEAST_ROUNDS) and time.monotonic() > deadline:
             break
         one = run_round(meter, cell, servers, len(tried) % 2 == 1, result)
         if not one:
@@ -109,7 +123,7 @@ def run_cell(meter: Meter, cell: Cell, wanted: int, only: set[str] | None, stric
         say(f"{cell.name}: round {len(tried)}, {len(good)} of {wanted} undisturbed")
     result.discarded = len(tried) - len(good)
     # With too few undisturbed rounds all are kept, and the report says that the cell is noisy.
-    result.noisy = len(good) < min(3, wanted)
+    result.noisy = len(good) < min(LEAST_ROUNDS, wanted)
     result.rounds = tried if result.noisy else good
     result.discarded = 0 if result.noisy else result.discarded
     for one in result.rounds:

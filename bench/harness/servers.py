@@ -2,16 +2,18 @@
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.tools import BenchError, SERVER_CPU, Tools, pinned
+from harness.credentials import Credentials, X509
+from harness.tools import BenchError, SERVER_CPU, Tools, knows_option, pinned
 
 EXPORT = "disk"
 START_PATIENCE_S = 10.0
@@ -47,8 +49,28 @@ def free_port() -> int:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What a server is started on: its image, its address, and the credentials if it is to speak TLS of some kind."""
+
+    image: Path
+    address: Address
+    scratch: Path
+    control_mode: str = "pread"
+    tls: str = ""
+    credentials: Credentials | None = None
+
+    def load_args(self) -> list[str]:
+        """What nbdload must be told to reach the export."""
+        tls = self.credentials.client_args(self.tls) if self.tls else []
+        return [*self.address.load_args(), f"--export={EXPORT}", *tls]
+
+
+@dataclass(frozen=True)
 class Server:
-    """One server in one configuration. `family` groups the configurations of one program."""
+    """One server in one configuration. `family` groups the configurations of one program.
+
+    `reactors` asks ours for that many threads that serve; 0 leaves it to the program.
+    """
 
     key: str
     label: str
@@ -57,26 +79,37 @@ class Server:
     aio: str | None = None
     direct: bool = False
     backend: str | None = None
+    reactors: int = 0
     tree: bool = field(default=False)
 
     def program(self, tools: Tools) -> str | None:
         return {"ours": tools.ours, "qsd": tools.qsd, "nbdkit": tools.nbdkit, "nbd-server": tools.nbd_server,
                 "control": tools.control}[self.family]
 
-    def command(self, tools: Tools, image: Path, address: Address, control_mode: str, scratch: Path) -> list[str]:
+    def why_not(self, tools: Tools) -> str | None:
+        """Why this server can not be started here; None if it can."""
         program = self.program(tools)
+        if program is None:
+            return "not built" if self.family == "ours" else "not installed"
+        if self.reactors and not knows_option(program, "--reactors"):
+            return "not run: the program has no option --reactors"
+        return None
+
+    def command(self, tools: Tools, setting: Setting) -> list[str]:
+        program, address = self.program(tools), setting.address
         if self.family == "control":
-            return [program, f"--mode={control_mode}", f"--image={image}", *address.load_args()]
+            return [program, f"--mode={setting.control_mode}", f"--image={setting.image}", *address.load_args()]
         if self.family == "nbdkit":
             where = ["-U", address.path] if address.path else ["-i", "127.0.0.1", "-p", str(address.port)]
-            return [program, "-f", *where, "file", str(image)]
+            return [program, "-f", *where, *nbdkit_tls(setting), "file", str(setting.image)]
         if self.family == "nbd-server":
-            return [program, "-C", str(write_nbd_server_config(scratch, image, address)), "-p", str(pid_file(scratch))]
-        return self.storage_daemon_command(program, image, address)
+            return [program, "-C", str(write_nbd_server_config(setting)), "-p", str(pid_file(setting.scratch))]
+        return self.storage_daemon_command(program, setting)
 
-    def storage_daemon_command(self, program: str, image: Path, address: Address) -> list[str]:
+    def storage_daemon_command(self, program: str, setting: Setting) -> list[str]:
         """The one command line that both storage daemons take."""
-        node = f"file,node-name=disk,filename={image}"
+        address = setting.address
+        node = f"file,node-name=disk,filename={setting.image}"
         if self.aio:
             node += f",aio={self.aio}"
         if self.direct:
@@ -87,17 +120,39 @@ class Server:
         command = [program]
         if self.backend:
             command += ["--aio-backend", self.backend]
+        if self.reactors:
+            command += ["--reactors", str(self.reactors)]
         if self.iothread:
             command += ["--object", "iothread,id=io"]
+        command += storage_daemon_tls(setting)
         export = f"nbd,id=e,node-name=disk,name={EXPORT},writable=on" + (",iothread=io" if self.iothread else "")
-        return [*command, "--blockdev", node, "--nbd-server", f"{where},max-connections=0", "--export", export]
+        tls = ",tls-creds=tls" if setting.tls else ""
+        return [*command, "--blockdev", node, "--nbd-server", f"{where},max-connections=0{tls}", "--export", export]
 
 
-def write_nbd_server_config(scratch: Path, image: Path, address: Address) -> Path:
+def storage_daemon_tls(setting: Setting) -> list[str]:
+    if not setting.tls:
+        return []
+    if setting.tls == X509:
+        return ["--object", f"tls-creds-x509,id=tls,dir={setting.credentials.x509},endpoint=server,verify-peer=off"]
+    return ["--object", f"tls-creds-psk,id=tls,dir={setting.credentials.psk},endpoint=server"]
+
+
+def nbdkit_tls(setting: Setting) -> list[str]:
+    if not setting.tls:
+        return []
+    where = (f"--tls-certificates={setting.credentials.x509}" if setting.tls == X509 else
+             f"--tls-psk={setting.credentials.key_file}")
+    return ["--tls=require", where]
+
+
+def write_nbd_server_config(setting: Setting) -> Path:
+    """Its defaults, but with flush and FUA offered, which it does not do by itself."""
+    address = setting.address
     where = f"unixsock = {address.path}\n" if address.path else ""
-    port = address.port or free_port()
-    config = scratch / "nbd-server.conf"
-    config.write_text(f"[generic]\n{where}listenaddr = 127.0.0.1\nport = {port}\n[{EXPORT}]\nexportname = {image}\n")
+    config = setting.scratch / "nbd-server.conf"
+    config.write_text(f"[generic]\n{where}listenaddr = 127.0.0.1\nport = {address.port or free_port()}\n"
+                      f"[{EXPORT}]\nexportname = {setting.image}\nflush = true\nfua = true\n", encoding="utf-8")
     return config
 
 
@@ -105,10 +160,18 @@ def pid_file(scratch: Path) -> Path:
     return scratch / "nbd-server.pid"
 
 
+def clean_up(setting: Setting) -> None:
+    """Removes what an earlier server may have left in the place of this one."""
+    if setting.address.path:
+        Path(setting.address.path).unlink(missing_ok=True)
+    pid_file(setting.scratch).unlink(missing_ok=True)
+
+
 ALL = (
     Server("ours", "blockexportd", "ours"),
     Server("ours-epoll", "blockexportd, epoll", "ours", backend="epoll"),
-    Server("ours-iothread", "blockexportd, iothread", "ours", iothread=True),
+    Server("ours-1", "blockexportd, 1 reactor", "ours", reactors=1),
+    Server("ours-2", "blockexportd, 2 reactors", "ours", reactors=2),
     Server("qsd", "QSD default", "qsd"),
     Server("qsd-uring", "QSD iothread, io_uring", "qsd", iothread=True, aio="io_uring"),
     Server("qsd-threads", "QSD iothread, threads", "qsd", iothread=True, aio="threads"),
@@ -128,8 +191,12 @@ class Running:
 
     server: Server
     pid: int
-    address: Address
+    setting: Setting
     process: subprocess.Popen
+
+    @property
+    def address(self) -> Address:
+        return self.setting.address
 
     def died(self) -> bool:
         """Has it ended by itself? (Never known of a server that detached from us.)"""
@@ -137,7 +204,7 @@ class Running:
 
     def load_args(self) -> list[str]:
         measured = [f"--server-pid={self.pid}"] + (["--server-tree"] if self.server.tree else [])
-        return [*self.address.load_args(), f"--export={EXPORT}", *measured]
+        return [*self.setting.load_args(), *measured]
 
     def cpu_ns(self) -> int:
         """The CPU clock of the process, all threads; None of its children."""
@@ -161,7 +228,9 @@ def wait_until_greeting(address: Address, process: subprocess.Popen, log: Path, 
             break
         time.sleep(0.002)
     lines = log.read_text(errors="replace").strip().splitlines()
-    raise BenchError("did not start to listen" + (f": {lines[-1]}" if lines else ""))
+    # Without the program's name and the option it complains about, which hold paths of this run.
+    reason = re.sub(r"^\S+: (--\S+ \S+: )?", "", lines[-1]) if lines else ""
+    raise BenchError("did not start to listen" + (f": {reason}" if reason else ""))
 
 
 def stop(pid: int, process: subprocess.Popen) -> None:
@@ -180,27 +249,23 @@ def stop(pid: int, process: subprocess.Popen) -> None:
 
 
 @contextlib.contextmanager
-def running(tools: Tools, server: Server, image: Path, scratch: Path, *, tcp: bool = False, pin: bool = True,
-            control_mode: str = "pread", wrapper: tuple[str, ...] = (), environment: dict | None = None
-            ) -> Iterator[Running]:
-    """Starts `server` on `image`, waits for its greeting, and stops it at the end whatever happened."""
-    address = Address(port=free_port()) if tcp else Address(path=str(scratch / "socket"))
-    if address.path:
-        Path(address.path).unlink(missing_ok=True)
-    pid_file(scratch).unlink(missing_ok=True)
-    command = [*wrapper, *server.command(tools, image, address, control_mode, scratch)]
-    log = scratch / "server.log"
+def running(tools: Tools, server: Server, setting: Setting, *, cpu: int | None = SERVER_CPU,
+            before_start: Callable[[], None] = allow_many_files, environment: dict | None = None) -> Iterator[Running]:
+    """Starts `server`, waits for its greeting, and stops it at the end whatever happened."""
+    address = setting.address
+    clean_up(setting)
+    command = server.command(tools, setting)
+    log = setting.scratch / "server.log"
     with open(log, "w", encoding="utf-8") as output:
-        process = subprocess.Popen(pinned(tools, SERVER_CPU if pin else None, command), stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=output, preexec_fn=allow_many_files,
-                                   env={**os.environ, **(environment or {})})
+        process = subprocess.Popen(pinned(tools, cpu, command), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                   preexec_fn=before_start, env={**os.environ, **(environment or {})})
     pid = process.pid
     try:
         detaches = server.family == "nbd-server"
         wait_until_greeting(address, process, log, detaches)
         if detaches:
-            pid = int(pid_file(scratch).read_text())
-        yield Running(server, pid, address, process)
+            pid = int(pid_file(setting.scratch).read_text())
+        yield Running(server, pid, setting, process)
     finally:
         stop(pid, process)
         process.wait()

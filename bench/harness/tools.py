@@ -1,9 +1,12 @@
 """Where the programs are: ours in the build tree, the peers on the search path. Runs them with limits of time."""
 
+import functools
 import json
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +34,8 @@ class Tools:
     nbdcopy: str | None
     taskset: str | None
     strace: str | None
+    certtool: str | None
+    perf: str | None
 
     @property
     def can_pin(self) -> bool:
@@ -64,7 +69,16 @@ def find_tools(build: Path, ours: str | None = None, qsd: str | None = None) -> 
         nbdcopy=on_path("nbdcopy"),
         taskset=on_path("taskset"),
         strace=on_path("strace"),
+        certtool=on_path("certtool"),
+        perf=on_path("perf"),
     )
+
+
+@functools.cache
+def knows_option(program: str, option: str) -> bool:
+    """Does the program's --help name the option?"""
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10, check=False)
+    return re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", done.stdout + done.stderr) is not None
 
 
 def pinned(tools: Tools, cpu: int | None, command: list[str]) -> list[str]:
@@ -74,10 +88,11 @@ def pinned(tools: Tools, cpu: int | None, command: list[str]) -> list[str]:
     return [tools.taskset, "-c", str(cpu), *command]
 
 
-def run_json(command: list[str], timeout_s: float) -> dict:
+def run_json(command: list[str], timeout_s: float, before_start: Callable[[], None] | None = None) -> dict:
     """Runs a program of the benchmark that prints one line of JSON; any error in it is a BenchError."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False,
+                              preexec_fn=before_start)
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"no result within {timeout_s:.0f} s") from error
     lines = done.stdout.strip().splitlines()

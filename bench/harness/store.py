@@ -1,0 +1,111 @@
+"""What the document rests on: every round of every cell, with the run it comes from, as JSON beside the document.
+
+A later run of some cells replaces these alone; the document is always written anew from the whole store, so that no row
+is carried over by hand.
+"""
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from harness import cells as cell_list
+from harness.measure import Measurement
+from harness.rounds import CellResult
+from harness.servers import BY_KEY
+
+DIGITS = 5
+
+
+@dataclass
+class Run:
+    """When and how a run was made, of what, and on which machine."""
+
+    key: str
+    date: str
+    commit: str
+    settings: str
+    machine: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Store:
+    """Results by cell, in the order of the list of cells, and the runs that they come from."""
+
+    runs: dict[str, Run] = field(default_factory=dict)
+    results: dict[str, CellResult] = field(default_factory=dict)
+
+    def merge(self, run: Run, results: dict[str, CellResult]) -> None:
+        """Takes over what `run` measured; runs that nothing comes from any more are forgotten."""
+        for result in results.values():
+            result.run = run.key
+        together = self.results | results
+        self.results = {cell.name: together[cell.name] for cell in cell_list.ALL if cell.name in together}
+        used = {result.run for result in self.results.values()}
+        self.runs = {key: one for key, one in (self.runs | {run.key: run}).items() if key in used}
+
+
+def source_version(root: Path) -> str:
+    """The commit of the tree, with a word if something was changed since; "unknown" outside of a clone."""
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10,
+                                  check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return "unknown"
+    return commit + (" with changes" if git("status", "--porcelain", "--", "src", "schema", "bench") else "")
+
+
+def new_run(root: Path, settings: str, machine: dict[str, str]) -> Run:
+    now = datetime.now(timezone.utc)
+    return Run(now.strftime("%Y-%m-%d %H:%M"), now.strftime("%Y-%m-%d"), source_version(root), settings, machine)
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def plain(result: CellResult) -> dict:
+    """A result as JSON values."""
+    rounds = [{key: {"values": {name: rounded(value) for name, value in one.values.items()},
+                     **({"words": one.words} if one.words else {}),
+                     "steal": rounded(one.steal), "foreign": rounded(one.foreign)}
+               for key, one in entry.items()} for entry in result.rounds]
+    return {"run": result.run, "processors": result.processors, "discarded": result.discarded, "noisy": result.noisy,
+            "skipped": result.skipped, "rounds": rounds}
+
+
+def revived(name: str, entry: dict) -> CellResult:
+    cell = next(cell for cell in cell_list.ALL if cell.name == name)
+    rounds = [{key: Measurement(one["values"], one["steal"], one["foreign"], one.get("words", {}))
+               for key, one in round_entry.items() if key in BY_KEY} for round_entry in entry["rounds"]]
+    skipped = {key: why for key, why in entry["skipped"].items() if key in BY_KEY}
+    return CellResult(cell, rounds, entry["discarded"], entry["noisy"], skipped, entry["run"], entry["processors"])
+
+
+def load(path: Path) -> Store:
+    """The store at `path`; an empty one where there is none. Cells that no longer exist are left out."""
+    if not path.exists():
+        return Store()
+    document = json.loads(path.read_text(encoding="utf-8"))
+    known = {cell.name for cell in cell_list.ALL}
+    return Store({key: Run(key, **entry) for key, entry in document["runs"].items()},
+                 {name: revived(name, entry) for name, entry in document["cells"].items() if name in known})
+
+
+def save(path: Path, store: Store) -> None:
+    """One line for each server of each round, so that a change can be read."""
+    runs = {run.key: {"date": run.date, "commit": run.commit, "settings": run.settings, "machine": run.machine}
+            for run in store.runs.values()}
+    document = {"runs": runs, "cells": {name: plain(result) for name, result in store.results.items()}}
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    # The innermost objects on one line.
+    text = re.sub(r"\{[^{}\[\]]*\}", lambda found: re.sub(r"\s*\n\s*", " ", found.group(0)), text)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""The harness's own test, without a server: verdicts, growth, the store and the document, from made-up measurements."""
+
+import dataclasses
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness import cells, report, store  # noqa: E402
+from harness.cell import CPU, Cell, Goal, RATE  # noqa: E402
+from harness.growth_cells import GROWTH_CELLS, point_metric  # noqa: E402
+from harness.images import layouts  # noqa: E402
+from harness.measure import Measurement  # noqa: E402
+from harness.rounds import CellResult  # noqa: E402
+from harness.servers import BY_KEY  # noqa: E402
+from harness.verdicts import judge  # noqa: E402
+
+NAMED = {cell.name: cell for cell in cells.ALL}
+
+
+def rounds_of(values: dict[str, dict[str, float]], count: int = 3) -> list[dict[str, Measurement]]:
+    return [{key: Measurement(dict(metrics)) for key, metrics in values.items()} for _ in range(count)]
+
+
+def outcome(goal: Goal, values: dict[str, dict[str, float]], **options) -> tuple[str, str]:
+    cell = Cell("made-up", "made up", servers=tuple(values), goals=(goal,), **options)
+    verdict = judge(cell, CellResult(cell, rounds_of(values), processors=2))[0]
+    return verdict.outcome, verdict.measured
+
+
+def cpu(**values: float) -> dict[str, dict[str, float]]:
+    return {key.replace("_", "-"): {CPU: value} for key, value in values.items()}
+
+
+def rate(**values: float) -> dict[str, dict[str, float]]:
+    return {key.replace("_", "-"): {RATE: value} for key, value in values.items()}
+
+
+class Verdicts(unittest.TestCase):
+    def test_a_ratio_within_the_goal_is_met_and_one_beyond_it_is_missed(self):
+        self.assertEqual(outcome(Goal("nbdkit", 0.5), cpu(ours=4, nbdkit=10))[0], "met")
+        self.assertEqual(outcome(Goal("nbdkit", 0.5), cpu(ours=6, nbdkit=10))[0], "missed")
+        self.assertEqual(outcome(Goal("nbdkit", 2, RATE, True), rate(ours=21, nbdkit=10))[0], "met")
+        self.assertEqual(outcome(Goal("nbdkit", 2, RATE, True), rate(ours=19, nbdkit=10))[0], "missed")
+
+    def test_a_win_is_not_claimed_where_the_interval_holds_one(self):
+        cell = Cell("made-up", "made up", servers=("ours", "qsd"), goals=(Goal("qsd", 0.9),))
+        ours = [1, 8, 20]
+        rounds = [{"ours": Measurement({CPU: value}), "qsd": Measurement({CPU: 10})} for value in ours]
+        self.assertEqual(judge(cell, CellResult(cell, rounds))[0].outcome, "not sure")
+
+    def test_the_best_configuration_of_the_peer_counts(self):
+        values = cpu(ours=4, qsd=40, qsd_uring=10)
+        self.assertEqual(outcome(Goal("qsd*", 1 / 3), values)[0], "missed")
+        self.assertEqual(outcome(Goal("qsd", 1 / 3), values)[0], "met")
+
+    def test_of_several_peers_the_worst_one_is_named(self):
+        result = outcome(Goal("peers", 1), cpu(ours=4, qsd=3, nbdkit=2, nbd_server=5, control=1))
+        self.assertEqual(result[0], "missed")
+        self.assertIn("nbdkit", result[1])
+
+    def test_a_goal_below_the_control_becomes_one_fifth_above_it(self):
+        self.assertEqual(outcome(Goal("qsd", 0.1), cpu(ours=2.3, qsd=10, control=2))[0], "met")
+        self.assertEqual(outcome(Goal("qsd", 0.1), cpu(ours=2.5, qsd=10, control=2))[0], "missed")
+        # The control is below the goal here, so the goal stands.
+        self.assertEqual(outcome(Goal("qsd", 0.3), cpu(ours=3.5, qsd=10, control=2.9))[0], "missed")
+        self.assertEqual(outcome(Goal("qsd", 3, RATE, True), rate(ours=18, qsd=10, control=20))[0], "met")
+
+    def test_a_control_that_a_peer_beats_is_no_floor(self):
+        self.assertEqual(outcome(Goal("qsd", 1, RATE, True), rate(ours=18, qsd=30, control=4))[0], "missed")
+        self.assertEqual(outcome(Goal("qsd", 0.5), cpu(ours=2, qsd=3, control=4))[0], "missed")
+
+    def test_a_goal_against_the_control_or_ourselves_is_never_weakened(self):
+        self.assertEqual(outcome(Goal("control", 1.1), cpu(ours=2.3, control=2))[0], "missed")
+        values = {"ours-2": {RATE: 15}, "ours-1": {RATE: 10}, "control": {RATE: 12}}
+        self.assertEqual(outcome(Goal("ours-1", 1.6, RATE, True, subject="ours-2"), values)[0], "missed")
+
+    def test_a_rate_that_shares_its_processors_with_the_client_is_told_its_ceiling(self):
+        values = {"ours-2": {RATE: 300_000, CPU: 4, "client_cpu_us": 1}, "ours-1": {RATE: 250_000}}
+        result = outcome(Goal("ours-1", 1.6, RATE, True, subject="ours-2"), values, pin=False)
+        self.assertEqual(result[0], "missed")
+        self.assertIn("at most 1.60 is possible", result[1])
+
+    def test_a_goal_of_another_configuration_is_about_that_one(self):
+        goal = Goal("ours", 1.25, subject="ours-epoll")
+        self.assertEqual(outcome(goal, cpu(ours=4, ours_epoll=4.8))[0], "met")
+        self.assertEqual(outcome(goal, cpu(ours=4, ours_epoll=5.2))[0], "missed")
+        self.assertEqual(outcome(goal, cpu(ours=4))[0], "not run")
+
+    def test_without_ours_every_goal_says_why(self):
+        cell = NAMED["tls-read-1m"]
+        result = CellResult(cell, rounds_of(cpu(qsd=4, nbdkit=4)), skipped={"ours": "no TLS"})
+        self.assertEqual({(v.outcome, v.measured) for v in judge(cell, result)}, {("not run", "no TLS")})
+
+
+class Growth(unittest.TestCase):
+    cell = GROWTH_CELLS[0]
+
+    def verdict(self, **values: list[float]):
+        points = {key: {point_metric(point): value for point, value in zip(self.cell.points, costs, strict=True)}
+                  for key, costs in values.items()}
+        return judge(self.cell, CellResult(self.cell, rounds_of(points)))[0]
+
+    def test_cheaper_and_slightly_dearer_points_are_flat(self):
+        self.assertEqual(self.verdict(ours=[9, 3, 2.5, 2.6, 3]).outcome, "met")
+
+    def test_growth_is_measured_from_the_cheapest_smaller_point(self):
+        verdict = self.verdict(ours=[9, 3, 2, 2.4, 3.2], control=[9, 2, 2, 2, 3])
+        self.assertEqual(verdict.outcome, "missed")
+        self.assertIn("1.60 [1.60, 1.60] at 10,000", verdict.measured)
+        self.assertIn("1.50", verdict.measured)
+
+
+class Stored(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "document.json"
+
+    def result(self, name: str, cost: float) -> CellResult:
+        cell = NAMED[name]
+        return CellResult(cell, rounds_of({key: {CPU: cost, RATE: cost, "p99_us": cost} for key in cell.servers}),
+                          skipped={"qsd": "died"})
+
+    def test_what_is_saved_comes_back(self):
+        first = store.Store()
+        first.merge(store.Run("one", "2026-01-01", "abc", "settings", {"kernel": "x"}),
+                    {"read-4k-qd32": self.result("read-4k-qd32", 2.123456)})
+        store.save(self.path, first)
+        again = store.load(self.path)
+        self.assertEqual(again.runs, first.runs)
+        self.assertEqual(again.results["read-4k-qd32"].median("ours", CPU), 2.1235)
+        self.assertEqual(again.results["read-4k-qd32"].skipped, {"qsd": "died"})
+        store.save(self.path.with_name("second.json"), again)
+        self.assertEqual(self.path.read_text(), self.path.with_name("second.json").read_text())
+
+    def test_a_later_run_replaces_its_cells_alone_and_each_names_its_run(self):
+        held = store.Store()
+        held.merge(store.Run("one", "d", "aaa", "s"), {name: self.result(name, 2) for name in ("read-1m", "write-1m")})
+        held.merge(store.Run("two", "d", "bbb", "s"), {"read-1m": self.result("read-1m", 3)})
+        self.assertEqual({name: one.run for name, one in held.results.items()}, {"read-1m": "two", "write-1m": "one"})
+        text = report.markdown(held, layouts(small=False))
+        self.assertIn("run of two, commit bbb", text)
+        self.assertIn("run of one, commit aaa", text)
+        held.merge(store.Run("three", "d", "ccc", "s"), {"write-1m": self.result("write-1m", 3)})
+        self.assertEqual(set(held.runs), {"two", "three"})
+
+    def test_a_cell_that_is_gone_is_left_out(self):
+        held = store.Store()
+        held.merge(store.Run("one", "d", "aaa", "s"), {"read-1m": self.result("read-1m", 2)})
+        store.save(self.path, held)
+        self.path.write_text(self.path.read_text().replace('"read-1m"', '"no-such-cell"'))
+        self.assertEqual(store.load(self.path).results, {})
+
+
+class Lists(unittest.TestCase):
+    def test_cells_have_names_of_their_own_and_servers_images_and_goals_that_exist(self):
+        self.assertEqual(len(NAMED), len(cells.ALL))
+        for cell in cells.ALL:
+            self.assertTrue(set(cell.servers) <= set(BY_KEY), cell.name)
+            self.assertTrue(set(cell.images) <= set(layouts(small=False)), cell.name)
+            peers = set(cell.servers) | {"qsd*", "peers", "none"}
+            self.assertTrue({goal.peer for goal in cell.goals} <= peers, cell.name)
+            self.assertTrue({goal.subject for goal in cell.goals} <= {"", *cell.servers}, cell.name)
+
+    def test_the_missed_goals_are_named(self):
+        cell = dataclasses.replace(NAMED["read-1m"], goals=(Goal("qsd", 0.5),))
+        text = report.missed_goals({cell.name: CellResult(cell, rounds_of(cpu(ours=2, qsd=2)))})
+        self.assertIn("Goals missed: 1 of 1\n  read-1m: server_cpu_us at most 0.5 x qsd: 1.00", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
