@@ -10,7 +10,7 @@ PROGRAMS := blockexportd
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build serve test lint format asan tsan fuzz bench docs install clean
+.PHONY: help setup build serve test lint format asan tsan fuzz bench profile docs install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,12 @@ bench: ## Measure the daemon beside its peers and write docs/benchmarks.md
 	cmake --preset release
 	cmake --build --preset release
 	cmake --build --preset release --target bench
+
+profile: ## Sample where the time goes in the main cells and write docs/profiles.md
+	tools/setup.sh build test bench profile
+	cmake --preset release
+	cmake --build --preset release
+	cmake --build --preset release --target profile
 
 docs: ## Build the reference of commands, events and types
 	tools/setup.sh build
