@@ -5,11 +5,17 @@
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness.credentials import PSK, X509, make_credentials_with  # noqa: E402
 
 PATIENCE_S = 30
 LOADS = (
@@ -79,12 +85,57 @@ def catches_wrong_data(nbdload: str, control: str, image: Path, socket: Path) ->
             server.terminate()
 
 
+def exercise_tls(nbdload: str, image: Path, folder: Path) -> None:
+    """Every workload under TLS, against a server that other people wrote; both kinds of credentials."""
+    nbdkit, certtool = shutil.which("nbdkit"), shutil.which("certtool")
+    if not nbdkit or not certtool:
+        print("TLS is not tried: nbdkit or certtool is not installed")
+        return
+    made = make_credentials_with(certtool, folder)
+    socket = folder / "tls.sock"
+    for kind, option in ((X509, f"--tls-certificates={made.x509}"), (PSK, f"--tls-psk={made.key_file}")):
+        socket.unlink(missing_ok=True)
+        command = [nbdkit, "-f", "-U", str(socket), "--tls=require", option, "file", str(image)]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            try:
+                wait_for(socket)
+                tls = made.client_args(kind)
+                for options in LOADS:
+                    result = load(nbdload, socket, "--export=disk", "--ops=64", "--check-every=1", *tls, *options)
+                    assert result["ops"] > 0 and result["cipher"].startswith("TLS1.3 "), result
+                one = load(nbdload, socket, "--export=disk", "--ops=64", *tls,
+                           "--tls-priority=NORMAL:+PSK:-CIPHER-ALL:+AES-128-GCM")
+                assert one["cipher"] == "TLS1.3 AES-128-GCM", one
+                assert load(nbdload, socket, "--export=disk", "--mode=rate", "--ms=30", *tls)["connections"] > 0
+                idle = load(nbdload, socket, "--export=disk", "--mode=idle", "--ms=1", "--connections=5", *tls)
+                assert idle["newcomer_served"] == 1, idle
+            finally:
+                server.terminate()
+
+
+def refuses_tls_that_is_not_there(nbdload: str, control: str, image: Path, folder: Path) -> None:
+    """A server without TLS is named as one, not measured in clear."""
+    keys = folder / "keys.psk"
+    keys.write_text("bench:00112233\n", encoding="ascii")
+    socket = folder / "plain.sock"
+    with subprocess.Popen([control, f"--image={image}", f"--socket={socket}"]) as server:
+        try:
+            wait_for(socket)
+            done = subprocess.run([nbdload, f"--socket={socket}", f"--tls-psk={keys}"], capture_output=True, text=True,
+                                  timeout=PATIENCE_S, check=False)
+            assert done.returncode == 2 and "TLS" in done.stderr, done
+        finally:
+            server.terminate()
+
+
 def main(nbdload: str, control: str, image_tool: str) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-smoke-") as folder:
         image = Path(folder) / "image"
         subprocess.run([image_tool, f"--path={image}", "--size=8M"], check=True, timeout=PATIENCE_S)
         for mode in ("pread", "mmap", "sendfile", "memory"):
             exercise(nbdload, control, image, mode, Path(folder) / f"{mode}.sock")
+        exercise_tls(nbdload, image, Path(folder))
+        refuses_tls_that_is_not_there(nbdload, control, image, Path(folder))
         catches_wrong_data(nbdload, control, image, Path(folder) / "wrong.sock")
 
 

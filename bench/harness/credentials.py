@@ -60,10 +60,14 @@ def make_credentials(tools: Tools, scratch: Path) -> Credentials:
     """Makes them below `scratch`; a BenchError where certtool is missing."""
     if tools.certtool is None:
         raise BenchError("certtool (package gnutls-bin) is not installed")
+    return make_credentials_with(tools.certtool, scratch)
+
+
+def make_credentials_with(certtool: str, scratch: Path) -> Credentials:
     made = Credentials(scratch / "tls-x509", scratch / "tls-psk")
     for folder in (made.x509, made.psk):
         folder.mkdir(mode=0o700)
-    make_certificates(tools.certtool, made.x509)
+    make_certificates(certtool, made.x509)
     with open(os.open(made.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(f"{USER}:{secrets.token_hex(KEY_BYTES)}\n")
     return made

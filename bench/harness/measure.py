@@ -80,7 +80,8 @@ class Meter:
     def run_nbdload(self, cell: Cell, started: Running) -> dict:
         command = [self.tools.nbdload, f"--mode={cell.kind}", *started.load_args(), *cell.args]
         if cell.kind == "load":
-            command += [f"--ms={self.timing.measured_ms}", f"--warmup-ms={self.timing.warmup_ms}", "--latency"]
+            command += [f"--ms={self.timing.measured_ms * cell.longer}",
+                        f"--warmup-ms={self.timing.warmup_ms * cell.longer}", "--latency"]
         elif cell.kind != "map":
             command += [f"--ms={self.timing.measured_ms}"]
         if cell.image.startswith("sparse") or cell.image == "extents":
@@ -148,7 +149,8 @@ class Meter:
 
 def at_point(cell: Cell, point: Point) -> Cell:
     """The cell that is measured at one point of a table of growth."""
-    return replace(cell, kind="load", args=(*cell.args, *point.args), image=point.image or cell.image, points=())
+    return replace(cell, kind="load", args=(*cell.args, *point.args), image=point.image or cell.image, points=(),
+                   longer=point.longer)
 
 
 def finish(process: subprocess.Popen) -> dict:
