@@ -22,6 +22,7 @@ from harness.tools import BenchError, Tools, find_tools  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent
 MOST_CALLS_NAMED = 8
+KNOWN_KEYS = {"args", "mode", "image", "unit", "control", "most", "most_io_uring", "most_epoll"}
 
 
 def limits_of(server: Server, scenario: dict) -> dict[str, float]:
@@ -71,6 +72,15 @@ def check(tools: Tools, server: Server, setting: Setting, name: str, scenario: d
     return passes
 
 
+def read_scenarios(path: Path) -> dict[str, dict]:
+    """All scenarios; a key that nobody reads would be a threshold that nobody holds, so it is refused."""
+    scenarios = tomllib.loads(path.read_text(encoding="utf-8"))
+    strange = [f"{name}.{key}" for name, scenario in scenarios.items() for key in scenario.keys() - KNOWN_KEYS]
+    if strange:
+        raise SystemExit(f"{path.name}: unknown: {', '.join(sorted(strange))}")
+    return scenarios
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=FOLDER.parent / "build")
@@ -84,7 +94,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    scenarios = tomllib.loads((FOLDER / "gates.toml").read_text(encoding="utf-8"))
+    scenarios = read_scenarios(FOLDER / "gates.toml")
     tools = find_tools(options.build.resolve(), options.ours)
     passes = True
     with tempfile.TemporaryDirectory(prefix="gates-", dir=options.build.resolve()) as folder:
