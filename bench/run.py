@@ -75,6 +75,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.update and options.servers:
         parser.error("--update replaces whole cells, so it takes all their servers")
+    if options.update and options.effort == "smoke" and options.document == DOCUMENT:
+        parser.error("the numbers of a smoke run mean nothing: --update it into another --document")
     return options
 
 

@@ -92,7 +92,7 @@ class Server:
         if program is None:
             return "not built" if self.family == "ours" else "not installed"
         if self.reactors and not knows_option(program, "--reactors"):
-            return "not run: the program has no option --reactors"
+            return "the program has no option --reactors"
         return None
 
     def command(self, tools: Tools, setting: Setting) -> list[str]:

@@ -17,6 +17,7 @@ from harness.rounds import CellResult
 from harness.servers import BY_KEY
 
 DIGITS = 5
+DISTURBANCES = ("steal", "foreign")
 
 
 @dataclass
@@ -65,7 +66,7 @@ def source_version(root: Path) -> str:
 
 def new_run(root: Path, settings: str, machine: dict[str, str]) -> Run:
     now = datetime.now(timezone.utc)
-    return Run(now.strftime("%Y-%m-%d %H:%M"), now.strftime("%Y-%m-%d"), source_version(root), settings, machine)
+    return Run(now.strftime("%Y-%m-%d %H:%M:%S"), now.strftime("%Y-%m-%d"), source_version(root), settings, machine)
 
 
 def rounded(value: float) -> float:
@@ -73,19 +74,30 @@ def rounded(value: float) -> float:
 
 
 def plain(result: CellResult) -> dict:
-    """A result as JSON values."""
-    rounds = [{key: {"values": {name: rounded(value) for name, value in one.values.items()},
-                     **({"words": one.words} if one.words else {}),
-                     "steal": rounded(one.steal), "foreign": rounded(one.foreign)}
-               for key, one in entry.items()} for entry in result.rounds]
+    """A result as JSON values: for every server each metric's values, one for each round."""
+    servers = {}
+    for key in result.servers():
+        series = {metric: result.values(key, metric) for metric in result.rounds[0][key].values}
+        series |= {"steal": [one[key].steal for one in result.rounds],
+                   "foreign": [one[key].foreign for one in result.rounds]}
+        servers[key] = {metric: [rounded(value) for value in values] for metric, values in series.items()}
+    words = {key: result.rounds[-1][key].words for key in servers if result.rounds[-1][key].words}
     return {"run": result.run, "processors": result.processors, "discarded": result.discarded, "noisy": result.noisy,
-            "skipped": result.skipped, "rounds": rounds}
+            "skipped": result.skipped, "servers": servers, "words": words}
 
 
 def revived(name: str, entry: dict) -> CellResult:
     cell = next(cell for cell in cell_list.ALL if cell.name == name)
-    rounds = [{key: Measurement(one["values"], one["steal"], one["foreign"], one.get("words", {}))
-               for key, one in round_entry.items() if key in BY_KEY} for round_entry in entry["rounds"]]
+    servers = {key: series for key, series in entry["servers"].items() if key in BY_KEY}
+    count = max((len(series["steal"]) for series in servers.values()), default=0)
+    rounds = []
+    for place in range(count):
+        one = {}
+        for key, series in servers.items():
+            values = {metric: numbers[place] for metric, numbers in series.items() if metric not in DISTURBANCES}
+            one[key] = Measurement(values, series["steal"][place], series["foreign"][place],
+                                   entry["words"].get(key, {}))
+        rounds.append(one)
     skipped = {key: why for key, why in entry["skipped"].items() if key in BY_KEY}
     return CellResult(cell, rounds, entry["discarded"], entry["noisy"], skipped, entry["run"], entry["processors"])
 
@@ -101,11 +113,12 @@ def load(path: Path) -> Store:
 
 
 def save(path: Path, store: Store) -> None:
-    """One line for each server of each round, so that a change can be read."""
+    """One line for each server of each cell, so that a change can be read."""
     runs = {run.key: {"date": run.date, "commit": run.commit, "settings": run.settings, "machine": run.machine}
             for run in store.runs.values()}
     document = {"runs": runs, "cells": {name: plain(result) for name, result in store.results.items()}}
     text = json.dumps(document, indent=1, ensure_ascii=False)
-    # The innermost objects on one line.
-    text = re.sub(r"\{[^{}\[\]]*\}", lambda found: re.sub(r"\s*\n\s*", " ", found.group(0)), text)
+    # The lists, then the objects that hold nothing but them, on one line.
+    for innermost in (r"\[[^\[\]{}]*\]", r"\{[^{}]*\}"):
+        text = re.sub(innermost, lambda found: re.sub(r"\s*\n\s*", " ", found.group(0)), text)
     path.write_text(text + "\n", encoding="utf-8")
