@@ -40,6 +40,13 @@ class Backend {
   // Calls that never wait. EAGAIN when the answer is not at hand; the caller then awaits kPoll, or the operation.
   virtual IoCount try_receive(int fd, std::span<std::byte> buffer) = 0;
   virtual IoCount try_send(int fd, std::span<const iovec> vectors) = 0;
+  // Sends `head`, which may be empty, and behind it `length` > 0 bytes of `file` from its page cache, without copying
+  // them. Counts both; may be short. Nothing left to send but a file that ends before `offset`: ENODATA.
+  // It waits for the disk where is_cached() would say no.
+  virtual IoCount try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
+                                std::uint64_t length) = 0;
+  // Whether these bytes of a file are in the page cache now and can be used without waiting for the disk.
+  virtual bool is_cached(int file, std::uint64_t offset, std::uint64_t length) = 0;
   // From the page cache only (RWF_NOWAIT); may be short. EAGAIN or EOPNOTSUPP: use kRead.
   virtual IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
   // A buffered write that is a copy into the page cache; may be short. EAGAIN: use kWrite.
@@ -56,6 +63,8 @@ class Backend {
   virtual void drop_watch(int) {}
   // Closes at once; no operation may be under way on it.
   virtual void close(int fd) = 0;
+  // The same for a file, which nobody has watched. Any thread.
+  virtual void close_file(int fd) = 0;
 };
 
 }  // namespace blockexport::aio

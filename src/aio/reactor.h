@@ -90,6 +90,10 @@ class Reactor {
   // --- calls that never wait (see Backend) ---
   IoCount try_receive(int fd, std::span<std::byte> buffer) { return backend_->try_receive(fd, buffer); }
   IoCount try_send(int fd, std::span<const iovec> vectors) { return backend_->try_send(fd, vectors); }
+  IoCount try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset, std::uint64_t length) {
+    return backend_->try_send_file(fd, head, file, offset, length);
+  }
+  bool is_cached(int file, std::uint64_t o, std::uint64_t length) { return backend_->is_cached(file, o, length); }
   IoCount try_read(int fd, std::span<const iovec> v, std::uint64_t offset) { return backend_->try_read(fd, v, offset); }
   IoCount try_write(int fd, std::span<const iovec> v, std::uint64_t o) { return backend_->try_write(fd, v, o); }
   IoResult try_stat(int fd, FileInfo& info) { return backend_->try_stat(fd, info); }
@@ -98,6 +102,8 @@ class Reactor {
   void keep_watch(int fd) { backend_->keep_watch(fd); }
   void drop_watch(int fd) { backend_->drop_watch(fd); }
   void close_now(int fd) { backend_->close(fd); }
+  // Any thread.
+  void close_file(int fd) { backend_->close_file(fd); }
 
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
   IntrusiveList<TaskRoot>& tasks() { return tasks_; }

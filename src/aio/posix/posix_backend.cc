@@ -64,4 +64,8 @@ void PosixBackend::close(int fd) {
   ::close(fd);
 }
 
+void PosixBackend::close_file(int fd) {
+  ::close(fd);
+}
+
 }  // namespace blockexport::aio::posix

@@ -20,12 +20,16 @@ class PosixBackend : public Backend {
 
   IoCount try_receive(int fd, std::span<std::byte> buffer) final;
   IoCount try_send(int fd, std::span<const iovec> vectors) final;
+  IoCount try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
+                        std::uint64_t length) final;
+  bool is_cached(int file, std::uint64_t offset, std::uint64_t length) final;
   IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
   IoResult try_stat(int fd, FileInfo& info) final;
   std::expected<int, Errno> try_accept(int fd) final;
   void shut_down(int fd) final;
   void close(int fd) override;
+  void close_file(int fd) final;
 
  protected:
   WakeEvent& wake_event() { return *wake_; }

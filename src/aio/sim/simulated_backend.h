@@ -25,6 +25,13 @@ class SimulatedBackend final : public Backend {
 
   IoCount try_receive(int fd, std::span<std::byte> buffer) override { return world_.try_receive(fd, buffer); }
   IoCount try_send(int fd, std::span<const iovec> vectors) override { return world_.try_send(fd, vectors); }
+  IoCount try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
+                        std::uint64_t length) override {
+    return world_.try_send_file(fd, head, file, offset, length);
+  }
+  bool is_cached(int file, std::uint64_t offset, std::uint64_t length) override {
+    return world_.is_cached(file, offset, length);
+  }
   IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
     return world_.try_read(fd, vectors, offset);
   }
@@ -35,6 +42,7 @@ class SimulatedBackend final : public Backend {
   std::expected<int, Errno> try_accept(int fd) override { return world_.try_accept(fd); }
   void shut_down(int fd) override { world_.shut_down(fd); }
   void close(int fd) override { world_.close(fd); }
+  void close_file(int fd) override { world_.close(fd); }
 
   // Brings what is under way into the state that a power cut finds it in.
   void lose_power();

@@ -16,6 +16,8 @@ namespace {
 // What one fallocate() may ask for; the memory of a test is not a disk.
 constexpr std::uint64_t kAllocateBytesMax = 256u << 20;
 constexpr std::uint64_t kOffsetMax = INT64_MAX;
+// What one try_send_file() looks at; no simulated connection takes more at a time.
+constexpr std::uint64_t kSendBytesMax = 1u << 20;
 
 std::size_t total_of(std::span<const iovec> vectors) {
   std::size_t total = 0;
@@ -240,6 +242,28 @@ IoCount World::try_send(int fd, std::span<const iovec> vectors) {
   if (descriptor == nullptr) return fail(EBADF);
   if (descriptor->stream == nullptr) return fail(ENOTSOCK);
   return descriptor->stream->send(gather(vectors), options.streams, random);
+}
+
+IoCount World::try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
+                             std::uint64_t length) {
+  Descriptor* source = find(file);
+  if (source == nullptr || source->file == nullptr) return fail(EBADF);
+  if (source->dead) return fail(EIO);
+  std::vector<std::byte> data = gather(head);
+  const std::size_t head_bytes = data.size();
+  data.resize(head_bytes + std::min<std::uint64_t>(length, kSendBytesMax));
+  data.resize(head_bytes + source->file->pages().read(offset, std::span(data).subspan(head_bytes)));
+  if (data.empty()) return fail(ENODATA);
+  Descriptor* descriptor = find(fd);
+  if (descriptor == nullptr) return fail(EBADF);
+  if (descriptor->stream == nullptr) return fail(ENOTSOCK);
+  return descriptor->stream->send(data, options.streams, random);
+}
+
+bool World::is_cached(int file, std::uint64_t, std::uint64_t) {
+  Descriptor* descriptor = find(file);
+  bool usable = descriptor != nullptr && descriptor->file != nullptr && !descriptor->dead;
+  return usable && !may_fail(OperationKind::kRead) && !random.one_in(4);
 }
 
 IoCount World::try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) {

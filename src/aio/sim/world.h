@@ -47,6 +47,8 @@ class World {
 
   IoCount try_receive(int fd, std::span<std::byte> buffer);
   IoCount try_send(int fd, std::span<const iovec> vectors);
+  IoCount try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset, std::uint64_t length);
+  bool is_cached(int file, std::uint64_t offset, std::uint64_t length);
   IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset);
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset);
   IoResult try_stat(int fd, FileInfo& info);

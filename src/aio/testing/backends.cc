@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -54,6 +55,8 @@ TemporaryDirectory::~TemporaryDirectory() {
 }
 
 void ForEachBackend::SetUp() {
+  // As in the daemon: sendfile(2) has no flag against it.
+  std::signal(SIGPIPE, SIG_IGN);
   if (backend() == "simulation") {
     simulation_ =
         std::make_unique<Simulation>(static_cast<std::uint64_t>(::testing::UnitTest::GetInstance()->random_seed()));

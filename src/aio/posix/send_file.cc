@@ -1,0 +1,81 @@
+// PosixBackend's calls that send from the page cache.
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "aio/posix/posix_backend.h"
+#include "aio/posix/retry.h"
+
+namespace blockexport::aio::posix {
+namespace {
+
+// cachestat(2), of Linux 6.5; younger than the headers that we build with.
+constexpr long kCacheStatNumber = 451;
+struct CacheStatRange {
+  std::uint64_t offset;
+  std::uint64_t length;
+};
+struct CacheStat {
+  std::uint64_t cached_pages;
+  std::uint64_t others[4];  // dirty, in writeback, evicted, recently evicted
+};
+
+// Between two bytes that are tried. What the kernel reads ahead arrives in pieces of about this size.
+constexpr std::uint64_t kProbeBytes = 256u << 10;
+
+std::size_t total_of(std::span<const iovec> vectors) {
+  std::size_t total = 0;
+  for (const iovec& vector : vectors) total += vector.iov_len;
+  return total;
+}
+
+bool can_read_now(int file, std::uint64_t offset) {
+  char byte;
+  iovec vector{.iov_base = &byte, .iov_len = 1};
+  return retry([&] { return preadv2(file, &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT); }) == 1;
+}
+
+}  // namespace
+
+IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
+                                    std::uint64_t length) {
+  std::size_t head_bytes = total_of(head);
+  if (head_bytes > 0) {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(head.data());
+    message.msg_iovlen = head.size();
+    // TCP waits for what follows and sends both together.
+    std::int64_t sent = retry([&] { return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE); });
+    if (sent < 0) return fail(static_cast<int>(-sent));
+    if (static_cast<std::size_t>(sent) < head_bytes) return static_cast<std::size_t>(sent);
+  }
+  auto at = static_cast<off_t>(offset);
+  // It raises SIGPIPE when the peer has gone; the process ignores that signal.
+  std::int64_t sent = retry([&] { return sendfile(fd, file, &at, length); });
+  if (sent > 0) return head_bytes + static_cast<std::size_t>(sent);
+  // The next call, without a head, tells what is wrong.
+  if (head_bytes > 0) return head_bytes;
+  return fail(sent == 0 ? ENODATA : static_cast<int>(-sent));
+}
+
+// cachestat() knows which pages are there, and not whether their content has arrived: that is tried at some of them, as
+// a read without waiting tells it. mincore() would tell of each, but costs forty times as much, and says "all of them"
+// to who could not write the file.
+bool PosixBackend::is_cached(int file, std::uint64_t offset, std::uint64_t length) {
+  CacheStatRange range{.offset = offset, .length = length};
+  CacheStat found{};
+  if (syscall(kCacheStatNumber, file, &range, &found, 0) != 0) return false;
+  const auto page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::uint64_t end = offset + length;
+  if (found.cached_pages < (end - 1) / page_bytes - offset / page_bytes + 1) return false;
+  for (std::uint64_t at = offset; at < end; at += std::min(kProbeBytes, end - at)) {
+    if (!can_read_now(file, std::min(at + kProbeBytes, end) - 1)) return false;
+  }
+  return true;
+}
+
+}  // namespace blockexport::aio::posix
