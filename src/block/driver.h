@@ -14,6 +14,7 @@
 
 #include "aio/task.h"
 #include "base/error.h"
+#include "block/file_span.h"
 #include "block/io.h"
 #include "block/node_options.h"
 #include "block/node_statistics.h"
@@ -52,6 +53,9 @@ class Driver {
   virtual IoResult try_write(aio::Reactor&, Range, IoBuffers) { return fail(EAGAIN); }
   // As `extents`, from memory: stops where knowledge ends, and is EAGAIN when that is at the start.
   virtual IoResult try_extents(aio::Reactor&, Range, Extents&) { return fail(EAGAIN); }
+  // Where the range stands in a file, when all of it is in the page cache now; else EAGAIN. Only for nodes of which a
+  // reader may see what is written after it asked: see FileDriver::try_share.
+  virtual std::expected<FileSpan, Errno> try_share(aio::Reactor&, Range) { return fail(EAGAIN); }
 
   // Bytes; fixed until a resize.
   virtual std::uint64_t size_bytes() const = 0;

@@ -156,6 +156,14 @@ IoResult Node::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   return measurement.finish(result);
 }
 
+std::expected<FileSpan, Errno> Node::try_share(aio::Reactor& reactor, Range range) {
+  if (range.empty() || !range.fits(size_bytes())) return fail(EAGAIN);
+  Measurement measurement(reactor, statistics_.read, range.length);
+  std::expected<FileSpan, Errno> span = driver_->try_share(reactor, range);
+  if (span) (void)measurement.finish({});
+  return span;
+}
+
 IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   // With blocks to keep apart a write takes its turn in the range lock.
   if (range.empty() || read_only() || options_.detect_zeroes != DetectZeroes::kOff || !range.fits(size_bytes()) ||

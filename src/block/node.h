@@ -62,6 +62,10 @@ class Node {
   // Appends what is known of the first bytes of the range, at least one of them; it may stop anywhere after that, even
   // where the next extent is of the same kind.
   IoResult try_extents(aio::Reactor& reactor, Range range, Extents& extents);
+  // A read without a copy: where the bytes stand in a file of this host, all of them in the page cache. It counts as
+  // read. The bytes are looked at when the span is used, so that later writes may show, or be missing if the file was
+  // cut. EAGAIN: read them.
+  std::expected<FileSpan, Errno> try_share(aio::Reactor& reactor, Range range);
 
   NodeStatistics& statistics() { return statistics_; }
 

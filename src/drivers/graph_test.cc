@@ -1,6 +1,8 @@
 // The graph with real drivers. Texts and order of errors are those of QMP's reference daemon.
 #include "block/graph.h"
 
+#include <unistd.h>
+
 #include "block/graph_info.h"
 #include "block/testing/reactor_test.h"
 #include "block/testing/temp_dir.h"
@@ -340,6 +342,29 @@ TEST_F(GraphTest, ShowsWhoUsesWhat) {
     EXPECT_EQ(each.shared_perm, (std::vector{kWriteUnchanged, kWrite, kConsistentRead}));
   }
   detach(std::move(edge));
+}
+
+// A client that takes its data slowly keeps the file open that it is sent from, and nothing else of the node.
+TEST_F(GraphTest, AFileThatIsStillSentFromKeepsNoLockAfterItWasOpenedAnew) {
+  std::string path = directory_.file("shared", std::string(1 << 20, 'x'));
+  ASSERT_EQ(add({{"driver", "file"}, {"filename", path}, {"node-name", "f"}}), "");
+  auto edge = attach("f", kWriter);
+  ASSERT_NE(edge, nullptr) << error_;
+  auto span = edge->node().try_share(reactor(), {0, 1 << 20});
+  if (!span) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+  std::string reopened =
+      reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path}, {"cache", json::Object{{"direct", true}}}});
+  if (!reopened.empty()) GTEST_SKIP() << reopened;
+  EXPECT_EQ(span->file.use_count(), 1);
+  detach(std::move(edge));
+  EXPECT_EQ(remove("f"), "");
+  char byte = '-';
+  EXPECT_EQ(pread(span->file->fd(), &byte, 1, 4096), 1);
+  EXPECT_EQ(byte, 'x');
+  EXPECT_EQ(add({{"driver", "file"}, {"filename", path}, {"node-name", "f"}}), "");
+  auto writer = attach("f", kWriter);
+  EXPECT_NE(writer, nullptr) << error_;
+  if (writer != nullptr) detach(std::move(writer));
 }
 
 }  // namespace

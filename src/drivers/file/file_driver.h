@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 
+#include "aio/open_file.h"
 #include "aio/operation.h"
 #include "block/driver.h"
 #include "drivers/file/extent_cache.h"
@@ -43,6 +44,7 @@ class FileDriver final : public block::Driver {
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   // One fstat() when the cache may know; on the file systems whose maps last that never waits.
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
+  std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 
   std::uint64_t size_bytes() const override;
   block::Limits limits() const override { return limits_; }
@@ -91,7 +93,8 @@ class FileDriver final : public block::Driver {
 
   aio::Reactor& home_;
   FileOptions options_;
-  int fd_;
+  std::shared_ptr<const aio::OpenFile> file_;
+  int fd_;  // of file_
   block::Limits limits_;
   std::unique_ptr<FileLocks> locks_;          // null: no locking
   std::unique_ptr<FileReopening> reopening_;  // between prepare_reopen and commit_reopen

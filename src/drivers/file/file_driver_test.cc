@@ -1,6 +1,10 @@
 #include "drivers/file/file_driver.h"
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "block/buffers.h"
 #include "block/node.h"
@@ -75,6 +79,46 @@ TEST_F(FileDriverTest, ReadsWhatItWrote) {
   EXPECT_TRUE(run(disk->flush()));
   EXPECT_TRUE(run(disk->prefetch({0, 4096})));
   EXPECT_EQ(content(path).substr(12345, 9), "some text");
+}
+
+TEST_F(FileDriverTest, SharesWhatIsInThePageCache) {
+  std::string path = directory_.file("a", std::string(10'000, 'x'));
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  EXPECT_EQ(disk->size_bytes(), 10'240u);
+  auto span = disk->try_share(reactor(), {100, 9'900});
+  if (!span) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+  EXPECT_EQ(span->offset, 100u);
+  std::string got(9'900, '-');
+  EXPECT_EQ(pread(span->file->fd(), got.data(), got.size(), 100), 9'900);
+  EXPECT_EQ(got, std::string(9'900, 'x'));
+  EXPECT_EQ(disk->statistics().read.operations(), 1u);
+  // What was rounded up is not in the file; nor is what lies behind the end of the disk.
+  EXPECT_FALSE(disk->try_share(reactor(), {100, 10'000}));
+  EXPECT_FALSE(disk->try_share(reactor(), {100, 20'000}));
+  EXPECT_EQ(disk->statistics().read.operations(), 1u);
+}
+
+TEST_F(FileDriverTest, SharesNothingThatIsNotInThePageCache) {
+  std::string path = directory_.file("a", std::string(1 << 20, 'x'));
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  if (!disk->try_share(reactor(), {0, 1 << 20})) GTEST_SKIP() << "the kernel does not tell";
+  auto span = disk->try_share(reactor(), {0, 1 << 20});
+  ASSERT_TRUE(span);
+  struct statfs system{};
+  ASSERT_EQ(fstatfs(span->file->fd(), &system), 0);
+  if (system.f_type == TMPFS_MAGIC) GTEST_SKIP() << "the file system is its page cache";
+  ASSERT_EQ(fdatasync(span->file->fd()), 0);
+  ASSERT_EQ(posix_fadvise(span->file->fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  EXPECT_FALSE(disk->try_share(reactor(), {0, 1 << 20}));
+}
+
+TEST_F(FileDriverTest, DirectIoIsNotShared) {
+  std::string path = directory_.file("a", std::string(1 << 20, 'x'));
+  auto disk = open({.filename = path, .direct = true});
+  if (disk == nullptr) GTEST_SKIP() << error_;
+  EXPECT_FALSE(disk->try_share(reactor(), {0, 4096}));
 }
 
 TEST_F(FileDriverTest, RoundsTheSizeUpAndReadsZerosThere) {

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "aio/reactor.h"
 
 namespace blockexport::drivers {
@@ -39,10 +41,10 @@ aio::Task<Result<>> FileLocks::change(aio::Reactor& reactor, Permissions wanted)
 
 aio::Task<Result<>> FileLocks::lock_all(aio::Reactor& reactor, Permissions wanted) {
   PermissionSet unshared = PermissionSet::all() - wanted.shared;
-  IoResult result = co_await set_bytes(reactor, kUsedBase, wanted.used - used_, F_RDLCK);
+  IoResult result = co_await set_bytes(reactor, fd_, kUsedBase, wanted.used - used_, F_RDLCK);
   used_ = used_ | wanted.used;
   if (result) {
-    result = co_await set_bytes(reactor, kUnsharedBase, unshared - unshared_, F_RDLCK);
+    result = co_await set_bytes(reactor, fd_, kUnsharedBase, unshared - unshared_, F_RDLCK);
     unshared_ = unshared_ | unshared;
   }
   if (!result)
@@ -70,23 +72,25 @@ aio::Task<Result<>> FileLocks::check_all(aio::Reactor& reactor, Permissions want
 aio::Task<void> FileLocks::unlock_all_but(aio::Reactor& reactor, Permissions wanted) {
   PermissionSet unshared = PermissionSet::all() - wanted.shared;
   // Giving a lock up fails only for a descriptor that is none.
-  (void)co_await set_bytes(reactor, kUsedBase, used_ - wanted.used, F_UNLCK);
-  (void)co_await set_bytes(reactor, kUnsharedBase, unshared_ - unshared, F_UNLCK);
+  (void)co_await set_bytes(reactor, fd_, kUsedBase, used_ - wanted.used, F_UNLCK);
+  (void)co_await set_bytes(reactor, fd_, kUnsharedBase, unshared_ - unshared, F_UNLCK);
   used_ = used_ & wanted.used;
   unshared_ = unshared_ & unshared;
 }
 
 aio::Task<void> FileLocks::move_to(aio::Reactor& reactor, int fd) {
-  fd_ = fd;
-  (void)co_await set_bytes(reactor, kUsedBase, used_, F_RDLCK);
-  (void)co_await set_bytes(reactor, kUnsharedBase, unshared_, F_RDLCK);
+  (void)co_await set_bytes(reactor, fd, kUsedBase, used_, F_RDLCK);
+  (void)co_await set_bytes(reactor, fd, kUnsharedBase, unshared_, F_RDLCK);
+  int before = std::exchange(fd_, fd);
+  (void)co_await set_bytes(reactor, before, kUsedBase, used_, F_UNLCK);
+  (void)co_await set_bytes(reactor, before, kUnsharedBase, unshared_, F_UNLCK);
 }
 
-aio::Task<IoResult> FileLocks::set_bytes(aio::Reactor& reactor, std::uint64_t base, PermissionSet bits,
-                                         int mode) const {
+aio::Task<IoResult> FileLocks::set_bytes(aio::Reactor& reactor, int fd, std::uint64_t base, PermissionSet bits,
+                                         int mode) {
   for (block::Permission permission : block::kAllPermissions) {
     if (!bits.has(permission)) continue;
-    auto result = co_await reactor.lock(fd_, byte_of(base, permission), mode);
+    auto result = co_await reactor.lock(fd, byte_of(base, permission), mode);
     if (!result) co_return fail(result.error());
   }
   co_return IoResult();

@@ -31,8 +31,8 @@ class FileLocks {
   // is as it was.
   aio::Task<Result<>> change(aio::Reactor& reactor, block::Permissions wanted);
 
-  // Locks the same bytes in another open file description of this file and goes on with that. What is held in one place
-  // may be held in the other, so this does not fail.
+  // Locks the same bytes in another open file description of this file, goes on with that, and gives up those of the
+  // one before, which may stay open. What is held in one place may be held in the other, so this does not fail.
   aio::Task<void> move_to(aio::Reactor& reactor, int fd);
 
  private:
@@ -40,7 +40,8 @@ class FileLocks {
   aio::Task<Result<>> check_all(aio::Reactor& reactor, block::Permissions wanted) const;
   aio::Task<void> unlock_all_but(aio::Reactor& reactor, block::Permissions wanted);
   // One byte of each permission in `bits`.
-  aio::Task<IoResult> set_bytes(aio::Reactor& reactor, std::uint64_t base, block::PermissionSet bits, int mode) const;
+  static aio::Task<IoResult> set_bytes(aio::Reactor& reactor, int fd, std::uint64_t base, block::PermissionSet bits,
+                                       int mode);
 
   int fd_;
   std::string filename_;

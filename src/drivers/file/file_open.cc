@@ -49,11 +49,13 @@ bool usable_alignment(std::uint32_t value) {
 }  // namespace
 
 FileDriver::FileDriver(aio::Reactor& home, FileOptions options, int fd)
-    : home_(home), options_(std::move(options)), fd_(fd), file_bytes_(0) {}
+    : home_(home),
+      options_(std::move(options)),
+      file_(std::make_shared<aio::OpenFile>(home, fd)),
+      fd_(fd),
+      file_bytes_(0) {}
 
-FileDriver::~FileDriver() {
-  home_.close_now(fd_);
-}
+FileDriver::~FileDriver() = default;
 
 aio::Task<std::expected<int, Errno>> FileDriver::open_fd(aio::Reactor& reactor, FileOptions& options) {
   int flags = O_NONBLOCK | O_NOCTTY | (options.direct ? O_DIRECT : 0);

@@ -54,8 +54,8 @@ aio::Task<void> FileDriver::commit_reopen() {
   std::unique_ptr<FileReopening> reopening = std::move(reopening_);
   if (reopening->fd != fd_) {
     if (locks_ != nullptr) co_await locks_->move_to(home_, reopening->fd);
-    // Only now: the locks of the old description go with it.
-    home_.close_now(fd_);
+    // Replies that are still being sent from it keep the old one open.
+    file_ = std::make_shared<aio::OpenFile>(home_, reopening->fd);
     fd_ = reopening->fd;
     extents_.clear();
   }

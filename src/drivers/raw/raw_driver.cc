@@ -72,6 +72,10 @@ IoResult RawDriver::try_extents(aio::Reactor& reactor, Range range, block::Exten
   return file().try_extents(reactor, in_file(range), extents);
 }
 
+std::expected<block::FileSpan, Errno> RawDriver::try_share(aio::Reactor& reactor, Range range) {
+  return file().try_share(reactor, in_file(range));
+}
+
 std::uint64_t RawDriver::size_bytes() const {
   if (options_.size_bytes) return *options_.size_bytes;
   std::uint64_t file_bytes = file().size_bytes();

@@ -33,6 +33,7 @@ class RawDriver final : public block::Driver {
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
+  std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 
   std::uint64_t size_bytes() const override;
   block::Limits limits() const override;
