@@ -220,4 +220,11 @@ void tune_connection(int fd, int family, bool keep_alive) {
   if (keep_alive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
 }
 
+void tune_for_files(int fd) {
+  int family = AF_UNSPEC;
+  socklen_t length = sizeof family;
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) != 0 || family != AF_UNIX) return;
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kUnixFileBufferBytes, sizeof kUnixFileBufferBytes);
+}
+
 }  // namespace blockexport::net

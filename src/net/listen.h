@@ -68,4 +68,11 @@ inline constexpr int kUnixSendBufferBytes = 1 << 20;
 // TCP_NODELAY, and keep-alive when asked for. Does nothing to other families.
 void tune_connection(int fd, int family, bool keep_alive);
 
+// The same when it sends from files: pages of the page cache then, which cost no memory of their own, so that several
+// large replies may be on their way.
+inline constexpr int kUnixFileBufferBytes = 4 << 20;
+
+// Sets a send buffer of kUnixFileBufferBytes, or what the system allows, on a unix socket.
+void tune_for_files(int fd);
+
 }  // namespace blockexport::net

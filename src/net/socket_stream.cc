@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "net/listen.h"
+
 namespace blockexport::net {
 
 SocketStream::~SocketStream() {
@@ -26,6 +28,11 @@ aio::Task<IoResult> SocketStream::hung_up() {
   auto ready = co_await reactor_.poll(fd_, POLLRDHUP);
   if (!ready) co_return fail(ready.error());
   co_return IoResult{};
+}
+
+IoCount SocketStream::try_send_file(std::span<const iovec> head, int fd, std::uint64_t offset, std::uint64_t length) {
+  if (!std::exchange(tuned_for_files_, true)) tune_for_files(fd_);
+  return reactor_.try_send_file(fd_, head, fd, offset, length);
 }
 
 int SocketStream::release() {

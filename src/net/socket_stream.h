@@ -18,6 +18,8 @@ class SocketStream final : public Stream {
 
   IoCount try_receive(std::span<std::byte> buffer) override { return reactor_.try_receive(fd_, buffer); }
   IoCount try_send(std::span<const iovec> vectors) override { return reactor_.try_send(fd_, vectors); }
+  bool can_send_files() const override { return true; }
+  IoCount try_send_file(std::span<const iovec> head, int fd, std::uint64_t offset, std::uint64_t length) override;
   aio::Task<IoResult> readable() override;
   aio::Task<IoResult> writable() override;
   aio::Task<IoResult> hung_up() override;
@@ -29,6 +31,7 @@ class SocketStream final : public Stream {
  private:
   aio::Reactor& reactor_;
   int fd_;
+  bool tuned_for_files_ = false;
 };
 
 }  // namespace blockexport::net

@@ -2,6 +2,10 @@
 
 namespace blockexport::net {
 
+IoCount Stream::try_send_file(std::span<const iovec>, int, std::uint64_t, std::uint64_t) {
+  return fail(EOPNOTSUPP);
+}
+
 aio::Task<IoCount> receive_some(Stream& stream, std::span<std::byte> buffer) {
   for (;;) {
     IoCount received = stream.try_receive(buffer);

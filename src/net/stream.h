@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "aio/task.h"
@@ -22,6 +23,12 @@ class Stream {
   virtual IoCount try_receive(std::span<std::byte> buffer) = 0;
   // Takes as many bytes as fit now; EAGAIN when none do.
   virtual IoCount try_send(std::span<const iovec> vectors) = 0;
+
+  // Whether try_send_file() works here: not where bytes have to be changed on their way, as by TLS.
+  virtual bool can_send_files() const { return false; }
+  // Takes as much as fits now of `head`, which may be empty, and behind it of `length` > 0 bytes of the file `fd`, all
+  // of them in its page cache. Counts both. EAGAIN: nothing fits; ENODATA: the file ends before `offset`.
+  virtual IoCount try_send_file(std::span<const iovec> head, int fd, std::uint64_t offset, std::uint64_t length);
 
   // ECANCELED when the task was cancelled.
   virtual aio::Task<IoResult> readable() = 0;
