@@ -128,7 +128,8 @@ aio::Task<void> Connection::transmit() {
                              .process_budget = server_.budget_,
                              .edge = serving.edge(),
                              .fence = serving.fence(),
-                             .writethrough = serving.writethrough()},
+                             .writethrough = serving.writethrough(),
+                             .log = &server_.log_},
                             std::move(stream_), std::move(state), early);
   early = {};
   serving.attach(transmission);

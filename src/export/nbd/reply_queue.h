@@ -1,17 +1,23 @@
 // ReplyQueue: the replies of one connection that are ready to be sent, in the order in which they became ready.
 //
 // Small replies are written one behind the other into shared buffers, so that one send takes all that wait; a large one
-// brings the buffer it was read into. Memory is taken from the connection's budget and pool, and given back as it is
-// sent. Owned by the session; thread: its reactor's. Never waits.
+// brings the buffer it was read into, or says where in a file its data are. Memory is taken from the connection's
+// budget and pool, and given back as it is sent. Owned by the session; thread: its reactor's. Never waits, not for a
+// disk either: what has left the page cache since it was queued is told by cold_piece().
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "aio/buffer_pool.h"
 #include "aio/memory_budget.h"
+#include "block/file_span.h"
+#include "export/nbd/reply_encoder.h"
 #include "net/stream.h"
 
 namespace blockexport::nbd {
@@ -42,26 +48,62 @@ class ReplyQueue {
   // Queues `buffer[begin, end)` as one reply. `budget_bytes` of the budget were taken for it and go with it.
   void push(aio::Buffer buffer, std::size_t begin, std::size_t end, std::size_t budget_bytes);
 
-  // Sends as much as the stream takes now. EAGAIN: it takes no more and replies wait. Success: the queue is empty.
-  IoResult send(net::Stream& stream);
+  // Queues `head` (at most kReplyHeadBytesMax) and behind it `length` bytes of a file, all in the page cache now. It
+  // takes nothing from the budget; the caller bounds file_replies().
+  void push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length, std::uint64_t now_ns);
+
+  // Replies with data in a file that were not sent to their end.
+  std::size_t file_replies() const { return file_replies_; }
+
+  // Sends as much as the stream takes now. Success: the queue is empty. EAGAIN: the stream takes no more, or
+  // cold_piece() is to be read first. ENODATA: a file ends before what was announced of it, and nothing can be sent any
+  // more.
+  IoResult send(net::Stream& stream, aio::Reactor& reactor);
+
+  // Bytes of a file that come next, and that the disk has to be waited for.
+  struct ColdPiece {
+    block::FileSpan span;
+    std::size_t length;  // at most kSharedBufferBytes
+  };
+  const std::optional<ColdPiece>& cold_piece() const { return cold_piece_; }
+  // The first `bytes` of that piece, read into `buffer`. It counts against the budget, over its limit if need be.
+  void put_cold_piece(aio::Buffer buffer, std::size_t bytes);
 
   // Forgets every reply, and every reply still to come.
   void discard();
 
   bool empty() const { return first_ == chunks_.size(); }
   std::uint64_t sent_bytes() const { return sent_bytes_; }
+  // Replies, or parts of them, that there is room for without allocating.
+  std::size_t capacity() const { return chunks_.capacity(); }
 
  private:
+  // begin..end: what is left to send; of the buffer, or of the head and the file's bytes as if they stood in a row.
   struct Chunk {
-    aio::Buffer buffer;
-    std::size_t begin;
-    std::size_t end;
-    std::size_t budget_bytes;
-    bool shared;
+    aio::Buffer buffer = {};
+    block::FileSpan span = {};
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    std::size_t budget_bytes = 0;
+    // Up to where the file's bytes were seen in the page cache, and when.
+    std::size_t seen_end = 0;
+    std::uint64_t seen_ns = 0;
+    std::array<std::byte, kReplyHeadBytesMax> head = {};
+    std::uint8_t head_bytes = 0;
+    bool shared = false;
+
+    bool is_file() const { return span.file != nullptr; }
+    // Where the next of the file's bytes stand; its head is sent, or goes with them.
+    std::size_t next_file_byte() const { return std::max<std::size_t>(begin, head_bytes); }
+    std::uint64_t file_offset() const { return span.offset + next_file_byte() - head_bytes; }
   };
+  struct Batch;
 
   void add_shared_chunk();
+  Batch gather(aio::Reactor& reactor);
+  static bool is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor);
   void drop_front();
+  void forget_sent();
   void sent(std::size_t bytes);
 
   aio::BufferPool& pool_;
@@ -69,6 +111,8 @@ class ReplyQueue {
   std::vector<Chunk> chunks_;  // those before first_ were sent
   std::size_t first_ = 0;
   std::uint64_t sent_bytes_ = 0;
+  std::size_t file_replies_ = 0;
+  std::optional<ColdPiece> cold_piece_;
   bool discarding_ = false;
 };
 

@@ -127,8 +127,11 @@ aio::Task<IoResult> Transmission::wait_for_room(Need need) {
       co_return taken;
     }
     case Need::kSlot:
-      slot_free_.reset();
-      co_return co_await slot_free_.wait();
+      while (!has_slot()) {
+        slot_free_.reset();
+        CO_TRY(co_await slot_free_.wait());
+      }
+      co_return IoResult{};
     case Need::kFence:
       co_return co_await context_.fence.wait_until_down();
     default:
@@ -238,13 +241,17 @@ void Transmission::answer_what_is_left() {
 
 aio::Task<void> Transmission::send_loop() {
   for (;;) {
-    IoResult sent = replies_.send(*stream_);
+    IoResult sent = send_replies();
     if (sent && no_more_replies_) co_return;
-    if (!sent && sent.error() != Errno(EAGAIN)) {
+    bool cold = replies_.cold_piece().has_value();
+    if (cold) sent = co_await load_cold_piece();
+    if (!sent && (cold || sent.error() != Errno(EAGAIN))) {
+      if (cold || sent.error() == Errno(ENODATA)) report_broken_reply(sent.error());
       lost(End::kLost);
       reader_.cancel();
       co_return;
     }
+    if (cold) continue;
     if (!sent) {
       expect_progress();
       owes_taking_ = true;
@@ -259,10 +266,17 @@ aio::Task<void> Transmission::send_loop() {
   }
 }
 
+IoResult Transmission::send_replies() {
+  const std::size_t before = replies_.file_replies();
+  IoResult sent = replies_.send(*stream_, context_.reactor);
+  if (replies_.file_replies() < before) slot_free_.set();
+  return sent;
+}
+
 // Sends what is ready; the sender takes over when the peer is slow.
 void Transmission::replies_ready() {
   if (replies_.empty() || sender_wanted_.is_set()) return;
-  IoResult sent = replies_.send(*stream_);
+  IoResult sent = send_replies();
   if (!sent) sender_wanted_.set();
 }
 

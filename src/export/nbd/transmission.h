@@ -15,6 +15,7 @@
 #include "aio/memory_budget.h"
 #include "aio/scope.h"
 #include "aio/sync.h"
+#include "base/log.h"
 #include "block/edge.h"
 #include "block/node.h"
 #include "export/nbd/payload.h"
@@ -30,7 +31,8 @@
 
 namespace blockexport::nbd {
 
-// Requests of one connection that may wait for storage at the same time.
+// Requests of one connection that may wait for storage, or for the client to take their data from a file, at the same
+// time.
 inline constexpr std::uint32_t kRequestsInFlightMax = 1024;
 // Data read inline for one connection before others get their turn.
 inline constexpr std::uint64_t kInlineBytesPerTurnMax = 1u << 20;
@@ -45,6 +47,7 @@ struct TransmissionContext {
   block::Edge& edge;          // the export's right to its node
   WriteFence& fence;          // the export's
   bool writethrough = false;  // every write is durable before it is answered
+  const Log* log = nullptr;   // null: nothing is logged
 };
 
 class Transmission {
@@ -93,6 +96,7 @@ class Transmission {
   aio::Task<IoResult> receive();
   aio::Task<IoResult> receive_payload();
   void answer_what_is_left();
+  IoResult send_replies();
   void replies_ready();
   void lost(End end);
   void drop_payload();
@@ -111,6 +115,13 @@ class Transmission {
   Need reject(const Request& request, const Verdict& verdict);
   bool write_now(const Request& request, std::span<const iovec> data);
   bool take_memory(std::size_t bytes);
+  // Whether one more request may begin. Replies that leave from a file hold their place until they are sent.
+  bool has_slot() const { return requests_in_flight_ + replies_.file_replies() < kRequestsInFlightMax; }
+
+  // transmission_files.cc: replies straight from a file
+  bool answer_from_file(const Request& request);
+  aio::Task<IoResult> load_cold_piece();
+  void report_broken_reply(Errno error) const;
 
   // transmission_tasks.cc: requests that wait for storage
   aio::Task<void> serve_read(Request request, aio::Buffer buffer, std::size_t head_bytes);

@@ -64,7 +64,7 @@ Transmission::Need Transmission::handle_request(const Request& request) {
                                    .payload_bytes = verdict.payload_bytes});
   }
   if (context_.fence.is_up()) return Need::kFence;
-  if (requests_in_flight_ >= kRequestsInFlightMax) return Need::kSlot;
+  if (!has_slot()) return Need::kSlot;
   return begin(request, verdict);
 }
 
@@ -95,6 +95,7 @@ Transmission::Need Transmission::begin(const Request& request, const Verdict& ve
 Transmission::Need Transmission::begin_read(const Request& request) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   if (request.length == 0) return answer_now(request);
+  if (answer_from_file(request)) return Need::kInput;
   const HeaderMode mode = state_.header_mode;
   const auto length = static_cast<std::uint32_t>(request.length);
   const std::size_t head_bytes = data_head_bytes(mode);
@@ -156,7 +157,7 @@ Transmission::Need Transmission::begin_small_write(const Request& request) {
 
 Transmission::Need Transmission::finish_large_write() {
   if (context_.fence.is_up()) return Need::kFence;
-  if (requests_in_flight_ >= kRequestsInFlightMax) return Need::kSlot;
+  if (!has_slot()) return Need::kSlot;
   if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   const Request request = *payload_request_;
   if (write_now(request, payload_.vectors())) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "aio/current.h"
+#include "aio/reactor.h"
 #include "aio/sync.h"
 #include "net/stream.h"
 
@@ -21,13 +22,14 @@ struct StreamScript {
   std::vector<std::byte> output = {};
   std::size_t sends = 0;                  // that took something
   std::size_t send_bytes_max = SIZE_MAX;  // of one send
+  std::size_t sends_max = SIZE_MAX;       // then it takes nothing
   bool reads = true;                      // false: the peer takes nothing
   bool shut_down = false;
 };
 
 class ScriptedStream final : public net::Stream {
  public:
-  ScriptedStream(aio::Reactor& reactor, StreamScript& script) : script_(script), ended_(reactor) {}
+  ScriptedStream(aio::Reactor& reactor, StreamScript& script) : reactor_(reactor), script_(script), ended_(reactor) {}
 
   IoCount try_receive(std::span<std::byte> buffer) override {
     if (script_.shut_down) return std::size_t{0};
@@ -46,7 +48,7 @@ class ScriptedStream final : public net::Stream {
   }
   IoCount try_send(std::span<const iovec> vectors) override {
     if (script_.shut_down) return fail(EPIPE);
-    if (!script_.reads) return fail(EAGAIN);
+    if (!script_.reads || script_.sends >= script_.sends_max) return fail(EAGAIN);
     std::size_t count = 0;
     for (const iovec& vector : vectors) {
       std::size_t step = std::min(vector.iov_len, script_.send_bytes_max - count);
@@ -56,6 +58,20 @@ class ScriptedStream final : public net::Stream {
     }
     ++script_.sends;
     return count;
+  }
+  bool can_send_files() const override { return true; }
+  IoCount try_send_file(std::span<const iovec> head, int fd, std::uint64_t offset, std::uint64_t length) override {
+    if (script_.shut_down) return fail(EPIPE);
+    std::vector<std::byte> data(std::min<std::uint64_t>(length, script_.send_bytes_max));
+    iovec into{.iov_base = data.data(), .iov_len = data.size()};
+    IoCount got = reactor_.try_read(fd, {&into, 1}, offset);
+    // The simulation refuses at random.
+    while (!got && got.error() == Errno(EAGAIN)) got = reactor_.try_read(fd, {&into, 1}, offset);
+    if (!got) return got;
+    if (*got == 0 && head.empty()) return fail(ENODATA);
+    std::vector<iovec> vectors(head.begin(), head.end());
+    vectors.push_back({.iov_base = data.data(), .iov_len = *got});
+    return try_send(vectors);
   }
   aio::Task<IoResult> readable() override {
     bool silent = script_.input.empty() && !script_.ends;
@@ -81,6 +97,7 @@ class ScriptedStream final : public net::Stream {
   }
 
  private:
+  aio::Reactor& reactor_;
   StreamScript& script_;
   aio::Event ended_;
   bool ready_ = true;

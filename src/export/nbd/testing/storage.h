@@ -26,8 +26,9 @@ struct StorageState {
   int error = 0;                        // what every verb gives, when not 0
   aio::Event* read_gate = nullptr;      // reads wait for it before they look
   aio::Event* write_gate = nullptr;     // everything that changes bytes waits for it before it does
-  aio::Random* delays = nullptr;        // each waiting verb first takes up to a millisecond
-  std::size_t waiting = 0;              // verbs that have begun and not ended
+  std::shared_ptr<const aio::OpenFile> file = nullptr;  // offered by try_share(), at the same offsets
+  aio::Random* delays = nullptr;                        // each waiting verb first takes up to a millisecond
+  std::size_t waiting = 0;                              // verbs that have begun and not ended
   std::size_t most_waiting = 0;
 };
 
@@ -90,6 +91,12 @@ class StorageDriver final : public block::Driver {
     block::copy_out(buffers, 0, part(range));
     return {};
   }
+  std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override {
+    if (state_.file == nullptr || !reactor.is_cached(state_.file->fd(), range.offset, range.length)) {
+      return fail(EAGAIN);
+    }
+    return block::FileSpan{.file = state_.file, .offset = range.offset};
+  }
 
   std::uint64_t size_bytes() const override { return state_.bytes.size(); }
   block::Limits limits() const override { return {}; }
@@ -135,7 +142,8 @@ struct Backing {
             .process_budget = budget,
             .edge = edge,
             .fence = fence,
-            .writethrough = writethrough};
+            .writethrough = writethrough,
+            .log = log};
   }
 
   aio::Reactor& reactor;
@@ -146,6 +154,7 @@ struct Backing {
   aio::MemoryBudget budget;
   WriteFence fence;
   bool writethrough = false;
+  const Log* log = nullptr;
 };
 
 }  // namespace blockexport::nbd::testing
