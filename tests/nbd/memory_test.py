@@ -124,6 +124,22 @@ class MemoryTest(HostileTest):
         self.assertLess(first, 256 * MIB)
         self.assertLess(self.growth(lambda: [read_much() for _ in range(3)]), 64 * MIB)
 
+    @settings.unlike_qemu("it takes up to 16 buffers for each of them")
+    def test_clients_that_stop_in_the_middle_of_a_file(self):
+        """100 clients with 2000 large reads each, and none read on: little memory, and a good client's p99 < 100 ms."""
+        with contextlib.ExitStack() as stack:
+            data = b"".join(request_bytes("simple", CMD_READ, 0, 8 * MIB, cookie=index) for index in range(2000))
+            clients = self.sessions(stack, 100, "disk")
+            grown = self.growth(lambda: self.push(clients, data))
+            self.assertLess(grown, 100 * MIB)
+            good = self.session("disk")
+            times = []
+            for _ in range(200):
+                started = time.monotonic()
+                good.read(0, 4096)
+                times.append(time.monotonic() - started)
+            self.assertLess(sorted(times)[-2], settings.seconds(0.1))
+
     def test_good_client_beside_non_readers(self):
         """Bar 10: beside 10 stalled readers a good client's requests take less than 100 ms, 19 of 20."""
         with contextlib.ExitStack() as stack:

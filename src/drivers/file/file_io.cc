@@ -117,7 +117,8 @@ IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buf
 // The reader sees what the file holds when the bytes leave, and even later, because the kernel sends pages and not
 // copies of them. For this node that is legal: a client that has not got its reply has a read under way, and a write
 // that somebody begins meanwhile may come before or after it. A node that owes its readers an older state, such as a
-// snapshot, must not forward this. Bytes behind the real end are not in the file.
+// snapshot, must not forward this. If another process cuts the file short, pages on their way may arrive as zeros: that
+// much of its promise of EIO the file gives up here. Bytes behind the real end are not in the file.
 std::expected<block::FileSpan, Errno> FileDriver::try_share(aio::Reactor& reactor, Range range) {
   if (options_.direct || is_device() || !range.fits(file_bytes_.load(std::memory_order_relaxed))) return fail(EAGAIN);
   if (!reactor.is_cached(fd_, range.offset, range.length)) return fail(EAGAIN);
