@@ -63,7 +63,7 @@ void ReplyQueue::push(aio::Buffer buffer, std::size_t begin, std::size_t end, st
 
 void ReplyQueue::push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length,
                            std::uint64_t now_ns) {
-  assert(head.size() <= kReplyHeadBytesMax && length > 0);
+  assert(head.size() <= kReadHeadBytesMax && length > 0);
   Chunk& chunk = chunks_.emplace_back();
   chunk.span = std::move(span);
   chunk.head_bytes = static_cast<std::uint8_t>(head.size());

@@ -17,7 +17,7 @@
 #include "aio/buffer_pool.h"
 #include "aio/memory_budget.h"
 #include "block/file_span.h"
-#include "export/nbd/reply_encoder.h"
+#include "export/nbd/read_plan.h"
 #include "net/stream.h"
 
 namespace blockexport::nbd {
@@ -48,7 +48,7 @@ class ReplyQueue {
   // Queues `buffer[begin, end)` as one reply. `budget_bytes` of the budget were taken for it and go with it.
   void push(aio::Buffer buffer, std::size_t begin, std::size_t end, std::size_t budget_bytes);
 
-  // Queues `head` (at most kReplyHeadBytesMax) and behind it `length` bytes of a file, all in the page cache now. It
+  // Queues `head` (at most kReadHeadBytesMax) and behind it `length` bytes of a file, all in the page cache now. It
   // takes nothing from the budget; the caller bounds file_replies().
   void push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length, std::uint64_t now_ns);
 
@@ -88,7 +88,7 @@ class ReplyQueue {
     // Up to where the file's bytes were seen in the page cache, and when.
     std::size_t seen_end = 0;
     std::uint64_t seen_ns = 0;
-    std::array<std::byte, kReplyHeadBytesMax> head = {};
+    std::array<std::byte, kReadHeadBytesMax> head = {};
     std::uint8_t head_bytes = 0;
     bool shared = false;
 

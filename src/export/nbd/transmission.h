@@ -19,6 +19,7 @@
 #include "block/edge.h"
 #include "block/node.h"
 #include "export/nbd/payload.h"
+#include "export/nbd/read_plan.h"
 #include "export/nbd/receive_window.h"
 #include "export/nbd/reply_encoder.h"
 #include "export/nbd/reply_queue.h"
@@ -106,6 +107,9 @@ class Transmission {
   Need handle_request(const Request& request);
   Need begin(const Request& request, const Verdict& verdict);
   Need begin_read(const Request& request);
+  ReadPlan plan_known_holes(const Request& request);
+  Need answer_hole(const Request& request, const ReadPlan& plan);
+  bool read_now(const ReadPlan& plan, std::span<std::byte> room);
   Need begin_small_write(const Request& request);
   Need finish_large_write();
   Need begin_block_status(const Request& request, std::uint32_t payload_bytes);
@@ -119,12 +123,12 @@ class Transmission {
   bool has_slot() const { return requests_in_flight_ + replies_.file_replies() < kRequestsInFlightMax; }
 
   // transmission_files.cc: replies straight from a file
-  bool answer_from_file(const Request& request);
+  bool answer_from_file(const ReadPlan& plan);
   aio::Task<IoResult> load_cold_piece();
   void report_broken_reply(Errno error) const;
 
   // transmission_tasks.cc: requests that wait for storage
-  aio::Task<void> serve_read(Request request, aio::Buffer buffer, std::size_t head_bytes);
+  aio::Task<void> serve_read(Request request, block::Range range, aio::Buffer buffer, std::size_t head_bytes);
   aio::Task<void> serve_write(Request request, Payload payload);
   aio::Task<void> serve_block_status(Request request, StatusReply reply, std::size_t budget_bytes);
   aio::Task<void> serve_other(Request request);
@@ -142,6 +146,7 @@ class Transmission {
   aio::MemoryBudget budget_;
   ReceiveWindow window_;
   ReplyQueue replies_;
+  block::Extents known_;                    // of the READ that is looked at
   std::optional<Request> payload_request_;  // the WRITE whose payload is arriving in pieces
   Payload payload_;
   std::uint64_t skip_bytes_ = 0;  // of the payload of a refused request, still to be thrown away

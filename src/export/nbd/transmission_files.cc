@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 #include "aio/reactor.h"
 #include "export/nbd/transmission.h"
 
@@ -16,17 +14,14 @@ constexpr std::uint64_t kFileReplyBytesMin = 256u << 10;
 }  // namespace
 
 // Answers a READ from the page cache, if it is of that kind; its header is still in the window.
-bool Transmission::answer_from_file(const Request& request) {
-  if (request.length < kFileReplyBytesMin || !stream_->can_send_files() || !context_.edge.is_open()) return false;
+bool Transmission::answer_from_file(const ReadPlan& plan) {
+  if (plan.data.length < kFileReplyBytesMin || !stream_->can_send_files() || !context_.edge.is_open()) return false;
   aio::Reactor& reactor = context_.reactor;
-  auto span = context_.edge.node().try_share(reactor, {.offset = request.offset, .length = request.length});
+  auto span = context_.edge.node().try_share(reactor, plan.data);
   if (!span) return false;
-  std::array<std::byte, kReplyHeadBytesMax> head;
-  const std::size_t head_bytes = encode_data_head(head, state_.header_mode, request, request.offset,
-                                                  static_cast<std::uint32_t>(request.length), true);
-  replies_.push_file(std::span(head).first(head_bytes), std::move(*span), request.length, reactor.now_ns());
+  replies_.push_file(plan.head(), std::move(*span), plan.data.length, reactor.now_ns());
   window_.consume(request_header_bytes(state_.header_mode));
-  inline_bytes_ += request.length;
+  inline_bytes_ += plan.data.length;
   return true;
 }
 

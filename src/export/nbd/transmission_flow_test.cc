@@ -226,5 +226,41 @@ TEST_P(TransmissionFlowTest, AClosedGateHoldsRequestsUntilItOpens) {
   }());
 }
 
+TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
+  for (HeaderMode mode : kAllModes) {
+    run([this, mode]() -> Task<void> {
+      constexpr std::uint64_t kBytes = 256u << 10;
+      storage().knows_extents = true;
+      storage().immediate = mode != HeaderMode::kExtended;
+      std::ranges::fill(std::span(storage().bytes).subspan(2 * kBytes + 8192, 4096), std::byte{'x'});
+      const bool chunks = mode != HeaderMode::kSimple;
+      auto session = connect(mode);
+      Answer hole = co_await session->client.ask(Command::kRead, 0, kBytes);
+      EXPECT_EQ(hole.data, Bytes(kBytes));
+      EXPECT_EQ(hole.hole_bytes, chunks ? kBytes : 0u);
+      Answer mixed = co_await session->client.ask(Command::kRead, 2 * kBytes, kBytes);
+      EXPECT_TRUE(std::ranges::equal(mixed.data, std::span(storage().bytes).subspan(2 * kBytes, kBytes)));
+      EXPECT_EQ(mixed.hole_bytes, chunks ? kBytes - 4096 : 0u);
+      // Small reads are not worth a look.
+      EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, 4096)).hole_bytes, 0u);
+      co_await session->end();
+    }());
+  }
+}
+
+TEST_P(TransmissionFlowTest, AReadBetweenHolesThatFailsIsOneError) {
+  run([this]() -> Task<void> {
+    storage().knows_extents = true;
+    storage().immediate = false;
+    storage().bytes[100'000] = std::byte{'x'};
+    storage().error = EIO;
+    auto session = connect();
+    Answer answer = co_await session->client.ask(Command::kRead, 0, 256u << 10);
+    EXPECT_EQ(answer.error, static_cast<std::uint32_t>(NbdError::kIo));
+    EXPECT_EQ(answer.data.size(), 0u);
+    co_await session->end();
+  }());
+}
+
 }  // namespace
 }  // namespace blockexport::nbd::testing

@@ -1,5 +1,6 @@
 // The plain half of the transmission: what happens to each request before anything has to be waited for.
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 
@@ -15,13 +16,13 @@ constexpr std::size_t kSmallWriteBytesMax = 64u << 10;
 // Memory that one answer to BLOCK_STATUS may take, for each context.
 constexpr std::size_t kStatusBytesMax = kExtentsMax * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
 constexpr std::size_t kOneExtentStatusBytes = 4096;
+// READs from this length on are looked at for holes.
+constexpr std::uint64_t kHoleSearchBytesMin = 64u << 10;
+// Extents that a connection keeps room for.
+constexpr std::size_t kSpareExtentsMax = 16;
 
 block::Range range_of(const Request& request) {
   return {.offset = request.offset, .length = request.length};
-}
-
-std::size_t data_head_bytes(HeaderMode mode) {
-  return reply_header_bytes(mode) + (mode == HeaderMode::kSimple ? 0 : kOffsetDataHeadBytes);
 }
 
 }  // namespace
@@ -95,40 +96,63 @@ Transmission::Need Transmission::begin(const Request& request, const Verdict& ve
 Transmission::Need Transmission::begin_read(const Request& request) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   if (request.length == 0) return answer_now(request);
-  if (answer_from_file(request)) return Need::kInput;
-  const HeaderMode mode = state_.header_mode;
-  const auto length = static_cast<std::uint32_t>(request.length);
-  const std::size_t head_bytes = data_head_bytes(mode);
-  const std::size_t reply_bytes = head_bytes + length;
-  block::Node& node = context_.edge.node();
+  const ReadPlan plan = plan_known_holes(request);
+  if (plan.data.empty()) return answer_hole(request, plan);
+  if (answer_from_file(plan)) return Need::kInput;
+  const std::size_t reply_bytes = plan.reply_bytes();
   const bool open = context_.edge.is_open();
+  const bool small = reply_bytes <= ReplyQueue::kSharedBufferBytes;
 
-  if (reply_bytes <= ReplyQueue::kSharedBufferBytes && open) {
+  if (small && open) {
     std::span<std::byte> room = replies_.reserve(reply_bytes);
     if (room.empty()) return Need::kSharedBuffer;
-    iovec data{.iov_base = room.data() + head_bytes, .iov_len = length};
-    if (node.try_read(context_.reactor, range_of(request), {&data, 1})) {
-      encode_data_head(room, mode, request, request.offset, length, true);
+    if (read_now(plan, room)) {
       replies_.commit(reply_bytes);
       window_.consume(header_bytes);
-      inline_bytes_ += length;
       return Need::kInput;
     }
   }
   if (!take_memory(reply_bytes)) return Need::kMemory;
   window_.consume(header_bytes);
   aio::Buffer buffer = context_.pool.take(reply_bytes);
-  if (reply_bytes > ReplyQueue::kSharedBufferBytes && open) {
-    iovec data{.iov_base = buffer.data() + head_bytes, .iov_len = length};
-    if (node.try_read(context_.reactor, range_of(request), {&data, 1})) {
-      encode_data_head({buffer.data(), head_bytes}, mode, request, request.offset, length, true);
-      replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
-      inline_bytes_ += length;
-      return Need::kInput;
-    }
+  if (!small && open && read_now(plan, {buffer.data(), reply_bytes})) {
+    replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
+    return Need::kInput;
   }
-  start("nbd read", request, serve_read(request, std::move(buffer), head_bytes));
+  std::ranges::copy(plan.head(), buffer.data());
+  start("nbd read", request, serve_read(request, plan.data, std::move(buffer), plan.head_bytes));
   return Need::kInput;
+}
+
+// What a client is spared to be sent as zeros is looked for only where that is much.
+ReadPlan Transmission::plan_known_holes(const Request& request) {
+  known_.clear();
+  const bool look =
+      state_.header_mode != HeaderMode::kSimple && request.length >= kHoleSearchBytesMin && context_.edge.is_open();
+  // On failure there is nothing in it, and all is data.
+  if (look) (void)context_.edge.node().try_extents(context_.reactor, range_of(request), known_);
+  ReadPlan plan = plan_read(state_.header_mode, request, known_);
+  if (known_.capacity() > kSpareExtentsMax) known_ = {};
+  return plan;
+}
+
+Transmission::Need Transmission::answer_hole(const Request& request, const ReadPlan& plan) {
+  std::span<std::byte> room = replies_.reserve(plan.head_bytes);
+  if (room.empty()) return Need::kSharedBuffer;
+  std::ranges::copy(plan.head(), room.begin());
+  replies_.commit(plan.head_bytes);
+  window_.consume(request_header_bytes(state_.header_mode));
+  context_.edge.node().statistics().read.count(request.length, {}, 0);
+  return Need::kInput;
+}
+
+// The whole reply into `room`, if the page cache has its data.
+bool Transmission::read_now(const ReadPlan& plan, std::span<std::byte> room) {
+  iovec data{.iov_base = room.data() + plan.head_bytes, .iov_len = plan.data.length};
+  if (!context_.edge.node().try_read(context_.reactor, plan.data, {&data, 1})) return false;
+  std::ranges::copy(plan.head(), room.begin());
+  inline_bytes_ += plan.data.length;
+  return true;
 }
 
 Transmission::Need Transmission::begin_small_write(const Request& request) {

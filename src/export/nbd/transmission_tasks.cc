@@ -83,12 +83,14 @@ void Transmission::answer(const Request& request, IoResult result) {
   request_ended(request);
 }
 
-aio::Task<void> Transmission::serve_read(Request request, aio::Buffer buffer, std::size_t head_bytes) {
-  const std::size_t reply_bytes = head_bytes + request.length;
-  iovec data{.iov_base = buffer.data() + head_bytes, .iov_len = request.length};
+// `buffer` has the reply's head already; the data of `range` follow it.
+aio::Task<void> Transmission::serve_read(Request request, block::Range range, aio::Buffer buffer,
+                                         std::size_t head_bytes) {
+  const std::size_t reply_bytes = head_bytes + range.length;
+  iovec data{.iov_base = buffer.data() + head_bytes, .iov_len = range.length};
   IoResult result = co_await context_.edge.enter();
   if (result) {
-    result = co_await context_.edge.node().read(range_of(request), {&data, 1});
+    result = co_await context_.edge.node().read(range, {&data, 1});
     context_.edge.leave();
   }
   if (!result) {
@@ -96,8 +98,6 @@ aio::Task<void> Transmission::serve_read(Request request, aio::Buffer buffer, st
     answer(request, result);
     co_return;
   }
-  encode_data_head({buffer.data(), head_bytes}, state_.header_mode, request, request.offset,
-                   static_cast<std::uint32_t>(request.length), true);
   replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
   request_ended(request);
 }

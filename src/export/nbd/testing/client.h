@@ -3,6 +3,7 @@
 // Thread: the reactor's. Not part of the daemon.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "aio/task.h"
 #include "base/byte_reader.h"
+#include "block/range.h"
 #include "export/nbd/export_info.h"
 #include "export/nbd/handshake_test_support.h"
 #include "export/nbd/wire_codec.h"
@@ -40,6 +42,7 @@ struct Answer {
   std::uint32_t error = 0;
   std::string text = {};
   Bytes data = {};
+  std::uint64_t hole_bytes = 0;  // of the data: told as holes
   struct Status {
     std::uint64_t length;
     std::uint64_t flags;
@@ -61,7 +64,7 @@ class ClientCodec {
 
   Bytes request(Command command, std::uint64_t cookie, std::uint64_t offset, std::uint64_t length,
                 std::uint16_t flags = 0, std::span<const std::byte> payload = {}) {
-    if (command == Command::kRead) reads_[cookie] = length;
+    if (command == Command::kRead) reads_[cookie] = {.offset = offset, .length = length};
     if (mode_ == HeaderMode::kExtended && command == Command::kWrite) flags |= command_flag::kPayloadLength;
     ClientBytes out;
     out.u32(mode_ == HeaderMode::kExtended ? kExtendedRequestMagic : kRequestMagic);
@@ -112,7 +115,8 @@ class ClientCodec {
     answer.error = reader.u32();
     answer.cookie = reader.u64();
     if (mode_ == HeaderMode::kStructured || answer.error != 0) return true;
-    if (auto read = reads_.find(answer.cookie); read != reads_.end()) append(answer.data, reader.bytes(read->second));
+    if (auto read = reads_.find(answer.cookie); read != reads_.end())
+      append(answer.data, reader.bytes(read->second.length));
     return true;
   }
 
@@ -129,9 +133,15 @@ class ClientCodec {
       case ChunkType::kNone:
         break;
       case ChunkType::kOffsetData:
-        (void)body.u64();
-        append(answer.data, body.bytes(body.remaining()));
+        place(answer, body.u64(), body.bytes(body.remaining()));
         break;
+      case ChunkType::kOffsetHole: {
+        std::uint64_t offset = body.u64();
+        std::uint32_t hole = body.u32();
+        place(answer, offset, Bytes(hole));
+        answer.hole_bytes += hole;
+        break;
+      }
       case ChunkType::kBlockStatus:
       case ChunkType::kBlockStatusExtended:
         status(body, answer, type == ChunkType::kBlockStatusExtended);
@@ -156,10 +166,22 @@ class ClientCodec {
     }
   }
 
+  // Puts content where it belongs in the data of its READ.
+  void place(Answer& answer, std::uint64_t offset, std::span<const std::byte> bytes) {
+    auto read = reads_.find(answer.cookie);
+    bool inside = read != reads_.end() && offset >= read->second.offset &&
+                  block::Range{offset - read->second.offset, bytes.size()}.fits(read->second.length);
+    answer.malformed = answer.malformed || !inside || bytes.empty();
+    if (answer.malformed) return;
+    std::size_t start = offset - read->second.offset;
+    if (answer.data.size() < start + bytes.size()) answer.data.resize(start + bytes.size());
+    std::ranges::copy(bytes, answer.data.begin() + static_cast<std::ptrdiff_t>(start));
+  }
+
   static void append(Bytes& to, std::span<const std::byte> bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
 
   HeaderMode mode_;
-  std::map<std::uint64_t, std::uint64_t> reads_;  // bytes asked for, by cookie
+  std::map<std::uint64_t, block::Range> reads_;  // what was asked for, by cookie
 };
 
 // A client on a connection.

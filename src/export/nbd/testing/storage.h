@@ -23,6 +23,7 @@ struct StorageState {
   std::vector<std::byte> bytes;
   std::vector<std::string> calls = {};  // "read 0+512", "write 512+512 fua", ... in the order of their beginning
   bool immediate = true;                // whether the node can answer reads and writes at once
+  bool knows_extents = false;           // whether try_extents() answers
   int error = 0;                        // what every verb gives, when not 0
   aio::Event* read_gate = nullptr;      // reads wait for it before they look
   aio::Event* write_gate = nullptr;     // everything that changes bytes waits for it before it does
@@ -63,6 +64,15 @@ class StorageDriver final : public block::Driver {
   // A block of zeros is a hole, any other is data.
   aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override {
     CO_TRY(co_await begin("extents", range, state_.read_gate));
+    add_extents(range, extents);
+    co_return IoResult{};
+  }
+  IoResult try_extents(aio::Reactor&, block::Range range, block::Extents& extents) override {
+    if (!state_.knows_extents) return fail(EAGAIN);
+    add_extents(range, extents);
+    return {};
+  }
+  void add_extents(block::Range range, block::Extents& extents) {
     while (!range.empty()) {
       std::uint64_t step = std::min(range.length, kBlockBytes - range.offset % kBlockBytes);
       auto block = part({.offset = range.offset / kBlockBytes * kBlockBytes, .length = kBlockBytes});
@@ -76,7 +86,6 @@ class StorageDriver final : public block::Driver {
       range.offset += step;
       range.length -= step;
     }
-    co_return IoResult{};
   }
 
   IoResult try_read(aio::Reactor&, block::Range range, block::IoBuffers buffers) override {
