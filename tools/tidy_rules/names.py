@@ -53,8 +53,8 @@ BANNED = {
 FOREIGN = {
     "GetParam", "ai_addrlen", "c_str", "exception_ptr", "from_chars_result", "intptr_t", "iov_len", "l_len", "mmsghdr",
     "msg_control", "msg_controllen", "msg_flags", "msg_hdr", "msg_iov", "msg_iovlen", "msg_len", "msg_name",
-    "msg_namelen", "msghdr", "nullptr", "nullptr_t", "opt_mode", "ptrdiff_t", "set_opt_mode", "shared_ptr",
-    "to_chars_result", "uintptr_t", "unique_ptr", "weak_ptr",
+    "msg_namelen", "msg_style", "msghdr", "nullptr", "nullptr_t", "opt_mode", "ptrdiff_t", "set_opt_mode",
+    "shared_ptr", "to_chars_result", "uintptr_t", "unique_ptr", "weak_ptr",
 }
 FOREIGN_PREFIX = re.compile(r"(io_uring_|nbd_|gnutls_|pthread_|posix_|__)")
 # Words of the field: NBD calls it CAN_MULTI_CONN, and everybody says multi-conn.
@@ -62,7 +62,7 @@ FOREIGN_PREFIX = re.compile(r"(io_uring_|nbd_|gnutls_|pthread_|posix_|__)")
 DOMAIN = re.compile(r"multi_conn|MultiConn|multiconn|(?<=[a-z])OrStr$")
 # What stands before the name says whose it is: a library's, or a member whose name the kernel or the schema chose.
 CPP_IDENTIFIER = re.compile(
-    r"(?P<foreign>\b(?:std|fmt|testing|ranges|chrono|filesystem)::|\bdata\.(?=ptr\b)|[.>](?=(?:str|res|param)\b))?"
+    r"(?P<foreign>\b(?:std|fmt|testing|ranges|chrono|filesystem)::|\bdata\.(?=ptr\b)|[.>](?=(?:str|res|param|len)\b))?"
     r"\b(?P<name>[A-Za-z_]\w*)\b"
 )
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
