@@ -5,7 +5,7 @@
 set -euo pipefail
 
 build_packages=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build ccache pkgconf git python3
-                liburing-dev libfmt-dev libgtest-dev libgmock-dev)
+                liburing-dev libpam0g-dev libfmt-dev libgtest-dev libgmock-dev)
 test_packages=(qemu-utils qemu-system-common nbdkit nbd-server nbd-client libnbd-bin python3-libnbd fio strace)
 lint_packages=(clang-format-19 clang-tidy-19)
 bench_packages=(libgnutls28-dev gnutls-bin)

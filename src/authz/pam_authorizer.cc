@@ -1,0 +1,90 @@
+#include "authz/pam_authorizer.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "authz/rule_list.h"
+#include "base/log.h"
+
+namespace blockexport::authz {
+
+// One question to PAM. Shared by who asked and by the task that carries it out, which may take longer.
+struct PamCalls::Call {
+  Call(aio::Reactor& reactor, const PamCalls& calls, std::string service_name, std::string user_name)
+      : ask(calls.ask_),
+        directory(calls.directory_),
+        service(std::move(service_name)),
+        user(std::move(user_name)),
+        ended(reactor) {}
+
+  Ask ask;
+  const char* directory;
+  std::string service;
+  std::string user;
+  // Of the worker until `answered`.
+  bool allowed = false;
+  std::string reason;
+
+  bool abandoned = false;  // nobody waits for it any longer
+  bool answered = false;
+  aio::Event ended;  // answered, or not in time
+};
+
+namespace {
+
+aio::Task<void> ring_at(aio::Reactor& reactor, std::uint64_t deadline_ns, aio::Event& bell) {
+  if (co_await reactor.sleep_until(deadline_ns)) bell.set();
+}
+
+}  // namespace
+
+aio::Task<void> PamCalls::run(PamCalls& calls, std::shared_ptr<Call> call) {
+  if (co_await calls.free_.acquire(1)) {
+    if (!call->abandoned) {
+      auto work = [](void* argument) -> std::int64_t {
+        Call& one = *static_cast<Call*>(argument);
+        one.allowed = one.ask(one.directory, one.service.c_str(), one.user.c_str(), one.reason);
+        return 0;
+      };
+      call->answered = (co_await calls.reactor_.call(work, call.get())).has_value();
+    }
+    calls.free_.release(1);
+  }
+  call->ended.set();
+}
+
+aio::Task<Verdict> PamCalls::check(std::string service, std::string identity) {
+  Verdict verdict{.allowed = false, .rule = fmt::format("service '{}'", printable(service)), .reason = {}};
+  auto refuse = [&verdict](std::string reason) {
+    verdict.reason = std::move(reason);
+    return std::move(verdict);
+  };
+  // PAM's names end at a NUL: nobody may be let in by the beginning of a name.
+  if (identity.find('\0') != std::string::npos) co_return refuse("the identity has a NUL in it");
+  if (identity.size() > kIdentityBytesMax) co_return refuse("the identity is too long");
+  if (scope_.cancelled()) co_return refuse("the daemon is about to end");
+  if (scope_.size() >= kPamCallsMax + kPamWaitingMax) co_return refuse("too many others wait for PAM");
+
+  auto call = std::make_shared<Call>(reactor_, *this, std::move(service), std::move(identity));
+  scope_.spawn("pam", run(*this, call));
+  aio::Scope timer(reactor_);
+  timer.spawn("pam timer", ring_at(reactor_, reactor_.now_ns() + wait_ns_, call->ended));
+  IoResult waited = co_await call->ended.wait();
+  timer.cancel();
+  co_await timer.join();
+  if (!call->answered) {
+    call->abandoned = true;
+    co_return refuse(waited && !scope_.cancelled() ? "PAM did not answer in time" : "PAM was not waited for");
+  }
+  verdict.allowed = call->allowed;
+  verdict.reason = std::move(call->reason);
+  co_return verdict;
+}
+
+aio::Task<void> PamCalls::close() {
+  scope_.cancel();
+  co_await scope_.join();
+}
+
+}  // namespace blockexport::authz
