@@ -15,6 +15,7 @@ Control::Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driv
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
           [this](const std::string& id) { export_gone(id); }),
+      pam_calls_(reactor),
       serving_(reactor) {}
 
 Control::~Control() = default;
@@ -50,6 +51,7 @@ aio::Task<void> Control::shut_down() {
   if (nbd_server_) co_await stop_nbd_server();
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
   co_await graph_.close();
+  co_await pam_calls_.close();
   co_await objects_.close();
 }
 

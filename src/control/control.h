@@ -12,6 +12,7 @@
 #include "aio/buffer_pool.h"
 #include "aio/memory_budget.h"
 #include "aio/reactor.h"
+#include "authz/pam_authorizer.h"
 #include "base/log.h"
 #include "block/graph.h"
 #include "chardev/registry.h"
@@ -49,6 +50,9 @@ class Control {
   // Answers what its clients have under way, removes its exports, and ends it.
   aio::Task<void> stop_nbd_server();
 
+  // The questions to PAM that are under way.
+  authz::PamCalls& pam_calls() { return pam_calls_; }
+
   // From now on clients of the NBD server are taken: every option of the command line has been carried out.
   void serve() { serving_.set(); }
   void quit() { quit_(); }
@@ -68,6 +72,7 @@ class Control {
   exports::Registry exports_;
   std::unique_ptr<nbd::Server> nbd_server_;
   chardev::Registry chardevs_;
+  authz::PamCalls pam_calls_;
   ObjectStore objects_;
   Authorizers authorizers_{objects_};
   std::map<std::string, std::string> iothreads_in_use_;  // by export id

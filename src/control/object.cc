@@ -26,8 +26,8 @@ Error no_property(const QomTree::Place& place, std::string_view name) {
 
 aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments) {
   CO_TRY(ObjectStore::check_id(arguments.id));
-  const ObjectTypeEntry* type = find_object_type(schema::name_of(arguments.qom_type()));
-  CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, type->create(control, arguments));
+  const ObjectTypeEntry& type = object_type(arguments.qom_type());
+  CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, type.create(control, arguments));
   CO_TRY(control.objects().check_is_new(arguments.id));
   if (Result<> completed = co_await object->complete(); !completed) {
     co_await object->close();
@@ -80,6 +80,7 @@ aio::Task<Result<std::vector<schema::ObjectTypeInfo>>> qom_list_types(Control&,
 
 aio::Task<Result<std::vector<schema::ObjectPropertyInfo>>> qom_list_properties(
     Control&, schema::QomListPropertiesArguments arguments) {
+  if (arguments.typename_ == "user-creatable") co_return fail("Parameter 'typename' expects a QOM type");
   const ObjectTypeEntry* type = find_object_type(arguments.typename_);
   if (type == nullptr) {
     co_return fail(Error(ErrorKind::kDeviceNotFound, fmt::format("Class '{}' not found", arguments.typename_)));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "control/authz_objects.h"
 #include "control/iothread_object.h"
 
 namespace blockexport::control {
@@ -9,6 +10,11 @@ namespace {
 
 constexpr ObjectTypeEntry kTypes[] = {
     {"object", ""},
+    {"authz", "object"},
+    {"authz-list", "authz", AuthzListObject::property_list, AuthzListObject::create},
+    {"authz-list-file", "authz", AuthzListFileObject::property_list, AuthzListFileObject::create},
+    {"authz-pam", "authz", AuthzPamObject::property_list, AuthzPamObject::create},
+    {"authz-simple", "authz", AuthzSimpleObject::property_list, AuthzSimpleObject::create},
     {"event-loop-base", "object"},
     {"iothread", "event-loop-base", IothreadObject::property_list, IothreadObject::create},
 };
@@ -18,10 +24,15 @@ constexpr const ObjectTypeEntry* find(std::string_view name) {
   return found != std::end(kTypes) ? found : nullptr;
 }
 
+constexpr const ObjectTypeEntry& entry_of(schema::ObjectType type) {
+  // One type has two names in the schema.
+  if (type == schema::ObjectType::kAuthzListfile) type = schema::ObjectType::kAuthzListFile;
+  return *find(schema::name_of(type));
+}
+
 // What the schema lets users make can be made.
 static_assert(std::ranges::all_of(schema::EnumNames<schema::ObjectType>::kNames, [](std::string_view name) {
-  const ObjectTypeEntry* entry = find(name);
-  return entry != nullptr && entry->create != nullptr;
+  return entry_of(*schema::value_of<schema::ObjectType>(name)).create != nullptr;
 }));
 
 }  // namespace
@@ -36,6 +47,10 @@ bool ObjectTypeEntry::implements(std::string_view wanted) const {
 
 std::span<const ObjectTypeEntry> object_types() {
   return kTypes;
+}
+
+const ObjectTypeEntry& object_type(schema::ObjectType type) {
+  return entry_of(type);
 }
 
 const ObjectTypeEntry* find_object_type(std::string_view name) {

@@ -34,6 +34,8 @@ struct ObjectTypeEntry {
 
 // All of them.
 std::span<const ObjectTypeEntry> object_types();
+// The one that object-add makes.
+const ObjectTypeEntry& object_type(schema::ObjectType type);
 // Null when there is none of this name.
 const ObjectTypeEntry* find_object_type(std::string_view name);
 

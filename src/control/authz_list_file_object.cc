@@ -1,0 +1,95 @@
+#include <fmt/format.h>
+
+#include <array>
+
+#include "control/authz_objects.h"
+#include "control/authz_rules.h"
+#include "control/control.h"
+
+namespace blockexport::control {
+namespace {
+
+// How often a directory that is gone, or cannot be watched, is tried again.
+constexpr std::uint64_t kWatchRetryNs = 1'000'000'000;
+
+constexpr std::array<PropertyDescription, 2> kProperties{{{"filename", "string"}, {"refresh", "bool"}}};
+
+class WatchedDirectory final : public authz::ChangeSource {
+ public:
+  explicit WatchedDirectory(aio::DirectoryWatch& watch) : watch_(watch) {}
+  aio::Task<IoResult> changed() override { return watch_.changed(); }
+
+ private:
+  aio::DirectoryWatch& watch_;
+};
+
+// The directory of a file that is to be watched. Errors: a bare name, or none.
+Result<std::string> directory_of(const std::string& filename) {
+  std::size_t slash = filename.rfind('/');
+  if (slash == std::string::npos) return fail("Filename must be an absolute path");
+  if (slash + 1 == filename.size()) return fail("Path has no trailing filename component");
+  return filename.substr(0, slash == 0 ? 1 : slash);
+}
+
+}  // namespace
+
+AuthzListFileObject::AuthzListFileObject(Control& control, std::string id,
+                                         const schema::AuthZListFileProperties& properties)
+    : UserObject(std::move(id)),
+      reactor_(control.reactor()),
+      refresh_(properties.refresh.value_or(true)),
+      file_(std::make_shared<authz::ListFile>(control.reactor(), control.log(), properties.filename, parse_rule_list)),
+      scope_(control.reactor()) {}
+
+Result<std::unique_ptr<UserObject>> AuthzListFileObject::create(Control& control,
+                                                                const schema::ObjectOptions& options) {
+  const auto& properties = options.qom_type() == schema::ObjectType::kAuthzListfile
+                               ? options.as<schema::ObjectType::kAuthzListfile>()
+                               : options.as<schema::ObjectType::kAuthzListFile>();
+  return std::unique_ptr<UserObject>(new AuthzListFileObject(control, options.id, properties));
+}
+
+std::span<const PropertyDescription> AuthzListFileObject::property_list() {
+  return kProperties;
+}
+
+json::Value AuthzListFileObject::get(std::string_view name) const {
+  if (name == "refresh") return refresh_;
+  return file_->filename();
+}
+
+Result<> AuthzListFileObject::set(std::string_view name, const json::Value&) {
+  return fail(fmt::format("Property 'authz-list-file.{}' is not writable", name));
+}
+
+aio::Task<Result<>> AuthzListFileObject::complete() {
+  CO_TRY(co_await file_->load());
+  if (!refresh_) co_return Result<>();
+  CO_TRY_ASSIGN(std::string directory, directory_of(file_->filename()));
+  auto watch = aio::DirectoryWatch::create(reactor_, directory);
+  if (!watch) co_return fail(Error::system(fmt::format("Unable to watch '{}'", directory), watch.error()));
+  scope_.spawn("authz list file", follow(std::move(directory), std::move(*watch)));
+  co_return Result<>();
+}
+
+aio::Task<void> AuthzListFileObject::follow(std::string directory, std::unique_ptr<aio::DirectoryWatch> watch) {
+  while (!scope_.cancelled()) {
+    if (watch != nullptr) {
+      WatchedDirectory changes(*watch);
+      (void)co_await file_->follow(changes);
+      watch.reset();
+    } else {
+      auto again = aio::DirectoryWatch::create(reactor_, directory);
+      if (again) watch = std::move(*again);
+      co_await file_->refresh();
+    }
+    if (watch == nullptr) (void)co_await reactor_.sleep_until(reactor_.now_ns() + kWatchRetryNs);
+  }
+}
+
+aio::Task<void> AuthzListFileObject::close() {
+  scope_.cancel();
+  co_await scope_.join();
+}
+
+}  // namespace blockexport::control

@@ -1,0 +1,24 @@
+// Rules of who may come in, from the schema's types and from the text of a list file.
+//
+// Pure; thread: any. A text is untrusted: it becomes rules or an error, within limits.
+#pragma once
+
+#include <string_view>
+
+#include "authz/list_file.h"
+#include "authz/rule_list.h"
+#include "base/error.h"
+#include "schema/authz.h"
+
+namespace blockexport::control {
+
+// What a list file may nest, and how many tokens it may have.
+inline constexpr std::size_t kListFileNestingMax = 16;
+inline constexpr std::size_t kListFileTokensMax = 262'144;
+
+authz::RuleList to_rule_list(const schema::AuthZListProperties& properties);
+
+// An authz::ParseRules. Errors name the file.
+Result<authz::RuleList> parse_rule_list(std::string_view filename, std::string_view text);
+
+}  // namespace blockexport::control
