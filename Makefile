@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 SECONDS ?= 60
 JOBS ?= $(shell nproc)
-PROGRAMS := blockexportd
+PROGRAMS := blockexportd blockexport
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
@@ -18,7 +18,7 @@ help: ## Show this list
 setup: ## Install from Debian what building and testing need (does nothing when all is there)
 	tools/setup.sh build test lint
 
-build: ## Build the optimised daemon: build/blockexportd
+build: ## Build the daemon and the client tool: build/blockexportd, build/blockexport
 	tools/setup.sh build
 	cmake --preset release
 	cmake --build --preset release --target $(PROGRAMS)
@@ -68,7 +68,7 @@ docs: ## Build the reference of commands, events and types
 	cmake --preset release
 	cmake --build --preset release --target docs
 
-install: build ## Install the daemon under DESTDIR and PREFIX (/usr/local)
+install: build ## Install both under DESTDIR and PREFIX (/usr/local)
 	install -D -m 755 -t '$(DESTDIR)$(PREFIX)/bin' $(addprefix build/,$(PROGRAMS))
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/blockexportd' README.md LICENSE docs/*.md
 

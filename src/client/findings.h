@@ -1,0 +1,37 @@
+// Findings: what `blockexport tls check` found out about each file, and about a handshake.
+//
+// A value that is filled and then printed. Thread: any.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace blockexport::client {
+
+struct Finding {
+  enum class Grade { kFine, kWarning, kFault };
+  Grade grade;
+  std::string subject;  // a file's name, or "handshake"
+  std::string text;
+};
+
+class Findings {
+ public:
+  void fine(std::string_view subject, std::string text) { add(Finding::Grade::kFine, subject, std::move(text)); }
+  void warn(std::string_view subject, std::string text) { add(Finding::Grade::kWarning, subject, std::move(text)); }
+  void fault(std::string_view subject, std::string text) { add(Finding::Grade::kFault, subject, std::move(text)); }
+
+  bool has_fault() const;
+  // Whether there is one about this subject.
+  bool has_fault(std::string_view subject) const;
+  std::string text() const;
+
+ private:
+  void add(Finding::Grade grade, std::string_view subject, std::string text) {
+    list_.push_back({.grade = grade, .subject = std::string(subject), .text = std::move(text)});
+  }
+  std::vector<Finding> list_;
+};
+
+}  // namespace blockexport::client
