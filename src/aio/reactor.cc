@@ -53,10 +53,9 @@ void Reactor::stop() {
 }
 
 void Reactor::post(std::move_only_function<void()> work) {
-  {
-    std::lock_guard lock(posted_mutex_);
-    posted_.push_back(std::move(work));
-  }
+  // Under the mutex to the end: who ends the reactor because of this work does so after our last touch of it.
+  std::lock_guard lock(posted_mutex_);
+  posted_.push_back(std::move(work));
   backend_->wake();
 }
 

@@ -65,18 +65,4 @@ std::optional<Mutex::Guard> Mutex::try_lock() {
   return Guard(*this);
 }
 
-Task<IoResult> Gate::enter() {
-  while (!try_enter()) {
-    IoResult opened = co_await opened_.wait();
-    if (!opened) co_return opened;
-  }
-  co_return IoResult{};
-}
-
-Task<void> Gate::close() {
-  ++closed_;
-  opened_.reset();
-  while (inside_ > 0) (void)co_await drained_.wait();
-}
-
 }  // namespace blockexport::aio

@@ -1,8 +1,8 @@
-// Event, Semaphore, Mutex, Gate: how tasks of one reactor wait for each other.
+// Event, Semaphore, Mutex: how tasks of one reactor wait for each other.
 //
 // Waiters are served first come, first served; a wake-up resumes them in a later step of the loop, never inside the
 // call that caused it. A wait gives ECANCELED when its task is cancelled before its turn. None of them allocates.
-// Thread: one reactor's. They are not for threads.
+// Thread: one reactor's. For tasks of several reactors there is SharedEvent.
 #pragma once
 
 #include <cassert>
@@ -163,60 +163,6 @@ class Mutex {
 
  private:
   Semaphore semaphore_;
-};
-
-// A door: requests enter and leave; who closes it waits until all have left, and new ones wait outside until it opens.
-class Gate {
- public:
-  explicit Gate(Reactor& reactor) : opened_(reactor), drained_(reactor, Event::Cancellation::kIgnored) {
-    opened_.set();
-    drained_.set();
-  }
-
-  bool is_open() const { return closed_ == 0; }
-  bool try_enter() {
-    if (!is_open()) return false;
-    if (inside_++ == 0) drained_.reset();
-    return true;
-  }
-  // Waits while it is closed. ECANCELED: not inside.
-  Task<IoResult> enter();
-  void leave() {
-    assert(inside_ > 0);
-    if (--inside_ == 0) drained_.set();
-  }
-  // Closes, and waits until nobody is inside. May be nested; each close() has its open().
-  Task<void> close();
-  void open() {
-    if (--closed_ == 0) opened_.set();
-  }
-
- private:
-  std::uint32_t closed_ = 0;
-  std::uint64_t inside_ = 0;
-  Event opened_;
-  Event drained_;
-};
-
-// Being inside a gate; leaves when it dies. Made by who has entered.
-class [[nodiscard]] GateHold {
- public:
-  GateHold() = default;
-  explicit GateHold(Gate& entered) : gate_(&entered) {}
-  GateHold(GateHold&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)) {}
-  GateHold& operator=(GateHold&& other) noexcept {
-    std::swap(gate_, other.gate_);
-    return *this;
-  }
-  ~GateHold() { release(); }
-
-  void release() {
-    if (gate_ != nullptr) std::exchange(gate_, nullptr)->leave();
-  }
-  explicit operator bool() const { return gate_ != nullptr; }
-
- private:
-  Gate* gate_ = nullptr;
 };
 
 }  // namespace blockexport::aio

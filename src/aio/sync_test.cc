@@ -108,54 +108,5 @@ TEST_P(SyncTest, MutexHasOneHolder) {
   EXPECT_TRUE(mutex.try_lock().has_value());
 }
 
-Task<void> close_gate(Gate& gate, bool& closed) {
-  co_await gate.close();
-  closed = true;
-}
-
-Task<void> enter_gate(Gate& gate, int& entered) {
-  IoResult result = co_await gate.enter();
-  if (!result) co_return;
-  GateHold hold(gate);
-  ++entered;
-}
-
-TEST_P(SyncTest, AClosedGateDrainsAndLetsNobodyInUntilItOpens) {
-  Gate gate(reactor());
-  Scope scope(reactor());
-  bool closed = false;
-  int entered = 0;
-  ASSERT_TRUE(gate.try_enter());
-  scope.spawn("closer", close_gate(gate, closed));
-  scope.spawn("comer", enter_gate(gate, entered));
-  settle();
-  EXPECT_FALSE(closed);
-  EXPECT_FALSE(gate.try_enter());
-  gate.leave();
-  settle();
-  EXPECT_TRUE(closed);
-  EXPECT_EQ(entered, 0);
-  gate.open();
-  run(scope.join());
-  EXPECT_EQ(entered, 1);
-  EXPECT_TRUE(gate.is_open());
-}
-
-TEST_P(SyncTest, ANestedCloseNeedsEveryOpen) {
-  Gate gate(reactor());
-  run(gate.close());
-  run(gate.close());
-  gate.open();
-  EXPECT_FALSE(gate.try_enter());
-  gate.open();
-  ASSERT_TRUE(gate.try_enter());
-  GateHold hold(gate);
-  GateHold moved(std::move(hold));
-  EXPECT_FALSE(static_cast<bool>(hold));
-  moved.release();
-  run(gate.close());
-  gate.open();
-}
-
 }  // namespace
 }  // namespace blockexport::aio

@@ -1,0 +1,36 @@
+#include "aio/data_reactor.h"
+
+#include <utility>
+
+#include "aio/current.h"
+
+namespace blockexport::aio {
+namespace {
+
+Task<void> run_to_end(Task<void> task) {
+  co_await std::move(task);
+}
+
+// On the other reactor: the task, then the news of its end.
+Task<void> run_and_tell(Task<void> task, Event& ended) {
+  // In a frame of its own, so that all of it is gone when we tell.
+  co_await run_to_end(std::move(task));
+  ended.reactor().post([&ended] { ended.set(); });
+}
+
+}  // namespace
+
+Task<void> run_on(DataReactor& there, const char* name, Task<void> task) {
+  Reactor& here = co_await current_reactor();
+  if (&here == &there.reactor) {
+    co_await std::move(task);
+    co_return;
+  }
+  Event ended(here, Event::Cancellation::kIgnored);
+  there.reactor.post([&there, &ended, name, task = std::move(task)]() mutable {
+    there.scope.spawn(name, run_and_tell(std::move(task), ended));
+  });
+  (void)co_await ended.wait();
+}
+
+}  // namespace blockexport::aio

@@ -1,0 +1,163 @@
+// Threads with a reactor, tasks that run on another one, and the choice among several.
+#include "aio/reactor_thread.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "aio/current.h"
+#include "aio/reactor_pool.h"
+#include "aio/testing/threads.h"
+
+namespace blockexport::aio {
+namespace {
+
+class ReactorThreadTest : public testing::WithThreads {};
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(ReactorThreadTest);
+
+struct Visit {
+  std::thread::id thread;
+  Reactor* reactor = nullptr;
+  bool cancelled = false;
+};
+
+Task<void> visit(Visit& seen) {
+  seen.thread = std::this_thread::get_id();
+  seen.reactor = &co_await current_reactor();
+  (void)co_await seen.reactor->sleep_until(seen.reactor->now_ns() + 1'000'000);
+  EXPECT_EQ(seen.thread, std::this_thread::get_id());
+}
+
+TEST_P(ReactorThreadTest, RunsATaskThereAndGoesOnHere) {
+  auto thread = start_thread("there");
+  EXPECT_EQ(thread->place().reactor.backend_name(), reactor().backend_name());
+  Visit seen;
+  std::thread::id after;
+  auto there_and_back = [](DataReactor& place, Visit& visited, std::thread::id& returned) -> Task<void> {
+    Task<void> task = visit(visited);
+    co_await run_on(place, "visit", std::move(task));
+    returned = std::this_thread::get_id();
+  };
+  run(there_and_back(thread->place(), seen, after));
+  EXPECT_EQ(seen.reactor, &thread->place().reactor);
+  EXPECT_NE(seen.thread, std::this_thread::get_id());
+  EXPECT_EQ(after, std::this_thread::get_id());
+}
+
+TEST_P(ReactorThreadTest, OnTheSameReactorItIsAPlainAwait) {
+  Visit seen;
+  run(run_on(here(), "visit", visit(seen)));
+  EXPECT_EQ(seen.reactor, &reactor());
+  EXPECT_EQ(here().scope.size(), 0u);
+}
+
+// Its destructor tells when it runs, and where.
+struct Witness {
+  explicit Witness(Visit& of) : seen(&of) {}
+  Witness(Witness&& other) noexcept : seen(std::exchange(other.seen, nullptr)) {}
+  ~Witness() {
+    if (seen != nullptr) seen->thread = std::this_thread::get_id();
+  }
+  Visit* seen;
+};
+
+Task<void> hold(Witness) {
+  co_await next_turn();
+}
+
+TEST_P(ReactorThreadTest, NothingOfTheTaskIsLeftWhenItHasEnded) {
+  auto thread = start_thread("there");
+  auto check = [](DataReactor& place) -> Task<void> {
+    Visit seen;
+    Task<void> task = hold(Witness(seen));
+    co_await run_on(place, "hold", std::move(task));
+    EXPECT_NE(seen.thread, std::thread::id());
+    EXPECT_NE(seen.thread, std::this_thread::get_id());
+  };
+  run(check(thread->place()));
+}
+
+Task<void> go_back_and_forth(DataReactor& there, int times, int& count) {
+  for (int i = 0; i < times; ++i) {
+    Task<void> task = [](int& counted) -> Task<void> {
+      ++counted;
+      co_return;
+    }(count);
+    co_await run_on(there, "count", std::move(task));
+  }
+}
+
+TEST_P(ReactorThreadTest, ManyTasksGoBackAndForth) {
+  auto first = start_thread("first");
+  auto second = start_thread("second");
+  std::vector<int> counts(8);
+  Scope scope(reactor());
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    DataReactor& there = i % 2 == 0 ? first->place() : second->place();
+    scope.spawn("traveller", go_back_and_forth(there, 500, counts[i]));
+  }
+  run(scope.join());
+  EXPECT_EQ(counts, std::vector<int>(8, 500));
+}
+
+TEST_P(ReactorThreadTest, WhoPostsTheLastWorkMayEndTheThreadAtOnce) {
+  for (int i = 0; i < 50; ++i) {
+    int ran = 0;
+    auto thread = start_thread("short");
+    thread->place().reactor.post([&ran] { ++ran; });
+    thread.reset();
+    EXPECT_EQ(ran, 1);
+  }
+}
+
+class ReactorPoolTest : public testing::WithThreads {};
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(ReactorPoolTest);
+
+std::size_t count_of(ReactorPool& pool) {
+  std::size_t count = 0;
+  pool.for_each([&](const std::string&, DataReactor&) { ++count; });
+  return count;
+}
+
+TEST_P(ReactorPoolTest, TheFirstIsServedHereAndNoThreadIsStarted) {
+  ReactorPool pool(here(), options(), log(), 4);
+  {
+    ReactorPool::Seat seat = pool.take_seat();
+    EXPECT_EQ(&seat.place(), &here());
+  }
+  ReactorPool::Seat again = pool.take_seat();
+  EXPECT_EQ(&again.place(), &here());
+  EXPECT_EQ(count_of(pool), 1u);
+}
+
+TEST_P(ReactorPoolTest, EachGetsTheReactorWithTheFewest) {
+  ReactorPool pool(here(), options(), log(), 2);
+  ReactorPool::Seat first = pool.take_seat();
+  std::optional<ReactorPool::Seat> second = pool.take_seat();
+  DataReactor* other = &second->place();
+  EXPECT_NE(other, &here());
+  ReactorPool::Seat third = pool.take_seat();
+  ReactorPool::Seat fourth = pool.take_seat();
+  EXPECT_EQ(&third.place(), &here());
+  EXPECT_EQ(&fourth.place(), other);
+  second.reset();
+  ReactorPool::Seat fifth = pool.take_seat();
+  EXPECT_EQ(&fifth.place(), other);
+  EXPECT_EQ(count_of(pool), 2u);
+}
+
+TEST_P(ReactorPoolTest, ASeatOfNoPoolCountsNowhere) {
+  ReactorPool pool(here(), options(), log(), 1);
+  ReactorPool::Seat own(here());
+  ReactorPool::Seat moved(std::move(own));
+  EXPECT_EQ(&moved.place(), &here());
+  EXPECT_EQ(&pool.take_seat().place(), &here());
+}
+
+TEST(UsableProcessors, ThereIsOne) {
+  EXPECT_GE(usable_processors(), 1u);
+}
+
+}  // namespace
+}  // namespace blockexport::aio

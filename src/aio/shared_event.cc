@@ -1,0 +1,44 @@
+#include "aio/shared_event.h"
+
+#include <utility>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+
+namespace blockexport::aio {
+
+void Wakeup::send(std::shared_ptr<Wakeup> to) {
+  Reactor& reactor = to->reactor;
+  reactor.post([to = std::move(to)] { to->event.set(); });
+}
+
+void SharedEvent::set() {
+  std::lock_guard guard(mutex_);
+  set_ = true;
+  for (std::shared_ptr<Wakeup>& waiter : std::exchange(waiters_, {})) Wakeup::send(std::move(waiter));
+}
+
+void SharedEvent::reset() {
+  std::lock_guard guard(mutex_);
+  set_ = false;
+}
+
+Task<IoResult> SharedEvent::wait() {
+  if (is_set()) co_return IoResult{};
+  auto waiter = std::make_shared<Wakeup>(co_await current_reactor(), cancellation_);
+  {
+    std::lock_guard guard(mutex_);
+    if (set_) co_return IoResult{};
+    waiters_.push_back(waiter);
+  }
+  IoResult woken = co_await waiter->event.wait();
+  if (!woken) forget(waiter);
+  co_return woken;
+}
+
+void SharedEvent::forget(const std::shared_ptr<Wakeup>& waiter) {
+  std::lock_guard guard(mutex_);
+  std::erase(waiters_, waiter);
+}
+
+}  // namespace blockexport::aio

@@ -1,0 +1,51 @@
+// WithThreads: a GoogleTest fixture for what crosses threads: the test's own reactor, and threads with one each, on the
+// backends that have threads: io_uring and epoll. A backend that the system refuses is skipped. Thread: the test's.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "aio/reactor_thread.h"
+#include "aio/testing/backends.h"
+
+namespace blockexport::aio::testing {
+
+class WithThreads : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    options_.backend = std::string_view(GetParam()) == "epoll" ? BackendKind::kEpoll : BackendKind::kIoUring;
+    auto made = Reactor::create(options_, log_);
+    if (!made) GTEST_SKIP() << made.error().message();
+    reactor_ = std::move(*made);
+    here_.emplace(*reactor_);
+  }
+
+  Reactor& reactor() { return *reactor_; }
+  DataReactor& here() { return *here_; }
+  const ReactorOptions& options() const { return options_; }
+  const Log& log() const { return log_; }
+  void run(Task<void> task) { testing::run(*reactor_, std::move(task)); }
+
+  std::unique_ptr<ReactorThread> start_thread(std::string name) {
+    auto thread = ReactorThread::start(std::move(name), options_, log_);
+    if (!thread) std::abort();
+    return std::move(*thread);
+  }
+
+ private:
+  Log log_{"test", 2, LogLevel::kError};
+  ReactorOptions options_;
+  std::unique_ptr<Reactor> reactor_;
+  std::optional<DataReactor> here_;
+};
+
+}  // namespace blockexport::aio::testing
+
+#define BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(suite)                                \
+  INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::Values("io_uring", "epoll"), \
+                           [](const auto& info) { return std::string(info.param); })
