@@ -1,16 +1,15 @@
-// RequestGate: aio::Gate for a door that tasks of several reactors use.
+// RequestGate: a door that requests of several reactors go through.
 //
-// Requests enter and leave with one atomic step each; who closes it waits until all have left, and new ones wait
+// They enter and leave with one atomic step each; who closes it waits until all have left, and new ones wait
 // outside until it opens. enter(), try_enter() and leave() on any reactor; close() and open() on one (the control
 // reactor).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <mutex>
-#include <vector>
 
+#include "aio/shared_event.h"
 #include "aio/task.h"
 #include "base/errno.h"
 
@@ -38,18 +37,11 @@ class RequestGate {
   // state_: the count of those inside, and this bit while closed.
   static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
 
-  // A task that waits for a change. Shared with the wake-up that is on its way to the task's reactor, which may arrive
-  // after the task has given up.
-  struct Waiter;
-  using WaiterList = std::vector<std::shared_ptr<Waiter>>;
-  static void wake_all(WaiterList waiters);
-  aio::Task<IoResult> wait_until_open();
-
   std::atomic<std::uint64_t> state_ = 0;
-  std::mutex mutex_;  // guards all below
+  std::mutex mutex_;  // guards the changes of all below
   std::uint32_t closes_ = 0;
-  WaiterList outside_;
-  WaiterList closers_;
+  aio::SharedEvent opened_{aio::SharedEvent::State::kSet};
+  aio::SharedEvent drained_{aio::SharedEvent::State::kSet, aio::Event::Cancellation::kIgnored};
 };
 
 }  // namespace blockexport::block
