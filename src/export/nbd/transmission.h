@@ -104,6 +104,7 @@ class Transmission {
 
   // transmission_requests.cc: each request, as far as it goes without waiting
   Need handle_input();
+  Need handle_requests();
   Need handle_request(const Request& request);
   Need begin(const Request& request, const Verdict& verdict);
   Need begin_read(const Request& request);
@@ -166,6 +167,7 @@ class Transmission {
   End end_ = End::kOpen;
   bool owes_payload_ = false;  // the client has stopped in the middle of a large write
   bool owes_taking_ = false;   // the client does not take its replies
+  bool inside_ = false;        // the gate of the edge, while input is handled: what can be done at once may be
   bool refusing_ = false;
   bool no_more_replies_ = false;
   bool fence_raised_ = false;

@@ -15,7 +15,7 @@ constexpr std::uint64_t kFileReplyBytesMin = 256u << 10;
 
 // Answers a READ from the page cache, if it is of that kind; its header is still in the window.
 bool Transmission::answer_from_file(const ReadPlan& plan) {
-  if (plan.data.length < kFileReplyBytesMin || !stream_->can_send_files() || !context_.edge.is_open()) return false;
+  if (plan.data.length < kFileReplyBytesMin || !stream_->can_send_files() || !inside_) return false;
   aio::Reactor& reactor = context_.reactor;
   auto span = context_.edge.node().try_share(reactor, plan.data);
   if (!span) return false;

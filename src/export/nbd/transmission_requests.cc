@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <utility>
 
 #include "aio/reactor.h"
 #include "export/nbd/block_status_filter.h"
@@ -27,7 +28,15 @@ block::Range range_of(const Request& request) {
 
 }  // namespace
 
+// Once through the gate for all that came together, not once for each.
 Transmission::Need Transmission::handle_input() {
+  inside_ = context_.edge.try_enter();
+  Need need = handle_requests();
+  if (std::exchange(inside_, false)) context_.edge.leave();
+  return need;
+}
+
+Transmission::Need Transmission::handle_requests() {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   for (;;) {
     if (skip_bytes_ > 0) {
@@ -100,10 +109,9 @@ Transmission::Need Transmission::begin_read(const Request& request) {
   if (plan.data.empty()) return answer_hole(request, plan);
   if (answer_from_file(plan)) return Need::kInput;
   const std::size_t reply_bytes = plan.reply_bytes();
-  const bool open = context_.edge.is_open();
   const bool small = reply_bytes <= ReplyQueue::kSharedBufferBytes;
 
-  if (small && open) {
+  if (small && inside_) {
     std::span<std::byte> room = replies_.reserve(reply_bytes);
     if (room.empty()) return Need::kSharedBuffer;
     if (read_now(plan, room)) {
@@ -115,7 +123,7 @@ Transmission::Need Transmission::begin_read(const Request& request) {
   if (!take_memory(reply_bytes)) return Need::kMemory;
   window_.consume(header_bytes);
   aio::Buffer buffer = context_.pool.take(reply_bytes);
-  if (!small && open && read_now(plan, {buffer.data(), reply_bytes})) {
+  if (!small && inside_ && read_now(plan, {buffer.data(), reply_bytes})) {
     replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
     return Need::kInput;
   }
@@ -127,8 +135,7 @@ Transmission::Need Transmission::begin_read(const Request& request) {
 // What a client is spared to be sent as zeros is looked for only where that is much.
 ReadPlan Transmission::plan_known_holes(const Request& request) {
   known_.clear();
-  const bool look =
-      state_.header_mode != HeaderMode::kSimple && request.length >= kHoleSearchBytesMin && context_.edge.is_open();
+  const bool look = state_.header_mode != HeaderMode::kSimple && request.length >= kHoleSearchBytesMin && inside_;
   // On failure there is nothing in it, and all is data.
   if (look) (void)context_.edge.node().try_extents(context_.reactor, range_of(request), known_);
   ReadPlan plan = plan_read(state_.header_mode, request, known_);
@@ -200,7 +207,7 @@ void Transmission::drop_payload() {
 
 // Writes at once when neither durability nor a closed gate stands against it; the reply has been reserved.
 bool Transmission::write_now(const Request& request, std::span<const iovec> data) {
-  if ((request.flags & command_flag::kFua) != 0 || context_.writethrough || !context_.edge.is_open()) return false;
+  if ((request.flags & command_flag::kFua) != 0 || context_.writethrough || !inside_) return false;
   if (!context_.edge.node().try_write(context_.reactor, range_of(request), data)) return false;
   inline_bytes_ += request.length;
   replies_.commit(encode_success(replies_.reserve(kReplyHeadBytesMax), state_.header_mode, request));
@@ -230,7 +237,7 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
   if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(header_bytes + payload_bytes);
   StatusReply reply(request, range, context_ids);
-  if (context_.edge.is_open() && find_status_now(reply)) {
+  if (inside_ && find_status_now(reply)) {
     inline_bytes_ += reply.encoded_bytes();
     push_status(reply, budget_bytes);
   } else {
