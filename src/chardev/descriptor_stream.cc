@@ -35,20 +35,20 @@ IoCount DescriptorStream::try_send(std::span<const iovec> vectors) {
 
 aio::Task<IoResult> DescriptorStream::readable() {
   // Without input there is nothing to wait for but the end of the task.
-  if (input_ < 0) co_return co_await reactor_.sleep_until(UINT64_MAX);
-  auto ready = co_await reactor_.poll(input_, POLLIN);
+  if (input_ < 0) co_return co_await reactor_->sleep_until(UINT64_MAX);
+  auto ready = co_await reactor_->poll(input_, POLLIN);
   if (!ready) co_return fail(ready.error());
   co_return IoResult{};
 }
 
 aio::Task<IoResult> DescriptorStream::writable() {
-  auto ready = co_await reactor_.poll(output_, POLLOUT);
+  auto ready = co_await reactor_->poll(output_, POLLOUT);
   if (!ready) co_return fail(ready.error());
   co_return IoResult{};
 }
 
 aio::Task<IoResult> DescriptorStream::hung_up() {
-  co_return co_await reactor_.sleep_until(UINT64_MAX);
+  co_return co_await reactor_->sleep_until(UINT64_MAX);
 }
 
 }  // namespace blockexport::chardev

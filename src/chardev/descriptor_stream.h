@@ -11,7 +11,7 @@ namespace blockexport::chardev {
 
 class DescriptorStream final : public net::Stream {
  public:
-  DescriptorStream(aio::Reactor& reactor, int input, int output) : reactor_(reactor), input_(input), output_(output) {}
+  DescriptorStream(aio::Reactor& reactor, int input, int output) : reactor_(&reactor), input_(input), output_(output) {}
 
   IoCount try_receive(std::span<std::byte> buffer) override;
   IoCount try_send(std::span<const iovec> vectors) override;
@@ -20,9 +20,11 @@ class DescriptorStream final : public net::Stream {
   // Terminals, pipes and files have no peer that could be watched for: only the task's end ends it.
   aio::Task<IoResult> hung_up() override;
   void shut_down() override { shut_down_ = true; }
+  void detach() override { reactor_ = nullptr; }
+  void attach(aio::Reactor& reactor) override { reactor_ = &reactor; }
 
  private:
-  aio::Reactor& reactor_;
+  aio::Reactor* reactor_;
   int input_;
   int output_;
   bool shut_down_ = false;

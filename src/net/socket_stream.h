@@ -1,5 +1,5 @@
 // SocketStream: a connected socket as a Stream.
-// Owns the descriptor and closes it; by then no task may wait on it. Thread: its reactor's.
+// Owns the descriptor and closes it; by then no task may wait on it, and it is at a reactor. Thread: its reactor's.
 #pragma once
 
 #include "aio/reactor.h"
@@ -11,25 +11,24 @@ namespace blockexport::net {
 class SocketStream final : public Stream {
  public:
   // `fd` is non-blocking; it belongs to the stream from now on.
-  SocketStream(aio::Reactor& reactor, int fd) : reactor_(reactor), fd_(fd) { reactor_.keep_watch(fd_); }
+  SocketStream(aio::Reactor& reactor, int fd) : reactor_(&reactor), fd_(fd) { reactor_->keep_watch(fd_); }
   ~SocketStream() override;
   SocketStream(const SocketStream&) = delete;
   SocketStream& operator=(const SocketStream&) = delete;
 
-  IoCount try_receive(std::span<std::byte> buffer) override { return reactor_.try_receive(fd_, buffer); }
-  IoCount try_send(std::span<const iovec> vectors) override { return reactor_.try_send(fd_, vectors); }
+  IoCount try_receive(std::span<std::byte> buffer) override { return reactor_->try_receive(fd_, buffer); }
+  IoCount try_send(std::span<const iovec> vectors) override { return reactor_->try_send(fd_, vectors); }
   bool can_send_files() const override { return true; }
   IoCount try_send_file(std::span<const iovec> head, int fd, std::uint64_t offset, std::uint64_t length) override;
   aio::Task<IoResult> readable() override;
   aio::Task<IoResult> writable() override;
   aio::Task<IoResult> hung_up() override;
-  void shut_down() override { reactor_.shut_down(fd_); }
-
-  // Gives the descriptor away, to carry the connection to another reactor. Nothing may wait on it.
-  int release();
+  void shut_down() override { reactor_->shut_down(fd_); }
+  void detach() override;
+  void attach(aio::Reactor& reactor) override;
 
  private:
-  aio::Reactor& reactor_;
+  aio::Reactor* reactor_;  // null between detach() and attach()
   int fd_;
   bool tuned_for_files_ = false;
 };

@@ -40,6 +40,11 @@ class Stream {
 
   // Ends both directions for good; waiting tasks wake and see the end.
   virtual void shut_down() = 0;
+
+  // Carries the stream to another reactor: detach() on the thread of the one it is at, then attach() on that of the new
+  // one. Nobody waits on it, and between the two nothing else is called.
+  virtual void detach() = 0;
+  virtual void attach(aio::Reactor& reactor) = 0;
 };
 
 // One receive, after waiting for it if need be.

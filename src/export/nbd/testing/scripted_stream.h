@@ -95,6 +95,9 @@ class ScriptedStream final : public net::Stream {
     script_.shut_down = true;
     ended_.set();
   }
+  // There is one reactor in the tests that use it.
+  void detach() override {}
+  void attach(aio::Reactor&) override {}
 
  private:
   aio::Reactor& reactor_;
