@@ -1,26 +1,25 @@
-// MemoryBudget: how many bytes of buffers may be in use, for the process and, below it, for each connection.
+// MemoryBudget: how many bytes of buffers one connection may use.
 //
-// A child takes from its parent too, beyond a small allowance that every connection has for itself, so that a client
-// with small requests is served even when others have used up the process's share. Who waits tries again whenever
-// memory is given back, in the order of waiting. Thread: one reactor's.
+// Beyond a small allowance that every connection has for itself it takes from the process's share too, so that a client
+// with small requests is served even when others have used up that share. Who waits tries again whenever memory is
+// given back, in the order of waiting. Thread: one reactor's.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
-#include "aio/sync.h"
+#include "aio/process_budget.h"
+#include "aio/shared_event.h"
 
 namespace blockexport::aio {
 
 class MemoryBudget {
  public:
-  static constexpr std::uint64_t kProcessBytesDefault = 1u << 30;
   static constexpr std::uint64_t kConnectionBytesDefault = 64u << 20;
   static constexpr std::uint64_t kConnectionAllowanceBytes = 256u << 10;
 
-  // The process's.
-  MemoryBudget(Reactor& reactor, std::uint64_t limit_bytes);
-  // A connection's, below `parent`, which outlives it. All was given back when it dies.
-  explicit MemoryBudget(MemoryBudget& parent, std::uint64_t limit_bytes = kConnectionBytesDefault);
+  // `process` outlives it. All was given back when it dies.
+  MemoryBudget(Reactor& reactor, ProcessBudget& process, std::uint64_t limit_bytes = kConnectionBytesDefault);
   ~MemoryBudget();
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
@@ -33,24 +32,21 @@ class MemoryBudget {
   void give_back(std::uint64_t bytes);
 
   std::uint64_t used_bytes() const { return used_; }
-  // Of a connection: whether it holds some of the process's share, and whether anyone waits for that.
+  // Whether it holds some of the process's share, and whether anyone waits for that.
   bool holds_shared() const { return shared_part(used_) > 0; }
-  bool is_shared_wanted() const { return parent_ != nullptr && parent_->waiting_ > 0; }
+  bool is_shared_wanted() const { return process_.is_wanted(); }
 
  private:
-  // What of `used` bytes counts against the parent.
+  // What of `used` bytes counts against the process.
   static std::uint64_t shared_part(std::uint64_t used) {
     return used > kConnectionAllowanceBytes ? used - kConnectionAllowanceBytes : 0;
   }
-  bool fits(std::uint64_t bytes) const;
-  void charge(std::uint64_t bytes);
 
-  MemoryBudget* parent_ = nullptr;
+  ProcessBudget& process_;
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
-  std::uint32_t waiting_ = 0;            // takers that wait for room_
-  std::uint32_t waiting_at_parent_ = 0;  // our takers that wait for the parent's
-  Event room_;
+  std::uint32_t waiting_for_process_ = 0;
+  std::shared_ptr<Wakeup> room_;  // something was given back, here or to the process
 };
 
 }  // namespace blockexport::aio

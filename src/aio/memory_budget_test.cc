@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+
+#include "aio/current.h"
 #include "aio/scope.h"
-#include "aio/testing/backends.h"
+#include "aio/testing/threads.h"
 
 namespace blockexport::aio {
 namespace {
@@ -16,6 +19,7 @@ class MemoryBudgetTest : public ::testing::Test {
 
   Simulation simulation_;
   std::unique_ptr<Reactor> reactor_ = Reactor::create(simulation_);
+  ProcessBudget process_;
 };
 
 Task<void> take_and_note(MemoryBudget& budget, std::uint64_t bytes, int name, std::vector<int>& order) {
@@ -24,7 +28,7 @@ Task<void> take_and_note(MemoryBudget& budget, std::uint64_t bytes, int name, st
 }
 
 TEST_F(MemoryBudgetTest, GivesUpToItsLimit) {
-  MemoryBudget budget(*reactor_, 100);
+  MemoryBudget budget(*reactor_, process_, 100);
   EXPECT_TRUE(budget.try_take(60));
   EXPECT_FALSE(budget.try_take(41));
   EXPECT_TRUE(budget.try_take(40));
@@ -33,7 +37,7 @@ TEST_F(MemoryBudgetTest, GivesUpToItsLimit) {
 }
 
 TEST_F(MemoryBudgetTest, TakingOverTheLimitIsCounted) {
-  MemoryBudget budget(*reactor_, 100);
+  MemoryBudget budget(*reactor_, process_, 100);
   budget.take_over_limit(150);
   EXPECT_EQ(budget.used_bytes(), 150u);
   budget.give_back(100);
@@ -43,7 +47,7 @@ TEST_F(MemoryBudgetTest, TakingOverTheLimitIsCounted) {
 }
 
 TEST_F(MemoryBudgetTest, WaitersAreServedInOrder) {
-  MemoryBudget budget(*reactor_, 100);
+  MemoryBudget budget(*reactor_, process_, 100);
   ASSERT_TRUE(budget.try_take(100));
   std::vector<int> order;
   Scope scope(*reactor_);
@@ -60,7 +64,7 @@ TEST_F(MemoryBudgetTest, WaitersAreServedInOrder) {
 }
 
 TEST_F(MemoryBudgetTest, ACancelledWaiterTakesNothing) {
-  MemoryBudget budget(*reactor_, 100);
+  MemoryBudget budget(*reactor_, process_, 100);
   ASSERT_TRUE(budget.try_take(100));
   std::vector<int> order;
   Scope scope(*reactor_);
@@ -73,8 +77,8 @@ TEST_F(MemoryBudgetTest, ACancelledWaiterTakesNothing) {
 }
 
 TEST_F(MemoryBudgetTest, OnlyWhatIsBeyondTheAllowanceCountsForTheProcess) {
-  MemoryBudget process(*reactor_, 1000);
-  MemoryBudget connection(process);
+  ProcessBudget process(1000);
+  MemoryBudget connection(*reactor_, process);
   ASSERT_TRUE(connection.try_take(kAllowance));
   EXPECT_EQ(process.used_bytes(), 0u);
   EXPECT_TRUE(connection.try_take(1000));
@@ -85,9 +89,9 @@ TEST_F(MemoryBudgetTest, OnlyWhatIsBeyondTheAllowanceCountsForTheProcess) {
 }
 
 TEST_F(MemoryBudgetTest, AnAllowanceIsThereWhenOthersHaveAllOfTheProcess) {
-  MemoryBudget process(*reactor_, 1000);
-  MemoryBudget greedy(process);
-  MemoryBudget modest(process);
+  ProcessBudget process(1000);
+  MemoryBudget greedy(*reactor_, process);
+  MemoryBudget modest(*reactor_, process);
   ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
   EXPECT_TRUE(modest.try_take(kAllowance));
   modest.give_back(kAllowance);
@@ -95,9 +99,9 @@ TEST_F(MemoryBudgetTest, AnAllowanceIsThereWhenOthersHaveAllOfTheProcess) {
 }
 
 TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedWhenAnotherConnectionGivesBack) {
-  MemoryBudget process(*reactor_, 1000);
-  MemoryBudget greedy(process);
-  MemoryBudget other(process);
+  ProcessBudget process(1000);
+  MemoryBudget greedy(*reactor_, process);
+  MemoryBudget other(*reactor_, process);
   ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
   std::vector<int> order;
   Scope scope(*reactor_);
@@ -112,9 +116,9 @@ TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedWhenAnotherConnectionGives
 
 // The process's share stays used up by a client that never reads its replies.
 TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceThatIsFree) {
-  MemoryBudget process(*reactor_, 1000);
-  MemoryBudget greedy(process);
-  MemoryBudget modest(process);
+  ProcessBudget process(1000);
+  MemoryBudget greedy(*reactor_, process);
+  MemoryBudget modest(*reactor_, process);
   ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
   ASSERT_TRUE(modest.try_take(kAllowance));
   std::vector<int> order;
@@ -132,10 +136,10 @@ TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceTha
 
 // The same with another connection before it in the queue, which the process cannot serve.
 TEST_F(MemoryBudgetTest, WhoWaitsBehindAnotherForTheProcessIsServedFromItsOwnAllowance) {
-  MemoryBudget process(*reactor_, 1000);
-  MemoryBudget greedy(process);
-  MemoryBudget first(process);
-  MemoryBudget modest(process);
+  ProcessBudget process(1000);
+  MemoryBudget greedy(*reactor_, process);
+  MemoryBudget first(*reactor_, process);
+  MemoryBudget modest(*reactor_, process);
   ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
   ASSERT_TRUE(modest.try_take(kAllowance));
   std::vector<int> order;
@@ -151,6 +155,37 @@ TEST_F(MemoryBudgetTest, WhoWaitsBehindAnotherForTheProcessIsServedFromItsOwnAll
   EXPECT_EQ(order, (std::vector<int>{2, 1}));
   first.give_back(kAllowance + 1);
   modest.give_back(kAllowance / 2);
+}
+
+class MemoryAcrossThreadsTest : public testing::WithThreads {};
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(MemoryAcrossThreadsTest);
+
+// Takes memory and gives it back; all takers together never have more than there is.
+Task<void> use_memory(ProcessBudget& process, std::atomic<std::uint64_t>& used, std::uint64_t limit, int times) {
+  Reactor& reactor = co_await current_reactor();
+  MemoryBudget budget(reactor, process);
+  const std::uint64_t bytes = MemoryBudget::kConnectionAllowanceBytes + limit / 2 + 1;
+  for (int i = 0; i < times; ++i) {
+    EXPECT_TRUE(co_await budget.take(bytes));
+    EXPECT_LE(used += limit / 2 + 1, limit);
+    co_await next_turn();
+    used -= limit / 2 + 1;
+    budget.give_back(bytes);
+  }
+}
+
+TEST_P(MemoryAcrossThreadsTest, ConnectionsOfTwoReactorsWaitForTheProcesssMemory) {
+  constexpr std::uint64_t kLimit = 1000;
+  auto thread = start_thread("other");
+  ProcessBudget process(kLimit);
+  std::atomic<std::uint64_t> used = 0;
+  Scope scope(reactor());
+  for (int i = 0; i < 3; ++i) {
+    scope.spawn("here", use_memory(process, used, kLimit, 300));
+    scope.spawn("there", run_on(thread->place(), "there", use_memory(process, used, kLimit, 300)));
+  }
+  run(scope.join());
+  EXPECT_EQ(process.used_bytes(), 0u);
 }
 
 }  // namespace

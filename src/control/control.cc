@@ -4,12 +4,14 @@
 
 namespace blockexport::control {
 
-Control::Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driver_table,
-                 std::move_only_function<void()> quit)
+Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const Log& log,
+                 block::DriverTable& driver_table, std::move_only_function<void()> quit)
     : reactor_(reactor),
       log_(log),
       quit_(std::move(quit)),
-      budget_(reactor, aio::MemoryBudget::kProcessBytesDefault),
+      reactor_options_(data_reactors.each),
+      here_(reactor),
+      data_reactors_(here_, data_reactors.each, log, data_reactors.count_max),
       events_(reactor),
       graph_(reactor, driver_table),
       exports_(
@@ -34,7 +36,7 @@ void Control::export_gone(const std::string& id) {
 }
 
 nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
-  nbd_server_ = std::make_unique<nbd::Server>(reactor_, pool_, budget_, log_, serving_, options);
+  nbd_server_ = std::make_unique<nbd::Server>(reactor_, data_reactors_, budget_, log_, serving_, options);
   return *nbd_server_;
 }
 

@@ -9,9 +9,9 @@
 #include <memory>
 #include <string>
 
-#include "aio/buffer_pool.h"
-#include "aio/memory_budget.h"
-#include "aio/reactor.h"
+#include "aio/data_reactor.h"
+#include "aio/process_budget.h"
+#include "aio/reactor_pool.h"
 #include "authz/pam_authorizer.h"
 #include "base/log.h"
 #include "block/graph.h"
@@ -24,14 +24,23 @@
 
 namespace blockexport::control {
 
+// The reactors beside the control reactor.
+struct DataReactorOptions {
+  aio::ReactorOptions each = {};
+  std::uint32_t count_max = 1;  // those made by themselves, with the control reactor
+};
+
 class Control {
  public:
   // `driver_table` opens block drivers; `quit` is called by the command of that name. Both outlive it.
-  Control(aio::Reactor& reactor, const Log& log, block::DriverTable& driver_table,
+  Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const Log& log, block::DriverTable& driver_table,
           std::move_only_function<void()> quit);
   ~Control();
 
   aio::Reactor& reactor() { return reactor_; }
+  // For whoever serves clients: the reactors that have no object of their own, and what such an object makes one with.
+  aio::ReactorPool& data_reactors() { return data_reactors_; }
+  const aio::ReactorOptions& reactor_options() const { return reactor_options_; }
   const Log& log() { return log_; }
   block::Graph& graph() { return graph_; }
   exports::Registry& exports() { return exports_; }
@@ -65,8 +74,10 @@ class Control {
   aio::Reactor& reactor_;
   const Log& log_;
   std::move_only_function<void()> quit_;
-  aio::BufferPool pool_;
-  aio::MemoryBudget budget_;
+  aio::ReactorOptions reactor_options_;
+  aio::DataReactor here_;  // the control reactor, which serves clients too
+  aio::ReactorPool data_reactors_;
+  aio::ProcessBudget budget_;
   qmp::EventQueue events_;
   block::Graph graph_;
   exports::Registry exports_;

@@ -5,19 +5,21 @@
 #include <fmt/format.h>
 
 #include "control/control.h"
+#include "control/iothread_object.h"
 #include "export/nbd/nbd_export.h"
 #include "schema/block_export_commands.h"
 
 namespace blockexport::control {
 namespace {
 
-Result<> check_iothread(Control& control, const schema::BlockExportOptions& options) {
-  if (!options.iothread) return {};
+// The reactor that the export asks for, or null.
+Result<aio::DataReactor*> find_iothread(Control& control, const schema::BlockExportOptions& options) {
+  if (!options.iothread) return nullptr;
   UserObject* object = control.objects().find(*options.iothread);
   if (object == nullptr || object->type_name() != "iothread") {
     return fail(fmt::format("iothread \"{}\" not found", *options.iothread));
   }
-  return {};
+  return &static_cast<IothreadObject*>(object)->place();
 }
 
 Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
@@ -31,7 +33,8 @@ Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
 }
 
 // Takes `edge` over when it succeeds.
-Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, std::unique_ptr<block::Edge>& edge) {
+Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, aio::DataReactor* place,
+                 std::unique_ptr<block::Edge>& edge) {
   if (control.nbd_server() == nullptr) return fail("NBD server not running");
   const auto& nbd = arguments.as<schema::BlockExportType::kNbd>();
   nbd::NbdExportOptions options{.id = arguments.id,
@@ -39,11 +42,11 @@ Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, 
                                 .description = nbd.description,
                                 .writable = arguments.writable.value_or(false),
                                 .writethrough = arguments.writethrough.value_or(false),
-                                .allocation_depth = nbd.allocation_depth.value_or(false)};
+                                .allocation_depth = nbd.allocation_depth.value_or(false),
+                                .place = place};
   TRY(nbd::NbdExport::check(*control.nbd_server(), options));
   TRY(check_bitmaps(nbd));
-  control.exports().add(
-      std::make_unique<nbd::NbdExport>(*control.nbd_server(), control.reactor(), options, std::move(edge)));
+  control.exports().add(std::make_unique<nbd::NbdExport>(*control.nbd_server(), options, std::move(edge)));
   return {};
 }
 
@@ -79,9 +82,9 @@ aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOption
   CO_TRY(control.exports().check_id(arguments.id));
   CO_TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
   if (node->read_only() && writable) co_return fail("Cannot export read-only node as writable");
-  CO_TRY(check_iothread(control, arguments));
+  CO_TRY_ASSIGN(aio::DataReactor * place, find_iothread(control, arguments));
   CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(*node, export_parent(), export_permissions(writable)));
-  Result<> added = add_nbd(control, arguments, edge);
+  Result<> added = add_nbd(control, arguments, place, edge);
   // What is not taken over is given back.
   if (!added) {
     co_await control.graph().detach(std::move(edge));

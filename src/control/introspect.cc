@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "control/control.h"
+#include "control/iothread_object.h"
 #include "control/version.h"
 #include "json/parser.h"
 #include "schema/codec.h"
@@ -47,15 +48,39 @@ aio::Task<Result<>> quit(Control& control) {
   co_return Result<>{};
 }
 
-aio::Task<Result<std::vector<schema::DebugTask>>> x_debug_tasks(Control& control) {
-  std::vector<schema::DebugTask> tasks;
-  for (const aio::TaskRoot& root : control.reactor().tasks()) {
+namespace {
+
+// On the reactor itself.
+aio::Task<void> list_tasks(aio::Reactor& reactor, std::string name, std::vector<schema::DebugTask>& tasks) {
+  for (const aio::TaskRoot& root : reactor.tasks()) {
     std::string_view file = root.where.file_name();
     tasks.push_back({.name = root.name,
                      .where = fmt::format("{}:{}", file.substr(file.rfind('/') + 1), root.where.line()),
-                     .reactor = "main",
+                     .reactor = name,
                      .waiting = root.waiting != nullptr,
                      .cancelled = root.cancelled});
+  }
+  co_return;
+}
+
+}  // namespace
+
+aio::Task<Result<std::vector<schema::DebugTask>>> x_debug_tasks(Control& control) {
+  struct Named {
+    std::string name;
+    aio::DataReactor* place;
+  };
+  std::vector<Named> reactors;
+  control.data_reactors().for_each(
+      [&](const std::string& name, aio::DataReactor& place) { reactors.push_back({name, &place}); });
+  for (const auto& object : control.objects().all()) {
+    if (object->type_name() != "iothread") continue;
+    reactors.push_back({"iothread " + object->id(), &static_cast<IothreadObject&>(*object).place()});
+  }
+  std::vector<schema::DebugTask> tasks;
+  for (const Named& one : reactors) {
+    aio::Task<void> listing = list_tasks(one.place->reactor, one.name, tasks);
+    co_await aio::run_on(*one.place, "x-debug-tasks", std::move(listing));
   }
   co_return tasks;
 }

@@ -2,10 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+
+#include "control/control.h"
 
 namespace blockexport::control {
 namespace {
+
+// Worker threads of one iothread, whatever its thread-pool-max.
+constexpr std::int64_t kIothreadWorkersMax = 64;
 
 constexpr std::array<PropertyDescription, 6> kProperties{{{"thread-pool-min", "int"},
                                                           {"aio-max-batch", "int"},
@@ -20,9 +26,9 @@ std::span<const PropertyDescription> IothreadObject::property_list() {
   return kProperties;
 }
 
-Result<std::unique_ptr<UserObject>> IothreadObject::create(Control&, const schema::ObjectOptions& options) {
+Result<std::unique_ptr<UserObject>> IothreadObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kIothread>();
-  std::unique_ptr<IothreadObject> object(new IothreadObject(options.id));
+  std::unique_ptr<IothreadObject> object(new IothreadObject(control, options.id));
   // The maximum first: a minimum above the default maximum is fine when both are given.
   const std::pair<std::string_view, std::optional<std::int64_t>> kGiven[] = {
       {"poll-max-ns", properties.poll_max_ns},         {"poll-grow", properties.poll_grow},
@@ -32,6 +38,14 @@ Result<std::unique_ptr<UserObject>> IothreadObject::create(Control&, const schem
     if (value) TRY(object->set_integer(name, *value));
   }
   return object;
+}
+
+aio::Task<Result<>> IothreadObject::complete() {
+  aio::ReactorOptions options = control_.reactor_options();
+  options.worker_threads_max =
+      static_cast<std::uint32_t>(std::min<std::int64_t>(thread_pool_max_, kIothreadWorkersMax));
+  CO_TRY_ASSIGN(thread_, aio::ReactorThread::start(id(), options, control_.log()));
+  co_return Result<>();
 }
 
 std::int64_t& IothreadObject::member(std::string_view name) {

@@ -1,6 +1,9 @@
-// IothreadObject: the object type "iothread": a name for a thread that exports can be asked to run in.
+// IothreadObject: the object type "iothread": a thread with a reactor, which serves the exports that name it.
+//
+// The thread begins and ends with the object. Owned by the ObjectStore; thread: the control reactor.
 #pragma once
 
+#include "aio/reactor_thread.h"
 #include "control/object_store.h"
 #include "schema/qom.h"
 
@@ -20,17 +23,25 @@ class IothreadObject final : public UserObject {
   json::Value get(std::string_view name) const override;
   Result<> set(std::string_view name, const json::Value& value) override;
 
+  // Starts the thread. Errors: there is none to be had.
+  aio::Task<Result<>> complete() override;
+
+  // Once completed; outlives every export that names the object.
+  aio::DataReactor& place() { return thread_->place(); }
+
  private:
-  explicit IothreadObject(std::string id) : UserObject(std::move(id)) {}
+  IothreadObject(Control& control, std::string id) : UserObject(std::move(id)), control_(control) {}
   std::int64_t& member(std::string_view name);
   Result<> set_integer(std::string_view name, std::int64_t value);
 
+  Control& control_;
   std::int64_t thread_pool_min_ = 0;
   std::int64_t aio_max_batch_ = 0;
   std::int64_t thread_pool_max_ = 64;
   std::int64_t poll_max_ns_ = 32768;
   std::int64_t poll_grow_ = 0;
   std::int64_t poll_shrink_ = 0;
+  std::unique_ptr<aio::ReactorThread> thread_;
 };
 
 }  // namespace blockexport::control

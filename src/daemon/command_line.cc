@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <getopt.h>
 
+#include <charconv>
 #include <cstdio>
 #include <string_view>
 
+#include "aio/reactor_pool.h"
 #include "control/version.h"
 
 namespace blockexport::daemon {
@@ -25,6 +27,7 @@ enum Code {
   kObject,
   kPidfile,
   kAioBackend,
+  kReactors,
 };
 
 constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioBackend},
@@ -38,6 +41,7 @@ constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioB
                                {"nbd-server", required_argument, nullptr, kNbdServer},
                                {"object", required_argument, nullptr, kObject},
                                {"pidfile", required_argument, nullptr, kPidfile},
+                               {"reactors", required_argument, nullptr, kReactors},
                                {"trace", required_argument, nullptr, kTrace},
                                {"version", no_argument, nullptr, kVersion},
                                {nullptr, 0, nullptr, 0}};
@@ -75,6 +79,8 @@ Exports disk images as network block devices, driven by these options and by QMP
   --pidfile PATH         write the process ID to a file
   --aio-backend auto|io_uring|epoll
                          how to wait for input and output (default: auto)
+  --reactors auto|N      serve clients of exports without an iothread on up to N threads, started as they are
+                         needed (default: auto, as many as there are processors)
 
 Example, an image for every program on this machine:
   {0} --blockdev file,node-name=disk,filename=disk.img \
@@ -97,6 +103,20 @@ std::optional<aio::BackendKind> backend_of(std::string_view name) {
   if (name == "io_uring") return aio::BackendKind::kIoUring;
   if (name == "epoll") return aio::BackendKind::kEpoll;
   return std::nullopt;
+}
+
+// Sets line.reactors; false when `text` is neither "auto" nor a number in the range.
+bool take_reactors(CommandLine& line, std::string_view text) {
+  if (text == "auto") {
+    line.reactors = std::nullopt;
+    return true;
+  }
+  std::uint32_t count = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end != text.data() + text.size()) return false;
+  if (count < 1 || count > aio::kDataReactorsMax) return false;
+  line.reactors = count;
+  return true;
 }
 
 // The kind of an option of the second pass.
@@ -161,6 +181,12 @@ void take_option(CommandLine& line, int code, std::string typed, std::string_vie
         fmt::print(stderr, "{}: --aio-backend {}: must be 'auto', 'io_uring' or 'epoll'\n", program, optarg);
         line.exit_code = 1;
       }
+      break;
+    case kReactors:
+      if (take_reactors(line, optarg)) break;
+      fmt::print(stderr, "{}: --reactors {}: must be 'auto' or a number from 1 to {}\n", program, optarg,
+                 aio::kDataReactorsMax);
+      line.exit_code = 1;
       break;
     default:
       // getopt_long() has said what is wrong.

@@ -27,6 +27,7 @@ struct CommandLine {
   std::vector<StartOption> options;
   std::optional<std::string> pidfile;
   aio::BackendKind backend = aio::BackendKind::kAuto;
+  std::optional<std::uint32_t> reactors;  // threads that serve clients at most; none: as the machine has processors
   bool daemonize = false;
   std::optional<int> exit_code;  // the line was answered already (--help, --version, a mistake)
 };

@@ -7,6 +7,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "daemon/startup.h"
 
 namespace blockexport::daemon {
@@ -49,7 +51,7 @@ int Daemon::run(std::optional<Background> background) {
   reactor_ = std::move(*reactor);
   quit_ = std::make_unique<aio::Event>(*reactor_);
   command_mutex_ = std::make_unique<aio::Mutex>(*reactor_);
-  control_ = std::make_unique<control::Control>(*reactor_, log_, drivers_, [this] { quit_->set(); });
+  control_ = std::make_unique<control::Control>(*reactor_, data_reactors(), log_, drivers_, [this] { quit_->set(); });
   runner_ = std::make_unique<control::Runner>(*control_);
 
   aio::Scope scope(*reactor_);
@@ -64,6 +66,14 @@ int Daemon::run(std::optional<Background> background) {
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);
+}
+
+// Of the backend that the daemon runs on: it was chosen, and perhaps complained of, already.
+control::DataReactorOptions Daemon::data_reactors() const {
+  control::DataReactorOptions options;
+  options.each.backend = reactor_->backend_name() == "epoll" ? aio::BackendKind::kEpoll : command_line_.backend;
+  options.count_max = command_line_.reactors.value_or(std::min(aio::usable_processors(), aio::kDataReactorsMax));
+  return options;
 }
 
 aio::Task<void> Daemon::live(std::optional<Background> background) {

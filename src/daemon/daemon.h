@@ -1,5 +1,5 @@
 // Daemon: the life of the process between the command line and exit: start everything, serve, end everything in order.
-// Owns the reactor, the control and the monitors; main thread.
+// Owns the control reactor, the control, which owns all others, and the monitors; main thread.
 #pragma once
 
 #include <memory>
@@ -24,6 +24,7 @@ class Daemon {
   int run(std::optional<Background> background);
 
  private:
+  control::DataReactorOptions data_reactors() const;
   aio::Task<void> live(std::optional<Background> background);
   aio::Task<void> start();
   aio::Task<void> watch_signals(int signal_fd);

@@ -123,18 +123,20 @@ aio::Task<void> Connection::transmit() {
   std::vector<std::byte> early = std::move(input_);
   end_handshake();
   handshake_.reset();
-  Transmission transmission({.reactor = server_.reactor_,
-                             .pool = server_.pool_,
+  aio::ReactorPool::Seat seat = serving.seat(server_.reactors_);
+  PlacedTransmission client(server_.reactor_, seat.place(),
+                            {.reactor = seat.place().reactor,
+                             .pool = seat.place().pool,
                              .process_budget = server_.budget_,
                              .edge = serving.edge(),
                              .fence = serving.fence(),
                              .writethrough = serving.writethrough(),
-                             .log = &server_.log_},
-                            std::move(stream_), std::move(state), early);
-  early = {};
-  serving.attach(transmission);
-  co_await transmission.run();
-  serving.detach(transmission);
+                             .log = &server_.log_});
+  serving.attach(client);
+  for (aio::DataReactor* other : serving.other_places(client)) co_await catch_up(*other);
+  co_await client.run(std::move(stream_), std::move(state), std::move(early));
+  serving.detach(client);
+  co_await client.destroy();
 }
 
 }  // namespace blockexport::nbd

@@ -1,5 +1,6 @@
 // Connection: one client of the server, from accept to close: a handshake, then a transmission.
-// Lives in the frame of its task. Thread: the control reactor.
+// Lives in the frame of its task. Thread: the control reactor; the transmission runs where the export or the server has
+// a seat for it.
 #pragma once
 
 #include <memory>

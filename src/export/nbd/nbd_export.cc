@@ -31,9 +31,8 @@ Result<> NbdExport::check(const Server& server, const NbdExportOptions& options)
   return {};
 }
 
-NbdExport::NbdExport(Server& server, aio::Reactor& reactor, const NbdExportOptions& options,
-                     std::unique_ptr<block::Edge> edge)
-    : Export(options.id, std::move(edge)), server_(server), fence_(reactor), writethrough_(options.writethrough) {
+NbdExport::NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
+    : Export(options.id, std::move(edge)), server_(server), place_(options.place), writethrough_(options.writethrough) {
   const block::Limits& limits = this->edge().node().limits();
   info_.name = options.name;
   info_.description = options.description;
@@ -62,7 +61,17 @@ const ExportInfo& NbdExport::current_info() {
   return info_;
 }
 
-void NbdExport::detach(Transmission& client) {
+std::vector<aio::DataReactor*> NbdExport::other_places(const PlacedTransmission& client) const {
+  std::vector<aio::DataReactor*> places;
+  if (info_.read_only) return places;
+  for (const PlacedTransmission* one : clients_) {
+    aio::DataReactor* place = &one->place();
+    if (place != &client.place() && std::ranges::find(places, place) == places.end()) places.push_back(place);
+  }
+  return places;
+}
+
+void NbdExport::detach(PlacedTransmission& client) {
   std::erase(clients_, &client);
   client_left();
 }
@@ -72,7 +81,7 @@ void NbdExport::leave(exports::RemoveMode mode) {
     visible_ = false;
     server_.withdraw(*this);
   }
-  for (Transmission* client : clients_) {
+  for (PlacedTransmission* client : clients_) {
     switch (mode) {
       case exports::RemoveMode::kSafe:
       case exports::RemoveMode::kHide:

@@ -1,12 +1,13 @@
 // NbdExport: a node offered over NBD under a name.
 //
 // Owned by the registry; known to the server by its name until it is hidden. Transmissions attach to it while they
-// serve a client. Thread: the control reactor.
+// serve a client, each at a reactor of its own. Thread: the control reactor; what transmissions borrow of it, any.
 #pragma once
 
+#include "aio/reactor_pool.h"
 #include "export/export.h"
 #include "export/nbd/export_info.h"
-#include "export/nbd/transmission.h"
+#include "export/nbd/placed_transmission.h"
 #include "export/nbd/write_fence.h"
 
 namespace blockexport::nbd {
@@ -20,6 +21,7 @@ struct NbdExportOptions {
   bool writable = false;
   bool writethrough = false;
   bool allocation_depth = false;
+  aio::DataReactor* place = nullptr;  // the one that serves it, which outlives it; null: whichever has fewest clients
 };
 
 class NbdExport final : public exports::Export {
@@ -28,7 +30,7 @@ class NbdExport final : public exports::Export {
   static Result<> check(const Server& server, const NbdExportOptions& options);
 
   // Publishes an export that was checked at `server`, which outlives it.
-  NbdExport(Server& server, aio::Reactor& reactor, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
+  NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
   ~NbdExport() override;
 
   std::string_view type() const override { return "nbd"; }
@@ -41,9 +43,15 @@ class NbdExport final : public exports::Export {
   WriteFence& fence() { return fence_; }
   bool writethrough() const { return writethrough_; }
 
-  void attach(Transmission& client) { clients_.push_back(&client); }
+  // Where its next client is served.
+  aio::ReactorPool::Seat seat(aio::ReactorPool& pool) {
+    return place_ != nullptr ? aio::ReactorPool::Seat(*place_) : pool.take_seat();
+  }
+  void attach(PlacedTransmission& client) { clients_.push_back(&client); }
   // May destroy the export.
-  void detach(Transmission& client);
+  void detach(PlacedTransmission& client);
+  // The places, each once, at which clients may have left writes behind, other than that of `client`.
+  std::vector<aio::DataReactor*> other_places(const PlacedTransmission& client) const;
 
  private:
   void leave(exports::RemoveMode mode) override;
@@ -51,7 +59,8 @@ class NbdExport final : public exports::Export {
   Server& server_;
   ExportInfo info_;
   WriteFence fence_;
-  std::vector<Transmission*> clients_;
+  std::vector<PlacedTransmission*> clients_;
+  aio::DataReactor* place_;
   bool writethrough_;
   bool visible_ = true;
 };

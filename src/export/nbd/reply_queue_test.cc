@@ -59,8 +59,8 @@ class ReplyQueueTest : public ::testing::Test {
   std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
   std::shared_ptr<const aio::OpenFile> file_;
   aio::BufferPool pool_;
-  aio::MemoryBudget process_{*reactor_, 1u << 30};
-  aio::MemoryBudget budget_{process_, kLimitBytes};
+  aio::ProcessBudget process_;
+  aio::MemoryBudget budget_{*reactor_, process_, kLimitBytes};
   StreamScript script_;
   ScriptedStream stream_{*reactor_, script_};
   ReplyQueue queue_{pool_, budget_};

@@ -23,10 +23,10 @@ std::string name_of(const net::Accepted& accepted) {
 
 }  // namespace
 
-Server::Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log,
+Server::Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBudget& budget, const Log& log,
                aio::Event& serving, ServerOptions options)
     : reactor_(reactor),
-      pool_(pool),
+      reactors_(reactors),
       budget_(budget),
       log_(log),
       serving_(serving),

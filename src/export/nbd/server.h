@@ -2,7 +2,8 @@
 //
 // A connection is greeted as soon as it is accepted and has until the handshake limit to choose an export. Clients that
 // only sit there do not keep others out: they do not count as connections, and when too many of them wait, the oldest
-// of the peer that has most is dropped. Owned by the control layer; thread: the control reactor.
+// of the peer that has most is dropped. Owned by the control layer; thread: the control reactor. After its handshake a
+// client is served at the reactor of its export, or at the data reactor that has fewest.
 #pragma once
 
 #include <chrono>
@@ -10,8 +11,8 @@
 #include <memory>
 #include <vector>
 
-#include "aio/buffer_pool.h"
-#include "aio/memory_budget.h"
+#include "aio/process_budget.h"
+#include "aio/reactor_pool.h"
 #include "aio/scope.h"
 #include "base/log.h"
 #include "export/nbd/connection.h"
@@ -34,8 +35,8 @@ struct ServerOptions {
 
 class Server final : public ExportDirectory {
  public:
-  Server(aio::Reactor& reactor, aio::BufferPool& pool, aio::MemoryBudget& budget, const Log& log, aio::Event& serving,
-         ServerOptions options);
+  Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBudget& budget, const Log& log,
+         aio::Event& serving, ServerOptions options);
   ~Server() override;
 
   // Takes clients from `listener` from now on, or from when `serving` is set.
@@ -70,8 +71,8 @@ class Server final : public ExportDirectory {
   void drop_a_handshake();
 
   aio::Reactor& reactor_;
-  aio::BufferPool& pool_;
-  aio::MemoryBudget& budget_;
+  aio::ReactorPool& reactors_;
+  aio::ProcessBudget& budget_;
   const Log& log_;
   aio::Event& serving_;
   ServerOptions options_;

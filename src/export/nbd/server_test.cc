@@ -25,6 +25,8 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     if (!made) GTEST_SKIP() << made.error().message();
     reactor_ = std::move(*made);
     backing_.emplace(*reactor_);
+    control_.emplace(*reactor_);
+    reactors_.emplace(*control_, options, log_, 1);
     serving_.emplace(*reactor_);
     serving_->set();
     registry_.emplace(
@@ -41,7 +43,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   void run(Task<void> task) { aio::testing::run(*reactor_, std::move(task)); }
 
   Task<void> start(ServerOptions options = {}) {
-    server_ = std::make_unique<Server>(*reactor_, backing_->pool, backing_->budget, log_, *serving_, options);
+    server_ = std::make_unique<Server>(*reactor_, *reactors_, backing_->budget, log_, *serving_, options);
     auto listener = co_await net::Listener::open(*reactor_, net::UnixAddress{.path = path()});
     EXPECT_TRUE(listener.has_value());
     if (listener) server_->listen_on(std::move(*listener));
@@ -58,8 +60,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     NbdExportOptions options{.id = name, .name = name, .writable = writable};
     EXPECT_TRUE(NbdExport::check(*server_, options).has_value());
     auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
-    return static_cast<NbdExport&>(
-        registry_->add(std::make_unique<NbdExport>(*server_, *reactor_, options, std::move(edge))));
+    return static_cast<NbdExport&>(registry_->add(std::make_unique<NbdExport>(*server_, options, std::move(edge))));
   }
 
   // A connection on which nothing was said yet.
@@ -112,6 +113,8 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   aio::testing::TemporaryDirectory directory_;
   std::unique_ptr<aio::Reactor> reactor_;
   std::optional<Backing> backing_;
+  std::optional<aio::DataReactor> control_;
+  std::optional<aio::ReactorPool> reactors_;
   std::optional<aio::Event> serving_;
   std::vector<std::string> deleted_;
   std::optional<exports::Registry> registry_;
@@ -234,7 +237,7 @@ TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) {
     std::size_t before = deleted_.size();
     NbdExportOptions options{.id = "second", .name = "disk"};
     auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
-    auto made = std::make_unique<NbdExport>(*server_, *reactor_, options, std::move(edge));
+    auto made = std::make_unique<NbdExport>(*server_, options, std::move(edge));
     NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));
     co_await until([&] { return deleted_.size() > before; });
     Bytes rest = co_await receive(*waiting, 1000);

@@ -16,7 +16,7 @@ Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Str
       stream_(std::move(stream)),
       state_(std::move(state)),
       rules_(state_, UnalignedRequests::kServe),
-      budget_(context.process_budget),
+      budget_(context.reactor, context.process_budget),
       window_(context.pool),
       replies_(context.pool, budget_),
       reader_(context.reactor),
@@ -54,6 +54,9 @@ aio::Task<void> Transmission::run() {
   stall_watch_.cancel();
   co_await grace.join();
   co_await stall_watch_.join();
+}
+
+void Transmission::close() {
   stream_->shut_down();
 }
 

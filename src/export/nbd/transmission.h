@@ -4,8 +4,8 @@
 // answered in place by plain calls; the rest become tasks of a scope; all ready replies leave with one send. Nothing
 // here knows a socket: bytes come through a Stream, what was negotiated through a SessionState.
 //
-// Owned by the server; lives until run() has ended. Thread: one reactor's. It never waits for one request while another
-// that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
+// Owned by a PlacedTransmission; lives until run() has ended. Thread: one reactor's. It never waits for one request
+// while another that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
 #pragma once
 
 #include <memory>
@@ -44,7 +44,7 @@ inline constexpr std::uint64_t kCloseGraceNs = 5'000'000'000;
 struct TransmissionContext {
   aio::Reactor& reactor;
   aio::BufferPool& pool;
-  aio::MemoryBudget& process_budget;
+  aio::ProcessBudget& process_budget;
   block::Edge& edge;          // the export's right to its node
   WriteFence& fence;          // the export's
   bool writethrough = false;  // every write is durable before it is answered
@@ -60,6 +60,8 @@ class Transmission {
 
   // Serves until the client leaves or one of the calls below ends it; every request has ended when it returns.
   aio::Task<void> run();
+  // After run(), once nobody counts the client any longer: what it sees as the end must not come before that.
+  void close();
 
   // Ends at once: the connection is cut both ways, requests that run are finished and not answered. (hard removal)
   void drop();

@@ -3,36 +3,39 @@
 // One per export. When a connection is lost while writes of its are under way, it raises the fence until they have
 // ended; a request that arrives meanwhile, on any connection to the export, does not start before the fence is down.
 // So whatever the dead connection still writes is on disk before anything newer is (founding rule 2).
-// Thread: the reactor of the export's sessions.
+// Thread: any; who waits is woken on its own reactor.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <mutex>
 
-#include "aio/sync.h"
+#include "aio/shared_event.h"
 
 namespace blockexport::nbd {
 
 class WriteFence {
  public:
-  explicit WriteFence(aio::Reactor& reactor) : down_(reactor) { down_.set(); }
-
-  bool is_up() const { return raised_ > 0; }
+  bool is_up() const { return raised_.load() > 0; }
 
   // Each raise() is matched by one lower(), by the connection that was lost.
   void raise() {
-    ++raised_;
+    std::lock_guard guard(mutex_);
     down_.reset();
+    ++raised_;
   }
   void lower() {
+    std::lock_guard guard(mutex_);
     if (--raised_ == 0) down_.set();
   }
 
   // Waits until it is down; ECANCELED when the task was cancelled.
-  aio::Event::Wait wait_until_down() { return down_.wait(); }
+  aio::Task<IoResult> wait_until_down() { return down_.wait(); }
 
  private:
-  std::uint32_t raised_ = 0;
-  aio::Event down_;
+  std::mutex mutex_;  // guards the changes of both
+  std::atomic<std::uint32_t> raised_ = 0;
+  aio::SharedEvent down_{aio::SharedEvent::State::kSet};
 };
 
 }  // namespace blockexport::nbd

@@ -137,13 +137,12 @@ class StorageDriver final : public block::Driver {
 // All that transmissions borrow, over storage of `size_bytes` zeros.
 struct Backing {
   explicit Backing(aio::Reactor& on, std::size_t size_bytes = 1u << 20,
-                   std::uint64_t budget_bytes = aio::MemoryBudget::kProcessBytesDefault)
+                   std::uint64_t budget_bytes = aio::ProcessBudget::kBytesDefault)
       : reactor(on),
         storage{.bytes = std::vector<std::byte>(size_bytes)},
         node("disk", std::make_unique<StorageDriver>(on, storage), {.discard = block::DiscardMode::kUnmap}),
         edge(node, {.role = "root"}, {}),
-        budget(on, budget_bytes),
-        fence(on) {}
+        budget(budget_bytes) {}
 
   TransmissionContext context() {
     return {.reactor = reactor,
@@ -160,7 +159,7 @@ struct Backing {
   block::Node node;
   block::Edge edge;
   aio::BufferPool pool;
-  aio::MemoryBudget budget;
+  aio::ProcessBudget budget;
   WriteFence fence;
   bool writethrough = false;
   const Log* log = nullptr;

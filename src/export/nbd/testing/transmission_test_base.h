@@ -21,7 +21,7 @@ class Session {
         transmission(backing.context(), std::make_unique<net::SocketStream>(backing.reactor, sockets.first),
                      std::move(state), {}),
         scope_(backing.reactor) {
-    scope_.spawn("transmission", transmission.run());
+    scope_.spawn("transmission", serve(transmission));
   }
 
   // The client leaves without a word; returns when the server has done with it.
@@ -37,6 +37,11 @@ class Session {
   Transmission transmission;
 
  private:
+  static aio::Task<void> serve(Transmission& served) {
+    co_await served.run();
+    served.close();
+  }
+
   aio::Scope scope_;
 };
 
