@@ -29,7 +29,7 @@ class AuthzObjectsTest : public aio::testing::ForEachBackend {
     ForEachBackend::SetUp();
     if (IsSkipped()) return;
     if (simulated()) GTEST_SKIP() << "directories are the host's";
-    control_ = std::make_unique<Control>(reactor(), log_, drivers_, [] {});
+    control_ = std::make_unique<Control>(reactor(), DataReactorOptions{}, log_, drivers_, [] {});
   }
   void TearDown() override {
     if (control_) run(control_->shut_down());
