@@ -50,7 +50,8 @@ class Driver {
 
   // --- the same three verbs at once or not at all: EAGAIN sends the caller to the verb above. Never wait. ---
   virtual IoResult try_read(aio::Reactor&, Range, IoBuffers) { return fail(EAGAIN); }
-  virtual IoResult try_write(aio::Reactor&, Range, IoBuffers) { return fail(EAGAIN); }
+  // A write stands for `requests` of a client: only statistics need to know.
+  virtual IoResult try_write(aio::Reactor&, Range, IoBuffers, std::uint32_t /*requests*/) { return fail(EAGAIN); }
   // As `extents`, from memory: stops where knowledge ends, and is EAGAIN when that is at the start.
   virtual IoResult try_extents(aio::Reactor&, Range, Extents&) { return fail(EAGAIN); }
   // Where the range stands in a file, when all of it is in the page cache now; else EAGAIN. Only for nodes of which a

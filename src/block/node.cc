@@ -9,13 +9,13 @@
 namespace blockexport::block {
 namespace {
 
-// Counts one request in `statistics` when finish() is told how it ended.
+// Counts one request, or several that were served together, in `statistics` when finish() is told how it ended.
 class Measurement {
  public:
   Measurement(aio::Reactor& reactor, VerbStatistics& statistics, std::uint64_t bytes)
       : reactor_(reactor), statistics_(statistics), bytes_(bytes), started_ns_(reactor.now_ns()) {}
-  IoResult finish(IoResult result) {
-    statistics_.count(bytes_, result, reactor_.now_ns() - started_ns_);
+  IoResult finish(IoResult result, std::uint32_t requests = 1) {
+    statistics_.count(bytes_, result, reactor_.now_ns() - started_ns_, requests);
     return result;
   }
 
@@ -164,17 +164,17 @@ std::expected<FileSpan, Errno> Node::try_share(aio::Reactor& reactor, Range rang
   return span;
 }
 
-IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) {
   // With blocks to keep apart a write takes its turn in the range lock.
   if (range.empty() || read_only() || options_.detect_zeroes != DetectZeroes::kOff || !range.fits(size_bytes()) ||
       limits_.request_alignment != 1 || !is_direct(range, buffers)) {
     return fail(EAGAIN);
   }
   Measurement measurement(reactor, statistics_.write, range.length);
-  IoResult result = driver_->try_write(reactor, range, buffers);
-  if (!result && result.error() == Errno(EAGAIN)) return result;
+  IoResult result = driver_->try_write(reactor, range, buffers, requests);
+  if (!result) return result;
   wrote(range, result);
-  return measurement.finish(result);
+  return measurement.finish(result, requests);
 }
 
 IoResult Node::try_extents(aio::Reactor& reactor, Range range, Extents& extents) {

@@ -58,7 +58,9 @@ class Node {
   // At once or EAGAIN: the page cache has it, or takes it, or memory knows it. No task, no waiting; no allocation but
   // for extents.
   IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers);
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers);
+  // A write stands for `requests` of a client, which count as such; one that did not succeed is none of them, for the
+  // caller then takes the verb.
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests = 1);
   // Appends what is known of the first bytes of the range, at least one of them; it may stop anywhere after that, even
   // where the next extent is of the same kind.
   IoResult try_extents(aio::Reactor& reactor, Range range, Extents& extents);

@@ -37,9 +37,9 @@ class PausingDriver final : public Driver {
     if (random_() % 2 == 0) return fail(EAGAIN);
     return memory_.try_read(reactor, range, buffers);
   }
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) override {
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) override {
     if (random_() % 2 == 0) return fail(EAGAIN);
-    return memory_.try_write(reactor, range, buffers);
+    return memory_.try_write(reactor, range, buffers, requests);
   }
   std::uint64_t size_bytes() const override { return memory_.size_bytes(); }
   Limits limits() const override { return memory_.limits(); }

@@ -13,13 +13,14 @@ namespace blockexport::block {
 // One verb's part.
 class VerbStatistics {
  public:
-  // One request of `bytes` bytes that ended with `result` after `elapsed_ns`. A failed one counts no bytes.
-  void count(std::uint64_t bytes, const IoResult& result, std::uint64_t elapsed_ns) {
+  // A request of `bytes` bytes that ended with `result` after `elapsed_ns`, or `requests` of them that were served as
+  // one. A failed one counts no bytes.
+  void count(std::uint64_t bytes, const IoResult& result, std::uint64_t elapsed_ns, std::uint32_t requests = 1) {
     if (result) {
-      operations_.fetch_add(1, std::memory_order_relaxed);
+      operations_.fetch_add(requests, std::memory_order_relaxed);
       bytes_.fetch_add(bytes, std::memory_order_relaxed);
     } else {
-      failed_.fetch_add(1, std::memory_order_relaxed);
+      failed_.fetch_add(requests, std::memory_order_relaxed);
     }
     total_time_ns_.fetch_add(elapsed_ns, std::memory_order_relaxed);
   }

@@ -218,6 +218,19 @@ TEST_F(NodeTest, TryExtentsIsForRangesInside) {
   EXPECT_EQ(state.calls, (Calls{"try_extents 7+9"}));
 }
 
+TEST_F(NodeTest, CountsWhatAWriteStandsForOnlyWhenItIsDone) {
+  MemoryDriverState state(4096);
+  auto disk = node(state);
+  auto bytes = filled(1536, 4);
+  iovec vector{bytes.data(), bytes.size()};
+  EXPECT_TRUE(disk->try_write(reactor(), {0, 1536}, IoBuffers(&vector, 1), 3));
+  EXPECT_EQ(disk->statistics().write.operations(), 3u);
+  EXPECT_EQ(disk->statistics().write.bytes(), 1536u);
+  state.error = EIO;
+  EXPECT_EQ(disk->try_write(reactor(), {0, 1536}, IoBuffers(&vector, 1), 3).error(), Errno(EIO));
+  EXPECT_EQ(disk->statistics().write.failed(), 0u);
+}
+
 TEST_F(NodeTest, CountsWhatItDoes) {
   MemoryDriverState state(4096);
   auto disk = node(state, {.discard = DiscardMode::kUnmap});

@@ -62,7 +62,7 @@ class MemoryDriver final : public Driver {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_read", range, buffers, false, "");
   }
-  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers) override {
+  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, std::uint32_t) override {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_write", range, buffers, true, "");
   }

@@ -41,7 +41,8 @@ class FileDriver final : public block::Driver {
   aio::Task<IoResult> prefetch(block::Range range) override;
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
-  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                     std::uint32_t requests) override;
   // One fstat() when the cache may know; on the file systems whose maps last that never waits.
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;

@@ -105,7 +105,7 @@ aio::Task<IoResult> FileDriver::write_through(aio::Reactor& reactor, Range range
   co_return IoResult();
 }
 
-IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t) {
   // Writing to a device's page cache may wait for reading the rest of a page.
   if (options_.direct || is_device() || buffers.size() > IOV_MAX) return fail(EAGAIN);
   IoCount written = reactor.try_write(fd_, buffers, range.offset);

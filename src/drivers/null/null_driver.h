@@ -30,7 +30,8 @@ class NullDriver final : public block::Driver {
   aio::Task<IoResult> prefetch(block::Range range) override;
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
-  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                     std::uint32_t requests) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
 
   std::uint64_t size_bytes() const override { return options_.size_bytes; }

@@ -64,8 +64,8 @@ IoResult RawDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffe
   return file().try_read(reactor, in_file(range), buffers);
 }
 
-IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers) {
-  return file().try_write(reactor, in_file(range), buffers);
+IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) {
+  return file().try_write(reactor, in_file(range), buffers, requests);
 }
 
 IoResult RawDriver::try_extents(aio::Reactor& reactor, Range range, block::Extents& extents) {

@@ -31,7 +31,8 @@ class RawDriver final : public block::Driver {
   aio::Task<IoResult> prefetch(block::Range range) override;
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
-  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                     std::uint32_t requests) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 

@@ -49,7 +49,7 @@ TEST_F(RawDriverTest, PassesEveryVerbOnToItsPlace) {
   EXPECT_TRUE(run(raw.write({5, 1}, buffers, {.force_unit_access = true})));
   EXPECT_TRUE(run(raw.read({5, 1}, buffers)));
   EXPECT_TRUE(raw.try_read(reactor(), {6, 1}, buffers));
-  EXPECT_TRUE(raw.try_write(reactor(), {7, 1}, buffers));
+  EXPECT_TRUE(raw.try_write(reactor(), {7, 1}, buffers, 1));
   EXPECT_TRUE(run(raw.write_zeroes({8, 2}, {.may_unmap = true})));
   EXPECT_TRUE(run(raw.discard({9, 2})));
   EXPECT_TRUE(run(raw.flush()));

@@ -28,6 +28,7 @@
 #include "export/nbd/status_reply.h"
 #include "export/nbd/wire_codec.h"
 #include "export/nbd/write_fence.h"
+#include "export/nbd/write_run.h"
 #include "net/stream.h"
 
 namespace blockexport::nbd {
@@ -120,7 +121,10 @@ class Transmission {
   Need begin_task(const Request& request);
   Need answer_now(const Request& request);
   Need reject(const Request& request, const Verdict& verdict);
+  bool can_write_now(const Request& request) const;
   bool write_now(const Request& request, std::span<const iovec> data);
+  bool write_small_now(const Request& request);
+  void answer_run(const WriteRun& run);
   bool take_memory(std::size_t bytes);
   // Whether one more request may begin. Replies that leave from a file hold their place until they are sent.
   bool has_slot() const { return requests_in_flight_ + replies_.file_replies() < kRequestsInFlightMax; }
@@ -153,6 +157,7 @@ class Transmission {
   std::optional<Request> payload_request_;  // the WRITE whose payload is arriving in pieces
   Payload payload_;
   std::uint64_t skip_bytes_ = 0;  // of the payload of a refused request, still to be thrown away
+  std::size_t alone_writes_ = 0;  // small WRITEs next in the window that go each their own way: together they failed
 
   aio::Scope reader_;
   aio::Scope requests_;

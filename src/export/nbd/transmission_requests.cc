@@ -12,8 +12,6 @@
 namespace blockexport::nbd {
 namespace {
 
-// A WRITE of up to this many bytes is taken out of the receive window as a whole; a longer one gets pieces of its own.
-constexpr std::size_t kSmallWriteBytesMax = 64u << 10;
 // Memory that one answer to BLOCK_STATUS may take, for each context.
 constexpr std::size_t kStatusBytesMax = kExtentsMax * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
 constexpr std::size_t kOneExtentStatusBytes = 4096;
@@ -167,19 +165,14 @@ Transmission::Need Transmission::begin_small_write(const Request& request) {
   const std::size_t length = request.length;
   if (window_.bytes().size() < header_bytes + length) return Need::kInput;
   if (length == 0) return answer_now(request);
-  std::span<const std::byte> bytes = window_.bytes().subspan(header_bytes, length);
-  // pwritev() does not write through the pointer; iovec only has no const form.
-  iovec data{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = length};
-  if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
-  if (write_now(request, {&data, 1})) {
-    window_.consume(header_bytes + length);
-    return Need::kInput;
-  }
+  if (replies_.reserve(WriteRun::kRequestsMax * kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
+  if (write_small_now(request)) return Need::kInput;
   if (!take_memory(length)) return Need::kMemory;
+  if (alone_writes_ > 0) --alone_writes_;
   Payload payload(length);
   payload.cover(length);
   payload.add_piece(context_.pool.take(length));
-  std::memcpy(payload.space().data(), bytes.data(), length);
+  std::memcpy(payload.space().data(), window_.bytes().data() + header_bytes, length);
   payload.received(length);
   window_.consume(header_bytes + length);
   start("nbd write", request, serve_write(request, std::move(payload)));
@@ -205,13 +198,48 @@ void Transmission::drop_payload() {
   payload_.clear();
 }
 
-// Writes at once when neither durability nor a closed gate stands against it; the reply has been reserved.
+// Whether neither durability nor a closed gate stands against writing at once.
+bool Transmission::can_write_now(const Request& request) const {
+  return (request.flags & command_flag::kFua) == 0 && !context_.writethrough && inside_;
+}
+
+// Writes at once or not at all; the reply has been reserved.
 bool Transmission::write_now(const Request& request, std::span<const iovec> data) {
-  if ((request.flags & command_flag::kFua) != 0 || context_.writethrough || !inside_) return false;
+  if (!can_write_now(request)) return false;
   if (!context_.edge.node().try_write(context_.reactor, range_of(request), data)) return false;
   inline_bytes_ += request.length;
   replies_.commit(encode_success(replies_.reserve(kReplyHeadBytesMax), state_.header_mode, request));
   return true;
+}
+
+// The same for the small WRITE at the front of the window, together with those behind it that continue it.
+bool Transmission::write_small_now(const Request& request) {
+  if (!can_write_now(request)) return false;
+  const std::size_t requests_max = alone_writes_ > 0 ? 1 : WriteRun::kRequestsMax;
+  const WriteRun run(window_.bytes(), state_.header_mode, rules_, requests_max);
+  const block::Range range{.offset = run.offset(), .length = run.length()};
+  const auto requests = static_cast<std::uint32_t>(run.requests());
+  if (!context_.edge.node().try_write(context_.reactor, range, run.vectors(), requests)) {
+    if (requests == 1) return false;
+    // Nobody can tell whose fault it was, or how far it came: each is written, and answered, by itself.
+    alone_writes_ = requests;
+    return write_small_now(request);
+  }
+  if (alone_writes_ > 0) --alone_writes_;
+  inline_bytes_ += run.length();
+  answer_run(run);
+  window_.consume(run.wire_bytes());
+  return true;
+}
+
+// Success, for each of them; the replies have been reserved.
+void Transmission::answer_run(const WriteRun& run) {
+  std::span<std::byte> room = replies_.reserve(run.requests() * kReplyHeadBytesMax);
+  std::size_t written = 0;
+  for (std::size_t i = 0; i < run.requests(); ++i) {
+    written += encode_success(room.subspan(written), state_.header_mode, run.request(i));
+  }
+  replies_.commit(written);
 }
 
 Transmission::Need Transmission::begin_block_status(const Request& request, std::uint32_t payload_bytes) {

@@ -21,12 +21,14 @@ namespace blockexport::nbd::testing {
 
 struct StorageState {
   std::vector<std::byte> bytes;
-  std::vector<std::string> calls = {};  // "read 0+512", "write 512+512 fua", ... in the order of their beginning
-  bool immediate = true;                // whether the node can answer reads and writes at once
-  bool knows_extents = false;           // whether try_extents() answers
-  int error = 0;                        // what every verb gives, when not 0
-  aio::Event* read_gate = nullptr;      // reads wait for it before they look
-  aio::Event* write_gate = nullptr;     // everything that changes bytes waits for it before it does
+  std::vector<std::string> calls = {};   // "read 0+512", "write 512+512 fua", ... in the order of their beginning
+  std::vector<std::string> tries = {};   // the writes asked for at once, "0+512", or "0+1024 of 2" for two requests
+  bool immediate = true;                 // whether the node can answer reads and writes at once
+  bool knows_extents = false;            // whether try_extents() answers
+  std::uint64_t full_from = UINT64_MAX;  // there is no space for bytes from here on
+  int error = 0;                         // what every verb gives, when not 0
+  aio::Event* read_gate = nullptr;       // reads wait for it before they look
+  aio::Event* write_gate = nullptr;      // everything that changes bytes waits for it before it does
   std::shared_ptr<const aio::OpenFile> file = nullptr;  // offered by try_share(), at the same offsets
   aio::Random* delays = nullptr;                        // each waiting verb first takes up to a millisecond
   std::size_t waiting = 0;                              // verbs that have begun and not ended
@@ -46,6 +48,7 @@ class StorageDriver final : public block::Driver {
   }
   aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override {
     CO_TRY(co_await begin(options.force_unit_access ? "fua write" : "write", range, state_.write_gate));
+    if (range.end() > state_.full_from) co_return fail(ENOSPC);
     block::copy_out(buffers, 0, part(range));
     co_return IoResult{};
   }
@@ -94,9 +97,17 @@ class StorageDriver final : public block::Driver {
     block::copy_in(buffers, 0, part(range));
     return {};
   }
-  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers) override {
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, std::uint32_t requests) override {
     if (!state_.immediate) return fail(EAGAIN);
+    state_.tries.push_back(std::to_string(range.offset) + "+" + std::to_string(range.length));
+    if (requests > 1) state_.tries.back() += " of " + std::to_string(requests);
     if (state_.error != 0) return fail(state_.error);
+    if (range.end() > state_.full_from) {
+      // As much as fits, as pwritev() does; the rest is for the verb.
+      block::Range fits{.offset = range.offset, .length = state_.full_from - std::min(range.offset, state_.full_from)};
+      block::copy_out(buffers, 0, part(fits));
+      return fail(EAGAIN);
+    }
     block::copy_out(buffers, 0, part(range));
     return {};
   }
