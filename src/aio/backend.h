@@ -37,6 +37,9 @@ class Backend {
 
   virtual const Clock& clock() const = 0;
 
+  // How often this thread has waited in the kernel so far, rather than been put aside by it. Costs a system call.
+  virtual std::uint64_t times_waited() const = 0;
+
   // Calls that never wait. EAGAIN when the answer is not at hand; the caller then awaits kPoll, or the operation.
   virtual IoCount try_receive(int fd, std::span<std::byte> buffer) = 0;
   virtual IoCount try_send(int fd, std::span<const iovec> vectors) = 0;

@@ -53,6 +53,7 @@ class Reactor {
   std::string_view backend_name() const { return backend_->name(); }
   const Clock& clock() const { return backend_->clock(); }
   std::uint64_t now_ns() const { return backend_->clock().now_ns(); }
+  std::uint64_t times_waited() const { return backend_->times_waited(); }
 
   // Runs `work` on this reactor's thread, in a later turn. Any thread.
   void post(std::move_only_function<void()> work);

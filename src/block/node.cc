@@ -9,13 +9,13 @@
 namespace blockexport::block {
 namespace {
 
-// Counts one request, or several that were served together, in `statistics` when finish() is told how it ended.
+// Counts one request in `statistics` when finish() is told how it ended.
 class Measurement {
  public:
   Measurement(aio::Reactor& reactor, VerbStatistics& statistics, std::uint64_t bytes)
       : reactor_(reactor), statistics_(statistics), bytes_(bytes), started_ns_(reactor.now_ns()) {}
-  IoResult finish(IoResult result, std::uint32_t requests = 1) {
-    statistics_.count(bytes_, result, reactor_.now_ns() - started_ns_, requests);
+  IoResult finish(IoResult result) {
+    statistics_.count(bytes_, result, reactor_.now_ns() - started_ns_);
     return result;
   }
 
@@ -170,11 +170,18 @@ IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, 
       limits_.request_alignment != 1 || !is_direct(range, buffers)) {
     return fail(EAGAIN);
   }
-  Measurement measurement(reactor, statistics_.write, range.length);
+  const std::uint64_t started_ns = reactor.now_ns();
+  if (!write_guard_.admits(started_ns)) return fail(EAGAIN);
+  const std::uint64_t waits_before = write_guard_.asks_for_proof(started_ns) ? reactor.times_waited() : 0;
   IoResult result = driver_->try_write(reactor, range, buffers, requests);
+  const std::uint64_t ended_ns = reactor.now_ns();
+  if (WriteGuard::is_stall(ended_ns - started_ns)) {
+    write_guard_.stalled(ended_ns, ended_ns - started_ns, reactor.times_waited() > waits_before);
+  }
   if (!result) return result;
   wrote(range, result);
-  return measurement.finish(result, requests);
+  statistics_.write.count(range.length, result, ended_ns - started_ns, requests);
+  return result;
 }
 
 IoResult Node::try_extents(aio::Reactor& reactor, Range range, Extents& extents) {

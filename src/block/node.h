@@ -19,6 +19,7 @@
 #include "block/node_options.h"
 #include "block/node_statistics.h"
 #include "block/range_lock.h"
+#include "block/write_guard.h"
 
 namespace blockexport::block {
 
@@ -104,6 +105,7 @@ class Node {
   Limits limits_;
   IntrusiveList<Edge> parents_;
   RangeLock writes_;  // used only when the driver needs alignment
+  WriteGuard write_guard_;
   NodeStatistics statistics_;
   // Writes that have ended, and how many of them the last successful flush covered.
   std::atomic<std::uint64_t> write_generation_ = 0;

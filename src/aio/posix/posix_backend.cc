@@ -1,5 +1,6 @@
 #include "aio/posix/posix_backend.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -23,6 +24,12 @@ int count_of(std::span<const iovec> vectors) {
 }
 
 }  // namespace
+
+std::uint64_t PosixBackend::times_waited() const {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return static_cast<std::uint64_t>(usage.ru_nvcsw);
+}
 
 IoCount PosixBackend::try_receive(int fd, std::span<std::byte> buffer) {
   return as_count(retry([&] { return recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); }));

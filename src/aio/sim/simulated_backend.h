@@ -22,6 +22,7 @@ class SimulatedBackend final : public Backend {
   bool wait(std::uint64_t deadline_ns, OperationList& completed) override;
   void wake() override { woken_.store(true); }
   const Clock& clock() const override { return world_.clock; }
+  std::uint64_t times_waited() const override { return world_.times_waited; }
 
   IoCount try_receive(int fd, std::span<std::byte> buffer) override { return world_.try_receive(fd, buffer); }
   IoCount try_send(int fd, std::span<const iovec> vectors) override { return world_.try_send(fd, vectors); }

@@ -30,6 +30,9 @@ struct SimulationOptions {
   std::uint64_t latency_min_ns = 1'000;
   std::uint64_t latency_max_ns = 1'000'000;
   bool short_transfers = false;  // of files: one in four moves less than was asked for
+  // How long an immediate write holds its caller up, and whether that is a wait in the kernel (or a lost processor).
+  std::uint64_t write_hold_ns = 0;
+  bool write_hold_waits = true;
   StreamRules streams = {};
 };
 

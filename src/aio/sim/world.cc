@@ -281,6 +281,8 @@ IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t o
   if (descriptor->dead) return fail(EIO);
   if (may_fail(OperationKind::kWrite) || random.one_in(4)) return fail(EAGAIN);
   if (offset > kOffsetMax) return fail(EINVAL);
+  clock.advance_to(clock.now_ns() + options.write_hold_ns);
+  if (options.write_hold_ns > 0 && options.write_hold_waits) ++times_waited;
   return as_count(write(*descriptor, vectors, offset, false));
 }
 

@@ -70,6 +70,7 @@ class World {
   std::map<int, Descriptor> descriptors;
   std::vector<Fault> faults;
   std::uint64_t power_cuts = 0;
+  std::uint64_t times_waited = 0;
   bool stop_when_idle = false;
   bool idle = false;
   class SimulatedBackend* backend = nullptr;  // of the reactor that runs now

@@ -83,6 +83,37 @@ TEST_P(SimulatedFileTest, AWriteThatTheDiskRefusesIsAnErrorAndTheNextOneWorks) {
   EXPECT_EQ(content_of(path_).substr(0, 4), "kept");
 }
 
+// Immediate writes of `node` that were taken at once, out of 40.
+int taken_at_once(aio::Reactor& reactor, block::Node& node) {
+  int taken = 0;
+  std::string text = "data";
+  iovec data{.iov_base = text.data(), .iov_len = text.size()};
+  for (int i = 0; i < 40; ++i) taken += node.try_write(reactor, {0, text.size()}, {&data, 1}) ? 1 : 0;
+  return taken;
+}
+
+TEST_P(SimulatedFileTest, WritesThatStallRestAndAreTriedAgain) {
+  std::unique_ptr<block::Node> node = make_node(8192);
+  EXPECT_GT(taken_at_once(reactor(), *node), 1);
+  simulation().options().write_hold_ns = 20'000'000;
+  EXPECT_EQ(taken_at_once(reactor(), *node), 1);
+  // The verb goes on working meanwhile, and the clock with it.
+  IoResult result;
+  run(write_text(*node, 100, "kept", result));
+  EXPECT_TRUE(result.has_value());
+  EXPECT_EQ(taken_at_once(reactor(), *node), 0);
+  run([](aio::Reactor& on) -> aio::Task<void> {
+    (void)co_await on.sleep_until(on.now_ns() + 50 * 20'000'000);
+  }(reactor()));
+  EXPECT_EQ(taken_at_once(reactor(), *node), 1);
+  run([](aio::Reactor& on) -> aio::Task<void> {
+    (void)co_await on.sleep_until(on.now_ns() + 50 * 20'000'000);
+  }(reactor()));
+  // Not the file's fault: the thread was put aside. That is known once a first stall has made us look.
+  simulation().options().write_hold_waits = false;
+  EXPECT_GT(taken_at_once(reactor(), *node), 1);
+}
+
 TEST_P(SimulatedFileTest, WhatWasFlushedOutlivesAPowerCut) {
   std::unique_ptr<block::Node> node = make_node(8192);
   IoResult result;
