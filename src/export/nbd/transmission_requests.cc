@@ -120,12 +120,13 @@ Transmission::Need Transmission::begin_read(const Request& request) {
   }
   if (!take_memory(reply_bytes)) return Need::kMemory;
   window_.consume(header_bytes);
-  aio::Buffer buffer = context_.pool.take(reply_bytes);
-  if (!small && inside_ && read_now(plan, {buffer.data(), reply_bytes})) {
-    replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
+  aio::Buffer buffer = context_.pool.take(kReplyDataStart + plan.data.length);
+  const std::size_t begin = kReplyDataStart - plan.head_bytes;
+  if (!small && inside_ && read_now(plan, {buffer.data() + begin, reply_bytes})) {
+    replies_.push(std::move(buffer), begin, begin + reply_bytes, reply_bytes);
     return Need::kInput;
   }
-  std::ranges::copy(plan.head(), buffer.data());
+  std::ranges::copy(plan.head(), buffer.data() + begin);
   start("nbd read", request, serve_read(request, plan.data, std::move(buffer), plan.head_bytes));
   return Need::kInput;
 }

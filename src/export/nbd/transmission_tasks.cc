@@ -83,11 +83,11 @@ void Transmission::answer(const Request& request, IoResult result) {
   request_ended(request);
 }
 
-// `buffer` has the reply's head already; the data of `range` follow it.
+// `buffer` has the reply's head already, right before where the data of `range` go.
 aio::Task<void> Transmission::serve_read(Request request, block::Range range, aio::Buffer buffer,
                                          std::size_t head_bytes) {
   const std::size_t reply_bytes = head_bytes + range.length;
-  iovec data{.iov_base = buffer.data() + head_bytes, .iov_len = range.length};
+  iovec data{.iov_base = buffer.data() + kReplyDataStart, .iov_len = range.length};
   IoResult result = co_await context_.edge.enter();
   if (result) {
     result = co_await context_.edge.node().read(range, {&data, 1});
@@ -98,7 +98,8 @@ aio::Task<void> Transmission::serve_read(Request request, block::Range range, ai
     answer(request, result);
     co_return;
   }
-  replies_.push(std::move(buffer), 0, reply_bytes, reply_bytes);
+  const std::size_t begin = kReplyDataStart - head_bytes;
+  replies_.push(std::move(buffer), begin, begin + reply_bytes, reply_bytes);
   request_ended(request);
 }
 

@@ -48,6 +48,21 @@ TEST_P(TransmissionCommandTest, WhatWasWrittenIsRead) {
   });
 }
 
+// As direct I/O asks for it: nothing is copied once more on its way.
+TEST_P(TransmissionCommandTest, AReadThatWaitsGoesToTheBorderOfAPage) {
+  storage().read_addresses = 0;
+  in_every_mode([this](Session& session) -> Task<void> {
+    (void)co_await session.client.ask_write(4096, bytes_of('a', 4096));
+    for (std::uint64_t length : {4096u, 512u, 8192u, 300u << 10}) {
+      Answer read = co_await session.client.ask(Command::kRead, 4096, length);
+      EXPECT_EQ(read.data.size(), length);
+      EXPECT_EQ(read.data.front(), std::byte{'a'});
+    }
+    EXPECT_EQ(storage().read_addresses % 4096, 0u);
+  });
+  EXPECT_NE(storage().read_addresses, 0u);
+}
+
 TEST_P(TransmissionCommandTest, ALargeWriteComesInPieces) {
   in_every_mode([this](Session& session) -> Task<void> {
     Bytes data(900u << 10);

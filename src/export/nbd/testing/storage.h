@@ -23,6 +23,7 @@ struct StorageState {
   std::vector<std::byte> bytes;
   std::vector<std::string> calls = {};   // "read 0+512", "write 512+512 fua", ... in the order of their beginning
   std::vector<std::string> tries = {};   // the writes asked for at once, "0+512", or "0+1024 of 2" for two requests
+  std::uintptr_t read_addresses = 0;     // of all buffers that waiting reads had, or-ed
   bool immediate = true;                 // whether the node can answer reads and writes at once
   bool knows_extents = false;            // whether try_extents() answers
   std::uint64_t full_from = UINT64_MAX;  // there is no space for bytes from here on
@@ -42,6 +43,7 @@ class StorageDriver final : public block::Driver {
   StorageDriver(aio::Reactor& reactor, StorageState& state) : reactor_(reactor), state_(state) {}
 
   aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override {
+    for (const iovec& vector : buffers) state_.read_addresses |= reinterpret_cast<std::uintptr_t>(vector.iov_base);
     CO_TRY(co_await begin("read", range, state_.read_gate));
     block::copy_in(buffers, 0, part(range));
     co_return IoResult{};
