@@ -221,6 +221,17 @@ class NullTest(NodesTest):
             self.assertEqual(connection.write(0, b"x" * 4096), 0)
             self.assertEqual(connection.read(0, MIB), bytes(MIB))
 
+    def test_zeroes_in_a_structured_read(self):
+        """What is known to read as zeroes is one hole chunk, whether the client wants one piece or not."""
+        self.add_node("zero", driver="null-co", size=MIB, **{"read-zeroes": True})
+        self.add_export("zero")
+        connection = self.session("zero", "structured")
+        for flags in (0, FLAG_DF):
+            reply = connection.call(CMD_READ, 4096, 256 * KIB, flags)
+            self.assertEqual(reply.data, bytes(256 * KIB))
+            if not flags or settings.qemu_version() is None:
+                self.assertEqual([chunk.type for chunk in reply.chunks if chunk.type], [CHUNK_OFFSET_HOLE])
+
 
 class ResizeTest(NodesTest):
     """block_resize under an export."""
