@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "aio/posix/seen_windows.h"
 #include "aio/reactor.h"
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
@@ -121,6 +122,19 @@ TEST_P(SendFileTest, WhatWasJustWrittenIsCachedAndWhatIsNotThereIsNot) {
   EXPECT_TRUE(reactor().is_cached(file_, kBytes - 1, 1));
   EXPECT_FALSE(reactor().is_cached(file_, 100, kBytes + 100'000));
   EXPECT_EQ(posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED), 0);
+}
+
+TEST(SeenWindows, BelievesWhatItSawForAMoment) {
+  posix::SeenWindows seen;
+  seen.add(5, 1000, 2000, 10);
+  EXPECT_TRUE(seen.holds(5, 1000, 2000, 10));
+  EXPECT_TRUE(seen.holds(5, 1500, 1600, 9 + posix::SeenWindows::kValidNs));
+  EXPECT_FALSE(seen.holds(5, 1500, 1600, 10 + posix::SeenWindows::kValidNs));
+  EXPECT_FALSE(seen.holds(5, 999, 2000, 10));
+  EXPECT_FALSE(seen.holds(5, 1000, 2001, 10));
+  EXPECT_FALSE(seen.holds(6, 1000, 2000, 10));
+  for (int other = 0; other < 16; ++other) seen.add(7, 0, 1, 10);
+  EXPECT_FALSE(seen.holds(5, 1000, 2000, 10));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "aio/backend.h"
+#include "aio/posix/seen_windows.h"
 #include "aio/posix/wake_event.h"
 #include "aio/posix/worker_pool.h"
 
@@ -38,6 +39,7 @@ class PosixBackend : public Backend {
 
  private:
   SystemClock clock_;
+  SeenWindows seen_;
   std::unique_ptr<WakeEvent> wake_;
   WorkerPool workers_;
 };

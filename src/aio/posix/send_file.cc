@@ -26,6 +26,10 @@ struct CacheStat {
 
 // Between two bytes that are tried. What the kernel reads ahead arrives in pieces of about this size.
 constexpr std::uint64_t kProbeBytes = 256u << 10;
+// How far a look goes beyond what was asked for, and between two bytes that are tried in that: what is being read ahead
+// stands at the end of what is there, and a stretch that ends there is not taken.
+constexpr std::uint64_t kWindowBytes = 8u << 20;
+constexpr std::uint64_t kWindowProbeBytes = 4u << 20;
 
 std::size_t total_of(std::span<const iovec> vectors) {
   std::size_t total = 0;
@@ -37,6 +41,21 @@ bool can_read_now(int file, std::uint64_t offset) {
   char byte;
   iovec vector{.iov_base = &byte, .iov_len = 1};
   return retry([&] { return preadv2(file, &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT); }) == 1;
+}
+
+// cachestat() knows which pages are there, and not whether their content has arrived: that is tried at some of them, as
+// a read without waiting tells it. mincore() would tell of each, but costs forty times as much, and says "all of them"
+// to who could not write the file.
+bool all_there(int file, std::uint64_t offset, std::uint64_t end, std::uint64_t probe_bytes) {
+  CacheStatRange range{.offset = offset, .length = end - offset};
+  CacheStat found{};
+  if (syscall(kCacheStatNumber, file, &range, &found, 0) != 0) return false;
+  const auto page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  if (found.cached_pages < (end - 1) / page_bytes - offset / page_bytes + 1) return false;
+  for (std::uint64_t at = offset; at < end; at += std::min(probe_bytes, end - at)) {
+    if (!can_read_now(file, std::min(at + probe_bytes, end) - 1)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -62,20 +81,15 @@ IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int fil
   return fail(sent == 0 ? ENODATA : static_cast<int>(-sent));
 }
 
-// cachestat() knows which pages are there, and not whether their content has arrived: that is tried at some of them, as
-// a read without waiting tells it. mincore() would tell of each, but costs forty times as much, and says "all of them"
-// to who could not write the file.
 bool PosixBackend::is_cached(int file, std::uint64_t offset, std::uint64_t length) {
-  CacheStatRange range{.offset = offset, .length = length};
-  CacheStat found{};
-  if (syscall(kCacheStatNumber, file, &range, &found, 0) != 0) return false;
-  const auto page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::uint64_t now_ns = clock_.now_ns();
   const std::uint64_t end = offset + length;
-  if (found.cached_pages < (end - 1) / page_bytes - offset / page_bytes + 1) return false;
-  for (std::uint64_t at = offset; at < end; at += std::min(kProbeBytes, end - at)) {
-    if (!can_read_now(file, std::min(at + kProbeBytes, end) - 1)) return false;
+  if (seen_.holds(file, offset, end, now_ns)) return true;
+  if (length < kWindowBytes && all_there(file, offset, offset + kWindowBytes, kWindowProbeBytes)) {
+    seen_.add(file, offset, offset + kWindowBytes, now_ns);
+    return true;
   }
-  return true;
+  return all_there(file, offset, end, kProbeBytes);
 }
 
 }  // namespace blockexport::aio::posix
