@@ -37,18 +37,16 @@ class SlowBlocks final : public block::Driver {
     co_return IoResult{};
   }
   Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions) override {
-    const char fill = *static_cast<const char*>(buffers[0].iov_base);
     aio::Reactor& reactor = co_await aio::current_reactor();
     std::uint64_t number = calls_++;
     (void)co_await reactor.sleep_until(reactor.now_ns() + number * 7919 % 5 * 500'000);
-    for (std::uint64_t at = range.offset; at < range.end(); at += kBlockBytes) blocks_[at / kBlockBytes] = fill;
+    store(range, buffers);
     co_return IoResult{};
   }
   // At once, sometimes.
-  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers) override {
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, std::uint32_t) override {
     if (calls_++ % 3 != 0) return fail(EAGAIN);
-    const char fill = *static_cast<const char*>(buffers[0].iov_base);
-    for (std::uint64_t at = range.offset; at < range.end(); at += kBlockBytes) blocks_[at / kBlockBytes] = fill;
+    store(range, buffers);
     return {};
   }
   Task<IoResult> write_zeroes(block::Range, block::ZeroOptions) override { co_return fail(ENOTSUP); }
@@ -61,6 +59,15 @@ class SlowBlocks final : public block::Driver {
   std::string_view format_name() const override { return "slow"; }
 
  private:
+  // Several writes may come as one, each with a fill of its own.
+  void store(block::Range range, block::IoBuffers buffers) {
+    std::vector<std::byte> bytes(range.length);
+    block::copy_out(buffers, 0, bytes);
+    for (std::uint64_t at = 0; at < range.length; at += kBlockBytes) {
+      blocks_[(range.offset + at) / kBlockBytes] = static_cast<char>(bytes[at]);
+    }
+  }
+
   std::array<std::atomic<char>, kBlocks> blocks_ = {};
   std::atomic<std::uint64_t> calls_ = 0;
 };
