@@ -57,6 +57,8 @@ class Chardev {
   virtual std::string_view kind() const = 0;
   // What query-chardev shows: "unix:/run/x,server=on", "disconnected:unix:/run/x,server=on", "null", ...
   virtual std::string filename() const = 0;
+  // Whether a monitor here can be told something while it works: there is a peer that talks.
+  virtual bool allows_out_of_band() const { return true; }
   bool has_frontend() const { return has_frontend_; }
   // Whether a frontend is there and can talk to somebody.
   bool frontend_open() const { return has_frontend_; }

@@ -42,6 +42,7 @@ class NullChardev final : public Chardev {
  public:
   NullChardev(aio::Reactor& reactor, std::string label) : Chardev(std::move(label)), reactor_(reactor) {}
   std::string_view kind() const override { return "null"; }
+  bool allows_out_of_band() const override { return false; }
   std::string filename() const override { return "null"; }
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
 

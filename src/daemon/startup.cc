@@ -150,7 +150,8 @@ Startup::Outcome Startup::run_monitor(const std::string& argument) {
                               .events = control_.events(),
                               .command_mutex = command_mutex_,
                               .log = control_.log(),
-                              .pretty = options.pretty.value_or(false)};
+                              .pretty = options.pretty.value_or(false),
+                              .offers_out_of_band = chardev->allows_out_of_band()};
   monitors_.push_back(std::make_unique<qmp::Monitor>(context, *chardev));
   return std::nullopt;
 }

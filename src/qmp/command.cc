@@ -28,4 +28,9 @@ Result<Command> parse_command(const json::Value& message, bool out_of_band_enabl
   return command;
 }
 
+bool is_out_of_band(const json::Value& message) {
+  const json::Object* object = message.as_object();
+  return object != nullptr && object->find("exec-oob") != nullptr && object->find("execute") == nullptr;
+}
+
 }  // namespace blockexport::qmp

@@ -23,11 +23,15 @@ struct Command {
 // `out_of_band_enabled`: the session negotiated the capability, so exec-oob is a known member.
 Result<Command> parse_command(const json::Value& message, bool out_of_band_enabled);
 
+// Whether a message asks to overtake others. What is said with both verbs does not: it is a mistake like any other.
+bool is_out_of_band(const json::Value& message);
+
 class CommandRunner {
  public:
   virtual ~CommandRunner() = default;
 
-  // Looks the command up, decodes its arguments, runs it, gives its return value ({} when it has none).
+  // Looks the command up, decodes its arguments, runs it, gives its return value ({} when it has none). One that is
+  // out of band runs beside another: only commands that are marked for that may.
   virtual aio::Task<Result<json::Value>> run(Command command) = 0;
 
   // The greeting's version object: {"qemu": {"micro", "minor", "major"}, "package"}.

@@ -24,7 +24,10 @@ Session::Session(SessionContext context, std::unique_ptr<net::Stream> stream)
       stream_(std::move(stream)),
       sender_(context.reactor),
       output_ready_(context.reactor),
-      output_drained_(context.reactor) {}
+      output_drained_(context.reactor),
+      in_band_worker_(context.reactor),
+      in_band_idle_(context.reactor),
+      in_band_room_(context.reactor) {}
 
 Session::~Session() {
   unlink();
@@ -35,6 +38,7 @@ aio::Task<void> Session::run() {
   greet();
   co_await receive_loop();
   unlink();
+  co_await end_in_band();
   // The last answers still go out to a client that takes them.
   closing_ = true;
   output_ready_.set();
@@ -51,7 +55,9 @@ aio::Task<void> Session::run() {
 }
 
 void Session::greet() {
-  json::Object body{{"version", context_.runner.version()}, {"capabilities", json::Array{json::Value("oob")}}};
+  json::Array capabilities;
+  if (context_.offers_out_of_band) capabilities.push_back("oob");
+  json::Object body{{"version", context_.runner.version()}, {"capabilities", std::move(capabilities)}};
   send(json::Object{{"QMP", std::move(body)}});
 }
 
@@ -59,8 +65,8 @@ aio::Task<void> Session::receive_loop() {
   std::array<std::byte, kReceiveBytes> buffer;
   for (;;) {
     while (auto message = parser_.next()) {
-      IoResult handled = co_await handle(*message);
-      if (!handled) co_return;
+      IoResult taken = co_await take_message(std::move(*message));
+      if (!taken) co_return;
       while (output_.size() > kOutputBytesMax) {
         output_drained_.reset();
         if (!co_await output_drained_.wait()) co_return;
@@ -72,8 +78,42 @@ aio::Task<void> Session::receive_loop() {
   }
 }
 
+// Runs it, or lets it wait for its turn when those behind it are to be read meanwhile. Fails when the session is to
+// end.
+aio::Task<IoResult> Session::take_message(Message message) {
+  if (!out_of_band_ || (message && is_out_of_band(*message))) co_return co_await handle(message);
+  in_band_.push_back(std::move(message));
+  if (in_band_worker_.size() == 0) {
+    in_band_idle_.reset();
+    in_band_worker_.spawn("qmp in-band commands", in_band_loop());
+  }
+  while (in_band_.size() >= kInBandQueueMax) {
+    in_band_room_.reset();
+    CO_TRY(co_await in_band_room_.wait());
+  }
+  co_return IoResult{};
+}
+
+aio::Task<void> Session::in_band_loop() {
+  while (!in_band_.empty()) {
+    Message message = std::move(in_band_.front());
+    in_band_.pop_front();
+    in_band_room_.set();
+    IoResult handled = co_await handle(message);
+    if (!handled) break;
+  }
+  in_band_idle_.set();
+}
+
+// What has not begun is dropped; what runs is finished, or cancelled with the session.
+aio::Task<void> Session::end_in_band() {
+  in_band_.clear();
+  if (in_band_worker_.size() > 0 && !co_await in_band_idle_.wait()) in_band_worker_.cancel();
+  co_await in_band_worker_.join();
+}
+
 // Fails when the session is to end.
-aio::Task<IoResult> Session::handle(const std::expected<json::Value, Error>& message) {
+aio::Task<IoResult> Session::handle(const Message& message) {
   json::Object reply;
   Result<json::Value> result = json::Value();
   const json::Value* id = nullptr;
@@ -101,6 +141,7 @@ aio::Task<IoResult> Session::handle(const std::expected<json::Value, Error>& mes
 }
 
 aio::Task<Result<json::Value>> Session::execute(Command command) {
+  if (command.out_of_band) co_return co_await context_.runner.run(std::move(command));
   if (command.name == "qmp_capabilities") co_return negotiate(command);
   if (!negotiated_) {
     co_return fail(Error(ErrorKind::kCommandNotFound, "Expecting capabilities negotiation with 'qmp_capabilities'"));
@@ -124,6 +165,7 @@ Result<json::Value> Session::negotiate(const Command& command) {
         const std::string* text = capability.as_string();
         if (text == nullptr) return fail("Invalid parameter type for 'null', expected: string");
         if (*text != "oob") return fail(fmt::format("Parameter 'null' does not accept value '{}'", *text));
+        if (!context_.offers_out_of_band) return fail("Capability oob not available");
         out_of_band = true;
       }
     }

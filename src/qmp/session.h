@@ -1,10 +1,13 @@
 // Session: one client of a monitor, from its greeting to its end.
 //
-// Messages are parsed as bytes arrive and run one at a time; while one runs, no more input is read. Output that the
-// client does not take is bounded: beyond kOutputBytesMax no further command is read, and a client that then still lets
-// events pile up to twice that is disconnected. Lives in the frame of the monitor's task; thread: the control reactor.
+// Messages are parsed as bytes arrive and run one at a time; while one runs, no more input is read. A client that has
+// negotiated out-of-band execution is read further: up to kInBandQueueMax of its commands wait for their turn, and
+// those sent with exec-oob overtake them. Output that the client does not take is bounded: beyond kOutputBytesMax no
+// further command is read, and a client that then still lets events pile up to twice that is disconnected. Lives in the
+// frame of the monitor's task; thread: the control reactor.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 
@@ -19,6 +22,7 @@
 namespace blockexport::qmp {
 
 inline constexpr std::size_t kOutputBytesMax = 4u << 20;
+inline constexpr std::size_t kInBandQueueMax = 8;
 
 struct SessionContext {
   aio::Reactor& reactor;
@@ -27,6 +31,7 @@ struct SessionContext {
   aio::Mutex& command_mutex;  // commands of all monitors run one at a time
   const Log& log;
   bool pretty = false;
+  bool offers_out_of_band = true;
 };
 
 class Session final : public EventListener {
@@ -40,9 +45,13 @@ class Session final : public EventListener {
   void on_event(const json::Value& event) override;
 
  private:
+  using Message = std::expected<json::Value, Error>;
   aio::Task<void> receive_loop();
+  aio::Task<IoResult> take_message(Message message);
+  aio::Task<void> in_band_loop();
+  aio::Task<void> end_in_band();
   aio::Task<void> send_loop();
-  aio::Task<IoResult> handle(const std::expected<json::Value, Error>& message);
+  aio::Task<IoResult> handle(const Message& message);
   aio::Task<Result<json::Value>> execute(Command command);
   Result<json::Value> negotiate(const Command& command);
   void greet();
@@ -55,6 +64,10 @@ class Session final : public EventListener {
   aio::Scope sender_;
   aio::Event output_ready_;
   aio::Event output_drained_;
+  std::deque<Message> in_band_;  // wait for their turn
+  aio::Scope in_band_worker_;
+  aio::Event in_band_idle_;
+  aio::Event in_band_room_;
   bool negotiated_ = false;
   bool out_of_band_ = false;
   bool closing_ = false;

@@ -17,6 +17,7 @@ constexpr std::string_view kGreeting =
     R"({"QMP": {"version": {"qemu": {"micro": 1, "minor": 2, "major": 3}, "package": "test"}, )"
     R"("capabilities": ["oob"]}})";
 constexpr std::string_view kNegotiate = R"({"execute": "qmp_capabilities"})";
+constexpr std::string_view kNegotiateOutOfBand = R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})";
 constexpr std::string_view kSuccess = R"({"return": {}})";
 
 class SessionTest : public aio::testing::ForEachBackend {
@@ -37,7 +38,7 @@ class SessionTest : public aio::testing::ForEachBackend {
   }
 
   // A session with a client that has read the greeting.
-  Task<void> start(bool pretty = false) {
+  Task<void> start(bool pretty = false, bool offers_out_of_band = true) {
     auto [server_end, client_end] = make_socket_pair();
     auto stream = std::make_unique<net::SocketStream>(reactor(), server_end);
     client_ = std::make_unique<net::SocketStream>(reactor(), client_end);
@@ -46,13 +47,18 @@ class SessionTest : public aio::testing::ForEachBackend {
                            .events = *events_,
                            .command_mutex = *commands_,
                            .log = log_,
-                           .pretty = pretty};
+                           .pretty = pretty,
+                           .offers_out_of_band = offers_out_of_band};
     scope_->spawn("session", serve(context, std::move(stream)));
-    if (!pretty) EXPECT_EQ(co_await line(), kGreeting);
+    if (!pretty && offers_out_of_band) EXPECT_EQ(co_await line(), kGreeting);
   }
   Task<void> start_negotiated() {
     co_await start();
     EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
+  }
+  Task<void> start_out_of_band() {
+    co_await start();
+    EXPECT_EQ(co_await ask(kNegotiateOutOfBand), kSuccess);
   }
   static Task<void> serve(SessionContext context, std::unique_ptr<net::Stream> stream) {
     Session session(context, std::move(stream));
@@ -160,6 +166,81 @@ TEST_P(SessionTest, BothVerbsClash) {
     (void)co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})");
     EXPECT_EQ(co_await ask(R"({"execute": "echo", "exec-oob": "echo"})"),
               error("GenericError", "QMP input member 'exec-oob' clashes with 'execute'"));
+  }());
+}
+
+TEST_P(SessionTest, WhatIsOutOfBandOvertakesWhatRunsAndWaits) {
+  run([this]() -> Task<void> {
+    aio::Event gate(reactor());
+    runner_->gate = &gate;
+    co_await start_out_of_band();
+    co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2} {"execute": )");
+    co_await say(R"(5, "id": 3} {"exec-oob": "echo", "id": 4} {"exec-oob": "big", "id": 5})");
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 4})");
+    EXPECT_EQ(co_await line(), error("GenericError", "The command big does not support OOB", R"(, "id": 5)"));
+    EXPECT_EQ(runner_->most_at_once, 2);
+    gate.set();
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 2})");
+    EXPECT_EQ(co_await line(), error("GenericError", "QMP input member 'execute' must be a string", R"(, "id": 3)"));
+  }());
+}
+
+TEST_P(SessionTest, NoMoreCommandsWaitThanAllowed) {
+  run([this]() -> Task<void> {
+    aio::Event gate(reactor());
+    runner_->gate = &gate;
+    co_await start_out_of_band();
+    // One runs, kInBandQueueMax wait: what comes behind them is not read.
+    for (std::size_t id = 0; id <= kInBandQueueMax; ++id) {
+      co_await say(R"({"execute": "slow", "id": )" + std::to_string(id) + "}");
+    }
+    co_await say(R"({"exec-oob": "echo", "id": 100})");
+    co_await pause();
+    EXPECT_EQ(runner_->commands, 1u);
+    gate.set();
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 0})");
+    bool overtook = false;
+    for (std::size_t i = 0; i <= kInBandQueueMax; ++i) overtook |= co_await line() == R"({"return": {}, "id": 100})";
+    EXPECT_TRUE(overtook);
+  }());
+}
+
+TEST_P(SessionTest, CommandsThatWaitAreDroppedWithTheirClient) {
+  run([this]() -> Task<void> {
+    aio::Event gate(reactor());
+    runner_->gate = &gate;
+    co_await start_out_of_band();
+    co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2})");
+    co_await pause();
+    client_.reset();
+    co_await pause();
+    gate.set();
+    co_await scope_->join();
+    EXPECT_EQ(runner_->commands, 1u);
+  }());
+}
+
+TEST_P(SessionTest, ACancelledSessionCancelsTheCommandThatRunsInBand) {
+  run([this]() -> Task<void> {
+    aio::Event gate(reactor());
+    runner_->gate = &gate;
+    co_await start_out_of_band();
+    co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2})");
+    co_await pause();
+    scope_->cancel();
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+    EXPECT_EQ(co_await line(), "");
+  }());
+}
+
+TEST_P(SessionTest, WhatIsNotOfferedCannotBeEnabled) {
+  run([this]() -> Task<void> {
+    co_await start(false, false);
+    std::string greeting = co_await line();
+    EXPECT_NE(greeting.find(R"("capabilities": [])"), std::string::npos) << greeting;
+    EXPECT_EQ(co_await ask(kNegotiateOutOfBand), error("GenericError", "Capability oob not available"));
+    EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
   }());
 }
 

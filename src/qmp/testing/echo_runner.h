@@ -35,6 +35,7 @@ class EchoRunner final : public CommandRunner {
 
  private:
   aio::Task<Result<json::Value>> perform(Command command) {
+    if (command.out_of_band && command.name == "big") co_return fail("The command big does not support OOB");
     if (command.name == "echo") {
       co_return command.arguments == nullptr ? json::Value(json::Object{}) : json::Value(*command.arguments);
     }
