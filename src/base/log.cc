@@ -5,6 +5,8 @@
 namespace blockexport {
 namespace {
 
+const Trace kNothingTraced;
+
 std::string_view level_prefix(LogLevel level) {
   switch (level) {
     case LogLevel::kError:
@@ -35,12 +37,27 @@ void append_printable(std::string& out, std::string_view text, bool keep_newline
 }  // namespace
 
 Log::Log(std::string program_name, int fd, LogLevel threshold)
-    : program_name_(std::move(program_name)), fd_(fd), threshold_(threshold) {}
+    : Log(std::move(program_name), fd, threshold, kNothingTraced) {}
 
-void Log::write(LogLevel level, std::string_view message) const {
+Log::Log(std::string program_name, int fd, LogLevel threshold, const Trace& trace)
+    : program_name_(std::move(program_name)), fd_(fd), threshold_(threshold), trace_(&trace) {}
+
+void Log::warning_in_option(std::string_view option, std::string_view message) const {
+  write(LogLevel::kWarning, ": " + std::string(option) + ": ", message);
+}
+
+void Log::warning_in_file(std::string_view place, std::string_view message) const {
+  write(LogLevel::kWarning, ":" + std::string(place) + ": ", message);
+}
+
+void Log::error_in_file(std::string_view place, std::string_view message) const {
+  write(LogLevel::kError, ":" + std::string(place) + ": ", message);
+}
+
+void Log::write(LogLevel level, std::string_view place, std::string_view message) const {
   if (!enabled(level)) return;
   std::string line = program_name_;
-  line += ": ";
+  append_printable(line, place, true);
   line += level_prefix(level);
   append_printable(line, message, true);
   line += '\n';

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/trace.h"
+
 namespace blockexport {
 
 enum class LogLevel { kError, kWarning, kInfo, kDebug };
@@ -16,21 +18,33 @@ class Log {
  public:
   // Lines above `threshold` are dropped. `fd` is borrowed.
   Log(std::string program_name, int fd, LogLevel threshold);
+  // With trace events; `trace` outlives it.
+  Log(std::string program_name, int fd, LogLevel threshold, const Trace& trace);
 
-  void error(std::string_view message) const { write(LogLevel::kError, message); }
-  void warning(std::string_view message) const { write(LogLevel::kWarning, message); }
-  void info(std::string_view message) const { write(LogLevel::kInfo, message); }
-  void debug(std::string_view message) const { write(LogLevel::kDebug, message); }
+  void error(std::string_view message) const { write(LogLevel::kError, ": ", message); }
+  void warning(std::string_view message) const { write(LogLevel::kWarning, ": ", message); }
+  void info(std::string_view message) const { write(LogLevel::kInfo, ": ", message); }
+  void debug(std::string_view message) const { write(LogLevel::kDebug, ": ", message); }
+
+  // The same for what stands in a file or an option of the command line: "PROGRAM: --trace x: warning: ..." and, with
+  // a file and its line as `place`, "PROGRAM:FILE:LINE: warning: ...".
+  void warning_in_option(std::string_view option, std::string_view message) const;
+  void warning_in_file(std::string_view place, std::string_view message) const;
+  void error_in_file(std::string_view place, std::string_view message) const;
+
+  // What is traced besides; everything is off where none was given.
+  const Trace& trace() const { return *trace_; }
 
   bool enabled(LogLevel level) const { return level <= threshold_; }
   const std::string& program_name() const { return program_name_; }
 
  private:
-  void write(LogLevel level, std::string_view message) const;
+  void write(LogLevel level, std::string_view place, std::string_view message) const;
 
   std::string program_name_;
   int fd_;
   LogLevel threshold_;
+  const Trace* trace_;
 };
 
 // `text` with control bytes and invalid bytes written as \xNN, cut to `limit` bytes plus "...".

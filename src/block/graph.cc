@@ -145,6 +145,7 @@ aio::Task<Result<>> Graph::change_permissions(Edge& edge, Permissions permission
 std::unique_ptr<Node> Graph::take(Node& node) {
   auto found = std::ranges::find_if(nodes_, [&](GraphNode& entry) { return entry.node.get() == &node; });
   assert(found != nodes_.end());
+  trace_.note(TraceEvent::kBlockNodeClosed, {node.name()});
   std::unique_ptr<Node> taken = std::move(found->node);
   nodes_.erase(found);
   return taken;

@@ -14,6 +14,7 @@
 #include "aio/sync.h"
 #include "aio/task.h"
 #include "base/error.h"
+#include "base/trace.h"
 #include "block/driver_table.h"
 #include "block/node.h"
 #include "schema/block_core.h"
@@ -31,7 +32,9 @@ class Graph {
  public:
   static constexpr std::size_t kNodeNameBytesMax = 31;
 
-  Graph(aio::Reactor& control, DriverTable& drivers) : drivers_(drivers), changes_(control) {}
+  // All three outlive it.
+  Graph(aio::Reactor& control, DriverTable& drivers, const Trace& trace)
+      : drivers_(drivers), trace_(trace), changes_(control) {}
   // Removes what is left without flushing: see close().
   ~Graph();
   Graph(const Graph&) = delete;
@@ -80,6 +83,7 @@ class Graph {
   std::unique_ptr<Node> take(Node& node);
 
   DriverTable& drivers_;
+  const Trace& trace_;
   aio::Mutex changes_;
   std::vector<GraphNode> nodes_;
   std::vector<std::string_view> names_being_opened_;

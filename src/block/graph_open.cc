@@ -129,6 +129,7 @@ aio::Task<Result<Node*>> Graph::open_node(const schema::BlockdevOptions& options
   node_options.read_only = node_options.read_only || (*driver)->is_read_only();
   auto node = std::make_unique<Node>(std::move(name), std::move(*driver), node_options);
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);
+  trace_.note(TraceEvent::kBlockNodeOpened, {node->name(), " driver ", node->driver().format_name()});
   nodes_.push_back(GraphNode{.node = std::move(node), .options = options});
   co_return nodes_.back().node.get();
 }

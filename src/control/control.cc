@@ -13,7 +13,7 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       here_(reactor),
       data_reactors_(here_, data_reactors.each, log, data_reactors.count_max),
       events_(reactor),
-      graph_(reactor, driver_table),
+      graph_(reactor, driver_table, log.trace()),
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
           [this](const std::string& id) { export_gone(id); }),
@@ -32,6 +32,7 @@ void Control::export_gone(const std::string& id) {
     --objects_.find(used->second)->users;
     iothreads_in_use_.erase(used);
   }
+  log_.trace().note(TraceEvent::kBlockExportRemoved, {id});
   events_.emit(schema::block_export_deleted_event({.id = id}));
 }
 

@@ -88,8 +88,9 @@ aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOption
   // What is not taken over is given back.
   if (!added) {
     co_await control.graph().detach(std::move(edge));
-  } else if (arguments.iothread) {
-    control.use_iothread(arguments.id, *arguments.iothread);
+  } else {
+    if (arguments.iothread) control.use_iothread(arguments.id, *arguments.iothread);
+    control.log().trace().note(TraceEvent::kBlockExportAdded, {arguments.id, " node ", arguments.node_name});
   }
   co_return added;
 }

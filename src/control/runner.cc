@@ -16,7 +16,12 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   if (command.out_of_band && !entry->allow_oob) {
     co_return fail(fmt::format("The command {} does not support OOB", command.name));
   }
-  co_return co_await entry->run(control_, command.arguments);
+  const Trace& trace = control_.log().trace();
+  trace.note(TraceEvent::kQmpCommandBegin, {command.name});
+  Result<json::Value> result = co_await entry->run(control_, command.arguments);
+  trace.note(TraceEvent::kQmpCommandEnd,
+             {command.name, " ", result ? "ok" : std::string_view(result.error().message())});
+  co_return result;
 }
 
 json::Value Runner::version() const {

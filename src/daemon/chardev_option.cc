@@ -108,12 +108,12 @@ Result<chardev::Options> read_options(const std::string& backend, const Values& 
 
 }  // namespace
 
-Result<ChardevOption> read_chardev_option(const json::OptionList& list, const Log& log) {
+Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::string_view as_typed, const Log& log) {
   for (const json::Option& option : list.options) {
     if (std::find(kParameters.begin(), kParameters.end(), option.key) == kParameters.end()) {
       return fail(fmt::format("Invalid parameter '{}'", option.key));
     }
-    if (option.short_form) log.warning(json::deprecation_note(option));
+    if (option.short_form) log.warning_in_option(as_typed, json::deprecation_note(option));
   }
   Values values(list);
   auto id = values.text("id");

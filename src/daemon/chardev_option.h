@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -15,8 +16,9 @@ struct ChardevOption {
   chardev::Options options;
 };
 
-// Warns through `log` about forms that are out of use. Errors: no id, an unknown backend or parameter, wrong values.
-Result<ChardevOption> read_chardev_option(const json::OptionList& list, const Log& log);
+// Warns through `log`, with the option `as_typed`, about forms that are out of use. Errors: no id, an unknown backend
+// or parameter, wrong values.
+Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::string_view as_typed, const Log& log);
 
 // What "--chardev help" and "--chardev BACKEND,help" print.
 void print_chardev_backends();

@@ -52,7 +52,7 @@ Exports disk images as network block devices, driven by these options and by QMP
   -h, --help             show this help and exit
   -V, --version          show the version and exit
   -T, --trace [enable=]PATTERN[,events=FILE][,file=FILE]
-                         understood; there are no trace events to switch on
+                         switch on trace events ('--trace help' lists them)
 
   --blockdev [driver=]DRIVER,node-name=NAME[,...]
                          make a block node: file, host_device, raw, null-co, null-aio

@@ -32,7 +32,8 @@ void raise_descriptor_limit() {
 
 }  // namespace
 
-Daemon::Daemon(CommandLine command_line, const Log& log) : command_line_(std::move(command_line)), log_(log) {}
+Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace)
+    : command_line_(std::move(command_line)), log_(log), trace_(trace) {}
 
 Daemon::~Daemon() = default;
 
@@ -91,6 +92,7 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 
   if (!exit_code_ && !quit_->is_set()) {
     if (Result<> finished = finish_start(background); finished) {
+      log_.trace().note(TraceEvent::kDaemonServing, {"backend ", reactor_->backend_name()});
       control_->serve();
       for (auto& monitor : monitors_) monitor->start();
       (void)co_await quit_->wait();
@@ -105,7 +107,7 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 }
 
 aio::Task<void> Daemon::start() {
-  Startup startup(*control_, *runner_, *command_mutex_, monitors_, command_line_.daemonize);
+  Startup startup(*control_, *runner_, *command_mutex_, trace_, monitors_, command_line_.daemonize);
   for (const StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
     if (quit_->is_set()) co_return;

@@ -17,7 +17,8 @@ namespace blockexport::daemon {
 
 class Daemon {
  public:
-  Daemon(CommandLine command_line, const Log& log);
+  // `trace` is the log's, to be switched by --trace. Both outlive it.
+  Daemon(CommandLine command_line, const Log& log, Trace& trace);
   ~Daemon();
 
   // Until a signal, the command quit, or a failure to start; the exit code.
@@ -32,6 +33,7 @@ class Daemon {
 
   CommandLine command_line_;
   const Log& log_;
+  Trace& trace_;
   std::unique_ptr<aio::Reactor> reactor_;
   drivers::BuiltInDrivers drivers_;
   std::unique_ptr<control::Control> control_;

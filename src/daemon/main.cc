@@ -13,7 +13,9 @@ int main(int argc, char** argv) {
   if (command_line.exit_code) return *command_line.exit_code;
 
   std::string_view path = argv[0];
-  blockexport::Log log(std::string(path.substr(path.rfind('/') + 1)), STDERR_FILENO, blockexport::LogLevel::kInfo);
+  blockexport::Trace trace;
+  blockexport::Log log(std::string(path.substr(path.rfind('/') + 1)), STDERR_FILENO, blockexport::LogLevel::kInfo,
+                       trace);
   std::optional<Background> background;
   if (command_line.daemonize) {
     auto entered = Background::enter();
@@ -23,5 +25,5 @@ int main(int argc, char** argv) {
     }
     background.emplace(std::move(*entered));
   }
-  return Daemon(std::move(command_line), log).run(std::move(background));
+  return Daemon(std::move(command_line), log, trace).run(std::move(background));
 }

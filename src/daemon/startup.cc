@@ -9,6 +9,7 @@
 #include "control/nbd_server.h"
 #include "control/object_types.h"
 #include "daemon/chardev_option.h"
+#include "daemon/trace_option.h"
 #include "json/keyval.h"
 #include "json/parser.h"
 #include "schema/block_core_commands.h"
@@ -67,11 +68,13 @@ aio::Task<Startup::Outcome> Startup::run(StartOption option) {
     case OptionKind::kObject:
       co_return co_await run_object(option.argument);
     case OptionKind::kChardev:
-      co_return co_await run_chardev(option.argument);
+      co_return co_await run_chardev(option);
     case OptionKind::kMonitor:
       co_return run_monitor(option.argument);
     case OptionKind::kTrace:
-      co_return run_trace(option.argument);
+      CO_TRY_ASSIGN(std::optional<int> exit_code, run_trace_option(option, trace_, control_.log()));
+      if (exit_code) co_return Exit{*exit_code};
+      co_return std::nullopt;
   }
   __builtin_unreachable();
 }
@@ -120,15 +123,15 @@ aio::Task<Startup::Outcome> Startup::run_object(const std::string& argument) {
   co_return std::nullopt;
 }
 
-aio::Task<Startup::Outcome> Startup::run_chardev(const std::string& argument) {
-  json::OptionList list = json::parse_option_list(argument, "backend");
+aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
+  json::OptionList list = json::parse_option_list(typed.argument, "backend");
   if (list.help) {
     const json::Option* backend = list.find("backend");
     bool wants_list = backend == nullptr || backend->value == "help" || backend->value == "?";
     wants_list ? print_chardev_backends() : print_chardev_options();
     co_return Exit{wants_list ? 0 : 1};
   }
-  CO_TRY_ASSIGN(ChardevOption option, read_chardev_option(list, control_.log()));
+  CO_TRY_ASSIGN(ChardevOption option, read_chardev_option(list, typed.as_typed, control_.log()));
   if (daemonized_ && std::holds_alternative<chardev::StdioOptions>(option.options)) {
     co_return fail("cannot use stdio with -daemonize");
   }
@@ -153,19 +156,6 @@ Startup::Outcome Startup::run_monitor(const std::string& argument) {
                               .pretty = options.pretty.value_or(false),
                               .offers_out_of_band = chardev->allows_out_of_band()};
   monitors_.push_back(std::make_unique<qmp::Monitor>(context, *chardev));
-  return std::nullopt;
-}
-
-// There are no trace events yet: a pattern that names one is told so, as a pattern with a misspelt name would be.
-Startup::Outcome Startup::run_trace(const std::string& argument) {
-  json::OptionList list = json::parse_option_list(argument, "enable");
-  if (list.help) {
-    return Exit{0};
-  }
-  const json::Option* pattern = list.find("enable");
-  if (pattern != nullptr && pattern->value.find('*') == std::string::npos) {
-    control_.log().warning(fmt::format("trace event '{}' does not exist", pattern->value));
-  }
   return std::nullopt;
 }
 

@@ -14,12 +14,13 @@ namespace blockexport::daemon {
 
 class Startup {
  public:
-  // `monitors` receives what --monitor makes; they are not started yet.
-  Startup(control::Control& control, control::Runner& runner, aio::Mutex& command_mutex,
+  // `trace` is what --trace switches; `monitors` receives what --monitor makes; they are not started yet.
+  Startup(control::Control& control, control::Runner& runner, aio::Mutex& command_mutex, Trace& trace,
           std::vector<std::unique_ptr<qmp::Monitor>>& monitors, bool daemonized)
       : control_(control),
         runner_(runner),
         command_mutex_(command_mutex),
+        trace_(trace),
         monitors_(monitors),
         daemonized_(daemonized) {}
 
@@ -38,13 +39,13 @@ class Startup {
   aio::Task<Outcome> run_nbd_server(const std::string& argument);
   aio::Task<Outcome> run_listen(const std::string& argument);
   aio::Task<Outcome> run_object(const std::string& argument);
-  aio::Task<Outcome> run_chardev(const std::string& argument);
+  aio::Task<Outcome> run_chardev(const StartOption& option);
   Outcome run_monitor(const std::string& argument);
-  Outcome run_trace(const std::string& argument);
 
   control::Control& control_;
   control::Runner& runner_;
   aio::Mutex& command_mutex_;
+  Trace& trace_;
   std::vector<std::unique_ptr<qmp::Monitor>>& monitors_;
   bool daemonized_;
 };

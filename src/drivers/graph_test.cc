@@ -51,7 +51,8 @@ class GraphTest : public block::ReactorTest {
   block::TempDir directory_;
   std::string path_ = directory_.sparse_file("image", 1 << 20);
   BuiltInDrivers drivers_;
-  Graph graph_{reactor(), drivers_};
+  Trace trace_;
+  Graph graph_{reactor(), drivers_, trace_};
   std::string error_;
 };
 
@@ -170,7 +171,7 @@ TEST_F(GraphTest, TwoGraphsKeepEachOtherOffAFile) {
   EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
   auto edge = attach("f", {.used = Permission::kWrite, .shared = Permission::kConsistentRead});
   ASSERT_NE(edge, nullptr) << error_;
-  Graph other(reactor(), drivers_);
+  Graph other(reactor(), drivers_, trace_);
   EXPECT_EQ(text_of(run(other.add(options({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}})))), "");
   auto refused = run(other.attach(*other.find("f"), {.role = "root"}, {.used = Permission::kWrite}));
   EXPECT_EQ(refused.error().message(), "Failed to get \"write\" lock");
@@ -254,7 +255,7 @@ TEST_F(ReopenTest, KeepsItsLocks) {
   EXPECT_EQ(
       reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path_}, {"cache", json::Object{{"direct", true}}}}),
       "");
-  Graph other(reactor(), drivers_);
+  Graph other(reactor(), drivers_, trace_);
   EXPECT_EQ(text_of(run(other.add(options({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}})))), "");
   auto refused = run(other.attach(*other.find("f"), {.role = "root"}, {.used = Permission::kWrite}));
   EXPECT_EQ(refused.error().message(), "Failed to get \"write\" lock");

@@ -50,6 +50,7 @@ void Connection::end_handshake() {
 }
 
 aio::Task<void> Connection::run() {
+  server_.log_.trace().note(TraceEvent::kNbdClientConnected, {peer_});
   IoResult agreed = co_await negotiate();
   if (!agreed) {
     if (server_.log_.enabled(LogLevel::kDebug)) {
@@ -57,9 +58,10 @@ aio::Task<void> Connection::run() {
       server_.log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_,
                                      reason.empty() ? errno_text(agreed.error()) : std::string(reason)));
     }
-    co_return;
+  } else {
+    co_await transmit();
   }
-  co_await transmit();
+  server_.log_.trace().note(TraceEvent::kNbdClientLeft, {peer_});
 }
 
 // Until the client has chosen an export and its last reply of the handshake was sent.
@@ -130,8 +132,11 @@ aio::Task<void> Connection::transmit() {
                              .process_budget = server_.budget_,
                              .edge = serving.edge(),
                              .fence = serving.fence(),
+                             .trace = server_.log_.trace(),
+                             .peer = peer_,
                              .writethrough = serving.writethrough(),
                              .log = &server_.log_});
+  server_.log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
   serving.attach(client);
   for (aio::DataReactor* other : serving.other_places(client)) co_await catch_up(*other);
   co_await client.run(std::move(stream_), std::move(state), std::move(early));

@@ -173,6 +173,7 @@ aio::Task<void> Transmission::watch_for_stall() {
     if (!slept) co_return;
     bool blocks_others = (owes_payload_ || owes_taking_) && budget_.is_shared_wanted();
     if (!judge.check(blocks_others, payload_bytes_ + replies_.sent_bytes(), reactor.now_ns())) continue;
+    context_.trace.note(TraceEvent::kNbdClientStalled, {context_.peer});
     lost(End::kLost);
     reader_.cancel();
     co_return;

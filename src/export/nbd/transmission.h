@@ -16,6 +16,7 @@
 #include "aio/scope.h"
 #include "aio/sync.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "block/edge.h"
 #include "block/node.h"
 #include "export/nbd/payload.h"
@@ -49,8 +50,10 @@ struct TransmissionContext {
   aio::Reactor& reactor;
   aio::BufferPool& pool;
   aio::ProcessBudget& process_budget;
-  block::Edge& edge;          // the export's right to its node
-  WriteFence& fence;          // the export's
+  block::Edge& edge;  // the export's right to its node
+  WriteFence& fence;  // the export's
+  const Trace& trace;
+  std::string_view peer;      // whom events name
   bool writethrough = false;  // every write is durable before it is answered
   const Log* log = nullptr;   // null: nothing is logged
 };
@@ -137,6 +140,18 @@ class Transmission {
   aio::Task<IoResult> load_cold_piece();
   void report_broken_reply(Errno error) const;
 
+  // transmission_trace.cc: events
+  void trace_begin(const Request& request) {
+    if (context_.trace.is_on(TraceEvent::kNbdRequestBegin)) [[unlikely]]
+      write_begin(request);
+  }
+  void trace_end(const Request& request, NbdError error = NbdError{}) {
+    if (context_.trace.is_on(TraceEvent::kNbdRequestEnd)) [[unlikely]]
+      write_end(request, error);
+  }
+  void write_begin(const Request& request);
+  void write_end(const Request& request, NbdError error);
+
   // transmission_tasks.cc: requests that wait for storage
   aio::Task<void> serve_read(Request request, block::Range range, aio::Buffer buffer, std::size_t head_bytes);
   aio::Task<void> serve_write(Request request, Payload payload);
@@ -181,6 +196,7 @@ class Transmission {
   bool refusing_ = false;
   bool no_more_replies_ = false;
   bool fence_raised_ = false;
+  bool begin_is_traced_ = false;  // of the request at the front of the window
 };
 
 }  // namespace blockexport::nbd

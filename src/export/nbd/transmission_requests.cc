@@ -51,10 +51,13 @@ Transmission::Need Transmission::handle_requests() {
     if (window_.bytes().size() < header_bytes) return Need::kInput;
     if (inline_bytes_ >= kInlineBytesPerTurnMax) return Need::kTurn;
     std::size_t before = window_.bytes().size();
-    Need need = handle_request(decode_request(window_.bytes(), state_.header_mode));
-    if (need != Need::kInput) return need;
+    const Request request = decode_request(window_.bytes(), state_.header_mode);
+    trace_begin(request);
+    Need need = handle_request(request);
+    bool taken = window_.bytes().size() != before;
+    if (taken) begin_is_traced_ = false;
     // Nothing was taken: the request is not whole yet.
-    if (window_.bytes().size() == before) return Need::kInput;
+    if (need != Need::kInput || !taken) return need;
   }
 }
 
@@ -105,7 +108,10 @@ Transmission::Need Transmission::begin_read(const Request& request) {
   if (request.length == 0) return answer_now(request);
   const ReadPlan plan = plan_known_holes(request);
   if (plan.data.empty()) return answer_hole(request, plan);
-  if (answer_from_file(plan)) return Need::kInput;
+  if (answer_from_file(plan)) {
+    trace_end(request);
+    return Need::kInput;
+  }
   const std::size_t reply_bytes = plan.reply_bytes();
   const bool small = reply_bytes <= ReplyQueue::kSharedBufferBytes;
 
@@ -115,6 +121,7 @@ Transmission::Need Transmission::begin_read(const Request& request) {
     if (read_now(plan, room)) {
       replies_.commit(reply_bytes);
       window_.consume(header_bytes);
+      trace_end(request);
       return Need::kInput;
     }
   }
@@ -124,6 +131,7 @@ Transmission::Need Transmission::begin_read(const Request& request) {
   const std::size_t begin = kReplyDataStart - plan.head_bytes;
   if (!small && inside_ && read_now(plan, {buffer.data() + begin, reply_bytes})) {
     replies_.push(std::move(buffer), begin, begin + reply_bytes, reply_bytes);
+    trace_end(request);
     return Need::kInput;
   }
   std::ranges::copy(plan.head(), buffer.data() + begin);
@@ -149,6 +157,7 @@ Transmission::Need Transmission::answer_hole(const Request& request, const ReadP
   replies_.commit(plan.head_bytes);
   window_.consume(request_header_bytes(state_.header_mode));
   context_.edge.node().statistics().read.count(request.length, {}, 0);
+  trace_end(request);
   return Need::kInput;
 }
 
@@ -210,6 +219,7 @@ bool Transmission::write_now(const Request& request, std::span<const iovec> data
   if (!context_.edge.node().try_write(context_.reactor, range_of(request), data)) return false;
   inline_bytes_ += request.length;
   replies_.commit(encode_success(replies_.reserve(kReplyHeadBytesMax), state_.header_mode, request));
+  trace_end(request);
   return true;
 }
 
@@ -300,6 +310,7 @@ Transmission::Need Transmission::answer_now(const Request& request) {
   if (room.empty()) return Need::kSharedBuffer;
   replies_.commit(encode_success(room, state_.header_mode, request));
   window_.consume(request_header_bytes(state_.header_mode));
+  trace_end(request);
   return Need::kInput;
 }
 
@@ -309,6 +320,7 @@ Transmission::Need Transmission::reject(const Request& request, const Verdict& v
   std::array<char, kErrorTextBytesMax> text;
   replies_.commit(
       encode_error(room, state_.header_mode, request, verdict.error, rules_.describe(request, verdict, text)));
+  trace_end(request, verdict.error);
   window_.consume(request_header_bytes(state_.header_mode));
   skip_bytes_ = verdict.payload_bytes;
   if (!verdict.disconnect) return Need::kInput;

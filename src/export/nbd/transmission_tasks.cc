@@ -75,10 +75,12 @@ void Transmission::answer(const Request& request, IoResult result) {
   if (result) {
     std::span<std::byte> room = replies_.reserve_over_budget(kReplyHeadBytesMax);
     replies_.commit(encode_success(room, state_.header_mode, request));
+    trace_end(request);
   } else {
+    NbdError error = wire_error(request, result.error());
     std::span<std::byte> room = replies_.reserve_over_budget(kErrorReplyBytesMax);
-    replies_.commit(
-        encode_error(room, state_.header_mode, request, wire_error(request, result.error()), failure_text(request)));
+    replies_.commit(encode_error(room, state_.header_mode, request, error, failure_text(request)));
+    trace_end(request, error);
   }
   request_ended(request);
 }
@@ -100,6 +102,7 @@ aio::Task<void> Transmission::serve_read(Request request, block::Range range, ai
   }
   const std::size_t begin = kReplyDataStart - head_bytes;
   replies_.push(std::move(buffer), begin, begin + reply_bytes, reply_bytes);
+  trace_end(request);
   request_ended(request);
 }
 
@@ -159,6 +162,7 @@ aio::Task<void> Transmission::serve_block_status(Request request, StatusReply re
     co_return;
   }
   push_status(reply, budget_bytes);
+  trace_end(request);
   request_ended(request);
 }
 

@@ -163,6 +163,8 @@ struct Backing {
             .process_budget = budget,
             .edge = edge,
             .fence = fence,
+            .trace = trace,
+            .peer = "client",
             .writethrough = writethrough,
             .log = log};
   }
@@ -174,6 +176,7 @@ struct Backing {
   aio::BufferPool pool;
   aio::ProcessBudget budget;
   WriteFence fence;
+  Trace trace;
   bool writethrough = false;
   const Log* log = nullptr;
 };

@@ -1,0 +1,73 @@
+#include "base/trace.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+namespace blockexport {
+namespace {
+
+// The longest line: names and addresses have limits of their own, error texts are cut.
+constexpr std::size_t kDetailBytesMax = 1024;
+
+bool matches(std::string_view pattern, std::string_view name) {
+  // Where to go on when what stands behind the last '*' does not fit: one byte of the name further.
+  std::size_t star = std::string_view::npos;
+  std::size_t retry = 0;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < name.size();) {
+    if (at < pattern.size() && pattern[at] == '*') {
+      star = at++;
+      retry = i;
+    } else if (at < pattern.size() && (pattern[at] == '?' || pattern[at] == name[i])) {
+      ++at;
+      ++i;
+    } else if (star != std::string_view::npos) {
+      at = star + 1;
+      i = ++retry;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', at) == std::string_view::npos;
+}
+
+}  // namespace
+
+void Trace::write(TraceEvent event, std::string_view details) const {
+  std::string line(kNames[static_cast<std::size_t>(event)]);
+  line += ' ';
+  line += printable(details, kDetailBytesMax);
+  line += '\n';
+  // Nothing can be done about a file that fails.
+  [[maybe_unused]] ssize_t written = ::write(file_ ? file_.get() : STDERR_FILENO, line.data(), line.size());
+}
+
+void Trace::write_parts(TraceEvent event, std::initializer_list<std::string_view> parts) const {
+  std::string details;
+  for (std::string_view part : parts) details += part;
+  write(event, details);
+}
+
+bool Trace::apply(std::string_view pattern) {
+  const bool on = !pattern.starts_with('-');
+  if (!on) pattern.remove_prefix(1);
+  bool known = pattern.find('*') != std::string_view::npos;
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (!matches(pattern, kNames[i])) continue;
+    on_[i].store(on, std::memory_order_relaxed);
+    known = true;
+  }
+  return known;
+}
+
+Result<> Trace::write_to_file(const std::string& path) {
+  OwnedFd opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666));
+  if (!opened) return fail(Error::system(fmt::format("Error opening logfile {}", path), Errno::last()));
+  file_ = std::move(opened);
+  return {};
+}
+
+}  // namespace blockexport

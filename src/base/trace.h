@@ -1,0 +1,72 @@
+// Trace: events at the borders of the rooms, each switched on by name, written as one line each: "NAME details".
+//
+// One object, made by main(), switched by --trace while the daemon starts, and reached through the Log. An event that
+// is off costs the load of a byte; no text is made and nothing is allocated. The names are listed in docs/tracing.md.
+// Thread: is_on() and write() on any; the rest before other threads run. Never waits, except for a file that is slow.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/owned_fd.h"
+
+namespace blockexport {
+
+enum class TraceEvent {
+  kBlockExportAdded,
+  kBlockExportRemoved,
+  kBlockNodeClosed,
+  kBlockNodeOpened,
+  kDaemonServing,
+  kNbdClientConnected,
+  kNbdClientLeft,
+  kNbdClientNegotiated,
+  kNbdClientStalled,
+  kNbdRequestBegin,
+  kNbdRequestEnd,
+  kQmpCommandBegin,
+  kQmpCommandEnd,
+};
+
+class Trace {
+ public:
+  // In the order of TraceEvent.
+  static constexpr std::array<std::string_view, 13> kNames{
+      "block_export_added", "block_export_removed", "block_node_closed", "block_node_opened",
+      "daemon_serving",     "nbd_client_connected", "nbd_client_left",   "nbd_client_negotiated",
+      "nbd_client_stalled", "nbd_request_begin",    "nbd_request_end",   "qmp_command_begin",
+      "qmp_command_end"};
+
+  // Everything off; lines go to standard error.
+  constexpr Trace() = default;
+  Trace(const Trace&) = delete;
+  Trace& operator=(const Trace&) = delete;
+
+  bool is_on(TraceEvent event) const { return on_[static_cast<std::size_t>(event)].load(std::memory_order_relaxed); }
+  // One line, whether it is on or not. Bytes that do not print become \xNN.
+  void write(TraceEvent event, std::string_view details) const;
+  // The parts in one line, if the event is on.
+  void note(TraceEvent event, std::initializer_list<std::string_view> parts) const {
+    if (is_on(event)) [[unlikely]]
+      write_parts(event, parts);
+  }
+
+  // Switches on every event that `pattern` matches (with '*' and '?'), or off when a '-' stands before it. False: it
+  // has no '*' and names no event.
+  bool apply(std::string_view pattern);
+  // Lines go to this file from now on; what is in it is lost. Errors: "Error opening logfile F: ...".
+  Result<> write_to_file(const std::string& path);
+
+ private:
+  void write_parts(TraceEvent event, std::initializer_list<std::string_view> parts) const;
+
+  std::array<std::atomic<bool>, kNames.size()> on_{};
+  OwnedFd file_;
+};
+
+}  // namespace blockexport

@@ -1,0 +1,74 @@
+"""--trace: events at the borders of the rooms, switched by patterns, on standard error or in a file."""
+
+import os
+import re
+import unittest
+
+from lib import daemon, images, nbd_raw, settings
+from lib.images import MIB
+from lib.nbd_wire import CMD_READ
+from lib.testcase import file_node, nbd_export
+
+
+@unittest.skipIf(settings.program() == settings.REFERENCE, "qemu-storage-daemon's events have other names")
+class TraceTest(unittest.TestCase):
+    """One client that writes, reads past the end, and leaves; docs/tracing.md lists the events."""
+
+    def setUp(self):
+        self.workdir = daemon.make_workdir()
+        self.addCleanup(daemon.remove_workdir, self.workdir)
+        images.make_empty(self.path("disk.img"), MIB)
+
+    def path(self, name):
+        """A path in the private directory."""
+        return os.path.join(self.workdir, name)
+
+    def live(self, *options):
+        """A server's life with these --trace options; what stands on its standard error."""
+        traced = [word for option in options for word in ("--trace", option)]
+        disk = [*file_node("disk", "disk.img"), *nbd_export("disk", writable="on")]
+        server = daemon.Daemon(self.workdir, [*traced, *disk])
+        self.addCleanup(server.kill)
+        server.start()
+        connection = nbd_raw.Connection(server.connect_nbd())
+        connection.go("disk")
+        connection.write(0, bytes(512))
+        connection.call(CMD_READ, MIB, 512, judge=False)
+        connection.disconnect()
+        connection.close()
+        server.stop()
+        return server.stderr().decode()
+
+    def test_a_life_in_events(self):
+        """Every border that the client crosses is told, in order, and its requests with their errors."""
+        lines = self.live("block_*", "nbd_*").splitlines()
+        said = [re.sub(r"cookie \d+", "cookie N", line) for line in lines]
+        at = -1
+        for pattern in (r"block_node_opened disk driver file", r"block_export_added disk node disk",
+                        r"nbd_client_connected .*",
+                        r"nbd_client_negotiated .* export \S+",
+                        r"nbd_request_begin .* cookie N command 1 flags 0x0 offset 0 length 512",
+                        r"nbd_request_end .* cookie N error 0",
+                        r"nbd_request_begin .* cookie N command 0 flags 0x0 offset 1048576 length 512",
+                        r"nbd_request_end .* cookie N error 22", r"nbd_client_left .*", r"block_export_removed \S+",
+                        r"block_node_closed disk"):
+            found = [index for index, line in enumerate(said) if index > at and re.fullmatch(pattern, line)]
+            self.assertTrue(found, f"{pattern} is missing behind line {at} of {said}")
+            at = found[0]
+
+    def test_only_what_was_switched_on(self):
+        """Patterns come from the option and from a file; a - switches off again; the rest stays silent."""
+        with open(self.path("patterns"), "w", encoding="ascii") as file:
+            file.write("# requests\nnbd_request_*\n\n-*_end\nnothing\n")
+        lines = self.live("daemon_serving,events=patterns").splitlines()
+        self.assertEqual({line.split()[0] for line in lines[1:]}, {"daemon_serving", "nbd_request_begin"}, lines)
+        self.assertRegex(lines[0], r":patterns:5: warning: trace event 'nothing' does not exist$")
+
+    def test_file(self):
+        """With file= the events go there, and standard error stays empty."""
+        self.assertEqual(self.live("qmp_*,file=trace.log"), "")
+        with open(self.path("trace.log"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "")
+        self.assertEqual(self.live("block_node_*,file=trace.log"), "")
+        with open(self.path("trace.log"), encoding="ascii") as file:
+            self.assertIn("block_node_closed disk\n", file.read())
