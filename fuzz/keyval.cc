@@ -36,7 +36,12 @@ void append_escaped(std::string_view value, std::string& text) {
 // A tree as the text that spells it.
 void spell(const Value& value, const std::string& key, std::string& text) {
   if (const Array* array = value.as_array()) {
-    for (std::size_t i = 0; i < array->size(); ++i) spell((*array)[i], key + "." + std::to_string(i), text);
+    for (std::size_t i = 0; i < array->size(); ++i) {
+      std::string element = key;
+      element += '.';
+      element += std::to_string(i);
+      spell((*array)[i], element, text);
+    }
   } else if (const Object* object = value.as_object()) {
     for (const auto& [name, member] : *object) spell(member, key.empty() ? name : key + "." + name, text);
   } else {
