@@ -1,12 +1,9 @@
 #include "net/connect.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-
-#include <charconv>
 
 #include "net/listen.h"
 #include "net/resolve.h"
@@ -26,23 +23,6 @@ aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, Numer
   getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
   if (error != 0) co_return fail(error);
   co_return std::move(fd);
-}
-
-Result<OwnedFd> adopt(const FdAddress& address) {
-  int number = -1;
-  const std::string& text = address.descriptor;
-  auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || stopped != text.data() + text.size() || number < 0) {
-    return fail(fmt::format("Unable to parse FD number {}", text));
-  }
-  int type = 0;
-  socklen_t length = sizeof type;
-  if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
-    return fail(fmt::format("File descriptor '{}' is not a socket", text));
-  }
-  fcntl(number, F_SETFD, FD_CLOEXEC);
-  fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
-  return OwnedFd(number);
 }
 
 }  // namespace

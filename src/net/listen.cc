@@ -8,7 +8,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstring>
 
 namespace blockexport::net {
@@ -145,21 +144,8 @@ Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {
 }
 
 Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
-  int number = -1;
-  const std::string& text = address.descriptor;
-  auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || stopped != text.data() + text.size() || number < 0) {
-    return fail(fmt::format("Unable to parse FD number {}", text));
-  }
-  int type = 0;
-  socklen_t length = sizeof type;
-  if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
-    return fail(fmt::format("File descriptor '{}' is not a socket", text));
-  }
-  OwnedFd fd(number);
-  fcntl(number, F_SETFD, FD_CLOEXEC);
-  fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
-  if (::listen(number, backlog) != 0) {
+  TRY_ASSIGN(OwnedFd fd, adopt(address));
+  if (::listen(fd.get(), backlog) != 0) {
     (void)fd.release();  // not ours after all
     return fail(Error::system("Failed to listen on fd socket", Errno::last()));
   }

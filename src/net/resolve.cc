@@ -1,5 +1,6 @@
 #include "net/resolve.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/vm_sockets.h>
 #include <netdb.h>
@@ -129,6 +130,23 @@ std::string describe(const NumericAddress& address) {
     return "?";
   }
   return address.family() == AF_INET6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
+}
+
+Result<OwnedFd> adopt(const FdAddress& address) {
+  int number = -1;
+  const std::string& text = address.descriptor;
+  auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || stopped != text.data() + text.size() || number < 0) {
+    return fail(fmt::format("Unable to parse FD number {}", text));
+  }
+  int type = 0;
+  socklen_t length = sizeof type;
+  if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+    return fail(fmt::format("File descriptor '{}' is not a socket", text));
+  }
+  fcntl(number, F_SETFD, FD_CLOEXEC);
+  fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
+  return OwnedFd(number);
 }
 
 }  // namespace blockexport::net

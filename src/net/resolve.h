@@ -7,6 +7,7 @@
 
 #include "aio/task.h"
 #include "base/error.h"
+#include "base/owned_fd.h"
 #include "net/address.h"
 
 namespace blockexport::net {
@@ -28,6 +29,9 @@ Result<NumericAddress> unix_address(const UnixAddress& address);
 
 // A vsock address. Errors: numbers that do not parse.
 Result<NumericAddress> vsock_address(const VsockAddress& address);
+
+// A socket that the process was started with, made non-blocking. Errors: a number that does not parse, no socket.
+Result<OwnedFd> adopt(const FdAddress& address);
 
 // "HOST:PORT" of a socket's numeric address; "unix:PATH" for unix sockets; for log lines.
 std::string describe(const NumericAddress& address);
