@@ -29,7 +29,6 @@ enum class OperationKind : std::uint8_t {
   kSync,      // fdatasync
   kAllocate,  // fallocate(mode, offset, length)
   kTruncate,  // ftruncate(length)
-  kSeek,      // lseek(offset, mode = SEEK_DATA or SEEK_HOLE); result: offset, or ENXIO
   kMap,       // the runs of data and holes of offset, length, added to *map (aio/file_map.h); result 0
   kPrefetch,  // posix_fadvise(WILLNEED) over offset, length
   kDiscard,   // BLKDISCARD over offset, length (block devices)

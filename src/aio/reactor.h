@@ -72,7 +72,6 @@ class Reactor {
   OperationAwaiter<void> allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,
                                   Where where = Where::current());
   OperationAwaiter<void> truncate(int fd, std::uint64_t length, Where where = Where::current());
-  OperationAwaiter<std::uint64_t> seek(int fd, std::uint64_t offset, int whence, Where where = Where::current());
   OperationAwaiter<void> map(int fd, std::uint64_t offset, std::uint64_t length, FileMap& map,
                              Where where = Where::current());
   OperationAwaiter<void> prefetch(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());

@@ -66,15 +66,6 @@ OperationAwaiter<void> Reactor::truncate(int fd, std::uint64_t length, Where whe
   });
 }
 
-OperationAwaiter<std::uint64_t> Reactor::seek(int fd, std::uint64_t offset, int whence, Where where) {
-  return operation<std::uint64_t>(*this, OperationKind::kSeek, where, [=](Operation& o) {
-    o.fd = fd;
-    o.offset = offset;
-    o.mode = whence;
-    o.cancellable = false;
-  });
-}
-
 OperationAwaiter<void> Reactor::map(int fd, std::uint64_t offset, std::uint64_t length, FileMap& map, Where where) {
   return operation<void>(*this, OperationKind::kMap, where, [fd, offset, length, &map](Operation& o) {
     o.fd = fd;

@@ -59,8 +59,6 @@ std::int64_t perform(Operation& o) {
       return retry([&] { return fallocate(o.fd, o.mode, as_offset(o.offset), as_offset(o.length)); });
     case OperationKind::kTruncate:
       return retry([&] { return ftruncate(o.fd, as_offset(o.length)); });
-    case OperationKind::kSeek:
-      return retry([&] { return lseek(o.fd, as_offset(o.offset), o.mode); });
     case OperationKind::kMap:
       return map_file(o.fd, o.offset, o.length, *o.map);
     case OperationKind::kPrefetch:

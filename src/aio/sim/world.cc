@@ -120,8 +120,6 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
     case OperationKind::kTruncate:
       file.apply({.kind = FileChange::Kind::kTruncate, .length = operation.length});
       return 0;
-    case OperationKind::kSeek:
-      return seek(file.pages(), operation.offset, operation.mode);
     case OperationKind::kMap:
       return map(file, operation);
     case OperationKind::kStat:
