@@ -144,9 +144,9 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
 
 Startup::Outcome Startup::run_monitor(const std::string& argument) {
   TRY_ASSIGN(auto options, decode_argument<schema::MonitorOptions>(argument, "chardev"));
-  if (options.mode == schema::MonitorMode::kReadline) return fail("Only QMP is supported");
   chardev::Chardev* chardev = control_.chardevs().find(options.chardev);
   if (chardev == nullptr) return fail(fmt::format("chardev \"{}\" not found", options.chardev));
+  if (options.mode == schema::MonitorMode::kReadline) return fail("Only QMP is supported");
   if (chardev->has_frontend()) return fail(fmt::format("chardev '{}' is already in use", options.chardev));
   qmp::SessionContext context{.reactor = control_.reactor(),
                               .runner = runner_,
