@@ -279,6 +279,7 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
   if (inside_ && find_status_now(reply)) {
     inline_bytes_ += reply.encoded_bytes();
     push_status(reply, budget_bytes);
+    trace_end(request);
   } else {
     start("nbd block status", request, serve_block_status(request, std::move(reply), budget_bytes));
   }
