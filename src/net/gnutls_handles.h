@@ -1,0 +1,37 @@
+// GnuTLS's handles with owners. Only for the TLS files of this folder: nobody else includes GnuTLS. Thread: any.
+#pragma once
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+
+#include <memory>
+#include <type_traits>
+
+namespace blockexport::net {
+
+template <auto free_handle>
+struct GnutlsFree {
+  template <class Handle>
+  void operator()(Handle* handle) const {
+    free_handle(handle);
+  }
+};
+
+template <class Handle, auto free_handle>
+using GnutlsHandle = std::unique_ptr<std::remove_pointer_t<Handle>, GnutlsFree<free_handle>>;
+
+using GnutlsSession = GnutlsHandle<gnutls_session_t, gnutls_deinit>;
+using GnutlsPriority = GnutlsHandle<gnutls_priority_t, gnutls_priority_deinit>;
+using GnutlsCertificates = GnutlsHandle<gnutls_certificate_credentials_t, gnutls_certificate_free_credentials>;
+using GnutlsCertificate = GnutlsHandle<gnutls_x509_crt_t, gnutls_x509_crt_deinit>;
+using GnutlsDhParameters = GnutlsHandle<gnutls_dh_params_t, gnutls_dh_params_deinit>;
+
+// The handle that `make(&handle)` makes. These calls fail for want of memory only, which ends the process anyhow.
+template <class Owner, auto make>
+Owner make_gnutls() {
+  typename Owner::pointer handle = nullptr;
+  if (make(&handle) < 0) std::abort();
+  return Owner(handle);
+}
+
+}  // namespace blockexport::net

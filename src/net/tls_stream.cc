@@ -1,0 +1,331 @@
+#include "net/tls_stream.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+
+#include "aio/scope.h"
+#include "net/gnutls_handles.h"
+
+namespace blockexport::net {
+namespace {
+
+// The longest record that TLS has.
+constexpr std::size_t kRecordBytes = 16384;
+
+unsigned session_flags(TlsEndpoint endpoint) {
+  return (endpoint == TlsEndpoint::kServer ? GNUTLS_SERVER : GNUTLS_CLIENT) | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL |
+         GNUTLS_NONBLOCK;
+}
+
+// What went wrong, with the peer's own word for it when there is one.
+std::string reason_of(gnutls_session_t session, long outcome) {
+  const char* text = gnutls_strerror(static_cast<int>(outcome));
+  if (outcome == GNUTLS_E_FATAL_ALERT_RECEIVED) {
+    const char* alert = gnutls_alert_get_name(gnutls_alert_get(session));
+    return fmt::format("{} ({})", text, alert != nullptr ? alert : "an unknown one");
+  }
+  return text;
+}
+
+}  // namespace
+
+void TlsStream::Window::reserve(std::size_t bytes) {
+  if (begin == end) begin = end = 0;
+  if (capacity - end >= bytes) return;
+  const std::size_t used = size();
+  if (capacity - used >= bytes) {
+    std::memmove(data.get(), data.get() + begin, used);
+  } else {
+    const std::size_t wanted = std::max(used + bytes, 2 * capacity);
+    auto larger = std::make_unique_for_overwrite<std::byte[]>(wanted);
+    if (used > 0) std::memcpy(larger.get(), data.get() + begin, used);
+    data = std::move(larger);
+    capacity = wanted;
+  }
+  begin = 0;
+  end = used;
+}
+
+void TlsStream::Window::release() {
+  assert(size() == 0);
+  data.reset();
+  capacity = begin = end = 0;
+}
+
+// What GnuTLS calls when it wants to send or has to receive.
+struct TlsStream::Callbacks {
+  static ssize_t pull(gnutls_transport_ptr_t context, void* buffer, std::size_t size) {
+    auto& self = *static_cast<TlsStream*>(context);
+    Window& input = self.input_;
+    if (input.size() == 0) {
+      if (self.input_ended_) return 0;
+      gnutls_transport_set_errno(self.session_, EAGAIN);
+      return -1;
+    }
+    const std::size_t step = std::min(size, input.size());
+    std::memcpy(buffer, input.data.get() + input.begin, step);
+    input.begin += step;
+    return static_cast<ssize_t>(step);
+  }
+
+  static int can_pull(gnutls_transport_ptr_t context, unsigned) {
+    const auto& self = *static_cast<TlsStream*>(context);
+    return self.input_.size() > 0 || self.input_ended_ ? 1 : 0;
+  }
+
+  static ssize_t push(gnutls_transport_ptr_t context, const giovec_t* vectors, int count) {
+    auto& self = *static_cast<TlsStream*>(context);
+    std::size_t total = 0;
+    for (int i = 0; i < count; ++i) total += vectors[i].iov_len;
+    Window& output = self.output_;
+    if (output.size() + total > kTlsOutputBytesMax) {
+      gnutls_transport_set_errno(self.session_, ENOBUFS);
+      return -1;
+    }
+    output.reserve(total);
+    for (int i = 0; i < count; ++i) {
+      std::memcpy(output.data.get() + output.end, vectors[i].iov_base, vectors[i].iov_len);
+      output.end += vectors[i].iov_len;
+    }
+    return static_cast<ssize_t>(total);
+  }
+};
+
+TlsStream::TlsStream(std::unique_ptr<Stream> lower, TlsCredentialsReference credentials, std::string host)
+    : lower_(std::move(lower)), credentials_(std::move(credentials)), host_(std::move(host)) {
+  // Fails for want of memory only, which ends the process anyhow.
+  if (gnutls_init(&session_, session_flags(credentials_->endpoint())) < 0) std::abort();
+  gnutls_transport_set_ptr(session_, this);
+  gnutls_transport_set_pull_function(session_, Callbacks::pull);
+  gnutls_transport_set_pull_timeout_function(session_, Callbacks::can_pull);
+  gnutls_transport_set_vec_push_function(session_, Callbacks::push);
+  gnutls_handshake_set_timeout(session_, GNUTLS_INDEFINITE_TIMEOUT);
+}
+
+TlsStream::~TlsStream() {
+  gnutls_deinit(session_);
+}
+
+aio::Task<Result<std::string>> TlsStream::handshake(aio::Reactor& reactor, std::uint64_t deadline_ns) {
+  aio::Scope watch(reactor);
+  if (deadline_ns != UINT64_MAX) watch.spawn("tls handshake deadline", enforce(reactor, deadline_ns));
+  Result<std::string> identity = co_await shake_hands();
+  watch.cancel();
+  co_await watch.join();
+  if (!identity && timed_out_) co_return fail("TLS handshake failed: it took too long");
+  co_return identity;
+}
+
+aio::Task<void> TlsStream::enforce(aio::Reactor& reactor, std::uint64_t deadline_ns) {
+  IoResult slept = co_await reactor.sleep_until(deadline_ns);
+  if (!slept) co_return;
+  timed_out_ = true;
+  lower_->shut_down();
+}
+
+aio::Task<Result<std::string>> TlsStream::shake_hands() {
+  CO_TRY(credentials_->attach(session_));
+  if (credentials_->endpoint() == TlsEndpoint::kClient && !host_.empty()) {
+    gnutls_server_name_set(session_, GNUTLS_NAME_DNS, host_.data(), host_.size());
+  }
+  for (;;) {
+    const int outcome = gnutls_handshake(session_);
+    // On failure GnuTLS has an alert for the peer.
+    if (outcome < 0 && gnutls_error_is_fatal(outcome) != 0) gnutls_alert_send_appropriate(session_, outcome);
+    if (IoResult sent = co_await flush(); !sent && outcome >= 0) {
+      co_return fail(Error::system("TLS handshake failed", sent.error()));
+    }
+    if (outcome == GNUTLS_E_SUCCESS) break;
+    if (outcome != GNUTLS_E_AGAIN && outcome != GNUTLS_E_INTERRUPTED && is_fatal(outcome)) {
+      co_return fail(fmt::format("TLS handshake failed: {}", reason_of(session_, outcome)));
+    }
+    if (input_.size() > 0 || input_ended_) continue;
+    IoResult filled = fill_input();
+    if (!filled && filled.error() == Errno(EAGAIN)) {
+      release_idle_buffers();
+      if (IoResult ready = co_await lower_->readable(); !ready) {
+        co_return fail(Error::system("TLS handshake failed", ready.error()));
+      }
+      continue;
+    }
+    if (!filled) co_return fail(Error::system("TLS handshake failed", filled.error()));
+  }
+  auto identity = credentials_->check_peer(session_, host_);
+  if (!identity) {
+    send_alert(identity.error().alert);
+    (void)co_await flush();
+    co_return fail(fmt::format("Verify failed: {}", identity.error().reason));
+  }
+  established_ = true;
+  co_return std::move(*identity);
+}
+
+// An error that ends the connection; what does not may be repeated so often before data comes.
+bool TlsStream::is_fatal(long outcome) {
+  if (gnutls_error_is_fatal(static_cast<int>(outcome)) != 0) return true;
+  // Renegotiation: what was agreed stays as it is.
+  if (outcome == GNUTLS_E_REHANDSHAKE) return true;
+  return ++idle_records_ > kTlsIdleRecordsMax;
+}
+
+void TlsStream::send_alert(int alert) {
+  (void)gnutls_alert_send(session_, GNUTLS_AL_FATAL, static_cast<gnutls_alert_description_t>(alert));
+}
+
+void TlsStream::refuse() {
+  send_alert(GNUTLS_A_ACCESS_DENIED);
+  (void)flush_now();
+  said_goodbye_ = true;
+}
+
+IoResult TlsStream::fill_input() {
+  input_.reserve(kTlsInputBytes);
+  IoCount received = lower_->try_receive({input_.data.get() + input_.end, input_.capacity - input_.end});
+  if (!received) return fail(received.error());
+  input_.end += *received;
+  if (*received == 0) input_ended_ = true;
+  return {};
+}
+
+IoResult TlsStream::flush_now() {
+  while (output_.size() > 0) {
+    const iovec rest{.iov_base = output_.data.get() + output_.begin, .iov_len = output_.size()};
+    IoCount sent = lower_->try_send({&rest, 1});
+    if (!sent) return fail(sent.error());
+    output_.begin += *sent;
+  }
+  return {};
+}
+
+aio::Task<IoResult> TlsStream::flush() {
+  for (;;) {
+    IoResult sent = flush_now();
+    if (sent || sent.error() != Errno(EAGAIN)) co_return sent;
+    CO_TRY(co_await lower_->writable());
+  }
+}
+
+IoCount TlsStream::try_receive(std::span<std::byte> buffer) {
+  if (!established_) return fail(ENOTCONN);
+  std::size_t total = 0;
+  while (total < buffer.size()) {
+    const ssize_t got = gnutls_record_recv(session_, buffer.data() + total, buffer.size() - total);
+    if (got > 0) {
+      total += static_cast<std::size_t>(got);
+      idle_records_ = 0;
+      continue;
+    }
+    // What stands behind data is looked at by the next call.
+    if (total > 0) break;
+    if (got == 0) return 0;
+    if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED) {
+      if (input_.size() > 0 || input_ended_) continue;
+      IoResult filled = fill_input();
+      if (filled) continue;
+      // An answer of TLS itself may wait.
+      if (filled.error() == Errno(EAGAIN)) (void)flush_now();
+      return fail(filled.error());
+    }
+    if (!is_fatal(got)) continue;
+    if (got == GNUTLS_E_REHANDSHAKE) send_alert(GNUTLS_A_NO_RENEGOTIATION);
+    (void)gnutls_alert_send_appropriate(session_, static_cast<int>(got));
+    (void)flush_now();
+    said_goodbye_ = true;
+    return fail(ECONNRESET);
+  }
+  may_have_more_ = total == buffer.size();
+  return total;
+}
+
+IoCount TlsStream::try_send(std::span<const iovec> vectors) {
+  if (!established_) return fail(ENOTCONN);
+  if (IoResult sent = flush_now(); !sent) return fail(sent.error());
+  std::size_t taken = std::exchange(owed_bytes_, 0);
+  for (;;) {
+    IoCount encrypted = encrypt_batch(vectors, taken);
+    if (!encrypted) return fail(encrypted.error());
+    if (*encrypted == 0) return taken;
+    if (IoResult sent = flush_now(); !sent) {
+      owed_bytes_ = *encrypted;
+      if (taken > 0) return taken;
+      return fail(sent.error());
+    }
+    taken += *encrypted;
+  }
+}
+
+// Encrypts up to kTlsBatchBytes of what stands behind the first `skip` bytes, in full records as far as there are bytes
+// for them; gives how many bytes that were.
+IoCount TlsStream::encrypt_batch(std::span<const iovec> vectors, std::size_t skip) {
+  std::array<std::byte, kRecordBytes> gathered;
+  std::size_t gathered_bytes = 0;
+  std::size_t encrypted = 0;
+  for (const iovec& vector : vectors) {
+    const std::size_t skipped = std::min(skip, vector.iov_len);
+    skip -= skipped;
+    std::span<const std::byte> rest(static_cast<const std::byte*>(vector.iov_base) + skipped, vector.iov_len - skipped);
+    while (!rest.empty() && encrypted + gathered_bytes < kTlsBatchBytes) {
+      const std::size_t step = std::min(rest.size(), kRecordBytes - gathered_bytes);
+      if (step == kRecordBytes) {
+        if (IoResult done = encrypt(rest.data(), step); !done) return fail(done.error());
+        encrypted += step;
+      } else {
+        std::memcpy(gathered.data() + gathered_bytes, rest.data(), step);
+        gathered_bytes += step;
+      }
+      rest = rest.subspan(step);
+      if (gathered_bytes < kRecordBytes) continue;
+      if (IoResult done = encrypt(gathered.data(), gathered_bytes); !done) return fail(done.error());
+      encrypted += std::exchange(gathered_bytes, 0);
+    }
+  }
+  if (gathered_bytes > 0) {
+    if (IoResult done = encrypt(gathered.data(), gathered_bytes); !done) return fail(done.error());
+    encrypted += gathered_bytes;
+  }
+  return encrypted;
+}
+
+// One record, or more of them when the peer wants them shorter.
+IoResult TlsStream::encrypt(const std::byte* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t sent = gnutls_record_send(session_, data, size);
+    if (sent <= 0) return fail(ECONNRESET);
+    data += sent;
+    size -= static_cast<std::size_t>(sent);
+  }
+  return {};
+}
+
+aio::Task<IoResult> TlsStream::readable() {
+  if (may_have_more_ || input_.size() > 0 || gnutls_record_check_pending(session_) > 0) {
+    may_have_more_ = false;
+    co_return IoResult{};
+  }
+  release_idle_buffers();
+  co_return co_await lower_->readable();
+}
+
+void TlsStream::release_idle_buffers() {
+  if (input_.size() == 0) input_.release();
+  if (output_.size() == 0) output_.release();
+}
+
+IoResult TlsStream::update_keys() {
+  if (gnutls_session_key_update(session_, GNUTLS_KU_PEER) < 0) return fail(EPROTO);
+  return flush_now();
+}
+
+void TlsStream::shut_down() {
+  if (established_ && !std::exchange(said_goodbye_, true)) {
+    (void)gnutls_bye(session_, GNUTLS_SHUT_WR);
+    (void)flush_now();
+  }
+  lower_->shut_down();
+}
+
+}  // namespace blockexport::net
