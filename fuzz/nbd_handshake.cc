@@ -53,7 +53,7 @@ Outcome play(std::span<const std::byte> input, std::size_t piece_bytes, const Ha
     outcome.consumed += step.consumed;
     outcome.status = step.status;
     outcome.output.insert(outcome.output.end(), produced.begin(), produced.end());
-    if (step.status == HandshakeStatus::kStartTls) handshake.tls_established();
+    if (step.status == HandshakeStatus::kStartTls) handshake = handshake.over_tls();
     if (step.status == HandshakeStatus::kTransmission || step.status == HandshakeStatus::kClose) break;
   }
   outcome.state = handshake.state();

@@ -18,6 +18,7 @@
 #include "chardev/registry.h"
 #include "control/authorizers.h"
 #include "control/object_store.h"
+#include "control/tls_directory.h"
 #include "export/nbd/server.h"
 #include "export/registry.h"
 #include "qmp/event_queue.h"
@@ -48,6 +49,8 @@ class Control {
   ObjectStore& objects() { return objects_; }
   // Where those who serve peers find an authorizer by its id, at each handshake.
   authz::Directory& authorizers() { return authorizers_; }
+  // The same for TLS credentials.
+  net::TlsDirectory& tls_credentials() { return tls_credentials_; }
   qmp::EventQueue& events() { return events_; }
 
   // The export uses that iothread until it is gone: the object cannot be deleted meanwhile.
@@ -86,6 +89,7 @@ class Control {
   authz::PamCalls pam_calls_;
   ObjectStore objects_;
   Authorizers authorizers_{objects_};
+  TlsCredentialObjects tls_credentials_{objects_};
   std::map<std::string, std::string> iothreads_in_use_;  // by export id
   aio::Event serving_;
   bool shut_down_ = false;

@@ -15,8 +15,15 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
                                      schema::NbdServerOptionsBase options) {
   if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
-  if (options.tls_creds) co_return fail(fmt::format("No TLS credentials with id '{}'", *options.tls_creds));
   nbd::ServerOptions server_options;
+  if (options.tls_creds) {
+    // Only to be told of a wrong name now: each handshake looks it up again.
+    CO_TRY(control.tls_credentials().find(*options.tls_creds, net::TlsEndpoint::kServer));
+    server_options.tls = nbd::ServerTls{.credentials = &control.tls_credentials(),
+                                        .credentials_id = *options.tls_creds,
+                                        .authorizers = &control.authorizers(),
+                                        .authorizer_id = options.tls_authz};
+  }
   server_options.max_connections = options.max_connections.value_or(server_options.max_connections);
   server_options.handshake_max_seconds = options.handshake_max_seconds.value_or(server_options.handshake_max_seconds);
   control.make_nbd_server(server_options).listen_on(std::move(listener));

@@ -11,9 +11,14 @@
 #include "aio/task.h"
 #include "authz/authorizer.h"
 #include "base/error.h"
+#include "base/secret_bytes.h"
 #include "json/value.h"
+#include "net/tls_credentials.h"
 
 namespace blockexport::control {
+
+// The bytes of a secret, for as long as somebody needs them.
+using SecretReference = std::shared_ptr<const SecretBytes>;
 
 struct PropertyDescription {
   std::string_view name;
@@ -30,7 +35,8 @@ class UserObject {
   virtual std::string_view type_name() const = 0;
   // All but "type", which every object has.
   virtual std::span<const PropertyDescription> properties() const = 0;
-  // `name` is one of properties().
+  // Whether qom-get may show it. `name` is one of properties(), here and below.
+  virtual bool is_readable(std::string_view) const { return true; }
   virtual json::Value get(std::string_view name) const = 0;
   virtual Result<> set(std::string_view name, const json::Value& value) = 0;
 
@@ -41,6 +47,10 @@ class UserObject {
 
   // What decides who may come in; null for objects that are not of that kind.
   virtual std::shared_ptr<authz::Authorizer> authorizer() { return nullptr; }
+  // What it keeps; null for objects that are no secrets.
+  virtual SecretReference secret() { return nullptr; }
+  // The TLS credentials that it holds now; null for objects that hold none.
+  virtual net::TlsCredentialsReference tls_credentials() { return nullptr; }
 
   // How many others use it; one that is used is not removed.
   int users = 0;

@@ -4,6 +4,8 @@
 
 #include "control/authz_objects.h"
 #include "control/iothread_object.h"
+#include "control/secret_object.h"
+#include "control/tls_object.h"
 
 namespace blockexport::control {
 namespace {
@@ -17,6 +19,12 @@ constexpr ObjectTypeEntry kTypes[] = {
     {"authz-simple", "authz", AuthzSimpleObject::property_list, AuthzSimpleObject::create},
     {"event-loop-base", "object"},
     {"iothread", "event-loop-base", IothreadObject::property_list, IothreadObject::create},
+    {"secret_common", "object"},
+    {"secret", "secret_common", SecretObject::property_list, SecretObject::create},
+    {"tls-creds", "object"},
+    {"tls-creds-anon", "tls-creds", TlsObject::anonymous_properties, TlsObject::create_anonymous},
+    {"tls-creds-psk", "tls-creds", TlsObject::shared_key_properties, TlsObject::create_shared_key},
+    {"tls-creds-x509", "tls-creds", TlsObject::certificate_properties, TlsObject::create_certificate},
 };
 
 constexpr const ObjectTypeEntry* find(std::string_view name) {

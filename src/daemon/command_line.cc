@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 #include <getopt.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string_view>
 
 #include "aio/reactor_pool.h"
 #include "control/version.h"
+#include "daemon/secret_option.h"
 
 namespace blockexport::daemon {
 namespace {
@@ -153,10 +155,20 @@ std::string as_typed(char** argv, int first, int last) {
   return text;
 }
 
+// A secret is not repeated in messages, and stands in the list of processes no longer than it took us to read it.
+void hide_secret(StartOption& option, char* argument) {
+  const std::string_view shown = option.as_typed;
+  const std::string_view shown_argument = shown.substr(shown.size() - option.argument.size());
+  option.as_typed = masked(shown, secret_in_object_option(shown_argument));
+  const std::string_view secret = secret_in_object_option(argument);
+  std::fill_n(argument + (secret.data() - argument), secret.size(), '*');
+}
+
 // Takes one option; sets exit_code when the line is answered with it.
 void take_option(CommandLine& line, int code, std::string typed, std::string_view program) {
   if (std::optional<OptionKind> kind = kind_of(code)) {
     line.options.push_back({.kind = *kind, .argument = optarg, .as_typed = std::move(typed)});
+    if (kind == OptionKind::kObject) hide_secret(line.options.back(), optarg);
     return;
   }
   switch (code) {

@@ -32,7 +32,8 @@ struct CommandLine {
   std::optional<int> exit_code;  // the line was answered already (--help, --version, a mistake)
 };
 
-// Prints what has to be printed, to standard output or, for mistakes, standard error.
+// Prints what has to be printed, to standard output or, for mistakes, standard error. Overwrites what is secret in
+// `argv`.
 CommandLine parse_command_line(int argc, char** argv);
 
 }  // namespace blockexport::daemon

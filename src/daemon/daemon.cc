@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "base/secret_bytes.h"
 #include "daemon/startup.h"
 
 namespace blockexport::daemon {
@@ -108,8 +109,9 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 
 aio::Task<void> Daemon::start() {
   Startup startup(*control_, *runner_, *command_mutex_, trace_, monitors_, command_line_.daemonize);
-  for (const StartOption& option : command_line_.options) {
+  for (StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
+    if (option.kind == OptionKind::kObject) wipe(option.argument);
     if (quit_->is_set()) co_return;
     if (!outcome) {
       const Error& error = outcome.error();

@@ -116,14 +116,13 @@ aio::Task<Result<std::string>> TlsStream::handshake(aio::Reactor& reactor, std::
   Result<std::string> identity = co_await shake_hands();
   watch.cancel();
   co_await watch.join();
-  if (!identity && timed_out_) co_return fail("TLS handshake failed: it took too long");
+  if (!identity && reactor.now_ns() >= deadline_ns) co_return fail("TLS handshake failed: it took too long");
   co_return identity;
 }
 
 aio::Task<void> TlsStream::enforce(aio::Reactor& reactor, std::uint64_t deadline_ns) {
   IoResult slept = co_await reactor.sleep_until(deadline_ns);
   if (!slept) co_return;
-  timed_out_ = true;
   lower_->shut_down();
 }
 

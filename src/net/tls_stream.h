@@ -90,7 +90,6 @@ class TlsStream final : public Stream {
   bool established_ = false;
   bool may_have_more_ = false;  // the last try_receive() stopped because its buffer was full
   bool said_goodbye_ = false;
-  bool timed_out_ = false;
 };
 
 }  // namespace blockexport::net

@@ -23,7 +23,9 @@ Connection::Connection(Server& server, std::unique_ptr<net::Stream> stream, std:
       peer_(std::move(peer)),
       peer_group_(std::move(peer_group)),
       deadline_ns_(deadline_after(server.reactor_, server.options_.handshake_max_seconds)),
-      handshake_(std::make_unique<Handshake>(server)) {
+      handshake_(std::make_unique<Handshake>(
+          server,
+          HandshakeOptions{.tls = server.options_.tls ? TlsPolicy::kRequired : TlsPolicy::kNone, .limits = {}})) {
   server_.handshaking_.push_back(*this);
   ++server_.handshake_count_;
   ++server_.handshake_shares_[peer_group_];
@@ -82,8 +84,10 @@ aio::Task<IoResult> Connection::negotiate() {
       case HandshakeStatus::kTransmission:
         co_return IoResult{};
       case HandshakeStatus::kClose:
-      case HandshakeStatus::kStartTls:
         co_return fail(ECONNABORTED);
+      case HandshakeStatus::kStartTls:
+        CO_TRY(co_await start_tls());
+        continue;
       case HandshakeStatus::kDrainOutput:
         continue;
       case HandshakeStatus::kNeedInput:

@@ -10,6 +10,7 @@
 #include "base/intrusive_list.h"
 #include "export/nbd/handshake.h"
 #include "net/socket_stream.h"
+#include "net/tls_stream.h"
 
 namespace blockexport::nbd {
 
@@ -34,6 +35,9 @@ class Connection : public ListLink<Connection> {
  private:
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
+  aio::Task<IoResult> start_tls();
+  aio::Task<IoResult> let_in(net::TlsStream& stream);
+  void log_refusal(std::string_view rule, std::string_view reason);
   aio::Task<IoResult> take_slot();
   aio::Task<void> transmit();
 
@@ -43,6 +47,7 @@ class Connection : public ListLink<Connection> {
   std::string peer_group_;
   std::uint64_t deadline_ns_;
   std::unique_ptr<Handshake> handshake_;
+  std::string identity_;               // that it has proved over TLS
   std::vector<std::byte> input_;       // received and not used
   std::uint64_t chosen_sequence_ = 0;  // of the export that the client agreed on
   bool has_slot_ = false;

@@ -44,6 +44,9 @@ class ExportDirectory {
 
   // The listed export with the smallest sequence greater than `sequence`, or null. Start with 0.
   virtual const ExportInfo* next_after(std::uint64_t sequence) = 0;
+
+  // Why TLS cannot be begun now, where it is required; asked when a client wants to begin it.
+  virtual std::optional<std::string> tls_refusal() { return std::nullopt; }
 };
 
 // The transmission flags of the export for a client that negotiated `mode`. `payload_filter`: the client may send a

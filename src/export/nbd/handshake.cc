@@ -13,7 +13,7 @@
 namespace blockexport::nbd {
 
 Handshake::Handshake(ExportDirectory& directory, const HandshakeOptions& options)
-    : directory_(directory), options_(options) {}
+    : directory_(&directory), options_(options) {}
 
 HandshakeStep Handshake::feed(std::span<const std::byte> input, std::vector<std::byte>& output) {
   const std::size_t given = input.size();
@@ -147,7 +147,7 @@ void Handshake::on_option(std::vector<std::byte>& output) {
 
 void Handshake::on_export_name(std::vector<std::byte>& output) {
   const std::string_view name = ByteReader(message_).text(message_.size());
-  const ExportInfo* info = directory_.find(name);
+  const ExportInfo* info = directory_->find(name);
   if (info == nullptr) return close(fmt::format("export '{}' not found", quoted_name(name)));
   enter_transmission(*info, BlockSizes{});
   append_export_name_answer(output, state_.export_bytes, state_.transmission_flags, state_.no_zeroes);
@@ -156,7 +156,7 @@ void Handshake::on_export_name(std::vector<std::byte>& output) {
 void Handshake::on_listing(std::vector<std::byte>& output) {
   OptionReplies replies(output, option_);
   while (output.size() < options_.limits.output_bytes_max) {
-    const ExportInfo* info = directory_.next_after(list_position_);
+    const ExportInfo* info = directory_->next_after(list_position_);
     if (info == nullptr) {
       replies.ack();
       return expect(Stage::kOptionHeader, kOptionHeaderBytes);
@@ -186,14 +186,17 @@ bool Handshake::has_contexts_for(const ExportInfo& info) const {
   return !state_.contexts.empty() && contexts_sequence_ == info.sequence;
 }
 
-void Handshake::tls_established() {
+Handshake Handshake::over_tls() const {
   assert(status_ == HandshakeStatus::kStartTls);
-  state_.tls = true;
-  state_.header_mode = HeaderMode::kSimple;
-  state_.contexts.clear();
-  contexts_sequence_ = 0;
-  status_ = HandshakeStatus::kNeedInput;
-  expect(Stage::kOptionHeader, kOptionHeaderBytes);
+  HandshakeOptions options = options_;
+  options.tls = TlsPolicy::kEstablished;
+  Handshake next(*directory_, options);
+  next.state_.tls = true;
+  next.state_.fixed_newstyle = state_.fixed_newstyle;
+  next.state_.no_zeroes = state_.no_zeroes;
+  next.shutting_down_ = shutting_down_;
+  next.expect(Stage::kOptionHeader, kOptionHeaderBytes);
+  return next;
 }
 
 }  // namespace blockexport::nbd

@@ -23,8 +23,9 @@
 namespace blockexport::nbd {
 
 enum class TlsPolicy : std::uint8_t {
-  kNone,      // STARTTLS is refused
-  kRequired,  // before TLS only STARTTLS and ABORT are served
+  kNone,         // STARTTLS is refused
+  kRequired,     // before TLS only STARTTLS and ABORT are served
+  kEstablished,  // TLS is there
 };
 
 struct HandshakeLimits {
@@ -48,7 +49,7 @@ enum class HandshakeStatus : std::uint8_t {
   kNeedInput,     // all input was taken; send the output and come back with more
   kDrainOutput,   // send the output, then come back with what was not consumed (maybe nothing)
   kTransmission,  // done: state() and chosen_export() are final; unconsumed input belongs to the transmission phase
-  kStartTls,      // send the output, do the TLS handshake, call tls_established(), go on feeding
+  kStartTls,      // send the output, do the TLS handshake, go on with over_tls()
   kClose,         // send the output, then close; close_reason() says why
 };
 
@@ -69,8 +70,9 @@ class Handshake {
   // After kTransmission or kClose it takes nothing and says the same again.
   [[nodiscard]] HandshakeStep feed(std::span<const std::byte> input, std::vector<std::byte>& output);
 
-  // After kStartTls, once the TLS handshake is through: all that was negotiated before is forgotten.
-  void tls_established();
+  // After kStartTls, once the TLS handshake is through: a new handshake that begins with the options and knows nothing
+  // of what was said in clear but the two flags that a client sends once.
+  Handshake over_tls() const;
 
   // From now on every option but ABORT is answered with ERR_SHUTDOWN.
   void begin_shutdown() { shutting_down_ = true; }
@@ -115,9 +117,9 @@ class Handshake {
   std::uint16_t flags_for(const ExportInfo& info, bool payload_filter) const;
   bool has_contexts_for(const ExportInfo& info) const;
   bool is_option(Option option) const { return option_ == static_cast<std::uint32_t>(option); }
-  bool needs_tls() const { return options_.tls == TlsPolicy::kRequired && !state_.tls; }
+  bool needs_tls() const { return options_.tls == TlsPolicy::kRequired; }
 
-  ExportDirectory& directory_;
+  ExportDirectory* directory_;
   HandshakeOptions options_;
   SessionState state_;
   std::uint64_t contexts_sequence_ = 0;  // the export that SET_META_CONTEXT named; 0 for none

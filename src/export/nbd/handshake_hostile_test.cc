@@ -52,7 +52,7 @@ void walk(Conversation& client, const std::vector<const Bytes*>& messages) {
     const bool export_name = (*message)[11] == std::byte{1};
     if (!export_name) EXPECT_TRUE(parse_replies(client.output).has_value());
     if (status == HandshakeStatus::kStartTls) {
-      client.handshake.tls_established();
+      client.handshake = client.handshake.over_tls();
     } else if (status == HandshakeStatus::kNeedInput) {
       // Every option that leaves the handshake going was answered, and answered to the end.
       const auto replies = client.replies();

@@ -70,6 +70,7 @@ std::optional<Handshake::Answer> Handshake::refusal() const {
       if (!is_option(Option::kStartTls)) return refusal_of_mode_change();
       if (state_.tls) return Answer{OptionReply::kErrorInvalid, "TLS already enabled"};
       if (options_.tls == TlsPolicy::kNone) return Answer{OptionReply::kErrorPolicy, "TLS not configured"};
+      if (auto reason = directory_->tls_refusal()) return Answer{OptionReply::kErrorPolicy, *std::move(reason)};
       return std::nullopt;
     case Option::kSetMetaContext:
       if (state_.header_mode == HeaderMode::kSimple) {
@@ -94,7 +95,7 @@ std::optional<Handshake::Answer> Handshake::refusal() const {
 void Handshake::on_info(OptionReplies replies) {
   auto request = parse_info_request(message_, option_name(option_));
   if (!request) return replies.error(OptionReply::kErrorInvalid, request.error());
-  const ExportInfo* info = directory_.find(request->export_name);
+  const ExportInfo* info = directory_->find(request->export_name);
   if (info == nullptr) {
     return replies.error(OptionReply::kErrorUnknown,
                          fmt::format("export '{}' not present", quoted_name(request->export_name)));
@@ -117,7 +118,7 @@ void Handshake::on_info(OptionReplies replies) {
 void Handshake::on_meta_context(OptionReplies replies) {
   auto query = parse_meta_context_query(message_, option_name(option_));
   if (!query) return replies.error(OptionReply::kErrorInvalid, query.error());
-  const ExportInfo* info = directory_.find(query->export_name);
+  const ExportInfo* info = directory_->find(query->export_name);
   if (info == nullptr) {
     return replies.error(OptionReply::kErrorUnknown,
                          fmt::format("export '{}' not present", quoted_name(query->export_name)));

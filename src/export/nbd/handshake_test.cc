@@ -220,7 +220,7 @@ TEST_F(HandshakeTest, R98_R99_R103_R105_after_tls_haggling_starts_anew) {
   Conversation client(directory_, kTlsRequired);
   EXPECT_EQ(client.send(ClientBytes().option(Option::kStartTls)), HandshakeStatus::kStartTls);
   client.replies();
-  client.handshake.tls_established();
+  client.handshake = client.handshake.over_tls();
   EXPECT_TRUE(client.handshake.state().tls);
   const Reply again = client.ask(ClientBytes().option(Option::kStartTls));
   EXPECT_EQ(again.type, OptionReply::kErrorInvalid);

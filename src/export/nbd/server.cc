@@ -150,4 +150,10 @@ const ExportInfo* Server::next_after(std::uint64_t sequence) {
   return next == visible_exports_.end() ? nullptr : &next->second->current_info();
 }
 
+std::optional<std::string> Server::tls_refusal() {
+  auto credentials = options_.tls->credentials->find(options_.tls->credentials_id, net::TlsEndpoint::kServer);
+  if (credentials) return std::nullopt;
+  return credentials.error().message();
+}
+
 }  // namespace blockexport::nbd

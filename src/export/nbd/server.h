@@ -9,15 +9,18 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "aio/process_budget.h"
 #include "aio/reactor_pool.h"
 #include "aio/scope.h"
+#include "authz/authorizer.h"
 #include "base/log.h"
 #include "export/nbd/connection.h"
 #include "export/nbd/export_info.h"
 #include "net/listen.h"
+#include "net/tls_credentials.h"
 
 namespace blockexport::nbd {
 
@@ -28,9 +31,18 @@ inline constexpr std::size_t kHandshakesMax = 16384;
 // How long accepting pauses when the process has no descriptors or memory left.
 inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
+// Where the server finds what TLS needs, by name, at each handshake: objects may be replaced while it runs.
+struct ServerTls {
+  net::TlsDirectory* credentials = nullptr;
+  std::string credentials_id = {};
+  authz::Directory* authorizers = nullptr;
+  std::optional<std::string> authorizer_id = {};  // nothing: who has proved an identity is let in
+};
+
 struct ServerOptions {
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
+  std::optional<ServerTls> tls = {};         // with it, clients are served over TLS alone
 };
 
 class Server final : public ExportDirectory {
@@ -59,6 +71,7 @@ class Server final : public ExportDirectory {
   // ExportDirectory
   const ExportInfo* find(std::string_view name) override;
   const ExportInfo* next_after(std::uint64_t sequence) override;
+  std::optional<std::string> tls_refusal() override;
 
  private:
   friend class Connection;

@@ -1,0 +1,247 @@
+#include "control/tls_object.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <ctime>
+
+#include "control/control.h"
+#include "control/directory_watch.h"
+#include "control/secret_object.h"
+
+namespace blockexport::control {
+namespace {
+
+using Properties = std::span<const PropertyDescription>;
+
+constexpr std::array<PropertyDescription, 7> kCertificateProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
+                                                                     {"dir", "string"},
+                                                                     {"verify-peer", "bool"},
+                                                                     {"priority", "string"},
+                                                                     {"sanity-check", "bool"},
+                                                                     {"passwordid", "string"},
+                                                                     {"loaded", "bool"}}};
+constexpr std::array<PropertyDescription, 6> kSharedKeyProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
+                                                                   {"dir", "string"},
+                                                                   {"verify-peer", "bool"},
+                                                                   {"priority", "string"},
+                                                                   {"username", "string"},
+                                                                   {"loaded", "bool"}}};
+constexpr std::array<PropertyDescription, 5> kAnonymousProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
+                                                                   {"dir", "string"},
+                                                                   {"verify-peer", "bool"},
+                                                                   {"priority", "string"},
+                                                                   {"loaded", "bool"}}};
+
+constexpr std::int64_t kSecondsPerDay = 24 * 3600;
+constexpr std::int64_t kWarningDays[] = {7, 30};
+
+// Loading, on a worker.
+struct Loading {
+  TlsObject::Kind kind;
+  net::TlsX509Options certificate = {};
+  net::TlsPskOptions shared_key = {};
+  SecretReference password = {};
+  Result<net::TlsCredentialsReference> loaded = net::TlsCredentialsReference();
+
+  static std::int64_t run(void* loading) {
+    auto& self = *static_cast<Loading*>(loading);
+    self.certificate.password = self.password.get();
+    switch (self.kind) {
+      case TlsObject::Kind::kAnonymous:
+        self.loaded = net::TlsAnonymousCredentials::load(self.shared_key);
+        break;
+      case TlsObject::Kind::kSharedKey:
+        self.loaded = net::TlsPskCredentials::load(self.shared_key);
+        break;
+      case TlsObject::Kind::kCertificate:
+        self.loaded = net::TlsX509Credentials::load(self.certificate);
+        break;
+    }
+    return 0;
+  }
+};
+
+}  // namespace
+
+Properties TlsObject::certificate_properties() {
+  return kCertificateProperties;
+}
+Properties TlsObject::shared_key_properties() {
+  return kSharedKeyProperties;
+}
+Properties TlsObject::anonymous_properties() {
+  return kAnonymousProperties;
+}
+
+TlsObject::TlsObject(Control& control, std::string id, Kind kind)
+    : UserObject(std::move(id)), control_(control), kind_(kind), tasks_(control.reactor()) {}
+
+void TlsObject::take(const std::optional<bool>& verify_peer, const std::optional<std::string>& directory,
+                     const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint,
+                     const std::optional<std::string>& priority) {
+  settings_.verify_peer = verify_peer.value_or(true);
+  settings_.directory = directory.value_or("");
+  if (endpoint == schema::QCryptoTLSCredsEndpoint::kServer) settings_.endpoint = net::TlsEndpoint::kServer;
+  settings_.priority = priority.value_or("");
+}
+
+TlsObject::Created TlsObject::create_anonymous(Control& control, const schema::ObjectOptions& options) {
+  const auto& given = options.as<schema::ObjectType::kTlsCredsAnon>();
+  std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kAnonymous));
+  object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
+  return object;
+}
+
+TlsObject::Created TlsObject::create_shared_key(Control& control, const schema::ObjectOptions& options) {
+  const auto& given = options.as<schema::ObjectType::kTlsCredsPsk>();
+  std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kSharedKey));
+  object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
+  object->settings_.username = given.username.value_or("");
+  return object;
+}
+
+TlsObject::Created TlsObject::create_certificate(Control& control, const schema::ObjectOptions& options) {
+  const auto& given = options.as<schema::ObjectType::kTlsCredsX509>();
+  std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kCertificate));
+  object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
+  object->settings_.sanity_check = given.sanity_check.value_or(true);
+  object->settings_.passwordid = given.passwordid.value_or("");
+  return object;
+}
+
+std::string_view TlsObject::type_name() const {
+  switch (kind_) {
+    case Kind::kAnonymous:
+      return "tls-creds-anon";
+    case Kind::kSharedKey:
+      return "tls-creds-psk";
+    case Kind::kCertificate:
+      return "tls-creds-x509";
+  }
+  __builtin_unreachable();
+}
+
+Properties TlsObject::properties() const {
+  switch (kind_) {
+    case Kind::kAnonymous:
+      return kAnonymousProperties;
+    case Kind::kSharedKey:
+      return kSharedKeyProperties;
+    case Kind::kCertificate:
+      return kCertificateProperties;
+  }
+  __builtin_unreachable();
+}
+
+json::Value TlsObject::get(std::string_view name) const {
+  if (name == "endpoint") return json::Value(shown_.endpoint == net::TlsEndpoint::kServer ? "server" : "client");
+  if (name == "dir") return json::Value(shown_.directory);
+  if (name == "verify-peer") return json::Value(shown_.verify_peer);
+  if (name == "priority") return json::Value(shown_.priority);
+  if (name == "sanity-check") return json::Value(shown_.sanity_check);
+  if (name == "passwordid") return json::Value(shown_.passwordid);
+  if (name == "username") return json::Value(shown_.username);
+  return json::Value(true);
+}
+
+Result<> TlsObject::set(std::string_view name, const json::Value& value) {
+  if (name == "loaded") return fail(fmt::format("Property '{}.loaded' is not writable", type_name()));
+  if (name == "verify-peer" || name == "sanity-check") {
+    const bool* flag = value.as_bool();
+    if (flag == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: boolean", name));
+    (name == "verify-peer" ? shown_.verify_peer : shown_.sanity_check) = *flag;
+    return {};
+  }
+  const std::string* text = value.as_string();
+  if (text == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: string", name));
+  if (name == "endpoint") {
+    if (*text != "client" && *text != "server") {
+      return fail(fmt::format("Parameter 'endpoint' does not accept value '{}'", *text));
+    }
+    shown_.endpoint = *text == "server" ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
+  }
+  if (name == "dir") shown_.directory = *text;
+  if (name == "priority") shown_.priority = *text;
+  if (name == "passwordid") shown_.passwordid = *text;
+  if (name == "username") shown_.username = *text;
+  return {};
+}
+
+aio::Task<Result<net::TlsCredentialsReference>> TlsObject::load() {
+  Loading loading{.kind = kind_};
+  static_cast<net::TlsOptions&>(loading.certificate) = settings_;
+  static_cast<net::TlsOptions&>(loading.shared_key) = settings_;
+  loading.certificate.sanity_check = settings_.sanity_check;
+  loading.shared_key.username = settings_.username;
+  if (!settings_.passwordid.empty()) {
+    CO_TRY_ASSIGN(loading.password, find_secret(control_.objects(), settings_.passwordid));
+  }
+  (void)co_await control_.reactor().call(Loading::run, &loading);
+  co_return std::move(loading.loaded);
+}
+
+aio::Task<Result<>> TlsObject::complete() {
+  shown_ = settings_;
+  forbid_core_dumps();
+  CO_TRY_ASSIGN(current_, co_await load());
+  warn_of_expiry();
+  if (!settings_.directory.empty()) tasks_.spawn("tls files", follow_files());
+  if (kind_ == Kind::kCertificate) tasks_.spawn("tls dates", watch_dates());
+  co_return Result<>();
+}
+
+aio::Task<void> TlsObject::close() {
+  tasks_.cancel();
+  co_await tasks_.join();
+}
+
+aio::Task<void> TlsObject::follow_files() {
+  auto watch = DirectoryWatch::open(control_.reactor(), settings_.directory);
+  if (!watch) {
+    control_.log().warning(
+        fmt::format("{} '{}': changes of its files will not be seen: {}", type_name(), id(), watch.error().message()));
+    co_return;
+  }
+  for (;;) {
+    if (!co_await watch->changed(kCredentialsQuietNs)) co_return;
+    Result<net::TlsCredentialsReference> loaded = co_await load();
+    if (loaded) {
+      current_ = std::move(*loaded);
+      last_error_.clear();
+      control_.log().info(fmt::format("{} '{}': its files have changed and were loaded", type_name(), id()));
+      warn_of_expiry();
+    } else if (loaded.error().message() != last_error_) {
+      last_error_ = loaded.error().message();
+      control_.log().warning(
+          fmt::format("{} '{}': its files have changed and cannot be used, what was loaded before "
+                      "stays: {}",
+                      type_name(), id(), last_error_));
+    }
+  }
+}
+
+aio::Task<void> TlsObject::watch_dates() {
+  while (co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kExpiryCheckNs)) warn_of_expiry();
+}
+
+// Once at each threshold, for each file.
+void TlsObject::warn_of_expiry() {
+  std::string warning;
+  for (const net::TlsExpiry& expiry : current_->expiries()) {
+    const std::int64_t left = expiry.unix_seconds - time(nullptr);
+    for (std::int64_t days : kWarningDays) {
+      if (left > days * kSecondsPerDay) continue;
+      if (!warning.empty()) warning += "; ";
+      warning += left < 0 ? fmt::format("certificate {} has expired", expiry.file)
+                          : fmt::format("certificate {} expires in less than {} days", expiry.file, days);
+      break;
+    }
+  }
+  if (!warning.empty() && warning != last_warning_) {
+    control_.log().warning(fmt::format("{} '{}': {}", type_name(), id(), warning));
+  }
+  last_warning_ = std::move(warning);
+}
+
+}  // namespace blockexport::control

@@ -1,0 +1,71 @@
+// TlsObject: the object types "tls-creds-x509", "tls-creds-psk" and "tls-creds-anon": TLS credentials under a name.
+//
+// It loads them when it is made, and again whenever their files change; whoever asks gets those loaded last, and keeps
+// them as long as he needs them. Files that are no good are reported once and change nothing. It warns in the log when
+// a certificate is about to expire. Thread: the control reactor; loading runs on a worker.
+#pragma once
+
+#include "aio/scope.h"
+#include "control/object_store.h"
+#include "net/tls_anonymous_credentials.h"
+#include "net/tls_psk_credentials.h"
+#include "net/tls_x509_credentials.h"
+#include "schema/qom.h"
+
+namespace blockexport::control {
+
+class Control;
+
+// How long a directory of credentials has to be quiet before changes in it are taken up.
+inline constexpr std::uint64_t kCredentialsQuietNs = 200'000'000;
+// How often the dates of certificates are looked at.
+inline constexpr std::uint64_t kExpiryCheckNs = 3600ull * 1'000'000'000;
+
+class TlsObject final : public UserObject {
+ public:
+  enum class Kind { kAnonymous, kSharedKey, kCertificate };
+  // The properties, of all kinds.
+  struct Settings : net::TlsOptions {
+    bool sanity_check = true;
+    std::string passwordid = {};
+    std::string username = {};
+  };
+
+  using Created = Result<std::unique_ptr<UserObject>>;
+  static Created create_anonymous(Control& control, const schema::ObjectOptions& options);
+  static Created create_shared_key(Control& control, const schema::ObjectOptions& options);
+  static Created create_certificate(Control& control, const schema::ObjectOptions& options);
+  static std::span<const PropertyDescription> anonymous_properties();
+  static std::span<const PropertyDescription> shared_key_properties();
+  static std::span<const PropertyDescription> certificate_properties();
+
+  std::string_view type_name() const override;
+  std::span<const PropertyDescription> properties() const override;
+  json::Value get(std::string_view name) const override;
+  // Properties can be set, as in the original, and change nothing: what was loaded stays.
+  Result<> set(std::string_view name, const json::Value& value) override;
+  // Errors: what is wrong with the files, a priority that is none, a secret that is not there.
+  aio::Task<Result<>> complete() override;
+  aio::Task<void> close() override;
+  net::TlsCredentialsReference tls_credentials() override { return current_; }
+
+ private:
+  TlsObject(Control& control, std::string id, Kind kind);
+  void take(const std::optional<bool>& verify_peer, const std::optional<std::string>& directory,
+            const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint, const std::optional<std::string>& priority);
+  aio::Task<Result<net::TlsCredentialsReference>> load();
+  aio::Task<void> follow_files();
+  aio::Task<void> watch_dates();
+  void warn_of_expiry();
+
+  Control& control_;
+  Kind kind_;
+  Settings settings_;  // as it was made
+  Settings shown_;     // as qom-set may have changed them
+  net::TlsCredentialsReference current_;
+  std::string last_error_;  // of loading anew
+  std::string last_warning_;
+  aio::Scope tasks_;
+};
+
+}  // namespace blockexport::control
