@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kMillisecondsPerSecond = 1000;
 
-Result<chardev::Options> socket_options(const schema::ChardevSocket& socket) {
+Result<chardev::Options> socket_options(Control& control, const schema::ChardevSocket& socket) {
   bool server = socket.server.value_or(true);
   if (socket.reconnect && socket.reconnect_ms) {
     return fail("'reconnect' and 'reconnect-ms' are mutually exclusive");
@@ -24,13 +24,16 @@ Result<chardev::Options> socket_options(const schema::ChardevSocket& socket) {
     return fail("'wait' option is incompatible with socket in client connect mode");
   }
   if (reconnect_ms < 0) return fail("'reconnect' must not be negative");
-  return chardev::SocketOptions{.address = to_net(socket.addr),
+  net::SocketAddress address = to_net(socket.addr);
+  TRY_ASSIGN(auto tls, chardev_tls(control, address, server, socket.tls_creds, socket.tls_authz));
+  return chardev::SocketOptions{.address = std::move(address),
                                 .server = server,
                                 .wait = socket.wait.value_or(false),
-                                .reconnect_ms = static_cast<std::uint64_t>(reconnect_ms)};
+                                .reconnect_ms = static_cast<std::uint64_t>(reconnect_ms),
+                                .tls = std::move(tls)};
 }
 
-Result<chardev::Options> to_options(const schema::ChardevBackend& backend) {
+Result<chardev::Options> to_options(Control& control, const schema::ChardevBackend& backend) {
   switch (backend.type()) {
     case schema::ChardevBackendKind::kFile: {
       const schema::ChardevFile& file = backend.as<schema::ChardevBackendKind::kFile>().data;
@@ -38,7 +41,7 @@ Result<chardev::Options> to_options(const schema::ChardevBackend& backend) {
           .output_path = file.out, .input_path = file.in.value_or(""), .append = file.append.value_or(false)};
     }
     case schema::ChardevBackendKind::kSocket:
-      return socket_options(backend.as<schema::ChardevBackendKind::kSocket>().data);
+      return socket_options(control, backend.as<schema::ChardevBackendKind::kSocket>().data);
     case schema::ChardevBackendKind::kNull:
       return chardev::NullOptions{};
     case schema::ChardevBackendKind::kStdio:
@@ -50,6 +53,29 @@ Result<chardev::Options> to_options(const schema::ChardevBackend& backend) {
 
 }  // namespace
 
+Result<std::optional<chardev::SocketTls>> chardev_tls(Control& control, const net::SocketAddress& address, bool server,
+                                                      const std::optional<std::string>& credentials,
+                                                      const std::optional<std::string>& authorizer) {
+  if (!credentials && authorizer) return fail("'tls_authz' option requires 'tls_creds' option");
+  if (!credentials) return std::nullopt;
+  if (std::holds_alternative<net::UnixAddress>(address)) {
+    return fail("'tls_creds' option is incompatible with 'unix' address type");
+  }
+  if (std::holds_alternative<net::VsockAddress>(address)) {
+    return fail("'tls_creds' option is incompatible with 'vsock' address type");
+  }
+  if (std::holds_alternative<net::FdAddress>(address) && !server) {
+    return fail("'tls_creds' option is incompatible with 'fd' address type as client");
+  }
+  const auto endpoint = server ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
+  // Only to be told of a wrong name now: each connection looks it up again.
+  TRY(control.tls_credentials().find(*credentials, endpoint));
+  return chardev::SocketTls{.credentials = &control.tls_credentials(),
+                            .credentials_id = *credentials,
+                            .authorizers = &control.authorizers(),
+                            .authorizer_id = authorizer};
+}
+
 aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Options options) {
   CO_TRY(control.chardevs().check_new(id));
   CO_TRY_ASSIGN(auto opened, co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
@@ -59,7 +85,7 @@ aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Optio
 
 aio::Task<Result<>> chardev_add(Control& control, schema::ChardevAddArguments arguments) {
   CO_TRY(control.chardevs().check_new(arguments.id));
-  auto options = to_options(arguments.backend);
+  auto options = to_options(control, arguments.backend);
   Result<> added = options ? co_await add_chardev(control, arguments.id, std::move(*options))
                            : Result<>(fail(std::move(options).error()));
   if (added) co_return added;

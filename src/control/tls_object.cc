@@ -5,8 +5,8 @@
 #include <array>
 #include <ctime>
 
+#include "aio/directory_watch.h"
 #include "control/control.h"
-#include "control/directory_watch.h"
 #include "control/secret_object.h"
 
 namespace blockexport::control {
@@ -197,27 +197,40 @@ aio::Task<void> TlsObject::close() {
 }
 
 aio::Task<void> TlsObject::follow_files() {
-  auto watch = DirectoryWatch::open(control_.reactor(), settings_.directory);
-  if (!watch) {
-    control_.log().warning(
-        fmt::format("{} '{}': changes of its files will not be seen: {}", type_name(), id(), watch.error().message()));
-    co_return;
-  }
   for (;;) {
-    if (!co_await watch->changed(kCredentialsQuietNs)) co_return;
-    Result<net::TlsCredentialsReference> loaded = co_await load();
-    if (loaded) {
-      current_ = std::move(*loaded);
-      last_error_.clear();
-      control_.log().info(fmt::format("{} '{}': its files have changed and were loaded", type_name(), id()));
-      warn_of_expiry();
-    } else if (loaded.error().message() != last_error_) {
-      last_error_ = loaded.error().message();
-      control_.log().warning(
-          fmt::format("{} '{}': its files have changed and cannot be used, what was loaded before "
-                      "stays: {}",
-                      type_name(), id(), last_error_));
+    auto watch = aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
+    if (!watch && watch.error() != Errno(ENOENT)) {
+      control_.log().warning(fmt::format("{} '{}': changes of its files will not be seen: {}", type_name(), id(),
+                                         errno_text(watch.error())));
+      co_return;
     }
+    for (;;) {
+      IoResult changed = fail(ENOENT);
+      if (watch) changed = co_await (*watch)->changed();
+      const bool is_gone = !changed && changed.error() == Errno(ENOENT);
+      if (!changed && !is_gone) co_return;
+      const std::uint64_t pause_ns = is_gone ? kDirectoryRetryNs : kCredentialsQuietNs;
+      if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + pause_ns)) co_return;
+      co_await load_again();
+      if (is_gone) break;
+    }
+  }
+}
+
+// What cannot be used is reported once, and changes nothing.
+aio::Task<void> TlsObject::load_again() {
+  Result<net::TlsCredentialsReference> loaded = co_await load();
+  if (loaded) {
+    current_ = std::move(*loaded);
+    last_error_.clear();
+    control_.log().info(fmt::format("{} '{}': its files have changed and were loaded", type_name(), id()));
+    warn_of_expiry();
+  } else if (loaded.error().message() != last_error_) {
+    last_error_ = loaded.error().message();
+    control_.log().warning(
+        fmt::format("{} '{}': its files have changed and cannot be used, what was loaded before "
+                    "stays: {}",
+                    type_name(), id(), last_error_));
   }
 }
 

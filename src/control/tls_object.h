@@ -16,8 +16,11 @@ namespace blockexport::control {
 
 class Control;
 
-// How long a directory of credentials has to be quiet before changes in it are taken up.
+// How long after a change in their directory credentials are loaded anew: files that belong together are replaced one
+// by one.
 inline constexpr std::uint64_t kCredentialsQuietNs = 200'000'000;
+// How long until a directory that was itself removed or renamed is looked for again.
+inline constexpr std::uint64_t kDirectoryRetryNs = 1'000'000'000;
 // How often the dates of certificates are looked at.
 inline constexpr std::uint64_t kExpiryCheckNs = 3600ull * 1'000'000'000;
 
@@ -55,6 +58,7 @@ class TlsObject final : public UserObject {
             const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint, const std::optional<std::string>& priority);
   aio::Task<Result<net::TlsCredentialsReference>> load();
   aio::Task<void> follow_files();
+  aio::Task<void> load_again();
   aio::Task<void> watch_dates();
   void warn_of_expiry();
 

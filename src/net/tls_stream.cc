@@ -113,7 +113,7 @@ TlsStream::~TlsStream() {
 aio::Task<Result<std::string>> TlsStream::handshake(aio::Reactor& reactor, std::uint64_t deadline_ns) {
   aio::Scope watch(reactor);
   if (deadline_ns != UINT64_MAX) watch.spawn("tls handshake deadline", enforce(reactor, deadline_ns));
-  Result<std::string> identity = co_await shake_hands();
+  Result<std::string> identity = co_await shake_hands(reactor);
   watch.cancel();
   co_await watch.join();
   if (!identity && reactor.now_ns() >= deadline_ns) co_return fail("TLS handshake failed: it took too long");
@@ -126,7 +126,7 @@ aio::Task<void> TlsStream::enforce(aio::Reactor& reactor, std::uint64_t deadline
   lower_->shut_down();
 }
 
-aio::Task<Result<std::string>> TlsStream::shake_hands() {
+aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
   CO_TRY(credentials_->attach(session_));
   if (credentials_->endpoint() == TlsEndpoint::kClient && !host_.empty()) {
     gnutls_server_name_set(session_, GNUTLS_NAME_DNS, host_.data(), host_.size());
@@ -155,8 +155,7 @@ aio::Task<Result<std::string>> TlsStream::shake_hands() {
   }
   auto identity = credentials_->check_peer(session_, host_);
   if (!identity) {
-    send_alert(identity.error().alert);
-    (void)co_await flush();
+    co_await dismiss(reactor, identity.error().alert);
     co_return fail(fmt::format("Verify failed: {}", identity.error().reason));
   }
   established_ = true;
@@ -175,10 +174,28 @@ void TlsStream::send_alert(int alert) {
   (void)gnutls_alert_send(session_, GNUTLS_AL_FATAL, static_cast<gnutls_alert_description_t>(alert));
 }
 
-void TlsStream::refuse() {
-  send_alert(GNUTLS_A_ACCESS_DENIED);
-  (void)flush_now();
+aio::Task<void> TlsStream::refuse(aio::Reactor& reactor) {
   said_goodbye_ = true;
+  return dismiss(reactor, GNUTLS_A_ACCESS_DENIED);
+}
+
+aio::Task<void> TlsStream::dismiss(aio::Reactor& reactor, int alert) {
+  send_alert(alert);
+  aio::Scope watch(reactor);
+  watch.spawn("tls farewell", enforce(reactor, reactor.now_ns() + kTlsFarewellNs));
+  if (IoResult sent = co_await flush(); sent) co_await discard_input();
+  watch.cancel();
+  co_await watch.join();
+}
+
+// Until the peer has left, or has sent more than it can have meant before it knew.
+aio::Task<void> TlsStream::discard_input() {
+  for (std::size_t discarded = 0; discarded < kTlsFarewellBytesMax; discarded += input_.size()) {
+    input_.begin = input_.end = 0;
+    IoResult filled = fill_input();
+    if (!filled && filled.error() == Errno(EAGAIN)) filled = co_await lower_->readable();
+    if (!filled || input_ended_) co_return;
+  }
 }
 
 IoResult TlsStream::fill_input() {

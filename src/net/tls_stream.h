@@ -27,6 +27,10 @@ inline constexpr std::size_t kTlsOutputBytesMax = 2 * kTlsBatchBytes;
 // Messages of TLS itself, without data, that a peer may send between two pieces of data.
 inline constexpr unsigned kTlsIdleRecordsMax = 32;
 
+// How long a peer that was refused may take to read why. One that is cut off at once would see no reason.
+inline constexpr std::uint64_t kTlsFarewellNs = 1'000'000'000;
+inline constexpr std::size_t kTlsFarewellBytesMax = 1u << 20;
+
 class TlsStream final : public Stream {
  public:
   // `host` is the name that a client expects the peer to have; "" accepts any.
@@ -38,8 +42,9 @@ class TlsStream final : public Stream {
   // Shakes hands and checks who the peer is: its identity, or why there is no connection. Once; before it has succeeded
   // nothing can be received or sent. At `deadline_ns` (UINT64_MAX: never) the stream is shut down.
   aio::Task<Result<std::string>> handshake(aio::Reactor& reactor, std::uint64_t deadline_ns);
-  // Instead of serving a peer that has shaken hands: tells it that it has no access, as far as it takes that at once.
-  void refuse();
+  // Instead of serving a peer that has shaken hands: tells it that it has no access, and waits a moment for it to
+  // leave.
+  aio::Task<void> refuse(aio::Reactor& reactor);
 
   IoCount try_receive(std::span<std::byte> buffer) override;
   IoCount try_send(std::span<const iovec> vectors) override;
@@ -67,7 +72,9 @@ class TlsStream final : public Stream {
   struct Callbacks;
   friend struct Callbacks;
 
-  aio::Task<Result<std::string>> shake_hands();
+  aio::Task<Result<std::string>> shake_hands(aio::Reactor& reactor);
+  aio::Task<void> dismiss(aio::Reactor& reactor, int alert);
+  aio::Task<void> discard_input();
   aio::Task<IoResult> flush();
   aio::Task<void> enforce(aio::Reactor& reactor, std::uint64_t deadline_ns);
   void send_alert(int alert);

@@ -41,9 +41,9 @@ aio::Task<IoResult> Connection::let_in(net::TlsStream& stream) {
   if (!tls.authorizer_id) co_return IoResult{};
   authz::Verdict verdict = co_await authz::authorize(*tls.authorizers, *tls.authorizer_id, identity_);
   if (verdict.allowed) co_return IoResult{};
-  stream.refuse();
   log_refusal(fmt::format("{} of tls-authz '{}'", verdict.rule.empty() ? "nothing" : verdict.rule, *tls.authorizer_id),
               verdict.reason);
+  co_await stream.refuse(server_.reactor_);
   co_return fail(EACCES);
 }
 
