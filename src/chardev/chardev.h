@@ -8,23 +8,35 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
 #include "aio/reactor.h"
 #include "aio/task.h"
+#include "authz/authorizer.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "net/address.h"
 #include "net/stream.h"
+#include "net/tls_credentials.h"
 
 namespace blockexport::chardev {
+
+// Where a chardev finds what TLS needs, by name, at each connection: objects may be replaced meanwhile.
+struct SocketTls {
+  net::TlsDirectory* credentials = nullptr;
+  std::string credentials_id = {};
+  authz::Directory* authorizers = nullptr;
+  std::optional<std::string> authorizer_id = {};  // nothing: who has proved an identity is let in
+};
 
 struct SocketOptions {
   net::SocketAddress address;
   bool server = true;
   bool wait = false;               // creating it waits for the first client
   std::uint64_t reconnect_ms = 0;  // of a calling socket: how long to wait before it calls again; 0 = it does not
+  std::optional<SocketTls> tls = {};
 };
 
 struct StdioOptions {

@@ -14,6 +14,8 @@ constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
 constexpr std::uint64_t kAcceptPauseNs = 100 * kNanosecondsPerMillisecond;
 // A client that finds the place taken waits in this queue.
 constexpr int kBacklog = 1;
+// Of an identity that is repeated in the log.
+constexpr std::size_t kIdentityShownBytesMax = 1024;
 
 }  // namespace
 
@@ -26,8 +28,9 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
   } else {
     auto fd = co_await net::connect(reactor, chardev->options_.address);
     if (fd) {
-      chardev->first_ = std::make_unique<net::SocketStream>(reactor, fd->release());
-      chardev->connected_ = true;
+      auto stream = std::make_unique<net::SocketStream>(reactor, fd->release());
+      chardev->first_ = co_await chardev->secure(std::move(stream), net::describe(chardev->options_.address));
+      chardev->connected_ = chardev->first_ != nullptr;
     } else if (chardev->options_.reconnect_ms == 0) {
       co_return fail(std::move(fd).error());
     }
@@ -60,8 +63,11 @@ aio::Task<OptionalStream> SocketChardev::accept_peer() {
     // A control socket of a host name listens on its first address only if there are several.
     auto accepted = co_await listener_->accept(0);
     if (accepted) {
+      std::string peer = net::describe(accepted->peer);
+      auto stream = co_await secure(std::make_unique<net::SocketStream>(reactor_, accepted->fd.release()), peer);
+      if (stream == nullptr) continue;
       connected_ = true;
-      co_return std::make_unique<net::SocketStream>(reactor_, accepted->fd.release());
+      co_return stream;
     }
     if (accepted.error() == Errno(ECANCELED)) co_return fail(ECANCELED);
     CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs));
@@ -77,9 +83,44 @@ aio::Task<OptionalStream> SocketChardev::call_peer() {
     called_ = true;
     auto fd = co_await net::connect(reactor_, options_.address);
     if (!fd) continue;
+    auto stream = std::make_unique<net::SocketStream>(reactor_, fd->release());
+    auto secured = co_await secure(std::move(stream), net::describe(options_.address));
+    if (secured == nullptr) continue;
     connected_ = true;
-    co_return std::make_unique<net::SocketStream>(reactor_, fd->release());
+    co_return secured;
   }
+}
+
+aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure(std::unique_ptr<net::Stream> stream, std::string peer) {
+  if (!options_.tls) co_return stream;
+  const auto endpoint = options_.server ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
+  auto credentials = options_.tls->credentials->find(options_.tls->credentials_id, endpoint);
+  Result<> agreed;
+  std::unique_ptr<net::TlsStream> secured;
+  if (credentials) {
+    const auto* inet = std::get_if<net::InetAddress>(&options_.address);
+    std::string host = inet != nullptr ? inet->host : std::string();
+    secured = std::make_unique<net::TlsStream>(std::move(stream), std::move(*credentials), std::move(host));
+    agreed = co_await shake_hands(*secured);
+  } else {
+    agreed = fail(std::move(credentials).error());
+  }
+  if (agreed) co_return std::move(secured);
+  log_.warning(fmt::format("chardev '{}': peer {} refused: {}", label(), peer, agreed.error().message()));
+  if (secured != nullptr) secured->shut_down();
+  co_return nullptr;
+}
+
+aio::Task<Result<>> SocketChardev::shake_hands(net::TlsStream& stream) {
+  CO_TRY_ASSIGN(std::string identity, co_await stream.handshake(reactor_, reactor_.now_ns() + kTlsHandshakeMaxNs));
+  if (!options_.tls->authorizer_id) co_return Result<>{};
+  const std::string& authorizer = *options_.tls->authorizer_id;
+  authz::Verdict verdict = co_await authz::authorize(*options_.tls->authorizers, authorizer, identity);
+  if (verdict.allowed) co_return Result<>{};
+  co_await stream.refuse(reactor_);
+  co_return fail(fmt::format("identity '{}', rule: {} of tls-authz '{}': {}",
+                             printable(identity, kIdentityShownBytesMax),
+                             verdict.rule.empty() ? "nothing" : verdict.rule, authorizer, verdict.reason));
 }
 
 }  // namespace blockexport::chardev

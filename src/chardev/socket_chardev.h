@@ -3,8 +3,12 @@
 
 #include "chardev/chardev.h"
 #include "net/listen.h"
+#include "net/tls_stream.h"
 
 namespace blockexport::chardev {
+
+// Time for the TLS handshake of a peer.
+inline constexpr std::uint64_t kTlsHandshakeMaxNs = 10'000'000'000;
 
 class SocketChardev final : public Chardev {
  public:
@@ -22,6 +26,9 @@ class SocketChardev final : public Chardev {
   SocketChardev(aio::Reactor& reactor, const Log& log, std::string label, SocketOptions options)
       : Chardev(std::move(label)), reactor_(reactor), log_(log), options_(std::move(options)) {}
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> accept_peer();
+  // TLS over a stream, when this chardev has it; nothing when the peer is not let in.
+  aio::Task<std::unique_ptr<net::Stream>> secure(std::unique_ptr<net::Stream> stream, std::string peer);
+  aio::Task<Result<>> shake_hands(net::TlsStream& stream);
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> call_peer();
 
   aio::Reactor& reactor_;

@@ -12,10 +12,10 @@
 namespace blockexport::daemon {
 namespace {
 
-constexpr std::array<std::string_view, 22> kParameters{
-    "backend",      "id",     "path",     "input-path", "host",      "port", "fd",      "to",
-    "ipv4",         "ipv6",   "abstract", "tight",      "server",    "wait", "nodelay", "reconnect",
-    "reconnect-ms", "signal", "append",   "logfile",    "logappend", "mux"};
+constexpr std::array<std::string_view, 24> kParameters{
+    "backend",      "id",     "path",     "input-path", "host",      "port", "fd",        "to",
+    "ipv4",         "ipv6",   "abstract", "tight",      "server",    "wait", "nodelay",   "reconnect",
+    "reconnect-ms", "signal", "append",   "logfile",    "logappend", "mux",  "tls-creds", "tls-authz"};
 
 // The values of one option list, by name and type.
 class Values {
@@ -125,7 +125,10 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::str
     return fail(fmt::format("'{}' is not a valid char driver name", *backend));
   }
   TRY_ASSIGN(chardev::Options options, read_options(*backend, values));
-  return ChardevOption{.id = std::move(*id), .options = std::move(options)};
+  return ChardevOption{.id = std::move(*id),
+                       .options = std::move(options),
+                       .tls_creds = values.text("tls-creds"),
+                       .tls_authz = values.text("tls-authz")};
 }
 
 void print_chardev_backends() {

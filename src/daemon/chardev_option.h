@@ -1,6 +1,7 @@
 // The option --chardev, whose grammar is older than the schema.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,8 @@ namespace blockexport::daemon {
 struct ChardevOption {
   std::string id;
   chardev::Options options;
+  std::optional<std::string> tls_creds = {};  // of a socket
+  std::optional<std::string> tls_authz = {};
 };
 
 // Warns through `log`, with the option `as_typed`, about forms that are out of use. Errors: no id, an unknown backend

@@ -138,6 +138,10 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
   if (control_.chardevs().find(option.id) != nullptr) {
     co_return fail(fmt::format("attempt to add duplicate property '{}' to object (type 'container')", option.id));
   }
+  if (auto* socket = std::get_if<chardev::SocketOptions>(&option.options)) {
+    CO_TRY_ASSIGN(socket->tls,
+                  control::chardev_tls(control_, socket->address, socket->server, option.tls_creds, option.tls_authz));
+  }
   CO_TRY(co_await control::add_chardev(control_, option.id, std::move(option.options)));
   co_return std::nullopt;
 }
