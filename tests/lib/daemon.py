@@ -40,7 +40,7 @@ class Daemon:
     """
 
     def __init__(self, workdir, arguments=(), nbd_server="", monitor=True, pass_fds=(), environment=None,
-                 program=None):
+                 program=None, objects=()):
         self.workdir = workdir
         self.program = program or settings.program()
         self.qmp_path = os.path.join(workdir, "qmp.sock")
@@ -50,6 +50,8 @@ class Daemon:
         if monitor:
             self.arguments += ["--chardev", f"socket,id=qmp0,path={self.qmp_path},server=on,wait=off",
                                "--monitor", "chardev=qmp0"]
+        # What is named has to be there before.
+        self.arguments += [part for text in objects for part in ("--object", text)]
         if nbd_server is not None:
             extra = f",{nbd_server}" if nbd_server else ""
             self.arguments += ["--nbd-server", f"addr.type=unix,addr.path={self.nbd_path}{extra}"]

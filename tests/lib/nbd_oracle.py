@@ -24,7 +24,7 @@ def check_text(text, rule="R1"):
         raise AssertionError(f"{rule}: not UTF-8: {text[:80]!r}") from None
 
 
-def check_option_replies(number, replies):
+def check_option_replies(number, replies, tls_required=False):
     """All replies to one option."""
     expected = {OPT_LIST: REP_SERVER, OPT_INFO: REP_INFO, OPT_GO: REP_INFO,
                 OPT_LIST_META_CONTEXT: REP_META_CONTEXT, OPT_SET_META_CONTEXT: REP_META_CONTEXT}.get(number)
@@ -43,7 +43,7 @@ def check_option_replies(number, replies):
     kind, data = replies[-1]
     if kind & REP_ERROR:
         check_text(data)
-        require(kind != ERR_TLS_REQD, "R96", "ERR_TLS_REQD from a server without TLS")
+        require(tls_required or kind != ERR_TLS_REQD, "R96, R103", "ERR_TLS_REQD without TLS, or after it has begun")
     if number in (OPT_INFO, OPT_GO):
         check_information(replies)
     if number == OPT_SET_META_CONTEXT:

@@ -55,8 +55,9 @@ class Reply:
 class Connection:
     """A client connection. It says hello when it is made, unless hello=False."""
 
-    def __init__(self, sock, hello=True, client_flags=3):
+    def __init__(self, sock, hello=True, client_flags=3, tls_required=False):
         self.socket = sock
+        self.tls_required = tls_required
         self.mode = "simple"
         self.contexts = {}
         self.export = None
@@ -131,7 +132,7 @@ class Connection:
         while True:
             replies.append(self.read_option_reply(number))
             if replies[-1][0] == REP_ACK or replies[-1][0] & REP_ERROR:
-                nbd_oracle.check_option_replies(number, replies)
+                nbd_oracle.check_option_replies(number, replies, self.tls_required)
                 return replies
 
     def option(self, number, data=b"", length=None):

@@ -19,10 +19,17 @@ class DaemonTest(unittest.TestCase):
         return []
 
     @classmethod
+    def objects(cls):
+        """The --object arguments of what the NBD server names."""
+        return []
+
+    @classmethod
     def setUpClass(cls):
         cls.workdir = daemon.make_workdir()
         cls.addClassCleanup(daemon.remove_workdir, cls.workdir)
-        cls.daemon = daemon.Daemon(cls.workdir, cls.prepare(), nbd_server=cls.nbd_server, environment=cls.environment)
+        arguments = cls.prepare()
+        cls.daemon = daemon.Daemon(cls.workdir, arguments, nbd_server=cls.nbd_server, environment=cls.environment,
+                                   objects=cls.objects())
         cls.addClassCleanup(cls.daemon.kill)
         cls.daemon.start()
         cls.qmp = cls.daemon.qmp

@@ -1,0 +1,391 @@
+"""TLS with certificates and shared keys: clients that other people wrote, who is refused and why, and STARTTLS itself."""
+
+import socket
+import ssl
+import struct
+import threading
+import time
+import unittest
+
+from lib import certificates, images, nbd_raw, settings, tools, wait
+from lib.images import KIB, MIB
+from lib.nbd_wire import *
+from lib.tls import SIZE, TlsTest
+
+
+class CertificateTest(TlsTest):
+    """A server with a certificate, that wants one of its clients."""
+
+    @classmethod
+    def make_files(cls):
+        super().make_files()
+        cls.pki.make("revoked", "client")
+        cls.pki.revoke("revoked")
+
+    def others(self, name, **shape):
+        """A client's directory that trusts the server's authority, with a certificate of that authority."""
+        self.pki.make(name, shape.pop("purpose", "client"), **shape)
+        return self.with_certificate(name)
+
+    def with_certificate(self, name):
+        """A client's directory with the certificate NAME of the server's authority."""
+        pki = certificates.Certificates(self.path(f"{name}-pki"))
+        pki.copy(self.pki, {"ca-cert.pem": "ca-cert.pem", f"{name}-cert.pem": "client-cert.pem",
+                            f"{name}-key.pem": "client-key.pem"})
+        return pki
+
+    def test_nbdinfo(self):
+        """nbdinfo tells of the export over TLS, on a unix socket and on TCP."""
+        for tcp in (False, True):
+            shown = tools.run("nbdinfo", self.tls_uri(tcp=tcp))
+            self.assertIn("newstyle-fixed with TLS", shown)
+            self.assertIn(f"export-size: {SIZE}", shown)
+
+    def test_nbdinfo_list(self):
+        """nbdinfo lists the exports over TLS."""
+        self.assertIn('export="disk"', tools.run("nbdinfo", "--list", self.tls_uri(export="")))
+
+    def test_nbdcopy(self):
+        """nbdcopy reads all of it and writes it back."""
+        copy = self.path("copy.img")
+        tools.run("nbdcopy", self.tls_uri(), copy)
+        self.assertEqual(images.sha256(copy), images.sha256(self.disk))
+        tools.run("nbdcopy", copy, self.tls_uri(tcp=True))
+        self.assertEqual(images.sha256(copy), images.sha256(self.disk))
+
+    def test_qemu_clients(self):
+        """qemu-img and qemu-io read and write over TLS with the same directory."""
+        objects = ["--object", f"tls-creds-x509,id=tls0,dir={self.pki.path},endpoint=client"]
+        options = (f"driver=nbd,server.type=inet,server.host=localhost,server.port={self.port},export=disk,"
+                   "tls-creds=tls0")
+        copy = self.path("qemu.img")
+        tools.run("qemu-img", "convert", *objects, "--image-opts", options, "-O", "raw", copy)
+        self.assertEqual(images.sha256(copy), images.sha256(self.disk))
+        tools.run("qemu-io", *objects, "--image-opts", options, "-c", "write -P 0x5a 1M 100k", "-c",
+                  "read -P 0x5a 1M 100k")
+        self.assertEqual(images.read_range(self.disk, MIB, 100 * KIB), b"\x5a" * 100 * KIB)
+
+    def test_libnbd(self):
+        """Python's libnbd writes and reads requests of every size over TLS, and sees block status."""
+        handle = self.connect()
+        self.assertEqual(handle.get_tls_negotiated(), True)
+        for length in (1, 511, 4096, 16384, 70_000, 3 * MIB):
+            data = images.random_bytes(length, length)
+            handle.pwrite(data, 33)
+            self.assertEqual(handle.pread(length, 33), data)
+
+    def test_without_tls(self):
+        """Who does not begin TLS is told that he has to, and learns nothing."""
+        result = tools.finish("nbdinfo", self.uri("disk"))
+        self.assertNotEqual(result.returncode, 0)
+        connection = self.client()
+        for option in (OPT_LIST, OPT_GO, OPT_INFO, OPT_STRUCTURED_REPLY, OPT_LIST_META_CONTEXT, OPT_EXTENDED_HEADERS, 99):
+            ((kind, text),) = connection.option(option, b"\0\0\0\4disk\0\0")
+            self.assertEqual((kind, text.decode()), (ERR_TLS_REQD, f"Option 0x{option:x} not permitted before TLS"))
+
+    def test_no_certificate(self):
+        """A client without a certificate is refused."""
+        pki = certificates.Certificates(self.path("bare"))
+        pki.copy(self.pki, {"ca-cert.pem": "ca-cert.pem"})
+        self.assert_refused("No certificate was found", pki)
+
+    def test_wrong_authority(self):
+        """A certificate of another authority is refused."""
+        pki = certificates.make(self.path("strangers"))
+        pki.copy(self.pki, {"ca-cert.pem": "ca-cert.pem"})
+        self.assert_refused("The certificate", pki)
+
+    def test_distrusted_server(self):
+        """A client that does not trust the server's authority leaves, and the log has its reason."""
+        pki = certificates.Certificates(self.path("distrustful"))
+        pki.copy(self.pki, {"client-cert.pem": "client-cert.pem", "client-key.pem": "client-key.pem"})
+        self.assert_refused("TLS handshake failed", pki, tcp=True)
+
+    def test_expired(self):
+        """An expired certificate is refused, and its owner told why, as far as TLS has words for it."""
+        dates = ('activation_date = "2020-01-01 00:00:00"', 'expiration_date = "2021-01-01 00:00:00"')
+        pki = self.others("expired", dates=dates)
+        self.assertIn("alert", self.assert_refused("The certificate has expired", pki))
+        with self.assertRaisesRegex(ssl.SSLError, "certificate expired"):
+            self.starttls(self.context(pki)).option(OPT_LIST)
+
+    def test_revoked(self):
+        """A certificate that the list of revoked ones names is refused."""
+        self.assert_refused("The certificate has been revoked", self.with_certificate("revoked"))
+
+    def test_wrong_purpose(self):
+        """A server's certificate is no client's."""
+        self.assert_refused("The certificate is not made for this purpose",
+                            self.others("disguised", purpose="server"))
+
+    def test_versions_and_ciphers(self):
+        """TLS 1.2 and 1.3 are spoken, ciphers of the old kind and key exchange without forward secrecy are refused."""
+        for maximum in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = self.context()
+            context.maximum_version = maximum
+            self.assertEqual(self.starttls(context).option_result(OPT_LIST), REP_ACK)
+        context = self.context()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("ECDHE-ECDSA-AES256-SHA:AES256-SHA")
+        with self.assertRaises((ssl.SSLError, OSError)):
+            self.starttls(context)
+
+    def test_cipher(self):
+        """The fastest of the good ciphers is taken, whatever the client prefers."""
+        self.assertEqual(self.starttls().socket.cipher()[0], "TLS_AES_128_GCM_SHA256")
+
+
+class OpenTest(TlsTest):
+    """A server with a certificate that lets everybody in, its key encrypted."""
+
+    credentials = ",verify-peer=off,passwordid=sec0"
+
+    @classmethod
+    def make_files(cls):
+        cls.pki = certificates.Certificates(cls.path("pki"))
+        cls.pki.make("server", "server", password="geheim")
+        cls.bare = certificates.Certificates(cls.path("bare"))
+        cls.bare.copy(cls.pki, {"ca-cert.pem": "ca-cert.pem"})
+
+    @classmethod
+    def objects(cls):
+        return ["secret,id=sec0,data=geheim", *super().objects()]
+
+    def test_client_without_certificate(self):
+        """A client needs nothing but the authority's certificate."""
+        self.assert_works(self.bare)
+        self.assert_works(self.bare, tcp=True)
+
+
+class SharedKeyTest(TlsTest):
+    """A server with keys for two users."""
+
+    kind = "psk"
+
+    @classmethod
+    def make_files(cls):
+        cls.pki = certificates.Certificates(cls.path("pki"))
+        for user in ("alice", "bob"):
+            cls.pki.add_user(user)
+
+    def test_users(self):
+        """Both users get in, on the unix socket and on TCP."""
+        for user in ("alice", "bob"):
+            self.assert_works(user=user)
+            self.assert_works(user=user, tcp=True)
+
+    def test_qemu_img(self):
+        """qemu-img reads with the same file."""
+        options = (f"driver=nbd,server.type=inet,server.host=localhost,server.port={self.port},export=disk,"
+                   "tls-creds=tls0")
+        copy = self.path("qemu.img")
+        tools.run("qemu-img", "convert", "--object",
+                  f"tls-creds-psk,id=tls0,dir={self.pki.path},endpoint=client,username=alice", "--image-opts", options,
+                  "-O", "raw", copy)
+        self.assertEqual(images.sha256(copy), images.sha256(self.disk))
+
+    def test_stranger(self):
+        """A user that the server does not know, and one with another key, fail at the same place."""
+        pki = certificates.Certificates(self.path("strangers"))
+        for user in ("mallory", "alice"):
+            pki.add_user(user)
+        said = {self.assert_refused("TLS handshake failed", pki, user=user).replace(user, "X")
+                for user in ("mallory", "alice")}
+        self.assertEqual(len(said), 1, said)
+
+    def test_new_user(self):
+        """A user who is added to the file gets in, without a restart."""
+        self.pki.add_user("carol")
+        wait.until(lambda: tools.finish("nbdinfo", self.tls_uri(user="carol")).returncode == 0, 10, "carol to get in")
+        self.assert_works(user="alice")
+
+
+class StarttlsTest(TlsTest):
+    """STARTTLS as the specification wants it, by a client that tries what is not allowed."""
+
+    def test_state_is_forgotten(self):
+        """What was asked for in clear does not count: replies are simple, and no context is selected."""
+        connection = self.client()
+        for option in (OPT_STRUCTURED_REPLY, OPT_EXTENDED_HEADERS):
+            self.assertEqual(connection.option_result(option), ERR_TLS_REQD)
+        self.assertEqual(connection.option_result(OPT_SET_META_CONTEXT, b"\0\0\0\4disk" + struct.pack(">I", 0)),
+                         ERR_TLS_REQD)
+        self.assertEqual(connection.option_result(OPT_STARTTLS), REP_ACK)
+        self.begin_tls(connection).go("disk")
+        self.assertEqual(connection.read(0, 512), images.read_range(self.disk, 0, 512))
+
+    def test_injection_behind_the_option(self):
+        """Bytes that come with STARTTLS end the connection: nobody can put options into it in clear."""
+        connection = self.client()
+        connection.send(nbd_raw.option_bytes(OPT_STARTTLS) + nbd_raw.option_bytes(OPT_LIST))
+        with self.assertRaises((nbd_raw.Closed, AssertionError)):
+            while True:
+                kind, _ = connection.read_option_reply(OPT_STARTTLS)
+                self.assertEqual(kind, REP_ACK)
+
+    def test_injection_after_the_acknowledgement(self):
+        """An option in clear after it is no TLS record."""
+        connection = self.acknowledged()
+        connection.send(nbd_raw.option_bytes(OPT_LIST))
+        connection.socket.settimeout(settings.seconds(5))
+        received = b"x"
+        while received:
+            received = connection.socket.recv(4096)
+            self.assertNotIn(struct.pack(">Q", OPTION_REPLY_MAGIC), received)
+
+    def test_twice(self):
+        """A second STARTTLS, within TLS, is refused."""
+        connection = self.starttls()
+        ((kind, text),) = connection.option(OPT_STARTTLS)
+        self.assertEqual((kind, text), (ERR_INVALID, b"TLS already enabled"))
+        self.assertEqual([name for name, _ in connection.list()], ["disk"])
+
+    def test_with_payload(self):
+        """STARTTLS with a payload is refused, and may be tried again."""
+        connection = self.client()
+        self.assertEqual(connection.option_result(OPT_STARTTLS, b"x"), ERR_INVALID)
+        self.assertEqual(connection.option_result(OPT_STARTTLS), REP_ACK)
+
+    def test_export_name_in_clear(self):
+        """EXPORT_NAME before TLS ends the connection, without a size."""
+        connection = self.client()
+        connection.send_option(OPT_EXPORT_NAME, b"disk")
+        self.assertTrue(connection.at_end())
+
+    def test_abort_in_clear(self):
+        """A client may leave before TLS."""
+        connection = self.client()
+        connection.send_option(OPT_ABORT)
+        self.assertTrue(connection.socket.recv(1) in (b"", b"\0"))
+
+    def test_farewell(self):
+        """After DISC the server says good-bye in TLS's way, so that a client knows that nothing was cut off."""
+        connection = self.starttls()
+        connection.go("disk")
+        connection.send_request(CMD_DISC)
+        self.assertEqual(connection.socket.recv(1), b"")
+
+    def test_cut_at_every_place(self):
+        """A client that leaves at any byte of the handshake costs nothing: the next one gets in."""
+        client, server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = self.context().wrap_bio(server, client, server_hostname="localhost")
+        with self.assertRaises(ssl.SSLWantReadError):
+            session.do_handshake()
+        hello = client.read()
+        for length in range(0, len(hello) + 1, 16):
+            for close in ("close", "reset"):
+                connection = self.acknowledged()
+                connection.send(hello[:length])
+                getattr(connection, close)()
+        self.assert_works()
+
+    def test_garbage(self):
+        """Garbage instead of a handshake ends that connection alone."""
+        for seed in range(20):
+            connection = self.acknowledged()
+            connection.send(images.random_bytes(500, seed))
+            connection.socket.shutdown(socket.SHUT_WR)
+            while connection.socket.recv(4096):
+                pass
+        self.assert_works()
+
+    def test_without_credentials(self):
+        """While the object is gone STARTTLS is refused with the reason, and served again when it is back."""
+        self.qmp.execute("object-del", {"id": "tls0"})
+        connection = self.client()
+        ((kind, text),) = connection.option(OPT_STARTTLS)
+        self.assertEqual((kind, text), (ERR_POLICY, b"No TLS credentials with id 'tls0'"))
+        self.qmp.execute("object-add", {"qom-type": "tls-creds-x509", "id": "tls0", "endpoint": "server",
+                                        "dir": self.pki.path})
+        self.assertEqual(connection.option_result(OPT_STARTTLS), REP_ACK)
+        self.assert_works()
+
+
+class ChangeTest(TlsTest):
+    """Certificates that are changed while clients work."""
+
+    def busy(self, handle, stop, failures):
+        """Writes and reads back until it is told to stop."""
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            data = images.random_bytes(64 * KIB, turn)
+            try:
+                handle.pwrite(data, 0)
+                handle.pread(64 * KIB, MIB)
+            except Exception as error:  # whatever it is, it is a lost request
+                failures.append(error)
+                return
+
+    def test_under_load(self):
+        """Eight busy connections lose no request while files are replaced, broken and mended, and the object replaced."""
+        stop, failures = threading.Event(), []
+        handles = [self.connect() for _ in range(8)]
+        threads = [threading.Thread(target=self.busy, args=(handle, stop, failures)) for handle in handles]
+        for thread in threads:
+            thread.start()
+        try:
+            others = certificates.make(self.path("next"))
+            old = certificates.Certificates(self.path("old"))
+            old.copy(self.pki, {name: name for name in ("ca-cert.pem", "client-cert.pem", "client-key.pem")})
+            # Broken: what was loaded stays.
+            self.pki.write("server-cert.pem", b"garbage\n")
+            wait.until(lambda: b"what was loaded before stays" in self.daemon.stderr(), 10, "the line in the log")
+            self.assert_works(old)
+            # New files: the next clients meet them.
+            self.pki.copy(others, {name: name for name in ("ca-cert.pem", "server-cert.pem", "server-key.pem")})
+            wait.until(lambda: tools.finish("nbdinfo", self.tls_uri(others)).returncode == 0, 10, "the new certificate")
+            # A new object of the same name, with the old files.
+            back = certificates.make(self.path("back"))
+            self.qmp.execute("object-del", {"id": "tls0"})
+            self.qmp.execute("object-add", {"qom-type": "tls-creds-x509", "id": "tls0", "endpoint": "server",
+                                            "dir": back.path})
+            self.assert_works(back)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(failures, [])
+
+
+class SlowHandshakeTest(TlsTest):
+    """Clients that do not get on with TLS, beside one that does."""
+
+    def test_every_stall_is_dropped(self):
+        """Whoever stops at some place of the handshake is dropped after 10 s; a good client meanwhile enters at once."""
+        client, server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = self.context().wrap_bio(server, client, server_hostname="localhost")
+        with self.assertRaises(ssl.SSLWantReadError):
+            session.do_handshake()
+        hello = client.read()
+        began = time.monotonic()
+        stalls = {"nothing": b"", "a byte": hello[:1], "a header": hello[:5], "half": hello[:len(hello) // 2],
+                  "all but a byte": hello[:-1], "hello": hello}
+        connections = {}
+        for name, sent in stalls.items():
+            connections[name] = self.acknowledged()
+            connections[name].send(sent)
+        dribble = connections["dribble"] = self.acknowledged()
+        longest = 0.0
+        sent = 0
+        while time.monotonic() - began < settings.seconds(8):
+            dribble.send(hello[sent:sent + 1])
+            sent += 1
+            start = time.monotonic()
+            self.starttls().go("disk")
+            longest = max(longest, time.monotonic() - start)
+            wait.until(lambda: time.monotonic() - start > 0.3, 5, "the next turn")
+        self.assertLess(longest, settings.seconds(0.1) * (1 if not settings.sanitized() else 10))
+        for name, connection in connections.items():
+            connection.socket.settimeout(settings.seconds(10))
+            try:
+                while connection.socket.recv(4096):
+                    pass
+            except ConnectionError:
+                pass
+            took = time.monotonic() - began
+            self.assertTrue(9 <= took <= settings.seconds(11.5), f"{name}: {took}")
+
+
+if __name__ == "__main__":
+    unittest.main()
