@@ -15,6 +15,8 @@ namespace {
 
 // The longest record that TLS has.
 constexpr std::size_t kRecordBytes = 16384;
+// What a record adds to its bytes, at most, with the ciphers that we choose.
+constexpr std::size_t kRecordOverheadBytes = 64;
 
 unsigned session_flags(TlsEndpoint endpoint) {
   return (endpoint == TlsEndpoint::kServer ? GNUTLS_SERVER : GNUTLS_CLIENT) | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL |
@@ -40,11 +42,11 @@ void TlsStream::Window::reserve(std::size_t bytes) {
   if (capacity - used >= bytes) {
     std::memmove(data.get(), data.get() + begin, used);
   } else {
-    const std::size_t wanted = std::max(used + bytes, 2 * capacity);
-    auto larger = std::make_unique_for_overwrite<std::byte[]>(wanted);
+    const std::size_t larger_capacity = std::max(used + bytes, 2 * capacity);
+    auto larger = std::make_unique_for_overwrite<std::byte[]>(larger_capacity);
     if (used > 0) std::memcpy(larger.get(), data.get() + begin, used);
     data = std::move(larger);
-    capacity = wanted;
+    capacity = larger_capacity;
   }
   begin = 0;
   end = used;
@@ -277,6 +279,12 @@ IoCount TlsStream::try_send(std::span<const iovec> vectors) {
 // Encrypts up to kTlsBatchBytes of what stands behind the first `skip` bytes, in full records as far as there are bytes
 // for them; gives how many bytes that were.
 IoCount TlsStream::encrypt_batch(std::span<const iovec> vectors, std::size_t skip) {
+  std::size_t wanted = 0;
+  for (const iovec& vector : vectors) wanted += vector.iov_len;
+  wanted = std::min(wanted - skip, kTlsBatchBytes);
+  if (wanted == 0) return 0;
+  // At once: growing record by record would copy again and again.
+  output_.reserve(wanted + (wanted / kRecordBytes + 1) * kRecordOverheadBytes);
   std::array<std::byte, kRecordBytes> gathered;
   std::size_t gathered_bytes = 0;
   std::size_t encrypted = 0;
