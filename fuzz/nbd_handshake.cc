@@ -38,6 +38,7 @@ Outcome play(std::span<const std::byte> input, std::size_t piece_bytes, const Ha
   other.block_sizes.minimum = 4096;
   other.contexts = {{"base:allocation", 0}, {"qemu:allocation-depth", 1}, {"qemu:dirty-bitmap:b", 2}};
   directory.add("ro").read_only = true;
+  directory.add("private").is_restricted = true;
 
   Handshake handshake(directory, options);
   Outcome outcome;
@@ -54,6 +55,7 @@ Outcome play(std::span<const std::byte> input, std::size_t piece_bytes, const Ha
     outcome.status = step.status;
     outcome.output.insert(outcome.output.end(), produced.begin(), produced.end());
     if (step.status == HandshakeStatus::kStartTls) handshake = handshake.over_tls();
+    if (step.status == HandshakeStatus::kAuthorize) handshake.authorized(outcome.consumed % 2 == 0, "not for you");
     if (step.status == HandshakeStatus::kTransmission || step.status == HandshakeStatus::kClose) break;
   }
   outcome.state = handshake.state();

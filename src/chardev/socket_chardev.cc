@@ -99,7 +99,7 @@ aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure(std::unique_ptr<ne
   std::unique_ptr<net::TlsStream> secured;
   if (credentials) {
     const auto* inet = std::get_if<net::InetAddress>(&options_.address);
-    std::string host = inet != nullptr ? inet->host : std::string();
+    std::string host = inet != nullptr && !options_.server ? inet->host : std::string();
     secured = std::make_unique<net::TlsStream>(std::move(stream), std::move(*credentials), std::move(host));
     agreed = co_await shake_hands(*secured);
   } else {

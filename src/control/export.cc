@@ -43,7 +43,8 @@ Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, 
                                 .writable = arguments.writable.value_or(false),
                                 .writethrough = arguments.writethrough.value_or(false),
                                 .allocation_depth = nbd.allocation_depth.value_or(false),
-                                .place = place};
+                                .place = place,
+                                .tls_authz = nbd.tls_authz};
   TRY(nbd::NbdExport::check(*control.nbd_server(), options));
   TRY(check_bitmaps(nbd));
   control.exports().add(std::make_unique<nbd::NbdExport>(*control.nbd_server(), options, std::move(edge)));

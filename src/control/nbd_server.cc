@@ -16,12 +16,12 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
   if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
   nbd::ServerOptions server_options;
+  server_options.authorizers = &control.authorizers();
   if (options.tls_creds) {
     // Only to be told of a wrong name now: each handshake looks it up again.
     CO_TRY(control.tls_credentials().find(*options.tls_creds, net::TlsEndpoint::kServer));
     server_options.tls = nbd::ServerTls{.credentials = &control.tls_credentials(),
                                         .credentials_id = *options.tls_creds,
-                                        .authorizers = &control.authorizers(),
                                         .authorizer_id = options.tls_authz};
   }
   server_options.max_connections = options.max_connections.value_or(server_options.max_connections);

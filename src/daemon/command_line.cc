@@ -60,10 +60,11 @@ Exports disk images as network block devices, driven by these options and by QMP
                          make a block node: file, host_device, raw, null-co, null-aio
 
   --export [type=]nbd,id=ID,node-name=NODE[,name=NAME][,writable=on|off][,description=TEXT]
-           [,allocation-depth=on|off][,writethrough=on|off][,iothread=ID]
+           [,allocation-depth=on|off][,writethrough=on|off][,iothread=ID][,tls-authz=ID]
                          offer a node to NBD clients; needs --nbd-server before it
 
   --nbd-server addr.type=inet,addr.host=HOST,addr.port=PORT[,max-connections=N][,handshake-max-seconds=N]
+               [,tls-creds=ID][,tls-authz=ID]
   --nbd-server addr.type=unix,addr.path=PATH[,...]
   --nbd-server addr.type=fd,addr.str=FD[,...]
                          start the NBD server
@@ -75,7 +76,8 @@ Exports disk images as network block devices, driven by these options and by QMP
   --monitor [chardev=]ID[,mode=control][,pretty=on|off]
                          answer QMP on a character device
   --object TYPE,id=ID[,...]
-                         make an object: iothread
+                         make an object: secret, tls-creds-x509, tls-creds-psk, tls-creds-anon, authz-list,
+                         authz-list-file, authz-pam, authz-simple, iothread
 
   --daemonize            go to the background once everything is set up
   --pidfile PATH         write the process ID to a file

@@ -1,4 +1,4 @@
-"""Secrets and TLS credentials as objects: what is accepted, what is refused, and that a secret is nowhere to be seen."""
+"""Secrets and TLS credentials as objects: what is accepted and refused, and that a secret is nowhere to be seen."""
 
 import base64
 import os

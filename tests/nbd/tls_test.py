@@ -1,4 +1,4 @@
-"""TLS with certificates and shared keys: clients that other people wrote, who is refused and why, and STARTTLS itself."""
+"""TLS with certificates and shared keys: clients of other people, who is refused and why, and STARTTLS itself."""
 
 import socket
 import ssl
@@ -7,9 +7,10 @@ import threading
 import time
 import unittest
 
-from lib import certificates, images, nbd_raw, settings, tools, wait
+from lib import certificates, daemon, images, nbd_raw, settings, tools, wait
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
+from lib.testcase import nbd_export
 from lib.tls import SIZE, TlsTest
 
 
@@ -79,7 +80,8 @@ class CertificateTest(TlsTest):
         result = tools.finish("nbdinfo", self.uri("disk"))
         self.assertNotEqual(result.returncode, 0)
         connection = self.client()
-        for option in (OPT_LIST, OPT_GO, OPT_INFO, OPT_STRUCTURED_REPLY, OPT_LIST_META_CONTEXT, OPT_EXTENDED_HEADERS, 99):
+        for option in (OPT_LIST, OPT_GO, OPT_INFO, OPT_STRUCTURED_REPLY, OPT_LIST_META_CONTEXT,
+                       OPT_EXTENDED_HEADERS, 99):
             ((kind, text),) = connection.option(option, b"\0\0\0\4disk\0\0")
             self.assertEqual((kind, text.decode()), (ERR_TLS_REQD, f"Option 0x{option:x} not permitted before TLS"))
 
@@ -318,7 +320,7 @@ class ChangeTest(TlsTest):
                 return
 
     def test_under_load(self):
-        """Eight busy connections lose no request while files are replaced, broken and mended, and the object replaced."""
+        """Eight busy connections lose no request while files are broken and replaced, and the object too."""
         stop, failures = threading.Event(), []
         handles = [self.connect() for _ in range(8)]
         threads = [threading.Thread(target=self.busy, args=(handle, stop, failures)) for handle in handles]
@@ -348,11 +350,178 @@ class ChangeTest(TlsTest):
         self.assertEqual(failures, [])
 
 
+class AuthorizationTest(TlsTest):
+    """tls-authz: who is let in, of those whose certificate is good; looked up at each handshake."""
+
+    nbd_server = "tls-creds=tls0,tls-authz=auth0"
+    name = "C=GB,CN=client"
+
+    def authorizer(self, **properties):
+        """The object auth0, until the end of the test."""
+        self.qmp.execute("object-add", {"id": "auth0", **properties})
+        self.addCleanup(self.qmp.command, "object-del", {"id": "auth0"})
+
+    def test_missing(self):
+        """While there is no such object, everybody is refused, with the reason in the log."""
+        self.assert_refused(f"identity '{self.name}', rule: nothing of tls-authz 'auth0': "
+                            "Cannot find QAuthZ object ID auth0")
+
+    def test_of_another_kind(self):
+        """An object that is no authorizer lets nobody in."""
+        self.authorizer(**{"qom-type": "iothread"})
+        self.assert_refused("Object 'auth0' is not a QAuthZ subclass")
+
+    def test_identity(self):
+        """The one who is meant gets in, another one does not; the object may change in between."""
+        self.authorizer(**{"qom-type": "authz-simple", "identity": self.name})
+        self.assert_works()
+        self.qmp.execute("object-del", {"id": "auth0"})
+        self.authorizer(**{"qom-type": "authz-simple", "identity": "C=GB,CN=somebody else"})
+        self.assert_refused(f"identity '{self.name}'")
+        with self.assertRaisesRegex(ssl.SSLError, "access denied"):
+            self.starttls().option(OPT_LIST)
+
+    def test_rules(self):
+        """A list's rule decides, and the log names it."""
+        rules = [{"match": "C=GB,CN=client", "policy": "deny"},
+                 {"match": "C=GB,*", "policy": "allow", "format": "glob"}]
+        self.authorizer(**{"qom-type": "authz-list", "rules": rules, "policy": "deny"})
+        self.assert_refused("rule: rules[0] (exact 'C=GB,CN=client') of tls-authz 'auth0'")
+        self.qmp.execute("qom-set", {"path": "auth0", "property": "rules", "value": rules[1:]})
+        self.assert_works()
+
+
+class ExportAuthorizationTest(TlsTest):
+    """tls-authz of an export: who may use it, of those that the server lets in."""
+
+    @classmethod
+    def prepare(cls):
+        arguments = super().prepare()
+        cls.pki.make("guest", "client")
+        return [*arguments, *nbd_export("private", "disk", **{"tls-authz": "auth0"})]
+
+    @classmethod
+    def objects(cls):
+        return ["authz-simple,id=auth0,identity=C=GB,,CN=client", *super().objects()]
+
+    def guest(self):
+        """A connection of somebody else."""
+        context = ssl.create_default_context(cafile=self.pki.file("ca-cert.pem"))
+        context.load_cert_chain(self.pki.file("guest-cert.pem"), self.pki.file("guest-key.pem"))
+        return self.starttls(context)
+
+    def test_its_owner(self):
+        """The one who is meant uses it like any other export."""
+        self.assert_works(export="private")
+        tools.run("nbdinfo", "--map", self.tls_uri(export="private"))
+
+    def test_somebody_else(self):
+        """Somebody else is refused with the reason at each option that would tell of it, and may use another export."""
+        line = b"refused: export 'private', identity 'C=GB,CN=guest', rule: "
+        before = self.daemon.stderr().count(line)
+        guest = self.guest()
+        self.assertEqual(guest.option_result(OPT_STRUCTURED_REPLY), REP_ACK)
+        for option, data in ((OPT_GO, nbd_raw.info_bytes("private")), (OPT_INFO, nbd_raw.info_bytes("private")),
+                             (OPT_LIST_META_CONTEXT, nbd_raw.meta_bytes("private")),
+                             (OPT_SET_META_CONTEXT, nbd_raw.meta_bytes("private", ["base:allocation"]))):
+            ((kind, text),) = guest.option(option, data)
+            self.assertEqual(kind, ERR_POLICY)
+            self.assertNotEqual(text, b"")
+        self.assertEqual(self.daemon.stderr().count(line) - before, 4)
+        guest.mode = "structured"
+        guest.go("disk")
+        self.assertEqual(guest.read(0, 512), images.read_range(self.disk, 0, 512))
+
+    def test_export_name(self):
+        """EXPORT_NAME, which knows no errors, ends the connection."""
+        guest = self.guest()
+        guest.send_option(OPT_EXPORT_NAME, b"private")
+        self.assertTrue(guest.at_end())
+
+    def test_while_it_is_gone(self):
+        """While the object is gone nobody may; the connection that asked can ask again when it is back."""
+        self.qmp.execute("object-del", {"id": "auth0"})
+        connection = self.starttls()
+        ((kind, text),) = connection.option(OPT_INFO, nbd_raw.info_bytes("private"))
+        self.assertEqual((kind, text), (ERR_POLICY, b"Cannot find QAuthZ object ID auth0"))
+        self.qmp.execute("object-add", {"qom-type": "authz-simple", "id": "auth0", "identity": "C=GB,CN=client"})
+        connection.go("private")
+
+
+class SharedKeyAuthorizationTest(TlsTest):
+    """tls-authz with shared keys: it is asked about the user."""
+
+    kind = "psk"
+    nbd_server = "tls-creds=tls0,tls-authz=auth0"
+
+    @classmethod
+    def make_files(cls):
+        cls.pki = certificates.Certificates(cls.path("pki"))
+        for user in ("alice", "bob"):
+            cls.pki.add_user(user)
+
+    @classmethod
+    def objects(cls):
+        return ["authz-simple,id=auth0,identity=alice", *super().objects()]
+
+    def test_users(self):
+        """One user is let in, the other is not, though his key is good."""
+        self.assert_works(user="alice")
+        self.assert_refused("identity 'bob'", user="bob")
+
+
+class MonitorTest(TlsTest):
+    """A monitor over TLS."""
+
+    @classmethod
+    def prepare(cls):
+        arguments = super().prepare()
+        cls.monitor_port = daemon.free_port()
+        return [*arguments, "--chardev", f"socket,id=qmp1,host=127.0.0.1,port={cls.monitor_port},server=on,wait=off,"
+                "tls-creds=tls0", "--monitor", "chardev=qmp1"]
+
+    def monitor(self, context):
+        """A connection to the monitor."""
+        plain = socket.create_connection(("127.0.0.1", self.monitor_port), settings.seconds(10))
+        self.addCleanup(plain.close)
+        return context.wrap_socket(plain, server_hostname="localhost")
+
+    def test_commands(self):
+        """Commands are answered over TLS, one client after another, after one without certificate was refused."""
+        bare = ssl.create_default_context(cafile=self.pki.file("ca-cert.pem"))
+        with self.assertRaises(ssl.SSLError):
+            self.monitor(bare).recv(100)
+        for _ in range(3):
+            connection = self.monitor(self.context())
+            lines = connection.makefile("rwb", buffering=0)
+            self.addCleanup(lines.close)
+            self.assertIn(b'"QMP"', lines.readline())
+            lines.write(b'{"execute": "qmp_capabilities"}{"execute": "query-version"}')
+            self.assertEqual(lines.readline().strip(), b'{"return": {}}')
+            self.assertIn(b'"qemu"', lines.readline())
+            lines.close()
+            connection.close()
+
+    def test_checks(self):
+        """What cannot be is refused with the texts of qemu-storage-daemon."""
+        inet = {"type": "inet", "data": {"host": "127.0.0.1", "port": "0"}}
+        unix = {"type": "unix", "data": {"path": self.path("x.sock")}}
+        for socket_options, text in (
+                ({"addr": inet, "tls-authz": "a"}, "'tls_authz' option requires 'tls_creds' option"),
+                ({"addr": unix, "tls-creds": "tls0"}, "'tls_creds' option is incompatible with 'unix' address type"),
+                ({"addr": inet, "tls-creds": "none"}, "No TLS credentials with id 'none'"),
+                ({"addr": inet, "server": False, "tls-creds": "tls0"},
+                 "Expected TLS credentials for a client endpoint")):
+            _, said = self.qmp.failure("chardev-add", {"id": "c", "backend":
+                                                                       {"type": "socket", "data": socket_options}})
+            self.assertIn(text, said)
+
+
 class SlowHandshakeTest(TlsTest):
     """Clients that do not get on with TLS, beside one that does."""
 
     def test_every_stall_is_dropped(self):
-        """Whoever stops at some place of the handshake is dropped after 10 s; a good client meanwhile enters at once."""
+        """Whoever stops somewhere in the handshake is dropped after 10 s; a good client meanwhile enters at once."""
         client, server = ssl.MemoryBIO(), ssl.MemoryBIO()
         session = self.context().wrap_bio(server, client, server_hostname="localhost")
         with self.assertRaises(ssl.SSLWantReadError):

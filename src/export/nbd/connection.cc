@@ -88,6 +88,9 @@ aio::Task<IoResult> Connection::negotiate() {
       case HandshakeStatus::kStartTls:
         CO_TRY(co_await start_tls());
         continue;
+      case HandshakeStatus::kAuthorize:
+        co_await authorize_export();
+        continue;
       case HandshakeStatus::kDrainOutput:
         continue;
       case HandshakeStatus::kNeedInput:

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "authz/authorizer.h"
 #include "base/intrusive_list.h"
 #include "export/nbd/handshake.h"
 #include "net/socket_stream.h"
@@ -36,8 +37,10 @@ class Connection : public ListLink<Connection> {
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> start_tls();
+  aio::Task<void> authorize_export();
+  aio::Task<authz::Verdict> ask(std::string authorizer_id);
   aio::Task<IoResult> let_in(net::TlsStream& stream);
-  void log_refusal(std::string_view rule, std::string_view reason);
+  void log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name = {});
   aio::Task<IoResult> take_slot();
   aio::Task<void> transmit();
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "export/nbd/connection.h"
+#include "export/nbd/nbd_export.h"
 #include "export/nbd/server.h"
 
 namespace blockexport::nbd {
@@ -39,16 +40,37 @@ aio::Task<IoResult> Connection::start_tls() {
 aio::Task<IoResult> Connection::let_in(net::TlsStream& stream) {
   const ServerTls& tls = *server_.options_.tls;
   if (!tls.authorizer_id) co_return IoResult{};
-  authz::Verdict verdict = co_await authz::authorize(*tls.authorizers, *tls.authorizer_id, identity_);
+  authz::Verdict verdict = co_await ask(*tls.authorizer_id);
   if (verdict.allowed) co_return IoResult{};
-  log_refusal(fmt::format("{} of tls-authz '{}'", verdict.rule.empty() ? "nothing" : verdict.rule, *tls.authorizer_id),
-              verdict.reason);
+  log_refusal(verdict.rule, verdict.reason);
   co_await stream.refuse(server_.reactor_);
   co_return fail(EACCES);
 }
 
-void Connection::log_refusal(std::string_view rule, std::string_view reason) {
-  server_.log_.warning(fmt::format("nbd client {} refused: identity '{}', rule: {}: {}", peer_,
+// Asks the authorizer of the export that the client wants.
+aio::Task<void> Connection::authorize_export() {
+  std::string name(handshake_->wanted_export());
+  NbdExport* wanted = server_.find_export(name);
+  // One that is gone by now is not found by the handshake either.
+  if (wanted == nullptr || !wanted->tls_authz()) {
+    handshake_->authorized(false, "the export has changed");
+    co_return;
+  }
+  authz::Verdict verdict = co_await ask(*wanted->tls_authz());
+  if (!verdict.allowed) log_refusal(verdict.rule, verdict.reason, name);
+  handshake_->authorized(verdict.allowed, std::move(verdict.reason));
+}
+
+// What is refused tells by which authorizer.
+aio::Task<authz::Verdict> Connection::ask(std::string authorizer_id) {
+  authz::Verdict verdict = co_await authz::authorize(*server_.options_.authorizers, authorizer_id, identity_);
+  verdict.rule = fmt::format("{} of tls-authz '{}'", verdict.rule.empty() ? "nothing" : verdict.rule, authorizer_id);
+  co_return verdict;
+}
+
+void Connection::log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name) {
+  std::string wanted = export_name.empty() ? std::string() : fmt::format(" export '{}',", printable(export_name));
+  server_.log_.warning(fmt::format("nbd client {} refused:{} identity '{}', rule: {}: {}", peer_, wanted,
                                    printable(identity_, kIdentityShownBytesMax), rule,
                                    printable(reason, kIdentityShownBytesMax)));
 }

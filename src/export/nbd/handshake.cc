@@ -142,6 +142,8 @@ void Handshake::on_option(std::vector<std::byte>& output) {
     case Option::kAbort:
       assert(false);
   }
+  // The message is looked at again once the answer is there.
+  if (status_ == HandshakeStatus::kAuthorize) return;
   expect(Stage::kOptionHeader, kOptionHeaderBytes);
 }
 
@@ -149,8 +151,36 @@ void Handshake::on_export_name(std::vector<std::byte>& output) {
   const std::string_view name = ByteReader(message_).text(message_.size());
   const ExportInfo* info = directory_->find(name);
   if (info == nullptr) return close(fmt::format("export '{}' not found", quoted_name(name)));
+  switch (permission_for(*info)) {
+    case Permission::kUnknown:
+      return;
+    case Permission::kRefused:
+      return close(refusal_reason_);
+    case Permission::kGranted:
+      break;
+  }
   enter_transmission(*info, BlockSizes{});
   append_export_name_answer(output, state_.export_bytes, state_.transmission_flags, state_.no_zeroes);
+}
+
+// An answer counts once: who may use what can change from one option to the next.
+Handshake::Permission Handshake::permission_for(const ExportInfo& info) {
+  if (!info.is_restricted) return Permission::kGranted;
+  if (std::exchange(decided_sequence_, 0) == info.sequence) {
+    return is_allowed_ ? Permission::kGranted : Permission::kRefused;
+  }
+  wanted_export_ = info.name;
+  wanted_sequence_ = info.sequence;
+  status_ = HandshakeStatus::kAuthorize;
+  return Permission::kUnknown;
+}
+
+void Handshake::authorized(bool allowed, std::string reason) {
+  assert(status_ == HandshakeStatus::kAuthorize);
+  decided_sequence_ = wanted_sequence_;
+  is_allowed_ = allowed;
+  refusal_reason_ = std::move(reason);
+  status_ = HandshakeStatus::kNeedInput;
 }
 
 void Handshake::on_listing(std::vector<std::byte>& output) {

@@ -50,6 +50,7 @@ enum class HandshakeStatus : std::uint8_t {
   kDrainOutput,   // send the output, then come back with what was not consumed (maybe nothing)
   kTransmission,  // done: state() and chosen_export() are final; unconsumed input belongs to the transmission phase
   kStartTls,      // send the output, do the TLS handshake, go on with over_tls()
+  kAuthorize,     // send the output, ask whether the client may use wanted_export(), say so by authorized(), go on
   kClose,         // send the output, then close; close_reason() says why
 };
 
@@ -74,6 +75,11 @@ class Handshake {
   // of what was said in clear but the two flags that a client sends once.
   Handshake over_tls() const;
 
+  // After kAuthorize: the name of an export that is not for everybody; and the answer, with its reason, which counts
+  // for the option that the client wanted it for.
+  std::string_view wanted_export() const { return wanted_export_; }
+  void authorized(bool allowed, std::string reason);
+
   // From now on every option but ABORT is answered with ERR_SHUTDOWN.
   void begin_shutdown() { shutting_down_ = true; }
 
@@ -94,6 +100,9 @@ class Handshake {
     std::string text;
   };
 
+  // Whether the client may use an export.
+  enum class Permission : std::uint8_t { kGranted, kRefused, kUnknown };
+
   bool collect(std::span<const std::byte>& input);
   void expect(Stage stage, std::uint32_t bytes);
   void close(std::string reason);
@@ -107,6 +116,7 @@ class Handshake {
   void on_info(OptionReplies replies);
   void on_meta_context(OptionReplies replies);
   void on_listing(std::vector<std::byte>& output);
+  Permission permission_for(const ExportInfo& info);
 
   bool is_over_limits();
   std::optional<std::string> fatal_reason() const;
@@ -132,6 +142,12 @@ class Handshake {
   std::uint32_t option_bytes_ = 0;
   Answer answer_;                    // in stage kSkip
   std::uint64_t list_position_ = 0;  // in stage kListing: the sequence of the export sent last
+
+  std::string wanted_export_;
+  std::uint64_t wanted_sequence_ = 0;
+  std::uint64_t decided_sequence_ = 0;  // of the export that the answer below is about; 0 for none
+  bool is_allowed_ = false;
+  std::string refusal_reason_;
 
   std::uint32_t options_seen_ = 0;
   std::uint64_t option_bytes_seen_ = 0;

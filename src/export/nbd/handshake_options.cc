@@ -100,6 +100,14 @@ void Handshake::on_info(OptionReplies replies) {
     return replies.error(OptionReply::kErrorUnknown,
                          fmt::format("export '{}' not present", quoted_name(request->export_name)));
   }
+  switch (permission_for(*info)) {
+    case Permission::kUnknown:
+      return;
+    case Permission::kRefused:
+      return replies.error(OptionReply::kErrorPolicy, refusal_reason_);
+    case Permission::kGranted:
+      break;
+  }
   const bool go = is_option(Option::kGo);
   BlockSizes sizes = info->block_sizes;
   // A client that did not ask for the sizes is served as if there were no minimum.
@@ -122,6 +130,14 @@ void Handshake::on_meta_context(OptionReplies replies) {
   if (info == nullptr) {
     return replies.error(OptionReply::kErrorUnknown,
                          fmt::format("export '{}' not present", quoted_name(query->export_name)));
+  }
+  switch (permission_for(*info)) {
+    case Permission::kUnknown:
+      return;
+    case Permission::kRefused:
+      return replies.error(OptionReply::kErrorPolicy, refusal_reason_);
+    case Permission::kGranted:
+      break;
   }
   const bool set = is_option(Option::kSetMetaContext);
   auto selected = select_contexts(info->contexts, query->queries, set ? MetaContextUse::kSet : MetaContextUse::kList);

@@ -243,5 +243,62 @@ TEST_F(HandshakeTest, R22_while_shutting_down_only_abort_is_served) {
   EXPECT_EQ(client.ask(ClientBytes().option(Option::kAbort)).type, OptionReply::kAck);
 }
 
+TEST(Handshake, ARestrictedExportIsAskedAboutOncePerOption) {
+  FakeDirectory directory;
+  directory.add("disk").is_restricted = true;
+  Conversation client(directory);
+  for (const bool allowed : {false, true}) {
+    EXPECT_EQ(client.send(ClientBytes().info(Option::kInfo, "disk")), HandshakeStatus::kAuthorize);
+    EXPECT_EQ(client.handshake.wanted_export(), "disk");
+    EXPECT_TRUE(client.output.empty());
+    client.handshake.authorized(allowed, "not for you");
+    client.send(Bytes());
+    const auto replies = client.replies();
+    ASSERT_FALSE(replies.empty());
+    EXPECT_EQ(replies.back().type, allowed ? OptionReply::kAck : OptionReply::kErrorPolicy);
+    if (!allowed) EXPECT_EQ(replies.back().text(), "not for you");
+  }
+  EXPECT_EQ(client.send(ClientBytes().info(Option::kGo, "disk")), HandshakeStatus::kAuthorize);
+  client.handshake.authorized(true, "");
+  EXPECT_EQ(client.send(Bytes()), HandshakeStatus::kTransmission);
+}
+
+TEST(Handshake, AnAnswerAboutAnExportThatIsGoneIsNone) {
+  FakeDirectory directory;
+  directory.add("disk").is_restricted = true;
+  Conversation client(directory);
+  EXPECT_EQ(client.send(ClientBytes().info(Option::kGo, "disk")), HandshakeStatus::kAuthorize);
+  directory.remove("disk");
+  directory.add("disk").is_restricted = true;
+  client.handshake.authorized(true, "");
+  EXPECT_EQ(client.send(Bytes()), HandshakeStatus::kAuthorize);
+  directory.remove("disk");
+  client.handshake.authorized(true, "");
+  client.send(Bytes());
+  EXPECT_EQ(client.replies().back().type, OptionReply::kErrorUnknown);
+}
+
+TEST(Handshake, ExportNameOfARefusedExportEndsTheConnection) {
+  FakeDirectory directory;
+  directory.add("disk").is_restricted = true;
+  Conversation client(directory);
+  EXPECT_EQ(client.send(ClientBytes().export_name("disk")), HandshakeStatus::kAuthorize);
+  client.handshake.authorized(false, "not for you");
+  EXPECT_EQ(client.send(Bytes()), HandshakeStatus::kClose);
+  EXPECT_EQ(client.handshake.close_reason(), "not for you");
+  EXPECT_TRUE(client.output.empty() || client.replies().empty());
+}
+
+TEST(Handshake, TlsThatCannotBeBegunIsRefusedWithTheReason) {
+  struct WithoutCredentials : FakeDirectory {
+    std::optional<std::string> tls_refusal() override { return "no credentials"; }
+  } directory;
+  Conversation client(directory, kTlsRequired);
+  const Reply reply = client.ask(ClientBytes().option(Option::kStartTls));
+  EXPECT_EQ(reply.type, OptionReply::kErrorPolicy);
+  EXPECT_EQ(reply.text(), "no credentials");
+  EXPECT_EQ(client.status, HandshakeStatus::kNeedInput);
+}
+
 }  // namespace
 }  // namespace blockexport::nbd

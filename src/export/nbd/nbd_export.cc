@@ -32,7 +32,11 @@ Result<> NbdExport::check(const Server& server, const NbdExportOptions& options)
 }
 
 NbdExport::NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
-    : Export(options.id, std::move(edge)), server_(server), place_(options.place), writethrough_(options.writethrough) {
+    : Export(options.id, std::move(edge)),
+      server_(server),
+      place_(options.place),
+      writethrough_(options.writethrough),
+      tls_authz_(options.tls_authz) {
   const block::Limits& limits = this->edge().node().limits();
   info_.name = options.name;
   info_.description = options.description;
@@ -47,6 +51,7 @@ NbdExport::NbdExport(Server& server, const NbdExportOptions& options, std::uniqu
   if (options.allocation_depth) {
     info_.contexts.push_back({.name = std::string(kAllocationDepthContext), .id = kAllocationDepthContextId});
   }
+  info_.is_restricted = options.tls_authz.has_value();
   info_.owner = this;
   info_.sequence = server.publish(*this);
   current_info();

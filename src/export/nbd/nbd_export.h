@@ -22,6 +22,7 @@ struct NbdExportOptions {
   bool writethrough = false;
   bool allocation_depth = false;
   aio::DataReactor* place = nullptr;  // the one that serves it, which outlives it; null: whichever has fewest clients
+  std::optional<std::string> tls_authz = {};  // who decides which clients may use it; nothing: all may
 };
 
 class NbdExport final : public exports::Export {
@@ -39,6 +40,7 @@ class NbdExport final : public exports::Export {
   const ExportInfo& info() const { return info_; }
   // The description of it as new clients see it: the size may have grown.
   const ExportInfo& current_info();
+  const std::optional<std::string>& tls_authz() const { return tls_authz_; }
   bool visible() const { return visible_; }
   WriteFence& fence() { return fence_; }
   bool writethrough() const { return writethrough_; }
@@ -62,6 +64,7 @@ class NbdExport final : public exports::Export {
   std::vector<PlacedTransmission*> clients_;
   aio::DataReactor* place_;
   bool writethrough_;
+  std::optional<std::string> tls_authz_;
   bool visible_ = true;
 };
 

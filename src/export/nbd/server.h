@@ -35,13 +35,13 @@ inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 struct ServerTls {
   net::TlsDirectory* credentials = nullptr;
   std::string credentials_id = {};
-  authz::Directory* authorizers = nullptr;
   std::optional<std::string> authorizer_id = {};  // nothing: who has proved an identity is let in
 };
 
 struct ServerOptions {
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
+  authz::Directory* authorizers = nullptr;   // those that TLS and exports name
   std::optional<ServerTls> tls = {};         // with it, clients are served over TLS alone
 };
 
