@@ -52,6 +52,8 @@ class ChangedStream final : public Stream {
   aio::Task<IoResult> writable() override { return below_->writable(); }
   aio::Task<IoResult> hung_up() override { return below_->hung_up(); }
   void shut_down() override { below_->shut_down(); }
+  void detach() override { below_->detach(); }
+  void attach(aio::Reactor& reactor) override { below_->attach(reactor); }
 
  private:
   std::unique_ptr<Stream> below_;

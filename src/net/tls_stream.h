@@ -52,6 +52,8 @@ class TlsStream final : public Stream {
   aio::Task<IoResult> writable() override { return lower_->writable(); }
   aio::Task<IoResult> hung_up() override { return lower_->hung_up(); }
   void shut_down() override;
+  void detach() override { lower_->detach(); }
+  void attach(aio::Reactor& reactor) override { lower_->attach(reactor); }
 
   // For tests: bytes of buffers held; and new keys for both directions, which any peer may ask for (TLS 1.3).
   std::size_t buffer_bytes() const { return input_.capacity + output_.capacity; }

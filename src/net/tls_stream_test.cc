@@ -57,6 +57,8 @@ class NarrowStream final : public Stream {
   Task<IoResult> writable() override { return below_->writable(); }
   Task<IoResult> hung_up() override { return below_->hung_up(); }
   void shut_down() override { below_->shut_down(); }
+  void detach() override { below_->detach(); }
+  void attach(aio::Reactor& reactor) override { below_->attach(reactor); }
 
   std::shared_ptr<std::size_t> received_bytes = std::make_shared<std::size_t>(0);
   std::shared_ptr<std::size_t> corrupt_from = std::make_shared<std::size_t>(SIZE_MAX);

@@ -313,8 +313,8 @@ class ChangeTest(TlsTest):
             turn += 1
             data = images.random_bytes(64 * KIB, turn)
             try:
-                handle.pwrite(data, 0)
-                handle.pread(64 * KIB, MIB)
+                handle.pwrite(data, 4 * MIB)
+                handle.pread(64 * KIB, 6 * MIB)
             except Exception as error:  # whatever it is, it is a lost request
                 failures.append(error)
                 return
