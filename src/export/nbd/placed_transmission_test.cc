@@ -25,7 +25,9 @@ class PlacedTransmissionTest : public aio::testing::WithThreads {
                                 .pool = there().pool,
                                 .process_budget = backing_->budget,
                                 .edge = backing_->edge,
-                                .fence = backing_->fence};
+                                .fence = backing_->fence,
+                                .trace = backing_->trace,
+                                .peer = "test"};
     placed_.emplace(reactor(), there(), context);
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();

@@ -104,8 +104,13 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
   std::unique_ptr<Connected> connect(aio::DataReactor& place) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
-    TransmissionContext context{
-        .reactor = place.reactor, .pool = place.pool, .process_budget = budget_, .edge = edge_, .fence = fence_};
+    TransmissionContext context{.reactor = place.reactor,
+                                .pool = place.pool,
+                                .process_budget = budget_,
+                                .edge = edge_,
+                                .fence = fence_,
+                                .trace = trace_,
+                                .peer = "test"};
     return std::make_unique<Connected>(reactor(), place, context, std::pair(ends[0], ends[1]));
   }
 
@@ -167,6 +172,7 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
   block::Edge edge_{node_, {.role = "root"}, {}};
   aio::ProcessBudget budget_;
   WriteFence fence_;
+  Trace trace_;
   aio::Random random_{4711};
   std::unique_ptr<aio::ReactorThread> first_;
   std::unique_ptr<aio::ReactorThread> second_;
