@@ -12,6 +12,7 @@ from lib.testcase import DaemonTest
 OURS = {
     "hide": "removal mode that the founding schema planned",
     "soft": "removal mode that the founding schema planned",
+    "tls-authz": "of an export: who may use it",
     "authz-list-file": "what the class is called that the schema there calls authz-listfile",
 }
 # And those that its version 10.0 has, but the packaged one may be too old for.
