@@ -6,7 +6,8 @@ import unittest
 
 from lib import daemon, images, nbd_raw, settings
 from lib.images import MIB
-from lib.nbd_wire import CMD_READ
+from lib.nbd_raw import request_bytes
+from lib.nbd_wire import CMD_READ, CMD_WRITE
 from lib.testcase import file_node, nbd_export
 
 
@@ -55,6 +56,24 @@ class TraceTest(unittest.TestCase):
             found = [index for index, line in enumerate(said) if index > at and re.fullmatch(pattern, line)]
             self.assertTrue(found, f"{pattern} is missing behind line {at} of {said}")
             at = found[0]
+
+    def test_writes_that_are_done_together(self):
+        """Requests that are served with one call have a begin and an end each."""
+        server = daemon.Daemon(self.workdir, ["--trace", "nbd_request_*", *file_node("disk", "disk.img"),
+                                              *nbd_export("disk", writable="on")])
+        self.addCleanup(server.kill)
+        server.start()
+        connection = nbd_raw.Connection(server.connect_nbd())
+        connection.go("disk")
+        connection.send(b"".join(request_bytes("simple", CMD_WRITE, 512 * number, 512, cookie=number) + bytes(512)
+                                 for number in range(8)))
+        for _ in range(8):
+            connection.receive(16)
+        connection.close()
+        server.stop()
+        said = re.findall(r"nbd_request_(begin|end) .* cookie (\d+)", server.stderr().decode())
+        for kind in ("begin", "end"):
+            self.assertEqual(sorted(int(cookie) for which, cookie in said if which == kind), list(range(8)), said)
 
     def test_only_what_was_switched_on(self):
         """Patterns come from the option and from a file; a - switches off again; the rest stays silent."""

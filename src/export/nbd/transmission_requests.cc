@@ -248,7 +248,12 @@ void Transmission::answer_run(const WriteRun& run) {
   std::span<std::byte> room = replies_.reserve(run.requests() * kReplyHeadBytesMax);
   std::size_t written = 0;
   for (std::size_t i = 0; i < run.requests(); ++i) {
-    written += encode_success(room.subspan(written), state_.header_mode, run.request(i));
+    const Request request = run.request(i);
+    written += encode_success(room.subspan(written), state_.header_mode, request);
+    // The first one's begin was told when it was looked at.
+    trace_begin(request);
+    trace_end(request);
+    begin_is_traced_ = false;
   }
   replies_.commit(written);
 }
