@@ -537,7 +537,8 @@ class SlowHandshakeTest(TlsTest):
         dribble = connections["dribble"] = self.acknowledged()
         longest = 0.0
         sent = 0
-        while time.monotonic() - began < settings.seconds(8):
+        # The daemon's limit is 10 s however slowly it was built to run.
+        while time.monotonic() - began < 8:
             dribble.send(hello[sent:sent + 1])
             sent += 1
             start = time.monotonic()
