@@ -1,6 +1,9 @@
 // WRITEs of one batch that continue each other: written as one, answered one by one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "export/nbd/testing/scripted_stream.h"
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission.h"
@@ -121,7 +124,8 @@ TEST_P(TransmissionWriteTest, ForceUnitAccessIsNotMerged) {
 }
 
 // Against a model that takes the writes one by one: same bytes, same results, whatever is merged and wherever the
-// segments are cut.
+// segments are cut. What a write that failed left in its range is nobody's promise: it may have been tried again after
+// a later one.
 TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
   constexpr std::uint64_t kSpace = 64u << 10;
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
@@ -133,6 +137,7 @@ TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
     ClientCodec codec(mode);
     Bytes sent;
     Bytes expected(storage().bytes.size());
+    std::vector<bool> promised(expected.size(), true);
     std::map<std::uint64_t, std::uint32_t> errors;
     std::uint64_t end = 0;
     for (std::uint64_t cookie = 1; cookie <= 100; ++cookie) {
@@ -144,6 +149,7 @@ TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
       sent.insert(sent.end(), one.begin(), one.end());
       for (std::uint64_t at = offset; at < std::min(end, storage().full_from); ++at) expected[at] = data[0];
       errors[cookie] = end > storage().full_from ? kNoSpace : 0;
+      if (errors[cookie] != 0) std::fill_n(promised.begin() + static_cast<std::ptrdiff_t>(offset), length, false);
     }
     Bytes disconnect = codec.request(Command::kDisconnect, 0, 0, 0);
     sent.insert(sent.end(), disconnect.begin(), disconnect.end());
@@ -157,7 +163,9 @@ TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
     auto all = answers(codec, mode, std::move(segments));
     ASSERT_EQ(all.size(), errors.size());
     for (auto [cookie, error] : errors) ASSERT_EQ(all[cookie].error, error) << cookie;
-    ASSERT_TRUE(storage().bytes == expected);
+    for (std::size_t at = 0; at < expected.size(); ++at) {
+      if (promised[at]) ASSERT_EQ(storage().bytes[at], expected[at]) << at;
+    }
   }
 }
 
