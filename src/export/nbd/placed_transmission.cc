@@ -25,22 +25,21 @@ PlacedTransmission::~PlacedTransmission() {
 aio::Task<void> PlacedTransmission::run(std::unique_ptr<net::Stream> stream, SessionState state,
                                         std::vector<std::byte> early) {
   if (&place_.reactor != &control_) stream->detach();
-  aio::Task<void> served = serve(std::move(stream), std::move(state), std::move(early));
-  co_await aio::run_on(place_, "nbd transmission", std::move(served));
+  return aio::run_on(place_, "nbd transmission", serve(std::move(stream), std::move(state), std::move(early)));
 }
 
 aio::Task<void> PlacedTransmission::serve(std::unique_ptr<net::Stream> stream, SessionState state,
                                           std::vector<std::byte> early) {
   if (&place_.reactor != &control_) stream->attach(place_.reactor);
   transmission_.emplace(context_, std::move(stream), std::move(state), early);
-  early = {};
+  // All of it: an empty list assigned would leave its memory here for the client's whole life.
+  early = std::vector<std::byte>();
   for (Call call : std::exchange(early_calls_, {})) take(call);
   co_await transmission_->run();
 }
 
 aio::Task<void> PlacedTransmission::destroy() {
-  aio::Task<void> freed = free();
-  co_await aio::run_on(place_, "nbd transmission end", std::move(freed));
+  return aio::run_on(place_, "nbd transmission end", free());
 }
 
 aio::Task<void> PlacedTransmission::free() {

@@ -98,6 +98,7 @@ class Transmission {
   aio::Task<void> send_loop();
   aio::Task<void> close_grace();
   aio::Task<IoResult> wait_for(Need need);
+  aio::Task<IoResult> give_turn();
   aio::Task<IoResult> wait_for_room(Need need);
   aio::Task<IoResult> while_connected(aio::Task<IoResult> waiting);
   aio::Task<void> watch_for_loss();
