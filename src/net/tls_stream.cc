@@ -144,7 +144,10 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
     if (outcome != GNUTLS_E_AGAIN && outcome != GNUTLS_E_INTERRUPTED && is_fatal(outcome)) {
       co_return fail(fmt::format("TLS handshake failed: {}", reason_of(session_, outcome)));
     }
-    if (input_.size() > 0 || input_ended_) continue;
+    if (input_.size() > 0 || input_ended_) {
+      if (is_fatal(outcome)) co_return fail("TLS handshake failed: it makes no progress");
+      continue;
+    }
     IoResult filled = fill_input();
     if (!filled && filled.error() == Errno(EAGAIN)) {
       release_idle_buffers();
@@ -161,6 +164,7 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
     co_return fail(fmt::format("Verify failed: {}", identity.error().reason));
   }
   established_ = true;
+  idle_records_ = 0;
   co_return std::move(*identity);
 }
 
@@ -240,8 +244,8 @@ IoCount TlsStream::try_receive(std::span<std::byte> buffer) {
     // What stands behind data is looked at by the next call.
     if (total > 0) break;
     if (got == 0) return 0;
-    if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED) {
-      if (input_.size() > 0 || input_ended_) continue;
+    const bool wants_more = got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED;
+    if (wants_more && input_.size() == 0 && !input_ended_) {
       IoResult filled = fill_input();
       if (filled) continue;
       // An answer of TLS itself may wait.
