@@ -1,5 +1,7 @@
 #include "aio/buffer_pool.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -31,6 +33,7 @@ BufferPool::~BufferPool() {
 }
 
 Buffer BufferPool::take(std::size_t bytes) {
+  used_ = true;
   std::size_t index = class_of(bytes);
   std::size_t size = bytes_of_class(index);
   if (index < kClasses && !idle_[index].empty()) {
@@ -45,6 +48,7 @@ Buffer BufferPool::take(std::size_t bytes) {
 }
 
 void BufferPool::give_back(std::byte* data, std::size_t size) {
+  used_ = true;
   std::size_t index = class_of(size);
   if (index >= kClasses || idle_bytes_ + size > idle_bytes_max_) {
     std::free(data);
@@ -55,9 +59,13 @@ void BufferPool::give_back(std::byte* data, std::size_t size) {
 }
 
 void BufferPool::trim() {
-  for (auto& of_class : idle_) {
-    for (std::byte* data : of_class) std::free(data);
-    of_class.clear();
+  for (std::size_t index = 0; index < kClasses; ++index) {
+    for (std::byte* data : idle_[index]) {
+      // The allocator may keep what is freed; its pages go all the same.
+      (void)::madvise(data, bytes_of_class(index), MADV_DONTNEED);
+      std::free(data);
+    }
+    idle_[index].clear();
   }
   idle_bytes_ = 0;
 }

@@ -2,8 +2,8 @@
 // because the kernel has to clear its pages; so buffers are kept and used again.
 //
 // Sizes are powers of two from 4 KiB to 32 MiB and a page more for a reply's head; all are aligned to 4096. One pool
-// per reactor; thread: its reactor's. What is idle is bounded by idle_bytes_max; the memory in use is bounded by
-// budgets.
+// per reactor; thread: its reactor's. What is idle is bounded by idle_bytes_max, and trimmed after a rest
+// (pool_trimmer.h); the memory in use is bounded by budgets.
 #pragma once
 
 #include <array>
@@ -61,6 +61,8 @@ class BufferPool {
   std::size_t idle_bytes() const { return idle_bytes_; }
   // Gives idle memory back to the system.
   void trim();
+  // Whether a buffer was taken or came back since the last call.
+  bool was_used() { return std::exchange(used_, false); }
 
  private:
   friend class Buffer;
@@ -69,6 +71,7 @@ class BufferPool {
 
   std::size_t idle_bytes_max_;
   std::size_t idle_bytes_ = 0;
+  bool used_ = false;
   std::array<std::vector<std::byte*>, kClasses> idle_;
 };
 

@@ -11,7 +11,8 @@
 namespace blockexport::aio {
 
 struct DataReactor {
-  explicit DataReactor(Reactor& on) : reactor(on), scope(on) {}
+  explicit DataReactor(Reactor& on) : reactor(on), scope(on) { reactor.trim_when_quiet(&pool); }
+  ~DataReactor() { reactor.trim_when_quiet(nullptr); }
   DataReactor(const DataReactor&) = delete;
   DataReactor& operator=(const DataReactor&) = delete;
 

@@ -71,7 +71,7 @@ void NextTurnAwaiter::resume_next_turn(TaskRoot& root, std::coroutine_handle<> w
 bool Reactor::run_once(std::uint64_t timeout_ns) {
   std::uint64_t now = now_ns();
   std::uint64_t deadline = timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
-  deadline = std::min(deadline, timers_.next_deadline_ns());
+  deadline = std::min({deadline, timers_.next_deadline_ns(), trimmer_.deadline_ns()});
   if (!scheduled_.empty() || !ready_.empty()) deadline = 0;
   OperationList completed;
   if (!backend_->wait(deadline, completed)) die_of_deadlock();
@@ -86,7 +86,9 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   bool ran = run_posted();
   // What was posted is not the first task's fault.
   if (ran) turn_started_ns_ = now_ns();
-  return run_ready() || ran;
+  ran = run_ready() || ran;
+  trimmer_.turn_ended(turn_started_ns_);
+  return ran;
 }
 
 bool Reactor::run_posted() {

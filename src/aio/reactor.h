@@ -15,6 +15,7 @@
 
 #include "aio/backend.h"
 #include "aio/operation.h"
+#include "aio/pool_trimmer.h"
 #include "aio/timer.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -105,6 +106,9 @@ class Reactor {
   // Any thread.
   void close_file(int fd) { backend_->close_file(fd); }
 
+  // Trims `pool`, this reactor's own, when it rests (see PoolTrimmer), until called with null. This thread only.
+  void trim_when_quiet(BufferPool* pool) { trimmer_.watch(pool); }
+
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
   IntrusiveList<TaskRoot>& tasks() { return tasks_; }
 
@@ -133,6 +137,7 @@ class Reactor {
   std::vector<Scheduled> scheduled_;  // for the next turn
   std::vector<Scheduled> running_;    // of this turn; kept for its memory
   TimerQueue timers_;
+  PoolTrimmer trimmer_;
   IntrusiveList<TaskRoot> tasks_;
   std::mutex posted_mutex_;
   std::vector<std::move_only_function<void()>> posted_;
