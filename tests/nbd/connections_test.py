@@ -97,7 +97,7 @@ class CrowdTest(HostileTest):
         self.fds_return()
 
     def test_memory_of_idle_connections(self):
-        """Bar 2: an idle negotiated connection takes at most 16 kB (the bar's goal is 6)."""
+        """Bar 2: an idle negotiated connection takes at most 6 kB."""
         self.measure_memory()
         with contextlib.ExitStack() as stack:
             before = self.daemon.rss()
@@ -105,7 +105,7 @@ class CrowdTest(HostileTest):
                 connection = nbd_raw.Connection(self.connect())
                 stack.callback(connection.close)
                 connection.go("disk")
-            self.assertLess((self.daemon.rss() - before) / 1000, 16 * 1024)
+            self.assertLess((self.daemon.rss() - before) / 1000, 6 * 1024)
 
     def test_churn(self):
         """Bar 12: 3,000 whole sessions, no descriptor left, at most 1 MiB of growth after the first thousand."""
