@@ -146,7 +146,7 @@ ReadPlan Transmission::plan_known_holes(const Request& request) {
   // On failure there is nothing in it, and all is data.
   if (look) (void)context_.edge.node().try_extents(context_.reactor, range_of(request), known_);
   ReadPlan plan = plan_read(state_.header_mode, request, known_);
-  if (known_.capacity() > kSpareExtentsMax) known_ = {};
+  if (known_.capacity() > kSpareExtentsMax) known_ = block::Extents();
   return plan;
 }
 
