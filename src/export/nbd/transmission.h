@@ -191,9 +191,10 @@ class Transmission {
   std::uint32_t requests_in_flight_ = 0;
   std::uint32_t writes_in_flight_ = 0;
   End end_ = End::kOpen;
-  bool owes_payload_ = false;  // the client has stopped in the middle of a large write
-  bool owes_taking_ = false;   // the client does not take its replies
-  bool inside_ = false;        // the gate of the edge, while input is handled: what can be done at once may be
+  bool owes_payload_ = false;    // the client has stopped in the middle of a large write
+  bool owes_taking_ = false;     // the client does not take its replies
+  bool inside_ = false;          // the gate of the edge, while input is handled: what can be done at once may be
+  bool handling_input_ = false;  // what is answered meanwhile is sent at its end
   bool refusing_ = false;
   bool no_more_replies_ = false;
   bool fence_raised_ = false;

@@ -108,6 +108,43 @@ TEST_P(TransmissionFlowTest, RequestsOfOneSegmentAreAnsweredWithOneSend) {
   EXPECT_EQ(script.sends, 1u);
 }
 
+// A flush after which nothing was written is a task that ends at once.
+TEST_P(TransmissionFlowTest, FlushesOfOneSegmentAreAnsweredWithOneSend) {
+  ClientCodec codec(HeaderMode::kStructured);
+  Bytes segment;
+  for (std::uint64_t cookie = 0; cookie < 16; ++cookie) {
+    segment = joined({segment, codec.request(Command::kFlush, cookie, 0, 0)});
+  }
+  StreamScript script{.input = {segment}};
+  serve(script, make_state(HeaderMode::kStructured, storage().bytes.size()));
+  EXPECT_EQ(codec.take_all(script.output).size(), 16u);
+  EXPECT_EQ(script.sends, 1u);
+}
+
+TEST_P(TransmissionFlowTest, RequestsThatEndInOneTurnAreAnsweredWithOneSend) {
+  ClientCodec codec(HeaderMode::kStructured);
+  Bytes segment;
+  for (std::uint64_t cookie = 0; cookie < 16; ++cookie) {
+    segment = joined({segment, codec.request(Command::kRead, cookie, cookie * 512, 512)});
+  }
+  segment = joined({segment, codec.request(Command::kDisconnect, 16, 0, 0)});
+  aio::Event gate(reactor());
+  storage().read_gate = &gate;
+  storage().immediate = false;
+  StreamScript script{.input = {segment}};
+  run([](Backing& backing, StreamScript& said, SessionState agreed, aio::Event& opened) -> Task<void> {
+    auto stream = std::make_unique<ScriptedStream>(backing.reactor, said);
+    Transmission transmission(backing.context(), std::move(stream), std::move(agreed), {});
+    aio::Scope scope(backing.reactor);
+    scope.spawn("transmission", transmission.run());
+    while (backing.storage.waiting < 16) co_await aio::next_turn();
+    opened.set();
+    co_await scope.join();
+  }(backing(), script, make_state(HeaderMode::kStructured, storage().bytes.size()), gate));
+  EXPECT_EQ(codec.take_all(script.output).size(), 16u);
+  EXPECT_EQ(script.sends, 1u);
+}
+
 TEST_P(TransmissionFlowTest, ASlowReadDoesNotHoldAReadyReplyBack) {
   run([this]() -> Task<void> {
     aio::Event gate(reactor());

@@ -29,7 +29,9 @@ block::Range range_of(const Request& request) {
 // Once through the gate for all that came together, not once for each.
 Transmission::Need Transmission::handle_input() {
   inside_ = context_.edge.try_enter();
+  handling_input_ = true;
   Need need = handle_requests();
+  handling_input_ = false;
   if (std::exchange(inside_, false)) context_.edge.leave();
   return need;
 }

@@ -67,6 +67,10 @@ void Transmission::request_ended(const Request& request) {
     fence_raised_ = false;
     context_.fence.lower();
   }
+  // The reader sends what became ready while it handled its input.
+  if (handling_input_) return;
+  // What ends in one turn leaves with one send: the sender's, in the next turn. The last one has nobody to wait for.
+  if (requests_in_flight_ > 0) return sender_wanted_.set();
   replies_ready();
 }
 
