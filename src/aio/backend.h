@@ -39,6 +39,9 @@ class Backend {
 
   // How often this thread has waited in the kernel so far, rather than been put aside by it. Costs a system call.
   virtual std::uint64_t times_waited() const = 0;
+  // Whether it has since times_waited() gave `before`. False for a thread that is traced: its tracer stops it at every
+  // call, and what it waits for cannot be told from that.
+  virtual bool has_waited_since(std::uint64_t before) const = 0;
 
   // Calls that never wait. EAGAIN when the answer is not at hand; the caller then awaits kPoll, or the operation.
   virtual IoCount try_receive(int fd, std::span<std::byte> buffer) = 0;

@@ -59,6 +59,11 @@ void Reactor::post(std::move_only_function<void()> work) {
   backend_->wake();
 }
 
+std::uint64_t Reactor::times_waited() {
+  if (!times_waited_) times_waited_ = backend_->times_waited();
+  return *times_waited_;
+}
+
 void Reactor::schedule(std::coroutine_handle<> waiter, const TaskRoot* root) {
   scheduled_.push_back({waiter, root});
 }
@@ -75,6 +80,7 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   if (!scheduled_.empty() || !ready_.empty()) deadline = 0;
   OperationList completed;
   if (!backend_->wait(deadline, completed)) die_of_deadlock();
+  times_waited_.reset();
   for (Operation& done : completed) {
     // From here on there is nothing to cancel.
     done.under_way = false;

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <vector>
@@ -54,7 +55,9 @@ class Reactor {
   std::string_view backend_name() const { return backend_->name(); }
   const Clock& clock() const { return backend_->clock(); }
   std::uint64_t now_ns() const { return backend_->clock().now_ns(); }
-  std::uint64_t times_waited() const { return backend_->times_waited(); }
+  // See Backend. As it was at some moment of this turn, in which nothing is meant to wait: one system call at most.
+  std::uint64_t times_waited();
+  bool has_waited_since(std::uint64_t before) const { return backend_->has_waited_since(before); }
 
   // Runs `work` on this reactor's thread, in a later turn. Any thread.
   void post(std::move_only_function<void()> work);
@@ -141,7 +144,8 @@ class Reactor {
   IntrusiveList<TaskRoot> tasks_;
   std::mutex posted_mutex_;
   std::vector<std::move_only_function<void()>> posted_;
-  std::uint64_t turn_started_ns_ = 0;  // when what runs now began
+  std::optional<std::uint64_t> times_waited_;  // when asked for in this turn
+  std::uint64_t turn_started_ns_ = 0;          // when what runs now began
   std::uint64_t next_stall_report_ns_ = 0;
   std::uint64_t stalls_unreported_ = 0;
   bool stopping_ = false;

@@ -172,11 +172,12 @@ IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, 
   }
   const std::uint64_t started_ns = reactor.now_ns();
   if (!write_guard_.admits(started_ns)) return fail(EAGAIN);
-  const std::uint64_t waits_before = write_guard_.asks_for_proof(started_ns) ? reactor.times_waited() : 0;
+  const bool watched = write_guard_.watches(started_ns);
+  const std::uint64_t waits_before = watched ? reactor.times_waited() : 0;
   IoResult result = driver_->try_write(reactor, range, buffers, requests);
   const std::uint64_t ended_ns = reactor.now_ns();
-  if (WriteGuard::is_stall(ended_ns - started_ns)) {
-    write_guard_.stalled(ended_ns, ended_ns - started_ns, reactor.times_waited() > waits_before);
+  if (WriteGuard::is_long(ended_ns - started_ns)) {
+    write_guard_.took_long(ended_ns, ended_ns - started_ns, watched && reactor.has_waited_since(waits_before));
   }
   if (!result) return result;
   wrote(range, result);

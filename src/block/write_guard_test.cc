@@ -8,38 +8,33 @@ namespace {
 constexpr std::uint64_t kStart = 1'000'000'000'000;
 constexpr std::uint64_t kLong = WriteGuard::kStallNs + 1;
 
-TEST(WriteGuard, LetsWritesThroughUntilOneStalls) {
+TEST(WriteGuard, LetsWritesThroughUnwatchedUntilOneIsLong) {
   WriteGuard guard;
   EXPECT_TRUE(guard.admits(0));
-  EXPECT_FALSE(guard.asks_for_proof(0));
-  EXPECT_FALSE(WriteGuard::is_stall(WriteGuard::kStallNs));
-  EXPECT_TRUE(WriteGuard::is_stall(kLong));
+  EXPECT_FALSE(guard.watches(0));
+  EXPECT_FALSE(WriteGuard::is_long(WriteGuard::kStallNs));
+  EXPECT_TRUE(WriteGuard::is_long(kLong));
 }
 
-TEST(WriteGuard, RestsInProportionToTheStallThenTriesAgain) {
+TEST(WriteGuard, WatchesAfterALongWriteAndGoesOnWriting) {
   WriteGuard guard;
-  guard.stalled(kStart, kLong, true);
+  guard.took_long(kStart, kLong, false);
+  EXPECT_TRUE(guard.admits(kStart));
+  EXPECT_TRUE(guard.watches(kStart + WriteGuard::kWatchNs - 1));
+  EXPECT_FALSE(guard.watches(kStart + WriteGuard::kWatchNs));
+}
+
+TEST(WriteGuard, RestsInProportionToTheStallThenTriesAgainAndWatches) {
+  WriteGuard guard;
+  guard.took_long(kStart, kLong, true);
   const std::uint64_t end = kStart + kLong * WriteGuard::kRestFactor;
   EXPECT_FALSE(guard.admits(kStart));
   EXPECT_FALSE(guard.admits(end - 1));
   EXPECT_TRUE(guard.admits(end));
-  guard.stalled(end, 60'000'000'000, true);
+  EXPECT_TRUE(guard.watches(end));
+  guard.took_long(end, 60'000'000'000, true);
   EXPECT_FALSE(guard.admits(end + WriteGuard::kRestNsMax - 1));
   EXPECT_TRUE(guard.admits(end + WriteGuard::kRestNsMax));
-}
-
-TEST(WriteGuard, AsksForProofAfterARestAndRestsOnlyWithIt) {
-  WriteGuard guard;
-  guard.stalled(kStart, kLong, true);
-  const std::uint64_t again = kStart + kLong * WriteGuard::kRestFactor;
-  EXPECT_TRUE(guard.asks_for_proof(again));
-  guard.stalled(again, kLong, false);
-  EXPECT_TRUE(guard.admits(again));
-  // What looked like a stall keeps the doubt alive.
-  EXPECT_TRUE(guard.asks_for_proof(again + WriteGuard::kDoubtNs - 1));
-  EXPECT_FALSE(guard.asks_for_proof(again + WriteGuard::kDoubtNs));
-  guard.stalled(again, kLong, true);
-  EXPECT_FALSE(guard.admits(again));
 }
 
 }  // namespace

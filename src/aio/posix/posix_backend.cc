@@ -9,6 +9,7 @@
 
 #include "aio/posix/file_map.h"
 #include "aio/posix/retry.h"
+#include "aio/posix/traced.h"
 
 namespace blockexport::aio::posix {
 namespace {
@@ -29,6 +30,10 @@ std::uint64_t PosixBackend::times_waited() const {
   rusage usage{};
   getrusage(RUSAGE_THREAD, &usage);
   return static_cast<std::uint64_t>(usage.ru_nvcsw);
+}
+
+bool PosixBackend::has_waited_since(std::uint64_t before) const {
+  return times_waited() > before && !is_traced();
 }
 
 IoCount PosixBackend::try_receive(int fd, std::span<std::byte> buffer) {

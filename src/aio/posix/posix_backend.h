@@ -19,6 +19,7 @@ class PosixBackend : public Backend {
   void wake() final { wake_->wake(); }
   const Clock& clock() const final { return clock_; }
   std::uint64_t times_waited() const final;
+  bool has_waited_since(std::uint64_t before) const final;
 
   IoCount try_receive(int fd, std::span<std::byte> buffer) final;
   IoCount try_send(int fd, std::span<const iovec> vectors) final;

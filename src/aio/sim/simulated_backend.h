@@ -23,6 +23,7 @@ class SimulatedBackend final : public Backend {
   void wake() override { woken_.store(true); }
   const Clock& clock() const override { return world_.clock; }
   std::uint64_t times_waited() const override { return world_.times_waited; }
+  bool has_waited_since(std::uint64_t before) const override { return world_.times_waited > before; }
 
   IoCount try_receive(int fd, std::span<std::byte> buffer) override { return world_.try_receive(fd, buffer); }
   IoCount try_send(int fd, std::span<const iovec> vectors) override { return world_.try_send(fd, vectors); }

@@ -40,6 +40,7 @@ inline constexpr std::uint32_t kRequestsInFlightMax = 1024;
 // Where the data of a read that gets a buffer of its own begin in it: on the border of a page, so that direct I/O takes
 // them as they are; the reply's head stands right before them.
 inline constexpr std::size_t kReplyDataStart = aio::BufferPool::kAlignmentBytes;
+static_assert(kReadHeadBytesMax <= kReplyDataStart);
 // Data read inline for one connection before others get their turn.
 inline constexpr std::uint64_t kInlineBytesPerTurnMax = 1u << 20;
 // How long a connection that is being closed in order may take to take its last replies.
