@@ -6,6 +6,7 @@
 // Thread: the control reactor; the transmission itself is made, runs and is destroyed on the thread of `place`.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -19,7 +20,9 @@ class PlacedTransmission {
  public:
   // `control` is the reactor of whoever calls; `context` names the reactor and the pool of `place`.
   PlacedTransmission(aio::Reactor& control, aio::DataReactor& place, TransmissionContext context)
-      : control_(control), place_(place), context_(context) {}
+      : control_(control), place_(place), context_(context) {
+    context_.refused = &refused_;
+  }
   ~PlacedTransmission();
   PlacedTransmission(const PlacedTransmission&) = delete;
   PlacedTransmission& operator=(const PlacedTransmission&) = delete;
@@ -34,7 +37,8 @@ class PlacedTransmission {
   // See Transmission. Before run() they wait for its beginning.
   void drop() { tell(&Transmission::drop); }
   void finish() { tell(&Transmission::finish); }
-  void refuse() { tell(&Transmission::refuse); }
+  // As Transmission::refuse(), but not posted: no request that is sent from now on is served.
+  void refuse() { refused_.store(true, std::memory_order_release); }
 
  private:
   using Call = void (Transmission::*)();
@@ -46,6 +50,7 @@ class PlacedTransmission {
   aio::Reactor& control_;
   aio::DataReactor& place_;
   TransmissionContext context_;
+  std::atomic<bool> refused_ = false;  // read by the place's thread
 
   // --- of the place's thread ---
   std::vector<Call> early_calls_;  // that came before the transmission was made

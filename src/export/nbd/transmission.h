@@ -8,6 +8,7 @@
 // while another that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 
@@ -54,9 +55,10 @@ struct TransmissionContext {
   block::Edge& edge;  // the export's right to its node
   WriteFence& fence;  // the export's
   const Trace& trace;
-  std::string_view peer;      // whom events name
-  bool writethrough = false;  // every write is durable before it is answered
-  const Log* log = nullptr;   // null: nothing is logged
+  std::string_view peer;                       // whom events name
+  bool writethrough = false;                   // every write is durable before it is answered
+  const Log* log = nullptr;                    // null: nothing is logged
+  const std::atomic<bool>* refused = nullptr;  // once true, it is as after refuse(); null: never
 };
 
 class Transmission {
@@ -134,6 +136,10 @@ class Transmission {
   bool write_small_now(const Request& request);
   void answer_run(const WriteRun& run);
   bool take_memory(std::size_t bytes);
+  // Whether further requests are answered ESHUTDOWN.
+  bool is_refusing() const {
+    return refusing_ || (context_.refused != nullptr && context_.refused->load(std::memory_order_acquire));
+  }
   // Whether one more request may begin. Replies that leave from a file hold their place until they are sent.
   bool has_slot() const { return requests_in_flight_ + replies_.file_replies() < kRequestsInFlightMax; }
 

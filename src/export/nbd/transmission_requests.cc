@@ -71,7 +71,7 @@ Transmission::Need Transmission::handle_request(const Request& request) {
     end_ = End::kClientDone;
     return Need::kEnd;
   }
-  if (refusing_) {
+  if (is_refusing()) {
     return reject(request, Verdict{.refusal = Refusal::kShuttingDown,
                                    .error = NbdError::kShutdown,
                                    .payload_bytes = verdict.payload_bytes});
