@@ -1,8 +1,8 @@
 // Frames of coroutines, kept for the next one of their size: a request that waits costs no trip to the allocator.
 //
 // One cache per thread; a frame may be taken on one and given back on another, as a task that is carried to another
-// reactor does. What a cache keeps is bounded. With AddressSanitizer every frame comes
-// from the allocator, so that a use after the end is seen.
+// reactor does. What a cache keeps is bounded. With AddressSanitizer every frame comes from the allocator, so that a
+// use after the end is seen.
 #pragma once
 
 #include <cstddef>
