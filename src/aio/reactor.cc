@@ -19,6 +19,15 @@ namespace {
 constexpr std::size_t kResumptionsPerTurn = 256;
 constexpr std::uint64_t kStallReportIntervalNs = 1'000'000'000;
 
+// Tells the processor that this is a loop that waits, so that its sibling thread has more of the core.
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 Result<std::unique_ptr<Backend>> make_backend(const ReactorOptions& options, const Log& log) {
   if (options.backend == BackendKind::kEpoll) return make_epoll_backend(options.worker_threads_max);
   Result<std::unique_ptr<Backend>> uring = make_uring_backend(options.worker_threads_max);
@@ -39,7 +48,9 @@ std::unique_ptr<Reactor> Reactor::create(Simulation& simulation) {
 }
 
 Reactor::Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log)
-    : backend_(std::move(backend)), options_(options), log_(log) {}
+    : backend_(std::move(backend)), options_(options), log_(log) {
+  busy_poll_.set_limits(options_.busy_poll);
+}
 
 Reactor::~Reactor() = default;
 
@@ -79,7 +90,8 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   deadline = std::min({deadline, timers_.next_deadline_ns(), trimmer_.deadline_ns()});
   if (!scheduled_.empty() || !ready_.empty()) deadline = 0;
   OperationList completed;
-  if (!backend_->wait(deadline, completed)) die_of_deadlock();
+  const bool found = deadline > now && look_for_work(std::min(deadline, now + busy_poll_.look_ns()), completed);
+  if (!found && !backend_->wait(deadline, completed)) die_of_deadlock();
   times_waited_.reset();
   for (Operation& done : completed) {
     // From here on there is nothing to cancel.
@@ -88,6 +100,7 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   }
   ready_.splice_back(completed);
   turn_started_ns_ = now_ns();
+  if (deadline > now) busy_poll_.waited(turn_started_ns_ - now);
   while (TimerAwaiter* due = timers_.take_due(turn_started_ns_)) due->resume_soon();
   bool ran = run_posted();
   // What was posted is not the first task's fault.
@@ -95,6 +108,21 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   ran = run_ready() || ran;
   trimmer_.turn_ended(turn_started_ns_);
   return ran;
+}
+
+// Without sleep; true when there is something to do.
+bool Reactor::look_for_work(std::uint64_t until_ns, OperationList& completed) {
+  while (now_ns() < until_ns) {
+    (void)backend_->wait(0, completed);
+    if (!completed.empty() || has_posted()) return true;
+    relax();
+  }
+  return false;
+}
+
+bool Reactor::has_posted() {
+  std::lock_guard lock(posted_mutex_);
+  return !posted_.empty();
 }
 
 bool Reactor::run_posted() {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "aio/backend.h"
+#include "aio/busy_poll.h"
 #include "aio/operation.h"
 #include "aio/pool_trimmer.h"
 #include "aio/timer.h"
@@ -34,6 +35,8 @@ struct ReactorOptions {
   // A task, or posted work, that keeps the loop for longer than this is reported through the log, at most once a
   // second.
   std::uint64_t stall_report_ns = 100'000'000;
+  // Sleeps at once unless told otherwise.
+  BusyPollLimits busy_poll = {};
 };
 
 class Reactor {
@@ -112,6 +115,9 @@ class Reactor {
   // Trims `pool`, this reactor's own, when it rests (see PoolTrimmer), until called with null. This thread only.
   void trim_when_quiet(BufferPool* pool) { trimmer_.watch(pool); }
 
+  // From the next turn on. This thread only; a simulation never looks, its time stands still meanwhile.
+  void set_busy_poll(BusyPollLimits limits) { busy_poll_.set_limits(limits); }
+
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
   IntrusiveList<TaskRoot>& tasks() { return tasks_; }
 
@@ -121,6 +127,8 @@ class Reactor {
   friend class TimerAwaiter;
 
   Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log);
+  bool look_for_work(std::uint64_t until_ns, OperationList& completed);
+  bool has_posted();
   bool run_posted();
   bool run_ready();
   void resume(std::coroutine_handle<> waiter, const TaskRoot* root);
@@ -141,6 +149,7 @@ class Reactor {
   std::vector<Scheduled> running_;    // of this turn; kept for its memory
   TimerQueue timers_;
   PoolTrimmer trimmer_;
+  BusyPoll busy_poll_;
   IntrusiveList<TaskRoot> tasks_;
   std::mutex posted_mutex_;
   std::vector<std::move_only_function<void()>> posted_;

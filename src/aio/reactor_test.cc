@@ -1,8 +1,11 @@
 #include "aio/reactor.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <thread>
 
@@ -126,6 +129,45 @@ TEST(ReactorTurnTest, ABusyTaskDoesNotKeepCompletionsAway) {
   int turns_at_end = 1000;
   testing::run(*reactor, call_while_others_run(*reactor, turns_at_end, turns));
   EXPECT_LT(turns_at_end, 100);
+}
+
+Task<void> wait_for_bytes(Reactor& reactor, int fd, int count) {
+  for (int i = 0; i < count; ++i) {
+    (void)co_await reactor.poll(fd, POLLIN);
+    char byte;
+    EXPECT_EQ(read(fd, &byte, 1), 1);
+  }
+}
+
+void write_now_and_then(int fd, int count) {
+  for (int i = 0; i < count; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(write(fd, "a", 1), 1);
+  }
+}
+
+// Not in a simulation: its time stands still while it looks.
+TEST(ReactorTurnTest, WorkThatComesWhileItLooksIsFoundWithoutSleep) {
+  constexpr int kBytes = 20;
+  for (BackendKind kind : {BackendKind::kAuto, BackendKind::kEpoll}) {
+    Log log("test", STDERR_FILENO, LogLevel::kError);
+    ReactorOptions options;
+    options.backend = kind;
+    options.busy_poll = {.max_ns = 60'000'000'000, .grow = UINT64_MAX};
+    auto reactor = Reactor::create(options, log);
+    ASSERT_TRUE(reactor.has_value());
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    std::thread writer(write_now_and_then, ends[1], kBytes);
+    // It begins to look once something has come soon after it slept.
+    testing::run(**reactor, wait_for_bytes(**reactor, ends[0], 1));
+    std::uint64_t before = (*reactor)->times_waited();
+    testing::run(**reactor, wait_for_bytes(**reactor, ends[0], kBytes - 1));
+    EXPECT_LT((*reactor)->times_waited() - before, 3u) << (*reactor)->backend_name();
+    writer.join();
+    close(ends[0]);
+    close(ends[1]);
+  }
 }
 
 Task<void> hold_the_loop(Reactor& reactor) {

@@ -44,6 +44,7 @@ aio::Task<Result<>> IothreadObject::complete() {
   aio::ReactorOptions options = control_.reactor_options();
   options.worker_threads_max =
       static_cast<std::uint32_t>(std::min<std::int64_t>(thread_pool_max_, kIothreadWorkersMax));
+  options.busy_poll = busy_poll();
   CO_TRY_ASSIGN(thread_, aio::ReactorThread::start(id(), options, control_.log()));
   co_return Result<>();
 }
@@ -78,7 +79,17 @@ Result<> IothreadObject::set_integer(std::string_view name, std::int64_t value) 
     if (maximum == 0 || minimum > maximum) return fail("bad thread-pool-min/thread-pool-max values");
   }
   member(name) = value;
+  if (thread_ != nullptr && name.starts_with("poll-")) {
+    aio::Reactor& reactor = thread_->place().reactor;
+    reactor.post([&reactor, limits = busy_poll()] { reactor.set_busy_poll(limits); });
+  }
   return {};
+}
+
+aio::BusyPollLimits IothreadObject::busy_poll() const {
+  return {.max_ns = static_cast<std::uint64_t>(poll_max_ns_),
+          .grow = static_cast<std::uint64_t>(poll_grow_),
+          .shrink = static_cast<std::uint64_t>(poll_shrink_)};
 }
 
 }  // namespace blockexport::control

@@ -33,6 +33,7 @@ class IothreadObject final : public UserObject {
   IothreadObject(Control& control, std::string id) : UserObject(std::move(id)), control_(control) {}
   std::int64_t& member(std::string_view name);
   Result<> set_integer(std::string_view name, std::int64_t value);
+  aio::BusyPollLimits busy_poll() const;
 
   Control& control_;
   std::int64_t thread_pool_min_ = 0;

@@ -1,6 +1,7 @@
 """Nodes of every kind behind an export: each one equals a model in memory after random operations."""
 
 import os
+import pathlib
 import random
 
 from lib import images, settings, tools
@@ -138,6 +139,34 @@ class FileTest(NodesTest):
         self.add_node("disk", driver="file", filename=self.disk)
         self.add_export("disk", writable=True, iothread="io0")
         self.run_operations(seed=10)
+
+    @settings.unlike_qemu("7.2 ends with an assertion when a client of such an export leaves")
+    def test_an_iothread_looks_for_work_before_it_sleeps(self):
+        """poll-max-ns: requests that come soon after each other find the thread awake; 0 lets it sleep each time."""
+        self.qmp.execute("object-add", {"qom-type": "iothread", "id": "io0", "poll-max-ns": 10**10})
+        self.addCleanup(self.qmp.command, "object-del", {"id": "io0"})
+        self.add_node("disk", driver="file", filename=self.disk)
+        self.add_export("disk", iothread="io0")
+        connection = self.session("disk")
+        self.assertLess(self.sleeps_in_reads(connection), 100)
+        self.qmp.execute("qom-set", {"path": "/objects/io0", "property": "poll-max-ns", "value": 0})
+        self.assertGreater(self.sleeps_in_reads(connection), 200)
+
+    def sleeps_in_reads(self, connection):
+        """How often the thread io0 slept in the second half of 2,000 reads, one after the other."""
+        for _ in range(1000):
+            connection.read(0, 4096)
+        before = self.sleeps_of("io0")
+        for _ in range(1000):
+            connection.read(0, 4096)
+        return self.sleeps_of("io0") - before
+
+    def sleeps_of(self, thread):
+        for status in pathlib.Path(f"/proc/{self.daemon.pid}/task").glob("*/status"):
+            lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
+            if lines["Name"] == thread:
+                return int(lines["voluntary_ctxt_switches"])
+        raise AssertionError(f"no thread {thread}")
 
     def test_direct_sparse_map(self):
         """cache.direct=on: the map of a sparse file is the same as without."""
