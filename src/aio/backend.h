@@ -55,6 +55,9 @@ class Backend {
   virtual bool is_cached(int file, std::uint64_t offset, std::uint64_t length) = 0;
   // From the page cache only (RWF_NOWAIT); may be short. EAGAIN or EOPNOTSUPP: use kRead.
   virtual IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
+  // The same from a file whose file system lives in memory: Linux knows no RWF_NOWAIT there. It waits for what was
+  // swapped out only.
+  virtual IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
   // A buffered write that is a copy into the page cache; may be short. EAGAIN: use kWrite.
   virtual IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
   // fstat() of a file whose map was `lasting` (aio/file_map.h): on such file systems it never waits.

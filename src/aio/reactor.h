@@ -102,6 +102,9 @@ class Reactor {
   }
   bool is_cached(int file, std::uint64_t o, std::uint64_t length) { return backend_->is_cached(file, o, length); }
   IoCount try_read(int fd, std::span<const iovec> v, std::uint64_t offset) { return backend_->try_read(fd, v, offset); }
+  IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+    return backend_->try_read_memory(fd, vectors, offset);
+  }
   IoCount try_write(int fd, std::span<const iovec> v, std::uint64_t o) { return backend_->try_write(fd, v, o); }
   IoResult try_stat(int fd, FileInfo& info) { return backend_->try_stat(fd, info); }
   std::expected<int, Errno> try_accept(int fd) { return backend_->try_accept(fd); }

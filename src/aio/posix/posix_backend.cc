@@ -52,6 +52,10 @@ IoCount PosixBackend::try_read(int fd, std::span<const iovec> vectors, std::uint
       retry([&] { return preadv2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), RWF_NOWAIT); }));
 }
 
+IoCount PosixBackend::try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+  return as_count(retry([&] { return preadv(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset)); }));
+}
+
 IoCount PosixBackend::try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
   return as_count(retry([&] { return pwritev(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset)); }));
 }

@@ -27,6 +27,7 @@ class PosixBackend : public Backend {
                         std::uint64_t length) final;
   bool is_cached(int file, std::uint64_t offset, std::uint64_t length) final;
   IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
+  IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
   IoResult try_stat(int fd, FileInfo& info) final;
   std::expected<int, Errno> try_accept(int fd) final;

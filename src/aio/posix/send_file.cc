@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "aio/file_system.h"
 #include "aio/posix/posix_backend.h"
 #include "aio/posix/retry.h"
 
@@ -40,7 +41,9 @@ std::size_t total_of(std::span<const iovec> vectors) {
 bool can_read_now(int file, std::uint64_t offset) {
   char byte;
   iovec vector{.iov_base = &byte, .iov_len = 1};
-  return retry([&] { return preadv2(file, &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT); }) == 1;
+  std::int64_t read = retry([&] { return preadv2(file, &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT); });
+  // Where a page that is there always has its content, there is no such flag.
+  return read == 1 || (read == -EOPNOTSUPP && lives_in_memory(file));
 }
 
 // cachestat() knows which pages are there, and not whether their content has arrived: that is tried at some of them, as

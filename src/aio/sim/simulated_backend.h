@@ -37,6 +37,9 @@ class SimulatedBackend final : public Backend {
   IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
     return world_.try_read(fd, vectors, offset);
   }
+  IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
+    return world_.try_read(fd, vectors, offset);
+  }
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
     return world_.try_write(fd, vectors, offset);
   }

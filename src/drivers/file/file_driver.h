@@ -95,7 +95,8 @@ class FileDriver final : public block::Driver {
   aio::Reactor& home_;
   FileOptions options_;
   std::shared_ptr<const aio::OpenFile> file_;
-  int fd_;  // of file_
+  int fd_;                        // of file_
+  bool lives_in_memory_ = false;  // its file system does
   block::Limits limits_;
   std::unique_ptr<FileLocks> locks_;          // null: no locking
   std::unique_ptr<FileReopening> reopening_;  // between prepare_reopen and commit_reopen

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/owned_fd.h"
 #include "block/buffers.h"
 #include "block/node.h"
 #include "block/testing/reactor_test.h"
@@ -155,6 +157,21 @@ TEST_F(FileDriverTest, TryVerbsServeFromThePageCache) {
   EXPECT_EQ(text, std::string(512, 'y'));
   // The last part is not in the file.
   EXPECT_EQ(disk->try_read(reactor(), {512, 512}, IoBuffers(&vector, 1)).error(), Errno(EAGAIN));
+}
+
+// Which has no flag for reads that must not wait.
+TEST_F(FileDriverTest, AFileSystemInMemoryIsAsGoodAsThePageCache) {
+  OwnedFd memory(memfd_create("disk", MFD_CLOEXEC));
+  ASSERT_TRUE(memory);
+  const std::string content(1 << 20, 'x');
+  ASSERT_EQ(::write(memory.get(), content.data(), content.size()), static_cast<ssize_t>(content.size()));
+  auto disk = open({.filename = "/proc/self/fd/" + std::to_string(memory.get())});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::string text(content.size(), '-');
+  iovec vector{text.data(), text.size()};
+  EXPECT_TRUE(disk->try_read(reactor(), {0, text.size()}, IoBuffers(&vector, 1)));
+  EXPECT_EQ(text, content);
+  if (!disk->try_share(reactor(), {0, 1 << 20})) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
 }
 
 TEST_F(FileDriverTest, TakesMoreVectorsThanTheKernel) {

@@ -71,7 +71,8 @@ IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uin
 
 IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   if (options_.direct || buffers.size() > IOV_MAX) return fail(EAGAIN);
-  IoCount got = reactor.try_read(fd_, buffers, range.offset);
+  IoCount got = lives_in_memory_ ? reactor.try_read_memory(fd_, buffers, range.offset)
+                                 : reactor.try_read(fd_, buffers, range.offset);
   // A part is as good as nothing: the verb knows about errors and the end of the file.
   if (!got || *got != range.length) return fail(EAGAIN);
   return {};
