@@ -172,6 +172,7 @@ ALL = (
     Server("ours-epoll", "blockexportd, epoll", "ours", backend="epoll"),
     Server("ours-1", "blockexportd, 1 reactor", "ours", reactors=1),
     Server("ours-2", "blockexportd, 2 reactors", "ours", reactors=2),
+    Server("ours-iothread", "blockexportd, iothread", "ours", iothread=True),
     Server("qsd", "QSD default", "qsd"),
     Server("qsd-uring", "QSD iothread, io_uring", "qsd", iothread=True, aio="io_uring"),
     Server("qsd-threads", "QSD iothread, threads", "qsd", iothread=True, aio="threads"),
