@@ -21,7 +21,7 @@ for target in "${targets[@]}"; do
   seeds=fuzz/seeds/${name#fuzz_}
   mkdir -p "$corpus"
   echo "== $name, $seconds s"
-  "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 -verbosity=0 \
+  "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=60 -print_final_stats=1 -verbosity=0 \
     -artifact_prefix="$build/findings/$name-" "$corpus" $([[ -d $seeds ]] && echo "$seeds") || status=1
 done
 exit "$status"
