@@ -7,6 +7,7 @@
 
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/task_test.h"
 #include "chardev/registry.h"
 #include "net/connect.h"
 #include "net/listen.h"
@@ -20,11 +21,17 @@ using OptionalStream = std::expected<std::unique_ptr<net::Stream>, Errno>;
 
 class ChardevTest : public aio::testing::ForEachBackend {
  protected:
+  template <class Test>
+  Task<void> body();
+
   std::string path(const std::string& name = "socket") const { return directory_.path() + "/" + name; }
   Task<std::unique_ptr<Chardev>> open(Options options) {
     auto chardev = co_await Chardev::open(reactor(), log_, "char0", std::move(options));
     EXPECT_TRUE(chardev.has_value()) << (chardev ? "" : chardev.error().message());
     co_return chardev ? std::move(*chardev) : nullptr;
+  }
+  Task<void> open_into(Options options, std::unique_ptr<Chardev>& chardev) {
+    chardev = co_await open(std::move(options));
   }
   Task<std::string> open_error(Options options) {
     auto chardev = co_await Chardev::open(reactor(), log_, "char0", std::move(options));
@@ -44,6 +51,7 @@ class ChardevTest : public aio::testing::ForEachBackend {
     IoCount count = co_await net::receive_some(stream, buffer);
     co_return std::string(reinterpret_cast<const char*>(buffer.data()), count.value_or(0));
   }
+  static Task<void> hear_into(net::Stream& stream, std::string& heard) { heard = co_await hear(stream); }
   static Task<void> take_next(Chardev& chardev, OptionalStream& stream) { stream = co_await chardev.next_stream(); }
   Task<void> pause() { (void)co_await reactor().sleep_until(reactor().now_ns() + 20'000'000); }
   SocketOptions server(bool wait = false) { return {.address = net::UnixAddress{.path = path()}, .wait = wait}; }
@@ -57,96 +65,85 @@ class ChardevTest : public aio::testing::ForEachBackend {
 INSTANTIATE_TEST_SUITE_P(Backends, ChardevTest, ::testing::Values("io_uring", "epoll"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(ChardevTest, AServerServesOneClientAfterTheOther) {
-  run([this]() -> Task<void> {
-    auto chardev = co_await open(server());
-    EXPECT_EQ(chardev->filename(), "disconnected:unix:" + path() + ",server=on");
-    auto one = co_await dial();
-    auto first = co_await chardev->next_stream();
-    EXPECT_EQ(chardev->filename(), "unix:" + path() + ",server=on");
-    co_await say(*one, "one");
-    EXPECT_EQ(co_await hear(**first), "one");
-    auto two = co_await dial();
-    co_await say(*two, "two");
-    one.reset();
-    EXPECT_EQ(co_await hear(**first), "");
-    first->reset();
-    chardev->stream_closed();
-    EXPECT_EQ(chardev->filename(), "disconnected:unix:" + path() + ",server=on");
-    auto second = co_await chardev->next_stream();
-    EXPECT_EQ(co_await hear(**second), "two");
-  }());
+TASK_TEST_P(ChardevTest, AServerServesOneClientAfterTheOther) {
+  auto chardev = co_await open(server());
+  EXPECT_EQ(chardev->filename(), "disconnected:unix:" + path() + ",server=on");
+  auto one = co_await dial();
+  auto first = co_await chardev->next_stream();
+  EXPECT_EQ(chardev->filename(), "unix:" + path() + ",server=on");
+  co_await say(*one, "one");
+  EXPECT_EQ(co_await hear(**first), "one");
+  auto two = co_await dial();
+  co_await say(*two, "two");
+  one.reset();
+  EXPECT_EQ(co_await hear(**first), "");
+  first->reset();
+  chardev->stream_closed();
+  EXPECT_EQ(chardev->filename(), "disconnected:unix:" + path() + ",server=on");
+  auto second = co_await chardev->next_stream();
+  EXPECT_EQ(co_await hear(**second), "two");
 }
 
-TEST_P(ChardevTest, AServerThatWaitsOpensWithItsFirstClient) {
-  run([this]() -> Task<void> {
-    std::unique_ptr<Chardev> chardev;
-    aio::Scope scope(reactor());
-    auto opening = [this, &chardev]() -> Task<void> { chardev = co_await open(server(true)); };
-    scope.spawn("open", opening());
-    co_await pause();
-    EXPECT_EQ(chardev, nullptr);
-    auto peer = co_await dial();
-    co_await scope.join();
-    auto stream = co_await chardev->next_stream();
-    co_await say(*peer, "hello");
-    EXPECT_EQ(co_await hear(**stream), "hello");
-  }());
+TASK_TEST_P(ChardevTest, AServerThatWaitsOpensWithItsFirstClient) {
+  std::unique_ptr<Chardev> chardev;
+  aio::Scope scope(reactor());
+  scope.spawn("open", open_into(server(true), chardev));
+  co_await pause();
+  EXPECT_EQ(chardev, nullptr);
+  auto peer = co_await dial();
+  co_await scope.join();
+  auto stream = co_await chardev->next_stream();
+  co_await say(*peer, "hello");
+  EXPECT_EQ(co_await hear(**stream), "hello");
 }
 
-TEST_P(ChardevTest, WaitingForAPeerCanBeCancelled) {
-  run([this]() -> Task<void> {
-    auto chardev = co_await open(server());
-    OptionalStream stream = fail(EINVAL);
-    aio::Scope scope(reactor());
-    scope.spawn("next", take_next(*chardev, stream));
-    scope.cancel();
-    co_await scope.join();
-    EXPECT_EQ(stream.error(), Errno(ECANCELED));
-  }());
+TASK_TEST_P(ChardevTest, WaitingForAPeerCanBeCancelled) {
+  auto chardev = co_await open(server());
+  OptionalStream stream = fail(EINVAL);
+  aio::Scope scope(reactor());
+  scope.spawn("next", take_next(*chardev, stream));
+  scope.cancel();
+  co_await scope.join();
+  EXPECT_EQ(stream.error(), Errno(ECANCELED));
 }
 
-TEST_P(ChardevTest, AClientCallsOnce) {
-  run([this]() -> Task<void> {
-    EXPECT_NE(co_await open_error(client()), "");
-    auto listener = co_await net::Listener::open(reactor(), net::UnixAddress{.path = path()});
-    auto chardev = co_await open(client());
-    EXPECT_EQ(chardev->filename(), "unix:" + path());
-    auto peer = co_await (*listener)->accept(0);
-    auto stream = co_await chardev->next_stream();
-    EXPECT_TRUE(stream.has_value());
-    stream->reset();
-    chardev->stream_closed();
-    auto again = co_await chardev->next_stream();
-    EXPECT_EQ(again.error(), Errno(ENOTCONN));
-  }());
+TASK_TEST_P(ChardevTest, AClientCallsOnce) {
+  EXPECT_NE(co_await open_error(client()), "");
+  auto listener = co_await net::Listener::open(reactor(), net::UnixAddress{.path = path()});
+  auto chardev = co_await open(client());
+  EXPECT_EQ(chardev->filename(), "unix:" + path());
+  auto peer = co_await (*listener)->accept(0);
+  auto stream = co_await chardev->next_stream();
+  EXPECT_TRUE(stream.has_value());
+  stream->reset();
+  chardev->stream_closed();
+  auto again = co_await chardev->next_stream();
+  EXPECT_EQ(again.error(), Errno(ENOTCONN));
 }
 
-TEST_P(ChardevTest, AClientCallsAgainUntilSomebodyAnswers) {
-  run([this]() -> Task<void> {
-    auto chardev = co_await open(client(5));
-    OptionalStream stream = fail(EINVAL);
-    aio::Scope scope(reactor());
-    scope.spawn("next", take_next(*chardev, stream));
-    co_await pause();
-    EXPECT_FALSE(stream.has_value());
-    auto listener = co_await net::Listener::open(reactor(), net::UnixAddress{.path = path()});
-    auto peer = co_await (*listener)->accept(0);
-    co_await scope.join();
-    EXPECT_TRUE(stream.has_value());
-    // The peer hangs up: it is called once more.
-    peer->fd = OwnedFd();
-    EXPECT_EQ(co_await hear(**stream), "");
-    stream->reset();
-    chardev->stream_closed();
-    stream = co_await chardev->next_stream();
-    EXPECT_TRUE(stream.has_value());
-  }());
+TASK_TEST_P(ChardevTest, AClientCallsAgainUntilSomebodyAnswers) {
+  auto chardev = co_await open(client(5));
+  OptionalStream stream = fail(EINVAL);
+  aio::Scope scope(reactor());
+  scope.spawn("next", take_next(*chardev, stream));
+  co_await pause();
+  EXPECT_FALSE(stream.has_value());
+  auto listener = co_await net::Listener::open(reactor(), net::UnixAddress{.path = path()});
+  auto peer = co_await (*listener)->accept(0);
+  co_await scope.join();
+  EXPECT_TRUE(stream.has_value());
+  // The peer hangs up: it is called once more.
+  peer->fd = OwnedFd();
+  EXPECT_EQ(co_await hear(**stream), "");
+  stream->reset();
+  chardev->stream_closed();
+  stream = co_await chardev->next_stream();
+  EXPECT_TRUE(stream.has_value());
 }
 
-TEST_P(ChardevTest, AFileTakesOutputAndGivesInput) {
+TASK_TEST_P(ChardevTest, AFileTakesOutputAndGivesInput) {
   std::ofstream(path("in")) << "command";
-  run([this]() -> Task<void> {
+  {
     auto chardev = co_await open(FileOptions{.output_path = path("out"), .input_path = path("in")});
     auto stream = co_await chardev->next_stream();
     EXPECT_EQ(co_await hear(**stream), "command");
@@ -156,50 +153,43 @@ TEST_P(ChardevTest, AFileTakesOutputAndGivesInput) {
     auto more = co_await open(FileOptions{.output_path = path("out"), .append = true});
     auto second = co_await more->next_stream();
     co_await say(**second, "+");
-  }());
+  }
   std::ifstream written(path("out"));
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(written), {}), "answer+");
 }
 
-TEST_P(ChardevTest, AFileThatCannotBeOpenedIsNamed) {
-  run([this]() -> Task<void> {
-    EXPECT_EQ(co_await open_error(FileOptions{.output_path = path("no/such")}),
-              "Could not open '" + path("no/such") + "': No such file or directory");
-    EXPECT_EQ(co_await open_error(FileOptions{.output_path = path("out"), .input_path = path("in")}),
-              "Could not open '" + path("in") + "': No such file or directory");
-  }());
+TASK_TEST_P(ChardevTest, AFileThatCannotBeOpenedIsNamed) {
+  EXPECT_EQ(co_await open_error(FileOptions{.output_path = path("no/such")}),
+            "Could not open '" + path("no/such") + "': No such file or directory");
+  EXPECT_EQ(co_await open_error(FileOptions{.output_path = path("out"), .input_path = path("in")}),
+            "Could not open '" + path("in") + "': No such file or directory");
 }
 
-TEST_P(ChardevTest, NullSwallowsAndIsSilent) {
-  run([this]() -> Task<void> {
-    auto chardev = co_await open(NullOptions{});
-    EXPECT_EQ(chardev->filename(), "null");
-    auto stream = co_await chardev->next_stream();
-    co_await say(**stream, std::string(1u << 20, 'x'));
-    aio::Scope scope(reactor());
-    std::string heard = "nothing yet";
-    auto listening = [&]() -> Task<void> { heard = co_await hear(**stream); };
-    scope.spawn("hear", listening());
-    co_await pause();
-    EXPECT_EQ(heard, "nothing yet");
-    scope.cancel();
-    co_await scope.join();
-  }());
+TASK_TEST_P(ChardevTest, NullSwallowsAndIsSilent) {
+  auto chardev = co_await open(NullOptions{});
+  EXPECT_EQ(chardev->filename(), "null");
+  auto stream = co_await chardev->next_stream();
+  co_await say(**stream, std::string(1u << 20, 'x'));
+  aio::Scope scope(reactor());
+  std::string heard = "nothing yet";
+  scope.spawn("hear", hear_into(**stream, heard));
+  co_await pause();
+  EXPECT_EQ(heard, "nothing yet");
+  scope.cancel();
+  co_await scope.join();
 }
 
-TEST_P(ChardevTest, TheRegistryKeepsIdsApart) {
-  run([this]() -> Task<void> {
-    Registry registry;
-    EXPECT_TRUE(registry.check_new("char0"));
-    registry.add(co_await open(NullOptions{}));
-    EXPECT_EQ(registry.check_new("char0").error().message(), "Chardev with id 'char0' already exists");
-    registry.find("char0")->attach_frontend();
-    EXPECT_EQ(registry.remove("char0").error().message(), "Chardev 'char0' is busy");
-    registry.find("char0")->detach_frontend();
-    EXPECT_TRUE(registry.remove("char0"));
-    EXPECT_EQ(registry.find("char0"), nullptr);
-    EXPECT_EQ(registry.remove("char0").error().message(), "Chardev 'char0' not found");
-  }());
+TASK_TEST_P(ChardevTest, TheRegistryKeepsIdsApart) {
+  Registry registry;
+  EXPECT_TRUE(registry.check_new("char0"));
+  registry.add(co_await open(NullOptions{}));
+  EXPECT_EQ(registry.check_new("char0").error().message(), "Chardev with id 'char0' already exists");
+  registry.find("char0")->attach_frontend();
+  EXPECT_EQ(registry.remove("char0").error().message(), "Chardev 'char0' is busy");
+  registry.find("char0")->detach_frontend();
+  EXPECT_TRUE(registry.remove("char0"));
+  EXPECT_EQ(registry.find("char0"), nullptr);
+  EXPECT_EQ(registry.remove("char0").error().message(), "Chardev 'char0' not found");
 }
 
 }  // namespace

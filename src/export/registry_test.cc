@@ -51,17 +51,17 @@ class RegistryTest : public ::testing::Test {
     }(registry_, id, mode, result));
     return result;
   }
+  Task<void> let_go(std::unique_ptr<block::Edge> edge) {
+    if (slow_to_let_go_ != nullptr) (void)co_await slow_to_let_go_->wait();
+    edge.reset();
+  }
 
   aio::Simulation simulation_;
   std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
   nbd::testing::Backing backing_{*reactor_, 4096};
   std::vector<std::string> deleted_;
   aio::Event* slow_to_let_go_ = nullptr;
-  Registry registry_{*reactor_,
-                     [this](std::unique_ptr<block::Edge> edge) -> Task<void> {
-                       if (slow_to_let_go_ != nullptr) (void)co_await slow_to_let_go_->wait();
-                       edge.reset();
-                     },
+  Registry registry_{*reactor_, [this](std::unique_ptr<block::Edge> edge) { return let_go(std::move(edge)); },
                      [this](const std::string& id) {
                        // By then nothing of the export is left.
                        EXPECT_EQ(registry_.find(id), nullptr);

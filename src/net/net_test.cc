@@ -8,6 +8,7 @@
 
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/task_test.h"
 #include "net/connect.h"
 #include "net/listen.h"
 #include "net/socket_stream.h"
@@ -47,6 +48,9 @@ TEST(Address, VsockNumbersAreChecked) {
 
 class SocketTest : public aio::testing::ForEachBackend {
  protected:
+  template <class Test>
+  Task<void> body();
+
   std::string path(const std::string& name = "socket") const { return directory_.path() + "/" + name; }
   Task<std::unique_ptr<Listener>> listen(SocketAddress address) {
     auto listener = co_await Listener::open(reactor(), std::move(address));
@@ -74,161 +78,145 @@ class SocketTest : public aio::testing::ForEachBackend {
 INSTANTIATE_TEST_SUITE_P(Backends, SocketTest, ::testing::Values("io_uring", "epoll"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(SocketTest, AUnixSocketIsAcceptedFromAndItsPathRemoved) {
-  run([this]() -> Task<void> {
-    auto listener = co_await listen(UnixAddress{.path = path()});
-    auto fd = co_await connect(reactor(), UnixAddress{.path = path()});
-    EXPECT_TRUE(fd.has_value());
-    auto accepted = co_await listener->accept(0);
-    EXPECT_TRUE(accepted.has_value());
-    EXPECT_EQ(accepted->peer_uid, getuid());
-    EXPECT_EQ(describe(accepted->peer), "unix:");
-    co_await check_connected(std::move(*fd), std::move(accepted->fd));
-    listener.reset();
-    EXPECT_EQ(access(path().c_str(), F_OK), -1);
-  }());
+TASK_TEST_P(SocketTest, AUnixSocketIsAcceptedFromAndItsPathRemoved) {
+  auto listener = co_await listen(UnixAddress{.path = path()});
+  auto fd = co_await connect(reactor(), UnixAddress{.path = path()});
+  EXPECT_TRUE(fd.has_value());
+  auto accepted = co_await listener->accept(0);
+  EXPECT_TRUE(accepted.has_value());
+  EXPECT_EQ(accepted->peer_uid, getuid());
+  EXPECT_EQ(describe(accepted->peer), "unix:");
+  co_await check_connected(std::move(*fd), std::move(accepted->fd));
+  listener.reset();
+  EXPECT_EQ(access(path().c_str(), F_OK), -1);
 }
 
-TEST_P(SocketTest, APathThatIsThereIsTakenOver) {
+TASK_TEST_P(SocketTest, APathThatIsThereIsTakenOver) {
   std::ofstream(path()) << "old";
-  run([this]() -> Task<void> {
-    auto listener = co_await listen(UnixAddress{.path = path()});
-    EXPECT_TRUE(co_await connect(reactor(), UnixAddress{.path = path()}));
-  }());
+  auto listener = co_await listen(UnixAddress{.path = path()});
+  EXPECT_TRUE(co_await connect(reactor(), UnixAddress{.path = path()}));
 }
 
-TEST_P(SocketTest, AnAbstractSocketNeedsNoPath) {
-  run([this]() -> Task<void> {
-    UnixAddress address{.path = path(), .abstract = true};
-    auto listener = co_await listen(address);
-    EXPECT_TRUE(co_await connect(reactor(), address));
-    EXPECT_EQ(access(path().c_str(), F_OK), -1);
-  }());
+TASK_TEST_P(SocketTest, AnAbstractSocketNeedsNoPath) {
+  UnixAddress address{.path = path(), .abstract = true};
+  auto listener = co_await listen(address);
+  EXPECT_TRUE(co_await connect(reactor(), address));
+  EXPECT_EQ(access(path().c_str(), F_OK), -1);
 }
 
-TEST_P(SocketTest, AFreeTcpPortIsChosenAndTold) {
-  run([this]() -> Task<void> {
-    auto listener = co_await listen(InetAddress{.host = "127.0.0.1", .port = "0"});
-    std::string local = describe(listener->local_address(0));
-    EXPECT_EQ(local.substr(0, 10), "127.0.0.1:");
-    std::string port = local.substr(10);
-    EXPECT_NE(port, "0");
-    auto fd = co_await connect(reactor(), InetAddress{.host = "127.0.0.1", .port = port});
-    EXPECT_TRUE(fd.has_value());
-    auto accepted = co_await listener->accept(0);
-    EXPECT_TRUE(accepted.has_value());
-    EXPECT_EQ(describe(accepted->peer).substr(0, 10), "127.0.0.1:");
-    co_await check_connected(std::move(*fd), std::move(accepted->fd));
-    EXPECT_EQ(co_await listen_error(InetAddress{.host = "127.0.0.1", .port = port}),
-              "Failed to find an available port: Address already in use");
-    std::uint16_t taken = static_cast<std::uint16_t>(std::stoi(port));
-    auto next = co_await listen(
-        InetAddress{.host = "127.0.0.1", .port = port, .to = static_cast<std::uint16_t>(std::min(taken + 50, 65535))});
-    EXPECT_NE(describe(next->local_address(0)), local);
-  }());
+TASK_TEST_P(SocketTest, AFreeTcpPortIsChosenAndTold) {
+  auto listener = co_await listen(InetAddress{.host = "127.0.0.1", .port = "0"});
+  std::string local = describe(listener->local_address(0));
+  EXPECT_EQ(local.substr(0, 10), "127.0.0.1:");
+  std::string port = local.substr(10);
+  EXPECT_NE(port, "0");
+  auto fd = co_await connect(reactor(), InetAddress{.host = "127.0.0.1", .port = port});
+  EXPECT_TRUE(fd.has_value());
+  auto accepted = co_await listener->accept(0);
+  EXPECT_TRUE(accepted.has_value());
+  EXPECT_EQ(describe(accepted->peer).substr(0, 10), "127.0.0.1:");
+  co_await check_connected(std::move(*fd), std::move(accepted->fd));
+  EXPECT_EQ(co_await listen_error(InetAddress{.host = "127.0.0.1", .port = port}),
+            "Failed to find an available port: Address already in use");
+  std::uint16_t taken = static_cast<std::uint16_t>(std::stoi(port));
+  auto next = co_await listen(
+      InetAddress{.host = "127.0.0.1", .port = port, .to = static_cast<std::uint16_t>(std::min(taken + 50, 65535))});
+  EXPECT_NE(describe(next->local_address(0)), local);
 }
 
-TEST_P(SocketTest, AnInheritedSocketIsListenedOn) {
-  run([this]() -> Task<void> {
-    OwnedFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
-    NumericAddress address = *unix_address({.path = path()});
-    EXPECT_EQ(bind(fd.get(), address.get(), address.length), 0);
-    auto listener = co_await listen(FdAddress{.descriptor = std::to_string(fd.release())});
-    EXPECT_TRUE(co_await connect(reactor(), UnixAddress{.path = path()}));
-    EXPECT_TRUE(co_await listener->accept(0));
-    EXPECT_EQ(co_await listen_error(FdAddress{.descriptor = "x1"}), "Unable to parse FD number x1");
-    EXPECT_EQ(co_await listen_error(FdAddress{.descriptor = "987654"}), "File descriptor '987654' is not a socket");
-  }());
+TASK_TEST_P(SocketTest, AnInheritedSocketIsListenedOn) {
+  OwnedFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
+  NumericAddress address = *unix_address({.path = path()});
+  EXPECT_EQ(bind(fd.get(), address.get(), address.length), 0);
+  auto listener = co_await listen(FdAddress{.descriptor = std::to_string(fd.release())});
+  EXPECT_TRUE(co_await connect(reactor(), UnixAddress{.path = path()}));
+  EXPECT_TRUE(co_await listener->accept(0));
+  EXPECT_EQ(co_await listen_error(FdAddress{.descriptor = "x1"}), "Unable to parse FD number x1");
+  EXPECT_EQ(co_await listen_error(FdAddress{.descriptor = "987654"}), "File descriptor '987654' is not a socket");
 }
 
-TEST_P(SocketTest, ErrorsNameWhatFailed) {
-  run([this]() -> Task<void> {
-    EXPECT_EQ(co_await listen_error(UnixAddress{.path = path("no/such")}),
-              "Failed to bind socket to " + path("no/such") + ": No such file or directory");
-    EXPECT_EQ(co_await listen_error(InetAddress{.host = "1.2.3.4.5", .port = "1", .numeric = true}),
-              "address resolution failed for 1.2.3.4.5:1: Name or service not known");
-    EXPECT_EQ(co_await listen_error(InetAddress{.host = "", .port = "1", .ipv4 = false, .ipv6 = false}),
-              "Cannot disable IPv4 and IPv6 at same time");
-    auto refused = co_await connect(reactor(), UnixAddress{.path = path()});
-    EXPECT_EQ(refused.error().message(), "Failed to connect to '" + path() + "': No such file or directory");
-    auto listener = co_await listen(InetAddress{.host = "127.0.0.1", .port = "0"});
-    std::string local = describe(listener->local_address(0));
-    listener.reset();
-    refused = co_await connect(reactor(), InetAddress{.host = "127.0.0.1", .port = local.substr(10)});
-    EXPECT_EQ(refused.error().message(), "Failed to connect to '" + local + "': Connection refused");
-  }());
+TASK_TEST_P(SocketTest, ErrorsNameWhatFailed) {
+  EXPECT_EQ(co_await listen_error(UnixAddress{.path = path("no/such")}),
+            "Failed to bind socket to " + path("no/such") + ": No such file or directory");
+  EXPECT_EQ(co_await listen_error(InetAddress{.host = "1.2.3.4.5", .port = "1", .numeric = true}),
+            "address resolution failed for 1.2.3.4.5:1: Name or service not known");
+  EXPECT_EQ(co_await listen_error(InetAddress{.host = "", .port = "1", .ipv4 = false, .ipv6 = false}),
+            "Cannot disable IPv4 and IPv6 at same time");
+  auto refused = co_await connect(reactor(), UnixAddress{.path = path()});
+  EXPECT_EQ(refused.error().message(), "Failed to connect to '" + path() + "': No such file or directory");
+  auto listener = co_await listen(InetAddress{.host = "127.0.0.1", .port = "0"});
+  std::string local = describe(listener->local_address(0));
+  listener.reset();
+  refused = co_await connect(reactor(), InetAddress{.host = "127.0.0.1", .port = local.substr(10)});
+  EXPECT_EQ(refused.error().message(), "Failed to connect to '" + local + "': Connection refused");
 }
 
-TEST_P(SocketTest, WaitingForAConnectionCanBeCancelled) {
-  run([this]() -> Task<void> {
-    auto listener = co_await listen(UnixAddress{.path = path()});
-    aio::Scope scope(reactor());
-    bool cancelled = false;
-    scope.spawn("accept", [](Listener& from, bool& out) -> Task<void> {
-      auto accepted = co_await from.accept(0);
-      out = !accepted && accepted.error() == Errno(ECANCELED);
-    }(*listener, cancelled));
-    scope.cancel();
-    co_await scope.join();
-    EXPECT_TRUE(cancelled);
-  }());
+TASK_TEST_P(SocketTest, WaitingForAConnectionCanBeCancelled) {
+  auto listener = co_await listen(UnixAddress{.path = path()});
+  aio::Scope scope(reactor());
+  bool cancelled = false;
+  scope.spawn("accept", [](Listener& from, bool& out) -> Task<void> {
+    auto accepted = co_await from.accept(0);
+    out = !accepted && accepted.error() == Errno(ECANCELED);
+  }(*listener, cancelled));
+  scope.cancel();
+  co_await scope.join();
+  EXPECT_TRUE(cancelled);
 }
 
-class StreamTest : public aio::testing::ForEachBackend {};
+class StreamTest : public aio::testing::ForEachBackend {
+ protected:
+  template <class Test>
+  Task<void> body();
+};
 BLOCKEXPORT_FOR_EACH_BACKEND(StreamTest);
 
-TEST_P(StreamTest, AllIsSentThoughItDoesNotFitAtOnce) {
-  run([this]() -> Task<void> {
-    auto [one, other] = make_socket_pair();
-    SocketStream sender(reactor(), one);
-    SocketStream receiver(reactor(), other);
-    std::vector<std::byte> sent(3u << 20);
-    for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::byte>(i * 31 >> 8);
-    aio::Scope scope(reactor());
-    scope.spawn("send", [](Stream& to, std::span<const std::byte> bytes) -> Task<void> {
-      EXPECT_TRUE(co_await send_all(to, bytes));
-    }(sender, sent));
-    std::vector<std::byte> received(sent.size());
-    for (std::size_t at = 0; at < received.size();) {
-      IoCount count = co_await receive_some(receiver, std::span(received).subspan(at));
-      if (!count || *count == 0) break;
-      at += *count;
-    }
-    EXPECT_TRUE(received == sent);
-    co_await scope.join();
-  }());
+TASK_TEST_P(StreamTest, AllIsSentThoughItDoesNotFitAtOnce) {
+  auto [one, other] = make_socket_pair();
+  SocketStream sender(reactor(), one);
+  SocketStream receiver(reactor(), other);
+  std::vector<std::byte> sent(3u << 20);
+  for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::byte>(i * 31 >> 8);
+  aio::Scope scope(reactor());
+  scope.spawn("send", [](Stream& to, std::span<const std::byte> bytes) -> Task<void> {
+    EXPECT_TRUE(co_await send_all(to, bytes));
+  }(sender, sent));
+  std::vector<std::byte> received(sent.size());
+  for (std::size_t at = 0; at < received.size();) {
+    IoCount count = co_await receive_some(receiver, std::span(received).subspan(at));
+    if (!count || *count == 0) break;
+    at += *count;
+  }
+  EXPECT_TRUE(received == sent);
+  co_await scope.join();
 }
 
-TEST_P(StreamTest, APeerThatLeavesIsNoticedBehindWhatItSent) {
-  run([this]() -> Task<void> {
-    auto [one, other] = make_socket_pair();
-    SocketStream stream(reactor(), one);
-    auto peer = std::make_unique<SocketStream>(reactor(), other);
-    EXPECT_TRUE(co_await send_all(*peer, std::as_bytes(std::span("unread", 6))));
-    aio::Scope scope(reactor());
-    bool gone = false;
-    scope.spawn("watch", [](Stream& watched, bool& noticed) -> Task<void> {
-      noticed = (co_await watched.hung_up()).has_value();
-    }(stream, gone));
-    for (int i = 0; i < 10; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 200'000);
-    EXPECT_FALSE(gone);
-    peer.reset();
-    co_await scope.join();
-    EXPECT_TRUE(gone);
-  }());
+TASK_TEST_P(StreamTest, APeerThatLeavesIsNoticedBehindWhatItSent) {
+  auto [one, other] = make_socket_pair();
+  SocketStream stream(reactor(), one);
+  auto peer = std::make_unique<SocketStream>(reactor(), other);
+  EXPECT_TRUE(co_await send_all(*peer, std::as_bytes(std::span("unread", 6))));
+  aio::Scope scope(reactor());
+  bool gone = false;
+  scope.spawn("watch", [](Stream& watched, bool& noticed) -> Task<void> {
+    noticed = (co_await watched.hung_up()).has_value();
+  }(stream, gone));
+  for (int i = 0; i < 10; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 200'000);
+  EXPECT_FALSE(gone);
+  peer.reset();
+  co_await scope.join();
+  EXPECT_TRUE(gone);
 }
 
-TEST_P(StreamTest, ShuttingDownEndsBothDirections) {
-  run([this]() -> Task<void> {
-    auto [one, other] = make_socket_pair();
-    SocketStream stream(reactor(), one);
-    SocketStream peer(reactor(), other);
-    stream.shut_down();
-    std::array<std::byte, 4> buffer{};
-    EXPECT_EQ(co_await receive_some(stream, buffer), IoCount(0u));
-    EXPECT_EQ(co_await receive_some(peer, buffer), IoCount(0u));
-    EXPECT_EQ(co_await send_all(stream, buffer), IoResult(fail(EPIPE)));
-  }());
+TASK_TEST_P(StreamTest, ShuttingDownEndsBothDirections) {
+  auto [one, other] = make_socket_pair();
+  SocketStream stream(reactor(), one);
+  SocketStream peer(reactor(), other);
+  stream.shut_down();
+  std::array<std::byte, 4> buffer{};
+  EXPECT_EQ(co_await receive_some(stream, buffer), IoCount(0u));
+  EXPECT_EQ(co_await receive_some(peer, buffer), IoCount(0u));
+  EXPECT_EQ(co_await send_all(stream, buffer), IoResult(fail(EPIPE)));
 }
 
 }  // namespace

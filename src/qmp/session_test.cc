@@ -4,6 +4,7 @@
 
 #include "aio/current.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/task_test.h"
 #include "json/writer.h"
 #include "net/socket_stream.h"
 #include "qmp/testing/echo_runner.h"
@@ -22,6 +23,9 @@ constexpr std::string_view kSuccess = R"({"return": {}})";
 
 class SessionTest : public aio::testing::ForEachBackend {
  protected:
+  template <class Test>
+  Task<void> body();
+
   void SetUp() override {
     ForEachBackend::SetUp();
     if (IsSkipped()) return;
@@ -105,242 +109,206 @@ std::string error(std::string_view kind, std::string_view text, std::string_view
          std::string(id) + "}";
 }
 
-TEST_P(SessionTest, OnlyNegotiationComesBeforeCommands) {
-  run([this]() -> Task<void> {
-    co_await start();
-    EXPECT_EQ(co_await ask(R"({"execute": "echo"})"),
-              error("CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'"));
-    EXPECT_EQ(runner_->commands, 0u);
-    EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
-    EXPECT_EQ(co_await ask(kNegotiate),
-              error("CommandNotFound", "Capabilities negotiation is already complete, command ignored"));
-    EXPECT_EQ(co_await ask(R"({"execute": "echo", "arguments": {"a": 1}})"), R"({"return": {"a": 1}})");
-  }());
+TASK_TEST_P(SessionTest, OnlyNegotiationComesBeforeCommands) {
+  co_await start();
+  EXPECT_EQ(co_await ask(R"({"execute": "echo"})"),
+            error("CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'"));
+  EXPECT_EQ(runner_->commands, 0u);
+  EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
+  EXPECT_EQ(co_await ask(kNegotiate),
+            error("CommandNotFound", "Capabilities negotiation is already complete, command ignored"));
+  EXPECT_EQ(co_await ask(R"({"execute": "echo", "arguments": {"a": 1}})"), R"({"return": {"a": 1}})");
 }
 
-TEST_P(SessionTest, AFailedNegotiationCanBeRepeated) {
-  run([this]() -> Task<void> {
-    co_await start();
-    EXPECT_EQ(co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"x": 1}})"),
-              error("GenericError", "Parameter 'x' is unexpected"));
-    EXPECT_EQ(co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})"), kSuccess);
-    EXPECT_EQ(co_await ask(R"({"exec-oob": "echo"})"), kSuccess);
-  }());
+TASK_TEST_P(SessionTest, AFailedNegotiationCanBeRepeated) {
+  co_await start();
+  EXPECT_EQ(co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"x": 1}})"),
+            error("GenericError", "Parameter 'x' is unexpected"));
+  EXPECT_EQ(co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})"), kSuccess);
+  EXPECT_EQ(co_await ask(R"({"exec-oob": "echo"})"), kSuccess);
 }
 
-TEST_P(SessionTest, TheIdIsEchoedWhateverItIs) {
-  run([this]() -> Task<void> {
-    co_await start_negotiated();
-    for (std::string_view id : {"7", "\"a\"", "null", "[1, {\"b\": true}]", "18446744073709551615"}) {
-      std::string message = R"({"execute": "echo", "id": )" + std::string(id) + "}";
-      EXPECT_EQ(co_await ask(message), R"({"return": {}, "id": )" + std::string(id) + "}");
-    }
-    EXPECT_EQ(co_await ask(R"({"execute": "fail", "id": 3})"),
-              error("DeviceNotFound", "Device 'x' not found", R"(, "id": 3)"));
-    EXPECT_EQ(co_await ask(R"({"execute": 5, "id": 4})"),
-              error("GenericError", "QMP input member 'execute' must be a string", R"(, "id": 4)"));
-  }());
+TASK_TEST_P(SessionTest, TheIdIsEchoedWhateverItIs) {
+  co_await start_negotiated();
+  for (std::string_view id : {"7", "\"a\"", "null", "[1, {\"b\": true}]", "18446744073709551615"}) {
+    std::string message = R"({"execute": "echo", "id": )" + std::string(id) + "}";
+    EXPECT_EQ(co_await ask(message), R"({"return": {}, "id": )" + std::string(id) + "}");
+  }
+  EXPECT_EQ(co_await ask(R"({"execute": "fail", "id": 3})"),
+            error("DeviceNotFound", "Device 'x' not found", R"(, "id": 3)"));
+  EXPECT_EQ(co_await ask(R"({"execute": 5, "id": 4})"),
+            error("GenericError", "QMP input member 'execute' must be a string", R"(, "id": 4)"));
 }
 
-TEST_P(SessionTest, MalformedMessagesAreToldApart) {
-  run([this]() -> Task<void> {
-    co_await start_negotiated();
-    const std::pair<std::string_view, std::string_view> cases[] = {
-        {R"([])", "QMP input must be a JSON object"},
-        {R"({})", "QMP input lacks member 'execute'"},
-        {R"({"execute": "echo", "extra": 1})", "QMP input member 'extra' is unexpected"},
-        {R"({"execute": "echo", "arguments": []})", "QMP input member 'arguments' must be an object"},
-        {R"({"exec-oob": "echo"})", "QMP input member 'exec-oob' is unexpected"},
-    };
-    for (auto [message, text] : cases) EXPECT_EQ(co_await ask(message), error("GenericError", text));
-    std::string broken = co_await ask("{\"execute\": }\n");
-    EXPECT_EQ(broken, error("GenericError", "JSON parse error, expecting value"));
-    EXPECT_EQ(co_await ask(R"({"execute": "nonsense"})"),
-              error("CommandNotFound", "The command nonsense has not been found"));
-  }());
+TASK_TEST_P(SessionTest, MalformedMessagesAreToldApart) {
+  co_await start_negotiated();
+  const std::pair<std::string_view, std::string_view> cases[] = {
+      {R"([])", "QMP input must be a JSON object"},
+      {R"({})", "QMP input lacks member 'execute'"},
+      {R"({"execute": "echo", "extra": 1})", "QMP input member 'extra' is unexpected"},
+      {R"({"execute": "echo", "arguments": []})", "QMP input member 'arguments' must be an object"},
+      {R"({"exec-oob": "echo"})", "QMP input member 'exec-oob' is unexpected"},
+  };
+  for (auto [message, text] : cases) EXPECT_EQ(co_await ask(message), error("GenericError", text));
+  std::string broken = co_await ask("{\"execute\": }\n");
+  EXPECT_EQ(broken, error("GenericError", "JSON parse error, expecting value"));
+  EXPECT_EQ(co_await ask(R"({"execute": "nonsense"})"),
+            error("CommandNotFound", "The command nonsense has not been found"));
 }
 
-TEST_P(SessionTest, BothVerbsClash) {
-  run([this]() -> Task<void> {
-    co_await start();
-    (void)co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})");
-    EXPECT_EQ(co_await ask(R"({"execute": "echo", "exec-oob": "echo"})"),
-              error("GenericError", "QMP input member 'exec-oob' clashes with 'execute'"));
-  }());
+TASK_TEST_P(SessionTest, BothVerbsClash) {
+  co_await start();
+  (void)co_await ask(R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})");
+  EXPECT_EQ(co_await ask(R"({"execute": "echo", "exec-oob": "echo"})"),
+            error("GenericError", "QMP input member 'exec-oob' clashes with 'execute'"));
 }
 
-TEST_P(SessionTest, WhatIsOutOfBandOvertakesWhatRunsAndWaits) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    runner_->gate = &gate;
-    co_await start_out_of_band();
-    co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2} {"execute": )");
-    co_await say(R"(5, "id": 3} {"exec-oob": "echo", "id": 4} {"exec-oob": "big", "id": 5})");
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 4})");
-    EXPECT_EQ(co_await line(), error("GenericError", "The command big does not support OOB", R"(, "id": 5)"));
-    EXPECT_EQ(runner_->most_at_once, 2);
-    gate.set();
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 2})");
-    EXPECT_EQ(co_await line(), error("GenericError", "QMP input member 'execute' must be a string", R"(, "id": 3)"));
-  }());
+TASK_TEST_P(SessionTest, WhatIsOutOfBandOvertakesWhatRunsAndWaits) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_out_of_band();
+  co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2} {"execute": )");
+  co_await say(R"(5, "id": 3} {"exec-oob": "echo", "id": 4} {"exec-oob": "big", "id": 5})");
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 4})");
+  EXPECT_EQ(co_await line(), error("GenericError", "The command big does not support OOB", R"(, "id": 5)"));
+  EXPECT_EQ(runner_->most_at_once, 2);
+  gate.set();
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 2})");
+  EXPECT_EQ(co_await line(), error("GenericError", "QMP input member 'execute' must be a string", R"(, "id": 3)"));
 }
 
-TEST_P(SessionTest, NoMoreCommandsWaitThanAllowed) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    runner_->gate = &gate;
-    co_await start_out_of_band();
-    // One runs, kInBandQueueMax wait: what comes behind them is not read.
-    for (std::size_t id = 0; id <= kInBandQueueMax; ++id) {
-      co_await say(R"({"execute": "slow", "id": )" + std::to_string(id) + "}");
-    }
-    co_await say(R"({"exec-oob": "echo", "id": 100})");
-    co_await pause();
-    EXPECT_EQ(runner_->commands, 1u);
-    gate.set();
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 0})");
-    bool overtook = false;
-    for (std::size_t i = 0; i <= kInBandQueueMax; ++i) overtook |= co_await line() == R"({"return": {}, "id": 100})";
-    EXPECT_TRUE(overtook);
-  }());
+TASK_TEST_P(SessionTest, NoMoreCommandsWaitThanAllowed) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_out_of_band();
+  // One runs, kInBandQueueMax wait: what comes behind them is not read.
+  for (std::size_t id = 0; id <= kInBandQueueMax; ++id) {
+    co_await say(R"({"execute": "slow", "id": )" + std::to_string(id) + "}");
+  }
+  co_await say(R"({"exec-oob": "echo", "id": 100})");
+  co_await pause();
+  EXPECT_EQ(runner_->commands, 1u);
+  gate.set();
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 0})");
+  bool overtook = false;
+  for (std::size_t i = 0; i <= kInBandQueueMax; ++i) overtook |= co_await line() == R"({"return": {}, "id": 100})";
+  EXPECT_TRUE(overtook);
 }
 
-TEST_P(SessionTest, CommandsThatWaitAreDroppedWithTheirClient) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    runner_->gate = &gate;
-    co_await start_out_of_band();
-    co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2})");
-    co_await pause();
-    client_.reset();
-    co_await pause();
-    gate.set();
-    co_await scope_->join();
-    EXPECT_EQ(runner_->commands, 1u);
-  }());
+TASK_TEST_P(SessionTest, CommandsThatWaitAreDroppedWithTheirClient) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_out_of_band();
+  co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2})");
+  co_await pause();
+  client_.reset();
+  co_await pause();
+  gate.set();
+  co_await scope_->join();
+  EXPECT_EQ(runner_->commands, 1u);
 }
 
-TEST_P(SessionTest, ACancelledSessionCancelsTheCommandThatRunsInBand) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    runner_->gate = &gate;
-    co_await start_out_of_band();
-    co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2})");
-    co_await pause();
-    scope_->cancel();
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
-    EXPECT_EQ(co_await line(), "");
-  }());
+TASK_TEST_P(SessionTest, ACancelledSessionCancelsTheCommandThatRunsInBand) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_out_of_band();
+  co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2})");
+  co_await pause();
+  scope_->cancel();
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+  EXPECT_EQ(co_await line(), "");
 }
 
-TEST_P(SessionTest, WhatIsNotOfferedCannotBeEnabled) {
-  run([this]() -> Task<void> {
-    co_await start(false, false);
-    std::string greeting = co_await line();
-    EXPECT_NE(greeting.find(R"("capabilities": [])"), std::string::npos) << greeting;
-    EXPECT_EQ(co_await ask(kNegotiateOutOfBand), error("GenericError", "Capability oob not available"));
-    EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
-  }());
+TASK_TEST_P(SessionTest, WhatIsNotOfferedCannotBeEnabled) {
+  co_await start(false, false);
+  std::string greeting = co_await line();
+  EXPECT_NE(greeting.find(R"("capabilities": [])"), std::string::npos) << greeting;
+  EXPECT_EQ(co_await ask(kNegotiateOutOfBand), error("GenericError", "Capability oob not available"));
+  EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
 }
 
-TEST_P(SessionTest, AMessageMayComeByteByByteAndWithoutSeparators) {
-  run([this]() -> Task<void> {
-    co_await start_negotiated();
-    std::string two = R"({"execute":"echo","id":1}{"execute":"echo","id":2})";
-    for (char byte : two) {
-      co_await say({&byte, 1});
-      co_await aio::next_turn();
-    }
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 2})");
-  }());
+TASK_TEST_P(SessionTest, AMessageMayComeByteByByteAndWithoutSeparators) {
+  co_await start_negotiated();
+  std::string two = R"({"execute":"echo","id":1}{"execute":"echo","id":2})";
+  for (char byte : two) {
+    co_await say({&byte, 1});
+    co_await aio::next_turn();
+  }
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 2})");
 }
 
-TEST_P(SessionTest, CommandsRunOneAfterTheOther) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    runner_->gate = &gate;
-    co_await start_negotiated();
-    co_await say(R"({"execute": "slow", "id": 1} {"execute": "slow", "id": 2} {"execute": "echo", "id": 3})");
-    co_await pause();
-    EXPECT_EQ(runner_->commands, 1u);
-    gate.set();
-    for (int id = 1; id <= 3; ++id) {
-      EXPECT_EQ(co_await line(), R"({"return": {}, "id": )" + std::to_string(id) + "}");
-    }
-    EXPECT_EQ(runner_->most_at_once, 1);
-  }());
+TASK_TEST_P(SessionTest, CommandsRunOneAfterTheOther) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_negotiated();
+  co_await say(R"({"execute": "slow", "id": 1} {"execute": "slow", "id": 2} {"execute": "echo", "id": 3})");
+  co_await pause();
+  EXPECT_EQ(runner_->commands, 1u);
+  gate.set();
+  for (int id = 1; id <= 3; ++id) {
+    EXPECT_EQ(co_await line(), R"({"return": {}, "id": )" + std::to_string(id) + "}");
+  }
+  EXPECT_EQ(runner_->most_at_once, 1);
 }
 
-TEST_P(SessionTest, EventsComeOnlyAfterNegotiation) {
-  run([this]() -> Task<void> {
-    co_await start();
-    events_->emit(json::Object{{"event", "EARLY"}});
-    EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
-    events_->emit(json::Object{{"event", "LATE"}, {"data", json::Object{{"a", 1}}}});
-    std::string event = co_await line();
-    EXPECT_NE(event.find(R"("event": "LATE")"), std::string::npos) << event;
-    EXPECT_NE(event.find(R"("timestamp": {"seconds": )"), std::string::npos) << event;
-  }());
+TASK_TEST_P(SessionTest, EventsComeOnlyAfterNegotiation) {
+  co_await start();
+  events_->emit(json::Object{{"event", "EARLY"}});
+  EXPECT_EQ(co_await ask(kNegotiate), kSuccess);
+  events_->emit(json::Object{{"event", "LATE"}, {"data", json::Object{{"a", 1}}}});
+  std::string event = co_await line();
+  EXPECT_NE(event.find(R"("event": "LATE")"), std::string::npos) << event;
+  EXPECT_NE(event.find(R"("timestamp": {"seconds": )"), std::string::npos) << event;
 }
 
-TEST_P(SessionTest, AClientThatDoesNotReadGetsNoFurtherCommandRun) {
-  run([this]() -> Task<void> {
-    co_await start_negotiated();
-    constexpr std::size_t kCommands = 30;
-    std::string many;
-    for (std::size_t i = 0; i < kCommands; ++i) many += R"({"execute": "big"})";
-    co_await say(many);
-    co_await pause();
-    EXPECT_LE(runner_->commands, 3 * kOutputBytesMax / testing::EchoRunner::kBigBytes);
-    for (std::size_t i = 0; i < kCommands; ++i) {
-      EXPECT_GT((co_await line()).size(), testing::EchoRunner::kBigBytes);
-    }
-    EXPECT_EQ(runner_->commands, kCommands);
-  }());
+TASK_TEST_P(SessionTest, AClientThatDoesNotReadGetsNoFurtherCommandRun) {
+  co_await start_negotiated();
+  constexpr std::size_t kCommands = 30;
+  std::string many;
+  for (std::size_t i = 0; i < kCommands; ++i) many += R"({"execute": "big"})";
+  co_await say(many);
+  co_await pause();
+  EXPECT_LE(runner_->commands, 3 * kOutputBytesMax / testing::EchoRunner::kBigBytes);
+  for (std::size_t i = 0; i < kCommands; ++i) {
+    EXPECT_GT((co_await line()).size(), testing::EchoRunner::kBigBytes);
+  }
+  EXPECT_EQ(runner_->commands, kCommands);
 }
 
-TEST_P(SessionTest, AClientThatDoesNotReadItsEventsIsDisconnected) {
-  run([this]() -> Task<void> {
-    co_await start_negotiated();
-    json::Object event{{"event", "HAPPENED"}, {"data", json::Object{{"text", std::string(100'000, 'x')}}}};
-    for (int i = 0; i < 200; ++i) events_->emit(json::Object(event));
-    co_await scope_->join();
-    EXPECT_EQ(scope_->size(), 0u);
-  }());
+TASK_TEST_P(SessionTest, AClientThatDoesNotReadItsEventsIsDisconnected) {
+  co_await start_negotiated();
+  json::Object event{{"event", "HAPPENED"}, {"data", json::Object{{"text", std::string(100'000, 'x')}}}};
+  for (int i = 0; i < 200; ++i) events_->emit(json::Object(event));
+  co_await scope_->join();
+  EXPECT_EQ(scope_->size(), 0u);
 }
 
-TEST_P(SessionTest, TheSessionEndsWithItsClientAndDropsWhatIsHalfParsed) {
-  run([this]() -> Task<void> {
-    co_await start_negotiated();
-    co_await say(R"({"execute": "echo", "argum)");
-    co_await pause();
-    client_.reset();
-    co_await scope_->join();
-    EXPECT_EQ(runner_->commands, 0u);
-  }());
+TASK_TEST_P(SessionTest, TheSessionEndsWithItsClientAndDropsWhatIsHalfParsed) {
+  co_await start_negotiated();
+  co_await say(R"({"execute": "echo", "argum)");
+  co_await pause();
+  client_.reset();
+  co_await scope_->join();
+  EXPECT_EQ(runner_->commands, 0u);
 }
 
-TEST_P(SessionTest, ACancelledSessionSendsWhatWasAnswered) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    runner_->gate = &gate;
-    co_await start_negotiated();
-    co_await say(R"({"execute": "slow", "id": 1})");
-    co_await pause();
-    scope_->cancel();
-    EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
-    EXPECT_EQ(co_await line(), "");
-  }());
+TASK_TEST_P(SessionTest, ACancelledSessionSendsWhatWasAnswered) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_negotiated();
+  co_await say(R"({"execute": "slow", "id": 1})");
+  co_await pause();
+  scope_->cancel();
+  EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
+  EXPECT_EQ(co_await line(), "");
 }
 
-TEST_P(SessionTest, PrettyOutputIsIndented) {
-  run([this]() -> Task<void> {
-    co_await start(true);
-    EXPECT_EQ(co_await line(), "{");
-    EXPECT_EQ(co_await line(), "    \"QMP\": {");
-  }());
+TASK_TEST_P(SessionTest, PrettyOutputIsIndented) {
+  co_await start(true);
+  EXPECT_EQ(co_await line(), "{");
+  EXPECT_EQ(co_await line(), "    \"QMP\": {");
 }
 
 }  // namespace

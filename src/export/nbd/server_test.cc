@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "aio/testing/backends.h"
+#include "aio/testing/task_test.h"
 #include "export/nbd/nbd_export.h"
 #include "export/nbd/testing/client.h"
 #include "export/nbd/testing/storage.h"
@@ -18,6 +19,9 @@ using exports::RemoveMode;
 
 class ServerTest : public ::testing::TestWithParam<const char*> {
  protected:
+  template <class Test>
+  Task<void> body();
+
   void SetUp() override {
     aio::ReactorOptions options;
     options.backend = std::string_view(GetParam()) == "epoll" ? aio::BackendKind::kEpoll : aio::BackendKind::kIoUring;
@@ -123,217 +127,189 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Backends, ServerTest, ::testing::Values("io_uring", "epoll"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(ServerTest, AClientReadsAndWrites) {
-  run([this]() -> Task<void> {
-    co_await start();
-    NbdExport& one = add("disk");
-    auto client = co_await connect("disk");
-    EXPECT_EQ((co_await client->ask_write(100, bytes_of('x', 1000))).error, 0u);
-    EXPECT_EQ((co_await client->ask(Command::kRead, 100, 1000)).data, bytes_of('x', 1000));
-    EXPECT_EQ(one.client_count(), 1u);
-    client->close();
-    co_await until([&] { return one.client_count() == 0; });
-  }());
+TASK_TEST_P(ServerTest, AClientReadsAndWrites) {
+  co_await start();
+  NbdExport& one = add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_EQ((co_await client->ask_write(100, bytes_of('x', 1000))).error, 0u);
+  EXPECT_EQ((co_await client->ask(Command::kRead, 100, 1000)).data, bytes_of('x', 1000));
+  EXPECT_EQ(one.client_count(), 1u);
+  client->close();
+  co_await until([&] { return one.client_count() == 0; });
 }
 
-TEST_P(ServerTest, ManyClientsShareAnExport) {
-  run([this]() -> Task<void> {
-    co_await start();
-    NbdExport& one = add("disk");
-    std::vector<std::unique_ptr<Client>> clients;
-    for (int i = 0; i < 20; ++i) clients.push_back(co_await connect("disk"));
-    EXPECT_EQ(one.client_count(), 20u);
-    for (std::size_t i = 0; i < 20; ++i) (void)co_await clients[i]->ask_write(i * 512, bytes_of('x', 512));
-    EXPECT_EQ((co_await clients[0]->ask(Command::kRead, 0, 20 * 512)).data, bytes_of('x', 20 * 512));
-  }());
+TASK_TEST_P(ServerTest, ManyClientsShareAnExport) {
+  co_await start();
+  NbdExport& one = add("disk");
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 20; ++i) clients.push_back(co_await connect("disk"));
+  EXPECT_EQ(one.client_count(), 20u);
+  for (std::size_t i = 0; i < 20; ++i) (void)co_await clients[i]->ask_write(i * 512, bytes_of('x', 512));
+  EXPECT_EQ((co_await clients[0]->ask(Command::kRead, 0, 20 * 512)).data, bytes_of('x', 20 * 512));
 }
 
-TEST_P(ServerTest, AnUnknownExportEndsTheHandshake) {
-  run([this]() -> Task<void> {
-    co_await start();
-    add("disk");
-    EXPECT_EQ(co_await connect("tape"), nullptr);
-  }());
+TASK_TEST_P(ServerTest, AnUnknownExportEndsTheHandshake) {
+  co_await start();
+  add("disk");
+  EXPECT_EQ(co_await connect("tape"), nullptr);
 }
 
-TEST_P(ServerTest, AnExportThatLeavesIsInvisibleAndItsClientsStay) {
-  run([this]() -> Task<void> {
-    co_await start();
-    add("disk");
-    auto client = co_await connect("disk");
-    EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
-    EXPECT_EQ(server_->find_export("disk"), nullptr);
-    EXPECT_EQ(server_->next_after(0), nullptr);
-    EXPECT_EQ(co_await connect("disk"), nullptr);
-    EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
-    EXPECT_TRUE(deleted_.empty());
-    client->close();
-    co_await until([this] { return deleted_ == std::vector<std::string>{"disk"}; });
-  }());
+TASK_TEST_P(ServerTest, AnExportThatLeavesIsInvisibleAndItsClientsStay) {
+  co_await start();
+  add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
+  EXPECT_EQ(server_->find_export("disk"), nullptr);
+  EXPECT_EQ(server_->next_after(0), nullptr);
+  EXPECT_EQ(co_await connect("disk"), nullptr);
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
+  EXPECT_TRUE(deleted_.empty());
+  client->close();
+  co_await until([this] { return deleted_ == std::vector<std::string>{"disk"}; });
 }
 
-TEST_P(ServerTest, ASoftlyRemovedExportAnswersShutdown) {
-  run([this]() -> Task<void> {
-    co_await start();
-    add("disk");
-    auto client = co_await connect("disk");
-    EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kSoft));
-    EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, static_cast<std::uint32_t>(NbdError::kShutdown));
-    EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHard));
-    EXPECT_TRUE((co_await client->answer()).ended);
-    co_await until([this] { return !deleted_.empty(); });
-  }());
+TASK_TEST_P(ServerTest, ASoftlyRemovedExportAnswersShutdown) {
+  co_await start();
+  add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kSoft));
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, static_cast<std::uint32_t>(NbdError::kShutdown));
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHard));
+  EXPECT_TRUE((co_await client->answer()).ended);
+  co_await until([this] { return !deleted_.empty(); });
 }
 
-TEST_P(ServerTest, SafeRemovalIsRefusedWhileAClientIsThere) {
-  run([this]() -> Task<void> {
-    co_await start();
-    add("disk");
-    auto client = co_await connect("disk");
-    EXPECT_FALSE(co_await registry_->remove("disk", RemoveMode::kSafe));
-    EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
-  }());
+TASK_TEST_P(ServerTest, SafeRemovalIsRefusedWhileAClientIsThere) {
+  co_await start();
+  add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_FALSE(co_await registry_->remove("disk", RemoveMode::kSafe));
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
-  run([this]() -> Task<void> {
-    co_await start();
-    add("disk");
-    auto again = NbdExport::check(*server_, {.id = "other", .name = "disk"});
-    EXPECT_EQ(again.error().message(), "NBD server already has export named 'disk'");
-    EXPECT_FALSE(NbdExport::check(*server_, {.id = "long", .name = std::string(4097, 'x')}));
-  }());
+TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
+  co_await start();
+  add("disk");
+  auto again = NbdExport::check(*server_, {.id = "other", .name = "disk"});
+  EXPECT_EQ(again.error().message(), "NBD server already has export named 'disk'");
+  EXPECT_FALSE(NbdExport::check(*server_, {.id = "long", .name = std::string(4097, 'x')}));
 }
 
-TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
-  run([this]() -> Task<void> {
-    co_await start({.max_connections = 2});
-    add("disk");
-    auto one = co_await connect("disk");
-    auto two = co_await connect("disk");
-    auto waiting = co_await dial();
-    co_await pause();
-    Bytes byte(1);
-    EXPECT_EQ(waiting->try_receive(byte), IoCount(fail(EAGAIN)));
-    one->close();
-    co_await choose(*waiting, "disk");
-    EXPECT_TRUE((co_await chosen(*waiting)).has_value());
-  }());
+TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
+  co_await start({.max_connections = 2});
+  add("disk");
+  auto one = co_await connect("disk");
+  auto two = co_await connect("disk");
+  auto waiting = co_await dial();
+  co_await pause();
+  Bytes byte(1);
+  EXPECT_EQ(waiting->try_receive(byte), IoCount(fail(EAGAIN)));
+  one->close();
+  co_await choose(*waiting, "disk");
+  EXPECT_TRUE((co_await chosen(*waiting)).has_value());
 }
 
 // Both are greeted while there is a place; only one gets it.
-TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) {
-  run([this]() -> Task<void> {
-    co_await start({.max_connections = 1});
-    add("disk");
-    auto waiting = co_await dial();
-    EXPECT_EQ((co_await receive(*waiting, kGreetingBytes)).size(), kGreetingBytes);
-    auto client = co_await connect("disk");
-    Bytes words = ClientBytes().u32(3).export_name("disk").bytes();
-    EXPECT_TRUE(co_await net::send_all(*waiting, words));
-    co_await pause();
-    EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
-    client->close();
-    std::size_t before = deleted_.size();
-    NbdExportOptions options{.id = "second", .name = "disk"};
-    auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
-    auto made = std::make_unique<NbdExport>(*server_, options, std::move(edge));
-    NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));
-    co_await until([&] { return deleted_.size() > before; });
-    Bytes rest = co_await receive(*waiting, 1000);
-    EXPECT_LE(rest.size(), 10u);
-    EXPECT_EQ(second.client_count(), 0u);
-  }());
+TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) {
+  co_await start({.max_connections = 1});
+  add("disk");
+  auto waiting = co_await dial();
+  EXPECT_EQ((co_await receive(*waiting, kGreetingBytes)).size(), kGreetingBytes);
+  auto client = co_await connect("disk");
+  Bytes words = ClientBytes().u32(3).export_name("disk").bytes();
+  EXPECT_TRUE(co_await net::send_all(*waiting, words));
+  co_await pause();
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
+  client->close();
+  std::size_t before = deleted_.size();
+  NbdExportOptions options{.id = "second", .name = "disk"};
+  auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
+  auto made = std::make_unique<NbdExport>(*server_, options, std::move(edge));
+  NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));
+  co_await until([&] { return deleted_.size() > before; });
+  Bytes rest = co_await receive(*waiting, 1000);
+  EXPECT_LE(rest.size(), 10u);
+  EXPECT_EQ(second.client_count(), 0u);
 }
 
-TEST_P(ServerTest, AHandshakeThatTakesTooLongIsCut) {
-  run([this]() -> Task<void> {
-    co_await start({.handshake_max_seconds = 1});
-    add("disk");
-    std::uint64_t began_ns = reactor_->now_ns();
-    auto silent = co_await dial();
-    auto client = co_await connect("disk");
-    EXPECT_EQ((co_await receive(*silent, 1000)).size(), kGreetingBytes);
-    EXPECT_GE(reactor_->now_ns() - began_ns, 900'000'000u);
-    // One that has chosen is not in its handshake any more.
-    EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
-  }());
+TASK_TEST_P(ServerTest, AHandshakeThatTakesTooLongIsCut) {
+  co_await start({.handshake_max_seconds = 1});
+  add("disk");
+  std::uint64_t began_ns = reactor_->now_ns();
+  auto silent = co_await dial();
+  auto client = co_await connect("disk");
+  EXPECT_EQ((co_await receive(*silent, 1000)).size(), kGreetingBytes);
+  EXPECT_GE(reactor_->now_ns() - began_ns, 900'000'000u);
+  // One that has chosen is not in its handshake any more.
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-TEST_P(ServerTest, SilentClientsTakeNoPlace) {
-  run([this]() -> Task<void> {
-    co_await start({.max_connections = 2});
-    add("disk");
-    std::vector<std::unique_ptr<net::Stream>> silent;
-    for (int i = 0; i < 50; ++i) silent.push_back(co_await dial());
-    auto client = co_await connect("disk");
-    EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
-  }());
+TASK_TEST_P(ServerTest, SilentClientsTakeNoPlace) {
+  co_await start({.max_connections = 2});
+  add("disk");
+  std::vector<std::unique_ptr<net::Stream>> silent;
+  for (int i = 0; i < 50; ++i) silent.push_back(co_await dial());
+  auto client = co_await connect("disk");
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-TEST_P(ServerTest, StoppingEndsIdleClientsHandshakesAndAnswersWhatRuns) {
-  run([this]() -> Task<void> {
-    co_await start();
-    add("disk");
-    auto idle = co_await connect("disk");
-    auto silent = co_await dial();
-    auto busy = co_await connect("disk");
-    aio::Event gate(*reactor_);
-    backing_->storage.write_gate = &gate;
-    backing_->storage.immediate = false;
-    (void)co_await busy->write(7, 0, bytes_of('x', 512));
-    co_await until([this] { return backing_->storage.waiting == 1; });
-    aio::Scope stopping(*reactor_);
-    stopping.spawn("stop", stop());
-    EXPECT_TRUE((co_await idle->answer()).ended);
-    co_await pause();
-    EXPECT_EQ(stopping.size(), 1u);
-    gate.set();
-    Answer answer = co_await busy->answer();
-    EXPECT_EQ(answer.cookie, 7u);
-    EXPECT_EQ(answer.error, 0u);
-    EXPECT_TRUE((co_await busy->answer()).ended);
-    EXPECT_LE((co_await receive(*silent, 1000)).size(), kGreetingBytes);
-    co_await stopping.join();
-    EXPECT_FALSE(co_await net::connect(*reactor_, net::UnixAddress{.path = path()}));
-  }());
+TASK_TEST_P(ServerTest, StoppingEndsIdleClientsHandshakesAndAnswersWhatRuns) {
+  co_await start();
+  add("disk");
+  auto idle = co_await connect("disk");
+  auto silent = co_await dial();
+  auto busy = co_await connect("disk");
+  aio::Event gate(*reactor_);
+  backing_->storage.write_gate = &gate;
+  backing_->storage.immediate = false;
+  (void)co_await busy->write(7, 0, bytes_of('x', 512));
+  co_await until([this] { return backing_->storage.waiting == 1; });
+  aio::Scope stopping(*reactor_);
+  stopping.spawn("stop", stop());
+  EXPECT_TRUE((co_await idle->answer()).ended);
+  co_await pause();
+  EXPECT_EQ(stopping.size(), 1u);
+  gate.set();
+  Answer answer = co_await busy->answer();
+  EXPECT_EQ(answer.cookie, 7u);
+  EXPECT_EQ(answer.error, 0u);
+  EXPECT_TRUE((co_await busy->answer()).ended);
+  EXPECT_LE((co_await receive(*silent, 1000)).size(), kGreetingBytes);
+  co_await stopping.join();
+  EXPECT_FALSE(co_await net::connect(*reactor_, net::UnixAddress{.path = path()}));
 }
 
-TEST_P(ServerTest, ClientsAreTakenWhenServingBegins) {
-  run([this]() -> Task<void> {
-    serving_->reset();
-    co_await start();
-    add("disk");
-    auto early = co_await dial();
-    co_await pause();
-    Bytes byte(1);
-    EXPECT_EQ(early->try_receive(byte), IoCount(fail(EAGAIN)));
-    serving_->set();
-    co_await choose(*early, "disk");
-    EXPECT_TRUE((co_await chosen(*early)).has_value());
-  }());
+TASK_TEST_P(ServerTest, ClientsAreTakenWhenServingBegins) {
+  serving_->reset();
+  co_await start();
+  add("disk");
+  auto early = co_await dial();
+  co_await pause();
+  Bytes byte(1);
+  EXPECT_EQ(early->try_receive(byte), IoCount(fail(EAGAIN)));
+  serving_->set();
+  co_await choose(*early, "disk");
+  EXPECT_TRUE((co_await chosen(*early)).has_value());
 }
 
-TEST_P(ServerTest, ANewClientOfALostOneWaitsForItsWrites) {
-  run([this]() -> Task<void> {
-    co_await start();
-    add("disk");
-    auto lost = co_await connect("disk");
-    aio::Event gate(*reactor_);
-    backing_->storage.write_gate = &gate;
-    backing_->storage.immediate = false;
-    (void)co_await lost->write(1, 0, bytes_of('a', 512));
-    co_await until([this] { return backing_->storage.waiting == 1; });
-    lost->close();
-    auto next = co_await connect("disk");
-    backing_->storage.immediate = true;
-    (void)co_await next->write(2, 0, bytes_of('b', 512));
-    co_await pause();
-    EXPECT_EQ(backing_->storage.bytes[0], std::byte{0});
-    gate.set();
-    EXPECT_EQ((co_await next->answer()).cookie, 2u);
-    EXPECT_EQ((co_await next->ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
-  }());
+TASK_TEST_P(ServerTest, ANewClientOfALostOneWaitsForItsWrites) {
+  co_await start();
+  add("disk");
+  auto lost = co_await connect("disk");
+  aio::Event gate(*reactor_);
+  backing_->storage.write_gate = &gate;
+  backing_->storage.immediate = false;
+  (void)co_await lost->write(1, 0, bytes_of('a', 512));
+  co_await until([this] { return backing_->storage.waiting == 1; });
+  lost->close();
+  auto next = co_await connect("disk");
+  backing_->storage.immediate = true;
+  (void)co_await next->write(2, 0, bytes_of('b', 512));
+  co_await pause();
+  EXPECT_EQ(backing_->storage.bytes[0], std::byte{0});
+  gate.set();
+  EXPECT_EQ((co_await next->answer()).cookie, 2u);
+  EXPECT_EQ((co_await next->ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
 }
 
 }  // namespace

@@ -6,17 +6,9 @@
 
 #include "aio/current.h"
 #include "aio/open_file.h"
+#include "aio/testing/task_test.h"
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission.h"
-
-// ASSERT_TRUE of a coroutine.
-#define CO_ASSERT(condition)       \
-  do {                             \
-    if (!(condition)) {            \
-      ADD_FAILURE() << #condition; \
-      co_return;                   \
-    }                              \
-  } while (false)
 
 namespace blockexport::nbd::testing {
 namespace {
@@ -34,6 +26,9 @@ std::string pattern(std::size_t bytes) {
 
 class TransmissionFilesTest : public TransmissionTest {
  protected:
+  template <class Test>
+  Task<void> body();
+
   // The storage's own bytes are zeros, so that what comes from the file is told from it.
   void SetUp() override {
     TransmissionTest::SetUp();
@@ -97,158 +92,136 @@ class TransmissionFilesTest : public TransmissionTest {
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionFilesTest);
 
-TEST_P(TransmissionFilesTest, ALargeReadIsWhatTheFileHolds) {
+TASK_TEST_P(TransmissionFilesTest, ALargeReadIsWhatTheFileHolds) {
   for (HeaderMode mode : kAllModes) {
-    run([this, mode]() -> Task<void> {
-      auto session = connect(mode);
-      std::size_t from_file = 0;
-      for (std::uint64_t i = 0; i < 20; ++i) {
-        Answer answer = co_await session->client.ask(Command::kRead, i * 4096, kLargeBytes + i * 1000);
-        EXPECT_TRUE(is_right(answer, i * 4096, kLargeBytes + i * 1000)) << i;
-        from_file += answer.data == expected(i * 4096, kLargeBytes + i * 1000);
-      }
-      EXPECT_GE(from_file, simulated() ? 5u : 20u);
-      co_await session->end();
-    }());
+    auto session = connect(mode);
+    std::size_t from_file = 0;
+    for (std::uint64_t i = 0; i < 20; ++i) {
+      Answer answer = co_await session->client.ask(Command::kRead, i * 4096, kLargeBytes + i * 1000);
+      EXPECT_TRUE(is_right(answer, i * 4096, kLargeBytes + i * 1000)) << i;
+      from_file += answer.data == expected(i * 4096, kLargeBytes + i * 1000);
+    }
+    EXPECT_GE(from_file, simulated() ? 5u : 20u);
+    co_await session->end();
   }
 }
 
-TEST_P(TransmissionFilesTest, ASmallReadIsCopied) {
-  run([this]() -> Task<void> {
-    auto session = connect();
-    EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, kLargeBytes - 1)).data, Bytes(kLargeBytes - 1));
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFilesTest, ASmallReadIsCopied) {
+  auto session = connect();
+  EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, kLargeBytes - 1)).data, Bytes(kLargeBytes - 1));
+  co_await session->end();
 }
 
-TEST_P(TransmissionFilesTest, RequestsOfEverySizeAtOnceAreAllAnswered) {
-  run([this]() -> Task<void> {
-    auto session = connect(HeaderMode::kExtended);
-    std::map<std::uint64_t, std::uint64_t> lengths;
-    for (std::uint64_t cookie = 1; cookie <= 60; ++cookie) {
-      lengths[cookie] = cookie % 3 == 0 ? 512 : kLargeBytes * (1 + cookie % 4);
-      (void)co_await session->client.request(Command::kRead, cookie, 0, lengths[cookie]);
-    }
-    while (!lengths.empty()) {
-      Answer answer = co_await session->client.answer();
-      auto asked = lengths.extract(answer.cookie);
-      CO_ASSERT(!asked.empty());
-      bool small = asked.mapped() == 512;
-      EXPECT_TRUE(small ? answer.data == Bytes(512) : is_right(answer, 0, asked.mapped())) << answer.cookie;
-    }
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFilesTest, RequestsOfEverySizeAtOnceAreAllAnswered) {
+  auto session = connect(HeaderMode::kExtended);
+  std::map<std::uint64_t, std::uint64_t> lengths;
+  for (std::uint64_t cookie = 1; cookie <= 60; ++cookie) {
+    lengths[cookie] = cookie % 3 == 0 ? 512 : kLargeBytes * (1 + cookie % 4);
+    (void)co_await session->client.request(Command::kRead, cookie, 0, lengths[cookie]);
+  }
+  while (!lengths.empty()) {
+    Answer answer = co_await session->client.answer();
+    auto asked = lengths.extract(answer.cookie);
+    CO_ASSERT(!asked.empty());
+    bool small = asked.mapped() == 512;
+    EXPECT_TRUE(small ? answer.data == Bytes(512) : is_right(answer, 0, asked.mapped())) << answer.cookie;
+  }
+  co_await session->end();
 }
 
-TEST_P(TransmissionFilesTest, RepliesThatWaitAreBoundedInNumberAndTakeNoMemory) {
-  run([this]() -> Task<void> {
-    constexpr std::uint64_t kRequests = 3 * kRequestsInFlightMax / 2;
-    auto session = connect();
-    Bytes requests;
-    for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie) {
-      Bytes one = session->client.codec().request(Command::kRead, cookie, 0, kLargeBytes);
-      requests.insert(requests.end(), one.begin(), one.end());
-    }
-    (void)co_await session->client.send(std::move(requests));
-    co_await settle();
-    // The simulation's page cache forgets; its copies are what takes memory.
-    if (!simulated()) EXPECT_LE(backing().budget.used_bytes(), ReplyQueue::kSharedBufferBytes);
-    EXPECT_LE(file_.use_count(), 1 + static_cast<long>(kRequestsInFlightMax));
-    for (std::uint64_t i = 0; i < kRequests; ++i) {
-      Answer answer = co_await session->client.answer();
-      CO_ASSERT(is_right(answer, 0, kLargeBytes));
-    }
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFilesTest, RepliesThatWaitAreBoundedInNumberAndTakeNoMemory) {
+  constexpr std::uint64_t kRequests = 3 * kRequestsInFlightMax / 2;
+  auto session = connect();
+  Bytes requests;
+  for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie) {
+    Bytes one = session->client.codec().request(Command::kRead, cookie, 0, kLargeBytes);
+    requests.insert(requests.end(), one.begin(), one.end());
+  }
+  (void)co_await session->client.send(std::move(requests));
+  co_await settle();
+  // The simulation's page cache forgets; its copies are what takes memory.
+  if (!simulated()) EXPECT_LE(backing().budget.used_bytes(), ReplyQueue::kSharedBufferBytes);
+  EXPECT_LE(file_.use_count(), 1 + static_cast<long>(kRequestsInFlightMax));
+  for (std::uint64_t i = 0; i < kRequests; ++i) {
+    Answer answer = co_await session->client.answer();
+    CO_ASSERT(is_right(answer, 0, kLargeBytes));
+  }
+  co_await session->end();
 }
 
-TEST_P(TransmissionFilesTest, AClientThatStopsReadingHoldsUpNoChangeOfTheGraph) {
-  run([this]() -> Task<void> {
-    auto session = co_await stalled(40);
-    co_await backing().edge.quiesce();
-    // The node gets another file; the old one stays until the replies are gone.
-    storage().file.reset();
-    backing().edge.resume();
-    EXPECT_FALSE(file_.expired());
-    for (int i = 0; i < 40; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
-    co_await session->end();
-    EXPECT_TRUE(file_.expired());
-  }());
+TASK_TEST_P(TransmissionFilesTest, AClientThatStopsReadingHoldsUpNoChangeOfTheGraph) {
+  auto session = co_await stalled(40);
+  co_await backing().edge.quiesce();
+  // The node gets another file; the old one stays until the replies are gone.
+  storage().file.reset();
+  backing().edge.resume();
+  EXPECT_FALSE(file_.expired());
+  for (int i = 0; i < 40; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
+  co_await session->end();
+  EXPECT_TRUE(file_.expired());
 }
 
-TEST_P(TransmissionFilesTest, AClientThatStopsReadingHarmsNoOther) {
-  run([this]() -> Task<void> {
-    auto session = co_await stalled(40);
-    auto good = connect();
-    for (int i = 0; i < 20; ++i) {
-      EXPECT_TRUE(is_right(co_await good->client.ask(Command::kRead, 0, kFileBytes), 0, kFileBytes));
-    }
-    co_await good->end();
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFilesTest, AClientThatStopsReadingHarmsNoOther) {
+  auto session = co_await stalled(40);
+  auto good = connect();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(is_right(co_await good->client.ask(Command::kRead, 0, kFileBytes), 0, kFileBytes));
+  }
+  co_await good->end();
+  co_await session->end();
 }
 
-TEST_P(TransmissionFilesTest, ADroppedClientInTheMiddleOfAFileEndsAtOnce) {
-  run([this]() -> Task<void> {
-    auto session = co_await stalled(40);
-    std::uint64_t began_ns = reactor().now_ns();
-    session->transmission.drop();
-    co_await session->ended();
-    EXPECT_LT(reactor().now_ns() - began_ns, kCloseGraceNs);
-    storage().file.reset();
-    EXPECT_TRUE(file_.expired());
-  }());
+TASK_TEST_P(TransmissionFilesTest, ADroppedClientInTheMiddleOfAFileEndsAtOnce) {
+  auto session = co_await stalled(40);
+  std::uint64_t began_ns = reactor().now_ns();
+  session->transmission.drop();
+  co_await session->ended();
+  EXPECT_LT(reactor().now_ns() - began_ns, kCloseGraceNs);
+  storage().file.reset();
+  EXPECT_TRUE(file_.expired());
 }
 
-TEST_P(TransmissionFilesTest, AFinishedClientStillGetsWhatWaited) {
-  run([this]() -> Task<void> {
-    auto session = co_await stalled(20);
-    session->transmission.finish();
-    for (int i = 0; i < 20; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
-    EXPECT_TRUE((co_await session->client.answer()).ended);
-    co_await session->ended();
-  }());
+TASK_TEST_P(TransmissionFilesTest, AFinishedClientStillGetsWhatWaited) {
+  auto session = co_await stalled(20);
+  session->transmission.finish();
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
+  EXPECT_TRUE((co_await session->client.answer()).ended);
+  co_await session->ended();
 }
 
-TEST_P(TransmissionFilesTest, ARefusedClientGetsWhatWaitedAndThenErrors) {
-  run([this]() -> Task<void> {
-    auto session = co_await stalled(20);
-    session->transmission.refuse();
-    for (int i = 0; i < 20; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
-    EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, kFileBytes)).error,
-              static_cast<std::uint32_t>(NbdError::kShutdown));
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFilesTest, ARefusedClientGetsWhatWaitedAndThenErrors) {
+  auto session = co_await stalled(20);
+  session->transmission.refuse();
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
+  EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, kFileBytes)).error,
+            static_cast<std::uint32_t>(NbdError::kShutdown));
+  co_await session->end();
 }
 
-TEST_P(TransmissionFilesTest, TheGraceEndsAFinishedClientThatStoppedReading) {
-  if (!simulated()) GTEST_SKIP() << "takes the grace time";
-  run([this]() -> Task<void> {
-    auto session = co_await stalled(20);
-    std::uint64_t began_ns = reactor().now_ns();
-    session->transmission.finish();
-    co_await session->ended();
-    EXPECT_GE(reactor().now_ns() - began_ns, kCloseGraceNs);
-    EXPECT_EQ(logged(), "");
-  }());
+TASK_TEST_P(TransmissionFilesTest, TheGraceEndsAFinishedClientThatStoppedReading) {
+  if (!simulated()) CO_SKIP("takes the grace time");
+  auto session = co_await stalled(20);
+  std::uint64_t began_ns = reactor().now_ns();
+  session->transmission.finish();
+  co_await session->ended();
+  EXPECT_GE(reactor().now_ns() - began_ns, kCloseGraceNs);
+  EXPECT_EQ(logged(), "");
 }
 
-TEST_P(TransmissionFilesTest, AFileCutShortUnderAReplyCutsItsClientWithOneLine) {
-  run([this]() -> Task<void> {
-    auto session = co_await stalled(40);
-    EXPECT_TRUE(co_await reactor().truncate(storage().file->fd(), kLargeBytes));
-    Answer answer;
-    std::size_t whole = 0;
-    while (!(answer = co_await session->client.answer()).ended) ++whole;
-    EXPECT_LT(whole, 40u);
-    co_await session->ended();
-    EXPECT_NE(logged().find("cut short; its client is cut\n"), std::string::npos) << logged();
-    EXPECT_EQ(std::ranges::count(logged(), '\n'), 1);
-    // The others are served.
-    auto good = connect();
-    EXPECT_EQ((co_await good->client.ask(Command::kRead, 0, 512)).error, 0u);
-    co_await good->end();
-  }());
+TASK_TEST_P(TransmissionFilesTest, AFileCutShortUnderAReplyCutsItsClientWithOneLine) {
+  auto session = co_await stalled(40);
+  EXPECT_TRUE(co_await reactor().truncate(storage().file->fd(), kLargeBytes));
+  Answer answer;
+  std::size_t whole = 0;
+  while (!(answer = co_await session->client.answer()).ended) ++whole;
+  EXPECT_LT(whole, 40u);
+  co_await session->ended();
+  EXPECT_NE(logged().find("cut short; its client is cut\n"), std::string::npos) << logged();
+  EXPECT_EQ(std::ranges::count(logged(), '\n'), 1);
+  // The others are served.
+  auto good = connect();
+  EXPECT_EQ((co_await good->client.ask(Command::kRead, 0, 512)).error, 0u);
+  co_await good->end();
 }
 
 // The order in which the simulation does things, and what it forgets, follow from a seed.

@@ -1,6 +1,7 @@
 // How requests and replies flow: batches, segments, slow storage, slow clients, limits.
 #include <gtest/gtest.h>
 
+#include "aio/testing/task_test.h"
 #include "export/nbd/testing/scripted_stream.h"
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission.h"
@@ -18,6 +19,9 @@ Bytes joined(std::initializer_list<Bytes> parts) {
 
 class TransmissionFlowTest : public TransmissionTest {
  protected:
+  template <class Test>
+  Task<void> body();
+
   // Runs a session over `script` to its end.
   void serve(StreamScript& script, SessionState state) {
     run([](Backing& backing, StreamScript& said, SessionState agreed) -> Task<void> {
@@ -145,65 +149,59 @@ TEST_P(TransmissionFlowTest, RequestsThatEndInOneTurnAreAnsweredWithOneSend) {
   EXPECT_EQ(script.sends, 1u);
 }
 
-TEST_P(TransmissionFlowTest, ASlowReadDoesNotHoldAReadyReplyBack) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    storage().read_gate = &gate;
-    auto session = connect();
-    storage().immediate = false;
-    (void)co_await session->client.request(Command::kRead, 1, 0, 512);
-    co_await until([this] { return storage().waiting == 1; });
-    storage().immediate = true;
-    (void)co_await session->client.request(Command::kRead, 2, 512, 512);
-    EXPECT_EQ((co_await session->client.answer()).cookie, 2u);
-    gate.set();
-    EXPECT_EQ((co_await session->client.answer()).cookie, 1u);
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFlowTest, ASlowReadDoesNotHoldAReadyReplyBack) {
+  aio::Event gate(reactor());
+  storage().read_gate = &gate;
+  auto session = connect();
+  storage().immediate = false;
+  (void)co_await session->client.request(Command::kRead, 1, 0, 512);
+  co_await until([this] { return storage().waiting == 1; });
+  storage().immediate = true;
+  (void)co_await session->client.request(Command::kRead, 2, 512, 512);
+  EXPECT_EQ((co_await session->client.answer()).cookie, 2u);
+  gate.set();
+  EXPECT_EQ((co_await session->client.answer()).cookie, 1u);
+  co_await session->end();
 }
 
-TEST_P(TransmissionFlowTest, ALargeReadLeavesOtherConnectionsTheirTurn) {
-  run([this]() -> Task<void> {
-    auto session = connect();
-    for (std::uint64_t cookie = 0; cookie < 8; ++cookie) {
-      (void)co_await session->client.request(Command::kRead, cookie, 0, 1u << 20);
-    }
-    for (std::uint64_t cookie = 0; cookie < 8; ++cookie) {
-      Answer answer = co_await session->client.answer();
-      EXPECT_EQ(answer.cookie, cookie);
-      EXPECT_EQ(answer.data.size(), 1u << 20);
-    }
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFlowTest, ALargeReadLeavesOtherConnectionsTheirTurn) {
+  auto session = connect();
+  for (std::uint64_t cookie = 0; cookie < 8; ++cookie) {
+    (void)co_await session->client.request(Command::kRead, cookie, 0, 1u << 20);
+  }
+  for (std::uint64_t cookie = 0; cookie < 8; ++cookie) {
+    Answer answer = co_await session->client.answer();
+    EXPECT_EQ(answer.cookie, cookie);
+    EXPECT_EQ(answer.data.size(), 1u << 20);
+  }
+  co_await session->end();
 }
 
-TEST_P(TransmissionFlowTest, NoMoreRequestsWaitForStorageThanAllowed) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    storage().write_gate = &gate;
-    auto session = connect();
-    constexpr std::uint64_t kCount = kRequestsInFlightMax + 300;
-    Bytes requests;
-    for (std::uint64_t cookie = 0; cookie < kCount; ++cookie) {
-      Bytes one = session->client.codec().request(Command::kWriteZeroes, cookie, 0, 4096);
-      requests.insert(requests.end(), one.begin(), one.end());
-    }
-    (void)co_await session->client.send(requests);
-    co_await until([this] { return storage().waiting == kRequestsInFlightMax; });
-    gate.set();
-    std::vector<bool> seen(kCount);
-    for (std::uint64_t i = 0; i < kCount; ++i) {
-      Answer answer = co_await session->client.answer();
-      EXPECT_EQ(answer.error, 0u);
-      if (answer.cookie < kCount) seen[answer.cookie] = true;
-    }
-    EXPECT_EQ(std::ranges::count(seen, true), static_cast<std::ptrdiff_t>(kCount));
-    EXPECT_EQ(storage().most_waiting, kRequestsInFlightMax);
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFlowTest, NoMoreRequestsWaitForStorageThanAllowed) {
+  aio::Event gate(reactor());
+  storage().write_gate = &gate;
+  auto session = connect();
+  constexpr std::uint64_t kCount = kRequestsInFlightMax + 300;
+  Bytes requests;
+  for (std::uint64_t cookie = 0; cookie < kCount; ++cookie) {
+    Bytes one = session->client.codec().request(Command::kWriteZeroes, cookie, 0, 4096);
+    requests.insert(requests.end(), one.begin(), one.end());
+  }
+  (void)co_await session->client.send(requests);
+  co_await until([this] { return storage().waiting == kRequestsInFlightMax; });
+  gate.set();
+  std::vector<bool> seen(kCount);
+  for (std::uint64_t i = 0; i < kCount; ++i) {
+    Answer answer = co_await session->client.answer();
+    EXPECT_EQ(answer.error, 0u);
+    if (answer.cookie < kCount) seen[answer.cookie] = true;
+  }
+  EXPECT_EQ(std::ranges::count(seen, true), static_cast<std::ptrdiff_t>(kCount));
+  EXPECT_EQ(storage().most_waiting, kRequestsInFlightMax);
+  co_await session->end();
 }
 
-TEST_P(TransmissionFlowTest, AClientThatDoesNotReadIsNotReadFrom) {
+TASK_TEST_P(TransmissionFlowTest, AClientThatDoesNotReadIsNotReadFrom) {
   ClientCodec codec(HeaderMode::kStructured);
   Bytes requests;
   for (std::uint64_t cookie = 0; cookie < 200; ++cookie) {
@@ -217,86 +215,75 @@ TEST_P(TransmissionFlowTest, AClientThatDoesNotReadIsNotReadFrom) {
       script.input.push_back(
           Bytes(begin, begin + static_cast<std::ptrdiff_t>(std::min<std::size_t>(1000, requests.size() - at))));
     }
-    run([this, &script]() -> Task<void> {
-      auto stream = std::make_unique<ScriptedStream>(reactor(), script);
-      SessionState state = make_state(HeaderMode::kStructured, storage().bytes.size());
-      Transmission transmission(backing().context(), std::move(stream), std::move(state), {});
-      aio::Scope scope(reactor());
-      scope.spawn("transmission", transmission.run());
-      const std::uint64_t limit = aio::MemoryBudget::kConnectionBytesDefault;
-      co_await until([&] { return backing().budget.used_bytes() > limit - (3u << 20); });
-      for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
-      EXPECT_GT(script.input.size(), 1u);
-      EXPECT_LE(backing().budget.used_bytes(), limit);
-      transmission.drop();
-      co_await scope.join();
-    }());
+    auto stream = std::make_unique<ScriptedStream>(reactor(), script);
+    SessionState state = make_state(HeaderMode::kStructured, storage().bytes.size());
+    Transmission transmission(backing().context(), std::move(stream), std::move(state), {});
+    aio::Scope scope(reactor());
+    scope.spawn("transmission", transmission.run());
+    const std::uint64_t limit = aio::MemoryBudget::kConnectionBytesDefault;
+    co_await until([&] { return backing().budget.used_bytes() > limit - (3u << 20); });
+    for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+    EXPECT_GT(script.input.size(), 1u);
+    EXPECT_LE(backing().budget.used_bytes(), limit);
+    transmission.drop();
+    co_await scope.join();
     EXPECT_EQ(backing().budget.used_bytes(), 0u);
   }
 }
 
-TEST_P(TransmissionFlowTest, AnIdleConnectionHoldsNoMemory) {
-  run([this]() -> Task<void> {
-    auto session = connect();
-    EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, 1u << 20)).data.size(), 1u << 20);
-    EXPECT_EQ((co_await session->client.ask_write(0, bytes_of('x', 300u << 10))).error, 0u);
-    co_await until([this] { return backing().budget.used_bytes() == 0; });
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFlowTest, AnIdleConnectionHoldsNoMemory) {
+  auto session = connect();
+  EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, 1u << 20)).data.size(), 1u << 20);
+  EXPECT_EQ((co_await session->client.ask_write(0, bytes_of('x', 300u << 10))).error, 0u);
+  co_await until([this] { return backing().budget.used_bytes() == 0; });
+  co_await session->end();
 }
 
-TEST_P(TransmissionFlowTest, AClosedGateHoldsRequestsUntilItOpens) {
-  run([this]() -> Task<void> {
-    auto session = connect();
-    co_await backing().edge.quiesce();
-    (void)co_await session->client.request(Command::kRead, 1, 0, 512);
-    (void)co_await session->client.write(2, 0, bytes_of('x', 512));
-    co_await until([this] { return backing().reactor.tasks().empty() || true; });
-    for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
-    EXPECT_EQ(storage().bytes[0], std::byte{0});
-    backing().edge.resume();
-    Answer first = co_await session->client.answer();
-    Answer second = co_await session->client.answer();
-    EXPECT_EQ(first.cookie + second.cookie, 3u);
-    EXPECT_EQ(storage().bytes[0], std::byte{'x'});
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFlowTest, AClosedGateHoldsRequestsUntilItOpens) {
+  auto session = connect();
+  co_await backing().edge.quiesce();
+  (void)co_await session->client.request(Command::kRead, 1, 0, 512);
+  (void)co_await session->client.write(2, 0, bytes_of('x', 512));
+  for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+  EXPECT_EQ(storage().bytes[0], std::byte{0});
+  backing().edge.resume();
+  Answer first = co_await session->client.answer();
+  Answer second = co_await session->client.answer();
+  EXPECT_EQ(first.cookie + second.cookie, 3u);
+  EXPECT_EQ(storage().bytes[0], std::byte{'x'});
+  co_await session->end();
 }
 
-TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
+TASK_TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
   for (HeaderMode mode : kAllModes) {
-    run([this, mode]() -> Task<void> {
-      constexpr std::uint64_t kBytes = 256u << 10;
-      storage().knows_extents = true;
-      storage().immediate = mode != HeaderMode::kExtended;
-      std::ranges::fill(std::span(storage().bytes).subspan(2 * kBytes + 8192, 4096), std::byte{'x'});
-      const bool chunks = mode != HeaderMode::kSimple;
-      auto session = connect(mode);
-      Answer hole = co_await session->client.ask(Command::kRead, 0, kBytes);
-      EXPECT_EQ(hole.data, Bytes(kBytes));
-      EXPECT_EQ(hole.hole_bytes, chunks ? kBytes : 0u);
-      Answer mixed = co_await session->client.ask(Command::kRead, 2 * kBytes, kBytes);
-      EXPECT_TRUE(std::ranges::equal(mixed.data, std::span(storage().bytes).subspan(2 * kBytes, kBytes)));
-      EXPECT_EQ(mixed.hole_bytes, chunks ? kBytes - 4096 : 0u);
-      // Small reads are not worth a look.
-      EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, 4096)).hole_bytes, 0u);
-      co_await session->end();
-    }());
+    constexpr std::uint64_t kBytes = 256u << 10;
+    storage().knows_extents = true;
+    storage().immediate = mode != HeaderMode::kExtended;
+    std::ranges::fill(std::span(storage().bytes).subspan(2 * kBytes + 8192, 4096), std::byte{'x'});
+    const bool chunks = mode != HeaderMode::kSimple;
+    auto session = connect(mode);
+    Answer hole = co_await session->client.ask(Command::kRead, 0, kBytes);
+    EXPECT_EQ(hole.data, Bytes(kBytes));
+    EXPECT_EQ(hole.hole_bytes, chunks ? kBytes : 0u);
+    Answer mixed = co_await session->client.ask(Command::kRead, 2 * kBytes, kBytes);
+    EXPECT_TRUE(std::ranges::equal(mixed.data, std::span(storage().bytes).subspan(2 * kBytes, kBytes)));
+    EXPECT_EQ(mixed.hole_bytes, chunks ? kBytes - 4096 : 0u);
+    // Small reads are not worth a look.
+    EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, 4096)).hole_bytes, 0u);
+    co_await session->end();
   }
 }
 
-TEST_P(TransmissionFlowTest, AReadBetweenHolesThatFailsIsOneError) {
-  run([this]() -> Task<void> {
-    storage().knows_extents = true;
-    storage().immediate = false;
-    storage().bytes[100'000] = std::byte{'x'};
-    storage().error = EIO;
-    auto session = connect();
-    Answer answer = co_await session->client.ask(Command::kRead, 0, 256u << 10);
-    EXPECT_EQ(answer.error, static_cast<std::uint32_t>(NbdError::kIo));
-    EXPECT_EQ(answer.data.size(), 0u);
-    co_await session->end();
-  }());
+TASK_TEST_P(TransmissionFlowTest, AReadBetweenHolesThatFailsIsOneError) {
+  storage().knows_extents = true;
+  storage().immediate = false;
+  storage().bytes[100'000] = std::byte{'x'};
+  storage().error = EIO;
+  auto session = connect();
+  Answer answer = co_await session->client.ask(Command::kRead, 0, 256u << 10);
+  EXPECT_EQ(answer.error, static_cast<std::uint32_t>(NbdError::kIo));
+  EXPECT_EQ(answer.data.size(), 0u);
+  co_await session->end();
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "aio/testing/task_test.h"
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission.h"
 
@@ -11,105 +12,101 @@ namespace {
 
 using aio::Task;
 
-class WriteFenceTest : public TransmissionTest {};
+class WriteFenceTest : public TransmissionTest {
+ protected:
+  template <class Test>
+  Task<void> body();
+};
 BLOCKEXPORT_FOR_EACH_BACKEND(WriteFenceTest);
 
-TEST_P(WriteFenceTest, ANewConnectionWaitsForTheWritesOfALostOne) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    storage().write_gate = &gate;
-    storage().immediate = false;
-    auto lost = connect();
-    auto next = connect();
-    (void)co_await lost->client.write(1, 0, bytes_of('a', 512));
-    co_await until([this] { return storage().waiting == 1; });
-    lost->client.close();
-    co_await until([this] { return backing().fence.is_up(); });
-    storage().immediate = true;
-    (void)co_await next->client.write(1, 0, bytes_of('b', 512));
-    (void)co_await next->client.request(Command::kRead, 2, 0, 512);
-    for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
-    EXPECT_EQ(storage().bytes[0], std::byte{0});
-    gate.set();
-    EXPECT_EQ((co_await next->client.answer()).cookie, 1u);
-    EXPECT_EQ((co_await next->client.answer()).data, bytes_of('b', 512));
-    EXPECT_FALSE(backing().fence.is_up());
-    co_await lost->ended();
-    co_await next->end();
-  }());
+TASK_TEST_P(WriteFenceTest, ANewConnectionWaitsForTheWritesOfALostOne) {
+  aio::Event gate(reactor());
+  storage().write_gate = &gate;
+  storage().immediate = false;
+  auto lost = connect();
+  auto next = connect();
+  (void)co_await lost->client.write(1, 0, bytes_of('a', 512));
+  co_await until([this] { return storage().waiting == 1; });
+  lost->client.close();
+  co_await until([this] { return backing().fence.is_up(); });
+  storage().immediate = true;
+  (void)co_await next->client.write(1, 0, bytes_of('b', 512));
+  (void)co_await next->client.request(Command::kRead, 2, 0, 512);
+  for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+  EXPECT_EQ(storage().bytes[0], std::byte{0});
+  gate.set();
+  EXPECT_EQ((co_await next->client.answer()).cookie, 1u);
+  EXPECT_EQ((co_await next->client.answer()).data, bytes_of('b', 512));
+  EXPECT_FALSE(backing().fence.is_up());
+  co_await lost->ended();
+  co_await next->end();
 }
 
-TEST_P(WriteFenceTest, ReadsAndFlushesOfALostConnectionRaiseNoFence) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    storage().read_gate = &gate;
-    storage().immediate = false;
-    auto lost = connect();
-    (void)co_await lost->client.request(Command::kRead, 1, 0, 512);
-    co_await until([this] { return storage().waiting == 1; });
-    lost->client.close();
-    storage().immediate = true;
-    auto next = connect();
-    EXPECT_EQ((co_await next->client.ask_write(0, bytes_of('b', 512))).error, 0u);
-    EXPECT_FALSE(backing().fence.is_up());
-    gate.set();
-    co_await lost->ended();
-    co_await next->end();
-  }());
+TASK_TEST_P(WriteFenceTest, ReadsAndFlushesOfALostConnectionRaiseNoFence) {
+  aio::Event gate(reactor());
+  storage().read_gate = &gate;
+  storage().immediate = false;
+  auto lost = connect();
+  (void)co_await lost->client.request(Command::kRead, 1, 0, 512);
+  co_await until([this] { return storage().waiting == 1; });
+  lost->client.close();
+  storage().immediate = true;
+  auto next = connect();
+  EXPECT_EQ((co_await next->client.ask_write(0, bytes_of('b', 512))).error, 0u);
+  EXPECT_FALSE(backing().fence.is_up());
+  gate.set();
+  co_await lost->ended();
+  co_await next->end();
 }
 
-TEST_P(WriteFenceTest, AClientThatDisconnectsInOrderRaisesItToo) {
-  run([this]() -> Task<void> {
-    aio::Event gate(reactor());
-    storage().write_gate = &gate;
-    auto leaving = connect();
-    (void)co_await leaving->client.request(Command::kWriteZeroes, 1, 0, 4096);
-    (void)co_await leaving->client.request(Command::kDisconnect, 2, 0, 0);
-    co_await until([this] { return backing().fence.is_up(); });
-    gate.set();
-    EXPECT_EQ((co_await leaving->client.answer()).cookie, 1u);
-    co_await leaving->ended();
-  }());
+TASK_TEST_P(WriteFenceTest, AClientThatDisconnectsInOrderRaisesItToo) {
+  aio::Event gate(reactor());
+  storage().write_gate = &gate;
+  auto leaving = connect();
+  (void)co_await leaving->client.request(Command::kWriteZeroes, 1, 0, 4096);
+  (void)co_await leaving->client.request(Command::kDisconnect, 2, 0, 0);
+  co_await until([this] { return backing().fence.is_up(); });
+  gate.set();
+  EXPECT_EQ((co_await leaving->client.answer()).cookie, 1u);
+  co_await leaving->ended();
 }
 
 // The server reads nothing from a client while it waits for memory or for one of its many requests to end; that the
 // client has died must not be missed meanwhile.
-TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed) {
-  run([this]() -> Task<void> {
-    struct Load {
-      std::size_t write_bytes;
-      std::size_t count;
-      std::size_t begun;
-    };
-    for (Load load : {Load{1u << 20, 80, 60}, Load{600u << 10, 120, 100}, Load{512, 1100, kRequestsInFlightMax}}) {
-      std::ranges::fill(storage().bytes, std::byte{0});
-      aio::Event gate(reactor());
-      storage().write_gate = &gate;
-      storage().immediate = false;
-      auto lost = connect();
-      aio::Scope sending(reactor());
-      sending.spawn("client", [](Client& client, Load size) -> Task<void> {
-        for (std::size_t i = 0; i < size.count; ++i) {
-          if (!co_await client.write(i, 0, bytes_of('a', size.write_bytes))) co_return;
-        }
-      }(lost->client, load));
-      co_await until([&] { return storage().waiting >= load.begun; });
-      for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
-      sending.cancel();
-      co_await sending.join();
-      lost->client.close();
-      auto next = connect();
-      co_await until([this] { return backing().fence.is_up(); });
-      (void)co_await next->client.write(1, 0, bytes_of('b', 512));
-      (void)co_await reactor().sleep_until(reactor().now_ns() + 1'000'000);
-      gate.set();
-      EXPECT_EQ((co_await next->client.answer()).error, 0u);
-      EXPECT_EQ((co_await next->client.ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
-      co_await lost->ended();
-      EXPECT_EQ(storage().bytes[0], std::byte{'b'});
-      co_await next->end();
-    }
-  }());
+TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed) {
+  struct Load {
+    std::size_t write_bytes;
+    std::size_t count;
+    std::size_t begun;
+  };
+  for (Load load : {Load{1u << 20, 80, 60}, Load{600u << 10, 120, 100}, Load{512, 1100, kRequestsInFlightMax}}) {
+    std::ranges::fill(storage().bytes, std::byte{0});
+    aio::Event gate(reactor());
+    storage().write_gate = &gate;
+    storage().immediate = false;
+    auto lost = connect();
+    aio::Scope sending(reactor());
+    sending.spawn("client", [](Client& client, Load size) -> Task<void> {
+      for (std::size_t i = 0; i < size.count; ++i) {
+        if (!co_await client.write(i, 0, bytes_of('a', size.write_bytes))) co_return;
+      }
+    }(lost->client, load));
+    co_await until([&] { return storage().waiting >= load.begun; });
+    for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+    sending.cancel();
+    co_await sending.join();
+    lost->client.close();
+    auto next = connect();
+    co_await until([this] { return backing().fence.is_up(); });
+    (void)co_await next->client.write(1, 0, bytes_of('b', 512));
+    (void)co_await reactor().sleep_until(reactor().now_ns() + 1'000'000);
+    gate.set();
+    EXPECT_EQ((co_await next->client.answer()).error, 0u);
+    EXPECT_EQ((co_await next->client.ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
+    co_await lost->ended();
+    EXPECT_EQ(storage().bytes[0], std::byte{'b'});
+    co_await next->end();
+  }
 }
 
 // One round of the property: clients write the same few blocks, die at any moment, and others take over.
