@@ -15,6 +15,11 @@ class CppTest(TidyCase):
         self.assert_one(test_bodies, {"src/a/a_test.cc": "\nTEST_F(A, b) { f(); }\n"},
                         "src/a/a_test.cc:2:", "TEST_F(A, b) asserts nothing")
 
+    def test_tests_by_our_own_macros(self):
+        for head in ("TASK_TEST_P(A, b)", "TEST_IN_EVERY_MODE(b)"):
+            self.assert_one(test_bodies, {"src/a/a_test.cc": head + " { co_await f(); }\n"},
+                            "src/a/a_test.cc:1:", head + " asserts nothing")
+
     def test_assertion_in_a_comment_does_not_count(self):
         self.assert_one(test_bodies, {"src/a/a_test.cc": "TEST(A, b) { f();  // EXPECT_EQ(1, 1)\n}\n"},
                         "src/a/a_test.cc:1:", "asserts nothing")

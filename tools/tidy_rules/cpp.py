@@ -113,13 +113,17 @@ NAME = re.compile(
     r"((?:~?\w+(?:<[^<>]*>)?\s*::\s*)*(?:operator\s*(?:\(\)|\[\]|[^\s\w(]+|[\w:]+)|~?\w+))\s*\("
 )
 
+# GoogleTest's macros that begin a test, and our own that do: TASK_TEST_F, TASK_TEST_P, TEST_IN_EVERY_MODE.
+TEST = re.compile(r"(?:(?:TYPED_|TASK_)?TEST(?:_F|_P)?|TEST_IN_[A-Z_]+)")
+
+
 
 def function_name(head):
     """`block::Node::read` of `Task<IoResult> block::Node::read(Range range) const`."""
     before = re.sub(r"\[\[[^\]]*\]\]|" + GROUPED_WORD, "", head)
     match = NAME.search(before)
     name = re.sub(r"\s+", "", match.group(1)) if match else "?"
-    if re.fullmatch(r"(TYPED_)?TEST(_F|_P)?", name):
+    if TEST.fullmatch(name):
         parts = re.search(r"\(([^()]*)\)", before)
         return f"{name}({' '.join(parts.group(1).split())})" if parts else name
     return name

@@ -5,9 +5,9 @@ import re
 
 from . import cpp
 
-ASSERTION = re.compile(r"\b(\w*(?:EXPECT|ASSERT)_\w+|ADD_FAILURE\w*|FAIL|static_assert)\s*\(")
+ASSERTION = re.compile(r"\b(\w*(?:EXPECT|ASSERT)_\w+|ADD_FAILURE\w*|CO_ASSERT|FAIL|static_assert)\s*\(")
 CALL = re.compile(r"\b(\w+)\s*(?:<[^<>;]*>)?\s*\(")
-CPP_TEST = re.compile(r"(TYPED_)?TEST(_F|_P)?\(")
+CPP_TEST = re.compile(cpp.TEST.pattern + r"\(")
 PYTHON_ASSERTION = re.compile(r"_*(assert|expect|check|verify|fail)", re.IGNORECASE)
 
 
