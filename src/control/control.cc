@@ -37,7 +37,8 @@ void Control::export_gone(const std::string& id) {
 }
 
 nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
-  nbd_server_ = std::make_unique<nbd::Server>(reactor_, data_reactors_, budget_, log_, serving_, options);
+  options.clients_before = nbd_clients_ever_;
+  nbd_server_ = std::make_unique<nbd::Server>(reactor_, data_reactors_, budget_, log_, serving_, std::move(options));
   return *nbd_server_;
 }
 
@@ -46,6 +47,7 @@ aio::Task<void> Control::stop_nbd_server() {
   co_await exports_.remove_all(exports::RemoveMode::kFinish,
                                [](const exports::Export& one) { return one.type() == "nbd"; });
   co_await nbd_server_->close_connections();
+  nbd_clients_ever_ = nbd_server_->clients_ever();
   nbd_server_.reset();
 }
 

@@ -85,6 +85,7 @@ class Control {
   block::Graph graph_;
   exports::Registry exports_;
   std::unique_ptr<nbd::Server> nbd_server_;
+  std::uint64_t nbd_clients_ever_ = 0;  // of the servers before it
   chardev::Registry chardevs_;
   authz::PamCalls pam_calls_;
   ObjectStore objects_;

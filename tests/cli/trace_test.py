@@ -46,7 +46,7 @@ class TraceTest(unittest.TestCase):
         said = [re.sub(r"cookie \d+", "cookie N", line) for line in lines]
         at = -1
         for pattern in (r"block_node_opened disk driver file", r"block_export_added disk node disk",
-                        r"nbd_client_connected .*",
+                        rf"nbd_client_connected unix:uid {os.getuid()} #1",
                         r"nbd_client_negotiated .* export \S+",
                         r"nbd_request_begin .* cookie N command 1 flags 0x0 offset 0 length 512",
                         r"nbd_request_end .* cookie N error 0",
@@ -74,6 +74,30 @@ class TraceTest(unittest.TestCase):
         said = re.findall(r"nbd_request_(begin|end) .* cookie (\d+)", server.stderr().decode())
         for kind in ("begin", "end"):
             self.assertEqual(sorted(int(cookie) for which, cookie in said if which == kind), list(range(8)), said)
+
+    def test_clients_of_one_user(self):
+        """Each has a number of its own in all of its lines, also with an NBD server that was started later."""
+        server = daemon.Daemon(self.workdir, ["--trace", "nbd_client_*", *file_node("disk", "disk.img")])
+        self.addCleanup(server.kill)
+        server.start()
+        address = {"type": "unix", "data": {"path": server.nbd_path}}
+        for _ in range(2):
+            server.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk"})
+            clients = [nbd_raw.Connection(server.connect_nbd()) for _ in range(2)]
+            for client in clients:
+                client.go("disk")
+            for client in clients:
+                client.disconnect()
+                client.close()
+            server.qmp.execute("nbd-server-stop")
+            server.qmp.execute("nbd-server-start", {"addr": address})
+        server.stop()
+        said = server.stderr().decode()
+        for number in range(1, 5):
+            peer = f"unix:uid {os.getuid()} #{number}"
+            mine = [line for line in said.splitlines() if re.search(rf"#{number}\b", line)]
+            self.assertEqual(mine, [f"nbd_client_connected {peer}", f"nbd_client_negotiated {peer} export disk",
+                                    f"nbd_client_left {peer}"], said)
 
     def test_only_what_was_switched_on(self):
         """Patterns come from the option and from a file; a - switches off again; the rest stays silent."""

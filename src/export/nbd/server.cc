@@ -17,8 +17,10 @@ std::string group_of(const net::Accepted& accepted) {
   return address.substr(0, address.rfind(':'));
 }
 
-std::string name_of(const net::Accepted& accepted) {
-  return accepted.peer.family() == AF_UNIX ? group_of(accepted) : net::describe(accepted.peer);
+// Tells a client from every other that the process had: those of one user on unix sockets have no address to do it.
+std::string name_of(const net::Accepted& accepted, std::uint64_t number) {
+  std::string from = accepted.peer.family() == AF_UNIX ? "unix:" + group_of(accepted) : net::describe(accepted.peer);
+  return fmt::format("{} #{}", from, number);
 }
 
 }  // namespace
@@ -30,7 +32,8 @@ Server::Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBu
       budget_(budget),
       log_(log),
       serving_(serving),
-      options_(options),
+      options_(std::move(options)),
+      clients_ever_(options_.clients_before),
       accepting_(reactor),
       connections_(reactor),
       slot_free_(reactor),
@@ -90,7 +93,7 @@ aio::Task<IoResult> Server::wait_for_slot() {
 
 aio::Task<void> Server::serve(net::Accepted accepted) {
   auto stream = std::make_unique<net::SocketStream>(reactor_, accepted.fd.release());
-  Connection connection(*this, std::move(stream), name_of(accepted), group_of(accepted));
+  Connection connection(*this, std::move(stream), name_of(accepted, ++clients_ever_), group_of(accepted));
   co_await connection.run();
 }
 

@@ -43,6 +43,7 @@ struct ServerOptions {
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
   authz::Directory* authorizers = nullptr;   // those that TLS and exports name
   std::optional<ServerTls> tls = {};         // with it, clients are served over TLS alone
+  std::uint64_t clients_before = 0;          // that earlier servers of the process had: their numbers go on
 };
 
 class Server final : public ExportDirectory {
@@ -60,6 +61,8 @@ class Server final : public ExportDirectory {
   aio::Task<void> close_connections();
 
   const std::vector<std::unique_ptr<net::Listener>>& listeners() const { return listeners_; }
+  // How many clients this server and those before it have had: the number of the newest.
+  std::uint64_t clients_ever() const { return clients_ever_; }
   bool allows_multi_conn() const { return options_.max_connections != 1; }
 
   // The visible export of that name, or null.
@@ -93,6 +96,7 @@ class Server final : public ExportDirectory {
   std::map<std::uint64_t, NbdExport*> visible_exports_;  // by sequence: oldest first
   std::map<std::string, NbdExport*, std::less<>> exports_by_name_;
   std::uint64_t last_sequence_ = 0;
+  std::uint64_t clients_ever_;
   aio::Scope accepting_;
   aio::Scope connections_;
   IntrusiveList<Connection> handshaking_;  // oldest first
