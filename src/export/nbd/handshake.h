@@ -117,6 +117,7 @@ class Handshake {
   void on_meta_context(OptionReplies replies);
   void on_listing(std::vector<std::byte>& output);
   Permission permission_for(const ExportInfo& info);
+  const ExportInfo* permitted_export(std::string_view name, OptionReplies& replies);
 
   bool is_over_limits();
   std::optional<std::string> fatal_reason() const;
