@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <optional>
 
 #include "aio/reactor.h"
 #include "aio/scope.h"
@@ -16,6 +17,11 @@ constexpr int kTurns = 20;
 constexpr std::uint64_t kTurnNs = 1'000'000;
 constexpr std::uint32_t kUnset = UINT32_MAX;
 
+Task<void> poll_and_note(Reactor& reactor, int fd, std::uint32_t events, std::uint32_t& seen) {
+  std::expected<std::uint32_t, Errno> polled = co_await reactor.poll(fd, events);
+  seen = polled ? *polled : 0;
+}
+
 class HalfClosedTest : public testing::ForEachBackend {
  protected:
   void SetUp() override {
@@ -23,6 +29,7 @@ class HalfClosedTest : public testing::ForEachBackend {
     if (IsSkipped()) return;
     if (simulated()) GTEST_SKIP() << "simulated connections close in both directions";
     std::tie(ours_, theirs_) = make_socket_pair();
+    scope_.emplace(reactor());
   }
   void TearDown() override {
     if (ours_ >= 0) reactor().close_now(ours_);
@@ -44,90 +51,74 @@ class HalfClosedTest : public testing::ForEachBackend {
     for (int i = 0; i < kTurns; ++i) reactor().run_once(kTurnNs);
   }
 
+  // Our socket is full, and a sender waits for room; seen_ is what its poll ends with.
+  void begin_to_wait() {
+    fill();
+    scope_->spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen_));
+    turns();
+    EXPECT_EQ(seen_, kUnset);
+  }
+  void begin_to_wait_half_closed() {
+    ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
+    begin_to_wait();
+  }
+  void end_wait() { run(scope_->join()); }
+
+  std::optional<Scope> scope_;
+  std::uint32_t seen_ = kUnset;
   int ours_ = -1;
   int theirs_ = -1;
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(HalfClosedTest);
 
-Task<void> poll_and_note(Reactor& reactor, int fd, std::uint32_t events, std::uint32_t& seen) {
-  std::expected<std::uint32_t, Errno> polled = co_await reactor.poll(fd, events);
-  seen = polled ? *polled : 0;
-}
-
 TEST_P(HalfClosedTest, ASenderWaitsForRoomNotForThePeersHalfClose) {
-  fill();
-  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
-  std::uint32_t seen = kUnset;
-  Scope scope(reactor());
-  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
-  turns();
-  EXPECT_EQ(seen, kUnset);
+  begin_to_wait_half_closed();
   empty();
-  run(scope.join());
-  EXPECT_EQ(seen & POLLOUT, static_cast<std::uint32_t>(POLLOUT));
+  end_wait();
+  EXPECT_EQ(seen_ & POLLOUT, static_cast<std::uint32_t>(POLLOUT));
 }
 
 TEST_P(HalfClosedTest, AHalfCloseWhileASenderWaitsDoesNotEndItsPoll) {
-  fill();
-  std::uint32_t seen = kUnset;
-  Scope scope(reactor());
-  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
-  turns();
+  begin_to_wait();
   ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
   turns();
-  EXPECT_EQ(seen, kUnset);
+  EXPECT_EQ(seen_, kUnset);
   empty();
-  run(scope.join());
-  EXPECT_EQ(seen & POLLOUT, static_cast<std::uint32_t>(POLLOUT));
+  end_wait();
+  EXPECT_EQ(seen_ & POLLOUT, static_cast<std::uint32_t>(POLLOUT));
 }
 
 TEST_P(HalfClosedTest, ASenderThatWaitsOnAHalfClosedConnectionIsCancelled) {
-  fill();
-  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
-  std::uint32_t seen = kUnset;
-  Scope scope(reactor());
-  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
-  turns();
-  scope.cancel();
-  scope.cancel();
-  run(scope.join());
-  EXPECT_EQ(seen, 0u);
+  begin_to_wait_half_closed();
+  scope_->cancel();
+  scope_->cancel();
+  end_wait();
+  EXPECT_EQ(seen_, 0u);
 }
 
 // One that becomes writable and is cancelled in the same turn ends once, and nothing of it is left behind.
 TEST_P(HalfClosedTest, RoomAndCancellationTogetherEndAPollOnce) {
-  fill();
-  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
-  std::uint32_t seen = kUnset;
-  Scope scope(reactor());
-  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
-  turns();
+  begin_to_wait_half_closed();
   empty();
-  scope.cancel();
-  run(scope.join());
-  EXPECT_NE(seen, kUnset);
+  scope_->cancel();
+  end_wait();
+  EXPECT_NE(seen_, kUnset);
   turns();
 }
 
 TEST_P(HalfClosedTest, TheHangUpOfThePeerEndsASendersPoll) {
-  fill();
-  ASSERT_EQ(::shutdown(theirs_, SHUT_WR), 0);
-  std::uint32_t seen = kUnset;
-  Scope scope(reactor());
-  scope.spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen));
-  turns();
+  begin_to_wait_half_closed();
   reactor().close_now(std::exchange(theirs_, -1));
-  run(scope.join());
-  EXPECT_NE(seen & (POLLOUT | POLLHUP | POLLERR), 0u);
+  end_wait();
+  EXPECT_NE(seen_ & (POLLOUT | POLLHUP | POLLERR), 0u);
 }
 
 // Who asks for nothing waits for the hang-up, also beside somebody else's readable data.
 TEST_P(HalfClosedTest, APollForNothingSeesTheHangUp) {
   std::uint32_t hang_up = kUnset;
   std::uint32_t readable = kUnset;
-  Scope scope(reactor());
-  scope.spawn("watcher", poll_and_note(reactor(), ours_, 0, hang_up));
-  scope.spawn("reader", poll_and_note(reactor(), ours_, POLLIN, readable));
+  scope_->spawn("watcher", poll_and_note(reactor(), ours_, 0, hang_up));
+  scope_->spawn("reader", poll_and_note(reactor(), ours_, POLLIN, readable));
   std::byte one{};
   iovec vector{&one, 1};
   ASSERT_TRUE(reactor().try_send(theirs_, std::span(&vector, 1)));
@@ -135,7 +126,7 @@ TEST_P(HalfClosedTest, APollForNothingSeesTheHangUp) {
   EXPECT_NE(readable, kUnset);
   EXPECT_EQ(hang_up, kUnset);
   reactor().close_now(std::exchange(theirs_, -1));
-  run(scope.join());
+  end_wait();
   EXPECT_NE(hang_up & POLLHUP, 0u);
 }
 

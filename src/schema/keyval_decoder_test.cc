@@ -14,15 +14,12 @@ using test::object;
 
 template <class T>
 T decoded(const json::Value& document) {
-  auto value = decode_keyval<T>(document);
-  EXPECT_TRUE(value.has_value()) << (value ? "" : value.error().message());
-  return value ? *value : T{};
+  return test::value_of(decode_keyval<T>(document));
 }
 
 template <class T>
 std::string error_of(const json::Value& document) {
-  auto value = decode_keyval<T>(document);
-  return value ? "" : value.error().message();
+  return test::error_of(decode_keyval<T>(document));
 }
 
 TEST(KeyvalDecoder, MakesStringsWhatTheSchemaAsksFor) {

@@ -33,6 +33,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def connected_or_none(path):
+    """A socket connected to the unix socket at this path, or None while nobody listens there."""
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.connect(path)
+        return client
+    except OSError:
+        client.close()
+        return None
+
+
 class Daemon:
     """One server process with a QMP monitor on `qmp_path`, and an NBD server on `nbd_path` when asked for.
 
@@ -77,16 +88,9 @@ class Daemon:
         return self
 
     def _connected(self, path):
-        """A socket connected to path, or None while nobody listens there."""
         if self.process.poll() is not None:
             raise AssertionError(f"the server ended with {self.process.returncode} at start: {self.stderr()!r}")
-        client = socket.socket(socket.AF_UNIX)
-        try:
-            client.connect(path)
-            return client
-        except OSError:
-            client.close()
-            return None
+        return connected_or_none(path)
 
     @property
     def pid(self):

@@ -220,6 +220,18 @@ class Connection:
         self.send(request_bytes(self.mode, command, offset, length, flags, cookie) + payload)
         return Request(command, offset, length, flags, cookie, self.mode, dict(self.contexts), self.export, payload)
 
+    def send_reads(self, count, length=4096):
+        """Sends that many READs, one behind the other, and returns {cookie: Request} for read_replies()."""
+        requests = [self.send_request(CMD_READ, index * length, length) for index in range(count)]
+        return {request.cookie: request for request in requests}
+
+    def read_replies(self, pending):
+        """Yields the reply of each request of {cookie: Request} as it comes, and takes the request out."""
+        while pending:
+            reply = self.read_reply(pending)
+            del pending[reply.cookie]
+            yield reply
+
     def read_reply(self, requests, judge=True):
         """The next whole reply to one of the requests (a Request or {cookie: Request})."""
         if isinstance(requests, Request):

@@ -56,6 +56,18 @@ class HostileTest(DaemonTest):
         most = self.fds_before + slack
         wait.until(lambda: self.daemon.open_fds() <= most, 20, "the descriptors of clients that left", interval=0.01)
 
+    def cut_everywhere(self, mode, stop):
+        """Sends each prefix of a session and leaves by stop(connection)."""
+        options, requests, _ = session_script(mode)
+        script = options + requests
+        for length in range(len(script) + 1):
+            connection = nbd_raw.Connection(self.connect(), hello=False)
+            try:
+                connection.send(script[:length])
+            except ConnectionError:
+                pass
+            stop(connection)
+
 
 class HostileTcpTest(HostileTest):
     """The same over TCP, where a connection can be reset."""
@@ -106,10 +118,7 @@ def read_session(connection, mode, requests):
     if mode != "simple":
         answers.append(connection.option_replies(OPT_SET_META_CONTEXT))
     answers += [connection.option_replies(OPT_INFO), connection.option_replies(OPT_GO)]
-    pending = dict(requests)
-    while pending:
-        reply = connection.read_reply(pending)
-        del pending[reply.cookie]
+    for reply in connection.read_replies(dict(requests)):
         answers.append((reply.cookie, reply.error, reply.data, reply.extents()))
     return answers[:-len(requests)] + sorted(answers[-len(requests):], key=lambda answer: answer[0])
 

@@ -198,18 +198,13 @@ class SoftTest(RemovalTest):
     def test_slow_requests_in_flight_are_answered(self):
         """Requests that were in flight when the removal came are answered with their result."""
         client = self.session("slow")
-        pending = {}
-        for index in range(8):
-            request = client.send_request(CMD_READ, index * 4096, 4096)
-            pending[request.cookie] = request
+        pending = client.send_reads(8)
         other = self.session("slow")
         other.read(0, 1)
         other.close()
         self.assertEqual(self.remove("slow", "soft"), {"return": {}})
-        while pending:
-            reply = client.read_reply(pending)
+        for reply in client.read_replies(pending):
             self.assertEqual(reply.error, 0)
-            del pending[reply.cookie]
         self.assertEqual(client.call(CMD_READ, 0, 512).error, ESHUTDOWN)
         client.disconnect()
         self.qmp.wait_event("BLOCK_EXPORT_DELETED")
@@ -236,21 +231,14 @@ class StopTest(RemovalTest):
     def test_slow_requests_in_flight_are_answered(self):
         """Requests in flight are answered before the connection is closed."""
         client = self.session("slow")
-        pending = {}
-        for index in range(16):
-            request = client.send_request(CMD_READ, index * 4096, 4096)
-            pending[request.cookie] = request
+        pending = client.send_reads(16)
         self.session("slow").read(0, 1)
-        for index in range(4):
-            request = client.send_request(CMD_READ, index * 4096, 4096)
-            pending[request.cookie] = request
+        pending |= client.send_reads(4)
         self.qmp.send({"execute": "nbd-server-stop"})
         answered = 0
         try:
-            while pending:
-                reply = client.read_reply(pending)
+            for reply in client.read_replies(pending):
                 self.assertIn(reply.error, (0, ESHUTDOWN))
-                del pending[reply.cookie]
                 answered += 1
         except nbd_raw.Closed:
             pass

@@ -88,17 +88,12 @@ class ShutdownTest(unittest.TestCase):
     def test_with_requests_in_flight(self):
         """SIGTERM while slow requests are in flight: exit 0, and each reply that comes is whole."""
         client = self.session("slow")
-        pending = {}
-        for index in range(8):
-            request = client.send_request(CMD_READ, index * 4096, 4096)
-            pending[request.cookie] = request
+        pending = client.send_reads(8)
         self.session("slow").read(0, 1)
         self.daemon.signal(signal.SIGTERM)
         with contextlib.suppress(nbd_raw.Closed):
-            while pending:
-                reply = client.read_reply(pending)
+            for reply in client.read_replies(pending):
                 self.assertIn(reply.error, (0, ESHUTDOWN))
-                del pending[reply.cookie]
         self.daemon.check_end(self.daemon.wait_exit(6))
 
     def test_under_load(self):

@@ -214,14 +214,8 @@ class FailingDeviceTest(DaemonTest):
         """Each of 64 requests in flight on a failing device gets its own error."""
         connection = self.session("disk")
         with self.failing("pread"):
-            pending = {}
-            for index in range(64):
-                request = connection.send_request(CMD_READ, index * 4096, 4096)
-                pending[request.cookie] = request
-            while pending:
-                reply = connection.read_reply(pending)
+            for reply in connection.read_replies(connection.send_reads(64)):
                 self.assertEqual(reply.error, EIO)
-                del pending[reply.cookie]
         self.assertEqual(len(connection.read(0, 4096)), 4096)
 
 
@@ -238,12 +232,7 @@ class SlowDeviceTest(DaemonTest):
         """Sixteen reads of 100 ms each take much less than 1.6 s."""
         connection = self.session("slow")
         started = time.monotonic()
-        pending = {}
-        for index in range(16):
-            request = connection.send_request(CMD_READ, index * 4096, 4096)
-            pending[request.cookie] = request
-        while pending:
-            del pending[connection.read_reply(pending).cookie]
+        self.assertEqual(len(list(connection.read_replies(connection.send_reads(16)))), 16)
         self.assertLess(time.monotonic() - started, settings.seconds(1.0))
 
     def test_fast_export_is_not_held_up(self):

@@ -141,10 +141,8 @@ class ReadWriteTest(TransmissionTest):
         requests = [connection.send_request(CMD_WRITE, index * 4096, 4096, 0, bytes([index]) * 4096)
                     for index in range(16)]
         connection.send_request(CMD_DISC)
-        pending = {request.cookie: request for request in requests}
-        while pending:
-            reply = connection.read_reply(pending)
-            del pending[reply.cookie]
+        replies = list(connection.read_replies({request.cookie: request for request in requests}))
+        self.assertEqual([reply.error for reply in replies], [0] * 16)
         self.assertTrue(connection.at_end())
 
     @in_each_mode()

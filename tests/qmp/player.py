@@ -7,7 +7,6 @@ import os
 import select
 import shlex
 import signal
-import socket
 import subprocess
 import time
 
@@ -31,14 +30,10 @@ class Client:
 
     @staticmethod
     def _connect(path, alive):
-        client = socket.socket(socket.AF_UNIX)
-        try:
-            client.connect(path)
-            return client
-        except OSError:
-            client.close()
+        client = daemon.connected_or_none(path)
+        if client is None:
             alive()
-            return None
+        return client
 
     def read(self, seconds):
         """The next message as an object, a string when it is not JSON, None when none comes in time or at the end."""

@@ -22,6 +22,15 @@ class TransmissionEndTest : public TransmissionTest {
   Task<void> settle() {
     for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
   }
+  // A session whose first request, a write of cookie 1, is not done before `gate` opens.
+  Task<std::unique_ptr<Session>> with_a_held_write(aio::Event& gate) {
+    storage().write_gate = &gate;
+    storage().immediate = false;
+    auto session = connect();
+    (void)co_await session->client.write(1, 0, bytes_of('x', 512));
+    co_await until([this] { return storage().waiting == 1; });
+    co_return session;
+  }
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionEndTest);
 
@@ -73,11 +82,7 @@ TASK_TEST_P(TransmissionEndTest, ADroppedSessionEndsAndItsRequestsAreFinished) {
 
 TASK_TEST_P(TransmissionEndTest, AFinishedSessionAnswersWhatRunsAndRefusesTheRest) {
   aio::Event gate(reactor());
-  storage().write_gate = &gate;
-  storage().immediate = false;
-  auto session = connect();
-  (void)co_await session->client.write(1, 0, bytes_of('x', 512));
-  co_await until([this] { return storage().waiting == 1; });
+  auto session = co_await with_a_held_write(gate);
   (void)co_await session->client.request(Command::kRead, 2, 0, 512);
   session->transmission.finish();
   co_await settle();
@@ -161,11 +166,7 @@ TASK_TEST_P(TransmissionEndTest, MemoryOfARequestThatIsThenRefusedIsGivenBack) {
 TASK_TEST_P(TransmissionEndTest, RequestsThatNeedLongAreStillAnsweredByAFinishedSession) {
   if (!simulated()) CO_SKIP("takes the grace time");
   aio::Event gate(reactor());
-  storage().write_gate = &gate;
-  storage().immediate = false;
-  auto session = connect();
-  (void)co_await session->client.write(1, 0, bytes_of('x', 512));
-  co_await until([this] { return storage().waiting == 1; });
+  auto session = co_await with_a_held_write(gate);
   session->transmission.finish();
   (void)co_await reactor().sleep_until(reactor().now_ns() + 2 * kCloseGraceNs);
   gate.set();
@@ -192,11 +193,7 @@ TASK_TEST_P(TransmissionEndTest, AClientThatTakesNoRepliesIsCutWhenTheGraceIsOve
 TASK_TEST_P(TransmissionEndTest, FinishingAsTheLastRequestEndsLosesNoReply) {
   for (int round = 0; round < 20; ++round) {
     aio::Event gate(reactor());
-    storage().write_gate = &gate;
-    storage().immediate = false;
-    auto session = connect();
-    (void)co_await session->client.write(1, 0, bytes_of('x', 512));
-    co_await until([this] { return storage().waiting == 1; });
+    auto session = co_await with_a_held_write(gate);
     gate.set();
     for (int turn = 0; turn < round % 4; ++turn) co_await aio::next_turn();
     (void)co_await session->client.request(Command::kRead, 2, 0, 512);

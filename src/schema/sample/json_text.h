@@ -1,9 +1,13 @@
-// Short ways to write JSON values in the tests of this folder. Thread: any.
+// Short ways to write JSON values, and to look at what was read of them, in the tests of this folder. Thread: any.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <initializer_list>
+#include <string>
 #include <utility>
 
+#include "base/error.h"
 #include "json/value.h"
 
 namespace blockexport::schema::test {
@@ -14,6 +18,19 @@ inline json::Value object(std::initializer_list<json::Object::Member> members) {
 
 inline json::Value array(std::initializer_list<json::Value> elements) {
   return json::Array(elements);
+}
+
+// What was read; the test fails when that is an error.
+template <class T>
+T value_of(Result<T> read) {
+  EXPECT_TRUE(read.has_value()) << (read ? "" : read.error().message());
+  return read ? std::move(*read) : T{};
+}
+
+// The error's message; empty when there is none.
+template <class T>
+std::string error_of(const Result<T>& read) {
+  return read ? "" : read.error().message();
 }
 
 }  // namespace blockexport::schema::test
