@@ -10,9 +10,10 @@ import pathlib
 import sys
 import tomllib
 
-from tidy_rules import coroutines, headers, layers, names, sizes, test_bodies, text, tree
+from tidy_rules import calls, coroutines, headers, layers, names, sizes, test_bodies, text, tree
 
 RULES = {
+    "calls": calls.check,
     "coroutines": coroutines.check,
     "layers": layers.check,
     "names": names.check,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/release_memory.h"
+
 namespace blockexport::json {
 namespace {
 
@@ -115,7 +117,7 @@ void Lexer::reset() {
 void Lexer::reset_gathered() {
   gathered_spent_ = false;
   gathered_.clear();
-  if (gathered_.capacity() > kGatheredBytesKept) gathered_.shrink_to_fit();
+  if (gathered_.capacity() > kGatheredBytesKept) release_memory(gathered_);
 }
 
 void Lexer::recover(std::string_view& input) {

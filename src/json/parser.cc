@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/release_memory.h"
 #include "json/scalar.h"
 
 namespace blockexport::json {
@@ -19,7 +20,7 @@ void Parser::feed(std::string_view bytes) {
   if (input_taken_ >= input_.size() - input_taken_) {
     input_.erase(0, input_taken_);
     input_taken_ = 0;
-    if (input_.empty() && input_.capacity() > kInputBytesKept) input_.shrink_to_fit();
+    if (input_.empty() && input_.capacity() > kInputBytesKept) release_memory(input_);
   }
   input_.append(bytes);
 }

@@ -5,12 +5,15 @@
 #include <array>
 
 #include "aio/reactor.h"
+#include "base/release_memory.h"
 #include "json/writer.h"
 
 namespace blockexport::qmp {
 namespace {
 
 constexpr std::size_t kReceiveBytes = 16u << 10;
+// An output buffer grown beyond this goes back to the heap once it was sent.
+constexpr std::size_t kOutputBytesKept = 64u << 10;
 constexpr std::uint64_t kCloseGraceNs = 1'000'000'000;
 
 json::Value error_object(const Error& error) {
@@ -212,8 +215,9 @@ aio::Task<void> Session::send_loop() {
       continue;
     }
     sending.swap(output_);
-    output_.clear();
     IoResult sent = co_await net::send_all(*stream_, std::as_bytes(std::span(sending)));
+    sending.clear();
+    if (sending.capacity() > kOutputBytesKept) release_memory(sending);
     output_drained_.set();
     if (!sent) {
       // The receiver sees the end of the stream and ends the session.

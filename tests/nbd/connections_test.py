@@ -107,6 +107,16 @@ class CrowdTest(HostileTest):
                 connection.go("disk")
             self.assertLess((self.daemon.rss() - before) / 1000, 6 * 1024)
 
+    @settings.unlike_qemu("it takes nearly 6 kB")
+    def test_memory_of_silent_connections(self):
+        """A connection that has said nothing yet holds no buffer for it: at most 5 kB."""
+        self.measure_memory()
+        with contextlib.ExitStack() as stack:
+            before = self.daemon.rss()
+            self.noticed(self.silent(stack, 1000))
+            self.good_client()
+            self.assertLess((self.daemon.rss() - before) / 1000, 5 * 1024)
+
     def test_churn(self):
         """Bar 12: 3,000 whole sessions, no descriptor left, at most 1 MiB of growth after the first thousand."""
         def cycle():

@@ -140,6 +140,17 @@ class LimitsTest(MonitorTest):
         if not settings.sanitized():
             self.assertLess(self.daemon.rss() - before, 400 << 20)
 
+    def test_memory_of_long_messages(self):
+        """What messages of megabytes took is given back, though their client stays."""
+        client = self.hostile()
+        before = self.daemon.rss()
+        for _ in range(3):
+            client.send_raw(b'{"execute": "query-block", "id": "' + b"x" * (12 << 20) + b'"}\n')
+            self.assertEqual(set(client.read_message()), {"return", "id"})
+        client.execute("query-block")
+        if not settings.sanitized():
+            self.assertLess(self.daemon.rss() - before, 4 << 20)
+
     @settings.unlike_qemu("it answers with the number `inf`, which is not JSON")
     def test_long_numbers_and_keywords(self):
         """Numbers and keywords of a megabyte are errors."""

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/release_memory.h"
 #include "export/nbd/nbd_export.h"
 #include "export/nbd/server.h"
 
@@ -110,7 +111,7 @@ aio::Task<IoResult> Connection::receive() {
     if (received && *received > 0) co_return IoResult{};
     if (received) co_return fail(ECONNRESET);
     if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
-    if (input_.empty()) input_.shrink_to_fit();
+    if (input_.empty()) release_memory(input_);
     CO_TRY(co_await stream_->readable());
   }
 }

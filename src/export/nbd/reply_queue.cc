@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "aio/reactor.h"
+#include "base/release_memory.h"
 
 namespace blockexport::nbd {
 namespace {
@@ -172,7 +173,7 @@ void ReplyQueue::forget_sent() {
   if (first_ == chunks_.size()) {
     chunks_.clear();
     first_ = 0;
-    if (chunks_.capacity() > kSpareChunksMax) chunks_.shrink_to_fit();
+    if (chunks_.capacity() > kSpareChunksMax) release_memory(chunks_);
   } else if (first_ >= kSpareChunksMax && first_ >= chunks_.size() / 2) {
     chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(first_));
     first_ = 0;
