@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
+#include <utility>
 
 #include "base/byte_writer.h"
 
 namespace blockexport::nbd {
 namespace {
+
+// Extents that an answer has room for until it turns out to be longer.
+constexpr std::size_t kShortAnswerExtents = 64;
 
 std::size_t simple_reply(std::span<std::byte> out, const Request& request, NbdError error) {
   encode_simple_reply(out.first<kSimpleReplyBytes>(), error, request.cookie);
@@ -77,28 +82,53 @@ BlockStatus::BlockStatus(const Request& request, std::uint64_t length, std::size
 bool BlockStatus::add(std::uint64_t length, std::uint32_t status) {
   if (full_ || length == 0) return !full_;
   const std::uint64_t taken = std::min(length, length_ - covered_);
-  if (!extents_.empty() && extents_.back().status == status) {
-    extents_.back().length += taken;
-  } else if (extents_.size() == extents_max_) {
+  if (open_.length > 0 && open_.status == status) {
+    open_.length += taken;
+  } else if (extent_count() == extents_max_) {
     full_ = true;
     return false;
   } else {
-    extents_.push_back({taken, status});
+    if (open_.length > 0) close_open();
+    open_ = {.length = taken, .status = status};
   }
   covered_ += taken;
   full_ = covered_ == length_;
   return !full_;
 }
 
-std::size_t BlockStatus::encoded_bytes() const {
+void BlockStatus::put_open(std::byte* out) const {
+  ByteWriter writer({out, extent_bytes()});
   if (request_.extended) {
-    return kExtendedHeaderBytes + kBlockStatusExtendedHeadBytes + extents_.size() * kExtendedExtentBytes;
+    writer.u64(open_.length);
+    writer.u64(open_.status);
+  } else {
+    writer.u32(static_cast<std::uint32_t>(open_.length));
+    writer.u32(open_.status);
   }
-  return kStructuredHeaderBytes + kBlockStatusHeadBytes + extents_.size() * kExtentBytes;
+}
+
+void BlockStatus::close_open() {
+  if (closed_ == room_) make_room();
+  put_open(wire_.get() + closed_ * extent_bytes());
+  ++closed_;
+}
+
+// A long answer gets all the room that it may need, of which only what is written takes memory.
+void BlockStatus::make_room() {
+  room_ = std::min(room_ == 0 ? kShortAnswerExtents : extents_max_, extents_max_);
+  auto larger = std::make_unique_for_overwrite<std::byte[]>(room_ * extent_bytes());
+  if (closed_ > 0) std::memcpy(larger.get(), wire_.get(), closed_ * extent_bytes());
+  wire_ = std::move(larger);
+}
+
+std::size_t BlockStatus::encoded_bytes() const {
+  const std::size_t head_bytes = request_.extended ? kExtendedHeaderBytes + kBlockStatusExtendedHeadBytes
+                                                   : kStructuredHeaderBytes + kBlockStatusHeadBytes;
+  return head_bytes + extent_count() * extent_bytes();
 }
 
 std::size_t BlockStatus::encode(std::span<std::byte> out, std::uint32_t context_id, bool done) const {
-  assert(!extents_.empty());
+  assert(extent_count() > 0);
   const std::size_t header_bytes = request_.extended ? kExtendedHeaderBytes : kStructuredHeaderBytes;
   const ChunkType type = request_.extended ? ChunkType::kBlockStatusExtended : ChunkType::kBlockStatus;
   ByteWriter writer(out);
@@ -106,21 +136,14 @@ std::size_t BlockStatus::encode(std::span<std::byte> out, std::uint32_t context_
       writer, request_,
       {.type = type, .done = done, .payload_bytes = static_cast<std::uint32_t>(encoded_bytes() - header_bytes)});
   if (request_.extended) {
-    encode_block_status_extended_head(writer, context_id, static_cast<std::uint32_t>(extents_.size()));
+    encode_block_status_extended_head(writer, context_id, static_cast<std::uint32_t>(extent_count()));
   } else {
     encode_block_status_head(writer, context_id);
   }
-  for (const Extent& extent : extents_) {
-    if (request_.extended) {
-      writer.u64(extent.length);
-      writer.u64(extent.status);
-    } else {
-      writer.u32(static_cast<std::uint32_t>(extent.length));
-      writer.u32(extent.status);
-    }
-  }
-  assert(writer.written().size() == encoded_bytes());
-  return writer.written().size();
+  writer.bytes({wire_.get(), closed_ * extent_bytes()});
+  put_open(out.data() + writer.written().size());
+  assert(writer.written().size() + extent_bytes() == encoded_bytes());
+  return encoded_bytes();
 }
 
 }  // namespace blockexport::nbd

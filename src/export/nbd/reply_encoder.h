@@ -7,9 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "export/nbd/wire.h"
 #include "export/nbd/wire_codec.h"
@@ -57,7 +57,7 @@ class BlockStatus {
   bool is_full() const { return full_; }
   // Bytes of the range described so far.
   std::uint64_t covered_bytes() const { return covered_; }
-  std::size_t extent_count() const { return extents_.size(); }
+  std::size_t extent_count() const { return closed_ + (open_.length > 0 ? 1 : 0); }
 
   // Bytes that encode() writes.
   std::size_t encoded_bytes() const;
@@ -67,16 +67,24 @@ class BlockStatus {
 
  private:
   struct Extent {
-    std::uint64_t length;
-    std::uint32_t status;
+    std::uint64_t length = 0;
+    std::uint32_t status = 0;
   };
+  std::size_t extent_bytes() const { return request_.extended ? kExtendedExtentBytes : kExtentBytes; }
+  // The open extent, as it goes to the client.
+  void put_open(std::byte* out) const;
+  void close_open();
+  void make_room();
 
   Request request_;
   std::uint64_t length_;
   std::uint64_t covered_ = 0;
   std::size_t extents_max_;
   bool full_ = false;
-  std::vector<Extent> extents_;
+  Extent open_;                        // the last one, which a neighbour may still make longer
+  std::size_t closed_ = 0;             // those before it
+  std::size_t room_ = 0;               // how many wire_ has room for
+  std::unique_ptr<std::byte[]> wire_;  // the closed ones, as they go to the client
 };
 
 }  // namespace blockexport::nbd
