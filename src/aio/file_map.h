@@ -19,15 +19,17 @@ enum class FileRunKind : std::uint8_t {
   kZeros,  // reads as zeros; whether it has space is not known
 };
 
+// Eight bytes, since thousands are handed on at a time.
 struct FileRun {
-  std::uint64_t length;
-  FileRunKind kind;
+  std::uint64_t length : 62;
+  FileRunKind kind : 2;
 
   friend bool operator==(const FileRun&, const FileRun&) = default;
 };
 
-// Runs that one map operation gives at most, but for a few.
+// Runs that one map operation gives at most, but for a few; and bytes that it looks at, a length that a run can have.
 inline constexpr std::size_t kRunsPerMapMax = 4096;
+inline constexpr std::uint64_t kMapBytesMax = std::uint64_t{1} << 60;
 
 struct FileMap {
   std::vector<FileRun> runs;  // consecutive, from the offset asked for; neighbours may be of one kind

@@ -68,6 +68,22 @@ TEST_P(FileOperationsTest, AMapTellsDataFromHolesAndFromSpaceWithoutData) {
   }
 }
 
+Task<void> map_an_empty_file(Reactor& reactor, std::string path, std::uint64_t size_bytes, FileMap& map) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  CO_EXPECT(co_await reactor.truncate(*fd, size_bytes));
+  CO_EXPECT(co_await reactor.map(*fd, 0, size_bytes, map));
+  reactor.close_now(*fd);
+}
+
+TEST_P(FileOperationsTest, AMapOfAHugeFileStopsShort) {
+  if (!simulated()) GTEST_SKIP() << "the host's file systems have no files of exbibytes";
+  FileMap map;
+  run(map_an_empty_file(reactor(), make_file(), std::uint64_t{7} << 60, map));
+  ASSERT_EQ(map.runs.size(), 1u);
+  EXPECT_EQ(map.runs[0].length, kMapBytesMax);
+}
+
 Task<void> write_and_read(Reactor& reactor, std::string path, std::string& read_back) {
   auto fd = co_await reactor.open(path.c_str(), O_RDWR);
   CO_EXPECT(fd);

@@ -1,7 +1,9 @@
 // The awaitable operations of Reactor: each fills in an Operation. What is not cancellable is what must not be left
 // half done, or what ends soon by itself; see Operation::cancellable.
+#include <algorithm>
 #include <utility>
 
+#include "aio/file_map.h"
 #include "aio/reactor.h"
 
 namespace blockexport::aio {
@@ -70,7 +72,7 @@ OperationAwaiter<void> Reactor::map(int fd, std::uint64_t offset, std::uint64_t 
   return operation<void>(*this, OperationKind::kMap, where, [fd, offset, length, &map](Operation& o) {
     o.fd = fd;
     o.offset = offset;
-    o.length = length;
+    o.length = std::min(length, kMapBytesMax);
     o.map = &map;
     o.cancellable = false;
   });

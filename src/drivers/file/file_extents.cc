@@ -19,7 +19,7 @@ void append(block::Extents& extents, const std::vector<aio::FileRun>& runs, std:
   const std::size_t first = extents.size();
   for (const aio::FileRun& run : runs) {
     if (length == 0) return;
-    const std::uint64_t step = std::min(run.length, length);
+    const std::uint64_t step = std::min<std::uint64_t>(run.length, length);
     const bool data = run.kind == aio::FileRunKind::kData;
     if (extents.size() > first && extents.back().data == data) {
       extents.back().length += step;
@@ -59,7 +59,7 @@ aio::Task<IoResult> FileDriver::extents(Range range, block::Extents& extents) {
     if (map.lasting) extents_.store(window.offset, map);
   }
   // A file system that does not tell has data everywhere.
-  if (map.runs.empty()) map.add(range.length, aio::FileRunKind::kData);
+  if (map.runs.empty()) map.add(std::min(range.length, aio::kMapBytesMax), aio::FileRunKind::kData);
   append(extents, map.runs, range.length);
   co_return IoResult();
 }
