@@ -20,7 +20,7 @@
 namespace blockexport::authz {
 
 // A longer file is no list.
-inline constexpr std::size_t kListFileBytesMax = 1024 * 1024;
+inline constexpr std::size_t kListFileBytesMax = 1u << 20;
 // How long the rules of before are kept when the file is broken, and how often a file that changes all the time is
 // read.
 inline constexpr std::uint64_t kListFileGraceNs = 1'000'000'000;

@@ -14,7 +14,7 @@
 namespace blockexport::authz {
 
 // A longer identity is refused by whoever decides.
-inline constexpr std::size_t kIdentityBytesMax = 16 * 1024;
+inline constexpr std::size_t kIdentityBytesMax = 16u << 10;
 
 struct Rule {
   enum class Format { kExact, kGlob };

@@ -9,7 +9,7 @@ namespace blockexport::json {
 namespace {
 
 // A gathering buffer grown beyond this goes back to the heap once its token is done with.
-constexpr std::size_t kGatheredBytesKept = 64 * 1024;
+constexpr std::size_t kGatheredBytesKept = 64u << 10;
 
 // Bytes that merely lengthen a string, whichever its quotes.
 constexpr auto kPlainInString = [] {

@@ -9,7 +9,7 @@ namespace blockexport::json {
 namespace {
 
 // An input buffer grown beyond this goes back to the heap once it is empty.
-constexpr std::size_t kInputBytesKept = 64 * 1024;
+constexpr std::size_t kInputBytesKept = 64u << 10;
 
 }  // namespace
 

@@ -81,6 +81,7 @@ inline bool visit(Visitor& visitor, Name name, json::Value& value) {
 // Visits through the 64-bit integer of the same sign.
 template <class T>
 bool visit_small_integer(Visitor& visitor, Name name, T& value, const char* c_type) {
+  // NOLINTNEXTLINE(bugprone-signed-char-misuse): a signed char is a number here.
   std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t> wide = value;
   if (!visit(visitor, name, wide)) return false;
   if (wide < std::numeric_limits<T>::min() || wide > std::numeric_limits<T>::max()) {

@@ -68,13 +68,13 @@ class ClientBytes {
   ClientBytes& export_name(std::string_view name) {
     return option(Option::kExportName, std::as_bytes(std::span(name)));
   }
-  ClientBytes& info(Option which, std::string_view name, std::vector<InfoType> types = {}) {
+  ClientBytes& info(Option which, std::string_view name, const std::vector<InfoType>& types = {}) {
     ClientBytes payload;
     payload.u32(static_cast<std::uint32_t>(name.size())).text(name).u16(static_cast<std::uint16_t>(types.size()));
     for (const InfoType type : types) payload.u16(static_cast<std::uint16_t>(type));
     return option(which, payload.bytes());
   }
-  ClientBytes& meta(Option which, std::string_view name, std::vector<std::string_view> queries) {
+  ClientBytes& meta(Option which, std::string_view name, const std::vector<std::string_view>& queries) {
     ClientBytes payload;
     payload.u32(static_cast<std::uint32_t>(name.size())).text(name).u32(static_cast<std::uint32_t>(queries.size()));
     for (const auto query : queries) payload.u32(static_cast<std::uint32_t>(query.size())).text(query);
