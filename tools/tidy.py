@@ -10,12 +10,13 @@ import pathlib
 import sys
 import tomllib
 
-from tidy_rules import calls, coroutines, headers, layers, names, sizes, test_bodies, text, tree
+from tidy_rules import calls, coroutines, headers, layers, limits, names, sizes, test_bodies, text, tree
 
 RULES = {
     "calls": calls.check,
     "coroutines": coroutines.check,
     "layers": layers.check,
+    "limits": limits.check,
     "names": names.check,
     "sizes": sizes.check,
     "tests": test_bodies.check,
