@@ -5,6 +5,7 @@
 #include "aio/current.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
+#include "aio/testing/until.h"
 #include "json/writer.h"
 #include "net/socket_stream.h"
 #include "qmp/testing/echo_runner.h"
@@ -93,7 +94,7 @@ class SessionTest : public aio::testing::ForEachBackend {
   // The session is cancelled while the first of these commands is slow: that one is answered, and nothing more.
   Task<void> cancel_during(std::string_view commands) {
     co_await say(commands);
-    co_await pause();
+    co_await aio::testing::until(reactor(), [this] { return runner_->commands == 1; });
     scope_->cancel();
     EXPECT_EQ(co_await line(), R"({"return": {}, "id": 1})");
     EXPECT_EQ(co_await line(), "");
@@ -209,7 +210,7 @@ TASK_TEST_P(SessionTest, CommandsThatWaitAreDroppedWithTheirClient) {
   runner_->gate = &gate;
   co_await start_out_of_band();
   co_await say(R"({"execute": "slow", "id": 1} {"execute": "echo", "id": 2})");
-  co_await pause();
+  co_await aio::testing::until(reactor(), [this] { return runner_->commands == 1; });
   client_.reset();
   co_await pause();
   gate.set();

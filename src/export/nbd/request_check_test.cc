@@ -66,7 +66,7 @@ constexpr auto kNoError = NbdError::kNone;
 constexpr auto kEinval = NbdError::kInvalid;
 constexpr unsigned kPayload = command_flag::kPayloadLength;
 
-TEST(RequestCheck, CompactRequests) {
+TEST(RequestCheck, JudgesCompactRequests) {
   const Case cases[] = {
       {"read", kStructured, Command::kRead, 0, 4096, 0, kOk, kNoError, 0},
       {"write", kStructured, Command::kWrite, 0, 4096, 0, kOk, kNoError, 4096},
@@ -100,7 +100,7 @@ TEST(RequestCheck, CompactRequests) {
   expect_verdicts(RequestRules(session(kStructured)), cases);
 }
 
-TEST(RequestCheck, ExtendedRequests) {
+TEST(RequestCheck, JudgesExtendedRequests) {
   constexpr std::uint64_t kHuge = 1ull << 32;
   const Case cases[] = {
       {"R186 write", kExtended, Command::kWrite, 0, 512, kPayload, kOk, kNoError, 512},

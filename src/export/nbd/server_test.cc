@@ -2,9 +2,12 @@
 #include "export/nbd/server.h"
 
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
+#include "aio/testing/until.h"
 #include "export/nbd/nbd_export.h"
 #include "export/nbd/testing/client.h"
 #include "export/nbd/testing/storage.h"
@@ -71,6 +74,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   Task<std::unique_ptr<net::Stream>> dial() {
     auto fd = co_await net::connect(*reactor_, net::UnixAddress{.path = path()});
     EXPECT_TRUE(fd.has_value());
+    dialed_fd_ = fd ? fd->get() : -1;
     co_return fd ? std::make_unique<net::SocketStream>(*reactor_, fd->release()) : nullptr;
   }
   // As many bytes as asked for, or fewer when the stream ends before.
@@ -108,8 +112,14 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   Task<void> pause() { (void)co_await reactor_->sleep_until(reactor_->now_ns() + 20'000'000); }
   template <class Condition>
   Task<void> until(Condition condition) {
-    for (int i = 0; i < 1000 && !condition(); ++i) (void)co_await reactor_->sleep_until(reactor_->now_ns() + 5'000'000);
-    EXPECT_TRUE(condition());
+    return aio::testing::until(*reactor_, std::move(condition));
+  }
+  // Until the server has read all that was said on this connection.
+  Task<void> until_read(int fd) {
+    return until([fd] {
+      int unread = 0;
+      return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
+    });
   }
   std::string path() const { return directory_.path() + "/nbd.sock"; }
 
@@ -123,6 +133,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   std::vector<std::string> deleted_;
   std::optional<exports::Registry> registry_;
   std::unique_ptr<Server> server_;
+  int dialed_fd_ = -1;  // of the newest connection
 };
 INSTANTIATE_TEST_SUITE_P(Backends, ServerTest, ::testing::Values("io_uring", "epoll"),
                          [](const auto& info) { return std::string(info.param); });
@@ -214,11 +225,12 @@ TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) 
   co_await start({.max_connections = 1});
   add("disk");
   auto waiting = co_await dial();
+  const int waiting_fd = dialed_fd_;
   EXPECT_EQ((co_await receive(*waiting, kGreetingBytes)).size(), kGreetingBytes);
   auto client = co_await connect("disk");
   Bytes words = ClientBytes().u32(3).export_name("disk").bytes();
   EXPECT_TRUE(co_await net::send_all(*waiting, words));
-  co_await pause();
+  co_await until_read(waiting_fd);
   EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
   client->close();
   std::size_t before = deleted_.size();

@@ -164,17 +164,25 @@ TASK_TEST_P(TransmissionFlowTest, ASlowReadDoesNotHoldAReadyReplyBack) {
   co_await session->end();
 }
 
-TASK_TEST_P(TransmissionFlowTest, ALargeReadLeavesOtherConnectionsTheirTurn) {
-  auto session = connect();
+TASK_TEST_P(TransmissionFlowTest, LargeReadsLeaveOtherConnectionsTheirTurn) {
+  auto large = connect();
+  auto small = connect();
+  Bytes requests;
   for (std::uint64_t cookie = 0; cookie < 8; ++cookie) {
-    (void)co_await session->client.request(Command::kRead, cookie, 0, 1u << 20);
+    requests = joined({requests, large->client.codec().request(Command::kRead, cookie, 0, 1u << 20)});
   }
+  (void)co_await large->client.send(std::move(requests));
+  (void)co_await small->client.request(Command::kRead, 1, 0, 512);
   for (std::uint64_t cookie = 0; cookie < 8; ++cookie) {
-    Answer answer = co_await session->client.answer();
+    Answer answer = co_await large->client.answer();
     EXPECT_EQ(answer.cookie, cookie);
     EXPECT_EQ(answer.data.size(), 1u << 20);
   }
-  co_await session->end();
+  EXPECT_EQ((co_await small->client.answer()).data.size(), 512u);
+  EXPECT_EQ(storage().reads.size(), 9u);
+  EXPECT_NE(storage().reads.back().length, 512u);
+  co_await large->end();
+  co_await small->end();
 }
 
 TASK_TEST_P(TransmissionFlowTest, NoMoreRequestsWaitForStorageThanAllowed) {

@@ -22,6 +22,7 @@ namespace blockexport::nbd::testing {
 struct StorageState {
   std::vector<std::byte> bytes;
   std::vector<std::string> calls = {};   // "read 0+512", "write 512+512 fua", ... in the order of their beginning
+  std::vector<block::Range> reads = {};  // those asked for at once
   std::vector<std::string> tries = {};   // the writes asked for at once, "0+512", or "0+1024 of 2" for two requests
   std::uintptr_t read_addresses = 0;     // of all buffers that waiting reads had, or-ed
   bool immediate = true;                 // whether the node can answer reads and writes at once
@@ -95,6 +96,7 @@ class StorageDriver final : public block::Driver {
 
   IoResult try_read(aio::Reactor&, block::Range range, block::IoBuffers buffers) override {
     if (!state_.immediate) return fail(EAGAIN);
+    state_.reads.push_back(range);
     if (state_.error != 0) return fail(state_.error);
     block::copy_in(buffers, 0, part(range));
     return {};

@@ -7,6 +7,7 @@
 
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/until.h"
 #include "export/nbd/testing/client.h"
 #include "export/nbd/testing/storage.h"
 #include "net/socket_stream.h"
@@ -66,17 +67,9 @@ class TransmissionTest : public aio::testing::ForEachBackend {
   std::unique_ptr<Session> connect(SessionState state) {
     return std::make_unique<Session>(*backing_, make_socket_pair(), std::move(state));
   }
-  // Waits until `condition` holds; the test fails when that takes too long.
   template <class Condition>
   aio::Task<void> until(Condition condition) {
-    std::uint64_t deadline_ns = reactor().now_ns() + 10'000'000'000;
-    while (!condition()) {
-      if (reactor().now_ns() > deadline_ns) {
-        ADD_FAILURE() << "what was waited for did not happen";
-        co_return;
-      }
-      (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
-    }
+    return aio::testing::until(reactor(), std::move(condition));
   }
 
  private:
