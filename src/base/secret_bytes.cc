@@ -45,6 +45,13 @@ void wipe(std::string& text) {
   text.clear();
 }
 
+// A function of its own, whose frame is what is to be overwritten.
+[[gnu::noinline]] void wipe_dead_stack() {
+  constexpr std::size_t kDeepBytes = 32u << 10;
+  std::byte dead[kDeepBytes];
+  explicit_bzero(dead, sizeof dead);
+}
+
 void forbid_core_dumps() {
   (void)prctl(PR_SET_DUMPABLE, 0);
 }

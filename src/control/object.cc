@@ -18,13 +18,6 @@ bool has_property(const QomTree::Place& place, std::string_view name) {
   return false;
 }
 
-// What came with a secret is in safe memory by now, or was refused.
-void forget_secrets(schema::ObjectOptions& options) {
-  if (options.qom_type() != schema::ObjectType::kSecret) return;
-  auto& secret = options.as<schema::ObjectType::kSecret>();
-  if (secret.data) wipe(*secret.data);
-}
-
 Error no_property(const QomTree::Place& place, std::string_view name) {
   return Error(fmt::format("Property '{}.{}' not found", place.type, name));
 }
@@ -34,9 +27,7 @@ Error no_property(const QomTree::Place& place, std::string_view name) {
 aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments) {
   CO_TRY(ObjectStore::check_id(arguments.id));
   const ObjectTypeEntry& type = object_type(arguments.qom_type());
-  Result<std::unique_ptr<UserObject>> created = type.create(control, arguments);
-  forget_secrets(arguments);
-  CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, std::move(created));
+  CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, type.create(control, arguments));
   CO_TRY(control.objects().check_is_new(arguments.id));
   if (Result<> completed = co_await object->complete(); !completed) {
     co_await object->close();

@@ -64,7 +64,7 @@ Result<std::unique_ptr<UserObject>> SecretObject::create(Control& control, const
   std::unique_ptr<SecretObject> object(new SecretObject(control, options.id));
   if (properties.data && properties.file) return fail("'file' and 'data' are mutually exclusive");
   if (!properties.data && !properties.file) return fail("Either 'file' or 'data' must be provided");
-  if (properties.data) object->data_ = SecretBytes(*properties.data);
+  if (properties.data) object->data_ = SecretBytes(properties.data->view());
   object->file_ = properties.file;
   object->keyid_ = properties.keyid.value_or("");
   object->iv_ = properties.iv;

@@ -158,21 +158,20 @@ std::string as_typed(char** argv, int first, int last) {
 }
 
 // A secret is not repeated in messages, and stands in the list of processes no longer than it took us to read it.
-void hide_secret(StartOption& option, char* argument) {
-  const std::string_view shown = option.as_typed;
-  const std::string_view shown_argument = shown.substr(shown.size() - option.argument.size());
-  option.as_typed = masked(shown, secret_in_object_option(shown_argument));
+void hide_secret(char* argument) {
   const std::string_view secret = secret_in_object_option(argument);
   std::fill_n(argument + (secret.data() - argument), secret.size(), '*');
 }
 
-// Takes one option; sets exit_code when the line is answered with it.
-void take_option(CommandLine& line, int code, std::string typed, std::string_view program) {
-  if (std::optional<OptionKind> kind = kind_of(code)) {
-    line.options.push_back({.kind = *kind, .argument = optarg, .as_typed = std::move(typed)});
-    if (kind == OptionKind::kObject) hide_secret(line.options.back(), optarg);
-    return;
-  }
+// An option of the second pass, which began at argv[first].
+StartOption start_option(OptionKind kind, char** argv, int first) {
+  WipedText argument{std::string_view(optarg)};
+  if (kind == OptionKind::kObject) hide_secret(optarg);
+  return {.kind = kind, .argument = std::move(argument), .as_typed = as_typed(argv, first, optind)};
+}
+
+// Takes one option of the first pass; sets exit_code when the line is answered with it.
+void take_option(CommandLine& line, int code, std::string_view program) {
   switch (code) {
     case kHelp:
       fmt::print(fmt::runtime(kHelpText), program);
@@ -222,8 +221,10 @@ CommandLine parse_command_line(int argc, char** argv) {
     if (code == 1) {
       fmt::print(stderr, "{}: {}: Unexpected argument\n", argv[0], optarg);
       line.exit_code = 1;
+    } else if (std::optional<OptionKind> kind = kind_of(code)) {
+      line.options.push_back(start_option(*kind, argv, first));
     } else {
-      take_option(line, code, as_typed(argv, first, optind), program);
+      take_option(line, code, program);
     }
     if (line.exit_code) return line;
   }

@@ -11,6 +11,7 @@
 
 #include "aio/reactor.h"
 #include "base/error.h"
+#include "base/wiped_text.h"
 
 namespace blockexport::daemon {
 
@@ -19,8 +20,8 @@ enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kLis
 // One option that is carried out in the second pass.
 struct StartOption {
   OptionKind kind;
-  std::string argument;
-  std::string as_typed;  // the option with its argument, as it stands on the line: for messages
+  WipedText argument;
+  std::string as_typed;  // the option with its argument, as it stands on the line, but no secret: for messages
 };
 
 struct CommandLine {

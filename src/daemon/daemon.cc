@@ -111,7 +111,8 @@ aio::Task<void> Daemon::start() {
   Startup startup(*control_, *runner_, *command_mutex_, trace_, monitors_, command_line_.daemonize);
   for (StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
-    if (option.kind == OptionKind::kObject) wipe(option.argument);
+    option.argument.clear();
+    wipe_dead_stack();
     if (quit_->is_set()) co_return;
     if (!outcome) {
       const Error& error = outcome.error();

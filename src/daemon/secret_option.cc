@@ -19,11 +19,4 @@ std::string_view secret_in_object_option(std::string_view argument) {
   return argument.substr(0, 0);
 }
 
-std::string masked(std::string_view text, std::string_view secret) {
-  std::string shown(text);
-  if (secret.empty()) return shown;
-  shown.replace(static_cast<std::size_t>(secret.data() - text.data()), secret.size(), secret.size(), '*');
-  return shown;
-}
-
 }  // namespace blockexport::daemon

@@ -25,7 +25,7 @@ constexpr std::string_view kNoHelp = "Help is not available for this option";
 
 // A typed value out of an argument, which is JSON when it begins with a brace.
 template <class T>
-Result<T> decode_argument(const std::string& argument, std::string_view implied_key) {
+Result<T> decode_argument(std::string_view argument, std::string_view implied_key) {
   if (argument.starts_with('{')) {
     TRY_ASSIGN(json::Value document, json::parse(argument));
     return schema::decode<T>(document);
@@ -58,19 +58,19 @@ void print_object_properties(const control::ObjectTypeEntry& type) {
 aio::Task<Startup::Outcome> Startup::run(StartOption option) {
   switch (option.kind) {
     case OptionKind::kBlockdev:
-      co_return co_await run_blockdev(option.argument);
+      co_return co_await run_blockdev(option.argument.view());
     case OptionKind::kExport:
-      co_return co_await run_export(option.argument);
+      co_return co_await run_export(option.argument.view());
     case OptionKind::kNbdServer:
-      co_return co_await run_nbd_server(option.argument);
+      co_return co_await run_nbd_server(option.argument.view());
     case OptionKind::kListen:
-      co_return co_await run_listen(option.argument);
+      co_return co_await run_listen(option.argument.view());
     case OptionKind::kObject:
-      co_return co_await run_object(option.argument);
+      co_return co_await run_object(option.argument.view());
     case OptionKind::kChardev:
       co_return co_await run_chardev(option);
     case OptionKind::kMonitor:
-      co_return run_monitor(option.argument);
+      co_return run_monitor(option.argument.view());
     case OptionKind::kTrace:
       CO_TRY_ASSIGN(std::optional<int> exit_code, run_trace_option(option, trace_, control_.log()));
       if (exit_code) co_return Exit{*exit_code};
@@ -79,19 +79,19 @@ aio::Task<Startup::Outcome> Startup::run(StartOption option) {
   __builtin_unreachable();
 }
 
-aio::Task<Startup::Outcome> Startup::run_blockdev(const std::string& argument) {
+aio::Task<Startup::Outcome> Startup::run_blockdev(std::string_view argument) {
   CO_TRY_ASSIGN(auto options, decode_argument<schema::BlockdevOptions>(argument, "driver"));
   CO_TRY(co_await control::blockdev_add(control_, std::move(options)));
   co_return std::nullopt;
 }
 
-aio::Task<Startup::Outcome> Startup::run_export(const std::string& argument) {
+aio::Task<Startup::Outcome> Startup::run_export(std::string_view argument) {
   CO_TRY_ASSIGN(auto options, decode_argument<schema::BlockExportOptions>(argument, "type"));
   CO_TRY(co_await control::block_export_add(control_, std::move(options)));
   co_return std::nullopt;
 }
 
-aio::Task<Startup::Outcome> Startup::run_nbd_server(const std::string& argument) {
+aio::Task<Startup::Outcome> Startup::run_nbd_server(std::string_view argument) {
   CO_TRY_ASSIGN(auto options, decode_argument<schema::NbdServerOptions>(argument, ""));
   CO_TRY(co_await control::start_nbd_server(control_, control::to_net(options.addr),
                                             {.handshake_max_seconds = options.handshake_max_seconds,
@@ -101,13 +101,13 @@ aio::Task<Startup::Outcome> Startup::run_nbd_server(const std::string& argument)
   co_return std::nullopt;
 }
 
-aio::Task<Startup::Outcome> Startup::run_listen(const std::string& argument) {
+aio::Task<Startup::Outcome> Startup::run_listen(std::string_view argument) {
   CO_TRY_ASSIGN(auto address, decode_argument<schema::SocketAddress>(argument, "type"));
   CO_TRY(co_await control::add_nbd_listener(control_, control::to_net(address)));
   co_return std::nullopt;
 }
 
-aio::Task<Startup::Outcome> Startup::run_object(const std::string& argument) {
+aio::Task<Startup::Outcome> Startup::run_object(std::string_view argument) {
   if (!argument.starts_with('{')) {
     CO_TRY_ASSIGN(json::Keyval keyval, json::parse_keyval(argument, "qom-type"));
     if (keyval.help) {
@@ -124,7 +124,7 @@ aio::Task<Startup::Outcome> Startup::run_object(const std::string& argument) {
 }
 
 aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
-  json::OptionList list = json::parse_option_list(typed.argument, "backend");
+  json::OptionList list = json::parse_option_list(typed.argument.view(), "backend");
   if (list.help) {
     const json::Option* backend = list.find("backend");
     bool wants_list = backend == nullptr || backend->value == "help" || backend->value == "?";
@@ -146,7 +146,7 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
   co_return std::nullopt;
 }
 
-Startup::Outcome Startup::run_monitor(const std::string& argument) {
+Startup::Outcome Startup::run_monitor(std::string_view argument) {
   TRY_ASSIGN(auto options, decode_argument<schema::MonitorOptions>(argument, "chardev"));
   chardev::Chardev* chardev = control_.chardevs().find(options.chardev);
   if (chardev == nullptr) return fail(fmt::format("chardev \"{}\" not found", options.chardev));

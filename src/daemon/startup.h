@@ -34,13 +34,13 @@ class Startup {
 
  private:
   using Outcome = Result<std::optional<Exit>>;
-  aio::Task<Outcome> run_blockdev(const std::string& argument);
-  aio::Task<Outcome> run_export(const std::string& argument);
-  aio::Task<Outcome> run_nbd_server(const std::string& argument);
-  aio::Task<Outcome> run_listen(const std::string& argument);
-  aio::Task<Outcome> run_object(const std::string& argument);
+  aio::Task<Outcome> run_blockdev(std::string_view argument);
+  aio::Task<Outcome> run_export(std::string_view argument);
+  aio::Task<Outcome> run_nbd_server(std::string_view argument);
+  aio::Task<Outcome> run_listen(std::string_view argument);
+  aio::Task<Outcome> run_object(std::string_view argument);
   aio::Task<Outcome> run_chardev(const StartOption& option);
-  Outcome run_monitor(const std::string& argument);
+  Outcome run_monitor(std::string_view argument);
 
   control::Control& control_;
   control::Runner& runner_;

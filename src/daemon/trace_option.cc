@@ -40,7 +40,7 @@ bool apply_file(const std::string& path, Trace& trace, const Log& log) {
 }  // namespace
 
 Result<std::optional<int>> run_trace_option(const StartOption& option, Trace& trace, const Log& log) {
-  json::OptionList list = json::parse_option_list(option.argument, "enable");
+  json::OptionList list = json::parse_option_list(option.argument.view(), "enable");
   for (const json::Option& each : list.options) {
     if (each.short_form) log.warning_in_option(option.as_typed, json::deprecation_note(each));
     if (std::ranges::find(kParameters, each.key) == kParameters.end()) {

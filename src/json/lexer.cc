@@ -3,13 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "base/release_memory.h"
-
 namespace blockexport::json {
 namespace {
-
-// A gathering buffer grown beyond this goes back to the heap once its token is done with.
-constexpr std::size_t kGatheredBytesKept = 64u << 10;
 
 // Bytes that merely lengthen a string, whichever its quotes.
 constexpr auto kPlainInString = [] {
@@ -117,7 +112,6 @@ void Lexer::reset() {
 void Lexer::reset_gathered() {
   gathered_spent_ = false;
   gathered_.clear();
-  if (gathered_.capacity() > kGatheredBytesKept) release_memory(gathered_);
 }
 
 void Lexer::recover(std::string_view& input) {
@@ -233,7 +227,7 @@ Token Lexer::take(std::string_view& input, TokenKind kind, State next_state) {
   if (!gathered_.empty()) {
     gathered_.append(token.text);
     gathered_spent_ = true;
-    token.text = gathered_;
+    token.text = gathered_.view();
   }
   input.remove_prefix(length_);
   length_ = 0;

@@ -6,8 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
+
+#include "base/wiped_text.h"
 
 namespace blockexport::json {
 
@@ -82,7 +83,7 @@ class Lexer {
   State state_ = State::kStart;
   std::uint8_t quote_ = 0;       // what ends the string under way
   std::size_t length_ = 0;       // bytes at the front of the input that belong to the token under way
-  std::string gathered_;         // its bytes from inputs before
+  WipedText gathered_;           // its bytes from inputs before
   bool gathered_spent_ = false;  // gathered_ is the text of the token handed out last
 };
 

@@ -2,25 +2,17 @@
 
 #include <algorithm>
 
-#include "base/release_memory.h"
 #include "json/scalar.h"
 
 namespace blockexport::json {
-namespace {
-
-// An input buffer grown beyond this goes back to the heap once it is empty.
-constexpr std::size_t kInputBytesKept = 64u << 10;
-
-}  // namespace
 
 Parser::Parser(Limits limits) : limits_(limits), lexer_(std::max<std::size_t>(limits.message_bytes_max, 1)) {}
 
 void Parser::feed(std::string_view bytes) {
   // Half of it passed: moving the rest to the front costs no more than was fed.
   if (input_taken_ >= input_.size() - input_taken_) {
-    input_.erase(0, input_taken_);
+    input_.remove_prefix(input_taken_);
     input_taken_ = 0;
-    if (input_.empty() && input_.capacity() > kInputBytesKept) release_memory(input_);
   }
   input_.append(bytes);
 }
@@ -30,15 +22,23 @@ void Parser::finish() {
 }
 
 std::optional<Result<Value>> Parser::next() {
-  std::string_view rest = std::string_view(input_).substr(input_taken_);
+  const std::size_t begin = input_taken_;
+  std::optional<Result<Value>> outcome = take_input();
+  // It may be a secret, and a client may say nothing more for a long time.
+  input_.blank(begin, input_taken_ - begin);
+  if (outcome || !ends_) return outcome;
+  return take_end();
+}
+
+std::optional<Result<Value>> Parser::take_input() {
+  std::string_view rest = input_.view().substr(input_taken_);
   while (!rest.empty()) {
     const Token token = lexer_.next(rest);
     input_taken_ = input_.size() - rest.size();
     if (token.kind == TokenKind::kNone) break;
     if (auto outcome = take(token)) return outcome;
   }
-  if (!ends_) return std::nullopt;
-  return take_end();
+  return std::nullopt;
 }
 
 std::optional<Result<Value>> Parser::take_end() {

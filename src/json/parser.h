@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/wiped_text.h"
 #include "json/lexer.h"
 #include "json/tree_builder.h"
 #include "json/value.h"
@@ -49,6 +50,7 @@ class Parser {
 
  private:
   std::optional<Result<Value>> take(const Token& token);
+  std::optional<Result<Value>> take_input();
   std::optional<Result<Value>> take_end();
   Result<Value> give_up(std::string message);
   void count_nesting(TokenKind kind);
@@ -57,8 +59,8 @@ class Parser {
   Limits limits_;
   Lexer lexer_;
   TreeBuilder builder_;
-  std::string input_;
-  std::size_t input_taken_ = 0;  // bytes of input_ the lexer has passed
+  WipedText input_;
+  std::size_t input_taken_ = 0;  // bytes of input_ the lexer has passed; they are overwritten
   bool ends_ = false;
   // Of the message under way:
   std::size_t bytes_ = 0;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "base/secret_bytes.h"
 #include "json/utf8.h"
 
 namespace blockexport::json {
@@ -47,17 +48,20 @@ char short_escape(char letter) {
 
 class StringDecoder {
  public:
-  explicit StringDecoder(std::string_view token) : token_(token), end_(token.size() - 1) {}
+  StringDecoder(std::string_view token, std::string& out) : token_(token), end_(token.size() - 1), out_(out) {}
 
-  std::expected<std::string, std::string> run() && {
+  // False: the reason says why.
+  bool run() {
     out_.reserve(end_ - position_);
     while (position_ < end_) {
       const char byte = token_[position_];
       const bool good = byte == '\\' ? escape() : static_cast<unsigned char>(byte) < 0x80 ? ascii() : multibyte();
-      if (!good) return std::unexpected(std::move(reason_));
+      if (!good) return false;
     }
-    return std::move(out_);
+    return true;
   }
+
+  std::string take_reason() { return std::move(reason_); }
 
  private:
   bool ascii() {
@@ -113,8 +117,8 @@ class StringDecoder {
 
   std::string_view token_;
   std::size_t position_ = 1;
-  std::size_t end_;  // where the closing quote is
-  std::string out_;
+  std::size_t end_;   // where the closing quote is
+  std::string& out_;  // grows no further than what was reserved
   std::string reason_;
 };
 
@@ -126,7 +130,13 @@ std::string_view quoted_text(std::string_view text) {
 }
 
 std::expected<std::string, std::string> decode_string(std::string_view token) {
-  return StringDecoder(token).run();
+  std::expected<std::string, std::string> text;
+  StringDecoder decoder(token, *text);
+  if (!decoder.run()) {
+    wipe(*text);
+    text = std::unexpected(decoder.take_reason());
+  }
+  return text;
 }
 
 std::expected<Value, std::string> decode_keyword(std::string_view token) {

@@ -17,7 +17,8 @@ inline constexpr std::size_t kQuotedTextMax = 4096;
 // `text` as an error message shows it: up to a NUL byte or kQuotedTextMax.
 std::string_view quoted_text(std::string_view text);
 
-// A string token with its quotes. On failure the reason, without "JSON parse error, ".
+// A string token with its quotes. On failure the reason, without "JSON parse error, ". It may be a secret: nothing of
+// it is left anywhere but in what is returned.
 std::expected<std::string, std::string> decode_string(std::string_view token);
 
 // true, false or null. On failure the reason.

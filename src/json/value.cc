@@ -158,9 +158,10 @@ bool operator==(const Object& a, const Object& b) {
 
 Value::Value(bool value) : data_(value) {}
 Value::Value(double value) : data_(value) {}
-Value::Value(std::string value) : data_(std::move(value)) {}
-Value::Value(std::string_view value) : data_(std::string(value)) {}
-Value::Value(const char* value) : data_(std::string(value)) {}
+Value::Value(const std::string& value) : data_(WipedText(value)) {}
+Value::Value(std::string&& value) : data_(WipedText(std::move(value))) {}
+Value::Value(std::string_view value) : data_(WipedText(value)) {}
+Value::Value(const char* value) : data_(WipedText(std::string_view(value))) {}
 Value::Value(Array value) : data_(std::move(value)) {}
 Value::Value(Object value) : data_(std::move(value)) {}
 
@@ -181,7 +182,8 @@ const double* Value::as_double() const {
   return std::get_if<double>(&data_);
 }
 const std::string* Value::as_string() const {
-  return std::get_if<std::string>(&data_);
+  const auto* text = std::get_if<WipedText>(&data_);
+  return text == nullptr ? nullptr : &text->string();
 }
 const Array* Value::as_array() const {
   return std::get_if<Array>(&data_);
@@ -190,7 +192,8 @@ const Object* Value::as_object() const {
   return std::get_if<Object>(&data_);
 }
 std::string* Value::as_string() {
-  return std::get_if<std::string>(&data_);
+  auto* text = std::get_if<WipedText>(&data_);
+  return text == nullptr ? nullptr : &text->string();
 }
 Array* Value::as_array() {
   return std::get_if<Array>(&data_);

@@ -2,6 +2,7 @@
 //
 // Numbers keep the three shapes QAPI tells apart: a signed integer, an unsigned integer above INT64_MAX, and a double.
 // Objects keep insertion order; a name occurs once. Strings are UTF-8 and may hold the two-byte form C0 80 for U+0000.
+// A string may be a secret: a value leaves none of its bytes behind, neither when it is moved nor when it ends.
 // Thread: one at a time. Copying is deep and explicit in cost; moves are cheap.
 #pragma once
 
@@ -14,6 +15,8 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "base/wiped_text.h"
 
 namespace blockexport::json {
 
@@ -78,7 +81,8 @@ class Value {
     requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
   Value(T value);
   Value(double value);
-  Value(std::string value);
+  Value(const std::string& value);
+  Value(std::string&& value);
   Value(std::string_view value);
   Value(const char* value);
   Value(Array value);
@@ -106,7 +110,7 @@ class Value {
   friend bool operator==(const Value& a, const Value& b);
 
  private:
-  std::variant<Null, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> data_;
+  std::variant<Null, bool, std::int64_t, std::uint64_t, double, WipedText, Array, Object> data_;
 };
 
 template <class T>

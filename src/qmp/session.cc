@@ -1,11 +1,13 @@
 #include "qmp/session.h"
 
 #include <fmt/format.h>
+#include <string.h>
 
 #include <array>
 
 #include "aio/reactor.h"
 #include "base/release_memory.h"
+#include "base/secret_bytes.h"
 #include "json/writer.h"
 
 namespace blockexport::qmp {
@@ -75,9 +77,13 @@ aio::Task<void> Session::receive_loop() {
         if (!co_await output_drained_.wait()) co_return;
       }
     }
+    // Now a client may say nothing for a long time.
+    wipe_dead_stack();
     IoCount received = co_await net::receive_some(*stream_, buffer);
     if (!received || *received == 0) co_return;
     parser_.feed({reinterpret_cast<const char*>(buffer.data()), *received});
+    // The parser forgets what it has read; here it would stay until as much has come again.
+    explicit_bzero(buffer.data(), *received);
   }
 }
 
@@ -103,6 +109,7 @@ aio::Task<void> Session::in_band_loop() {
     in_band_.pop_front();
     in_band_room_.set();
     IoResult handled = co_await handle(message);
+    wipe_dead_stack();
     if (!handled) break;
   }
   in_band_idle_.set();

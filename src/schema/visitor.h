@@ -17,6 +17,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/wiped_text.h"
 #include "json/value.h"
 #include "schema/box.h"
 #include "schema/enum_names.h"
@@ -70,6 +71,9 @@ inline bool visit(Visitor& visitor, Name name, double& value) {
 }
 inline bool visit(Visitor& visitor, Name name, std::string& value) {
   return visitor.string(name, value);
+}
+inline bool visit(Visitor& visitor, Name name, WipedText& value) {
+  return visitor.string(name, value.string());
 }
 inline bool visit(Visitor& visitor, Name name, json::Null& /*value*/) {
   return visitor.null(name);

@@ -4,10 +4,11 @@ import base64
 import os
 import resource
 import signal
+import socket
 import subprocess
 import unittest
 
-from lib import certificates, daemon, settings, tools
+from lib import certificates, daemon, memory, qmp, settings, tools, wait
 from lib.testcase import DaemonTest
 
 CANARY = "Kanarienvogel-4711"
@@ -90,6 +91,87 @@ class CanaryTest(unittest.TestCase):
         server.process.returncode = -signal.SIGQUIT
         self.assertTrue(os.WIFSIGNALED(status))
         self.assertFalse(os.WCOREDUMP(status))
+
+
+class MemoryTest(unittest.TestCase):
+    """A secret in the daemon's memory: in pages that are kept for secrets, and nowhere else."""
+
+    # One that a string has room for in itself, one that it has not, and one that is received in several pieces.
+    SHORT, USUAL, LONG = "Kanari-4711", CANARY, "Kanari".join(f"-{number}-" for number in range(4000))
+
+    @settings.unlike_qemu("what a secret passed through is not wiped")
+    def setUp(self):
+        self.workdir = daemon.make_workdir()
+        self.addCleanup(daemon.remove_workdir, self.workdir)
+
+    def start(self, objects=()):
+        """A server with these objects."""
+        server = daemon.Daemon(self.workdir, nbd_server=None, objects=objects)
+        self.addCleanup(server.kill)
+        return server.start()
+
+    def places(self, server, secret):
+        """The mappings that its first bytes are in."""
+        try:
+            return memory.places_of(server.pid, secret[:32].encode())
+        except PermissionError:
+            self.skipTest("this user may not look into another process")
+
+    def assert_is_safe(self, server, secret, count=1):
+        """It is there `count` times, each time where it belongs."""
+        places = self.places(server, secret)
+        self.assertEqual([place for place in places if not place.is_secret], [])
+        self.assertEqual(len(places), count)
+
+    def test_given_over_qmp(self):
+        """It is where it belongs after object-add, and nowhere after object-del or a refusal."""
+        server = self.start()
+        for secret in (self.SHORT, self.USUAL, self.LONG):
+            server.qmp.execute("object-add", {"qom-type": "secret", "id": "sec0", "data": secret})
+            self.assert_is_safe(server, secret)
+            taken = {"qom-type": "secret", "id": "sec0", "data": secret}
+            self.assertIn("duplicate", server.qmp.failure("object-add", taken)[1])
+            for wrong in ({"keyid": "none"}, {"format": "hex"}, {"file": "x"}, {"unknown": 1}):
+                server.qmp.failure("object-add", {"qom-type": "secret", "id": "sec1", "data": secret, **wrong})
+            self.assert_is_safe(server, secret)
+            server.qmp.execute("object-del", {"id": "sec0"})
+            self.assert_is_safe(server, secret, 0)
+        server.stop()
+
+    def test_given_on_the_command_line(self):
+        """It is where it belongs, in either form of the option, and nowhere after object-del."""
+        for secret in (self.SHORT, self.USUAL, self.USUAL + ",," + self.USUAL):
+            server = self.start([f"secret,id=sec0,data={secret}",
+                                 f'{{"qom-type":"secret","id":"sec1","data":"{secret}"}}'])
+            self.assert_is_safe(server, secret[:len(self.USUAL)], 2 * secret.count(self.USUAL) or 2)
+            server.qmp.execute("object-del", {"id": "sec0"})
+            server.qmp.execute("object-del", {"id": "sec1"})
+            self.assert_is_safe(server, secret[:len(self.USUAL)], 0)
+            server.stop()
+
+    def test_given_in_base64(self):
+        """Neither what was written nor what it means is left."""
+        server = self.start()
+        written = base64.b64encode(self.USUAL.encode()).decode()
+        server.qmp.execute("object-add", {"qom-type": "secret", "id": "sec0", "data": written, "format": "base64"})
+        self.assert_is_safe(server, self.USUAL)
+        self.assert_is_safe(server, written, 0)
+        server.stop()
+
+    def test_half_a_message(self):
+        """What a client sent when it left in the middle of a message, or of what is no message, is gone with it."""
+        server = self.start()
+        server.qmp.close()
+        head = '{"execute": "object-add", "arguments": {"qom-type": "secret", "id": "sec0", "data": "'
+        for tail in ("", "\\", '"', '", "format', '\\q"}}', '"]'):
+            with qmp.QmpClient(server.qmp_path, negotiate=False) as client:
+                client.send_raw((head + self.USUAL + tail).encode())
+                client.socket.shutdown(socket.SHUT_WR)
+                while client.socket.recv(4096):
+                    pass
+            # The session ends a moment after its stream.
+            wait.until(lambda: not self.places(server, self.USUAL), 10, "the session to end")
+        server.stop()
 
 
 class SecretTest(DaemonTest):

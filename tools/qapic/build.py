@@ -136,6 +136,7 @@ class _Builder:
             str(key).startswith("*"),
             self._condition(item, entity, line),
             self._features(item, entity, line),
+            f"{entity.name}.{name}" in self.parsed.pragmas.lists["secret-members"],
         )
 
     def _branch(self, entity: Entity, key: str, item: object) -> Branch:

@@ -78,6 +78,7 @@ class Member:
     optional: bool = False
     condition: Condition | None = None
     features: list[Feature] = field(default_factory=list)
+    secret: bool = False
 
 
 @dataclass

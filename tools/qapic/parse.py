@@ -17,6 +17,7 @@ LIST_PRAGMAS = (
     "command-returns-exceptions",
     "documentation-exceptions",
     "member-name-exceptions",
+    "secret-members",
 )
 
 
@@ -25,7 +26,8 @@ class Pragmas:
     """What `pragma` directives switched on, for the whole schema."""
 
     doc_required: bool = False
-    lists: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in LIST_PRAGMAS})
+    # Of each list its entries, and where they stand.
+    lists: dict[str, dict[str, Location]] = field(default_factory=lambda: {name: {} for name in LIST_PRAGMAS})
 
 
 @dataclass
@@ -137,7 +139,7 @@ class Parser:
             elif name in LIST_PRAGMAS:
                 if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
                     raise SchemaError(where, f"pragma '{name}' takes a list of names")
-                self.schema.pragmas.lists[name].update(value)
+                self.schema.pragmas.lists[name].update(dict.fromkeys(value, where))
             else:
                 raise SchemaError(where, f"unknown pragma '{name}'")
 

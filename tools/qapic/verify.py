@@ -36,6 +36,7 @@ def verify(schema: Schema, pragmas: Pragmas) -> None:
     for entity in entities:
         _verify_entity(entity, pragmas)
     _implicit_names(schema)
+    _secret_members(entities, pragmas)
     for entity in entities:
         _documentation(entity, pragmas)
 
@@ -56,6 +57,21 @@ def _verify_entity(entity: Entity, pragmas: Pragmas) -> None:
     elif isinstance(entity, Command):
         _returns(entity, pragmas)
         _members(entity, list(entity.arguments.all_members()) if entity.arguments else [])
+
+
+def _secret_members(entities: list[Entity], pragmas: Pragmas) -> None:
+    found = set()
+    for entity in entities:
+        for member in entity.members if isinstance(entity, ObjectType) else []:
+            if not member.secret:
+                continue
+            if not isinstance(member.type, BuiltinType) or member.type.name != "str":
+                raise _fail(entity, f"member '{member.name}' is secret, so it must be a 'str'", member.location)
+            found.add(f"{entity.name}.{member.name}")
+    # What is misspelled there would be left lying about.
+    for name, location in pragmas.lists["secret-members"].items():
+        if name not in found:
+            raise SchemaError(location, f"pragma 'secret-members': there is no member '{name}'")
 
 
 def _no_special_features(entity: Entity, features: list[Feature]) -> None:

@@ -18,6 +18,7 @@ HEADER = """#pragma once
 #include <variant>
 #include <vector>
 
+#include "base/wiped_text.h"
 #include "json/value.h"
 #include "schema/box.h"
 #include "schema/enum_names.h"
@@ -72,7 +73,7 @@ def _enum(enum: EnumType) -> str:
 
 def _member(owner: ObjectType, member: Member, layout: Layout) -> str:
     boxed = layout.is_boxed(owner, member.name)
-    text = cpp.cpp_type(member.type, boxed)
+    text = "WipedText" if member.secret else cpp.cpp_type(member.type, boxed)
     if member.optional:
         text = f"std::optional<{text}>"
     # A default initialiser would ask for the complete type of a list that leads back here.
