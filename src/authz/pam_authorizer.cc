@@ -52,6 +52,7 @@ aio::Task<void> PamCalls::run(PamCalls& calls, std::shared_ptr<Call> call) {
     calls.free_.release(1);
   }
   call->ended.set();
+  if (calls.scope_.size() == 1) calls.none_run_.set();
 }
 
 aio::Task<Verdict> PamCalls::check(std::string service, std::string identity) {
@@ -82,9 +83,21 @@ aio::Task<Verdict> PamCalls::check(std::string service, std::string identity) {
   co_return verdict;
 }
 
-aio::Task<void> PamCalls::close() {
+aio::Task<bool> PamCalls::close() {
   scope_.cancel();
+  if (scope_.size() > 0) {
+    none_run_.reset();
+    aio::Scope timer(reactor_);
+    const std::uint64_t deadline_ns = reactor_.now_ns() + close_wait_ns_;
+    timer.spawn("pam close timer", ring_at(reactor_, deadline_ns, none_run_));
+    (void)co_await none_run_.wait();
+    timer.cancel();
+    co_await timer.join();
+    // The last one may be on its way out of the scope still, but then it has no thread.
+    if (reactor_.now_ns() >= deadline_ns && scope_.size() > 0) co_return false;
+  }
   co_await scope_.join();
+  co_return true;
 }
 
 }  // namespace blockexport::authz

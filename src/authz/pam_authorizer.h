@@ -2,7 +2,8 @@
 //
 // PAM blocks, so it runs on a worker; no more than a few workers at a time, since files are served by the same ones. A
 // check gives up after a time and denies; the call that it gave up on goes on until its module returns, and belongs to
-// PamCalls. PamCalls is owned by Control and outlives all authorizers; thread: the reactor's.
+// PamCalls. One that never returns is left alone when the process ends. PamCalls is owned by Control and outlives all
+// authorizers; thread: the reactor's.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,8 @@ namespace blockexport::authz {
 inline constexpr std::uint64_t kPamWaitNs = 8'000'000'000;
 inline constexpr std::uint64_t kPamCallsMax = 4;       // at a time
 inline constexpr std::uint64_t kPamWaitingMax = 1024;  // besides; one more is denied at once
+// How long the end of the process waits for modules whose answers nobody needs any longer.
+inline constexpr std::uint64_t kPamCloseWaitNs = 1'000'000'000;
 
 // Whether PAM lets `user` in by the rules of `service`; the reason why not in `reason`. Blocks; any thread.
 // `directory`: of the service files, or null for the system's.
@@ -31,19 +34,24 @@ class PamCalls {
 
   // `ask` does it; ask_pam(), or a test's. `directory` is handed to it.
   explicit PamCalls(aio::Reactor& reactor, Ask ask = ask_pam, const char* directory = nullptr,
-                    std::uint64_t wait_ns = kPamWaitNs)
+                    std::uint64_t wait_ns = kPamWaitNs, std::uint64_t close_wait_ns = kPamCloseWaitNs)
       : reactor_(reactor),
         ask_(ask),
         directory_(directory),
         wait_ns_(wait_ns),
+        close_wait_ns_(close_wait_ns),
         scope_(reactor),
-        free_(reactor, kPamCallsMax) {}
+        free_(reactor, kPamCallsMax),
+        none_run_(reactor) {}
 
   aio::Task<Verdict> check(std::string service, std::string identity);
 
-  // Waits for the calls that run, whose modules decide how long that takes. Before it is destroyed; checks that are
-  // under way get a refusal.
-  aio::Task<void> close();
+  // Refuses the checks that are under way, and waits for the calls that run. False: their modules have not returned in
+  // time, and threads are still inside of them. It must not be destroyed before close() has given true, nor its
+  // reactor: a process that does not want to wait longer ends without that.
+  aio::Task<bool> close();
+  // The questions that are with a module, or wait for their turn.
+  std::size_t under_way() const { return scope_.size(); }
 
  private:
   struct Call;
@@ -53,8 +61,10 @@ class PamCalls {
   Ask ask_;
   const char* directory_;
   std::uint64_t wait_ns_;
+  std::uint64_t close_wait_ns_;
   aio::Scope scope_;
   aio::Semaphore free_;
+  aio::Event none_run_;  // set when the last call ends, and when close() has waited long enough
 };
 
 class PamAuthorizer final : public Authorizer {

@@ -25,6 +25,13 @@ class PamTest : public aio::testing::ForEachBackend {
     run(keep(authorizer.check(std::move(identity)), verdict));
     return *verdict;
   }
+  static aio::Task<void> note(aio::Task<bool> task, bool& outcome) { outcome = co_await std::move(task); }
+  bool try_close(PamCalls& calls) {
+    bool closed = false;
+    run(note(calls.close(), closed));
+    return closed;
+  }
+  void close(PamCalls& calls) { EXPECT_TRUE(try_close(calls)); }
   // A directory of service files with this one in it.
   std::string service_directory(std::string_view rules) {
     std::ofstream(directory_.path() + "/blockexport-test") << rules;
@@ -40,7 +47,7 @@ TEST_P(PamTest, AnAccountThatTheRulesPermitMayComeIn) {
   Verdict verdict = check(calls, "root");
   EXPECT_TRUE(verdict.allowed) << verdict.reason;
   EXPECT_EQ(verdict.rule, "service 'blockexport-test'");
-  run(calls.close());
+  close(calls);
 }
 
 TEST_P(PamTest, AnAccountThatTheRulesDenyMayNot) {
@@ -49,7 +56,7 @@ TEST_P(PamTest, AnAccountThatTheRulesDenyMayNot) {
   Verdict verdict = check(calls, "root");
   EXPECT_FALSE(verdict.allowed);
   EXPECT_TRUE(verdict.reason.starts_with("Unable to authorize user 'root': ")) << verdict.reason;
-  run(calls.close());
+  close(calls);
 }
 
 // What PAM asks then is "other", which every system has. (Without one its library leaks what it had begun.)
@@ -57,7 +64,7 @@ TEST_P(PamTest, AServiceThatIsNotThereDenies) {
   std::ofstream(directory_.path() + "/other") << "account required pam_deny.so\n";
   PamCalls calls(reactor(), ask_pam, directory_.path().c_str());
   EXPECT_FALSE(check(calls, "root").allowed);
-  run(calls.close());
+  close(calls);
 }
 
 bool allow_all(const char*, const char*, const char*, std::string&) {
@@ -69,7 +76,7 @@ TEST_P(PamTest, ANameThatPamWouldCutIsRefused) {
   EXPECT_TRUE(check(calls, "root").allowed);
   EXPECT_EQ(check(calls, std::string("root\0x", 6)).reason, "the identity has a NUL in it");
   EXPECT_EQ(check(calls, std::string(kIdentityBytesMax + 1, 'x')).reason, "the identity is too long");
-  run(calls.close());
+  close(calls);
 }
 
 // What the modules of the tests below look at; each test sets it up anew.
@@ -108,7 +115,7 @@ TEST_P(PamTest, AModuleThatHangsIsGivenUpOn) {
   EXPECT_GE(reactor().now_ns() - before_ns, kWaitNs);
   let_go = true;
   let_go.notify_all();
-  run(calls.close());
+  close(calls);
   EXPECT_EQ(running, 0);
 }
 
@@ -128,14 +135,43 @@ TEST_P(PamTest, NoMoreThanAFewWorkersAreTakenAndWhoGaveUpWaitingIsNotAskedFor) {
   }
   let_go = true;
   let_go.notify_all();
-  run(calls.close());
+  close(calls);
   EXPECT_EQ(running_most, static_cast<int>(kPamCallsMax));
   EXPECT_EQ(asked, static_cast<int>(kPamCallsMax));
 }
 
+TEST_P(PamTest, TheEndDoesNotWaitForAModuleThatHangs) {
+  if (simulated()) GTEST_SKIP() << "a simulation has no thread that could hang";
+  set_up_hang();
+  constexpr std::uint64_t kWaitNs = 50'000'000;
+  PamCalls calls(reactor(), hang, nullptr, kWaitNs, kWaitNs);
+  EXPECT_FALSE(check(calls, "root").allowed);
+  const std::uint64_t before_ns = reactor().now_ns();
+  EXPECT_FALSE(try_close(calls));
+  EXPECT_GE(reactor().now_ns() - before_ns, kWaitNs);
+  EXPECT_EQ(calls.under_way(), 1u);
+  let_go = true;
+  let_go.notify_all();
+  while (!try_close(calls)) {
+  }
+  EXPECT_EQ(running, 0);
+}
+
+TEST_P(PamTest, TheEndWaitsForAModuleThatReturnsInTime) {
+  if (simulated()) GTEST_SKIP() << "a simulation has no thread that could hang";
+  set_up_hang();
+  constexpr std::uint64_t kWaitNs = 10'000'000;
+  PamCalls calls(reactor(), hang, nullptr, kWaitNs);
+  EXPECT_FALSE(check(calls, "root").allowed);
+  let_go = true;
+  let_go.notify_all();
+  close(calls);
+  EXPECT_EQ(calls.under_way(), 0u);
+}
+
 TEST_P(PamTest, ACheckThatComesWhenItEndsIsRefused) {
   PamCalls calls(reactor(), allow_all);
-  run(calls.close());
+  close(calls);
   EXPECT_EQ(check(calls, "root").reason, "the daemon is about to end");
 }
 

@@ -56,7 +56,8 @@ aio::Task<void> Control::shut_down() {
   if (nbd_server_) co_await stop_nbd_server();
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
   co_await graph_.close();
-  co_await pam_calls_.close();
+  can_be_destroyed_ = co_await pam_calls_.close();
+  if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process ends without waiting for it");
   co_await objects_.close();
 }
 

@@ -70,6 +70,9 @@ class Control {
   void quit() { quit_(); }
   // Ends exports, server, nodes and objects, in this order; nothing acknowledged is lost. Before it is destroyed.
   aio::Task<void> shut_down();
+  // After shut_down(): false while a thread is inside a foreign module that may never return. Then the process ends by
+  // _exit(), so that nothing goes away that the module may touch.
+  bool can_be_destroyed() const { return can_be_destroyed_; }
 
  private:
   void export_gone(const std::string& id);
@@ -94,6 +97,7 @@ class Control {
   std::map<std::string, std::string> iothreads_in_use_;  // by export id
   aio::Event serving_;
   bool shut_down_ = false;
+  bool can_be_destroyed_ = true;
 };
 
 }  // namespace blockexport::control

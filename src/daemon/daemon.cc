@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "base/secret_bytes.h"
 #include "daemon/startup.h"
@@ -64,10 +65,19 @@ int Daemon::run(std::optional<Background> background) {
   signals_scope.cancel();
   while (signals_scope.size() > 0) reactor_->run_once(UINT64_MAX);
   monitors_.clear();
+  if (!control_->can_be_destroyed()) leave();
   runner_.reset();
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);
+}
+
+// The end of a process in which a foreign thread still runs: what others see of it goes, the rest is the kernel's.
+void Daemon::leave() {
+  control_->chardevs().clear();
+  pid_file_.reset();
+  (void)std::fflush(nullptr);
+  _exit(exit_code_.value_or(0));
 }
 
 // Of the backend that the daemon runs on: it was chosen, and perhaps complained of, already.

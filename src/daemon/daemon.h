@@ -25,6 +25,7 @@ class Daemon {
   int run(std::optional<Background> background);
 
  private:
+  [[noreturn]] void leave();
   control::DataReactorOptions data_reactors() const;
   aio::Task<void> live(std::optional<Background> background);
   aio::Task<void> start();

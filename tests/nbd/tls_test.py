@@ -1,5 +1,7 @@
 """TLS with certificates and shared keys: clients of other people, who is refused and why, and STARTTLS itself."""
 
+import os
+import signal
 import socket
 import ssl
 import struct
@@ -389,6 +391,45 @@ class AuthorizationTest(TlsTest):
         self.assert_refused("rule: rules[0] (exact 'C=GB,CN=client') of tls-authz 'auth0'")
         self.qmp.execute("qom-set", {"path": "auth0", "property": "rules", "value": rules[1:]})
         self.assert_works()
+
+
+class HangingPamTest(TlsTest):
+    """A PAM module that never returns."""
+
+    nbd_server = "tls-creds=tls0,tls-authz=auth0"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.library = os.environ.get("BLOCKEXPORT_PAM_HANG", "")
+        if not os.path.exists(cls.library):
+            raise unittest.SkipTest("there is no library to preload")
+        cls.environment = {**os.environ, "LD_PRELOAD": cls.library}
+        super().setUpClass()
+
+    @classmethod
+    def prepare(cls):
+        return [*super().prepare(), "--pidfile", cls.path("pid")]
+
+    @classmethod
+    def objects(cls):
+        return ["authz-pam,id=auth0,service=nothing", *super().objects()]
+
+    @settings.unlike_qemu("it waits as long as the module does")
+    def test_end(self):
+        """The server ends soon, in order, says why it did not wait, and leaves no file behind."""
+        waiting = self.starttls()
+        waiting.send_option(OPT_LIST)
+        wait.until(lambda: os.path.exists(self.path("pid")), 10, "the file of the process's id")
+        began = time.monotonic()
+        self.daemon.signal(signal.SIGTERM)
+        self.daemon.check_end(self.daemon.wait_exit(5))
+        self.assertGreater(time.monotonic() - began, 0.5, "nothing hung")
+        self.assertIn(b"a PAM module does not return", self.daemon.stderr())
+        for name in ("pid", "qmp.sock", "nbd.sock"):
+            self.assertFalse(os.path.exists(self.path(name)), name)
+
+    def tearDown(self):
+        pass
 
 
 class ExportAuthorizationTest(TlsTest):
