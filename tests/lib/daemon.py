@@ -1,5 +1,6 @@
 """The server under test as a process: started in a private directory, awaited, stopped, and judged by how it ended."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -171,6 +172,15 @@ class Daemon:
         """Resident memory in bytes."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) * 1024
+
+    def open_sockets(self):
+        """How many sockets the process has."""
+        found = 0
+        for name in os.listdir(f"/proc/{self.pid}/fd"):
+            # One may go meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                found += os.readlink(f"/proc/{self.pid}/fd/{name}").startswith("socket:")
+        return found
 
     def open_fds(self):
         """How many descriptors the process has."""

@@ -4,6 +4,7 @@ BLOCKEXPORTD                the server program; BLOCKEXPORTD_DEFAULT (set by cte
 BLOCKEXPORT_SANITIZE        not empty when that program is built with sanitizers: memory is not measured then
 BLOCKEXPORTD_ARGUMENTS      arguments that every server gets first, such as `--aio-backend epoll`
 BLOCKEXPORT_TIMEOUT_FACTOR  every deadline is multiplied by it
+BLOCKEXPORT_THOROUGH        not empty: what is repeated is repeated as often as it is meant to be, which takes minutes
 """
 
 import functools
@@ -42,6 +43,11 @@ def extra_arguments():
 def sanitized():
     """True when the server under test is built with sanitizers."""
     return bool(os.environ.get("BLOCKEXPORT_SANITIZE"))
+
+
+def repetitions(usual, thorough):
+    """How often something is repeated, of which a few times show most and many times the rest."""
+    return thorough if os.environ.get("BLOCKEXPORT_THOROUGH") else usual
 
 
 def seconds(value):
