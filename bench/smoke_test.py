@@ -85,32 +85,41 @@ def catches_wrong_data(nbdload: str, control: str, image: Path, socket: Path) ->
             server.terminate()
 
 
-def exercise_tls(nbdload: str, image: Path, folder: Path) -> None:
-    """Every workload under TLS, against a server that other people wrote; both kinds of credentials."""
+def exercise_tls(nbdload: str, control: str, image: Path, folder: Path) -> None:
+    """Every workload under TLS, against the control and a server that other people wrote; both kinds of credentials."""
     nbdkit, certtool = shutil.which("nbdkit"), shutil.which("certtool")
-    if not nbdkit or not certtool:
-        print("TLS is not tried: nbdkit or certtool is not installed")
+    if not certtool:
+        print("TLS is not tried: certtool is not installed")
         return
     made = make_credentials_with(certtool, folder)
     socket = folder / "tls.sock"
     for kind, option in ((X509, f"--tls-certificates={made.x509}"), (PSK, f"--tls-psk={made.key_file}")):
-        socket.unlink(missing_ok=True)
-        command = [nbdkit, "-f", "-U", str(socket), "--tls=require", option, "file", str(image)]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-            try:
-                wait_for(socket)
-                tls = made.client_args(kind)
-                for options in LOADS:
-                    result = load(nbdload, socket, "--export=disk", "--ops=64", "--check-every=1", *tls, *options)
-                    assert result["ops"] > 0 and result["cipher"].startswith("TLS1.3 "), result
-                one = load(nbdload, socket, "--export=disk", "--ops=64", *tls,
-                           "--tls-priority=NORMAL:+PSK:-CIPHER-ALL:+AES-128-GCM")
-                assert one["cipher"] == "TLS1.3 AES-128-GCM", one
-                assert load(nbdload, socket, "--export=disk", "--mode=rate", "--ms=30", *tls)["connections"] > 0
-                idle = load(nbdload, socket, "--export=disk", "--mode=idle", "--ms=1", "--connections=5", *tls)
-                assert idle["newcomer_served"] == 1, idle
-            finally:
-                server.terminate()
+        tls = made.client_args(kind)
+        exercise_tls_on([control, f"--image={image}", f"--socket={socket}", *tls], nbdload, socket, tls)
+        if nbdkit:
+            command = [nbdkit, "-f", "-U", str(socket), "--tls=require", option, "file", str(image)]
+            exercise_tls_on(command, nbdload, socket, tls)
+        else:
+            print("TLS is tried with the control alone: nbdkit is not installed")
+
+
+def exercise_tls_on(command: list[str], nbdload: str, socket: Path, tls: list[str]) -> None:
+    """Every workload under TLS against one server."""
+    socket.unlink(missing_ok=True)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_for(socket)
+            for options in LOADS:
+                result = load(nbdload, socket, "--export=disk", "--ops=64", "--check-every=1", *tls, *options)
+                assert result["ops"] > 0 and result["cipher"].startswith("TLS1.3 "), result
+            one = load(nbdload, socket, "--export=disk", "--ops=64", *tls,
+                       "--tls-priority=NORMAL:+PSK:-CIPHER-ALL:+AES-128-GCM")
+            assert one["cipher"] == "TLS1.3 AES-128-GCM", one
+            assert load(nbdload, socket, "--export=disk", "--mode=rate", "--ms=30", *tls)["connections"] > 0
+            idle = load(nbdload, socket, "--export=disk", "--mode=idle", "--ms=1", "--connections=5", *tls)
+            assert idle["newcomer_served"] == 1, idle
+        finally:
+            server.terminate()
 
 
 def refuses_tls_that_is_not_there(nbdload: str, control: str, image: Path, folder: Path) -> None:
@@ -134,7 +143,7 @@ def main(nbdload: str, control: str, image_tool: str) -> None:
         subprocess.run([image_tool, f"--path={image}", "--size=8M"], check=True, timeout=PATIENCE_S)
         for mode in ("pread", "mmap", "sendfile", "memory"):
             exercise(nbdload, control, image, mode, Path(folder) / f"{mode}.sock")
-        exercise_tls(nbdload, image, Path(folder))
+        exercise_tls(nbdload, control, image, Path(folder))
         refuses_tls_that_is_not_there(nbdload, control, image, Path(folder))
         catches_wrong_data(nbdload, control, image, Path(folder) / "wrong.sock")
 

@@ -1,4 +1,5 @@
-// TlsCredentials and TlsLink: the client's side of TLS, over GnuTLS, for everything that a Channel sends and receives.
+// TlsCredentials and TlsLink: one side of TLS, over GnuTLS: a client's for everything that a Channel sends and
+// receives, a server's for a control.
 //
 // A link takes the socket's bytes in large pieces and hands out the plain bytes of all records in them, so that TLS
 // costs the load generator as few system calls as plain sockets do. The server's certificate is not checked: it is the
@@ -17,12 +18,15 @@
 namespace blockexport::bench {
 
 enum class TlsKind { kX509, kPsk };
+enum class TlsSide { kClient, kServer };
 
 class TlsCredentials {
  public:
-  // `path`: the folder with ca-cert.pem (kX509), or a file of `user:hexkey` lines, of which the first is used (kPsk).
-  // `priority`: a GnuTLS priority string; empty is the library's default for the kind. Anything wrong is fatal.
-  static std::shared_ptr<const TlsCredentials> load(TlsKind kind, const std::string& path, const std::string& priority);
+  // `path`: the folder with ca-cert.pem, or a server's with server-cert.pem and server-key.pem (kX509), or a file of
+  // `user:hexkey` lines, of which a client uses the first (kPsk). `priority`: a GnuTLS priority string; empty is a
+  // client's default for the kind, and for a server what costs it least. Anything wrong is fatal.
+  static std::shared_ptr<const TlsCredentials> load(TlsSide side, TlsKind kind, const std::string& path,
+                                                    const std::string& priority);
 
   virtual ~TlsCredentials() = default;
 };
@@ -49,6 +53,9 @@ class TlsLink {
 
   // Packs the pieces into full records and keeps these for send_some().
   void encrypt(std::span<const iovec> pieces);
+
+  // The same, but each piece begins a record of its own, which saves the copy that packing takes.
+  void encrypt_apart(std::span<const iovec> pieces);
 
   // Sends what the socket takes; blocks until all is sent if `wait`. False when the connection is broken.
   [[nodiscard]] bool send_some(bool wait);

@@ -14,7 +14,7 @@ namespace {
 
 }  // namespace
 
-std::shared_ptr<const TlsCredentials> TlsCredentials::load(TlsKind, const std::string&, const std::string&) {
+std::shared_ptr<const TlsCredentials> TlsCredentials::load(TlsSide, TlsKind, const std::string&, const std::string&) {
   refuse();
 }
 
@@ -36,6 +36,9 @@ bool TlsLink::holds_more() const {
   refuse();
 }
 void TlsLink::encrypt(std::span<const iovec>) {
+  refuse();
+}
+void TlsLink::encrypt_apart(std::span<const iovec>) {
   refuse();
 }
 bool TlsLink::send_some(bool) {

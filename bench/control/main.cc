@@ -1,11 +1,13 @@
 // bench_control: the least work that gives a right answer: the measuring stick for every server in the benchmark.
 //
-// --mode=memory|pread|mmap|sendfile --image=FILE --socket=PATH or --port=N.
+// --mode=memory|pread|mmap|sendfile --image=FILE --socket=PATH or --port=N; --tls-x509=FOLDER or --tls-psk=FILE, with
+// --mode=pread, to offer TLS.
 #include <csignal>
 #include <string>
 
 #include "common/args.h"
 #include "common/channel.h"
+#include "common/tls.h"
 #include "control/image.h"
 #include "control/server.h"
 
@@ -18,8 +20,15 @@ int main(int count, char** values) {
   std::string mode = args.text("mode", "pread");
   uint64_t memory_size = args.number("size", uint64_t{1} << 30);
   ServeOptions options{.receive_bytes = args.number("receive-buffer", 256 << 10),
-                       .send_buffer_bytes = static_cast<int>(args.number("send-buffer", 4 << 20))};
+                       .send_buffer_bytes = static_cast<int>(args.number("send-buffer", 4 << 20)),
+                       .tls = nullptr};
+  std::string folder = args.text("tls-x509", "");
+  std::string keys = args.text("tls-psk", "");
   args.finish();
+  if (!folder.empty() || !keys.empty()) {
+    options.tls = folder.empty() ? TlsCredentials::load(TlsSide::kServer, TlsKind::kPsk, keys, "")
+                                 : TlsCredentials::load(TlsSide::kServer, TlsKind::kX509, folder, "");
+  }
   Image image = open_image(path, mode, memory_size);
   serve(listen_on(address), image, options);
 }

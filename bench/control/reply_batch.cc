@@ -22,7 +22,7 @@ constexpr std::size_t kMostPieces = 1000;
 }  // namespace
 
 ReplyBatch::ReplyBatch()
-    : heads_(kHeadBytes), pool_(std::make_unique_for_overwrite<std::byte[]>(kLargestPayload + kFlushAt)) {
+    : heads_(kHeadBytes), pool_(std::make_unique_for_overwrite<std::byte[]>(kLargestPayload + kFlushAt + kHeadBytes)) {
   pieces_.reserve(kMostPieces + 2);
 }
 
@@ -45,9 +45,10 @@ void ReplyBatch::put(std::span<const std::byte> bytes) {
   if (bytes.size() > heads_.size()) {
     heads_.resize(bytes.size());
   }
-  std::byte* at = heads_.data() + heads_used_;
+  std::byte* at = link_ != nullptr ? pool_.get() + pool_used_ : heads_.data() + heads_used_;
   std::ranges::copy(bytes, at);
   heads_used_ += bytes.size();
+  pool_used_ += link_ != nullptr ? bytes.size() : 0;
   add_piece(at, bytes.size());
 }
 
@@ -70,7 +71,7 @@ void ReplyBatch::put_data(const Image& image, uint64_t offset, uint32_t length) 
     fatal("read of the image: {}", std::strerror(errno));
   }
   pool_used_ += length;
-  pieces_.push_back(into);
+  add_piece(pool_.get() + pool_used_ - length, length);
   if (pool_used_ >= kFlushAt) {
     flush();
   }
@@ -90,6 +91,18 @@ void ReplyBatch::send_file(const Image& image, uint64_t offset, uint32_t length)
 }
 
 void ReplyBatch::flush(bool more) {
+  if (link_ != nullptr) {
+    link_->encrypt_apart(pieces_);
+    failed_ |= !link_->send_some(true);
+  } else {
+    send_pieces(more);
+  }
+  pieces_.clear();
+  heads_used_ = 0;
+  pool_used_ = 0;
+}
+
+void ReplyBatch::send_pieces(bool more) {
   std::size_t first = 0;
   while (first < pieces_.size() && !failed_) {
     msghdr message{};
@@ -109,9 +122,6 @@ void ReplyBatch::flush(bool more) {
       first += piece.iov_len == 0 ? 1 : 0;
     }
   }
-  pieces_.clear();
-  heads_used_ = 0;
-  pool_used_ = 0;
 }
 
 }  // namespace blockexport::bench

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/tls.h"
 #include "control/image.h"
 
 namespace blockexport::bench {
@@ -21,10 +22,15 @@ class ReplyBatch {
  public:
   ReplyBatch();
 
-  // The socket that everything goes to until the next aim(). The batch must be empty.
-  void aim(int socket) { socket_ = socket; }
+  // Where everything goes until the next aim(): the socket, or the link over it when it is not null. The batch must be
+  // empty.
+  void aim(int socket, TlsLink* link) {
+    socket_ = socket;
+    link_ = link;
+  }
 
-  // Small bytes, copied.
+  // Small bytes, copied. Under TLS they stand right before the data, in the same memory, so that records of both are
+  // encrypted from where they are.
   void put(std::span<const std::byte> bytes);
 
   // `length` bytes of the image from `offset`, as its source wants it.
@@ -40,7 +46,10 @@ class ReplyBatch {
   void add_piece(std::byte* start, std::size_t size);
   void send_file(const Image& image, uint64_t offset, uint32_t length);
 
+  void send_pieces(bool more);
+
   int socket_ = -1;
+  TlsLink* link_ = nullptr;
   bool failed_ = false;
   std::vector<std::byte> heads_;
   std::size_t heads_used_ = 0;

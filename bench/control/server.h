@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
+#include "common/tls.h"
 #include "control/image.h"
 
 namespace blockexport::bench {
@@ -13,6 +15,8 @@ struct ServeOptions {
   std::size_t receive_bytes = 0;
   // SO_SNDBUF of accepted sockets; 0 leaves the kernel's default.
   int send_buffer_bytes = 0;
+  // Null: TLS is not offered.
+  std::shared_ptr<const TlsCredentials> tls;
 };
 
 [[noreturn]] void serve(int listener, const Image& image, const ServeOptions& options);

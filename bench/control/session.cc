@@ -97,9 +97,14 @@ void Session::answer_option(Option option, std::span<const std::byte> data) {
     case Option::kAbort:
       phase_ = Phase::kOver;
       return reply_option(option, OptionReply::kAck, {});
+    case Option::kStartTls:
+      if (!offers_tls_) {
+        break;
+      }
+      starts_tls_ = true;
+      return reply_option(option, OptionReply::kAck, {});
     case Option::kExportName:
     case Option::kList:
-    case Option::kStartTls:
     case Option::kExtendedHeaders:
       break;
   }

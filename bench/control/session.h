@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "common/wire.h"
@@ -21,7 +22,9 @@ class Session {
   // The longest option or request head that may be cut off.
   static constexpr std::size_t kLongestHead = 4096;
 
-  Session(const Image& image, ReplyBatch& batch) : image_(image), batch_(batch) {}
+  // `offers_tls`: STARTTLS is granted.
+  Session(const Image& image, ReplyBatch& batch, bool offers_tls)
+      : image_(image), batch_(batch), offers_tls_(offers_tls) {}
 
   void greet();
 
@@ -29,6 +32,9 @@ class Session {
 
   // Answers all that is whole in `bytes` (carried bytes first) into the batch. False when the client said goodbye.
   [[nodiscard]] bool feed(std::span<const std::byte> bytes);
+
+  // True once after STARTTLS was granted: what comes next is TLS.
+  bool take_starttls() { return std::exchange(starts_tls_, false); }
 
  private:
   enum class Phase { kClientFlags, kOptions, kTransmission, kOver };
@@ -50,6 +56,8 @@ class Session {
 
   const Image& image_;
   ReplyBatch& batch_;
+  bool offers_tls_;
+  bool starts_tls_ = false;
   Phase phase_ = Phase::kClientFlags;
   bool structured_ = false;
   WriteInFlight write_;

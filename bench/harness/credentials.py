@@ -34,6 +34,10 @@ class Credentials:
         """What nbdload must be told."""
         return [f"--tls-x509={self.x509}"] if kind == X509 else [f"--tls-psk={self.key_file}"]
 
+    def control_args(self, kind: str) -> list[str]:
+        """What a control must be told: the same, for its own side of it."""
+        return self.client_args(kind)
+
 
 def call(certtool: str, *options: str) -> None:
     done = subprocess.run([certtool, *options], capture_output=True, text=True, timeout=60, check=False)

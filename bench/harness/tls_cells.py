@@ -3,7 +3,7 @@
 from harness.cell import Cell, Goal, RATE, READ_1M, READ_4K, no_slower_tail
 from harness.credentials import PSK, X509
 
-PEERS = ("ours", "qsd", "qsd-uring", "qsd-threads", "nbdkit")
+PEERS = ("ours", "qsd", "qsd-uring", "qsd-threads", "nbdkit", "control")
 ONE_EACH = ("ours", "qsd", "nbdkit")
 # Every server gets the same cipher to work with, whatever it would prefer.
 AES_256 = "--tls-priority=NORMAL:-CIPHER-ALL:+AES-256-GCM"
@@ -17,7 +17,7 @@ TLS_CELLS = (
     Cell("tls-psk-read-1m", "1 MiB sequential read, TLS with a shared key, the client's default priorities, unix, QD 4",
          args=READ_1M, tls=PSK, servers=PEERS, goals=(Goal("qsd*", 1 / 4), Goal("nbdkit", 1 / 4))),
     Cell("tls-connect", "connect, TLS handshake with certificates, negotiate, one read, close; one client", kind="rate",
-         tls=X509, unit="connection", servers=ONE_EACH, primary=RATE, goals=(Goal("peers", 1, RATE, True),)),
+         tls=X509, unit="connection", servers=(*ONE_EACH, "control"), primary=RATE, goals=(Goal("peers", 1, RATE, True),)),
     Cell("tls-start", "start with certificates to the first greeting", kind="start", args=("--passes=3",), tls=X509,
          unit="start", servers=ONE_EACH, primary="start_ms", goals=(Goal("qsd", 0.1, "start_ms"),)),
     Cell("tls-idle", "200 negotiated TLS connections at rest", kind="idle", args=("--connections=200",), tls=X509,

@@ -77,8 +77,8 @@ std::shared_ptr<const TlsCredentials> read_tls(Args& args) {
   if (folder.empty() && file.empty()) {
     return nullptr;
   }
-  return folder.empty() ? TlsCredentials::load(TlsKind::kPsk, file, priority)
-                        : TlsCredentials::load(TlsKind::kX509, folder, priority);
+  return folder.empty() ? TlsCredentials::load(TlsSide::kClient, TlsKind::kPsk, file, priority)
+                        : TlsCredentials::load(TlsSide::kClient, TlsKind::kX509, folder, priority);
 }
 
 }  // namespace
