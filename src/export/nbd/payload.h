@@ -32,7 +32,8 @@ class Payload {
   }
   // Back to idle; the pieces are given back.
   void clear() {
-    pieces_.clear();
+    first_piece_ = {};
+    further_pieces_.clear();
     vectors_.clear();
     missing_ = room_ = uncovered_bytes_ = budget_bytes_ = 0;
     active_ = false;
@@ -47,36 +48,51 @@ class Payload {
   // and says so with cover().
   bool needs_piece() const { return missing_ > 0 && room_ == 0; }
   std::size_t next_piece_bytes() const { return std::min(missing_, kPieceBytes); }
-  std::size_t next_budget_bytes() const { return pieces_.empty() ? next_piece_bytes() : uncovered_bytes_; }
+  std::size_t next_budget_bytes() const { return first_piece_.data() == nullptr ? next_piece_bytes() : uncovered_bytes_; }
   void cover(std::size_t bytes) {
     uncovered_bytes_ -= bytes;
     budget_bytes_ += bytes;
   }
   void add_piece(aio::Buffer piece) {
     room_ = next_piece_bytes();
-    vectors_.push_back({.iov_base = piece.data(), .iov_len = 0});
-    pieces_.push_back(std::move(piece));
+    const iovec vector{.iov_base = piece.data(), .iov_len = 0};
+    if (first_piece_.data() == nullptr) {
+      first_vector_ = vector;
+      first_piece_ = std::move(piece);
+      return;
+    }
+    if (vectors_.empty()) vectors_.push_back(first_vector_);
+    vectors_.push_back(vector);
+    further_pieces_.push_back(std::move(piece));
   }
 
   // Where the next bytes go; not empty unless a piece is needed or all is there.
   std::span<std::byte> space() {
-    if (vectors_.empty()) return {};
-    iovec& last = vectors_.back();
-    return {static_cast<std::byte*>(last.iov_base) + last.iov_len, room_};
+    if (first_piece_.data() == nullptr) return {};
+    return {static_cast<std::byte*>(last().iov_base) + last().iov_len, room_};
   }
   void received(std::size_t count) {
-    vectors_.back().iov_len += count;
+    last().iov_len += count;
     room_ -= count;
     missing_ -= count;
   }
 
-  std::span<const iovec> vectors() const { return vectors_; }
+  // Valid while it stays where it is.
+  std::span<const iovec> vectors() const {
+    if (!vectors_.empty()) return vectors_;
+    return {&first_vector_, first_piece_.data() == nullptr ? 0u : 1u};
+  }
   // What was taken for it from the budget.
   std::size_t budget_bytes() const { return budget_bytes_; }
 
  private:
-  std::vector<aio::Buffer> pieces_;
-  std::vector<iovec> vectors_;
+  iovec& last() { return vectors_.empty() ? first_vector_ : vectors_.back(); }
+
+  // Most have one piece, which needs no memory for bookkeeping.
+  aio::Buffer first_piece_;
+  iovec first_vector_{};
+  std::vector<aio::Buffer> further_pieces_;
+  std::vector<iovec> vectors_;  // of all pieces, when there are several
   std::size_t missing_ = 0;
   std::size_t room_ = 0;
   std::size_t uncovered_bytes_ = 0;
