@@ -52,6 +52,9 @@ class Driver {
   virtual IoResult try_read(aio::Reactor&, Range, IoBuffers) { return fail(EAGAIN); }
   // A write stands for `requests` of a client: only statistics need to know.
   virtual IoResult try_write(aio::Reactor&, Range, IoBuffers, std::uint32_t /*requests*/) { return fail(EAGAIN); }
+  // Whether a write that is to be durable had best be made at once and then flushed, because a flush is under way or
+  // about to be, and those who wait for one share the next. A hint: the answer may be old when it arrives.
+  virtual bool is_syncing() { return false; }
   // As `extents`, from memory: stops where knowledge ends, and is EAGAIN when that is at the start.
   virtual IoResult try_extents(aio::Reactor&, Range, Extents&) { return fail(EAGAIN); }
   // Where the range stands in a file, when all of it is in the page cache now; else EAGAIN. Only for nodes of which a

@@ -71,7 +71,8 @@ aio::Task<IoResult> Node::read(Range range, IoBuffers buffers) {
 }
 
 aio::Task<IoResult> Node::write(Range range, IoBuffers buffers, WriteOptions options) {
-  Measurement measurement(co_await aio::current_reactor(), statistics_.write, range.length);
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  Measurement measurement(reactor, statistics_.write, range.length);
   IoResult result = check_write(range);
   if (result && !range.empty()) {
     if (options_.detect_zeroes != DetectZeroes::kOff && is_zero(buffers)) {
@@ -79,7 +80,11 @@ aio::Task<IoResult> Node::write(Range range, IoBuffers buffers, WriteOptions opt
                        .may_unmap = options_.detect_zeroes == DetectZeroes::kUnmap};
       result = co_await write_zeroes_any(range, zero);
     } else if (limits_.request_alignment == 1 && is_direct(range, buffers)) {
-      result = co_await driver_->write(range, buffers, options);
+      if (options.force_unit_access && driver_->is_syncing() && write_at_once(reactor, range, buffers, 1)) {
+        result = co_await driver_->flush();
+      } else {
+        result = co_await driver_->write(range, buffers, options);
+      }
     } else {
       result = co_await write_any(range, buffers, options);
     }
@@ -170,19 +175,26 @@ IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, 
       limits_.request_alignment != 1 || !is_direct(range, buffers)) {
     return fail(EAGAIN);
   }
+  std::expected<std::uint64_t, Errno> elapsed_ns = write_at_once(reactor, range, buffers, requests);
+  if (!elapsed_ns) return fail(elapsed_ns.error());
+  wrote(range, {});
+  statistics_.write.count(range.length, {}, *elapsed_ns, requests);
+  return {};
+}
+
+std::expected<std::uint64_t, Errno> Node::write_at_once(aio::Reactor& reactor, Range range, IoBuffers buffers,
+                                                        std::uint32_t requests) {
   const std::uint64_t started_ns = reactor.now_ns();
   if (!write_guard_.admits(started_ns)) return fail(EAGAIN);
   const bool watched = write_guard_.watches(started_ns);
   const std::uint64_t waits_before = watched ? reactor.times_waited() : 0;
   IoResult result = driver_->try_write(reactor, range, buffers, requests);
-  const std::uint64_t ended_ns = reactor.now_ns();
-  if (WriteGuard::is_long(ended_ns - started_ns)) {
-    write_guard_.took_long(ended_ns, ended_ns - started_ns, watched && reactor.has_waited_since(waits_before));
+  const std::uint64_t elapsed_ns = reactor.now_ns() - started_ns;
+  if (WriteGuard::is_long(elapsed_ns)) {
+    write_guard_.took_long(started_ns + elapsed_ns, elapsed_ns, watched && reactor.has_waited_since(waits_before));
   }
-  if (!result) return result;
-  wrote(range, result);
-  statistics_.write.count(range.length, result, ended_ns - started_ns, requests);
-  return result;
+  if (!result) return fail(result.error());
+  return elapsed_ns;
 }
 
 IoResult Node::try_extents(aio::Reactor& reactor, Range range, Extents& extents) {

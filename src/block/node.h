@@ -95,6 +95,9 @@ class Node {
   aio::Task<IoResult> write_one_bounced(Range range, IoBuffers buffers, std::uint64_t done, WriteOptions options);
   aio::Task<IoResult> write_zeroes_any(Range range, ZeroOptions options);
   aio::Task<IoResult> write_zeroes_edge(Range range, bool force_unit_access);
+  // A checked write that the driver takes as it is, at once and under the guard; how long it took. The caller counts.
+  std::expected<std::uint64_t, Errno> write_at_once(aio::Reactor& reactor, Range range, IoBuffers buffers,
+                                                    std::uint32_t requests);
   aio::Task<IoResult> flush_written();
   void wrote(Range range, const IoResult& result);
 

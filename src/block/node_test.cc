@@ -113,6 +113,21 @@ TEST_F(NodeTest, FlushesOnlyWhatWasWritten) {
   EXPECT_EQ(state.calls, (Calls{"flush"}));
 }
 
+TEST_F(NodeTest, ADurableWriteSharesTheFlushesThatAreUnderWay) {
+  MemoryDriverState state(4096);
+  auto disk = node(state);
+  state.syncing = true;
+  EXPECT_TRUE(write(*disk, 0, filled(512, 1), {.force_unit_access = true}));
+  EXPECT_TRUE(write(*disk, 0, filled(512, 2)));
+  EXPECT_EQ(state.calls, (Calls{"try_write 0+512", "flush", "write 0+512"}));
+  EXPECT_EQ(disk->statistics().write.operations(), 2u);
+  EXPECT_EQ(disk->statistics().flush.operations(), 0u);
+  state.calls.clear();
+  state.try_verbs = false;
+  EXPECT_TRUE(write(*disk, 0, filled(512, 3), {.force_unit_access = true}));
+  EXPECT_EQ(state.calls, (Calls{"write 0+512 fua"}));
+}
+
 TEST_F(NodeTest, SplitsWhatIsTooLong) {
   MemoryDriverState state(4096, {.transfer_bytes_max = 1024});
   auto disk = node(state);

@@ -25,6 +25,7 @@ struct MemoryDriverState {
   std::vector<std::string> calls;  // "read 0+512", "write 512+512 fua", ...
   int error = 0;                   // what every verb gives, when not 0
   bool try_verbs = true;
+  bool syncing = false;
   aio::Event* read_pause = nullptr;  // reads end only after it is set
 };
 
@@ -66,6 +67,8 @@ class MemoryDriver final : public Driver {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_write", range, buffers, true, "");
   }
+
+  bool is_syncing() override { return state_.syncing; }
 
   IoResult try_extents(aio::Reactor&, Range range, Extents& extents) override {
     if (!state_.try_verbs) return fail(EAGAIN);

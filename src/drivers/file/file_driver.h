@@ -43,6 +43,7 @@ class FileDriver final : public block::Driver {
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
                      std::uint32_t requests) override;
+  bool is_syncing() override { return durable_writes_.load(std::memory_order_relaxed) > 0 || syncs_.is_running(); }
   // One fstat() when the cache may know; on the file systems whose maps last that never waits.
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;

@@ -82,6 +82,7 @@ aio::Task<IoResult> FileDriver::write(Range range, IoBuffers buffers, block::Wri
   aio::Reactor& reactor = co_await aio::current_reactor();
   if (!options.force_unit_access || options_.no_flush) co_return co_await write_through(reactor, range, buffers, false);
   // One that is alone is durable with its own call; several share a sync, which costs about as much as one of them.
+  // Those that can be written at once do not come here but flush: see is_syncing().
   const bool alone = durable_writes_.fetch_add(1, std::memory_order_relaxed) == 0 && !syncs_.is_running();
   IoResult result = co_await write_through(reactor, range, buffers, alone);
   if (result && !alone) result = co_await sync(reactor);

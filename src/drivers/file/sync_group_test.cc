@@ -1,0 +1,82 @@
+// SyncGroup with members on several reactors, each on a thread of its own.
+#include "drivers/file/sync_group.h"
+
+#include <array>
+#include <atomic>
+
+#include "aio/current.h"
+#include "aio/scope.h"
+#include "aio/testing/threads.h"
+
+namespace blockexport::drivers {
+namespace {
+
+using aio::Task;
+
+constexpr std::size_t kWriters = 24;
+constexpr std::uint64_t kRounds = 40;
+
+// What each writer has written, and how much of it has become durable.
+struct Disk {
+  SyncGroup group;
+  std::array<std::atomic<std::uint64_t>, kWriters> written = {};
+  std::array<std::atomic<std::uint64_t>, kWriters> durable = {};
+  std::atomic<int> running = 0;
+  std::atomic<std::uint64_t> syncs = 0;
+};
+
+// Covers what was written before it began; every seventh fails and covers nothing.
+Task<IoResult> sync_disk(aio::Reactor& reactor, Disk& disk) {
+  EXPECT_EQ(disk.running.fetch_add(1), 0) << "two at once";
+  const bool fails = disk.syncs.fetch_add(1) % 7 == 6;
+  std::array<std::uint64_t, kWriters> seen;
+  for (std::size_t i = 0; i < kWriters; ++i) seen[i] = disk.written[i];
+  (void)co_await reactor.sleep_until(reactor.now_ns() + 200'000);
+  for (std::size_t i = 0; i < kWriters && !fails; ++i) disk.durable[i] = seen[i];
+  --disk.running;
+  co_return fails ? IoResult(fail(EIO)) : IoResult();
+}
+
+Task<IoResult> sync(aio::Reactor& reactor, Disk& disk) {
+  SyncGroup::Member member(reactor);
+  if (!disk.group.lead_or_join(member)) {
+    (void)co_await member.woken.wait();
+    if (!member.leads) co_return member.result;
+  }
+  IoResult result = co_await sync_disk(reactor, disk);
+  disk.group.finish(reactor, result);
+  co_return result;
+}
+
+Task<void> write_and_sync(Disk& disk, std::size_t writer) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  for (std::uint64_t number = 1; number <= kRounds; ++number) {
+    disk.written[writer] = number;
+    if (co_await sync(reactor, disk)) EXPECT_GE(disk.durable[writer].load(), number);
+  }
+}
+
+Task<void> write_on(aio::DataReactor& place, Disk& disk, std::size_t writer) {
+  return aio::run_on(place, "writer", write_and_sync(disk, writer));
+}
+
+class SyncGroupTest : public aio::testing::WithThreads {};
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(SyncGroupTest);
+
+TEST_P(SyncGroupTest, WhoIsToldOfSuccessIsCoveredWhereverItRuns) {
+  auto first = start_thread("first");
+  auto second = start_thread("second");
+  std::array<aio::DataReactor*, 3> places = {&here(), &first->place(), &second->place()};
+  Disk disk;
+  run([](std::span<aio::DataReactor*> on, Disk& shared) -> Task<void> {
+    aio::Scope writers(co_await aio::current_reactor());
+    for (std::size_t i = 0; i < kWriters; ++i) writers.spawn("writer", write_on(*on[i % on.size()], shared, i));
+    co_await writers.join();
+  }(places, disk));
+  EXPECT_EQ(disk.running, 0);
+  // They do share: one each would be the number of writes.
+  EXPECT_LT(disk.syncs, kWriters * kRounds / 4);
+}
+
+}  // namespace
+}  // namespace blockexport::drivers
