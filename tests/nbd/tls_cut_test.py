@@ -181,7 +181,7 @@ class LimitTlsTest(CutTlsTest):
     nbd_server = "tls-creds=tls0,max-connections=2"
 
     def test_failure_at_the_limit(self):
-        """Of three that shake hands the first fails; the others are served, and the next one when one of them leaves."""
+        """Of three that shake hands the first fails; the others are served, and the next when one of them leaves."""
         before = self.daemon.open_sockets()
         contexts = self.contexts()
         for number in range(settings.repetitions(30, 1_000)):

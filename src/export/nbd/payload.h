@@ -48,7 +48,9 @@ class Payload {
   // and says so with cover().
   bool needs_piece() const { return missing_ > 0 && room_ == 0; }
   std::size_t next_piece_bytes() const { return std::min(missing_, kPieceBytes); }
-  std::size_t next_budget_bytes() const { return first_piece_.data() == nullptr ? next_piece_bytes() : uncovered_bytes_; }
+  std::size_t next_budget_bytes() const {
+    return first_piece_.data() == nullptr ? next_piece_bytes() : uncovered_bytes_;
+  }
   void cover(std::size_t bytes) {
     uncovered_bytes_ -= bytes;
     budget_bytes_ += bytes;
