@@ -30,11 +30,11 @@ Result<std::unique_ptr<UserObject>> IothreadObject::create(Control& control, con
   const auto& properties = options.as<schema::ObjectType::kIothread>();
   std::unique_ptr<IothreadObject> object(new IothreadObject(control, options.id));
   // The maximum first: a minimum above the default maximum is fine when both are given.
-  const std::pair<std::string_view, std::optional<std::int64_t>> kGiven[] = {
+  const std::pair<std::string_view, std::optional<std::int64_t>> given[] = {
       {"poll-max-ns", properties.poll_max_ns},         {"poll-grow", properties.poll_grow},
       {"poll-shrink", properties.poll_shrink},         {"aio-max-batch", properties.aio_max_batch},
       {"thread-pool-max", properties.thread_pool_max}, {"thread-pool-min", properties.thread_pool_min}};
-  for (const auto& [name, value] : kGiven) {
+  for (const auto& [name, value] : given) {
     if (value) TRY(object->set_integer(name, *value));
   }
   return object;

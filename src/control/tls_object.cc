@@ -33,7 +33,7 @@ constexpr std::array<PropertyDescription, 5> kAnonymousProperties{{{"endpoint", 
                                                                    {"priority", "string"},
                                                                    {"loaded", "bool"}}};
 
-constexpr std::int64_t kSecondsPerDay = 24 * 3600;
+constexpr std::int64_t kSecondsPerDay = 86'400;
 constexpr std::int64_t kWarningDays[] = {7, 30};
 
 // Loading, on a worker.
@@ -170,8 +170,8 @@ Result<> TlsObject::set(std::string_view name, const json::Value& value) {
 
 aio::Task<Result<net::TlsCredentialsReference>> TlsObject::load() {
   Loading loading{.kind = kind_};
-  static_cast<net::TlsOptions&>(loading.certificate) = settings_;
-  static_cast<net::TlsOptions&>(loading.shared_key) = settings_;
+  static_cast<net::TlsOptions&>(loading.certificate) = static_cast<const net::TlsOptions&>(settings_);
+  static_cast<net::TlsOptions&>(loading.shared_key) = static_cast<const net::TlsOptions&>(settings_);
   loading.certificate.sanity_check = settings_.sanity_check;
   loading.shared_key.username = settings_.username;
   if (!settings_.passwordid.empty()) {
