@@ -3,8 +3,8 @@
 // Input: one byte of settings, one byte of piece size, then what the client sends.
 #include <cstdlib>
 
-#include "export/nbd/handshake_test_support.h"
 #include "export/nbd/request_check.h"
+#include "export/nbd/testing/handshake.h"
 
 namespace blockexport::nbd {
 namespace {

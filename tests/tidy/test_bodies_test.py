@@ -26,7 +26,7 @@ class CppTest(TidyCase):
 
     def test_assertion_in_what_the_test_calls(self):
         self.assert_clean(test_bodies, {
-            "src/a/a_test_support.h": "inline void inner(int a) { ASSERT_EQ(a, 1); }\n",
+            "src/a/testing/a.h": "inline void inner(int a) { ASSERT_EQ(a, 1); }\n",
             "src/a/a_test.cc": "void outer() { inner(1); }\nTEST(A, b) { outer(); }\n",
         })
 

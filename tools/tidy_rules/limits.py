@@ -15,7 +15,7 @@ SIMULATION = "src/aio/sim/"
 
 def is_checked(file):
     return file.is_cpp and file.source_folder is not None and not file.is_test \
-        and "/testing/" not in file.path and not file.path.startswith(SIMULATION)
+        and not file.path.startswith(SIMULATION)
 
 
 def check(files, settings):

@@ -48,7 +48,7 @@ class SourceFile:
 
     @property
     def is_test(self):
-        return self.path.endswith(("_test.cc", "_test_support.h", "_test_support.cc", "_test.py"))
+        return self.path.endswith(("_test.cc", "_test.py")) or "/testing/" in self.path
 
     @property
     def source_folder(self):

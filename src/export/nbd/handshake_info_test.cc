@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "export/nbd/handshake.h"
-#include "export/nbd/handshake_test_support.h"
+#include "export/nbd/testing/handshake.h"
 #include "export/nbd/wire_text.h"
 
 namespace blockexport::nbd {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "export/nbd/handshake_test_support.h"
+#include "export/nbd/testing/handshake.h"
 
 namespace blockexport::nbd {
 namespace {

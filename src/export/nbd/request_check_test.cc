@@ -6,7 +6,7 @@
 
 #include "export/nbd/block_status_filter.h"
 #include "export/nbd/export_info.h"
-#include "export/nbd/handshake_test_support.h"
+#include "export/nbd/testing/handshake.h"
 #include "export/nbd/wire_text.h"
 
 namespace blockexport::nbd {

@@ -13,7 +13,7 @@
 #include "base/byte_reader.h"
 #include "block/range.h"
 #include "export/nbd/export_info.h"
-#include "export/nbd/handshake_test_support.h"
+#include "export/nbd/testing/handshake.h"
 #include "export/nbd/wire_codec.h"
 #include "net/stream.h"
 
