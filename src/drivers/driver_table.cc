@@ -1,7 +1,9 @@
 #include "drivers/driver_table.h"
 
 #include "drivers/file/file_driver.h"
+#include "drivers/null/null_driver.h"
 #include "drivers/options.h"
+#include "drivers/raw/raw_driver.h"
 
 namespace blockexport::drivers {
 namespace {

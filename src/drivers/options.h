@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "block/node_options.h"
 #include "drivers/file/file_options.h"
-#include "drivers/null/null_driver.h"
-#include "drivers/raw/raw_driver.h"
+#include "drivers/null/null_options.h"
+#include "drivers/raw/raw_options.h"
 #include "schema/block_core.h"
 
 namespace blockexport::drivers {

@@ -9,13 +9,9 @@
 #include "block/driver.h"
 #include "block/edge.h"
 #include "block/node.h"
+#include "drivers/raw/raw_options.h"
 
 namespace blockexport::drivers {
-
-struct RawOptions {
-  std::uint64_t offset = 0;
-  std::optional<std::uint64_t> size_bytes = std::nullopt;  // without one: up to the child's end, wherever that is
-};
 
 class RawDriver final : public block::Driver {
  public:
