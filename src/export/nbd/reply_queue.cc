@@ -12,7 +12,7 @@ namespace {
 // Pieces handed to one send.
 constexpr std::size_t kVectorsPerSendMax = 64;
 // Bytes of a file handed to one send.
-constexpr std::size_t kFileBytesPerSendMax = 4u << 20;
+constexpr std::size_t kFileBytesPerSendMax = 1u << 20;
 // How long bytes that were seen in the page cache are taken to be there.
 constexpr std::uint64_t kSeenValidNs = 1'000'000;
 // Chunks that an empty queue keeps room for, and that may stand there sent before the rest is moved.
@@ -116,8 +116,12 @@ ReplyQueue::Batch ReplyQueue::gather(aio::Reactor& reactor) {
 }
 
 IoResult ReplyQueue::send(net::Stream& stream, aio::Reactor& reactor) {
+  turn_is_over_ = false;
   if (cold_piece_) return fail(EAGAIN);
+  const std::uint64_t turn_ends_at = sent_bytes_ + kSentPerTurnMax;
   while (!empty()) {
+    turn_is_over_ = sent_bytes_ >= turn_ends_at;
+    if (turn_is_over_) return fail(EAGAIN);
     Batch batch = gather(reactor);
     if (cold_piece_) return fail(EAGAIN);
     if (batch.count == 0 && batch.file == nullptr) {

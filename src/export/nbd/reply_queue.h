@@ -26,6 +26,8 @@ class ReplyQueue {
  public:
   // Bytes of a shared buffer; also the longest reply that goes into one.
   static constexpr std::size_t kSharedBufferBytes = 256u << 10;
+  // Bytes after which send() leaves the rest for the next turn.
+  static constexpr std::uint64_t kSentPerTurnMax = 1u << 20;
 
   ReplyQueue(aio::BufferPool& pool, aio::MemoryBudget& budget) : pool_(pool), budget_(budget) {}
   ~ReplyQueue() { discard(); }
@@ -55,10 +57,13 @@ class ReplyQueue {
   // Replies with data in a file that were not sent to their end.
   std::size_t file_replies() const { return file_replies_; }
 
-  // Sends as much as the stream takes now. Success: the queue is empty. EAGAIN: the stream takes no more, or
-  // cold_piece() is to be read first. ENODATA: a file ends before what was announced of it, and nothing can be sent any
-  // more.
+  // Sends as much as the stream takes now and one turn allows. Success: the queue is empty. EAGAIN: the stream takes no
+  // more, or cold_piece() is to be read first, or turn_is_over(). ENODATA: a file ends before what was announced of it,
+  // and nothing can be sent any more.
   IoResult send(net::Stream& stream, aio::Reactor& reactor);
+
+  // Whether the last send() stopped because other connections are to have their turn.
+  bool turn_is_over() const { return turn_is_over_; }
 
   // Bytes of a file that come next, and that the disk has to be waited for.
   struct ColdPiece {
@@ -113,6 +118,7 @@ class ReplyQueue {
   std::uint64_t sent_bytes_ = 0;
   std::size_t file_replies_ = 0;
   std::optional<ColdPiece> cold_piece_;
+  bool turn_is_over_ = false;
   bool discarding_ = false;
 };
 

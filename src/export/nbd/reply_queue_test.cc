@@ -115,6 +115,22 @@ TEST_F(ReplyQueueTest, AStreamThatTakesNothingKeepsThemWaiting) {
   EXPECT_EQ(sent(), "aa");
 }
 
+TEST_F(ReplyQueueTest, AStreamThatTakesEverythingGetsSoMuchInATurn) {
+  constexpr std::size_t kReplyBytes = ReplyQueue::kSentPerTurnMax / 4;
+  script_.send_bytes_max = kReplyBytes;
+  for (int i = 0; i < 6; ++i) queue_.push(pool_.take(kReplyBytes), 0, kReplyBytes, 0);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  EXPECT_TRUE(queue_.turn_is_over());
+  EXPECT_EQ(queue_.sent_bytes(), ReplyQueue::kSentPerTurnMax);
+  // One that takes no more has no turn that could be over.
+  script_.reads = false;
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  EXPECT_FALSE(queue_.turn_is_over());
+  script_.reads = true;
+  EXPECT_TRUE(send());
+  EXPECT_EQ(queue_.sent_bytes(), 6 * kReplyBytes);
+}
+
 TEST_F(ReplyQueueTest, MoreRepliesThanOneSendTakesVectors) {
   std::string expected;
   for (int i = 0; i < 200; ++i) {

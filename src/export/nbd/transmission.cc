@@ -254,6 +254,10 @@ aio::Task<void> Transmission::send_loop() {
       co_return;
     }
     if (cold) continue;
+    if (!sent && replies_.turn_is_over()) {
+      co_await aio::next_turn();
+      continue;
+    }
     if (!sent) {
       expect_progress();
       owes_taking_ = true;
