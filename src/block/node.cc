@@ -61,10 +61,10 @@ aio::Task<IoResult> Node::read(Range range, IoBuffers buffers) {
   Measurement measurement(co_await aio::current_reactor(), statistics_.read, range.length);
   IoResult result = check_read(range);
   if (result && !range.empty()) {
-    if (is_direct(range, buffers)) {
-      result = co_await driver_->read(range, buffers);
+    if (range.length > kReadAtOnceBytesMax) {
+      result = co_await read_long(range, buffers);
     } else {
-      result = co_await read_pieces(range, buffers);
+      result = co_await read_any(range, buffers);
     }
   }
   co_return measurement.finish(result);

@@ -25,6 +25,11 @@ namespace blockexport::block {
 
 class Node {
  public:
+  // A read that is longer than this is taken from memory in pieces, one in each turn of the loop, as long as memory has
+  // them: a copy of all of it would hold up all others. It is slow enough for nobody to notice the turns.
+  static constexpr std::uint64_t kReadAtOnceBytesMax = 1u << 20;
+  static constexpr std::uint64_t kReadPieceBytes = 256u << 10;
+
   Node(std::string name, std::unique_ptr<Driver> driver, NodeOptions options = {});
 
   const std::string& name() const { return name_; }
@@ -87,6 +92,8 @@ class Node {
   Range aligned_around(Range range) const;
 
   // Checked ranges, not empty; the caller counts.
+  aio::Task<IoResult> read_any(Range range, IoBuffers buffers);
+  aio::Task<IoResult> read_long(Range range, IoBuffers buffers);
   aio::Task<IoResult> read_pieces(Range range, IoBuffers buffers);
   aio::Task<IoResult> read_bounced(Range range, IoBuffers buffers);
   aio::Task<IoResult> write_any(Range range, IoBuffers buffers, WriteOptions options);

@@ -22,6 +22,27 @@ Range Node::aligned_around(Range range) const {
   return {start, ((range.end() + mask) & ~mask) - start};
 }
 
+// No coroutine: the driver's own is the one that is awaited.
+aio::Task<IoResult> Node::read_any(Range range, IoBuffers buffers) {
+  return is_direct(range, buffers) ? driver_->read(range, buffers) : read_pieces(range, buffers);
+}
+
+aio::Task<IoResult> Node::read_long(Range range, IoBuffers buffers) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  std::uint64_t done = 0;
+  while (done < range.length) {
+    const Range piece{range.offset + done, std::min(kReadPieceBytes, range.length - done)};
+    std::vector<iovec> vectors = slice(buffers, done, piece.length);
+    // What has to be waited for, or fails, is for the verb, with all that is left.
+    if (!is_direct(piece, vectors) || !driver_->try_read(reactor, piece, vectors)) break;
+    done += piece.length;
+    if (done < range.length) co_await aio::next_turn();
+  }
+  if (done == range.length) co_return IoResult();
+  std::vector<iovec> rest = slice(buffers, done, range.length - done);
+  co_return co_await read_any(Range{range.offset + done, range.length - done}, rest);
+}
+
 aio::Task<IoResult> Node::read_pieces(Range range, IoBuffers buffers) {
   if (!is_aligned(range) || !block::is_aligned(buffers, limits_.memory_alignment)) {
     co_return co_await read_bounced(range, buffers);

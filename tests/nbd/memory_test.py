@@ -106,6 +106,15 @@ class MemoryTest(HostileTest):
             self.assertLess(self.growth(lambda: self.push(clients, data)), 1200 * MIB)
             self.good_client()
 
+    @settings.unlike_qemu("it is busy with them for seconds")
+    def test_newcomer_in_the_middle_of_long_reads(self):
+        """While 40 clients' READs of 32 MiB are served from memory, a new client is served within 0.4 s."""
+        with contextlib.ExitStack() as stack:
+            data = b"".join(request_bytes("simple", CMD_READ, 0, 32 * MIB, cookie=index) for index in range(64))
+            for connection in self.sessions(stack, 40):
+                connection.socket.send(data)
+            self.good_client(seconds=0.4)
+
     def test_flood_of_small_requests(self):
         """A client with 100,000 small requests that reads no reply takes at most 16 MiB."""
         with contextlib.ExitStack() as stack:

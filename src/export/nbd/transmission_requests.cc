@@ -131,7 +131,8 @@ Transmission::Need Transmission::begin_read(const Request& request) {
   window_.consume(header_bytes);
   aio::Buffer buffer = context_.pool.take(kReplyDataStart + plan.data.length);
   const std::size_t begin = kReplyDataStart - plan.head_bytes;
-  if (!small && inside_ && read_now(plan, {buffer.data() + begin, reply_bytes})) {
+  const bool at_once = plan.data.length <= block::Node::kReadAtOnceBytesMax;
+  if (!small && at_once && inside_ && read_now(plan, {buffer.data() + begin, reply_bytes})) {
     replies_.push(std::move(buffer), begin, begin + reply_bytes, reply_bytes);
     trace_end(request);
     return Need::kInput;
