@@ -92,8 +92,8 @@ void check_purpose(const Certificate& certificate, Side side, std::string_view n
 }
 
 void check_chain(const std::vector<Certificate>& chain, const Trust& trust, Side side, Findings& findings) {
-  auto list =
-      make_handle<TrustList, +[](gnutls_x509_trust_list_t* made) { return gnutls_x509_trust_list_init(made, 0); }>();
+  auto list = net::make_gnutls<TrustList,
+                               +[](gnutls_x509_trust_list_t* made) { return gnutls_x509_trust_list_init(made, 0); }>();
   gnutls_datum_t ca = datum(trust.ca_pem);
   gnutls_datum_t revocations = datum(trust.revocations_pem);
   gnutls_x509_trust_list_add_trust_mem(list.get(), &ca, trust.revocations_pem.empty() ? nullptr : &revocations,
@@ -119,7 +119,7 @@ void check_chain(const std::vector<Certificate>& chain, const Trust& trust, Side
 // Whether the key can be used and belongs to the certificate.
 bool check_key(const std::string& pem, const Certificate& certificate, Side side, Findings& findings) {
   std::string name = file_of(side, "key");
-  auto key = make_handle<PrivateKey, gnutls_x509_privkey_init>();
+  auto key = net::make_gnutls<PrivateKey, gnutls_x509_privkey_init>();
   gnutls_datum_t text = datum(pem);
   int status = gnutls_x509_privkey_import2(key.get(), &text, GNUTLS_X509_FMT_PEM, nullptr, 0);
   if (status == GNUTLS_E_DECRYPTION_FAILED) {
@@ -145,7 +145,7 @@ bool check_key(const std::string& pem, const Certificate& certificate, Side side
 }
 
 void check_revocations(const std::string& pem, Findings& findings) {
-  auto list = make_handle<RevocationList, gnutls_x509_crl_init>();
+  auto list = net::make_gnutls<RevocationList, gnutls_x509_crl_init>();
   gnutls_datum_t text = datum(pem);
   if (int status = gnutls_x509_crl_import(list.get(), &text, GNUTLS_X509_FMT_PEM); status < 0) {
     findings.fault(kRevocations, fmt::format("is no revocation list: {}", gnutls_strerror(status)));

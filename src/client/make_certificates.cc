@@ -30,7 +30,7 @@ class Calls {
 };
 
 Result<PrivateKey> make_key() {
-  auto key = make_handle<PrivateKey, gnutls_x509_privkey_init>();
+  auto key = net::make_gnutls<PrivateKey, gnutls_x509_privkey_init>();
   unsigned bits = GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1);
   int status = gnutls_x509_privkey_generate(key.get(), GNUTLS_PK_ECDSA, bits, 0);
   if (status < 0) return fail(fmt::format("cannot make a key: {}", gnutls_strerror(status)));
@@ -40,7 +40,7 @@ Result<PrivateKey> make_key() {
 // What every certificate has.
 Result<Identity> begin(std::string_view common_name, std::int64_t days) {
   TRY_ASSIGN(PrivateKey key, make_key());
-  auto certificate = make_handle<Certificate, gnutls_x509_crt_init>();
+  auto certificate = net::make_gnutls<Certificate, gnutls_x509_crt_init>();
   std::array<unsigned char, 16> serial;
   std::array<unsigned char, 32> key_id;
   std::size_t key_id_bytes = key_id.size();

@@ -1,4 +1,4 @@
-// keys.psk: lines "USER:HEXKEY"; '#' begins a comment.
+// keys.psk, line by line as a server reads it, but with a word about those that a server passes over.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,16 +7,13 @@
 #include "base/log.h"
 #include "client/credentials.h"
 #include "client/tls_files.h"
+#include "net/psk_file.h"
 
 namespace blockexport::client {
 namespace {
 
 constexpr std::size_t kKeyBytesSafe = 16;  // a shorter key can be guessed
 constexpr std::size_t kUsersShownMax = 20;
-
-bool is_hex(std::string_view text) {
-  return text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
-}
 
 }  // namespace
 
@@ -28,16 +25,15 @@ std::vector<SharedKey> parse_shared_keys(std::string_view text, Findings& findin
     std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));
     ++number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || line.starts_with('#')) continue;
-    std::size_t colon = line.rfind(':');
-    std::string_view hex = colon == std::string_view::npos ? std::string_view() : line.substr(colon + 1);
+    auto parsed = net::parse_psk_line(line);
+    if (!parsed && (line.empty() || line == "\r" || line.starts_with('#'))) continue;
     // The line itself is not shown: it may hold a key.
-    if (hex.empty() || colon == 0 || hex.size() % 2 != 0 || !is_hex(hex)) {
+    if (!parsed) {
       findings.fault(kKeys, fmt::format("line {} is not USER:HEXKEY", number));
       continue;
     }
-    std::string user(line.substr(0, colon));
+    std::string user = std::move(parsed->user);
+    const std::string_view hex = parsed->digits;
     if (hex.size() / 2 < kKeyBytesSafe) {
       findings.warn(kKeys, fmt::format("the key of '{}' has {} bytes; {} are safe", printable(user), hex.size() / 2,
                                        kKeyBytesSafe));

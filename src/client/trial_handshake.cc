@@ -88,7 +88,7 @@ bool accepts_peer(End& end, std::string_view side, std::string_view peer, const 
 }
 
 CertificateCredentials make_credentials(const Trust& trust, const OwnCredentials* own, Findings& findings) {
-  auto made = make_handle<CertificateCredentials, gnutls_certificate_allocate_credentials>();
+  auto made = net::make_gnutls<CertificateCredentials, gnutls_certificate_allocate_credentials>();
   gnutls_datum_t ca = datum(trust.ca_pem);
   gnutls_certificate_set_x509_trust_mem(made.get(), &ca, GNUTLS_X509_FMT_PEM);
   if (!trust.revocations_pem.empty()) {
@@ -137,8 +137,8 @@ void try_x509(const Trust& trust, const OwnCredentials& server, const OwnCredent
 }
 
 void try_psk(const SharedKey& key, Findings& findings) {
-  auto server_credentials = make_handle<PskServerCredentials, gnutls_psk_allocate_server_credentials>();
-  auto client_credentials = make_handle<PskClientCredentials, gnutls_psk_allocate_client_credentials>();
+  auto server_credentials = net::make_gnutls<PskServerCredentials, gnutls_psk_allocate_server_credentials>();
+  auto client_credentials = net::make_gnutls<PskClientCredentials, gnutls_psk_allocate_client_credentials>();
   gnutls_datum_t hex = datum(key.key_hex);
   gnutls_psk_set_client_credentials(client_credentials.get(), key.user.c_str(), &hex, GNUTLS_PSK_KEY_HEX);
   auto find_key = [](gnutls_session_t session, const char* user, gnutls_datum_t* out) -> int {

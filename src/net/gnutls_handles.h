@@ -1,9 +1,11 @@
-// GnuTLS's handles with owners. Only for the TLS files of this folder: nobody else includes GnuTLS. Thread: any.
+// GnuTLS's handles with owners. Only for the TLS files of this folder, and for the client tool, which has no TlsStream:
+// nobody else includes GnuTLS. Thread: any.
 #pragma once
 
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 
+#include <cstdlib>
 #include <memory>
 #include <type_traits>
 

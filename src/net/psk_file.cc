@@ -35,39 +35,37 @@ bool is_same(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+std::optional<PskLine> parse_psk_line(std::string_view line) {
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos || colon == 0) return std::nullopt;
+  std::string_view name = line.substr(0, colon);
+  const std::string_view digits = line.substr(colon + 1);
+  if (!are_digits(digits, kPskKeyBytesMax)) return std::nullopt;
+  if (name.front() != '#') {
+    if (name.size() > kPskUserBytesMax) return std::nullopt;
+    return PskLine{.user = std::string(name), .digits = digits};
+  }
+  name.remove_prefix(1);
+  if (!are_digits(name, kPskUserBytesMax)) return std::nullopt;
+  PskLine found{.user = {}, .digits = digits};
+  append_bytes(name, [&](unsigned char byte) { found.user.push_back(static_cast<char>(byte)); });
+  return found;
+}
+
 PskFile::PskFile(SecretBytes content) : content_(std::move(content)) {
   std::string_view rest = content_.text();
   while (!rest.empty()) {
     const std::size_t end = rest.find('\n');
-    std::string_view line = rest.substr(0, end);
+    if (auto line = parse_psk_line(rest.substr(0, end))) users_.push_back(std::move(*line));
     rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    take_line(line);
   }
-}
-
-void PskFile::take_line(std::string_view line) {
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos || colon == 0) return;
-  std::string_view name = line.substr(0, colon);
-  const std::string_view digits = line.substr(colon + 1);
-  if (!are_digits(digits, kPskKeyBytesMax)) return;
-  std::string user;
-  if (name.front() == '#') {
-    name.remove_prefix(1);
-    if (!are_digits(name, kPskUserBytesMax)) return;
-    append_bytes(name, [&](unsigned char byte) { user.push_back(static_cast<char>(byte)); });
-  } else {
-    if (name.size() > kPskUserBytesMax) return;
-    user = name;
-  }
-  users_.push_back({.name = std::move(user), .digits = digits});
 }
 
 std::optional<std::string_view> PskFile::digits_of(std::string_view user) const {
-  const User* found = nullptr;
-  for (const User& one : users_) {
-    const bool same = is_same(one.name, user);
+  const PskLine* found = nullptr;
+  for (const PskLine& one : users_) {
+    const bool same = is_same(one.user, user);
     if (same && found == nullptr) found = &one;
   }
   if (found == nullptr) return std::nullopt;

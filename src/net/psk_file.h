@@ -18,6 +18,14 @@ namespace blockexport::net {
 inline constexpr std::size_t kPskKeyBytesMax = 512;
 inline constexpr std::size_t kPskUserBytesMax = 256;
 
+// A line of the file, without its end: who it is for, and the digits of the key, which stand in the line.
+struct PskLine {
+  std::string user;
+  std::string_view digits;
+};
+// Nothing when it is a remark, empty, or nothing of this.
+std::optional<PskLine> parse_psk_line(std::string_view line);
+
 class PskFile {
  public:
   PskFile() = default;
@@ -30,14 +38,8 @@ class PskFile {
   std::size_t user_count() const { return users_.size(); }
 
  private:
-  struct User {
-    std::string name;
-    std::string_view digits;
-  };
-  void take_line(std::string_view line);
-
   SecretBytes content_;
-  std::vector<User> users_;
+  std::vector<PskLine> users_;  // their digits stand in content_
 };
 
 // The bytes that an even number of hexadecimal digits stand for, or nothing.

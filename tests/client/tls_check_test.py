@@ -218,10 +218,15 @@ class SharedKeysTest(ToolTest):
 
     def test_lines_that_are_none(self):
         """The line is named by its number; what stands in it is not shown."""
-        for line in ("canary", ":" + "ab" * 16, "anna:", "anna:abc", "anna:canary"):
+        for line in ("canary", ":" + "ab" * 16, "anna:", "anna:abc", "anna:canary", "anna:x:" + "ab" * 16):
             out = self.keys(f"bob:{'cd' * 32}\n{line}\n", fault=True)
             self.assertIn("line 2 is not USER:HEXKEY", out)
             self.assertNotIn("canary", out)
+
+    def test_a_user_in_hexadecimal(self):
+        """A server takes it for the user that the digits spell, who is there twice then."""
+        self.assertIn("user 'anna' is there twice",
+                      self.keys(f"anna:{'ab' * 32}\n#616e6e61:{'cd' * 32}\n", fault=True))
 
     def test_a_user_twice(self):
         """One of them would not get in."""
