@@ -53,8 +53,9 @@ class Backend {
                                 std::uint64_t length) = 0;
   // Whether these bytes of a file are in the page cache now and can be used without waiting for the disk.
   virtual bool is_cached(int file, std::uint64_t offset, std::uint64_t length) = 0;
-  // From the page cache only (RWF_NOWAIT); may be short. EAGAIN or EOPNOTSUPP: use kRead.
-  virtual IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
+  // From the page cache only (RWF_NOWAIT); may be short. EAGAIN or EOPNOTSUPP: use kRead. The kernel may begin to read
+  // what is not there, for which `caching` holds too.
+  virtual IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset, Caching caching) = 0;
   // The same from a file whose file system lives in memory: Linux knows no RWF_NOWAIT there. It waits for what was
   // swapped out only.
   virtual IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;

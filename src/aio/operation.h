@@ -41,6 +41,10 @@ enum class OperationKind : std::uint8_t {
   kClose,     // close(fd); result 0
 };
 
+// Whether a transfer leaves pages in the page cache that it brought there itself. kDrop (RWF_DONTCACHE, Linux 6.14) is
+// refused with EOPNOTSUPP where the kernel or the file system has no such thing; pages that were there before stay.
+enum class Caching : bool { kKeep, kDrop };
+
 struct Operation : ListLink<Operation>, Waiting {
   explicit Operation(Reactor& on, OperationKind what) : reactor(on), kind(what) {}
   void cancel() final;
@@ -49,6 +53,7 @@ struct Operation : ListLink<Operation>, Waiting {
   OperationKind kind;
   bool cancellable = true;  // files' data operations are not: what was started is finished (the stale-write fence)
   bool data_sync = false;
+  Caching caching = Caching::kKeep;  // of kRead and kWrite
   bool under_way = false;
   int fd = -1;
   int mode = 0;

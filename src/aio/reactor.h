@@ -72,9 +72,9 @@ class Reactor {
   using Where = std::source_location;
   OperationAwaiter<std::uint32_t> poll(int fd, std::uint32_t events, Where where = Where::current());
   OperationAwaiter<std::size_t> read(int fd, std::span<const iovec> vectors, std::uint64_t offset,
-                                     Where where = Where::current());
+                                     Caching caching = Caching::kKeep, Where where = Where::current());
   OperationAwaiter<std::size_t> write(int fd, std::span<const iovec> vectors, std::uint64_t offset, bool data_sync,
-                                      Where where = Where::current());
+                                      Caching caching = Caching::kKeep, Where where = Where::current());
   OperationAwaiter<void> sync(int fd, Where where = Where::current());
   OperationAwaiter<void> allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length,
                                   Where where = Where::current());
@@ -101,7 +101,9 @@ class Reactor {
     return backend_->try_send_file(fd, head, file, offset, length);
   }
   bool is_cached(int file, std::uint64_t o, std::uint64_t length) { return backend_->is_cached(file, o, length); }
-  IoCount try_read(int fd, std::span<const iovec> v, std::uint64_t offset) { return backend_->try_read(fd, v, offset); }
+  IoCount try_read(int fd, std::span<const iovec> v, std::uint64_t offset, Caching caching = Caching::kKeep) {
+    return backend_->try_read(fd, v, offset, caching);
+  }
   IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
     return backend_->try_read_memory(fd, vectors, offset);
   }

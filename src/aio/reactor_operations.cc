@@ -23,22 +23,25 @@ OperationAwaiter<std::uint32_t> Reactor::poll(int fd, std::uint32_t events, Wher
   });
 }
 
-OperationAwaiter<std::size_t> Reactor::read(int fd, std::span<const iovec> vectors, std::uint64_t offset, Where where) {
+OperationAwaiter<std::size_t> Reactor::read(int fd, std::span<const iovec> vectors, std::uint64_t offset,
+                                            Caching caching, Where where) {
   return operation<std::size_t>(*this, OperationKind::kRead, where, [=](Operation& o) {
     o.fd = fd;
     o.vectors = vectors;
     o.offset = offset;
+    o.caching = caching;
     o.cancellable = false;
   });
 }
 
 OperationAwaiter<std::size_t> Reactor::write(int fd, std::span<const iovec> vectors, std::uint64_t offset,
-                                             bool data_sync, Where where) {
+                                             bool data_sync, Caching caching, Where where) {
   return operation<std::size_t>(*this, OperationKind::kWrite, where, [=](Operation& o) {
     o.fd = fd;
     o.vectors = vectors;
     o.offset = offset;
     o.data_sync = data_sync;
+    o.caching = caching;
     o.cancellable = false;
   });
 }

@@ -39,15 +39,17 @@ Result<std::uint64_t> size_of(std::string_view name, std::int64_t value) {
 
 FileOptions file_options(const schema::BlockdevOptionsFile& options, const block::NodeOptions& node_options,
                          FileType type) {
-  return {.filename = options.filename,
-          .type = type,
-          .read_only = node_options.read_only,
-          .auto_read_only = node_options.auto_read_only,
-          .direct = node_options.cache_direct,
-          .no_flush = node_options.cache_no_flush,
-          .locking = locking_of(options.locking.value_or(schema::OnOffAuto::kAuto)),
-          .drop_cache = options.drop_cache.value_or(true),
-          .aio = aio_of(options.aio.value_or(schema::BlockdevAioOptions::kThreads))};
+  return {
+      .filename = options.filename,
+      .type = type,
+      .read_only = node_options.read_only,
+      .auto_read_only = node_options.auto_read_only,
+      .direct = node_options.cache_direct,
+      .no_flush = node_options.cache_no_flush,
+      .locking = locking_of(options.locking.value_or(schema::OnOffAuto::kAuto)),
+      .drop_cache = options.drop_cache.value_or(true),
+      .keep_cached = options.page_cache.value_or(schema::BlockdevPageCache::kKeep) != schema::BlockdevPageCache::kDrop,
+      .aio = aio_of(options.aio.value_or(schema::BlockdevAioOptions::kThreads))};
 }
 
 Result<NullOptions> null_options(const schema::BlockdevOptionsNull& options, std::string_view format_name) {

@@ -13,6 +13,7 @@ OURS = {
     "hide": "removal mode that the founding schema planned",
     "soft": "removal mode that the founding schema planned",
     "tls-authz": "of an export: who may use it",
+    "page-cache": "of a file: copies of whole images leave the page cache to others",
     "authz-list-file": "what the class is called that the schema there calls authz-listfile",
 }
 # And those that its version 10.0 has, but the packaged one may be too old for.

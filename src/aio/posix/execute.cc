@@ -11,6 +11,7 @@
 
 #include "aio/posix/file_map.h"
 #include "aio/posix/retry.h"
+#include "aio/posix/transfer_flags.h"
 
 namespace blockexport::aio::posix {
 namespace {
@@ -48,10 +49,11 @@ std::int64_t test_lock(const Operation& operation) {
 std::int64_t perform(Operation& o) {
   switch (o.kind) {
     case OperationKind::kRead:
-      return retry([&] { return preadv(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset)); });
+      return retry(
+          [&] { return preadv2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), transfer_flags(o)); });
     case OperationKind::kWrite:
       return retry([&] {
-        return pwritev2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), o.data_sync ? RWF_DSYNC : 0);
+        return pwritev2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), transfer_flags(o));
       });
     case OperationKind::kSync:
       return retry([&] { return fdatasync(o.fd); });

@@ -10,6 +10,7 @@
 #include "aio/posix/file_map.h"
 #include "aio/posix/retry.h"
 #include "aio/posix/traced.h"
+#include "aio/posix/transfer_flags.h"
 
 namespace blockexport::aio::posix {
 namespace {
@@ -47,9 +48,10 @@ IoCount PosixBackend::try_send(int fd, std::span<const iovec> vectors) {
   return as_count(retry([&] { return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); }));
 }
 
-IoCount PosixBackend::try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
+IoCount PosixBackend::try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset, Caching caching) {
+  const int flags = RWF_NOWAIT | caching_flag(caching);
   return as_count(
-      retry([&] { return preadv2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), RWF_NOWAIT); }));
+      retry([&] { return preadv2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), flags); }));
 }
 
 IoCount PosixBackend::try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) {

@@ -26,7 +26,7 @@ class PosixBackend : public Backend {
   IoCount try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
                         std::uint64_t length) final;
   bool is_cached(int file, std::uint64_t offset, std::uint64_t length) final;
-  IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
+  IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset, Caching caching) final;
   IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
   IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) final;
   IoResult try_stat(int fd, FileInfo& info) final;

@@ -34,7 +34,8 @@ class SimulatedBackend final : public Backend {
   bool is_cached(int file, std::uint64_t offset, std::uint64_t length) override {
     return world_.is_cached(file, offset, length);
   }
-  IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {
+  IoCount try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset, Caching caching) override {
+    if (caching == Caching::kDrop) return fail(EOPNOTSUPP);
     return world_.try_read(fd, vectors, offset);
   }
   IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) override {

@@ -106,6 +106,8 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
   bool changes = operation.kind == OperationKind::kWrite || operation.kind == OperationKind::kAllocate ||
                  operation.kind == OperationKind::kTruncate;
   if (changes && !descriptor.writable) return -EBADF;
+  // As older kernels do.
+  if (operation.caching == Caching::kDrop) return -EOPNOTSUPP;
   auto owner = static_cast<std::uint64_t>(operation.fd);
   switch (operation.kind) {
     case OperationKind::kRead:

@@ -7,6 +7,7 @@
 #include <climits>
 
 #include "aio/posix/posix_backend.h"
+#include "aio/posix/transfer_flags.h"
 #include "aio/uring/ring.h"
 
 namespace blockexport::aio {
@@ -70,7 +71,7 @@ void prepare_transfer(io_uring_sqe* entry, const Operation& o) {
     io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, entry, o.fd, o.vectors.data(), count_of(o.vectors),
                      o.offset);
   }
-  entry->rw_flags = o.data_sync ? RWF_DSYNC : 0;
+  entry->rw_flags = posix::transfer_flags(o);
 }
 
 void prepare_entry(io_uring_sqe* entry, const Operation& o) {

@@ -19,8 +19,10 @@ class FileBackendsTest : public aio::testing::ForEachBackend {
     return node;
   }
 
-  static aio::Task<void> open_node(std::string path, std::unique_ptr<block::Node>& node) {
-    auto driver = co_await FileDriver::open({.filename = path, .locking = FileLocking::kOff});
+  static aio::Task<void> open_node(std::string path, std::unique_ptr<block::Node>& node, FileOptions options = {}) {
+    options.filename = path;
+    options.locking = FileLocking::kOff;
+    auto driver = co_await FileDriver::open(std::move(options));
     if (!driver) {
       ADD_FAILURE() << driver.error().message();
       co_return;
@@ -57,6 +59,19 @@ TEST_P(FileBackendsTest, HoldsWhatWasWritten) {
     }
     run(run_models(models));
   }
+}
+
+// Simulated files have no such thing, as those of older kernels; where the host's do not either, this is the same.
+TEST_P(FileBackendsTest, WhatIsNotToStayInThePageCacheIsWrittenAndReadWhereTheFileSystemKnowsNoSuchThing) {
+  ASSERT_NE(make_node(64 << 10), nullptr);
+  std::unique_ptr<block::Node> node;
+  run(open_node(path_, node, {.keep_cached = false}));
+  ASSERT_NE(node, nullptr);
+  std::deque<block::NodeModel> models;
+  for (std::uint64_t part = 0; part < 4; ++part) {
+    models.emplace_back(*node, block::Range{part * 16'384, 16'384}, part);
+  }
+  run(run_models(models));
 }
 
 // Only a simulated disk fails on demand, and only a simulated host loses its power.

@@ -79,6 +79,13 @@ class FileDriver final : public block::Driver {
   bool is_device() const { return options_.type == FileType::kDevice; }
   // What is asked of the file system when `range` is asked of us, which does not lie behind the end of the file.
   block::Range map_window(block::Range range) const;
+  // Whether what is read or written now may stay in the page cache.
+  aio::Caching caching() const {
+    const bool drop = !options_.keep_cached && !options_.direct && !no_drop_cached_.load(std::memory_order_relaxed);
+    return drop ? aio::Caching::kDrop : aio::Caching::kKeep;
+  }
+  // Whether a transfer with `asked` that failed so is to be tried again, without it.
+  bool is_dropping_refused(aio::Caching asked, Errno error);
   // Ends a read at the end of the file: the bytes from `done` on are zeros, or missing.
   IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
   aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
@@ -113,6 +120,7 @@ class FileDriver final : public block::Driver {
   std::atomic<bool> no_device_discard_ = false;
   std::atomic<bool> no_device_zero_out_ = false;
   std::atomic<bool> no_seek_hole_ = false;
+  std::atomic<bool> no_drop_cached_ = false;
 
   ExtentCache extents_;
   std::atomic<bool> maps_last_ = true;  // the last one did, so it is worth while to look further than asked

@@ -48,7 +48,9 @@ aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   Remainder rest(range, buffers);
   while (!rest.finished()) {
-    auto got = co_await reactor.read(fd_, rest.next(), rest.offset());
+    const aio::Caching asked = caching();
+    auto got = co_await reactor.read(fd_, rest.next(), rest.offset(), asked);
+    if (!got && is_dropping_refused(asked, got.error())) continue;
     if (!got) co_return fail(got.error());
     // Direct I/O goes on only from a block's border.
     std::uint64_t useful = *got;
@@ -62,6 +64,12 @@ aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
   co_return IoResult();
 }
 
+bool FileDriver::is_dropping_refused(aio::Caching asked, Errno error) {
+  if (asked != aio::Caching::kDrop || error != Errno(EOPNOTSUPP)) return false;
+  no_drop_cached_.store(true, std::memory_order_relaxed);
+  return true;
+}
+
 IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uint64_t done) const {
   // Ends earlier than it did: somebody has cut the file under us, and zeros would be a lie.
   if (range.offset + done < file_bytes_.load(std::memory_order_relaxed)) return fail(EIO);
@@ -72,7 +80,7 @@ IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uin
 IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   if (options_.direct || buffers.size() > IOV_MAX) return fail(EAGAIN);
   IoCount got = lives_in_memory_ ? reactor.try_read_memory(fd_, buffers, range.offset)
-                                 : reactor.try_read(fd_, buffers, range.offset);
+                                 : reactor.try_read(fd_, buffers, range.offset, caching());
   // A part is as good as nothing: the verb knows about errors and the end of the file.
   if (!got || *got != range.length) return fail(EAGAIN);
   return {};
@@ -93,7 +101,9 @@ aio::Task<IoResult> FileDriver::write(Range range, IoBuffers buffers, block::Wri
 aio::Task<IoResult> FileDriver::write_through(aio::Reactor& reactor, Range range, IoBuffers buffers, bool data_sync) {
   Remainder rest(range, buffers);
   while (!rest.finished()) {
-    auto written = co_await reactor.write(fd_, rest.next(), rest.offset(), data_sync);
+    const aio::Caching asked = caching();
+    auto written = co_await reactor.write(fd_, rest.next(), rest.offset(), data_sync, asked);
+    if (!written && is_dropping_refused(asked, written.error())) continue;
     if (!written) {
       // It may be the kernel's one report of what else it could not write back.
       if (data_sync && written.error() == Errno(EIO)) note_sync_error(written.error());
@@ -108,8 +118,11 @@ aio::Task<IoResult> FileDriver::write_through(aio::Reactor& reactor, Range range
 }
 
 IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t) {
-  // Writing to a device's page cache may wait for reading the rest of a page.
-  if (options_.direct || is_device() || buffers.size() > IOV_MAX) return fail(EAGAIN);
+  // Writing to a device's page cache may wait for reading the rest of a page; and what is not to stay in the cache is
+  // sent to the disk by the write itself, which may wait for a place in the disk's queue.
+  if (options_.direct || is_device() || buffers.size() > IOV_MAX || caching() == aio::Caching::kDrop) {
+    return fail(EAGAIN);
+  }
   IoCount written = reactor.try_write(fd_, buffers, range.offset);
   // What is short, because the disk is full or failing, the verb writes again from the start, and reports.
   if (!written || *written != range.length) return fail(EAGAIN);
@@ -123,6 +136,8 @@ IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buf
 // much of its promise of EIO the file gives up here. Bytes behind the real end are not in the file.
 std::expected<block::FileSpan, Errno> FileDriver::try_share(aio::Reactor& reactor, Range range) {
   if (options_.direct || is_device() || !range.fits(file_bytes_.load(std::memory_order_relaxed))) return fail(EAGAIN);
+  // Pages that are sent stay, and to send the last that were read ahead makes the kernel read on, for good.
+  if (caching() == aio::Caching::kDrop) return fail(EAGAIN);
   if (!reactor.is_cached(fd_, range.offset, range.length)) return fail(EAGAIN);
   return block::FileSpan{.file = file_, .offset = range.offset};
 }
@@ -157,7 +172,7 @@ aio::Task<IoResult> FileDriver::sync_alone(aio::Reactor& reactor) {
 }
 
 aio::Task<IoResult> FileDriver::prefetch(Range range) {
-  if (options_.direct) co_return IoResult();
+  if (options_.direct || caching() == aio::Caching::kDrop) co_return IoResult();
   aio::Reactor& reactor = co_await aio::current_reactor();
   // A hint: what cannot be prefetched will be read.
   (void)co_await reactor.prefetch(fd_, range.offset, range.length);

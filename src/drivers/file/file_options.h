@@ -20,6 +20,7 @@ struct FileOptions {
   bool no_flush = false;        // flush does nothing; what was acknowledged may be lost with the host
   FileLocking locking = FileLocking::kAuto;
   bool drop_cache = true;
+  bool keep_cached = true;  // pages that our own requests brought into the page cache
   FileAio aio = FileAio::kThreads;
 };
 

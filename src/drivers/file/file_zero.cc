@@ -88,7 +88,9 @@ aio::Task<IoResult> FileDriver::write_zero_buffers(aio::Reactor& reactor, Range 
       vectors[count] = iovec{const_cast<std::byte*>(kZeros.data()), length};
       rest -= length;
     }
-    auto written = co_await reactor.write(fd_, std::span(vectors).first(count), range.offset, data_sync);
+    const aio::Caching asked = caching();
+    auto written = co_await reactor.write(fd_, std::span(vectors).first(count), range.offset, data_sync, asked);
+    if (!written && is_dropping_refused(asked, written.error())) continue;
     if (!written) co_return fail(written.error());
     std::uint64_t useful = *written == step ? step : *written & ~std::uint64_t{limits_.request_alignment - 1};
     if (useful == 0) co_return fail(ENOSPC);
