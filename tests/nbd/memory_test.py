@@ -7,7 +7,7 @@ import time
 import unittest
 
 from hostile import HostileTest
-from lib import nbd_raw, settings
+from lib import nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_raw import request_bytes
 from lib.nbd_wire import *
@@ -50,9 +50,16 @@ class MemoryTest(HostileTest):
 
     def growth(self, action):
         """Memory that the server took while action() ran."""
-        before = self.daemon.rss()
+        # Reads that clients of an earlier test left behind still end.
+        before = wait.until(self.settled_rss, 10, "the server to come to rest")
         action()
         return self.daemon.rss() - before
+
+    def settled_rss(self):
+        """What the server takes; 0 while that changes."""
+        first = self.daemon.rss()
+        time.sleep(0.1)
+        return first if abs(self.daemon.rss() - first) < MIB else 0
 
     def test_stalled_write_headers(self):
         """Bar 7: 100 clients announce a WRITE of 32 MiB and stall: at most 0.2 MB each."""
