@@ -12,7 +12,7 @@ namespace {
 // Pieces handed to one send.
 constexpr std::size_t kVectorsPerSendMax = 64;
 // Bytes of a file handed to one send.
-constexpr std::size_t kFileBytesPerSendMax = 1u << 20;
+constexpr std::size_t kFileBytesPerSendMax = 4u << 20;
 // How long bytes that were seen in the page cache are taken to be there.
 constexpr std::uint64_t kSeenValidNs = 1'000'000;
 // Chunks that an empty queue keeps room for, and that may stand there sent before the rest is moved.

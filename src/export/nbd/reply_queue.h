@@ -27,7 +27,7 @@ class ReplyQueue {
   // Bytes of a shared buffer; also the longest reply that goes into one.
   static constexpr std::size_t kSharedBufferBytes = 256u << 10;
   // Bytes after which send() leaves the rest for the next turn.
-  static constexpr std::uint64_t kSentPerTurnMax = 1u << 20;
+  static constexpr std::uint64_t kSentPerTurnMax = 4u << 20;
 
   ReplyQueue(aio::BufferPool& pool, aio::MemoryBudget& budget) : pool_(pool), budget_(budget) {}
   ~ReplyQueue() { discard(); }
