@@ -1,5 +1,6 @@
 // blockexportd: exports disk images as network block devices. See README.md.
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -7,8 +8,19 @@
 
 #include "daemon/daemon.h"
 
+namespace {
+
+// By itself the allocator learns from each large block that is freed to keep blocks of that size, twice over: a message
+// of megabytes would stay for good. Nothing that happens often takes so much.
+constexpr int kMappedBytesMin = 2 << 20;
+constexpr int kFreeBytesKept = 4 << 20;
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace blockexport::daemon;
+  mallopt(M_MMAP_THRESHOLD, kMappedBytesMin);
+  mallopt(M_TRIM_THRESHOLD, kFreeBytesKept);
   CommandLine command_line = parse_command_line(argc, argv);
   if (command_line.exit_code) return *command_line.exit_code;
 

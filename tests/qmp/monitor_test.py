@@ -149,7 +149,7 @@ class LimitsTest(MonitorTest):
             self.assertEqual(set(client.read_message()), {"return", "id"})
         client.execute("query-block")
         if not settings.sanitized():
-            self.assertLess(self.daemon.rss() - before, 4 << 20)
+            self.assertLess(self.daemon.rss() - before, 8 << 20)
 
     @settings.unlike_qemu("it answers with the number `inf`, which is not JSON")
     def test_long_numbers_and_keywords(self):
