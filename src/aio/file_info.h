@@ -14,6 +14,7 @@ struct FileInfo {
   std::uint64_t inode = 0;
   std::int64_t modified_ns = 0;  // st_mtim
   std::int64_t changed_ns = 0;   // st_ctim
+  bool in_memory = false;        // its file system has no disk (tmpfs); told by kStat alone
 
   friend bool operator==(const FileInfo&, const FileInfo&) = default;
 };

@@ -11,7 +11,7 @@
 namespace {
 
 // By itself the allocator learns from each large block that is freed to keep blocks of that size, twice over: a message
-// of megabytes would stay for good. Nothing that happens often takes so much.
+// of megabytes would stay for good. What requests need of that size has a pool that keeps it (aio/buffer_pool.h).
 constexpr int kMappedBytesMin = 2 << 20;
 constexpr int kFreeBytesKept = 4 << 20;
 

@@ -10,6 +10,7 @@
 #include <climits>
 
 #include "aio/posix/file_map.h"
+#include "aio/posix/file_system.h"
 #include "aio/posix/retry.h"
 #include "aio/posix/transfer_flags.h"
 
@@ -72,6 +73,7 @@ std::int64_t perform(Operation& o) {
     case OperationKind::kOpen:
       return retry([&] { return open(o.path, o.mode | O_CLOEXEC, 0666); });
     case OperationKind::kStat:
+      o.info->in_memory = lives_in_memory(o.fd);
       return stat_file(o.fd, *o.info);
     case OperationKind::kLock: {
       struct flock lock = byte_lock(o);

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "aio/file_system.h"
+#include "aio/posix/file_system.h"
 #include "aio/posix/posix_backend.h"
 #include "aio/posix/retry.h"
 

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "aio/current.h"
-#include "aio/file_system.h"
 #include "aio/reactor.h"
 #include "drivers/file/file_driver.h"
 
@@ -41,11 +40,6 @@ std::int64_t ask_direct_alignment(void* argument) {
   (void)argument;
 #endif
   return 0;
-}
-
-// For Reactor::call.
-std::int64_t ask_lives_in_memory(void* argument) {
-  return aio::lives_in_memory(*static_cast<int*>(argument)) ? 1 : 0;
 }
 
 bool usable_alignment(std::uint32_t value) {
@@ -107,7 +101,7 @@ aio::Task<Result<>> FileDriver::inspect() {
     co_return fail(fmt::format("'host_device' driver requires '{}' to be either a character or block device", path));
   }
   file_bytes_ = info.size_bytes;
-  lives_in_memory_ = (co_await home_.call(ask_lives_in_memory, &fd_)).value_or(0) == 1;
+  lives_in_memory_ = info.in_memory;
   limits_ = co_await limits_of(home_, fd_, options_, info.block_bytes);
   if (options_.locking == FileLocking::kOff) co_return Result<>();
 

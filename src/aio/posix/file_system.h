@@ -1,10 +1,11 @@
-// What kind of file system an open file is on. Each asks the kernel; it waits where the file system does (a network).
+// lives_in_memory(): what kind of file system an open file is on.
+// It asks the kernel, and waits where the file system does (a network). Any thread.
 #pragma once
 
 #include <linux/magic.h>
 #include <sys/vfs.h>
 
-namespace blockexport::aio {
+namespace blockexport::aio::posix {
 
 // tmpfs and its like: there is no disk that a read could wait for, only swap.
 inline bool lives_in_memory(int fd) {
@@ -13,4 +14,4 @@ inline bool lives_in_memory(int fd) {
   return status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC;
 }
 
-}  // namespace blockexport::aio
+}  // namespace blockexport::aio::posix
