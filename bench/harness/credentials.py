@@ -31,12 +31,8 @@ class Credentials:
         return self.psk / "keys.psk"
 
     def client_args(self, kind: str) -> list[str]:
-        """What nbdload must be told."""
+        """What nbdload must be told, and a control for its own side of it."""
         return [f"--tls-x509={self.x509}"] if kind == X509 else [f"--tls-psk={self.key_file}"]
-
-    def control_args(self, kind: str) -> list[str]:
-        """What a control must be told: the same, for its own side of it."""
-        return self.client_args(kind)
 
 
 def call(certtool: str, *options: str) -> None:

@@ -98,7 +98,7 @@ class Server:
     def command(self, tools: Tools, setting: Setting) -> list[str]:
         program, address = self.program(tools), setting.address
         if self.family == "control":
-            tls = setting.credentials.control_args(setting.tls) if setting.tls else []
+            tls = setting.credentials.client_args(setting.tls) if setting.tls else []
             return [program, f"--mode={setting.control_mode}", f"--image={setting.image}", *address.load_args(), *tls]
         if self.family == "nbdkit":
             where = ["-U", address.path] if address.path else ["-i", "127.0.0.1", "-p", str(address.port)]

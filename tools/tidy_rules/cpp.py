@@ -117,7 +117,6 @@ NAME = re.compile(
 TEST = re.compile(r"(?:(?:TYPED_|TASK_)?TEST(?:_F|_P)?|TEST_IN_[A-Z_]+)")
 
 
-
 def function_name(head):
     """`block::Node::read` of `Task<IoResult> block::Node::read(Range range) const`."""
     before = re.sub(r"\[\[[^\]]*\]\]|" + GROUPED_WORD, "", head)
