@@ -2,27 +2,9 @@
 
 #include <sys/mman.h>
 
-#include <algorithm>
-#include <bit>
 #include <cstdlib>
 
 namespace blockexport::aio {
-namespace {
-
-constexpr std::size_t kSmallestBytes = 4096;
-// Room behind a power of two, so that a reply of 1 MiB with its head does not take 2 MiB.
-constexpr std::size_t kHeadBytes = 4096;
-
-std::size_t class_of(std::size_t bytes) {
-  std::size_t body = bytes > kSmallestBytes + kHeadBytes ? bytes - kHeadBytes : kSmallestBytes;
-  return static_cast<std::size_t>(std::bit_width((body - 1) / kSmallestBytes));
-}
-
-std::size_t bytes_of_class(std::size_t index) {
-  return (kSmallestBytes << index) + kHeadBytes;
-}
-
-}  // namespace
 
 Buffer::~Buffer() {
   if (pool_ != nullptr) pool_->give_back(data_, size_);
@@ -34,8 +16,11 @@ BufferPool::~BufferPool() {
 
 Buffer BufferPool::take(std::size_t bytes) {
   used_ = true;
-  std::size_t index = class_of(bytes);
-  std::size_t size = bytes_of_class(index);
+  std::size_t index = buffer_size_class(bytes);
+  std::size_t size = buffer_bytes(index);
+  if (index < Slabs::kSizeClasses) {
+    if (std::byte* data = slabs_.take(index); data != nullptr) return Buffer(*this, data, size);
+  }
   if (index < kClasses && !idle_[index].empty()) {
     std::byte* data = idle_[index].back();
     idle_[index].pop_back();
@@ -49,7 +34,8 @@ Buffer BufferPool::take(std::size_t bytes) {
 
 void BufferPool::give_back(std::byte* data, std::size_t size) {
   used_ = true;
-  std::size_t index = class_of(size);
+  std::size_t index = buffer_size_class(size);
+  if (index < Slabs::kSizeClasses && slabs_.give_back(data, index)) return;
   if (index >= kClasses || idle_bytes_ + size > idle_bytes_max_) {
     std::free(data);
     return;
@@ -59,10 +45,11 @@ void BufferPool::give_back(std::byte* data, std::size_t size) {
 }
 
 void BufferPool::trim() {
+  slabs_.trim();
   for (std::size_t index = 0; index < kClasses; ++index) {
     for (std::byte* data : idle_[index]) {
       // The allocator may keep what is freed; its pages go all the same.
-      (void)::madvise(data, bytes_of_class(index), MADV_DONTNEED);
+      (void)::madvise(data, buffer_bytes(index), MADV_DONTNEED);
       std::free(data);
     }
     idle_[index].clear();

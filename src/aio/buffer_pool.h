@@ -1,15 +1,18 @@
 // BufferPool: memory for data on its way, kept warm. A fresh large buffer costs more than the read that fills it,
 // because the kernel has to clear its pages; so buffers are kept and used again.
 //
-// Sizes are powers of two from 4 KiB to 32 MiB and a page more for a reply's head; all are aligned to 4096. One pool
-// per reactor; thread: its reactor's. What is idle is bounded by idle_bytes_max, and trimmed after a rest
-// (pool_trimmer.h); the memory in use is bounded by budgets.
+// Sizes are powers of two from 4 KiB to 32 MiB and a page more for a reply's head; all are aligned to 4096. Those of up
+// to 64 KiB are cut from slabs, which a ring can pin (slabs.h). One pool per reactor; thread: its reactor's. What is
+// idle is bounded by idle_bytes_max, the slabs by their number, and trimmed after a rest (pool_trimmer.h); the memory
+// in use is bounded by budgets.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <utility>
 #include <vector>
+
+#include "aio/slabs.h"
 
 namespace blockexport::aio {
 
@@ -47,7 +50,7 @@ class Buffer {
 
 class BufferPool {
  public:
-  static constexpr std::size_t kAlignmentBytes = 4096;
+  static constexpr std::size_t kAlignmentBytes = kBufferAlignmentBytes;
   static constexpr std::size_t kIdleBytesMaxDefault = 64u << 20;
 
   explicit BufferPool(std::size_t idle_bytes_max = kIdleBytesMaxDefault) : idle_bytes_max_(idle_bytes_max) {}
@@ -58,19 +61,22 @@ class BufferPool {
   // A buffer of at least `bytes` (at least 1), with any content. Ends the process when the system has no memory.
   Buffer take(std::size_t bytes);
 
-  std::size_t idle_bytes() const { return idle_bytes_; }
+  std::size_t idle_bytes() const { return idle_bytes_ + slabs_.idle_bytes(); }
   // Gives idle memory back to the system.
   void trim();
   // Whether a buffer was taken or came back since the last call.
   bool was_used() { return std::exchange(used_, false); }
+
+  const Slabs& slabs() const { return slabs_; }
 
  private:
   friend class Buffer;
   static constexpr std::size_t kClasses = 16;
   void give_back(std::byte* data, std::size_t size);
 
+  Slabs slabs_;
   std::size_t idle_bytes_max_;
-  std::size_t idle_bytes_ = 0;
+  std::size_t idle_bytes_ = 0;  // not in slabs
   bool used_ = false;
   std::array<std::vector<std::byte*>, kClasses> idle_;
 };
