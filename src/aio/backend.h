@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "aio/operation.h"
+#include "aio/slabs.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -67,6 +68,11 @@ class Backend {
   virtual std::expected<int, Errno> try_accept(int fd) = 0;
   // Wakes both directions of a connection for good: shutdown(SHUT_RDWR).
   virtual void shut_down(int fd) = 0;
+  // The memory that transfers use again and again, which may be pinned for those of kBypass; null: no more. It outlives
+  // the backend, or is taken off.
+  virtual void use_slabs(const Slabs*) {}
+  // Some of it went back to the system.
+  virtual void slabs_trimmed() {}
   // A promise that `fd` will be closed through this backend only: by close() or kClose. Polling it may cost less then.
   virtual void keep_watch(int) {}
   // Takes the promise back, to close `fd` elsewhere. Nobody waits on it.

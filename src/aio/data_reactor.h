@@ -11,8 +11,8 @@
 namespace blockexport::aio {
 
 struct DataReactor {
-  explicit DataReactor(Reactor& on) : reactor(on), scope(on) { reactor.trim_when_quiet(&pool); }
-  ~DataReactor() { reactor.trim_when_quiet(nullptr); }
+  explicit DataReactor(Reactor& on) : reactor(on), scope(on) { reactor.use_pool(&pool); }
+  ~DataReactor() { reactor.use_pool(nullptr); }
   DataReactor(const DataReactor&) = delete;
   DataReactor& operator=(const DataReactor&) = delete;
 

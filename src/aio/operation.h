@@ -43,7 +43,8 @@ enum class OperationKind : std::uint8_t {
 
 // Whether a transfer leaves pages in the page cache that it brought there itself. kDrop (RWF_DONTCACHE, Linux 6.14) is
 // refused with EOPNOTSUPP where the kernel or the file system has no such thing; pages that were there before stay.
-enum class Caching : bool { kKeep, kDrop };
+// kBypass: the descriptor goes around the cache anyway (O_DIRECT); memory that such transfers use often may be pinned.
+enum class Caching : std::uint8_t { kKeep, kDrop, kBypass };
 
 struct Operation : ListLink<Operation>, Waiting {
   explicit Operation(Reactor& on, OperationKind what) : reactor(on), kind(what) {}

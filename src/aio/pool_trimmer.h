@@ -25,13 +25,16 @@ class PoolTrimmer {
     return quiet_since_ns_ + kQuietNs;
   }
 
-  void turn_ended(std::uint64_t now_ns) {
-    if (pool_ == nullptr) return;
+  // True when it has trimmed the pool.
+  bool turn_ended(std::uint64_t now_ns) {
+    if (pool_ == nullptr) return false;
     if (pool_->was_used()) {
       quiet_since_ns_ = now_ns;
     } else if (now_ns >= deadline_ns()) {
       pool_->trim();
+      return true;
     }
+    return false;
   }
 
  private:

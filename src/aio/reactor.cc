@@ -75,6 +75,11 @@ std::uint64_t Reactor::times_waited() {
   return *times_waited_;
 }
 
+void Reactor::use_pool(BufferPool* pool) {
+  trimmer_.watch(pool);
+  backend_->use_slabs(pool == nullptr ? nullptr : &pool->slabs());
+}
+
 void Reactor::schedule(std::coroutine_handle<> waiter, const TaskRoot* root) {
   scheduled_.push_back({waiter, root});
 }
@@ -106,7 +111,7 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   // What was posted is not the first task's fault.
   if (ran) turn_started_ns_ = now_ns();
   ran = run_ready() || ran;
-  trimmer_.turn_ended(turn_started_ns_);
+  if (trimmer_.turn_ended(turn_started_ns_)) backend_->slabs_trimmed();
   return ran;
 }
 

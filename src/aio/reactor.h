@@ -117,8 +117,9 @@ class Reactor {
   // Any thread.
   void close_file(int fd) { backend_->close_file(fd); }
 
-  // Trims `pool`, this reactor's own, when it rests (see PoolTrimmer), until called with null. This thread only.
-  void trim_when_quiet(BufferPool* pool) { trimmer_.watch(pool); }
+  // Trims `pool`, this reactor's own, when it rests (see PoolTrimmer), and may pin its memory for direct transfers;
+  // until called with null. This thread only.
+  void use_pool(BufferPool* pool);
 
   // From the next turn on. This thread only; a simulation never looks, its time stands still meanwhile.
   void set_busy_poll(BusyPollLimits limits) { busy_poll_.set_limits(limits); }

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "aio/slabs.h"
+
 namespace blockexport::aio {
 namespace {
 
@@ -84,9 +86,27 @@ Result<> Ring::check_opcodes() {
   for (const Opcode& opcode : kOpcodes) {
     if (!io_uring_opcode_supported(probe, opcode.number)) missing = opcode.name;
   }
+  can_pin_ = io_uring_opcode_supported(probe, IORING_OP_READ_FIXED) != 0 &&
+             io_uring_opcode_supported(probe, IORING_OP_WRITE_FIXED) != 0;
   io_uring_free_probe(probe);
   if (missing != nullptr) return fail(fmt::format("io_uring is not available: the kernel lacks {}", missing));
   return {};
+}
+
+bool Ring::set_pinned(unsigned number, iovec memory) {
+  return io_uring_register_buffers_update_tag(&ring_, number, &memory, nullptr, 1) == 1;
+}
+
+bool Ring::pin(unsigned number, std::span<std::byte> memory) {
+  if (can_pin_ && !has_table_) {
+    can_pin_ = io_uring_register_buffers_sparse(&ring_, Slabs::kSlabsMax) == 0;
+    has_table_ = can_pin_;
+  }
+  return can_pin_ && set_pinned(number, iovec{memory.data(), memory.size()});
+}
+
+void Ring::unpin(unsigned number) {
+  (void)set_pinned(number, iovec{});
 }
 
 Ring::~Ring() {

@@ -4,7 +4,9 @@
 
 #include <liburing.h>
 
+#include <cstddef>
 #include <memory>
+#include <span>
 
 #include "base/error.h"
 
@@ -26,6 +28,12 @@ class Ring {
   // ever), or a signal comes.
   void enter(std::uint64_t timeout_ns);
 
+  // Pins `memory`, which entries then name by `number`, below Slabs::kSlabsMax. False when the kernel refuses: it may
+  // be too old, or the limit on locked memory too small.
+  [[nodiscard]] bool pin(unsigned number, std::span<std::byte> memory);
+  // Transfers under way keep what they use.
+  void unpin(unsigned number);
+
   // Calls handle(user_data, result, flags) for each completion.
   template <class Handle>
   void drain(Handle handle) {
@@ -44,9 +52,12 @@ class Ring {
   int set_up();
   Result<> check_opcodes();
   bool kernel_has_work() const;
+  bool set_pinned(unsigned number, iovec memory);
 
   io_uring ring_{};
   bool made_ = false;
+  bool can_pin_ = false;
+  bool has_table_ = false;  // of what is pinned
 };
 
 }  // namespace blockexport::aio

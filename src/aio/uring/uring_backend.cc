@@ -8,6 +8,7 @@
 
 #include "aio/posix/posix_backend.h"
 #include "aio/posix/transfer_flags.h"
+#include "aio/uring/pinned_slabs.h"
 #include "aio/uring/ring.h"
 
 namespace blockexport::aio {
@@ -34,6 +35,8 @@ class UringBackend final : public posix::PosixBackend {
   void submit(Operation& operation) override;
   void cancel(Operation& operation) override;
   bool wait(std::uint64_t deadline_ns, OperationList& completed) override;
+  void use_slabs(const Slabs* slabs) override { pinned_.use(slabs); }
+  void slabs_trimmed() override { pinned_.unpin(); }
 
  private:
   bool prepare(Operation& operation);
@@ -43,6 +46,7 @@ class UringBackend final : public posix::PosixBackend {
   void finish(Operation& operation, int result, bool goes_on, OperationList& completed);
 
   std::unique_ptr<Ring> ring_;
+  PinnedSlabs pinned_{*ring_};
   OperationList waiting_;      // for a free entry in the ring
   OperationList to_cancel_;    // in the ring; their cancellation waits for a free entry
   OperationList cancelled_;    // before they came into the ring; to be handed out by the next wait()
@@ -62,19 +66,32 @@ unsigned length_of(const iovec& vector) {
   return static_cast<unsigned>(std::min<std::size_t>(vector.iov_len, kTransferBytesMax));
 }
 
-void prepare_transfer(io_uring_sqe* entry, const Operation& o) {
-  bool read = o.kind == OperationKind::kRead;
-  if (o.vectors.size() == 1) {
-    const iovec& only = o.vectors[0];
-    io_uring_prep_rw(read ? IORING_OP_READ : IORING_OP_WRITE, entry, o.fd, only.iov_base, length_of(only), o.offset);
+// A transfer to or from one piece of memory, which the ring may know as part of a slab.
+void prepare_plain_transfer(io_uring_sqe* entry, const Operation& o, std::optional<unsigned> slab) {
+  const iovec& memory = o.vectors[0];
+  const bool read = o.kind == OperationKind::kRead;
+  const unsigned bytes = length_of(memory);
+  if (!slab) {
+    io_uring_prep_rw(read ? IORING_OP_READ : IORING_OP_WRITE, entry, o.fd, memory.iov_base, bytes, o.offset);
+  } else if (read) {
+    io_uring_prep_read_fixed(entry, o.fd, memory.iov_base, bytes, o.offset, static_cast<int>(*slab));
   } else {
-    io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, entry, o.fd, o.vectors.data(), count_of(o.vectors),
-                     o.offset);
+    io_uring_prep_write_fixed(entry, o.fd, memory.iov_base, bytes, o.offset, static_cast<int>(*slab));
+  }
+}
+
+void prepare_transfer(io_uring_sqe* entry, const Operation& o, PinnedSlabs& pinned) {
+  if (o.vectors.size() == 1) {
+    const bool bypass = o.caching == Caching::kBypass;
+    prepare_plain_transfer(entry, o, bypass ? pinned.number_of(o.vectors[0]) : std::nullopt);
+  } else {
+    io_uring_prep_rw(o.kind == OperationKind::kRead ? IORING_OP_READV : IORING_OP_WRITEV, entry, o.fd, o.vectors.data(),
+                     count_of(o.vectors), o.offset);
   }
   entry->rw_flags = posix::transfer_flags(o);
 }
 
-void prepare_entry(io_uring_sqe* entry, const Operation& o) {
+void prepare_entry(io_uring_sqe* entry, const Operation& o, PinnedSlabs& pinned) {
   switch (o.kind) {
     case OperationKind::kPoll:
       if ((o.backend_data & kRepeats) != 0) {
@@ -92,7 +109,7 @@ void prepare_entry(io_uring_sqe* entry, const Operation& o) {
       entry->addr = o.length;
       break;
     default:
-      prepare_transfer(entry, o);
+      prepare_transfer(entry, o, pinned);
   }
 }
 
@@ -110,7 +127,7 @@ void UringBackend::submit(Operation& operation) {
 bool UringBackend::prepare(Operation& operation) {
   io_uring_sqe* entry = ring_->next_entry();
   if (entry == nullptr) return false;
-  prepare_entry(entry, operation);
+  prepare_entry(entry, operation, pinned_);
   io_uring_sqe_set_data64(entry, number_of(operation));
   operation.backend_data |= kInRing;
   return true;

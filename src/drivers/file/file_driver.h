@@ -81,7 +81,8 @@ class FileDriver final : public block::Driver {
   block::Range map_window(block::Range range) const;
   // Whether what is read or written now may stay in the page cache.
   aio::Caching caching() const {
-    const bool drop = !options_.keep_cached && !options_.direct && !no_drop_cached_.load(std::memory_order_relaxed);
+    if (options_.direct) return aio::Caching::kBypass;
+    const bool drop = !options_.keep_cached && !no_drop_cached_.load(std::memory_order_relaxed);
     return drop ? aio::Caching::kDrop : aio::Caching::kKeep;
   }
   // Whether a transfer with `asked` that failed so is to be tried again, without it.
