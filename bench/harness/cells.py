@@ -44,6 +44,15 @@ STREAMS = (
          condition="dirty:64M", servers=PLAIN, goals=less_a_fifth(WRITE_4K_GOALS)),
     Cell("direct-qd128", "4 KiB random read, O_DIRECT, unix, 1 connection, QD 128", args=(*READ_4K, "--depth=128"),
          condition="uncached", servers=DIRECT, primary=RATE, goals=(Goal("qsd*", 1.5, RATE, True),)),
+    Cell("direct-read-qd32", "4 KiB random read, O_DIRECT, unix, 1 connection, QD 32", args=(*READ_4K, "--depth=32"),
+         condition="uncached", servers=DIRECT, primary=RATE, goals=(Goal("qsd*", 1, RATE, True),)),
+    Cell("direct-write-qd32", "4 KiB random write, O_DIRECT, unix, 1 connection, QD 32",
+         args=(*WRITE_4K, "--depth=32"), condition="uncached", servers=DIRECT, primary=RATE,
+         goals=(Goal("qsd*", 1, RATE, True),)),
+    Cell("direct-read-1m", "1 MiB sequential read, O_DIRECT, unix, QD 4", args=READ_1M, condition="uncached",
+         servers=DIRECT, goals=(Goal("qsd*", 1),)),
+    Cell("direct-write-1m", "1 MiB sequential write, O_DIRECT, unix, QD 4", args=WRITE_1M, condition="uncached",
+         servers=DIRECT, goals=(Goal("qsd*", 1),)),
 )
 
 DURABLE = (

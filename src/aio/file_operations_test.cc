@@ -112,6 +112,34 @@ TEST_P(FileOperationsTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(content_of(path), "abchello world");
 }
 
+Task<void> write_at(Reactor& reactor, int fd, std::string text, std::uint64_t offset) {
+  iovec vector = vector_of(text);
+  CO_EXPECT(co_await reactor.write(fd, std::span(&vector, 1), offset, false));
+}
+
+// Begins writes one after the other, and before it lets the loop go on waits until it sees the first in the file.
+Task<void> begin_writes(Reactor& reactor, std::string path, bool& seen) {
+  auto fd = co_await reactor.open(path.c_str(), O_RDWR);
+  CO_EXPECT(fd);
+  Scope writes(reactor);
+  for (std::uint64_t i = 0; i < 4; ++i) writes.spawn("write", write_at(reactor, *fd, "x", i));
+  char found = 0;
+  const std::uint64_t end_ns = reactor.now_ns() + 5'000'000'000;
+  while (found != 'x' && reactor.now_ns() < end_ns) (void)::pread(*fd, &found, 1, 0);
+  seen = found == 'x';
+  co_await writes.join();
+  reactor.close_now(*fd);
+}
+
+TEST_P(FileOperationsTest, TheDiskWorksWhileMoreIsBegun) {
+  if (simulated()) GTEST_SKIP() << "a simulated disk works when the loop waits";
+  bool seen = false;
+  std::string path = make_file();
+  run(begin_writes(reactor(), path, seen));
+  EXPECT_TRUE(seen) << "what was begun waits for the end of the turn";
+  EXPECT_EQ(content_of(path), "xxxx");
+}
+
 Task<void> read_whole(Reactor& reactor, std::string path, std::uint64_t offset, std::string& out) {
   auto fd = co_await reactor.open(path.c_str(), O_RDONLY);
   CO_EXPECT(fd);

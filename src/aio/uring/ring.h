@@ -24,6 +24,8 @@ class Ring {
 
   // A free entry; null when the kernel takes none now. What was prepared before is handed over to make room.
   io_uring_sqe* next_entry();
+  // Hands over what is prepared, and waits for nothing.
+  void submit() { io_uring_submit(&ring_); }
   // Hands over what is prepared; waits until something completes or for `timeout_ns` (0: does not wait, UINT64_MAX: for
   // ever), or a signal comes.
   void enter(std::uint64_t timeout_ns);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <utility>
 
 #include "aio/posix/posix_backend.h"
 #include "aio/posix/transfer_flags.h"
@@ -42,20 +43,27 @@ class UringBackend final : public posix::PosixBackend {
   bool prepare(Operation& operation);
   bool prepare_cancel(Operation& operation);
   bool prepare_all();
+  void begin_transfers();
   void finish_poll(Operation& poll, int result, bool goes_on, OperationList& completed);
   void finish(Operation& operation, int result, bool goes_on, OperationList& completed);
 
   std::unique_ptr<Ring> ring_;
   PinnedSlabs pinned_{*ring_};
-  OperationList waiting_;      // for a free entry in the ring
-  OperationList to_cancel_;    // in the ring; their cancellation waits for a free entry
-  OperationList cancelled_;    // before they came into the ring; to be handed out by the next wait()
-  bool wake_watched_ = false;  // a poll for the wake event is in the ring
+  OperationList waiting_;                 // for a free entry in the ring
+  OperationList to_cancel_;               // in the ring; their cancellation waits for a free entry
+  OperationList cancelled_;               // before they came into the ring; to be handed out by the next wait()
+  std::uint32_t transfers_prepared_ = 0;  // in the ring, not handed over
+  std::uint32_t transfers_begun_ = 0;     // handed over, not finished
+  bool wake_watched_ = false;             // a poll for the wake event is in the ring
 };
 
 bool goes_through_ring(OperationKind kind) {
   return kind == OperationKind::kPoll || kind == OperationKind::kRead || kind == OperationKind::kWrite ||
          kind == OperationKind::kSync || kind == OperationKind::kAllocate;
+}
+
+bool is_transfer(OperationKind kind) {
+  return kind == OperationKind::kRead || kind == OperationKind::kWrite;
 }
 
 unsigned count_of(std::span<const iovec> vectors) {
@@ -121,7 +129,15 @@ void UringBackend::submit(Operation& operation) {
   if (!goes_through_ring(operation.kind)) return workers().submit(operation);
   operation.backend_data = kOutside;
   operation.result = 0;
-  if (!waiting_.empty() || !prepare(operation)) waiting_.push_back(operation);
+  if (!waiting_.empty() || !prepare(operation)) return waiting_.push_back(operation);
+  if (is_transfer(operation.kind) && transfers_prepared_ >= transfers_begun_) begin_transfers();
+}
+
+// A disk must not rest while a batch of requests is looked at one by one. So what is prepared is handed over as soon as
+// it is as much as the kernel has in hand: at once when that is nothing, then in ever larger groups.
+void UringBackend::begin_transfers() {
+  ring_->submit();
+  transfers_begun_ += std::exchange(transfers_prepared_, 0);
 }
 
 bool UringBackend::prepare(Operation& operation) {
@@ -130,6 +146,7 @@ bool UringBackend::prepare(Operation& operation) {
   prepare_entry(entry, operation, pinned_);
   io_uring_sqe_set_data64(entry, number_of(operation));
   operation.backend_data |= kInRing;
+  if (is_transfer(operation.kind)) ++transfers_prepared_;
   return true;
 }
 
@@ -180,6 +197,7 @@ bool UringBackend::wait(std::uint64_t deadline_ns, OperationList& completed) {
     std::uint64_t now = clock().now_ns();
     longest_ns = std::min(longest_ns, deadline_ns > now ? deadline_ns - now : 0);
   }
+  transfers_begun_ += std::exchange(transfers_prepared_, 0);
   ring_->enter(cancelled_.empty() ? longest_ns : 0);
   ring_->drain([&](std::uint64_t number, int result, unsigned flags) {
     if (number == kWake) {
@@ -214,6 +232,7 @@ void UringBackend::finish_poll(Operation& poll, int result, bool goes_on, Operat
 
 void UringBackend::finish(Operation& operation, int result, bool goes_on, OperationList& completed) {
   if (operation.kind == OperationKind::kPoll) return finish_poll(operation, result, goes_on, completed);
+  if (is_transfer(operation.kind)) --transfers_begun_;
   if (result == -EAGAIN || result == -EINTR) return workers().submit(operation);
   operation.result = result;
   completed.push_back(operation);
