@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "export/nbd/receive_window.h"
 
 namespace blockexport::nbd {
@@ -122,6 +124,56 @@ TEST_F(ReceiveWindowTest, BeginsWithWhatStoodBehindTheHandshake) {
   std::vector<std::byte> early(4096, std::byte{7});
   window_.put(early);
   EXPECT_TRUE(std::ranges::equal(window_.bytes(), early));
+}
+
+TEST_F(ReceiveWindowTest, APartOfALongRequestStaysWhereItIs) {
+  constexpr std::size_t kLength = 60'000;
+  receive(ReceiveWindow::kCapacityBytes);
+  consume(ReceiveWindow::kCapacityBytes - 40'000);
+  const std::byte* part = window_.bytes().data();
+  window_.expect(kLength);
+  // There is room for what it lacks and for more.
+  EXPECT_EQ(receive(15'000), 15'000u);
+  EXPECT_EQ(receive(20'000), 20'000u);
+  EXPECT_EQ(window_.bytes().data(), part);
+  EXPECT_EQ(window_.bytes().size(), 40'000u);
+  EXPECT_EQ(window_.size(), 75'000u);
+  const std::array<iovec, 2> pieces = window_.pieces(28, kLength - 28);
+  EXPECT_EQ(pieces[0].iov_base, part + 28);
+  EXPECT_EQ(pieces[0].iov_len, 40'000u - 28);
+  EXPECT_EQ(pieces[1].iov_len, kLength - 40'000);
+  consume(40'000);
+  EXPECT_EQ(window_.bytes().size(), 35'000u);
+  consume(20'000);
+  consume(15'000);
+  EXPECT_EQ(window_.size(), 0u);
+}
+
+TEST_F(ReceiveWindowTest, RequestsOfAnyLengthComeWholeAndInOrder) {
+  std::minstd_rand random(7);
+  std::size_t in_two = 0;
+  for (int request = 0; request < 5000; ++request) {
+    const std::size_t length = 1 + random() % (random() % 2 == 0 ? 300 : 65'536);
+    while (window_.size() < length) {
+      if (window_.size() >= 1) window_.expect(length);
+      ASSERT_GT(receive(1 + random() % 100'000), 0u);
+    }
+    const std::array<iovec, 2> pieces = window_.pieces(0, length);
+    in_two += pieces[1].iov_len > 0 ? 1 : 0;
+    std::uint64_t at = consumed_;
+    for (const iovec& piece : pieces) {
+      const auto* bytes = static_cast<const std::byte*>(piece.iov_base);
+      for (std::size_t i = 0; i < piece.iov_len; ++i) ASSERT_EQ(bytes[i], static_cast<std::byte>(at++ % 251));
+    }
+    ASSERT_EQ(at, consumed_ + length);
+    // At once, or in two steps.
+    const std::size_t step = random() % 2 == 0 ? length : random() % length;
+    window_.consume(step);
+    window_.consume(length - step);
+    consumed_ += length;
+  }
+  EXPECT_GT(in_two, 100u);
+  window_.consume(window_.size());
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ Transmission::Need Transmission::handle_requests() {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   for (;;) {
     if (skip_bytes_ > 0) {
-      std::size_t step = std::min<std::uint64_t>(skip_bytes_, window_.bytes().size());
+      std::size_t step = std::min<std::uint64_t>(skip_bytes_, window_.size());
       window_.consume(step);
       skip_bytes_ -= step;
       if (skip_bytes_ > 0) return Need::kInput;
@@ -52,11 +52,11 @@ Transmission::Need Transmission::handle_requests() {
     }
     if (window_.bytes().size() < header_bytes) return Need::kInput;
     if (inline_bytes_ >= kInlineBytesPerTurnMax) return Need::kTurn;
-    std::size_t before = window_.bytes().size();
+    std::size_t before = window_.size();
     const Request request = decode_request(window_.bytes(), state_.header_mode);
     trace_begin(request);
     Need need = handle_request(request);
-    bool taken = window_.bytes().size() != before;
+    bool taken = window_.size() != before;
     if (taken) begin_is_traced_ = false;
     // Nothing was taken: the request is not whole yet.
     if (need != Need::kInput || !taken) return need;
@@ -176,7 +176,10 @@ bool Transmission::read_now(const ReadPlan& plan, std::span<std::byte> room) {
 Transmission::Need Transmission::begin_small_write(const Request& request) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   const std::size_t length = request.length;
-  if (window_.bytes().size() < header_bytes + length) return Need::kInput;
+  if (window_.size() < header_bytes + length) {
+    window_.expect(header_bytes + length);
+    return Need::kInput;
+  }
   if (length == 0) return answer_now(request);
   if (replies_.reserve(WriteRun::kRequestsMax * kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   if (write_small_now(request)) return Need::kInput;
@@ -185,8 +188,11 @@ Transmission::Need Transmission::begin_small_write(const Request& request) {
   Payload payload(length);
   payload.cover(length);
   payload.add_piece(context_.pool.take(length));
-  std::memcpy(payload.space().data(), window_.bytes().data() + header_bytes, length);
-  payload.received(length);
+  for (const iovec& piece : window_.pieces(header_bytes, length)) {
+    if (piece.iov_len == 0) continue;
+    std::memcpy(payload.space().data(), piece.iov_base, piece.iov_len);
+    payload.received(piece.iov_len);
+  }
   window_.consume(header_bytes + length);
   start("nbd write", request, serve_write(request, std::move(payload)));
   return Need::kInput;
@@ -228,6 +234,12 @@ bool Transmission::write_now(const Request& request, std::span<const iovec> data
 
 // The same for the small WRITE at the front of the window, together with those behind it that continue it.
 bool Transmission::write_small_now(const Request& request) {
+  const std::size_t header_bytes = request_header_bytes(state_.header_mode);
+  if (window_.bytes().size() < header_bytes + request.length) {
+    if (!write_now(request, window_.pieces(header_bytes, request.length))) return false;
+    window_.consume(header_bytes + request.length);
+    return true;
+  }
   if (!can_write_now(request)) return false;
   const std::size_t requests_max = alone_writes_ > 0 ? 1 : WriteRun::kRequestsMax;
   const WriteRun run(window_.bytes(), state_.header_mode, rules_, requests_max);

@@ -45,6 +45,17 @@ class TransmissionWriteTest : public TransmissionTest {
     }
     return all;
   }
+  // Segments of up to `longest` bytes.
+  static std::deque<Bytes> cut(const Bytes& sent, aio::Random& random, std::size_t longest) {
+    std::deque<Bytes> segments;
+    for (std::size_t at = 0; at < sent.size();) {
+      std::size_t step = std::min<std::size_t>(sent.size() - at, random.between(1, longest));
+      auto begin = sent.begin() + static_cast<std::ptrdiff_t>(at);
+      segments.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(step));
+      at += step;
+    }
+    return segments;
+  }
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionWriteTest);
 
@@ -153,19 +164,45 @@ TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
     }
     Bytes disconnect = codec.request(Command::kDisconnect, 0, 0, 0);
     sent.insert(sent.end(), disconnect.begin(), disconnect.end());
-    std::deque<Bytes> segments;
-    for (std::size_t at = 0; at < sent.size();) {
-      std::size_t step = std::min<std::size_t>(sent.size() - at, random.between(1, 20'000));
-      auto begin = sent.begin() + static_cast<std::ptrdiff_t>(at);
-      segments.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(step));
-      at += step;
-    }
-    auto all = answers(codec, mode, std::move(segments));
+    auto all = answers(codec, mode, cut(sent, random, 20'000));
     ASSERT_EQ(all.size(), errors.size());
     for (auto [cookie, error] : errors) ASSERT_EQ(all[cookie].error, error) << cookie;
     for (std::size_t at = 0; at < expected.size(); ++at) {
       if (promised[at]) ASSERT_EQ(storage().bytes[at], expected[at]) << at;
     }
+  }
+}
+
+// Writes of up to 64 KiB in segments of any size: many are in two pieces in the receive window, some of those are
+// refused, and some have to be waited for.
+TEST_P(TransmissionWriteTest, LongOnesThatComeInPiecesAreWrittenWhole) {
+  for (std::uint64_t seed = 1; seed <= 24; ++seed) {
+    aio::Random random(seed);
+    const HeaderMode mode = kAllModes[seed % 3];
+    ClientCodec codec(mode);
+    storage().immediate = seed % 4 != 0;
+    Bytes expected = storage().bytes;
+    Bytes sent;
+    std::map<std::uint64_t, bool> refused;
+    for (std::uint64_t cookie = 1; cookie <= 40; ++cookie) {
+      const std::uint64_t length = random.one_in(4) ? random.between(1, 5000) : random.between(17'000, 64 << 10);
+      refused[cookie] = random.one_in(6);
+      const std::uint64_t offset = refused[cookie] ? expected.size() - 1 : random.below(expected.size() - length);
+      Bytes data(length);
+      for (std::byte& byte : data) byte = static_cast<std::byte>(random.below(256));
+      if (!refused[cookie] || length == 1) {
+        std::ranges::copy(data, expected.begin() + static_cast<std::ptrdiff_t>(offset));
+        refused[cookie] = false;
+      }
+      Bytes one = codec.write(cookie, offset, data);
+      sent.insert(sent.end(), one.begin(), one.end());
+    }
+    Bytes disconnect = codec.request(Command::kDisconnect, 0, 0, 0);
+    sent.insert(sent.end(), disconnect.begin(), disconnect.end());
+    auto all = answers(codec, mode, cut(sent, random, 100'000));
+    ASSERT_EQ(all.size(), refused.size());
+    for (auto [cookie, is_refused] : refused) ASSERT_EQ(all[cookie].error, is_refused ? kNoSpace : 0) << cookie;
+    ASSERT_TRUE(storage().bytes == expected) << "seed " << seed;
   }
 }
 
