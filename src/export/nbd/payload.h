@@ -3,12 +3,16 @@
 // A client that announces 32 MiB and sends nothing costs one piece. The write starts when all of it is there, so a
 // client that dies in the middle changes nothing. The budget for all of it is taken before the second piece, so that
 // what has begun to arrive can always end: many payloads that each wait for the next piece would wait for each other.
-// Owned by the session; thread: its reactor's.
+//
+// What came together with the request may stay where it is, and is then written from there: the payload holds it, until
+// it is written or has to wait, for which it gets memory of its own. Owned by the session; thread: its reactor's.
 #pragma once
 
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
+#include <cassert>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -25,20 +29,39 @@ class Payload {
   Payload() = default;
   explicit Payload(std::size_t bytes) { begin(bytes); }
 
-  // From idle: `bytes` are going to arrive. What earlier payloads allocated for bookkeeping is used again.
-  void begin(std::size_t bytes) {
-    missing_ = uncovered_bytes_ = bytes;
+  // From idle: `bytes` in all, of which `held` is there, which may be nothing and is shorter than a piece. What earlier
+  // payloads allocated for bookkeeping is used again.
+  void begin(std::size_t bytes, std::span<const std::byte> held = {}) {
+    assert(held.size() < std::min(bytes, kPieceBytes));
+    uncovered_bytes_ = bytes;
+    missing_ = bytes - held.size();
+    held_bytes_ = held.size();
+    // Nobody writes through it; iovec only has no const form.
+    if (!held.empty()) add_vector({const_cast<std::byte*>(held.data()), held.size()});
     active_ = true;
   }
   // Back to idle; the pieces are given back.
   void clear() {
+    copy_ = {};
     first_piece_ = {};
     further_pieces_.clear();
-    vectors_.clear();
-    missing_ = room_ = uncovered_bytes_ = budget_bytes_ = 0;
+    many_.clear();
+    vector_count_ = 0;
+    missing_ = held_bytes_ = room_ = uncovered_bytes_ = budget_bytes_ = 0;
     active_ = false;
   }
   bool active() const { return active_; }
+
+  // Bytes that belong to somebody else.
+  std::size_t held_bytes() const { return held_bytes_; }
+  // Copies them into `copy`, which has room for them; they are in the budget already.
+  void own(aio::Buffer copy) {
+    iovec& first = many_.empty() ? few_[0] : many_[0];
+    std::memcpy(copy.data(), first.iov_base, held_bytes_);
+    first.iov_base = copy.data();
+    copy_ = std::move(copy);
+    held_bytes_ = 0;
+  }
 
   // Bytes still to come.
   std::size_t missing() const { return missing_; }
@@ -47,9 +70,13 @@ class Payload {
   // Whether the next byte needs a piece that is not there; the caller takes next_budget_bytes() from its budget first,
   // and says so with cover().
   bool needs_piece() const { return missing_ > 0 && room_ == 0; }
-  std::size_t next_piece_bytes() const { return std::min(missing_, kPieceBytes); }
+  // The first one is shorter by what is held: both together are taken ahead.
+  std::size_t next_piece_bytes() const {
+    const bool first = first_piece_.data() == nullptr;
+    return std::min(missing_, first ? kPieceBytes - held_bytes_ : kPieceBytes);
+  }
   std::size_t next_budget_bytes() const {
-    return first_piece_.data() == nullptr ? next_piece_bytes() : uncovered_bytes_;
+    return first_piece_.data() == nullptr ? held_bytes_ + next_piece_bytes() : uncovered_bytes_;
   }
   void cover(std::size_t bytes) {
     uncovered_bytes_ -= bytes;
@@ -57,15 +84,12 @@ class Payload {
   }
   void add_piece(aio::Buffer piece) {
     room_ = next_piece_bytes();
-    const iovec vector{.iov_base = piece.data(), .iov_len = 0};
+    add_vector({.iov_base = piece.data(), .iov_len = 0});
     if (first_piece_.data() == nullptr) {
-      first_vector_ = vector;
       first_piece_ = std::move(piece);
-      return;
+    } else {
+      further_pieces_.push_back(std::move(piece));
     }
-    if (vectors_.empty()) vectors_.push_back(first_vector_);
-    vectors_.push_back(vector);
-    further_pieces_.push_back(std::move(piece));
   }
 
   // Where the next bytes go; not empty unless a piece is needed or all is there.
@@ -81,21 +105,33 @@ class Payload {
 
   // Valid while it stays where it is.
   std::span<const iovec> vectors() const {
-    if (!vectors_.empty()) return vectors_;
-    return {&first_vector_, first_piece_.data() == nullptr ? 0u : 1u};
+    if (!many_.empty()) return many_;
+    return {few_.data(), vector_count_};
   }
   // What was taken for it from the budget.
   std::size_t budget_bytes() const { return budget_bytes_; }
 
  private:
-  iovec& last() { return vectors_.empty() ? first_vector_ : vectors_.back(); }
+  void add_vector(iovec vector) {
+    if (vector_count_ == few_.size()) many_.assign(few_.begin(), few_.end());
+    if (vector_count_ < few_.size()) {
+      few_[vector_count_] = vector;
+    } else {
+      many_.push_back(vector);
+    }
+    ++vector_count_;
+  }
+  iovec& last() { return many_.empty() ? few_[vector_count_ - 1] : many_.back(); }
 
   // Most have one piece, which needs no memory for bookkeeping.
+  aio::Buffer copy_;  // of what was held
   aio::Buffer first_piece_;
-  iovec first_vector_{};
   std::vector<aio::Buffer> further_pieces_;
-  std::vector<iovec> vectors_;  // of all pieces, when there are several
+  std::array<iovec, 2> few_{};
+  std::vector<iovec> many_;  // all vectors, when they are more than few_ has room for
+  std::size_t vector_count_ = 0;
   std::size_t missing_ = 0;
+  std::size_t held_bytes_ = 0;
   std::size_t room_ = 0;
   std::size_t uncovered_bytes_ = 0;
   std::size_t budget_bytes_ = 0;

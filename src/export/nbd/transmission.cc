@@ -193,7 +193,8 @@ aio::Task<IoResult> Transmission::receive() {
   }
 }
 
-// Some of the payload: first what came together with the request, then straight into its pieces.
+// Some of the payload: first what came together with the request, unless it is held there, then straight into its
+// pieces.
 aio::Task<IoResult> Transmission::receive_payload() {
   if (payload_.needs_piece()) {
     std::size_t budget_bytes = payload_.next_budget_bytes();
@@ -202,7 +203,7 @@ aio::Task<IoResult> Transmission::receive_payload() {
     payload_.add_piece(context_.pool.take(payload_.next_piece_bytes()));
   }
   std::span<std::byte> space = payload_.space();
-  if (std::span<const std::byte> early = window_.bytes(); !early.empty()) {
+  if (std::span<const std::byte> early = window_.bytes(); !early.empty() && payload_.held_bytes() == 0) {
     std::size_t step = std::min(early.size(), space.size());
     std::memcpy(space.data(), early.data(), step);
     payload_.received(step);
@@ -230,7 +231,7 @@ aio::Task<IoResult> Transmission::receive_payload() {
 void Transmission::answer_what_is_left() {
   refusing_ = true;
   if (payload_.active()) {
-    skip_bytes_ = payload_.missing();
+    skip_bytes_ = payload_.held_bytes() + payload_.missing();
     drop_payload();
   }
   for (;;) {

@@ -125,6 +125,7 @@ class Transmission {
   Need answer_hole(const Request& request, const ReadPlan& plan);
   bool read_now(const ReadPlan& plan, std::span<std::byte> room);
   Need begin_small_write(const Request& request);
+  Need begin_large_write(const Request& request);
   Need finish_large_write();
   Need begin_block_status(const Request& request, std::uint32_t payload_bytes);
   bool find_status_now(StatusReply& reply);

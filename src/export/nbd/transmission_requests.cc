@@ -87,11 +87,11 @@ Transmission::Need Transmission::begin(const Request& request, const Verdict& ve
     case Command::kRead:
       return begin_read(request);
     case Command::kWrite:
-      if (request.length <= kSmallWriteBytesMax) return begin_small_write(request);
-      window_.consume(header_bytes);
-      payload_request_ = request;
-      payload_.begin(request.length);
-      return Need::kPayload;
+      // A long one that is there is as good as a small one.
+      if (request.length <= kSmallWriteBytesMax || window_.size() >= header_bytes + request.length) {
+        return begin_small_write(request);
+      }
+      return begin_large_write(request);
     case Command::kBlockStatus:
       return begin_block_status(request, verdict.payload_bytes);
     case Command::kFlush:
@@ -198,14 +198,27 @@ Transmission::Need Transmission::begin_small_write(const Request& request) {
   return Need::kInput;
 }
 
+// What is there of it is written from where it is, if the node takes memory that begins and ends anywhere, at once.
+Transmission::Need Transmission::begin_large_write(const Request& request) {
+  window_.consume(request_header_bytes(state_.header_mode));
+  payload_request_ = request;
+  const bool hold = can_write_now(request) && context_.edge.node().limits().request_alignment == 1;
+  payload_.begin(request.length, hold ? window_.bytes() : std::span<const std::byte>());
+  return Need::kPayload;
+}
+
 Transmission::Need Transmission::finish_large_write() {
   if (context_.fence.is_up()) return Need::kFence;
   if (!has_slot()) return Need::kSlot;
   if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   const Request request = *payload_request_;
+  const std::size_t held_bytes = payload_.held_bytes();
   if (write_now(request, payload_.vectors())) {
     drop_payload();
+    window_.consume(held_bytes);
   } else {
+    if (held_bytes > 0) payload_.own(context_.pool.take(held_bytes));
+    window_.consume(held_bytes);
     start("nbd write", request, serve_write(request, std::move(payload_)));
     payload_.clear();
   }
