@@ -55,6 +55,18 @@ void SimulatedFile::sync(std::uint64_t changes) {
   unflushed_.erase(unflushed_.begin(), first_kept);
 }
 
+void SimulatedFile::keep(std::uint64_t number) {
+  for (FileChange& change : unflushed_) change.survives = change.survives || change.number == number;
+}
+
+bool SimulatedFile::fail_write_back(Random& random) {
+  auto lost = std::erase_if(unflushed_, [&](const FileChange& change) {
+    return change.kind == FileChange::Kind::kWrite && !change.survives && random.one_in(2);
+  });
+  if (lost > 0) ++losses_;
+  return lost > 0;
+}
+
 void SimulatedFile::power_cut(Random& random) {
   for (const FileChange& change : unflushed_) {
     bool can_tear = change.kind == FileChange::Kind::kWrite || change.kind == FileChange::Kind::kPunch;

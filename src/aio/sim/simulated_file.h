@@ -1,6 +1,8 @@
 // SimulatedFile: one file of a simulated disk: what readers see now, and what would be left after a power cut.
 //
 // Changes are kept in order until a sync; a power cut keeps each whole, loses it, or tears it at sectors of 512 bytes.
+// Writing back may fail before: some writes then never get to the disk, and each open descriptor is told once, as by
+// Linux.
 // Owned by the World. Thread: the simulation's.
 #pragma once
 
@@ -37,7 +39,17 @@ class SimulatedFile {
   void apply_unfinished(FileChange change) { unflushed_.push_back(std::move(change)); }
   // Brings the first `changes` changes to the disk, or all.
   void sync(std::uint64_t changes = UINT64_MAX);
+  // Brings the change of this number to the disk, if it has not been lost.
+  void keep(std::uint64_t number);
   void power_cut(Random& random);
+
+  // Some of the writes that are not on the disk yet will never be. False: there was none.
+  bool fail_write_back(Random& random);
+  // Failures so far; that of an open descriptor is another number until it has been told.
+  std::uint64_t losses() const { return losses_; }
+  // The number for a new descriptor: nobody tells it again what somebody else was told.
+  std::uint64_t losses_told() const { return losses_told_; }
+  void losses_are_told() { losses_told_ = losses_; }
 
   // An OFD lock of one byte. `mode` is F_RDLCK, F_WRLCK or F_UNLCK; false: somebody else's stands against it.
   bool lock(std::uint64_t offset, std::uint64_t owner, int mode);
@@ -50,6 +62,8 @@ class SimulatedFile {
   PageStore now_;
   PageStore on_disk_;
   std::vector<FileChange> unflushed_;
+  std::uint64_t losses_ = 0;
+  std::uint64_t losses_told_ = 0;
   std::map<std::uint64_t, std::map<std::uint64_t, int>> locks_;  // by offset, then by owner
 };
 

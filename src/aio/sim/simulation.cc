@@ -53,6 +53,11 @@ void Simulation::clear_faults() {
   world_->faults.clear();
 }
 
+bool Simulation::fail_write_back(const std::string& path) {
+  auto found = world_->files.find(path);
+  return found != world_->files.end() && found->second->fail_write_back(world_->random);
+}
+
 void Simulation::power_cut() {
   if (world_->backend != nullptr) world_->backend->lose_power();
   world_->power_cut();

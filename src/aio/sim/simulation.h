@@ -71,6 +71,11 @@ class Simulation {
   void inject(Fault fault);
   void clear_faults();
 
+  // Writing the file back from the page cache fails: some of what was written and not synced is lost, though readers
+  // see it until the power goes. Each descriptor is told once: its next sync, or durable write, to end gives EIO.
+  // False: there was nothing to lose.
+  bool fail_write_back(const std::string& path);
+
   // Whatever was not flushed is kept, lost or torn; every open descriptor gives EIO or ECONNRESET from here on.
   void power_cut();
 

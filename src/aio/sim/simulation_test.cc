@@ -103,6 +103,56 @@ TEST(SimulationTest, AWriteThroughSurvivesAndNoOlderOneLandsOnIt) {
   }
 }
 
+// Writes texts to `fd`, each another, until one is lost; that one.
+Task<void> write_until_lost(Reactor& reactor, Simulation& simulation, int fd, std::string& text) {
+  do {
+    text = std::string(512, static_cast<char>(text.empty() ? 'a' : text[0] + 1));
+    iovec vector{text.data(), text.size()};
+    EXPECT_TRUE((co_await reactor.sync(fd)).has_value());
+    EXPECT_TRUE((co_await reactor.write(fd, std::span(&vector, 1), 0, false)).has_value());
+  } while (!simulation.fail_write_back("image"));
+}
+
+struct Told {
+  std::vector<IoResult> first;
+  std::vector<IoResult> second;
+  IoResult third;
+  IoCount durable_write;
+  std::string lost;
+};
+
+Task<void> lose_and_ask(Reactor& reactor, Simulation& simulation, Told& told) {
+  auto first = co_await reactor.open("image", O_RDWR);
+  auto second = co_await reactor.open("image", O_RDWR);
+  if (!first || !second) co_return;
+  co_await write_until_lost(reactor, simulation, *first, told.lost);
+  for (int i = 0; i < 2; ++i) {
+    told.first.push_back(co_await reactor.sync(*first));
+    told.second.push_back(co_await reactor.sync(*second));
+  }
+  auto third = co_await reactor.open("image", O_RDWR);
+  if (third) told.third = co_await reactor.sync(*third);
+  co_await write_until_lost(reactor, simulation, *first, told.lost);
+  iovec vector{told.lost.data(), told.lost.size()};
+  told.durable_write = co_await reactor.write(*first, std::span(&vector, 1), 512, true);
+  told.first.push_back(co_await reactor.sync(*first));
+}
+
+TEST(SimulationTest, AFailedWriteBackIsToldOnceToEachDescriptorAndThenForgotten) {
+  Simulation simulation;
+  simulation.make_file("image", 2048);
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  Told told;
+  testing::run(*reactor, lose_and_ask(*reactor, simulation, told));
+  EXPECT_EQ(told.first, (std::vector<IoResult>{fail(EIO), {}, {}})) << "the second loss was told to the durable write";
+  EXPECT_EQ(told.second, (std::vector<IoResult>{fail(EIO), {}}));
+  EXPECT_EQ(told.third, IoResult()) << "opened after it was told";
+  EXPECT_EQ(told.durable_write, IoCount(fail(EIO)));
+  EXPECT_EQ(text_of(simulation, "image").substr(0, 512), told.lost) << "readers see it until the power goes";
+  simulation.power_cut();
+  EXPECT_NE(text_of(simulation, "image").substr(0, 512), told.lost);
+}
+
 Task<void> cut_power_during_write(Reactor& reactor, Simulation& simulation, IoCount& result) {
   Scope scope(reactor);
   IoCount first;

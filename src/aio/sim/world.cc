@@ -77,10 +77,43 @@ int World::take_fault(OperationKind kind, const std::string& path) {
 }
 
 void World::begin(Operation& operation) {
-  if (operation.kind != OperationKind::kSync) return;
   Descriptor* descriptor = find(operation.fd);
-  bool is_file = descriptor != nullptr && descriptor->file != nullptr;
-  operation.length = is_file ? descriptor->file->changes() : 0;
+  const bool is_file = descriptor != nullptr && descriptor->file != nullptr;
+  if (operation.kind == OperationKind::kSync) operation.length = is_file ? descriptor->file->changes() : 0;
+  // What is refused, or a fault stands against, is left to perform().
+  if (operation.kind == OperationKind::kWrite && operation.data_sync && is_file && !descriptor->dead &&
+      descriptor->writable && operation.caching == Caching::kKeep && !may_fail(OperationKind::kWrite) &&
+      operation.offset <= kOffsetMax) {
+    copy_durable_write(operation, *descriptor);
+  }
+}
+
+// The operation keeps what is to come of it: as its length the number of changes with this one, as its result the
+// bytes.
+void World::copy_durable_write(Operation& operation, Descriptor& descriptor) {
+  operation.result = write(descriptor, operation.vectors, operation.offset);
+  operation.length = descriptor.file->changes();
+}
+
+std::int64_t World::write_durably(Operation& operation, Descriptor& descriptor) {
+  if (operation.length == 0) copy_durable_write(operation, descriptor);
+  if (operation.result < 0) return operation.result;
+  if (take_loss(descriptor)) return -EIO;
+  descriptor.file->keep(operation.length - 1);
+  return operation.result;
+}
+
+std::int64_t World::sync(const Operation& operation, Descriptor& descriptor) {
+  if (take_loss(descriptor)) return -EIO;
+  descriptor.file->sync(operation.length);
+  return 0;
+}
+
+bool World::take_loss(Descriptor& descriptor) {
+  if (descriptor.losses_told == descriptor.file->losses()) return false;
+  descriptor.losses_told = descriptor.file->losses();
+  descriptor.file->losses_are_told();
+  return true;
 }
 
 std::int64_t World::perform(Operation& operation) {
@@ -113,10 +146,10 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
     case OperationKind::kRead:
       return read(descriptor, operation.vectors, operation.offset);
     case OperationKind::kWrite:
-      return write(descriptor, operation.vectors, operation.offset, operation.data_sync);
+      return operation.data_sync ? write_durably(operation, descriptor)
+                                 : write(descriptor, operation.vectors, operation.offset);
     case OperationKind::kSync:
-      file.sync(operation.length);
-      return 0;
+      return sync(operation, descriptor);
     case OperationKind::kAllocate:
       return allocate(file, operation.mode, operation.offset, operation.length);
     case OperationKind::kTruncate:
@@ -153,7 +186,8 @@ std::int64_t World::open(const char* path, int flags) {
               .stream = nullptr,
               .listener = nullptr,
               .readable = access != O_WRONLY,
-              .writable = access != O_RDONLY});
+              .writable = access != O_RDONLY,
+              .losses_told = found->second->losses_told()});
 }
 
 std::size_t World::perhaps_shorter(std::size_t count) {
@@ -169,14 +203,12 @@ std::int64_t World::read(Descriptor& descriptor, std::span<const iovec> vectors,
   return static_cast<std::int64_t>(count);
 }
 
-std::int64_t World::write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset,
-                          bool data_sync) {
+std::int64_t World::write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset) {
   std::vector<std::byte> data = gather(vectors);
   if (data.size() > kOffsetMax - offset) return -EFBIG;
   data.resize(perhaps_shorter(data.size()));
   auto count = static_cast<std::int64_t>(data.size());
-  descriptor.file->apply(
-      {.kind = FileChange::Kind::kWrite, .offset = offset, .data = std::move(data), .survives = data_sync});
+  descriptor.file->apply({.kind = FileChange::Kind::kWrite, .offset = offset, .data = std::move(data)});
   return count;
 }
 
@@ -283,7 +315,7 @@ IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t o
   if (offset > kOffsetMax) return fail(EINVAL);
   clock.advance_to(clock.now_ns() + options.write_hold_ns);
   if (options.write_hold_ns > 0 && options.write_hold_waits) ++times_waited;
-  return as_count(write(*descriptor, vectors, offset, false));
+  return as_count(write(*descriptor, vectors, offset));
 }
 
 IoResult World::try_stat(int fd, FileInfo& info) {
@@ -324,6 +356,7 @@ std::int64_t World::close(int fd) {
 }
 
 void World::leave_unfinished(const Operation& write) {
+  if (write.data_sync && write.length > 0) return;  // copied already
   Descriptor* descriptor = find(write.fd);
   if (descriptor == nullptr || descriptor->file == nullptr || !descriptor->writable || descriptor->dead) return;
   descriptor->file->apply_unfinished(

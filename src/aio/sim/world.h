@@ -31,14 +31,16 @@ struct Descriptor {
   std::shared_ptr<SimulatedListener> listener;
   bool readable = true;
   bool writable = true;
-  bool dead = false;  // the power was cut since it was opened
+  bool dead = false;              // the power was cut since it was opened
+  std::uint64_t losses_told = 0;  // of the file's losses()
 };
 
 class World {
  public:
   explicit World(SimulationOptions chosen) : options(chosen), random(chosen.seed) {}
 
-  // When an operation is asked for: a sync, which takes time, covers what was written until then and no more.
+  // When an operation is asked for: a sync, which takes time, covers what was written until then and no more; a durable
+  // write begins as a copy into the page cache.
   void begin(Operation& operation);
   // Performs anything but kPoll; the result.
   std::int64_t perform(Operation& operation);
@@ -81,7 +83,11 @@ class World {
   std::int64_t perform_on_file(Operation& operation, Descriptor& descriptor);
   std::int64_t open(const char* path, int flags);
   std::int64_t read(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset);
-  std::int64_t write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset, bool data_sync);
+  std::int64_t write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset);
+  void copy_durable_write(Operation& operation, Descriptor& descriptor);
+  std::int64_t write_durably(Operation& operation, Descriptor& descriptor);
+  static std::int64_t sync(const Operation& operation, Descriptor& descriptor);
+  static bool take_loss(Descriptor& descriptor);
   std::int64_t allocate(SimulatedFile& file, int mode, std::uint64_t offset, std::uint64_t length);
   static FileInfo info_of(const SimulatedFile& file);
   std::int64_t map(const SimulatedFile& file, const Operation& operation);
