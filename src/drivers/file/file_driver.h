@@ -15,6 +15,7 @@
 #include "drivers/file/extent_cache.h"
 #include "drivers/file/file_locks.h"
 #include "drivers/file/file_options.h"
+#include "drivers/file/loss_report.h"
 #include "drivers/file/sync_group.h"
 
 namespace blockexport::drivers {
@@ -91,13 +92,16 @@ class FileDriver final : public block::Driver {
   IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
   aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
   aio::Task<IoResult> zero_in_device(aio::Reactor& reactor, block::Range range, bool may_unmap);
-  aio::Task<IoResult> write_zero_buffers(aio::Reactor& reactor, block::Range range, bool data_sync);
-  aio::Task<IoResult> write_through(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                                    bool data_sync);
+  // The kinds of writing, with `data_sync` durable if it succeeds: of what is in `buffers`, of zeros, and of either,
+  // which is zeros when there are no buffers.
+  aio::Task<IoResult> write_buffers(block::Range range, block::IoBuffers buffers, bool data_sync);
+  aio::Task<IoResult> write_zero_buffers(block::Range range, bool data_sync);
+  aio::Task<IoResult> write_content(block::Range range, block::IoBuffers buffers, bool data_sync);
+  aio::Task<IoResult> write_durably(block::Range range, block::IoBuffers buffers);
+  aio::Task<IoResult> write_alone(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
   // What completed before is durable when it succeeds; shared with who else waits for that.
   aio::Task<IoResult> sync(aio::Reactor& reactor);
   aio::Task<IoResult> sync_alone(aio::Reactor& reactor);
-  void note_sync_error(Errno error);
   // fallocate, unless it was refused before for what `refused` stands for; ENOTSUP then and from then on.
   aio::Task<IoResult> allocate(aio::Reactor& reactor, int mode, block::Range range, std::atomic<bool>& refused);
 
@@ -112,7 +116,7 @@ class FileDriver final : public block::Driver {
   std::atomic<std::uint64_t> file_bytes_;     // the real end as far as we know
   SyncGroup syncs_;
   std::atomic<std::uint32_t> durable_writes_ = 0;  // under way
-  std::atomic<int> sync_error_ = 0;                // the first failure of a sync; what was cached then may be lost
+  LossReport losses_;                              // unless direct: then nothing is kept back, and nothing lost later
 
   // What the file system or device has refused once.
   std::atomic<bool> no_punch_hole_ = false;

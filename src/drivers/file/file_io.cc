@@ -87,28 +87,44 @@ IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buff
 }
 
 aio::Task<IoResult> FileDriver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
+  if (options.force_unit_access && !options_.no_flush) return write_durably(range, buffers);
+  return write_buffers(range, buffers, false);
+}
+
+aio::Task<IoResult> FileDriver::write_durably(Range range, IoBuffers buffers) {
   aio::Reactor& reactor = co_await aio::current_reactor();
-  if (!options.force_unit_access || options_.no_flush) co_return co_await write_through(reactor, range, buffers, false);
   // One that is alone is durable with its own call; several share a sync, which costs about as much as one of them.
   // Those that can be written at once do not come here but flush: see is_syncing().
   const bool alone = durable_writes_.fetch_add(1, std::memory_order_relaxed) == 0 && !syncs_.is_running();
-  IoResult result = co_await write_through(reactor, range, buffers, alone);
+  IoResult result = co_await (alone ? write_alone(reactor, range, buffers) : write_content(range, buffers, false));
   if (result && !alone) result = co_await sync(reactor);
   durable_writes_.fetch_sub(1, std::memory_order_relaxed);
   co_return result;
 }
 
-aio::Task<IoResult> FileDriver::write_through(aio::Reactor& reactor, Range range, IoBuffers buffers, bool data_sync) {
+aio::Task<IoResult> FileDriver::write_alone(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  if (options_.direct) co_return co_await write_content(range, buffers, true);
+  LossReport::Call call(reactor, LossReport::Promise::kOwnData);
+  losses_.begin(call);
+  IoResult result = co_await write_content(range, buffers, true);
+  // It may be the kernel's one report of what else it could not write back.
+  losses_.end(reactor, call, result, !result && result.error() == Errno(EIO));
+  (void)co_await call.settled.wait();
+  co_return call.result;
+}
+
+aio::Task<IoResult> FileDriver::write_content(Range range, IoBuffers buffers, bool data_sync) {
+  return buffers.empty() ? write_zero_buffers(range, data_sync) : write_buffers(range, buffers, data_sync);
+}
+
+aio::Task<IoResult> FileDriver::write_buffers(Range range, IoBuffers buffers, bool data_sync) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
   Remainder rest(range, buffers);
   while (!rest.finished()) {
     const aio::Caching asked = caching();
     auto written = co_await reactor.write(fd_, rest.next(), rest.offset(), data_sync, asked);
     if (!written && is_dropping_refused(asked, written.error())) continue;
-    if (!written) {
-      // It may be the kernel's one report of what else it could not write back.
-      if (data_sync && written.error() == Errno(EIO)) note_sync_error(written.error());
-      co_return fail(written.error());
-    }
+    if (!written) co_return fail(written.error());
     std::uint64_t useful = *written;
     if (rest.done() + useful < range.length) useful &= ~std::uint64_t{limits_.request_alignment - 1};
     if (useful == 0) co_return fail(ENOSPC);
@@ -158,17 +174,16 @@ aio::Task<IoResult> FileDriver::sync(aio::Reactor& reactor) {
   co_return result;
 }
 
-void FileDriver::note_sync_error(Errno error) {
-  // Around the cache nothing was kept back, so nothing is lost.
-  if (!options_.direct) sync_error_.store(error.value(), std::memory_order_release);
-}
-
 aio::Task<IoResult> FileDriver::sync_alone(aio::Reactor& reactor) {
   // The kernel tells once, then drops what it could not write; a later success would promise data that are gone.
-  if (int error = sync_error_.load(std::memory_order_acquire); error != 0) co_return fail(error);
-  auto result = co_await reactor.sync(fd_);
-  if (!result) note_sync_error(result.error());
-  co_return result;
+  if (IoResult known = losses_.known(); !known) co_return known;
+  if (options_.direct) co_return co_await reactor.sync(fd_);
+  LossReport::Call call(reactor, LossReport::Promise::kAllBefore);
+  losses_.begin(call);
+  IoResult result = co_await reactor.sync(fd_);
+  losses_.end(reactor, call, result, !result.has_value());
+  (void)co_await call.settled.wait();
+  co_return call.result;
 }
 
 aio::Task<IoResult> FileDriver::prefetch(Range range) {

@@ -49,7 +49,7 @@ aio::Task<IoResult> FileDriver::write_zeroes(Range range, block::ZeroOptions opt
     co_return result;
   }
   if (result.error() != Errno(ENOTSUP) || options.no_fallback) co_return result;
-  co_return co_await write_zero_buffers(reactor, range, data_sync);
+  co_return co_await (data_sync ? write_durably(range, {}) : write_zero_buffers(range, false));
 }
 
 aio::Task<IoResult> FileDriver::zero_by_file_system(aio::Reactor& reactor, Range range, bool may_unmap) {
@@ -78,7 +78,8 @@ aio::Task<IoResult> FileDriver::zero_in_device(aio::Reactor& reactor, Range rang
   co_return as_answer(co_await reactor.zero_out(fd_, range.offset, range.length), no_device_zero_out_);
 }
 
-aio::Task<IoResult> FileDriver::write_zero_buffers(aio::Reactor& reactor, Range range, bool data_sync) {
+aio::Task<IoResult> FileDriver::write_zero_buffers(Range range, bool data_sync) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
   std::array<iovec, kZeroVectors> vectors;
   while (!range.empty()) {
     std::uint64_t step = std::min<std::uint64_t>(range.length, kZeroBytes * kZeroVectors);

@@ -1,5 +1,7 @@
 #include "drivers/file/sync_group.h"
 
+#include "drivers/file/wake.h"
+
 namespace blockexport::drivers {
 
 bool SyncGroup::lead_or_join(Member& member) {
@@ -26,25 +28,17 @@ void SyncGroup::finish(aio::Reactor& reactor, IoResult result) {
     }
   }
   // The next sync begins before the answers of this one are worked on.
-  if (leader != nullptr) wake(reactor, *leader);
+  if (leader != nullptr) wake(reactor, leader->woken);
   while (!done.empty()) {
     Member& member = done.pop_front();
     member.result = result;
-    wake(reactor, member);
+    wake(reactor, member.woken);
   }
 }
 
 bool SyncGroup::is_running() {
   std::lock_guard guard(mutex_);
   return running_;
-}
-
-void SyncGroup::wake(aio::Reactor& reactor, Member& member) {
-  if (&member.reactor == &reactor) {
-    member.woken.set();
-  } else {
-    member.reactor.post([&member] { member.woken.set(); });
-  }
 }
 
 }  // namespace blockexport::drivers

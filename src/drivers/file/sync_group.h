@@ -18,8 +18,7 @@ class SyncGroup {
  public:
   // One who wants a sync; lives until it has its result.
   struct Member : ListLink<Member> {
-    explicit Member(aio::Reactor& on) : reactor(on), woken(on, aio::Event::Cancellation::kIgnored) {}
-    aio::Reactor& reactor;
+    explicit Member(aio::Reactor& on) : woken(on, aio::Event::Cancellation::kIgnored) {}
     aio::Event woken;
     bool leads = false;
     IoResult result;  // when it does not lead
@@ -29,7 +28,8 @@ class SyncGroup {
   // `member.leads`, which is the same, or `member.result` is the answer.
   bool lead_or_join(Member& member);
 
-  // The leader's sync has ended so; all who shared it get the result, and the next ones their leader.
+  // The leader's sync has ended so, as a task of `reactor`; all who shared it get the result, and the next ones their
+  // leader.
   void finish(aio::Reactor& reactor, IoResult result);
 
   // Whether a sync is under way now; the answer may be old when it arrives.
@@ -37,8 +37,6 @@ class SyncGroup {
 
  private:
   using Members = IntrusiveList<Member>;
-  // From a task of `reactor`.
-  static void wake(aio::Reactor& reactor, Member& member);
 
   std::mutex mutex_;  // guards all below
   bool running_ = false;

@@ -1,0 +1,126 @@
+// The file driver on a simulated disk that loses what was written to the page cache, and of which the kernel tells one
+// call only: nobody is promised what is lost, whoever was told.
+#include <array>
+#include <deque>
+#include <random>
+#include <vector>
+
+#include "aio/current.h"
+#include "aio/scope.h"
+#include "aio/testing/backends.h"
+#include "block/node.h"
+#include "drivers/file/file_driver.h"
+
+namespace blockexport::drivers {
+namespace {
+
+using aio::Task;
+
+constexpr std::size_t kSectorBytes = 512;
+constexpr std::size_t kWrites = 12;
+constexpr std::byte kUntouched{0xff};
+
+// Writes each of its sectors once, and knows which of them it was promised to keep.
+struct Client {
+  std::uint64_t offset = 0;
+  std::array<std::byte, kWrites> content = {};
+  std::array<bool, kWrites> written = {};
+  std::array<bool, kWrites> promised = {};
+  int failed = 0;
+};
+
+Task<IoResult> write_sector(block::Node& node, std::uint64_t offset, std::byte content, bool force_unit_access) {
+  const block::Range range{.offset = offset, .length = kSectorBytes};
+  if (content == std::byte{0}) co_return co_await node.write_zeroes(range, {.force_unit_access = force_unit_access});
+  std::array<std::byte, kSectorBytes> data;
+  data.fill(content);
+  iovec vector{.iov_base = data.data(), .iov_len = data.size()};
+  co_return co_await node.write(range, {&vector, 1}, {.force_unit_access = force_unit_access});
+}
+
+Task<void> write_all(block::Node& node, Client& client, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (std::size_t i = 0; i < kWrites; ++i) {
+    client.content[i] = random() % 3 == 0 ? std::byte{0} : static_cast<std::byte>(1 + i);
+    const bool force_unit_access = random() % 2 == 0;
+    IoResult result =
+        co_await write_sector(node, client.offset + i * kSectorBytes, client.content[i], force_unit_access);
+    client.written[i] = result.has_value();
+    client.promised[i] = client.written[i] && force_unit_access;
+    if (!result) ++client.failed;
+    if (random() % 3 != 0) continue;
+    result = co_await node.flush();
+    if (result) client.promised = client.written;
+    if (!result) ++client.failed;
+  }
+}
+
+Task<void> open_node(std::string path, std::unique_ptr<block::Node>& node) {
+  FileOptions options{.filename = path, .locking = FileLocking::kOff};
+  auto driver = co_await FileDriver::open(std::move(options));
+  if (driver) node = std::make_unique<block::Node>("disk", std::move(*driver), block::NodeOptions{});
+}
+
+// Whether something was lost on the way.
+Task<void> write_while_it_fails(block::Node& node, std::deque<Client>& clients, aio::Simulation& simulation,
+                                bool& lost) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  aio::Scope scope(reactor);
+  for (Client& client : clients) scope.spawn("client", write_all(node, client, simulation.random().next()));
+  (void)co_await reactor.sleep_until(reactor.now_ns() + simulation.random().below(8'000'000));
+  lost = simulation.fail_write_back("disk");
+  co_await scope.join();
+}
+
+// One disk, one loss. What the clients were told is held against what a power cut leaves.
+class LosingDisk {
+ public:
+  explicit LosingDisk(std::uint64_t seed) : simulation_(seed) {
+    for (std::uint64_t i = 0; i < 2 + seed % 3; ++i) clients_.push_back({.offset = i * kWrites * kSectorBytes});
+    simulation_.write_file("disk", std::vector(clients_.size() * kWrites * kSectorBytes, kUntouched));
+    // Zeros are written, as data are.
+    simulation_.inject({.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = UINT64_MAX});
+    aio::testing::run(*reactor_, open_node("disk", node_));
+  }
+
+  void run() {
+    ASSERT_NE(node_, nullptr);
+    aio::testing::run(*reactor_, write_while_it_fails(*node_, clients_, simulation_, lost));
+    simulation_.power_cut();
+    const std::vector<std::byte> left = simulation_.read_file("disk").value_or(std::vector<std::byte>());
+    for (const Client& client : clients_) {
+      failed += client.failed;
+      for (std::size_t i = 0; i < kWrites; ++i) {
+        if (client.promised[i]) EXPECT_EQ(left.at(client.offset + i * kSectorBytes), client.content[i]);
+      }
+    }
+  }
+
+  bool lost = false;
+  int failed = 0;  // answers
+
+ private:
+  aio::Simulation simulation_;
+  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::deque<Client> clients_;
+  std::unique_ptr<block::Node> node_;
+};
+
+TEST(FileLossTest, NobodyIsPromisedWhatTheKernelToldSomebodyElseIsLost) {
+  int losses = 0;
+  int heard = 0;
+  for (std::uint64_t seed = 1; seed <= 3000 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    LosingDisk disk(seed);
+    disk.run();
+    losses += disk.lost ? 1 : 0;
+    heard += disk.failed > 0 ? 1 : 0;
+    if (!disk.lost) EXPECT_EQ(disk.failed, 0);
+  }
+  // The disk did fail, and somebody was told.
+  EXPECT_GT(losses, 1500);
+  EXPECT_GT(heard, losses / 2);
+}
+
+}  // namespace
+}  // namespace blockexport::drivers
