@@ -191,14 +191,29 @@ TEST_P(SimulatedFileTest, WhoSharesAFailedSyncFailsAndSoDoAllAfterIt) {
   EXPECT_EQ(result, IoResult(fail(EIO)));
 }
 
-TEST_P(SimulatedFileTest, AFailedDurableWriteFailsTheFlushesAfterIt) {
-  std::unique_ptr<block::Node> node = make_node(8192);
-  simulation().inject({.kind = aio::OperationKind::kWrite, .error = EIO, .count = 1});
-  IoResult result;
-  run(write_number(*node, 0, 1, true, result));
-  EXPECT_EQ(result, IoResult(fail(EIO)));
-  run(flush(*node, result));
-  EXPECT_EQ(result, IoResult(fail(EIO)));
+TEST_P(SimulatedFileTest, ADurableWriteThatTheDiskFailsFailsTheFlushesAfterIt) {
+  // A path that failed, a bad place, a device that does not answer.
+  for (int error : {EIO, ENODATA, ETIMEDOUT}) {
+    std::unique_ptr<block::Node> node = make_node(8192);
+    simulation().inject({.kind = aio::OperationKind::kWrite, .error = error, .count = 1});
+    IoResult result;
+    run(write_number(*node, 0, 1, true, result));
+    EXPECT_EQ(result, IoResult(fail(error)));
+    run(flush(*node, result));
+    EXPECT_EQ(result, IoResult(fail(error)));
+  }
+}
+
+TEST_P(SimulatedFileTest, ADurableWriteThatIsRefusedForWantOfSpaceHarmsNoFlush) {
+  for (int error : {ENOSPC, EDQUOT}) {
+    std::unique_ptr<block::Node> node = make_node(8192);
+    simulation().inject({.kind = aio::OperationKind::kWrite, .error = error, .count = 1});
+    IoResult result;
+    run(write_number(*node, 0, 1, true, result));
+    EXPECT_EQ(result, IoResult(fail(error)));
+    run(flush(*node, result));
+    EXPECT_EQ(result, IoResult());
+  }
 }
 
 // One client of a disk that will lose its power: writes ever higher numbers to a sector of its own, and knows up to

@@ -42,6 +42,26 @@ class Remainder {
   std::uint64_t done_ = 0;
 };
 
+// Whether a write that syncs itself and fails so may have been told what else could not be written back: a disk has
+// many words for that. Not what says that the write was refused before anything was synced. A thin disk that is full
+// says ENOSPC as well, and cannot be told from a full file system.
+bool may_be_loss(Errno error) {
+  switch (error.value()) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EINVAL:
+    case EPERM:
+    case EBADF:
+    case EOPNOTSUPP:
+    case ENOMEM:
+    case EAGAIN:
+      return false;
+    default:
+      return true;
+  }
+}
+
 }  // namespace
 
 aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
@@ -107,8 +127,7 @@ aio::Task<IoResult> FileDriver::write_alone(aio::Reactor& reactor, Range range, 
   LossReport::Call call(reactor, LossReport::Promise::kOwnData);
   losses_.begin(call);
   IoResult result = co_await write_content(range, buffers, true);
-  // It may be the kernel's one report of what else it could not write back.
-  losses_.end(reactor, call, result, !result && result.error() == Errno(EIO));
+  losses_.end(reactor, call, result, !result && may_be_loss(result.error()));
   (void)co_await call.settled.wait();
   co_return call.result;
 }
