@@ -59,7 +59,13 @@ void ExtentMap::store(std::uint64_t offset, std::span<const aio::FileRun> runs) 
   shrink(offset);
 }
 
+// What is counted is runs, so a leaf keeps no room for others. (Without exceptions shrink_to_fit() does nothing.)
+void ExtentMap::give_back_room(Leaf& leaf) {
+  if (leaf.runs.capacity() > leaf.runs.size()) leaf.runs = std::vector<Run>(leaf.runs.begin(), leaf.runs.end());
+}
+
 void ExtentMap::add(Leaf leaf) {
+  give_back_room(leaf);
   run_count_ += leaf.runs.size();
   std::uint64_t start = leaf.runs.front().start();
   [[maybe_unused]] bool added = leaves_.emplace(start, std::move(leaf)).second;
@@ -90,6 +96,7 @@ ExtentMap::Leaves::iterator ExtentMap::cut(Leaves::iterator leaf, Range range) {
     std::size_t kept = run_at(whole, range.offset - 1) + 1;
     run_count_ -= whole.runs.size() - kept;
     whole.runs.erase(whole.runs.begin() + static_cast<std::ptrdiff_t>(kept), whole.runs.end());
+    give_back_room(whole);
     whole.end = range.offset;
     next = std::next(leaf);
   } else {

@@ -64,6 +64,7 @@ class ExtentMap {
 
   // The run of `leaf` that holds `offset`.
   static std::size_t run_at(const Leaf& leaf, std::uint64_t offset);
+  static void give_back_room(Leaf& leaf);
   void add(Leaf leaf);
   Leaves::iterator remove(Leaves::iterator leaf);
   // Takes [range) out of a leaf that it touches: up to two rests stay. The leaf behind them.

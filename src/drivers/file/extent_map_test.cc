@@ -1,6 +1,7 @@
 #include "drivers/file/extent_map.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <random>
 
@@ -76,6 +77,30 @@ TEST(ExtentMapTest, ForgetsWhatIsFarthestWhenItIsFull) {
     ASSERT_EQ(found_in(map, {i * 100, 100}).size(), 2u) << i;
   }
   EXPECT_TRUE(found_in(map, {0, 1}).empty());
+}
+
+// What malloc() has given; sanitizers have another one, of which this tells nothing.
+std::size_t memory_in_use() {
+  malloc_trim(0);  // what waits to be used again counts as used
+  return mallinfo2().uordblks;
+}
+
+TEST(ExtentMapTest, TakesNoMoreMemoryThanItSays) {
+  constexpr std::uint64_t kRuns = 4000;
+  std::vector<FileRun> scattered;
+  for (std::uint64_t i = 0; i < kRuns; ++i) scattered.push_back({.length = 10, .kind = i % 2 == 0 ? kData : kZeros});
+  const std::vector<FileRun> dense(kRuns, {.length = 10, .kind = kData});
+  ExtentMap map;
+  map.store(0, scattered);
+  map.clear();
+  const std::size_t before = memory_in_use() + 1024;  // small pieces that malloc() keeps for the next who asks
+  // Leaves of one run, where there could be many; and one that there were many in.
+  map.store(0, scattered);
+  EXPECT_LE(memory_in_use(), before + map.bytes());
+  map.store(0, dense);
+  map.forget({10, 10 * kRuns});
+  EXPECT_EQ(found_in(map, {0, 20}), (Extents{data(10)}));
+  EXPECT_LE(memory_in_use(), before + map.bytes());
 }
 
 // Against one kind for each byte: 0 unknown, 1 data, 2 hole.
