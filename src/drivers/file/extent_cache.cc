@@ -22,7 +22,7 @@ void ExtentCache::store(std::uint64_t offset, const aio::FileMap& map) {
   std::lock_guard guard(mutex_);
   if (map.info != info_) extents_.clear();
   info_ = map.info;
-  extents_.store(offset, map.runs);
+  extents_.store(offset, map.runs, ExtentMap::Holes::kProven);
   knows_.store(!extents_.empty(), std::memory_order_release);
 }
 

@@ -23,8 +23,8 @@ void ExtentMap::find(Range range, block::Extents& extents) const {
   for (; leaf != leaves_.end() && leaf->first <= at && at < leaf->second.end && at < range.end(); ++leaf) {
     const Leaf& found = leaf->second;
     for (std::size_t i = run_at(found, at); i < found.runs.size() && at < range.end(); ++i) {
-      std::uint64_t stop = i + 1 < found.runs.size() ? found.runs[i + 1].start() : found.end;
-      std::uint64_t length = std::min(stop, range.end()) - at;
+      if (!is_known(found, found.runs[i])) return;
+      std::uint64_t length = std::min(found.end_of(i), range.end()) - at;
       bool data = found.runs[i].data();
       if (extents.size() > first && extents.back().data == data) {
         extents.back().length += length;
@@ -38,25 +38,55 @@ void ExtentMap::find(Range range, block::Extents& extents) const {
   }
 }
 
-void ExtentMap::store(std::uint64_t offset, std::span<const aio::FileRun> runs) {
+std::uint64_t ExtentMap::known_bytes(Range range) const {
+  std::uint64_t known = 0;
+  auto leaf = leaves_.upper_bound(range.offset);
+  if (leaf != leaves_.begin()) --leaf;
+  for (; leaf != leaves_.end() && leaf->first < range.end(); ++leaf) {
+    const Leaf& found = leaf->second;
+    for (std::size_t i = 0; i < found.runs.size() && found.runs[i].start() < range.end(); ++i) {
+      std::uint64_t start = std::max(found.runs[i].start(), range.offset);
+      std::uint64_t stop = std::min(found.end_of(i), range.end());
+      if (start < stop && is_known(found, found.runs[i])) known += stop - start;
+    }
+  }
+  return known;
+}
+
+std::uint64_t ExtentMap::store(std::uint64_t offset, std::span<const aio::FileRun> runs, Holes holes) {
   std::uint64_t length = 0;
-  for (const aio::FileRun& run : runs) length += run.length;
-  forget({offset, length});
-  Leaf leaf;
+  std::uint64_t known = 0;
+  for (const aio::FileRun& run : runs) {
+    length += run.length;
+    const bool doubted = run.kind == aio::FileRunKind::kHole && holes == Holes::kDoubted;
+    if (run.kind != aio::FileRunKind::kZeros && !doubted) known += run.length;
+  }
+  const Range place{offset, length};
+  const std::uint64_t known_before = known_bytes(place);
+  forget(place);
+  add_leaves(offset, runs, holes);
+  shrink(place.end());
+  return known - std::min(known, known_before);
+}
+
+void ExtentMap::add_leaves(std::uint64_t offset, std::span<const aio::FileRun> runs, Holes holes) {
+  const Leaf none{.generation = holes == Holes::kProven ? generation_ : kDoubtedGeneration, .runs = {}};
+  Leaf leaf = none;
   std::size_t runs_left = runs.size();
   for (const aio::FileRun& run : runs) {
+    const bool data = run.kind == aio::FileRunKind::kData;
     const bool known = run.kind != aio::FileRunKind::kZeros;
-    if (!leaf.runs.empty() && (!known || leaf.runs.size() == sizes_.leaf_runs_max)) add(std::exchange(leaf, {}));
-    if (known) {
+    if (!leaf.runs.empty() && (!known || leaf.runs.size() == sizes_.leaf_runs_max)) add(std::exchange(leaf, none));
+    // Holes that nobody believes in stand between data, where they take less room than another leaf.
+    if (data || (known && (holes == Holes::kProven || !leaf.runs.empty()))) {
       if (leaf.runs.empty()) leaf.runs.reserve(std::min(runs_left, sizes_.leaf_runs_max));
-      leaf.runs.emplace_back(offset, run.kind == aio::FileRunKind::kData);
+      leaf.runs.emplace_back(offset, data);
       leaf.end = offset + run.length;
     }
     offset += run.length;
     --runs_left;
   }
   if (!leaf.runs.empty()) add(std::move(leaf));
-  shrink(offset);
 }
 
 // What is counted is runs, so a leaf keeps no room for others. (Without exceptions shrink_to_fit() does nothing.)
@@ -85,7 +115,7 @@ void ExtentMap::forget(Range range) {
 
 ExtentMap::Leaves::iterator ExtentMap::cut(Leaves::iterator leaf, Range range) {
   Leaf& whole = leaf->second;
-  Leaf rest{.end = whole.end, .runs = {}};
+  Leaf rest{.end = whole.end, .generation = whole.generation, .runs = {}};
   if (whole.end > range.end()) {
     std::size_t index = run_at(whole, range.end());
     rest.runs.assign(whole.runs.begin() + static_cast<std::ptrdiff_t>(index), whole.runs.end());

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <random>
 
 #include "drivers/file/extent_cache.h"
@@ -15,6 +16,8 @@ using aio::FileRunKind;
 using block::Extent;
 using block::Extents;
 using block::Range;
+
+using Holes = ExtentMap::Holes;
 
 constexpr FileRunKind kData = FileRunKind::kData;
 constexpr FileRunKind kHole = FileRunKind::kHole;
@@ -35,7 +38,7 @@ Extent hole(std::uint64_t length) {
 
 TEST(ExtentMapTest, TellsWhatItWasTold) {
   ExtentMap map;
-  map.store(100, std::vector<FileRun>{{50, kData}, {30, kHole}, {20, kData}});
+  map.store(100, std::vector<FileRun>{{50, kData}, {30, kHole}, {20, kData}}, Holes::kProven);
   EXPECT_EQ(found_in(map, {100, 100}), (Extents{data(50), hole(30), data(20)}));
   EXPECT_EQ(found_in(map, {149, 2}), (Extents{data(1), hole(1)}));
   EXPECT_EQ(found_in(map, {180, 500}), (Extents{data(20)}));
@@ -45,7 +48,7 @@ TEST(ExtentMapTest, TellsWhatItWasTold) {
 
 TEST(ExtentMapTest, SpaceWithoutDataIsNotKnown) {
   ExtentMap map;
-  map.store(0, std::vector<FileRun>{{10, kHole}, {10, kZeros}, {10, kHole}});
+  map.store(0, std::vector<FileRun>{{10, kHole}, {10, kZeros}, {10, kHole}}, Holes::kProven);
   EXPECT_EQ(found_in(map, {0, 30}), (Extents{hole(10)}));
   EXPECT_TRUE(found_in(map, {10, 20}).empty());
   EXPECT_EQ(found_in(map, {20, 10}), (Extents{hole(10)}));
@@ -53,8 +56,8 @@ TEST(ExtentMapTest, SpaceWithoutDataIsNotKnown) {
 
 TEST(ExtentMapTest, NeighboursOfOneKindAreToldAsOne) {
   ExtentMap map;
-  map.store(0, std::vector<FileRun>{{10, kHole}});
-  map.store(10, std::vector<FileRun>{{10, kHole}, {10, kData}});
+  map.store(0, std::vector<FileRun>{{10, kHole}}, Holes::kProven);
+  map.store(10, std::vector<FileRun>{{10, kHole}, {10, kData}}, Holes::kProven);
   EXPECT_EQ(found_in(map, {0, 30}), (Extents{hole(20), data(10)}));
 }
 
@@ -63,20 +66,90 @@ TEST(ExtentMapTest, GivesNoMoreThanOneCallTakes) {
   const std::size_t count = 3 * block::kExtentsPerCallMax;
   for (std::size_t i = 0; i < count; ++i) runs.push_back({.length = 1, .kind = i % 2 == 0 ? kData : kHole});
   ExtentMap map;
-  map.store(0, runs);
+  map.store(0, runs, Holes::kProven);
   Extents extents{data(7)};
   map.find({0, count}, extents);
   EXPECT_EQ(extents.size(), 1 + block::kExtentsPerCallMax);
 }
 
+TEST(ExtentMapTest, ForgetsHolesAndKeepsData) {
+  ExtentMap map;
+  map.store(0, std::vector<FileRun>{{10, kData}, {10, kHole}, {10, kData}, {10, kHole}}, Holes::kProven);
+  const std::size_t bytes = map.bytes();
+  map.forget_holes();
+  EXPECT_EQ(map.bytes(), bytes);
+  EXPECT_EQ(found_in(map, {0, 40}), (Extents{data(10)}));
+  EXPECT_TRUE(found_in(map, {15, 25}).empty());
+  EXPECT_EQ(found_in(map, {20, 20}), (Extents{data(10)}));
+  // What is learnt from now on is known beside what is not.
+  map.store(10, std::vector<FileRun>{{10, kHole}}, Holes::kProven);
+  EXPECT_EQ(found_in(map, {0, 40}), (Extents{data(10), hole(10), data(10)}));
+}
+
+TEST(ExtentMapTest, WhatIsLeftOfALeafIsOfItsGeneration) {
+  ExtentMap map;
+  map.store(0, std::vector<FileRun>{{10, kHole}, {10, kData}, {10, kHole}}, Holes::kProven);
+  map.forget_holes();
+  map.forget({12, 4});
+  EXPECT_TRUE(found_in(map, {0, 5}).empty());
+  EXPECT_EQ(found_in(map, {10, 20}), (Extents{data(2)}));
+  EXPECT_EQ(found_in(map, {16, 14}), (Extents{data(4)}));
+  EXPECT_TRUE(found_in(map, {20, 10}).empty());
+}
+
+TEST(ExtentMapTest, DoubtedHolesAreNotKnown) {
+  ExtentMap map;
+  map.store(0, std::vector<FileRun>{{10, kHole}, {10, kData}, {10, kHole}, {10, kData}}, Holes::kDoubted);
+  EXPECT_TRUE(found_in(map, {0, 40}).empty());
+  EXPECT_EQ(found_in(map, {10, 30}), (Extents{data(10)}));
+  EXPECT_TRUE(found_in(map, {20, 20}).empty());
+  EXPECT_EQ(found_in(map, {30, 10}), (Extents{data(10)}));
+  map.store(0, std::vector<FileRun>{{40, kHole}}, Holes::kDoubted);
+  EXPECT_TRUE(map.empty()) << "where data were seen to be gone they are forgotten";
+}
+
+TEST(ExtentMapTest, SaysHowMuchWasNews) {
+  ExtentMap map;
+  EXPECT_EQ(map.store(0, std::vector<FileRun>{{10, kData}, {10, kHole}, {10, kZeros}}, Holes::kProven), 20u);
+  EXPECT_EQ(map.known_bytes({5, 10}), 10u);
+  EXPECT_EQ(map.known_bytes({0, 100}), 20u);
+  EXPECT_EQ(map.store(5, std::vector<FileRun>{{35, kData}}, Holes::kDoubted), 20u);
+  EXPECT_EQ(map.store(5, std::vector<FileRun>{{35, kData}}, Holes::kDoubted), 0u);
+  EXPECT_EQ(map.store(5, std::vector<FileRun>{{35, kHole}}, Holes::kDoubted), 0u);
+  EXPECT_EQ(map.store(0, std::vector<FileRun>{{40, kHole}}, Holes::kProven), 35u);
+  map.forget_holes();
+  EXPECT_EQ(map.known_bytes({0, 100}), 0u);
+}
+
 TEST(ExtentMapTest, ForgetsWhatIsFarthestWhenItIsFull) {
   ExtentMap map({.bytes_max = 2000, .leaf_runs_max = 4});
   for (std::uint64_t i = 0; i < 100; ++i) {
-    map.store(i * 100, std::vector<FileRun>{{50, kData}, {50, kHole}});
+    map.store(i * 100, std::vector<FileRun>{{50, kData}, {50, kHole}}, Holes::kProven);
     ASSERT_LE(map.bytes(), 2000u);
     ASSERT_EQ(found_in(map, {i * 100, 100}).size(), 2u) << i;
   }
   EXPECT_TRUE(found_in(map, {0, 1}).empty());
+}
+
+// Holes that are forgotten and learnt again leave nothing behind that is not counted.
+TEST(ExtentMapTest, StaysWithinItsMemoryOverGenerations) {
+  constexpr std::size_t kBytesMax = 4000;
+  ExtentMap map({.bytes_max = kBytesMax, .leaf_runs_max = 4});
+  std::mt19937_64 random(1);
+  std::size_t most = 0;
+  for (int i = 0; i < 5000; ++i) {
+    std::uint64_t at = random() % 10'000;
+    const Holes holes = random() % 2 == 0 ? Holes::kProven : Holes::kDoubted;
+    map.store(at, std::vector<FileRun>{{7, kData}, {5, kHole}, {9, kData}, {30, kHole}}, holes);
+    most = std::max(most, map.bytes());
+    ASSERT_LE(map.bytes(), kBytesMax);
+    ASSERT_EQ(found_in(map, {at, 7}), (Extents{data(7)}));
+    if (random() % 4 == 0) map.forget_holes();
+    if (random() % 4 == 0) map.forget({random() % 10'000, random() % 500});
+  }
+  EXPECT_GT(most, kBytesMax / 2);
+  map.forget({0, 20'000});
+  EXPECT_EQ(map.bytes(), 0u);
 }
 
 // What malloc() has given; sanitizers have another one, of which this tells nothing.
@@ -91,13 +164,13 @@ TEST(ExtentMapTest, TakesNoMoreMemoryThanItSays) {
   for (std::uint64_t i = 0; i < kRuns; ++i) scattered.push_back({.length = 10, .kind = i % 2 == 0 ? kData : kZeros});
   const std::vector<FileRun> dense(kRuns, {.length = 10, .kind = kData});
   ExtentMap map;
-  map.store(0, scattered);
+  map.store(0, scattered, Holes::kProven);
   map.clear();
   const std::size_t before = memory_in_use() + 1024;  // small pieces that malloc() keeps for the next who asks
   // Leaves of one run, where there could be many; and one that there were many in.
-  map.store(0, scattered);
+  map.store(0, scattered, Holes::kProven);
   EXPECT_LE(memory_in_use(), before + map.bytes());
-  map.store(0, dense);
+  map.store(0, dense, Holes::kProven);
   map.forget({10, 10 * kRuns});
   EXPECT_EQ(found_in(map, {0, 20}), (Extents{data(10)}));
   EXPECT_LE(memory_in_use(), before + map.bytes());
@@ -108,6 +181,11 @@ class Model {
  public:
   static constexpr std::uint64_t kSize = 600;
 
+  void forget_holes() { std::ranges::replace(kinds_, 2, 0); }
+  std::uint64_t known_bytes(Range range) const {
+    auto begin = kinds_ + range.offset;
+    return static_cast<std::uint64_t>(std::count_if(begin, begin + range.length, [](int kind) { return kind != 0; }));
+  }
   void set(std::uint64_t at, FileRun run) {
     int kind = run.kind == kZeros ? 0 : run.kind == kData ? 1 : 2;
     for (std::uint64_t i = 0; i < run.length; ++i) kinds_[at + i] = kind;
@@ -142,22 +220,31 @@ TEST(ExtentMapTest, AgreesWithAModel) {
     Model model;
     for (int step = 0; step < 60; ++step) {
       Range range = some_range(random);
+      if (random() % 5 == 0) {
+        map.forget_holes();
+        model.forget_holes();
+      }
       if (random() % 3 == 0) {
         map.forget(range);
         model.set(range.offset, {range.length, kZeros});
       } else {
+        const Holes holes = random() % 3 == 0 ? Holes::kDoubted : Holes::kProven;
+        const std::uint64_t known_before = model.known_bytes(range);
         std::vector<FileRun> runs;
         std::uint64_t at = range.offset;
         while (at < range.end()) {
           FileRun run{1 + random() % std::min<std::uint64_t>(40, range.end() - at),
                       static_cast<FileRunKind>(random() % 3)};
           runs.push_back(run);
+          if (run.kind == kHole && holes == Holes::kDoubted) run.kind = kZeros;
           model.set(at, run);
           at += run.length;
         }
-        map.store(range.offset, runs);
+        const std::uint64_t known = model.known_bytes(range);
+        ASSERT_EQ(map.store(range.offset, runs, holes), known - std::min(known, known_before));
       }
       Range asked = some_range(random);
+      ASSERT_EQ(map.known_bytes(asked), model.known_bytes(asked)) << asked.offset << "+" << asked.length;
       ASSERT_EQ(found_in(map, asked), model.find(asked)) << asked.offset << "+" << asked.length;
     }
   }
