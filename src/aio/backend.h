@@ -62,7 +62,7 @@ class Backend {
   virtual IoCount try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
   // A buffered write that is a copy into the page cache; may be short. EAGAIN: use kWrite.
   virtual IoCount try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) = 0;
-  // fstat() of a file whose map was `lasting` (aio/file_map.h): on such file systems it never waits.
+  // fstat() of a file whose map was `exact` (aio/file_map.h): on such file systems it never waits.
   virtual IoResult try_stat(int fd, FileInfo& info) = 0;
   // accept4(NONBLOCK|CLOEXEC); a descriptor.
   virtual std::expected<int, Errno> try_accept(int fd) = 0;

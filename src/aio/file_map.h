@@ -33,9 +33,12 @@ inline constexpr std::uint64_t kMapBytesMax = std::uint64_t{1} << 60;
 
 struct FileMap {
   std::vector<FileRun> runs;  // consecutive, from the offset asked for; neighbours may be of one kind
-  FileInfo info;              // when `lasting`: of the file that the runs describe
-  // As long as the file's FileInfo is this one, its holes are holes. What came to pass while it was looked at, or so
-  // shortly before that a clock tick may hide a change, does not last.
+  FileInfo info;              // when `exact`: of the file just before its runs were looked at
+  // From a file system that knows of what waits for its disk too, and on which try_stat() never waits. What another one
+  // tells is for now, and not to be remembered.
+  bool exact = false;
+  // Exact, and as long as the file's FileInfo is this one, its holes are holes. What came to pass while it was looked
+  // at, or so shortly before that a clock tick may hide a change, does not last.
   bool lasting = false;
 
   void add(std::uint64_t length, FileRunKind kind) {

@@ -66,6 +66,10 @@ TEST_P(FileOperationsTest, AMapTellsDataFromHolesAndFromSpaceWithoutData) {
   if (!simulated()) {
     EXPECT_FALSE(map.lasting);
   }
+  if (map.exact) {
+    EXPECT_EQ(map.info.size_bytes, 1u << 20);
+    EXPECT_GE(map.info.allocated_bytes, 68u << 10);
+  }
 }
 
 Task<void> map_an_empty_file(Reactor& reactor, std::string path, std::uint64_t size_bytes, FileMap& map) {

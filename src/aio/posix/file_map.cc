@@ -146,6 +146,7 @@ std::int64_t map_file(int fd, std::uint64_t offset, std::uint64_t length, FileMa
     return std::min<std::int64_t>(map_by_seeking(seek_in_file, offset, length, FileRunKind::kZeros, map), 0);
   }
   FileInfo after;
+  map.exact = true;
   map.lasting = is_settled(map.info) && stat_file(fd, after) == 0 && after == map.info;
   return 0;
 }

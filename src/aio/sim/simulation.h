@@ -33,6 +33,7 @@ struct SimulationOptions {
   // How long an immediate write holds its caller up, and whether that is a wait in the kernel (or a lost processor).
   std::uint64_t write_hold_ns = 0;
   bool write_hold_waits = true;
+  bool maps_last = true;  // most of them; false: no map does, as of files that are written to all the time
   StreamRules streams = {};
 };
 
