@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <random>
 
-#include "drivers/file/extent_cache.h"
-
 namespace blockexport::drivers {
 namespace {
 
@@ -248,32 +246,6 @@ TEST(ExtentMapTest, AgreesWithAModel) {
       ASSERT_EQ(found_in(map, asked), model.find(asked)) << asked.offset << "+" << asked.length;
     }
   }
-}
-
-TEST(ExtentCacheTest, KnowsOnlyTheFileThatItWasToldOf) {
-  ExtentCache cache;
-  EXPECT_FALSE(cache.may_know());
-  aio::FileMap map{.runs = {{100, kHole}}, .info = {.allocated_bytes = 5, .changed_ns = 7}, .lasting = true};
-  cache.store(0, map);
-  Extents extents;
-  EXPECT_TRUE(cache.find(map.info, {0, 10}, extents));
-  EXPECT_EQ(extents, (Extents{hole(10)}));
-  aio::FileInfo later = map.info;
-  later.changed_ns = 8;
-  EXPECT_EQ(cache.find(later, {0, 10}, extents), IoResult(fail(EAGAIN)));
-  EXPECT_FALSE(cache.may_know());
-  EXPECT_EQ(cache.find(map.info, {0, 10}, extents), IoResult(fail(EAGAIN))) << "what was forgotten stays so";
-}
-
-TEST(ExtentCacheTest, NeverMixesWhatItKnowsOfTwoFiles) {
-  ExtentCache cache;
-  aio::FileMap map{.runs = {{100, kHole}}, .info = {.changed_ns = 7}, .lasting = true};
-  cache.store(0, map);
-  map.info.changed_ns = 8;
-  cache.store(100, map);
-  Extents extents;
-  EXPECT_EQ(cache.find(map.info, {0, 10}, extents), IoResult(fail(EAGAIN)));
-  EXPECT_TRUE(cache.find(map.info, {100, 10}, extents));
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ class FileDriver final : public block::Driver {
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
                      std::uint32_t requests) override;
   bool is_syncing() override { return durable_writes_.load(std::memory_order_relaxed) > 0 || syncs_.is_running(); }
-  // One fstat() when the cache may know; on the file systems whose maps last that never waits.
+  // One fstat() when the cache may know, which it does only on file systems where that never waits.
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 
@@ -128,7 +128,7 @@ class FileDriver final : public block::Driver {
   std::atomic<bool> no_drop_cached_ = false;
 
   ExtentCache extents_;
-  std::atomic<bool> maps_last_ = true;  // the last one did, so it is worth while to look further than asked
+  std::atomic<bool> look_ahead_ = true;  // the last map taught so much that it pays to look further than asked
 
   block::FileStatistics statistics_;
 };

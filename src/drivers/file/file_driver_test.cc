@@ -221,8 +221,12 @@ TEST_F(FileDriverTest, TellsHolesFromData) {
   Extent data{.length = 65536, .data = true};
   EXPECT_EQ(extents, (Extents{hole, data, {.length = (1 << 20) - 131072, .zero = true}}));
   extents.clear();
-  ASSERT_TRUE(run(disk->extents({65537, 65536}, extents)));
-  EXPECT_EQ(extents, (Extents{{.length = 65535, .data = true}, {.length = 1, .zero = true}}));
+  // An answer may end before the range does: here, where what is remembered does.
+  ASSERT_TRUE(run(disk->extents({65537, 65535}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 65535, .data = true}}));
+  extents.clear();
+  ASSERT_TRUE(run(disk->extents({131072, 1}, extents)));
+  EXPECT_EQ(extents, (Extents{{.length = 1, .zero = true}}));
 }
 
 TEST_F(FileDriverTest, RemembersHolesUntilAnybodyChangesTheFile) {

@@ -11,8 +11,14 @@ namespace {
 
 using block::Range;
 
-// How far the file system is asked when what it says will be remembered.
+// How far the file system is asked when much of what it says will be remembered.
 constexpr std::uint64_t kMapWindowBytes = 1u << 30;
+
+std::uint64_t bytes_of(const std::vector<aio::FileRun>& runs) {
+  std::uint64_t bytes = 0;
+  for (const aio::FileRun& run : runs) bytes += run.length;
+  return bytes;
+}
 
 // Appends the first `length` bytes that `runs` tell of, or what one call takes of them.
 void append(block::Extents& extents, const std::vector<aio::FileRun>& runs, std::uint64_t length) {
@@ -37,7 +43,7 @@ void append(block::Extents& extents, const std::vector<aio::FileRun>& runs, std:
 Range FileDriver::map_window(Range range) const {
   std::uint64_t file_bytes = file_bytes_.load(std::memory_order_relaxed);
   std::uint64_t length = range.length;
-  if (maps_last_.load(std::memory_order_relaxed)) length = std::max(length, kMapWindowBytes);
+  if (look_ahead_.load(std::memory_order_relaxed)) length = std::max(length, kMapWindowBytes);
   return {range.offset, std::min(length, file_bytes - range.offset)};
 }
 
@@ -49,14 +55,15 @@ aio::Task<IoResult> FileDriver::extents(Range range, block::Extents& extents) {
   const std::uint64_t file_bytes = file_bytes_.load(std::memory_order_relaxed);
   if (range.offset < file_bytes && !no_seek_hole_.load(std::memory_order_relaxed)) {
     const Range window = map_window(range);
+    const ExtentCache::Look look = extents_.begin_look();
     auto mapped = co_await reactor.map(fd_, window.offset, window.length, map);
     if (!mapped) no_seek_hole_.store(true, std::memory_order_relaxed);
     // They belong to what is before them.
-    std::uint64_t told = 0;
-    for (const aio::FileRun& run : map.runs) told += run.length;
-    if (window.offset + told == file_bytes) map.add(size_bytes() - file_bytes, map.runs.back().kind);
-    maps_last_.store(map.lasting, std::memory_order_relaxed);
-    if (map.lasting) extents_.store(window.offset, map);
+    if (window.offset + bytes_of(map.runs) == file_bytes) map.add(size_bytes() - file_bytes, map.runs.back().kind);
+    // To look further than asked pays as long as at least half of what is seen is news to be remembered. Of a file that
+    // somebody keeps writing to that is its data, the first time; of what is known, or cannot be, as much as is asked.
+    const std::uint64_t learnt = map.exact ? extents_.store(look, window.offset, map) : 0;
+    look_ahead_.store(learnt > 0 && learnt >= bytes_of(map.runs) / 2, std::memory_order_relaxed);
   }
   // A file system that does not tell has data everywhere.
   if (map.runs.empty()) map.add(std::min(range.length, aio::kMapBytesMax), aio::FileRunKind::kData);
@@ -66,9 +73,10 @@ aio::Task<IoResult> FileDriver::extents(Range range, block::Extents& extents) {
 
 IoResult FileDriver::try_extents(aio::Reactor& reactor, Range range, block::Extents& extents) {
   if (!extents_.may_know()) return fail(EAGAIN);
+  const ExtentCache::Look look = extents_.begin_look();
   aio::FileInfo now;
   if (!reactor.try_stat(fd_, now)) return fail(EAGAIN);
-  return extents_.find(now, range, extents);
+  return extents_.find(look, now, range, extents);
 }
 
 }  // namespace blockexport::drivers

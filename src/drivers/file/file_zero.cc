@@ -41,8 +41,12 @@ aio::Task<IoResult> FileDriver::allocate(aio::Reactor& reactor, int mode, Range 
 
 aio::Task<IoResult> FileDriver::write_zeroes(Range range, block::ZeroOptions options) {
   aio::Reactor& reactor = co_await aio::current_reactor();
-  IoResult result = is_device() ? co_await zero_in_device(reactor, range, options.may_unmap)
-                                : co_await zero_by_file_system(reactor, range, options.may_unmap);
+  IoResult result;
+  {
+    ExtentCache::Freeing freeing(extents_, range);
+    result = is_device() ? co_await zero_in_device(reactor, range, options.may_unmap)
+                         : co_await zero_by_file_system(reactor, range, options.may_unmap);
+  }
   bool data_sync = options.force_unit_access && !options_.no_flush;
   if (result) {
     if (data_sync) co_return co_await sync(reactor);
@@ -102,6 +106,7 @@ aio::Task<IoResult> FileDriver::write_zero_buffers(Range range, bool data_sync) 
 
 aio::Task<IoResult> FileDriver::discard(Range range) {
   aio::Reactor& reactor = co_await aio::current_reactor();
+  ExtentCache::Freeing freeing(extents_, range);
   IoResult result;
   if (!is_device()) {
     result = co_await allocate(reactor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range, no_punch_hole_);
