@@ -266,7 +266,7 @@ TASK_TEST_P(TransmissionFlowTest, AClosedGateHoldsRequestsUntilItOpens) {
 TASK_TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
   for (HeaderMode mode : kAllModes) {
     constexpr std::uint64_t kBytes = 256u << 10;
-    storage().knows_extents = true;
+    storage().knows_extents_to = UINT64_MAX;
     storage().immediate = mode != HeaderMode::kExtended;
     std::ranges::fill(std::span(storage().bytes).subspan(2 * kBytes + 8192, 4096), std::byte{'x'});
     const bool chunks = mode != HeaderMode::kSimple;
@@ -283,8 +283,48 @@ TASK_TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
   }
 }
 
+TASK_TEST_P(TransmissionFlowTest, WhatIsNotKnownOfAReadIsData) {
+  constexpr std::uint64_t kBytes = 256u << 10;
+  constexpr std::uint64_t kKnown = 64u << 10;
+  storage().knows_extents_to = kKnown;
+  std::ranges::fill(std::span(storage().bytes).subspan(8192, 4096), std::byte{'x'});
+  auto session = connect(HeaderMode::kStructured);
+  // All behind what is known are zeros too, but nobody knows; nor whether it ends in a hole.
+  Answer answer = co_await session->client.ask(Command::kRead, 0, kBytes);
+  EXPECT_TRUE(std::ranges::equal(answer.data, std::span(storage().bytes).first(kBytes)));
+  EXPECT_EQ(answer.hole_bytes, 8192u);
+  answer = co_await session->client.ask(Command::kRead, 12288, kBytes);
+  EXPECT_EQ(answer.data, Bytes(kBytes));
+  EXPECT_EQ(answer.hole_bytes, kKnown - 12288);
+  co_await session->end();
+}
+
+TASK_TEST_P(TransmissionFlowTest, BlockStatusAsksForWhatIsNotKnown) {
+  using Extents = std::vector<Answer::Status>;
+  std::ranges::fill(std::span(storage().bytes).subspan(8192, 16384), std::byte{'x'});
+  for (HeaderMode mode : {HeaderMode::kStructured, HeaderMode::kExtended}) {
+    auto session = connect(mode);
+    // Data are known up to a hole that is not; then up to the middle of data.
+    for (std::uint64_t known : {24576u, 16384u}) {
+      storage().knows_extents_to = known;
+      storage().calls.clear();
+      Answer answer = co_await session->client.ask(Command::kBlockStatus, 0, 65536);
+      EXPECT_EQ(answer.status[0], (Extents{{8192, 3}, {16384, 0}, {40960, 3}}));
+      EXPECT_EQ(storage().calls, std::vector{"extents " + std::to_string(known) + "+" + std::to_string(65536 - known)});
+      answer = co_await session->client.ask(Command::kBlockStatus, 8192, 57344, command_flag::kOneExtent);
+      EXPECT_EQ(answer.status[0], (Extents{{16384, 0}}));
+      // What is known is all that is asked for.
+      storage().calls.clear();
+      answer = co_await session->client.ask(Command::kBlockStatus, 8192, 8192);
+      EXPECT_EQ(answer.status[0], (Extents{{8192, 0}}));
+      EXPECT_EQ(storage().calls, std::vector<std::string>());
+    }
+    co_await session->end();
+  }
+}
+
 TASK_TEST_P(TransmissionFlowTest, AReadBetweenHolesThatFailsIsOneError) {
-  storage().knows_extents = true;
+  storage().knows_extents_to = UINT64_MAX;
   storage().immediate = false;
   storage().bytes[100'000] = std::byte{'x'};
   storage().error = EIO;

@@ -26,7 +26,7 @@ struct StorageState {
   std::vector<std::string> tries = {};   // the writes asked for at once, "0+512", or "0+1024 of 2" for two requests
   std::uintptr_t read_addresses = 0;     // of all buffers that waiting reads had, or-ed
   bool immediate = true;                 // whether the node can answer reads and writes at once
-  bool knows_extents = false;            // whether try_extents() answers
+  std::uint64_t knows_extents_to = 0;    // try_extents() answers up to here
   std::uint64_t full_from = UINT64_MAX;  // there is no space for bytes from here on
   int error = 0;                         // what every verb gives, when not 0
   aio::Event* read_gate = nullptr;       // reads wait for it before they look
@@ -74,8 +74,8 @@ class StorageDriver final : public block::Driver {
     co_return IoResult{};
   }
   IoResult try_extents(aio::Reactor&, block::Range range, block::Extents& extents) override {
-    if (!state_.knows_extents) return fail(EAGAIN);
-    add_extents(range, extents);
+    if (range.offset >= state_.knows_extents_to) return fail(EAGAIN);
+    add_extents({range.offset, std::min(range.length, state_.knows_extents_to - range.offset)}, extents);
     return {};
   }
   void add_extents(block::Range range, block::Extents& extents) {
