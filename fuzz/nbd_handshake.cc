@@ -3,8 +3,8 @@
 // Input: one byte of settings, one byte of piece size, then what the client sends.
 #include <cstdlib>
 
-#include "export/nbd/request_check.h"
 #include "export/nbd/testing/handshake.h"
+#include "export/nbd/wire/request_check.h"
 
 namespace blockexport::nbd {
 namespace {

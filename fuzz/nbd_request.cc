@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "base/byte_reader.h"
-#include "export/nbd/block_status_filter.h"
-#include "export/nbd/export_info.h"
-#include "export/nbd/reply_encoder.h"
-#include "export/nbd/request_check.h"
+#include "export/nbd/wire/block_status_filter.h"
+#include "export/nbd/wire/export_info.h"
+#include "export/nbd/wire/reply_encoder.h"
+#include "export/nbd/wire/request_check.h"
 
 namespace blockexport::nbd {
 namespace {

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "export/nbd/request_check.h"
-#include "export/nbd/session_state.h"
+#include "export/nbd/wire/request_check.h"
+#include "export/nbd/wire/session_state.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace blockexport::nbd;

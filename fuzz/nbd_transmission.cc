@@ -7,9 +7,9 @@
 #include "aio/scope.h"
 #include "aio/simulation.h"
 #include "base/byte_reader.h"
-#include "export/nbd/export_info.h"
 #include "export/nbd/testing/scripted_stream.h"
 #include "export/nbd/testing/storage.h"
+#include "export/nbd/wire/export_info.h"
 
 namespace blockexport::nbd {
 namespace {

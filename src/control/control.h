@@ -19,7 +19,7 @@
 #include "control/authorizers.h"
 #include "control/object_store.h"
 #include "control/tls_directory.h"
-#include "export/nbd/server.h"
+#include "export/nbd/server/server.h"
 #include "export/registry.h"
 #include "qmp/event_queue.h"
 

@@ -6,7 +6,7 @@
 
 #include "control/control.h"
 #include "control/iothread_object.h"
-#include "export/nbd/nbd_export.h"
+#include "export/nbd/server/nbd_export.h"
 #include "schema/block_export_commands.h"
 
 namespace blockexport::control {

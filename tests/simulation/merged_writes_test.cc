@@ -19,7 +19,7 @@
 #include "block/edge.h"
 #include "drivers/file/file_driver.h"
 #include "export/nbd/testing/client.h"
-#include "export/nbd/transmission.h"
+#include "export/nbd/transmission/transmission.h"
 #include "net/socket_stream.h"
 
 namespace blockexport::nbd::testing {

@@ -19,8 +19,8 @@ class LayersTest(TidyCase):
         self.assert_one(layers, {"src/base/log.cc": text}, "src/base/log.cc:2:", "higher level")
 
     def test_same_level(self):
-        self.assert_one(layers, {"src/export/nbd/server.cc": '#include "qmp/session.h"\n'},
-                        "src/export/nbd/server.cc:1:", "same level")
+        self.assert_one(layers, {"src/export/nbd/server/server.cc": '#include "qmp/session.h"\n'},
+                        "src/export/nbd/server/server.cc:1:", "same level")
 
     def test_block_never_includes_a_driver(self):
         self.assert_one(layers, {"src/block/graph.cc": '#include "drivers/file/file.h"\n'},
@@ -49,8 +49,19 @@ class LayersTest(TidyCase):
         self.assert_one(layers, {"src/base/b.cc": '#include "extra/a.h"\n'},
                         "src/base/b.cc:1:", "extra is not in tools/layers.toml")
 
+    def test_rooms_of_a_folder(self):
+        self.assert_one(layers, {"src/export/nbd/wire/wire.cc": '#include "export/nbd/server/server.h"\n'},
+                        "src/export/nbd/wire/wire.cc:1:", "room wire of export/nbd/ includes server")
+        self.assert_one(layers, {"src/export/nbd/handshake/a.cc": '\n#include "export/nbd/transmission/stall.h"\n'},
+                        "src/export/nbd/handshake/a.cc:2:", "not below it")
+        self.assert_one(layers, {"src/export/nbd/other.cc": ""}, "src/export/nbd/other.cc:1:", "none of the rooms")
+        self.assert_clean(layers, {
+            "src/export/nbd/server/a.cc": '#include "export/nbd/wire/wire.h"\n#include "export/nbd/server/b.h"\n',
+            "src/export/nbd/wire/a_test.cc": '#include "export/nbd/testing/client.h"\n#include "base/errno.h"\n',
+        })
+
     def test_tests_elsewhere_see_every_layer(self):
-        self.assert_clean(layers, {"fuzz/qmp.cc": '#include "qmp/session.h"\n#include "export/nbd/wire.h"\n'})
+        self.assert_clean(layers, {"fuzz/qmp.cc": '#include "qmp/session.h"\n#include "export/nbd/wire/wire.h"\n'})
 
 
 if __name__ == "__main__":

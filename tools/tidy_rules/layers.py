@@ -23,6 +23,31 @@ def private_owner(path, settings):
     return None
 
 
+def room_of(path, folder, levels):
+    """The room of `folder` in which src/`path` stands: its name, or None when it is none of the rooms."""
+    name = path.removeprefix(folder + "/").split("/")[0]
+    return name if name in levels else None
+
+
+def check_rooms(file, settings):
+    """A file of a folder with rooms stands in one of them, and includes its own and lower ones."""
+    findings = []
+    for folder, rooms in settings.get("rooms", {}).items():
+        own_path = str(file.path).removeprefix("src/")
+        if not own_path.startswith(folder + "/") or own_path.startswith(folder + "/testing/"):
+            continue
+        levels = level_of({"levels": rooms})
+        own = room_of(own_path, folder, levels)
+        if own is None:
+            findings.append(f"{file.path}:1: stands in none of the rooms of {folder}/ in tools/layers.toml")
+            continue
+        for line, path in includes(file):
+            other = room_of(path, folder, levels) if path.startswith(folder + "/") else own
+            if other is not None and other != own and levels[other] >= levels[own]:
+                findings.append(f"{file.path}:{line}: room {own} of {folder}/ includes {other}, which is not below it")
+    return findings
+
+
 def check_include(file, line, path, levels, settings):
     where = f"{file.path}:{line}: "
     first = path.split("/")[0]
@@ -57,6 +82,7 @@ def check(files, settings):
             continue
         for line, path in includes(file):
             findings += check_include(file, line, path, levels, settings)
+        findings += check_rooms(file, settings)
         for match in ANGLE_INCLUDE.finditer(file.text):
             if match.group(1).split("/")[0] in levels and "/" in match.group(1):
                 findings.append(f"{file.path}:{file.text.count(chr(10), 0, match.start()) + 1}: our own header in <>")

@@ -12,9 +12,9 @@
 #include "aio/task.h"
 #include "base/byte_reader.h"
 #include "block/range.h"
-#include "export/nbd/export_info.h"
 #include "export/nbd/testing/handshake.h"
-#include "export/nbd/wire_codec.h"
+#include "export/nbd/wire/export_info.h"
+#include "export/nbd/wire/wire_codec.h"
 #include "net/stream.h"
 
 namespace blockexport::nbd::testing {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/byte_reader.h"
-#include "export/nbd/handshake.h"
+#include "export/nbd/handshake/handshake.h"
 
 namespace blockexport::nbd::testing {
 

@@ -15,7 +15,7 @@
 #include "aio/testing/backends.h"
 #include "block/buffers.h"
 #include "block/node.h"
-#include "export/nbd/transmission.h"
+#include "export/nbd/transmission/transmission.h"
 
 namespace blockexport::nbd::testing {
 

@@ -1,0 +1,155 @@
+#include "export/nbd/server/connection.h"
+
+#include <fmt/format.h>
+
+#include "base/release_memory.h"
+#include "export/nbd/server/nbd_export.h"
+#include "export/nbd/server/server.h"
+
+namespace blockexport::nbd {
+namespace {
+
+constexpr std::size_t kHandshakeReceiveBytes = 4096;
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+
+std::uint64_t deadline_after(const aio::Reactor& reactor, std::uint32_t seconds) {
+  return seconds == 0 ? UINT64_MAX : reactor.now_ns() + seconds * kNanosecondsPerSecond;
+}
+
+}  // namespace
+
+Connection::Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, std::string peer_group)
+    : server_(server),
+      stream_(std::move(stream)),
+      peer_(std::move(peer)),
+      peer_group_(std::move(peer_group)),
+      deadline_ns_(deadline_after(server.reactor_, server.options_.handshake_max_seconds)),
+      handshake_(std::make_unique<Handshake>(
+          server,
+          HandshakeOptions{.tls = server.options_.tls ? TlsPolicy::kRequired : TlsPolicy::kNone, .limits = {}})) {
+  server_.handshaking_.push_back(*this);
+  ++server_.handshake_count_;
+  ++server_.handshake_shares_[peer_group_];
+  server_.handshake_began_.set();
+}
+
+Connection::~Connection() {
+  end_handshake();
+  if (has_slot_) {
+    --server_.clients_;
+    server_.slot_free_.set();
+  }
+}
+
+void Connection::drop() {
+  stream_->shut_down();
+}
+
+void Connection::end_handshake() {
+  if (!linked()) return;
+  unlink();
+  --server_.handshake_count_;
+  if (--server_.handshake_shares_[peer_group_] == 0) server_.handshake_shares_.erase(peer_group_);
+}
+
+aio::Task<void> Connection::run() {
+  server_.log_.trace().note(TraceEvent::kNbdClientConnected, {peer_});
+  IoResult agreed = co_await negotiate();
+  if (!agreed) {
+    if (server_.log_.enabled(LogLevel::kDebug)) {
+      std::string_view reason = handshake_->close_reason();
+      server_.log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_,
+                                     reason.empty() ? errno_text(agreed.error()) : std::string(reason)));
+    }
+  } else {
+    co_await transmit();
+  }
+  server_.log_.trace().note(TraceEvent::kNbdClientLeft, {peer_});
+}
+
+// Until the client has chosen an export and its last reply of the handshake was sent.
+aio::Task<IoResult> Connection::negotiate() {
+  std::vector<std::byte> output;
+  handshake_->greet(output);
+  for (;;) {
+    HandshakeStep step = handshake_->feed(input_, output);
+    input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(step.consumed));
+    if (step.status == HandshakeStatus::kTransmission) {
+      const ExportInfo* chosen = server_.find(handshake_->state().export_name);
+      chosen_sequence_ = chosen == nullptr ? 0 : chosen->sequence;
+      CO_TRY(co_await take_slot());
+    }
+    CO_TRY(co_await net::send_all(*stream_, output));
+    output.clear();
+    switch (step.status) {
+      case HandshakeStatus::kTransmission:
+        co_return IoResult{};
+      case HandshakeStatus::kClose:
+        co_return fail(ECONNABORTED);
+      case HandshakeStatus::kStartTls:
+        CO_TRY(co_await start_tls());
+        continue;
+      case HandshakeStatus::kAuthorize:
+        co_await authorize_export();
+        continue;
+      case HandshakeStatus::kDrainOutput:
+        continue;
+      case HandshakeStatus::kNeedInput:
+        break;
+    }
+    CO_TRY(co_await receive());
+  }
+}
+
+// Some bytes more; one that waits for them holds no buffer.
+aio::Task<IoResult> Connection::receive() {
+  for (;;) {
+    std::size_t before = input_.size();
+    input_.resize(before + kHandshakeReceiveBytes);
+    IoCount received = stream_->try_receive(std::span(input_).subspan(before));
+    input_.resize(before + received.value_or(0));
+    if (received && *received > 0) co_return IoResult{};
+    if (received) co_return fail(ECONNRESET);
+    if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
+    if (input_.empty()) release_memory(input_);
+    CO_TRY(co_await stream_->readable());
+  }
+}
+
+// A place among max-connections. While there is none the client waits for its last reply, up to the handshake limit.
+aio::Task<IoResult> Connection::take_slot() {
+  CO_TRY(co_await server_.wait_for_slot());
+  ++server_.clients_;
+  has_slot_ = true;
+  co_return IoResult{};
+}
+
+aio::Task<void> Connection::transmit() {
+  // The export may have gone while we waited, or given its name to another.
+  const ExportInfo* chosen = server_.find(handshake_->state().export_name);
+  if (chosen == nullptr || chosen->sequence != chosen_sequence_) co_return;
+  auto& serving = *static_cast<NbdExport*>(chosen->owner);
+  SessionState state = handshake_->state();
+  std::vector<std::byte> early = std::move(input_);
+  end_handshake();
+  handshake_.reset();
+  aio::ReactorPool::Seat seat = serving.seat(server_.reactors_);
+  PlacedTransmission client(server_.reactor_, seat.place(),
+                            {.reactor = seat.place().reactor,
+                             .pool = seat.place().pool,
+                             .process_budget = server_.budget_,
+                             .edge = serving.edge(),
+                             .fence = serving.fence(),
+                             .trace = server_.log_.trace(),
+                             .peer = peer_,
+                             .writethrough = serving.writethrough(),
+                             .log = &server_.log_});
+  server_.log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
+  serving.attach(client);
+  for (aio::DataReactor* other : serving.other_places(client)) co_await catch_up(*other);
+  co_await client.run(std::move(stream_), std::move(state), std::move(early));
+  serving.detach(client);
+  co_await client.destroy();
+}
+
+}  // namespace blockexport::nbd

@@ -1,0 +1,59 @@
+// Connection: one client of the server, from accept to close: a handshake, then a transmission.
+// Lives in the frame of its task. Thread: the control reactor; the transmission runs where the export or the server has
+// a seat for it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "authz/authorizer.h"
+#include "base/intrusive_list.h"
+#include "export/nbd/handshake/handshake.h"
+#include "net/socket_stream.h"
+#include "net/tls_stream.h"
+
+namespace blockexport::nbd {
+
+class NbdExport;
+class Server;
+
+class Connection : public ListLink<Connection> {
+ public:
+  // `peer` names the client in log lines; `peer_group` tells whose share of the handshakes it takes.
+  Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, std::string peer_group);
+  ~Connection();
+
+  aio::Task<void> run();
+  // Cuts the connection while it is in its handshake.
+  void drop();
+  // Takes it off the server's list of handshakes; done twice it does nothing.
+  void end_handshake();
+
+  const std::string& peer_group() const { return peer_group_; }
+  std::uint64_t deadline_ns() const { return deadline_ns_; }
+
+ private:
+  aio::Task<IoResult> negotiate();
+  aio::Task<IoResult> receive();
+  aio::Task<IoResult> start_tls();
+  aio::Task<void> authorize_export();
+  aio::Task<authz::Verdict> ask(std::string authorizer_id);
+  aio::Task<IoResult> let_in(net::TlsStream& stream);
+  void log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name = {});
+  aio::Task<IoResult> take_slot();
+  aio::Task<void> transmit();
+
+  Server& server_;
+  std::unique_ptr<net::Stream> stream_;
+  std::string peer_;
+  std::string peer_group_;
+  std::uint64_t deadline_ns_;
+  std::unique_ptr<Handshake> handshake_;
+  std::string identity_;               // that it has proved over TLS
+  std::vector<std::byte> input_;       // received and not used
+  std::uint64_t chosen_sequence_ = 0;  // of the export that the client agreed on
+  bool has_slot_ = false;
+};
+
+}  // namespace blockexport::nbd

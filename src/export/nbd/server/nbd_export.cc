@@ -1,0 +1,107 @@
+#include "export/nbd/server/nbd_export.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "block/node.h"
+#include "export/nbd/server/server.h"
+#include "export/nbd/wire/contexts.h"
+
+namespace blockexport::nbd {
+namespace {
+
+constexpr std::uint32_t kPreferredBytes = 4096;
+
+// The size a client is told: the node's, cut to whole sectors as QEMU cuts it.
+std::uint64_t export_bytes(std::uint64_t node_bytes) {
+  return node_bytes / 512 * 512;
+}
+
+}  // namespace
+
+Result<> NbdExport::check(const Server& server, const NbdExportOptions& options) {
+  if (options.name.size() > kStringBytesMax) return fail(fmt::format("export name '{}' too long", options.name));
+  if (options.description && options.description->size() > kStringBytesMax) {
+    return fail(fmt::format("description '{}' too long", *options.description));
+  }
+  if (server.find_export(options.name) != nullptr) {
+    return fail(fmt::format("NBD server already has export named '{}'", options.name));
+  }
+  return {};
+}
+
+NbdExport::NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
+    : Export(options.id, std::move(edge)),
+      server_(server),
+      place_(options.place),
+      writethrough_(options.writethrough),
+      tls_authz_(options.tls_authz) {
+  const block::Limits& limits = this->edge().node().limits();
+  info_.name = options.name;
+  info_.description = options.description;
+  info_.block_sizes.minimum = limits.request_alignment;
+  info_.block_sizes.preferred = std::max(kPreferredBytes, limits.request_alignment);
+  info_.block_sizes.maximum =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(limits.transfer_bytes_max, kPayloadBytesMax));
+  info_.read_only = !options.writable;
+  info_.multi_conn = server.allows_multi_conn();
+  info_.can_trim = info_.can_write_zeroes = info_.can_fast_zero = options.writable;
+  info_.contexts.push_back({.name = std::string(kAllocationContext), .id = kAllocationContextId});
+  if (options.allocation_depth) {
+    info_.contexts.push_back({.name = std::string(kAllocationDepthContext), .id = kAllocationDepthContextId});
+  }
+  info_.is_restricted = options.tls_authz.has_value();
+  info_.owner = this;
+  info_.sequence = server.publish(*this);
+  current_info();
+}
+
+NbdExport::~NbdExport() {
+  if (visible_) server_.withdraw(*this);
+}
+
+const ExportInfo& NbdExport::current_info() {
+  info_.size_bytes = export_bytes(edge().node().size_bytes());
+  return info_;
+}
+
+std::vector<aio::DataReactor*> NbdExport::other_places(const PlacedTransmission& client) const {
+  std::vector<aio::DataReactor*> places;
+  if (info_.read_only) return places;
+  for (const PlacedTransmission* one : clients_) {
+    aio::DataReactor* place = &one->place();
+    if (place != &client.place() && std::ranges::find(places, place) == places.end()) places.push_back(place);
+  }
+  return places;
+}
+
+void NbdExport::detach(PlacedTransmission& client) {
+  std::erase(clients_, &client);
+  client_left();
+}
+
+void NbdExport::leave(exports::RemoveMode mode) {
+  if (visible_) {
+    visible_ = false;
+    server_.withdraw(*this);
+  }
+  for (PlacedTransmission* client : clients_) {
+    switch (mode) {
+      case exports::RemoveMode::kSafe:
+      case exports::RemoveMode::kHide:
+        break;
+      case exports::RemoveMode::kSoft:
+        client->refuse();
+        break;
+      case exports::RemoveMode::kFinish:
+        client->finish();
+        break;
+      case exports::RemoveMode::kHard:
+        client->drop();
+        break;
+    }
+  }
+}
+
+}  // namespace blockexport::nbd

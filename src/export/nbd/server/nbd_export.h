@@ -1,0 +1,71 @@
+// NbdExport: a node offered over NBD under a name.
+//
+// Owned by the registry; known to the server by its name until it is hidden. Transmissions attach to it while they
+// serve a client, each at a reactor of its own. Thread: the control reactor; what transmissions borrow of it, any.
+#pragma once
+
+#include "aio/reactor_pool.h"
+#include "export/export.h"
+#include "export/nbd/server/placed_transmission.h"
+#include "export/nbd/transmission/write_fence.h"
+#include "export/nbd/wire/export_info.h"
+
+namespace blockexport::nbd {
+
+class Server;
+
+struct NbdExportOptions {
+  std::string id;
+  std::string name;
+  std::optional<std::string> description = {};
+  bool writable = false;
+  bool writethrough = false;
+  bool allocation_depth = false;
+  aio::DataReactor* place = nullptr;  // the one that serves it, which outlives it; null: whichever has fewest clients
+  std::optional<std::string> tls_authz = {};  // who decides which clients may use it; nothing: all may
+};
+
+class NbdExport final : public exports::Export {
+ public:
+  // Whether the server can take such an export. Errors: a name or description that is too long, a name in use.
+  static Result<> check(const Server& server, const NbdExportOptions& options);
+
+  // Publishes an export that was checked at `server`, which outlives it.
+  NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
+  ~NbdExport() override;
+
+  std::string_view type() const override { return "nbd"; }
+  std::size_t client_count() const override { return clients_.size(); }
+
+  const ExportInfo& info() const { return info_; }
+  // The description of it as new clients see it: the size may have grown.
+  const ExportInfo& current_info();
+  const std::optional<std::string>& tls_authz() const { return tls_authz_; }
+  bool visible() const { return visible_; }
+  WriteFence& fence() { return fence_; }
+  bool writethrough() const { return writethrough_; }
+
+  // Where its next client is served.
+  aio::ReactorPool::Seat seat(aio::ReactorPool& pool) {
+    return place_ != nullptr ? aio::ReactorPool::Seat(*place_) : pool.take_seat();
+  }
+  void attach(PlacedTransmission& client) { clients_.push_back(&client); }
+  // May destroy the export.
+  void detach(PlacedTransmission& client);
+  // The places, each once, at which clients may have left writes behind, other than that of `client`.
+  std::vector<aio::DataReactor*> other_places(const PlacedTransmission& client) const;
+
+ private:
+  void leave(exports::RemoveMode mode) override;
+
+  Server& server_;
+  ExportInfo info_;
+  WriteFence fence_;
+  std::vector<PlacedTransmission*> clients_;
+  aio::DataReactor* place_;
+  bool writethrough_;
+  std::optional<std::string> tls_authz_;
+  bool visible_ = true;
+};
+
+}  // namespace blockexport::nbd

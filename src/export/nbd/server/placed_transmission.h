@@ -1,0 +1,65 @@
+// PlacedTransmission: a transmission at the reactor that serves it, as the control reactor sees it.
+//
+// Lives in the frame of its Connection; the export lists it from before run() until that has ended. What an export's
+// removal does to its clients goes to the other reactor as posted work, in the order of the calls; destroy() is called
+// when nobody can post any more and is posted behind it all, so that the work always finds this object.
+// Thread: the control reactor; the transmission itself is made, runs and is destroyed on the thread of `place`.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "aio/data_reactor.h"
+#include "export/nbd/transmission/transmission.h"
+
+namespace blockexport::nbd {
+
+class PlacedTransmission {
+ public:
+  // `control` is the reactor of whoever calls; `context` names the reactor and the pool of `place`.
+  PlacedTransmission(aio::Reactor& control, aio::DataReactor& place, TransmissionContext context)
+      : control_(control), place_(place), context_(context) {
+    context_.refused = &refused_;
+  }
+  ~PlacedTransmission();
+  PlacedTransmission(const PlacedTransmission&) = delete;
+  PlacedTransmission& operator=(const PlacedTransmission&) = delete;
+
+  aio::DataReactor& place() const { return place_; }
+
+  // Carries the stream to the place, and serves the client there until it leaves or one of the calls below ends it.
+  aio::Task<void> run(std::unique_ptr<net::Stream> stream, SessionState state, std::vector<std::byte> early);
+  // After run(), when none of the calls below will come: frees what it had there.
+  aio::Task<void> destroy();
+
+  // See Transmission. Before run() they wait for its beginning.
+  void drop() { tell(&Transmission::drop); }
+  void finish() { tell(&Transmission::finish); }
+  // As Transmission::refuse(), but not posted: no request that is sent from now on is served.
+  void refuse() { refused_.store(true, std::memory_order_release); }
+
+ private:
+  using Call = void (Transmission::*)();
+  void tell(Call call);
+  void take(Call call);
+  aio::Task<void> serve(std::unique_ptr<net::Stream> stream, SessionState state, std::vector<std::byte> early);
+  aio::Task<void> free();
+
+  aio::Reactor& control_;
+  aio::DataReactor& place_;
+  TransmissionContext context_;
+  std::atomic<bool> refused_ = false;  // read by the place's thread
+
+  // --- of the place's thread ---
+  std::vector<Call> early_calls_;  // that came before the transmission was made
+  std::optional<Transmission> transmission_;
+};
+
+// Waits until `place` has had some turns, and so has looked at what had reached its sockets by now. Whoever
+// begins to serve a client awaits it for the other places that serve the same export: a connection that was lost before
+// this one began, and the writes that it sent, are then known there (see write_fence.h).
+aio::Task<void> catch_up(aio::DataReactor& place);
+
+}  // namespace blockexport::nbd

@@ -1,0 +1,162 @@
+#include "export/nbd/server/server.h"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+
+#include "export/nbd/server/nbd_export.h"
+
+namespace blockexport::nbd {
+namespace {
+
+// Whose share of the handshakes a client takes: its user on this machine, or its address.
+std::string group_of(const net::Accepted& accepted) {
+  if (accepted.peer.family() == AF_UNIX) return fmt::format("uid {}", accepted.peer_uid);
+  std::string address = net::describe(accepted.peer);
+  return address.substr(0, address.rfind(':'));
+}
+
+// Tells a client from every other that the process had: those of one user on unix sockets have no address to do it.
+std::string name_of(const net::Accepted& accepted, std::uint64_t number) {
+  std::string from = accepted.peer.family() == AF_UNIX ? "unix:" + group_of(accepted) : net::describe(accepted.peer);
+  return fmt::format("{} #{}", from, number);
+}
+
+}  // namespace
+
+Server::Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBudget& budget, const Log& log,
+               aio::Event& serving, ServerOptions options)
+    : reactor_(reactor),
+      reactors_(reactors),
+      budget_(budget),
+      log_(log),
+      serving_(serving),
+      options_(std::move(options)),
+      clients_ever_(options_.clients_before),
+      accepting_(reactor),
+      connections_(reactor),
+      slot_free_(reactor),
+      handshake_began_(reactor) {
+  if (options_.handshake_max_seconds > 0) accepting_.spawn("nbd handshake watch", watch_handshakes());
+}
+
+Server::~Server() = default;
+
+void Server::listen_on(std::unique_ptr<net::Listener> listener) {
+  listeners_.push_back(std::move(listener));
+  net::Listener& added = *listeners_.back();
+  for (std::size_t i = 0; i < added.socket_count(); ++i) accepting_.spawn("nbd accept", accept_loop(added, i));
+}
+
+aio::Task<void> Server::stop_listening() {
+  accepting_.cancel();
+  co_await accepting_.join();
+  for (auto& listener : listeners_) listener->close();
+}
+
+aio::Task<void> Server::close_connections() {
+  for (Connection& connection : handshaking_) connection.drop();
+  connections_.cancel();
+  co_await connections_.join();
+}
+
+aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) {
+  if (!co_await serving_.wait()) co_return;
+  for (;;) {
+    if (!co_await wait_for_slot()) co_return;
+    auto accepted = co_await listener.accept(index);
+    if (!accepted) {
+      if (accepted.error() == Errno(ECANCELED)) co_return;
+      log_.warning(fmt::format("cannot accept NBD clients on {}: {}", net::describe(listener.address()),
+                               errno_text(accepted.error())));
+      drop_a_handshake();
+      if (!co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs)) co_return;
+      continue;
+    }
+    // The last place may have gone while we waited for this client.
+    if (!co_await wait_for_slot()) co_return;
+    if (handshake_count_ >= kHandshakesMax) drop_a_handshake();
+    connections_.spawn("nbd connection", serve(std::move(*accepted)));
+  }
+}
+
+// When every place is taken, a new client is not greeted, and the next ones wait in the kernel's queue, as they do with
+// QEMU's server.
+aio::Task<IoResult> Server::wait_for_slot() {
+  while (is_full()) {
+    slot_free_.reset();
+    CO_TRY(co_await slot_free_.wait());
+  }
+  co_return IoResult{};
+}
+
+aio::Task<void> Server::serve(net::Accepted accepted) {
+  auto stream = std::make_unique<net::SocketStream>(reactor_, accepted.fd.release());
+  Connection connection(*this, std::move(stream), name_of(accepted, ++clients_ever_), group_of(accepted));
+  co_await connection.run();
+}
+
+// Drops handshakes whose time is over. They began in the order of the list and have the same limit.
+aio::Task<void> Server::watch_handshakes() {
+  for (;;) {
+    while (!handshaking_.empty() && handshaking_.front().deadline_ns() <= reactor_.now_ns()) {
+      Connection& late = handshaking_.front();
+      late.drop();
+      late.end_handshake();
+    }
+    if (handshaking_.empty()) {
+      handshake_began_.reset();
+      if (!co_await handshake_began_.wait()) co_return;
+      continue;
+    }
+    if (!co_await reactor_.sleep_until(handshaking_.front().deadline_ns())) co_return;
+  }
+}
+
+// Makes room: the oldest handshake of the peer that has most of them.
+void Server::drop_a_handshake() {
+  auto largest = std::max_element(handshake_shares_.begin(), handshake_shares_.end(),
+                                  [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (largest == handshake_shares_.end()) return;
+  for (Connection& connection : handshaking_) {
+    if (connection.peer_group() != largest->first) continue;
+    connection.drop();
+    connection.end_handshake();
+    return;
+  }
+}
+
+NbdExport* Server::find_export(std::string_view name) const {
+  auto found = exports_by_name_.find(name);
+  return found == exports_by_name_.end() ? nullptr : found->second;
+}
+
+std::uint64_t Server::publish(NbdExport& added) {
+  visible_exports_.emplace(++last_sequence_, &added);
+  exports_by_name_.emplace(added.info().name, &added);
+  return last_sequence_;
+}
+
+void Server::withdraw(NbdExport& removed) {
+  visible_exports_.erase(removed.info().sequence);
+  exports_by_name_.erase(removed.info().name);
+}
+
+const ExportInfo* Server::find(std::string_view name) {
+  NbdExport* found = find_export(name);
+  return found == nullptr ? nullptr : &found->current_info();
+}
+
+const ExportInfo* Server::next_after(std::uint64_t sequence) {
+  auto next = visible_exports_.upper_bound(sequence);
+  return next == visible_exports_.end() ? nullptr : &next->second->current_info();
+}
+
+std::optional<std::string> Server::tls_refusal() {
+  auto credentials = options_.tls->credentials->find(options_.tls->credentials_id, net::TlsEndpoint::kServer);
+  if (credentials) return std::nullopt;
+  return credentials.error().message();
+}
+
+}  // namespace blockexport::nbd

@@ -1,0 +1,328 @@
+// The server over unix sockets: who gets in, who has to wait, and how it stops.
+#include "export/nbd/server/server.h"
+
+#include <gtest/gtest.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "aio/testing/backends.h"
+#include "aio/testing/task_test.h"
+#include "aio/testing/until.h"
+#include "export/nbd/server/nbd_export.h"
+#include "export/nbd/testing/client.h"
+#include "export/nbd/testing/storage.h"
+#include "export/registry.h"
+#include "net/connect.h"
+
+namespace blockexport::nbd::testing {
+namespace {
+
+using aio::Task;
+using exports::RemoveMode;
+
+class ServerTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  template <class Test>
+  Task<void> body();
+
+  void SetUp() override {
+    aio::ReactorOptions options;
+    options.backend = std::string_view(GetParam()) == "epoll" ? aio::BackendKind::kEpoll : aio::BackendKind::kIoUring;
+    auto made = aio::Reactor::create(options, log_);
+    if (!made) GTEST_SKIP() << made.error().message();
+    reactor_ = std::move(*made);
+    backing_.emplace(*reactor_);
+    control_.emplace(*reactor_);
+    reactors_.emplace(*control_, options, log_, 1);
+    serving_.emplace(*reactor_);
+    serving_->set();
+    registry_.emplace(
+        *reactor_, [](std::unique_ptr<block::Edge>) -> Task<void> { co_return; },
+        [this](const std::string& id) { deleted_.push_back(id); });
+  }
+  void TearDown() override {
+    if (!reactor_) return;
+    run(stop());
+    EXPECT_EQ(backing_->budget.used_bytes(), 0u);
+    EXPECT_EQ(access(path().c_str(), F_OK), -1) << "the socket's path is still there";
+  }
+
+  void run(Task<void> task) { aio::testing::run(*reactor_, std::move(task)); }
+
+  Task<void> start(ServerOptions options = {}) {
+    server_ = std::make_unique<Server>(*reactor_, *reactors_, backing_->budget, log_, *serving_, options);
+    auto listener = co_await net::Listener::open(*reactor_, net::UnixAddress{.path = path()});
+    EXPECT_TRUE(listener.has_value());
+    if (listener) server_->listen_on(std::move(*listener));
+  }
+  Task<void> stop() {
+    if (!server_) co_return;
+    co_await server_->stop_listening();
+    co_await registry_->remove_all(RemoveMode::kFinish, [](const exports::Export&) { return true; });
+    co_await server_->close_connections();
+    server_.reset();
+  }
+
+  NbdExport& add(const std::string& name, bool writable = true) {
+    NbdExportOptions options{.id = name, .name = name, .writable = writable};
+    EXPECT_TRUE(NbdExport::check(*server_, options).has_value());
+    auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    return static_cast<NbdExport&>(registry_->add(std::make_unique<NbdExport>(*server_, options, std::move(edge))));
+  }
+
+  // A connection on which nothing was said yet.
+  Task<std::unique_ptr<net::Stream>> dial() {
+    auto fd = co_await net::connect(*reactor_, net::UnixAddress{.path = path()});
+    EXPECT_TRUE(fd.has_value());
+    dialed_fd_ = fd ? fd->get() : -1;
+    co_return fd ? std::make_unique<net::SocketStream>(*reactor_, fd->release()) : nullptr;
+  }
+  // As many bytes as asked for, or fewer when the stream ends before.
+  Task<Bytes> receive(net::Stream& stream, std::size_t count) {
+    Bytes bytes(count);
+    std::size_t at = 0;
+    while (at < count) {
+      IoCount received = co_await net::receive_some(stream, std::span(bytes).subspan(at));
+      if (!received || *received == 0) break;
+      at += *received;
+    }
+    bytes.resize(at);
+    co_return bytes;
+  }
+  // Says that it wants `name`, after the greeting.
+  Task<void> choose(net::Stream& stream, std::string_view name) {
+    EXPECT_EQ((co_await receive(stream, kGreetingBytes)).size(), kGreetingBytes);
+    Bytes words = ClientBytes().u32(3).export_name(name).bytes();
+    EXPECT_TRUE(co_await net::send_all(stream, words));
+  }
+  // The server's answer to choose(): the size it told, or nothing when it hung up.
+  Task<std::optional<std::uint64_t>> chosen(net::Stream& stream) {
+    Bytes answer = co_await receive(stream, 10);
+    if (answer.size() < 10) co_return std::nullopt;
+    co_return ByteReader(answer).u64();
+  }
+  Task<std::unique_ptr<Client>> connect(std::string_view name) {
+    auto stream = co_await dial();
+    co_await choose(*stream, name);
+    auto size = co_await chosen(*stream);
+    if (!size) co_return nullptr;
+    EXPECT_EQ(*size, backing_->storage.bytes.size());
+    co_return std::make_unique<Client>(std::move(stream), HeaderMode::kSimple);
+  }
+  Task<void> pause() { (void)co_await reactor_->sleep_until(reactor_->now_ns() + 20'000'000); }
+  template <class Condition>
+  Task<void> until(Condition condition) {
+    return aio::testing::until(*reactor_, std::move(condition));
+  }
+  // Until the server has read all that was said on this connection.
+  Task<void> until_read(int fd) {
+    return until([fd] {
+      int unread = 0;
+      return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
+    });
+  }
+  std::string path() const { return directory_.path() + "/nbd.sock"; }
+
+  Log log_{"server_test", 2, LogLevel::kError};
+  aio::testing::TemporaryDirectory directory_;
+  std::unique_ptr<aio::Reactor> reactor_;
+  std::optional<Backing> backing_;
+  std::optional<aio::DataReactor> control_;
+  std::optional<aio::ReactorPool> reactors_;
+  std::optional<aio::Event> serving_;
+  std::vector<std::string> deleted_;
+  std::optional<exports::Registry> registry_;
+  std::unique_ptr<Server> server_;
+  int dialed_fd_ = -1;  // of the newest connection
+};
+INSTANTIATE_TEST_SUITE_P(Backends, ServerTest, ::testing::Values("io_uring", "epoll"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TASK_TEST_P(ServerTest, AClientReadsAndWrites) {
+  co_await start();
+  NbdExport& one = add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_EQ((co_await client->ask_write(100, bytes_of('x', 1000))).error, 0u);
+  EXPECT_EQ((co_await client->ask(Command::kRead, 100, 1000)).data, bytes_of('x', 1000));
+  EXPECT_EQ(one.client_count(), 1u);
+  client->close();
+  co_await until([&] { return one.client_count() == 0; });
+}
+
+TASK_TEST_P(ServerTest, ManyClientsShareAnExport) {
+  co_await start();
+  NbdExport& one = add("disk");
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 20; ++i) clients.push_back(co_await connect("disk"));
+  EXPECT_EQ(one.client_count(), 20u);
+  for (std::size_t i = 0; i < 20; ++i) (void)co_await clients[i]->ask_write(i * 512, bytes_of('x', 512));
+  EXPECT_EQ((co_await clients[0]->ask(Command::kRead, 0, 20 * 512)).data, bytes_of('x', 20 * 512));
+}
+
+TASK_TEST_P(ServerTest, AnUnknownExportEndsTheHandshake) {
+  co_await start();
+  add("disk");
+  EXPECT_EQ(co_await connect("tape"), nullptr);
+}
+
+TASK_TEST_P(ServerTest, AnExportThatLeavesIsInvisibleAndItsClientsStay) {
+  co_await start();
+  add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
+  EXPECT_EQ(server_->find_export("disk"), nullptr);
+  EXPECT_EQ(server_->next_after(0), nullptr);
+  EXPECT_EQ(co_await connect("disk"), nullptr);
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
+  EXPECT_TRUE(deleted_.empty());
+  client->close();
+  co_await until([this] { return deleted_ == std::vector<std::string>{"disk"}; });
+}
+
+TASK_TEST_P(ServerTest, ASoftlyRemovedExportAnswersShutdown) {
+  co_await start();
+  add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kSoft));
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, static_cast<std::uint32_t>(NbdError::kShutdown));
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHard));
+  EXPECT_TRUE((co_await client->answer()).ended);
+  co_await until([this] { return !deleted_.empty(); });
+}
+
+TASK_TEST_P(ServerTest, SafeRemovalIsRefusedWhileAClientIsThere) {
+  co_await start();
+  add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_FALSE(co_await registry_->remove("disk", RemoveMode::kSafe));
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
+}
+
+TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
+  co_await start();
+  add("disk");
+  auto again = NbdExport::check(*server_, {.id = "other", .name = "disk"});
+  EXPECT_EQ(again.error().message(), "NBD server already has export named 'disk'");
+  EXPECT_FALSE(NbdExport::check(*server_, {.id = "long", .name = std::string(4097, 'x')}));
+}
+
+TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
+  co_await start({.max_connections = 2});
+  add("disk");
+  auto one = co_await connect("disk");
+  auto two = co_await connect("disk");
+  auto waiting = co_await dial();
+  co_await pause();
+  Bytes byte(1);
+  EXPECT_EQ(waiting->try_receive(byte), IoCount(fail(EAGAIN)));
+  one->close();
+  co_await choose(*waiting, "disk");
+  EXPECT_TRUE((co_await chosen(*waiting)).has_value());
+}
+
+// Both are greeted while there is a place; only one gets it.
+TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) {
+  co_await start({.max_connections = 1});
+  add("disk");
+  auto waiting = co_await dial();
+  const int waiting_fd = dialed_fd_;
+  EXPECT_EQ((co_await receive(*waiting, kGreetingBytes)).size(), kGreetingBytes);
+  auto client = co_await connect("disk");
+  Bytes words = ClientBytes().u32(3).export_name("disk").bytes();
+  EXPECT_TRUE(co_await net::send_all(*waiting, words));
+  co_await until_read(waiting_fd);
+  EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
+  client->close();
+  std::size_t before = deleted_.size();
+  NbdExportOptions options{.id = "second", .name = "disk"};
+  auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
+  auto made = std::make_unique<NbdExport>(*server_, options, std::move(edge));
+  NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));
+  co_await until([&] { return deleted_.size() > before; });
+  Bytes rest = co_await receive(*waiting, 1000);
+  EXPECT_LE(rest.size(), 10u);
+  EXPECT_EQ(second.client_count(), 0u);
+}
+
+TASK_TEST_P(ServerTest, AHandshakeThatTakesTooLongIsCut) {
+  co_await start({.handshake_max_seconds = 1});
+  add("disk");
+  std::uint64_t began_ns = reactor_->now_ns();
+  auto silent = co_await dial();
+  auto client = co_await connect("disk");
+  EXPECT_EQ((co_await receive(*silent, 1000)).size(), kGreetingBytes);
+  EXPECT_GE(reactor_->now_ns() - began_ns, 900'000'000u);
+  // One that has chosen is not in its handshake any more.
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
+}
+
+TASK_TEST_P(ServerTest, SilentClientsTakeNoPlace) {
+  co_await start({.max_connections = 2});
+  add("disk");
+  std::vector<std::unique_ptr<net::Stream>> silent;
+  for (int i = 0; i < 50; ++i) silent.push_back(co_await dial());
+  auto client = co_await connect("disk");
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
+}
+
+TASK_TEST_P(ServerTest, StoppingEndsIdleClientsHandshakesAndAnswersWhatRuns) {
+  co_await start();
+  add("disk");
+  auto idle = co_await connect("disk");
+  auto silent = co_await dial();
+  auto busy = co_await connect("disk");
+  aio::Event gate(*reactor_);
+  backing_->storage.write_gate = &gate;
+  backing_->storage.immediate = false;
+  (void)co_await busy->write(7, 0, bytes_of('x', 512));
+  co_await until([this] { return backing_->storage.waiting == 1; });
+  aio::Scope stopping(*reactor_);
+  stopping.spawn("stop", stop());
+  EXPECT_TRUE((co_await idle->answer()).ended);
+  co_await pause();
+  EXPECT_EQ(stopping.size(), 1u);
+  gate.set();
+  Answer answer = co_await busy->answer();
+  EXPECT_EQ(answer.cookie, 7u);
+  EXPECT_EQ(answer.error, 0u);
+  EXPECT_TRUE((co_await busy->answer()).ended);
+  EXPECT_LE((co_await receive(*silent, 1000)).size(), kGreetingBytes);
+  co_await stopping.join();
+  EXPECT_FALSE(co_await net::connect(*reactor_, net::UnixAddress{.path = path()}));
+}
+
+TASK_TEST_P(ServerTest, ClientsAreTakenWhenServingBegins) {
+  serving_->reset();
+  co_await start();
+  add("disk");
+  auto early = co_await dial();
+  co_await pause();
+  Bytes byte(1);
+  EXPECT_EQ(early->try_receive(byte), IoCount(fail(EAGAIN)));
+  serving_->set();
+  co_await choose(*early, "disk");
+  EXPECT_TRUE((co_await chosen(*early)).has_value());
+}
+
+TASK_TEST_P(ServerTest, ANewClientOfALostOneWaitsForItsWrites) {
+  co_await start();
+  add("disk");
+  auto lost = co_await connect("disk");
+  aio::Event gate(*reactor_);
+  backing_->storage.write_gate = &gate;
+  backing_->storage.immediate = false;
+  (void)co_await lost->write(1, 0, bytes_of('a', 512));
+  co_await until([this] { return backing_->storage.waiting == 1; });
+  lost->close();
+  auto next = co_await connect("disk");
+  backing_->storage.immediate = true;
+  (void)co_await next->write(2, 0, bytes_of('b', 512));
+  co_await pause();
+  EXPECT_EQ(backing_->storage.bytes[0], std::byte{0});
+  gate.set();
+  EXPECT_EQ((co_await next->answer()).cookie, 2u);
+  EXPECT_EQ((co_await next->ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
+}
+
+}  // namespace
+}  // namespace blockexport::nbd::testing

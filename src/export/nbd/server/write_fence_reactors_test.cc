@@ -1,0 +1,212 @@
+// The property of write_fence.h with clients at several reactors, each on a thread of its own.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <atomic>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "aio/current.h"
+#include "aio/simulation.h"
+#include "aio/testing/threads.h"
+#include "block/buffers.h"
+#include "block/node.h"
+#include "export/nbd/server/placed_transmission.h"
+#include "export/nbd/testing/client.h"
+#include "net/socket_stream.h"
+
+namespace blockexport::nbd::testing {
+namespace {
+
+using aio::Task;
+
+constexpr std::uint64_t kBlockBytes = 512;
+constexpr std::size_t kBlocks = 4;
+
+// One byte for each block, which any thread may write; a write takes some time, and never the same.
+class SlowBlocks final : public block::Driver {
+ public:
+  Task<IoResult> read(block::Range range, block::IoBuffers buffers) override {
+    std::vector<std::byte> bytes(range.length);
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      bytes[i] = static_cast<std::byte>(blocks_[(range.offset + i) / kBlockBytes].load());
+    }
+    block::copy_in(buffers, 0, bytes);
+    co_return IoResult{};
+  }
+  Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions) override {
+    aio::Reactor& reactor = co_await aio::current_reactor();
+    std::uint64_t number = calls_++;
+    (void)co_await reactor.sleep_until(reactor.now_ns() + number * 7919 % 5 * 500'000);
+    store(range, buffers);
+    co_return IoResult{};
+  }
+  // At once, sometimes.
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, std::uint32_t) override {
+    if (calls_++ % 3 != 0) return fail(EAGAIN);
+    store(range, buffers);
+    return {};
+  }
+  Task<IoResult> write_zeroes(block::Range, block::ZeroOptions) override { co_return fail(ENOTSUP); }
+  Task<IoResult> discard(block::Range) override { co_return IoResult{}; }
+  Task<IoResult> flush() override { co_return IoResult{}; }
+  Task<IoResult> extents(block::Range, block::Extents&) override { co_return fail(ENOTSUP); }
+  Task<IoResult> prefetch(block::Range) override { co_return IoResult{}; }
+  std::uint64_t size_bytes() const override { return kBlocks * kBlockBytes; }
+  block::Limits limits() const override { return {}; }
+  std::string_view format_name() const override { return "slow"; }
+
+ private:
+  // Several writes may come as one, each with a fill of its own.
+  void store(block::Range range, block::IoBuffers buffers) {
+    std::vector<std::byte> bytes(range.length);
+    block::copy_out(buffers, 0, bytes);
+    for (std::uint64_t at = 0; at < range.length; at += kBlockBytes) {
+      blocks_[(range.offset + at) / kBlockBytes] = static_cast<char>(bytes[at]);
+    }
+  }
+
+  std::array<std::atomic<char>, kBlocks> blocks_ = {};
+  std::atomic<std::uint64_t> calls_ = 0;
+};
+
+// A client here, and its transmission at a place.
+struct Connected {
+  Connected(aio::Reactor& here, aio::DataReactor& place, TransmissionContext context, std::pair<int, int> sockets)
+      : client(std::make_unique<net::SocketStream>(here, sockets.second), HeaderMode::kSimple),
+        served(here, place, context),
+        scope(here) {
+    auto stream = std::make_unique<net::SocketStream>(here, sockets.first);
+    scope.spawn("connection", serve(served, std::move(stream), make_state(HeaderMode::kSimple, kBlocks * kBlockBytes)));
+  }
+  static Task<void> serve(PlacedTransmission& placed, std::unique_ptr<net::Stream> stream, SessionState state) {
+    co_await placed.run(std::move(stream), std::move(state), {});
+    co_await placed.destroy();
+  }
+
+  Client client;
+  PlacedTransmission served;
+  aio::Scope scope;
+};
+
+class WriteFenceReactorsTest : public aio::testing::WithThreads {
+ protected:
+  void SetUp() override {
+    WithThreads::SetUp();
+    if (IsSkipped()) return;
+    first_ = start_thread("first");
+    second_ = start_thread("second");
+  }
+
+  std::array<aio::DataReactor*, 3> places() { return {&here(), &first_->place(), &second_->place()}; }
+  std::unique_ptr<Connected> connect(aio::DataReactor& place) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
+    TransmissionContext context{.reactor = place.reactor,
+                                .pool = place.pool,
+                                .process_budget = budget_,
+                                .edge = edge_,
+                                .fence = fence_,
+                                .trace = trace_,
+                                .peer = "test"};
+    return std::make_unique<Connected>(reactor(), place, context, std::pair(ends[0], ends[1]));
+  }
+
+  // Each client leaves writes behind and dies; those of the next one, elsewhere, stay once they are acknowledged.
+  Task<void> succeed_each_other(int clients) {
+    std::deque<std::unique_ptr<Connected>> dead;
+    std::size_t at = 0;
+    auto now = connect(*places()[at]);
+    for (int number = 0; number < clients; ++number) {
+      std::uint64_t unanswered = random_.between(1, 8);
+      for (std::uint64_t cookie = 0; cookie < unanswered; ++cookie) {
+        (void)co_await now->client.write(cookie, random_.below(kBlocks) * kBlockBytes, bytes_of('!', kBlockBytes));
+      }
+      if (random_.one_in(2)) (void)co_await reactor().sleep_until(reactor().now_ns() + random_.below(500'000));
+      now->client.close();
+      dead.push_back(std::move(now));
+      at = (at + random_.between(1, 2)) % places().size();
+      now = connect(*places()[at]);
+      for (aio::DataReactor* other : places()) {
+        if (other != places()[at]) co_await catch_up(*other);
+      }
+      co_await check(*now, static_cast<char>('a' + number % 26));
+    }
+    now->client.close();
+    co_await now->scope.join();
+    for (auto& one : dead) co_await one->scope.join();
+  }
+
+  Task<void> check(Connected& successor, char fill) {
+    for (std::uint64_t block = 0; block < kBlocks; ++block) {
+      Answer written = co_await successor.client.ask_write(block * kBlockBytes, bytes_of(fill, kBlockBytes));
+      EXPECT_EQ(written.error, 0u);
+    }
+    (void)co_await reactor().sleep_until(reactor().now_ns() + random_.below(3'000'000));
+    Answer read = co_await successor.client.ask(Command::kRead, 0, kBlocks * kBlockBytes);
+    EXPECT_EQ(read.data, bytes_of(fill, kBlocks * kBlockBytes));
+  }
+
+  Task<void> quiesce_often(int times) {
+    for (int i = 0; i < times; ++i) {
+      co_await edge_.quiesce();
+      std::string before = co_await content();
+      (void)co_await reactor().sleep_until(reactor().now_ns() + 200'000);
+      EXPECT_EQ(before, co_await content());
+      edge_.resume();
+      (void)co_await reactor().sleep_until(reactor().now_ns() + 200'000);
+    }
+  }
+
+  // What the storage holds, read past the edge.
+  Task<std::string> content() {
+    std::string bytes(kBlocks * kBlockBytes, 0);
+    iovec vector{bytes.data(), bytes.size()};
+    EXPECT_TRUE(co_await node_.read({.offset = 0, .length = bytes.size()}, {&vector, 1}));
+    co_return bytes;
+  }
+
+  block::Node node_{"disk", std::make_unique<SlowBlocks>()};
+  block::Edge edge_{node_, {.role = "root"}, {}};
+  aio::ProcessBudget budget_;
+  WriteFence fence_;
+  Trace trace_;
+  aio::Random random_{4711};
+  std::unique_ptr<aio::ReactorThread> first_;
+  std::unique_ptr<aio::ReactorThread> second_;
+};
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(WriteFenceReactorsTest);
+
+TEST_P(WriteFenceReactorsTest, AnAcknowledgedWriteIsNotOverwrittenByADeadClientOfAnotherReactor) {
+  run(succeed_each_other(200));
+  EXPECT_FALSE(fence_.is_up());
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+// Requests come and go on three reactors while the gate is closed and opened.
+TEST_P(WriteFenceReactorsTest, AQuiescedEdgeHasNobodyInsideOnAnyReactor) {
+  std::vector<std::unique_ptr<Connected>> all;
+  aio::Scope load(reactor());
+  std::atomic<bool> stop = false;
+  auto keep_writing = [](Client& client, std::atomic<bool>& ended) -> Task<void> {
+    char fill = 'a';
+    while (!ended) {
+      EXPECT_EQ((co_await client.ask_write(0, bytes_of(fill, kBlockBytes))).error, 0u);
+      fill = fill == 'z' ? 'a' : static_cast<char>(fill + 1);
+    }
+  };
+  for (aio::DataReactor* place : places()) all.push_back(connect(*place));
+  for (auto& one : all) load.spawn("load", keep_writing(one->client, stop));
+  run(quiesce_often(100));
+  stop = true;
+  run(load.join());
+  for (auto& one : all) {
+    one->client.close();
+    run(one->scope.join());
+  }
+}
+
+}  // namespace
+}  // namespace blockexport::nbd::testing

@@ -1,0 +1,193 @@
+#include "export/nbd/transmission/reply_queue.h"
+
+#include <array>
+#include <cassert>
+
+#include "aio/reactor.h"
+#include "base/release_memory.h"
+
+namespace blockexport::nbd {
+namespace {
+
+// Pieces handed to one send.
+constexpr std::size_t kVectorsPerSendMax = 64;
+// Bytes of a file handed to one send.
+constexpr std::size_t kFileBytesPerSendMax = 4u << 20;
+// How long bytes that were seen in the page cache are taken to be there.
+constexpr std::uint64_t kSeenValidNs = 1'000'000;
+// Chunks that an empty queue keeps room for, and that may stand there sent before the rest is moved.
+constexpr std::size_t kSpareChunksMax = 64;
+
+}  // namespace
+
+// What one send takes: pieces of memory, and behind them a piece of a file.
+struct ReplyQueue::Batch {
+  std::array<iovec, kVectorsPerSendMax> vectors;
+  std::size_t count = 0;
+  const Chunk* file = nullptr;
+  std::size_t file_bytes = 0;
+};
+
+std::span<std::byte> ReplyQueue::reserve(std::size_t bytes) {
+  assert(bytes <= kSharedBufferBytes);
+  bool fits = !empty() && chunks_.back().shared && chunks_.back().buffer.size() - chunks_.back().end >= bytes;
+  if (!fits) {
+    if (!budget_.try_take(kSharedBufferBytes)) return {};
+    add_shared_chunk();
+  }
+  Chunk& chunk = chunks_.back();
+  return {chunk.buffer.data() + chunk.end, bytes};
+}
+
+std::span<std::byte> ReplyQueue::reserve_over_budget(std::size_t bytes) {
+  std::span<std::byte> room = reserve(bytes);
+  if (!room.empty()) return room;
+  budget_.take_over_limit(kSharedBufferBytes);
+  add_shared_chunk();
+  return {chunks_.back().buffer.data(), bytes};
+}
+
+void ReplyQueue::add_shared_chunk() {
+  chunks_.push_back(
+      Chunk{.buffer = pool_.take(kSharedBufferBytes), .budget_bytes = kSharedBufferBytes, .shared = true});
+}
+
+void ReplyQueue::commit(std::size_t bytes) {
+  chunks_.back().end += bytes;
+  if (discarding_) discard();
+}
+
+void ReplyQueue::push(aio::Buffer buffer, std::size_t begin, std::size_t end, std::size_t budget_bytes) {
+  chunks_.push_back(Chunk{.buffer = std::move(buffer), .begin = begin, .end = end, .budget_bytes = budget_bytes});
+  if (discarding_) discard();
+}
+
+void ReplyQueue::push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length,
+                           std::uint64_t now_ns) {
+  assert(head.size() <= kReadHeadBytesMax && length > 0);
+  Chunk& chunk = chunks_.emplace_back();
+  chunk.span = std::move(span);
+  chunk.head_bytes = static_cast<std::uint8_t>(head.size());
+  std::ranges::copy(head, chunk.head.begin());
+  chunk.end = chunk.seen_end = head.size() + length;
+  chunk.seen_ns = now_ns;
+  ++file_replies_;
+  if (discarding_) discard();
+}
+
+// Whether the next `bytes` of the file can be sent without waiting for the disk. Between a lookup and the send they may
+// have been dropped from the page cache; what was looked at just now is not looked at again.
+bool ReplyQueue::is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor) {
+  const std::uint64_t now_ns = reactor.now_ns();
+  const std::size_t end = chunk.next_file_byte() + bytes;
+  if (end <= chunk.seen_end && now_ns - chunk.seen_ns <= kSeenValidNs) return true;
+  if (!reactor.is_cached(chunk.span.file->fd(), chunk.file_offset(), bytes)) return false;
+  chunk.seen_end = end;
+  chunk.seen_ns = now_ns;
+  return true;
+}
+
+ReplyQueue::Batch ReplyQueue::gather(aio::Reactor& reactor) {
+  Batch batch;
+  for (std::size_t i = first_; i < chunks_.size() && batch.count < batch.vectors.size(); ++i) {
+    Chunk& chunk = chunks_[i];
+    // A chunk that was reserved from and not committed to is empty.
+    if (chunk.begin == chunk.end) continue;
+    if (!chunk.is_file()) {
+      batch.vectors[batch.count++] = {.iov_base = chunk.buffer.data() + chunk.begin,
+                                      .iov_len = chunk.end - chunk.begin};
+      continue;
+    }
+    if (chunk.begin < chunk.head_bytes) {
+      batch.vectors[batch.count++] = {.iov_base = chunk.head.data() + chunk.begin,
+                                      .iov_len = chunk.head_bytes - chunk.begin};
+    }
+    const std::size_t bytes = std::min(chunk.end - chunk.next_file_byte(), kFileBytesPerSendMax);
+    if (is_warm(chunk, bytes, reactor)) {
+      batch.file = &chunk;
+      batch.file_bytes = bytes;
+    } else if (batch.count == 0) {
+      cold_piece_ = {.span = {.file = chunk.span.file, .offset = chunk.file_offset()},
+                     .length = std::min(bytes, kSharedBufferBytes)};
+    }
+    break;
+  }
+  return batch;
+}
+
+IoResult ReplyQueue::send(net::Stream& stream, aio::Reactor& reactor) {
+  turn_is_over_ = false;
+  if (cold_piece_) return fail(EAGAIN);
+  const std::uint64_t turn_ends_at = sent_bytes_ + kSentPerTurnMax;
+  while (!empty()) {
+    turn_is_over_ = sent_bytes_ >= turn_ends_at;
+    if (turn_is_over_) return fail(EAGAIN);
+    Batch batch = gather(reactor);
+    if (cold_piece_) return fail(EAGAIN);
+    if (batch.count == 0 && batch.file == nullptr) {
+      while (!empty()) drop_front();
+      return {};
+    }
+    std::span<const iovec> vectors{batch.vectors.data(), batch.count};
+    IoCount taken = batch.file == nullptr ? stream.try_send(vectors)
+                                          : stream.try_send_file(vectors, batch.file->span.file->fd(),
+                                                                 batch.file->file_offset(), batch.file_bytes);
+    if (!taken) return fail(taken.error());
+    sent_bytes_ += *taken;
+    sent(*taken);
+  }
+  return {};
+}
+
+void ReplyQueue::put_cold_piece(aio::Buffer buffer, std::size_t bytes) {
+  cold_piece_.reset();
+  // The queue may have been discarded while the disk was waited for.
+  if (empty()) return;
+  Chunk& file = chunks_[first_];
+  assert(file.is_file() && file.begin >= file.head_bytes && bytes <= file.end - file.begin);
+  file.begin += bytes;
+  budget_.take_over_limit(kSharedBufferBytes);
+  Chunk piece{.buffer = std::move(buffer), .end = bytes, .budget_bytes = kSharedBufferBytes};
+  chunks_.insert(chunks_.begin() + static_cast<std::ptrdiff_t>(first_), std::move(piece));
+}
+
+void ReplyQueue::sent(std::size_t bytes) {
+  while (!empty()) {
+    Chunk& front = chunks_[first_];
+    std::size_t step = std::min(bytes, front.end - front.begin);
+    front.begin += step;
+    bytes -= step;
+    if (front.begin < front.end) return;
+    drop_front();
+  }
+}
+
+void ReplyQueue::drop_front() {
+  Chunk& front = chunks_[first_];
+  budget_.give_back(front.budget_bytes);
+  file_replies_ -= front.is_file();
+  front.buffer = {};
+  front.span = {};
+  ++first_;
+  forget_sent();
+}
+
+// A queue that is never empty must not grow by what it has sent.
+void ReplyQueue::forget_sent() {
+  if (first_ == chunks_.size()) {
+    chunks_.clear();
+    first_ = 0;
+    if (chunks_.capacity() > kSpareChunksMax) release_memory(chunks_);
+  } else if (first_ >= kSpareChunksMax && first_ >= chunks_.size() / 2) {
+    chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(first_));
+    first_ = 0;
+  }
+}
+
+void ReplyQueue::discard() {
+  discarding_ = true;
+  cold_piece_.reset();
+  while (!empty()) drop_front();
+}
+
+}  // namespace blockexport::nbd

@@ -1,0 +1,259 @@
+#include "export/nbd/transmission/reply_queue.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include "aio/reactor.h"
+#include "aio/testing/backends.h"
+#include "export/nbd/testing/scripted_stream.h"
+
+namespace blockexport::nbd {
+namespace {
+
+using testing::ScriptedStream;
+using testing::StreamScript;
+
+class ReplyQueueTest : public ::testing::Test {
+ protected:
+  static constexpr std::uint64_t kLimitBytes = 3 * ReplyQueue::kSharedBufferBytes;
+  static constexpr std::string_view kContent = "content";
+
+  void SetUp() override {
+    simulation_.write_file("file", std::as_bytes(std::span(kContent)));
+    aio::testing::run(*reactor_, open_file());
+    ASSERT_NE(file_, nullptr);
+  }
+  aio::Task<void> open_file() {
+    auto fd = co_await reactor_->open("file", O_RDONLY);
+    if (fd) file_ = std::make_shared<aio::OpenFile>(*reactor_, *fd);
+  }
+
+  // Queues a small reply of `count` times `fill`.
+  void put(char fill, std::size_t count) {
+    std::span<std::byte> room = queue_.reserve(count);
+    ASSERT_EQ(room.size(), count);
+    std::ranges::fill(room, static_cast<std::byte>(fill));
+    queue_.commit(count);
+  }
+  // Queues a large one, whose budget is taken.
+  void push(char fill, std::size_t count) {
+    ASSERT_TRUE(budget_.try_take(count));
+    aio::Buffer buffer = pool_.take(count);
+    std::fill_n(buffer.data(), count, static_cast<std::byte>(fill));
+    queue_.push(std::move(buffer), 0, count, count);
+  }
+  // Queues `head` and a part of the file "content".
+  void push_file(std::string_view head, std::uint64_t offset, std::uint64_t length) {
+    queue_.push_file(std::as_bytes(std::span(head)), {.file = file_, .offset = offset}, length, reactor_->now_ns());
+  }
+  aio::Buffer content_from(std::uint64_t offset) {
+    aio::Buffer buffer = pool_.take(kContent.size());
+    auto bytes = std::as_bytes(std::span(kContent)).subspan(offset);
+    std::ranges::copy(bytes, buffer.data());
+    return buffer;
+  }
+  IoResult send() { return queue_.send(stream_, *reactor_); }
+  std::string sent() const { return {reinterpret_cast<const char*>(script_.output.data()), script_.output.size()}; }
+
+  aio::Simulation simulation_;
+  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::shared_ptr<const aio::OpenFile> file_;
+  aio::BufferPool pool_;
+  aio::ProcessBudget process_;
+  aio::MemoryBudget budget_{*reactor_, process_, kLimitBytes};
+  StreamScript script_;
+  ScriptedStream stream_{*reactor_, script_};
+  ReplyQueue queue_{pool_, budget_};
+};
+
+TEST_F(ReplyQueueTest, SmallAndLargeRepliesLeaveInOrderWithOneSend) {
+  put('a', 3);
+  put('b', 2);
+  push('c', 4);
+  put('d', 1);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), "aaabbccccd");
+  EXPECT_EQ(script_.sends, 1u);
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+TEST_F(ReplyQueueTest, WhatWasReservedAndNotCommittedIsForgotten) {
+  put('a', 3);
+  ASSERT_EQ(queue_.reserve(100).size(), 100u);
+  put('b', 2);
+  ASSERT_EQ(queue_.reserve(100).size(), 100u);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), "aaabb");
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+TEST_F(ReplyQueueTest, AReservationAloneIsNothingToSend) {
+  ASSERT_EQ(queue_.reserve(100).size(), 100u);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(script_.sends, 0u);
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+TEST_F(ReplyQueueTest, ASlowStreamTakesThemPieceByPiece) {
+  script_.send_bytes_max = 1;
+  put('a', 2);
+  push('b', 2);
+  put('c', 2);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), "aabbcc");
+  EXPECT_EQ(script_.sends, 6u);
+}
+
+TEST_F(ReplyQueueTest, AStreamThatTakesNothingKeepsThemWaiting) {
+  script_.reads = false;
+  put('a', 2);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  EXPECT_FALSE(queue_.empty());
+  script_.reads = true;
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), "aa");
+}
+
+TEST_F(ReplyQueueTest, AStreamThatTakesEverythingGetsSoMuchInATurn) {
+  constexpr std::size_t kReplyBytes = ReplyQueue::kSentPerTurnMax / 4;
+  script_.send_bytes_max = kReplyBytes;
+  for (int i = 0; i < 6; ++i) queue_.push(pool_.take(kReplyBytes), 0, kReplyBytes, 0);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  EXPECT_TRUE(queue_.turn_is_over());
+  EXPECT_EQ(queue_.sent_bytes(), ReplyQueue::kSentPerTurnMax);
+  // One that takes no more has no turn that could be over.
+  script_.reads = false;
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  EXPECT_FALSE(queue_.turn_is_over());
+  script_.reads = true;
+  EXPECT_TRUE(send());
+  EXPECT_EQ(queue_.sent_bytes(), 6 * kReplyBytes);
+}
+
+TEST_F(ReplyQueueTest, MoreRepliesThanOneSendTakesVectors) {
+  std::string expected;
+  for (int i = 0; i < 200; ++i) {
+    char fill = static_cast<char>('a' + i % 26);
+    push(fill, 3);
+    expected.append(3, fill);
+  }
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), expected);
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+TEST_F(ReplyQueueTest, FilesAndMemoryLeaveInOrder) {
+  for (std::size_t at_a_time : {SIZE_MAX, std::size_t{1}, std::size_t{3}}) {
+    script_ = {.send_bytes_max = at_a_time};
+    put('a', 2);
+    push_file("h1", 1, 4);
+    put('b', 2);
+    push_file("h2", 5, 1);
+    push_file("h3", 0, 3);
+    EXPECT_EQ(queue_.file_replies(), 3u);
+    EXPECT_TRUE(send());
+    EXPECT_EQ(sent(), "aah1ontebbh2nh3con") << at_a_time;
+    EXPECT_EQ(queue_.file_replies(), 0u);
+    EXPECT_EQ(budget_.used_bytes(), 0u);
+    EXPECT_EQ(file_.use_count(), 1);
+  }
+}
+
+TEST_F(ReplyQueueTest, AFileThatEndsTooSoonBreaksTheReply) {
+  push_file("head", 4, 4);
+  EXPECT_EQ(send(), IoResult(fail(ENODATA)));
+  EXPECT_EQ(sent(), "headent");
+  EXPECT_FALSE(queue_.empty());
+  queue_.discard();
+  EXPECT_EQ(queue_.file_replies(), 0u);
+}
+
+TEST_F(ReplyQueueTest, WhatHasLeftThePageCacheIsAskedForAndSentFromMemory) {
+  script_.reads = false;
+  push_file("head", 1, 5);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  EXPECT_FALSE(queue_.cold_piece());
+  script_.reads = true;
+  // While reads fail, the simulation has nothing in its page cache; and what was seen there is too long ago.
+  simulation_.inject({.kind = aio::OperationKind::kRead, .error = EIO});
+  reactor_->run_once(2'000'000);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  EXPECT_EQ(sent(), "head");
+  ASSERT_TRUE(queue_.cold_piece());
+  EXPECT_EQ(queue_.cold_piece()->span.offset, 1u);
+  EXPECT_EQ(queue_.cold_piece()->length, 5u);
+  aio::Buffer buffer = pool_.take(2);
+  std::fill_n(buffer.data(), 2, std::byte{'!'});
+  queue_.put_cold_piece(std::move(buffer), 2);
+  simulation_.clear_faults();
+  while (!queue_.empty()) {
+    if (!send() && queue_.cold_piece()) queue_.put_cold_piece(content_from(queue_.cold_piece()->span.offset), 1);
+  }
+  EXPECT_EQ(sent(), "head!!ten");
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+TEST_F(ReplyQueueTest, ADiscardedQueueTakesNoPieceThatWasWaitedFor) {
+  push_file("head", 0, 5);
+  simulation_.inject({.kind = aio::OperationKind::kRead, .error = EIO});
+  reactor_->run_once(2'000'000);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  ASSERT_TRUE(queue_.cold_piece());
+  queue_.discard();
+  EXPECT_FALSE(queue_.cold_piece());
+  queue_.put_cold_piece(pool_.take(5), 5);
+  push_file("head", 0, 5);
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+  EXPECT_EQ(file_.use_count(), 1);
+}
+
+TEST_F(ReplyQueueTest, AQueueThatIsNeverEmptyDoesNotGrow) {
+  push('a', 2);
+  script_.send_bytes_max = 2;
+  for (int i = 0; i < 10'000; ++i) {
+    push('a', 2);
+    // One of the two waits for the next round.
+    script_.sends_max = script_.sends + 1;
+    EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  }
+  EXPECT_LT(queue_.capacity(), 1000u);
+}
+
+TEST_F(ReplyQueueTest, TheBudgetBoundsReservations) {
+  for (int i = 0; i < 3; ++i) put('a', ReplyQueue::kSharedBufferBytes);
+  // What a buffer has more than was asked for may still be used.
+  while (!queue_.reserve(1000).empty()) put('b', 1000);
+  EXPECT_LE(budget_.used_bytes(), kLimitBytes);
+  EXPECT_EQ(queue_.reserve_over_budget(1000).size(), 1000u);
+  queue_.commit(1000);
+  EXPECT_EQ(budget_.used_bytes(), kLimitBytes + ReplyQueue::kSharedBufferBytes);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+TEST_F(ReplyQueueTest, AGrantedBufferIsUsedByTheNextReservation) {
+  ASSERT_TRUE(budget_.try_take(kLimitBytes));
+  EXPECT_TRUE(queue_.reserve(10).empty());
+  queue_.grant_shared_buffer();
+  EXPECT_EQ(queue_.reserve(10).size(), 10u);
+  queue_.discard();
+  budget_.give_back(kLimitBytes - ReplyQueue::kSharedBufferBytes);
+}
+
+TEST_F(ReplyQueueTest, ADiscardedQueueTakesNothingMore) {
+  put('a', 2);
+  push('b', 5000);
+  queue_.discard();
+  EXPECT_TRUE(queue_.empty());
+  put('c', 2);
+  push('d', 5000);
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), "");
+}
+
+}  // namespace
+}  // namespace blockexport::nbd

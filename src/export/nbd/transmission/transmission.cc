@@ -1,0 +1,290 @@
+#include "export/nbd/transmission/transmission.h"
+
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
+#include "export/nbd/transmission/stall.h"
+
+namespace blockexport::nbd {
+
+Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Stream> stream, SessionState state,
+                           std::span<const std::byte> early)
+    : context_(context),
+      stream_(std::move(stream)),
+      state_(std::move(state)),
+      rules_(state_, UnalignedRequests::kServe),
+      budget_(context.reactor, context.process_budget),
+      window_(context.pool),
+      replies_(context.pool, budget_),
+      reader_(context.reactor),
+      requests_(context.reactor),
+      sender_(context.reactor),
+      stall_watch_(context.reactor),
+      sender_wanted_(context.reactor),
+      slot_free_(context.reactor) {
+  window_.put(early);
+}
+
+Transmission::~Transmission() = default;
+
+aio::Task<void> Transmission::run() {
+  sender_.spawn("nbd sender", send_loop());
+  reader_.spawn("nbd reader", receive_loop());
+  co_await reader_.join();
+  // What a request had taken that was never begun.
+  budget_.give_back(std::exchange(credit_bytes_, 0));
+  if (payload_.active() && end_ != End::kFinishing) drop_payload();
+  if (end_ == End::kFinishing) answer_what_is_left();
+  // A lost client's writes hold up what comes after them (see write_fence.h).
+  if (end_ != End::kFinishing && writes_in_flight_ > 0) {
+    context_.fence.raise();
+    fence_raised_ = true;
+  }
+  co_await requests_.join();
+  // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
+  aio::Scope grace(context_.reactor);
+  grace.spawn("nbd close grace", close_grace());
+  no_more_replies_ = true;
+  sender_wanted_.set();
+  co_await sender_.join();
+  grace.cancel();
+  stall_watch_.cancel();
+  co_await grace.join();
+  co_await stall_watch_.join();
+}
+
+void Transmission::close() {
+  stream_->shut_down();
+}
+
+void Transmission::drop() {
+  lost(End::kDropped);
+  reader_.cancel();
+}
+
+void Transmission::finish() {
+  if (end_ == End::kOpen) end_ = End::kFinishing;
+  reader_.cancel();
+}
+
+// The peer gets no more replies, and nothing more is taken from it.
+void Transmission::lost(End end) {
+  if (end_ == End::kLost || end_ == End::kDropped) return;
+  end_ = end;
+  replies_.discard();
+  stream_->shut_down();
+  sender_wanted_.set();
+}
+
+aio::Task<void> Transmission::close_grace() {
+  auto slept = co_await context_.reactor.sleep_until(context_.reactor.now_ns() + kCloseGraceNs);
+  if (slept) lost(End::kLost);
+}
+
+aio::Task<void> Transmission::receive_loop() {
+  while (end_ == End::kOpen) {
+    Need need = handle_input();
+    replies_ready();
+    if (need == Need::kEnd) break;
+    IoResult waited = co_await wait_for(need);
+    if (!waited) break;
+  }
+  if (end_ == End::kOpen) end_ = End::kClientDone;
+}
+
+// Fails when the client is gone or the session was ended. No coroutine: an idle client costs no frame for it.
+aio::Task<IoResult> Transmission::wait_for(Need need) {
+  switch (need) {
+    case Need::kInput:
+      return receive();
+    case Need::kPayload:
+      return receive_payload();
+    case Need::kTurn:
+      return give_turn();
+    default:
+      return while_connected(wait_for_room(need));
+  }
+}
+
+aio::Task<IoResult> Transmission::give_turn() {
+  inline_bytes_ = 0;
+  co_await aio::next_turn();
+  co_return IoResult{};
+}
+
+aio::Task<IoResult> Transmission::wait_for_room(Need need) {
+  switch (need) {
+    case Need::kSharedBuffer: {
+      IoResult taken = co_await budget_.take(ReplyQueue::kSharedBufferBytes);
+      if (taken) replies_.grant_shared_buffer();
+      co_return taken;
+    }
+    case Need::kMemory: {
+      IoResult taken = co_await budget_.take(room_bytes_);
+      if (taken) credit_bytes_ += room_bytes_;
+      co_return taken;
+    }
+    case Need::kSlot:
+      while (!has_slot()) {
+        slot_free_.reset();
+        CO_TRY(co_await slot_free_.wait());
+      }
+      co_return IoResult{};
+    case Need::kFence:
+      co_return co_await context_.fence.wait_until_down();
+    default:
+      co_return fail(EINVAL);
+  }
+}
+
+// While no input is read, a client that has died would not be noticed, and the fence not raised in time.
+aio::Task<IoResult> Transmission::while_connected(aio::Task<IoResult> waiting) {
+  aio::Scope watch(context_.reactor);
+  watch.spawn("nbd loss watch", watch_for_loss());
+  IoResult result = co_await std::move(waiting);
+  watch.cancel();
+  co_await watch.join();
+  co_return result;
+}
+
+aio::Task<void> Transmission::watch_for_loss() {
+  IoResult gone = co_await stream_->hung_up();
+  if (!gone) co_return;
+  lost(End::kLost);
+  reader_.cancel();
+}
+
+// Called before the client is waited for.
+void Transmission::expect_progress() {
+  if (stall_watch_.size() == 0 && budget_.holds_shared()) stall_watch_.spawn("nbd stall watch", watch_for_stall());
+}
+
+// Ends the session when the client stands still with memory that others wait for (see stall.h).
+aio::Task<void> Transmission::watch_for_stall() {
+  aio::Reactor& reactor = context_.reactor;
+  StallJudge judge(payload_bytes_ + replies_.sent_bytes(), reactor.now_ns());
+  while (budget_.holds_shared()) {
+    IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kStallCheckNs);
+    if (!slept) co_return;
+    bool blocks_others = (owes_payload_ || owes_taking_) && budget_.is_shared_wanted();
+    if (!judge.check(blocks_others, payload_bytes_ + replies_.sent_bytes(), reactor.now_ns())) continue;
+    context_.trace.note(TraceEvent::kNbdClientStalled, {context_.peer});
+    lost(End::kLost);
+    reader_.cancel();
+    co_return;
+  }
+}
+
+aio::Task<IoResult> Transmission::receive() {
+  for (;;) {
+    IoCount received = stream_->try_receive(window_.space());
+    if (received && *received > 0) {
+      window_.received(*received);
+      co_return IoResult{};
+    }
+    if (received) co_return fail(ECONNRESET);
+    if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
+    // An idle connection holds no buffer.
+    window_.release_if_empty();
+    CO_TRY(co_await stream_->readable());
+  }
+}
+
+// Some of the payload: first what came together with the request, unless it is held there, then straight into its
+// pieces.
+aio::Task<IoResult> Transmission::receive_payload() {
+  if (payload_.needs_piece()) {
+    std::size_t budget_bytes = payload_.next_budget_bytes();
+    if (!budget_.try_take(budget_bytes)) CO_TRY(co_await while_connected(budget_.take(budget_bytes)));
+    payload_.cover(budget_bytes);
+    payload_.add_piece(context_.pool.take(payload_.next_piece_bytes()));
+  }
+  std::span<std::byte> space = payload_.space();
+  if (std::span<const std::byte> early = window_.bytes(); !early.empty() && payload_.held_bytes() == 0) {
+    std::size_t step = std::min(early.size(), space.size());
+    std::memcpy(space.data(), early.data(), step);
+    payload_.received(step);
+    window_.consume(step);
+    co_return IoResult{};
+  }
+  for (;;) {
+    IoCount received = stream_->try_receive(space);
+    if (received && *received > 0) {
+      payload_.received(*received);
+      payload_bytes_ += *received;
+      co_return IoResult{};
+    }
+    if (received) co_return fail(ECONNRESET);
+    if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
+    expect_progress();
+    owes_payload_ = true;
+    IoResult ready = co_await stream_->readable();
+    owes_payload_ = false;
+    CO_TRY(std::move(ready));
+  }
+}
+
+// While the session is being finished: what the client had sent by then and we had not begun.
+void Transmission::answer_what_is_left() {
+  refusing_ = true;
+  if (payload_.active()) {
+    skip_bytes_ = payload_.held_bytes() + payload_.missing();
+    drop_payload();
+  }
+  for (;;) {
+    IoCount received = stream_->try_receive(window_.space());
+    if (received && *received > 0) window_.received(*received);
+    Need need = handle_input();
+    if (need != Need::kInput || !received || *received == 0) return;
+  }
+}
+
+aio::Task<void> Transmission::send_loop() {
+  for (;;) {
+    IoResult sent = send_replies();
+    if (sent && no_more_replies_) co_return;
+    bool cold = replies_.cold_piece().has_value();
+    if (cold) sent = co_await load_cold_piece();
+    if (!sent && (cold || sent.error() != Errno(EAGAIN))) {
+      if (cold || sent.error() == Errno(ENODATA)) report_broken_reply(sent.error());
+      lost(End::kLost);
+      reader_.cancel();
+      co_return;
+    }
+    if (cold) continue;
+    if (!sent && replies_.turn_is_over()) {
+      co_await aio::next_turn();
+      continue;
+    }
+    if (!sent) {
+      expect_progress();
+      owes_taking_ = true;
+      IoResult ready = co_await stream_->writable();
+      owes_taking_ = false;
+      if (!ready) co_return;
+      continue;
+    }
+    sender_wanted_.reset();
+    IoResult woken = co_await sender_wanted_.wait();
+    if (!woken) co_return;
+  }
+}
+
+IoResult Transmission::send_replies() {
+  const std::size_t before = replies_.file_replies();
+  IoResult sent = replies_.send(*stream_, context_.reactor);
+  if (replies_.file_replies() < before) slot_free_.set();
+  return sent;
+}
+
+// Sends what is ready; the sender takes over when the peer is slow.
+void Transmission::replies_ready() {
+  if (replies_.empty() || sender_wanted_.is_set()) return;
+  IoResult sent = send_replies();
+  if (!sent) sender_wanted_.set();
+}
+
+}  // namespace blockexport::nbd

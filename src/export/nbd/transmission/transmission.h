@@ -1,0 +1,212 @@
+// Transmission: one connection's life after the handshake, from the first request to the last reply.
+//
+// It works in batches: one receive takes all requests that wait; each is checked and, when the node can answer at once,
+// answered in place by plain calls; the rest become tasks of a scope; all ready replies leave with one send. Nothing
+// here knows a socket: bytes come through a Stream, what was negotiated through a SessionState.
+//
+// Owned by a PlacedTransmission; lives until run() has ended. Thread: one reactor's. It never waits for one request
+// while another that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+
+#include "aio/buffer_pool.h"
+#include "aio/memory_budget.h"
+#include "aio/scope.h"
+#include "aio/sync.h"
+#include "base/log.h"
+#include "base/trace.h"
+#include "block/edge.h"
+#include "block/node.h"
+#include "export/nbd/transmission/payload.h"
+#include "export/nbd/transmission/read_plan.h"
+#include "export/nbd/transmission/receive_window.h"
+#include "export/nbd/transmission/reply_queue.h"
+#include "export/nbd/transmission/status_reply.h"
+#include "export/nbd/transmission/write_fence.h"
+#include "export/nbd/wire/reply_encoder.h"
+#include "export/nbd/wire/request_check.h"
+#include "export/nbd/wire/session_state.h"
+#include "export/nbd/wire/wire_codec.h"
+#include "export/nbd/wire/write_run.h"
+#include "net/stream.h"
+
+namespace blockexport::nbd {
+
+// Requests of one connection that may wait for storage, or for the client to take their data from a file, at the same
+// time.
+inline constexpr std::uint32_t kRequestsInFlightMax = 1024;
+// Where the data of a read that gets a buffer of its own begin in it: on the border of a page, so that direct I/O takes
+// them as they are; the reply's head stands right before them.
+inline constexpr std::size_t kReplyDataStart = aio::BufferPool::kAlignmentBytes;
+static_assert(kReadHeadBytesMax <= kReplyDataStart);
+// Data read inline for one connection before others get their turn.
+inline constexpr std::uint64_t kInlineBytesPerTurnMax = 1u << 20;
+// How long a connection that is being closed in order may take to take its last replies.
+inline constexpr std::uint64_t kCloseGraceNs = 5'000'000'000;
+
+// What a transmission borrows from its surroundings; all of it outlives run().
+struct TransmissionContext {
+  aio::Reactor& reactor;
+  aio::BufferPool& pool;
+  aio::ProcessBudget& process_budget;
+  block::Edge& edge;  // the export's right to its node
+  WriteFence& fence;  // the export's
+  const Trace& trace;
+  std::string_view peer;                       // whom events name
+  bool writethrough = false;                   // every write is durable before it is answered
+  const Log* log = nullptr;                    // null: nothing is logged
+  const std::atomic<bool>* refused = nullptr;  // once true, it is as after refuse(); null: never
+};
+
+class Transmission {
+ public:
+  // `early` is what the client sent behind its last option.
+  Transmission(TransmissionContext context, std::unique_ptr<net::Stream> stream, SessionState state,
+               std::span<const std::byte> early);
+  ~Transmission();
+
+  // Serves until the client leaves or one of the calls below ends it; every request has ended when it returns.
+  aio::Task<void> run();
+  // After run(), once nobody counts the client any longer: what it sees as the end must not come before that.
+  void close();
+
+  // Ends at once: the connection is cut both ways, requests that run are finished and not answered. (hard removal)
+  void drop();
+  // Ends in order: requests that run are answered, those that were received and not begun get ESHUTDOWN. (server stop)
+  void finish();
+  // Goes on, but every further request is answered ESHUTDOWN. (soft removal)
+  void refuse() { refusing_ = true; }
+
+  const SessionState& state() const { return state_; }
+
+ private:
+  // What the reader waits for before it looks at its input again.
+  enum class Need : std::uint8_t {
+    kInput,         // bytes from the client
+    kPayload,       // more of the payload of a large WRITE
+    kSharedBuffer,  // memory for small replies
+    kMemory,        // room_bytes_ of memory for one request
+    kSlot,          // one of the requests in flight to end
+    kFence,         // the writes of a lost connection to end
+    kTurn,          // other connections to have their turn
+    kEnd,           // nothing: the session is over
+  };
+  enum class End : std::uint8_t { kOpen, kClientDone, kLost, kDropped, kFinishing };
+
+  // transmission.cc: the loop
+  aio::Task<void> receive_loop();
+  aio::Task<void> send_loop();
+  aio::Task<void> close_grace();
+  aio::Task<IoResult> wait_for(Need need);
+  aio::Task<IoResult> give_turn();
+  aio::Task<IoResult> wait_for_room(Need need);
+  aio::Task<IoResult> while_connected(aio::Task<IoResult> waiting);
+  aio::Task<void> watch_for_loss();
+  void expect_progress();
+  aio::Task<void> watch_for_stall();
+  aio::Task<IoResult> receive();
+  aio::Task<IoResult> receive_payload();
+  void answer_what_is_left();
+  IoResult send_replies();
+  void replies_ready();
+  void lost(End end);
+  void drop_payload();
+
+  // transmission_requests.cc: each request, as far as it goes without waiting
+  Need handle_input();
+  Need handle_requests();
+  Need handle_request(const Request& request);
+  Need begin(const Request& request, const Verdict& verdict);
+  Need begin_read(const Request& request);
+  ReadPlan plan_known_holes(const Request& request);
+  Need answer_hole(const Request& request, const ReadPlan& plan);
+  bool read_now(const ReadPlan& plan, std::span<std::byte> room);
+  Need begin_small_write(const Request& request);
+  Need begin_large_write(const Request& request);
+  Need finish_large_write();
+  Need begin_block_status(const Request& request, std::uint32_t payload_bytes);
+  bool find_status_now(StatusReply& reply);
+  Need begin_task(const Request& request);
+  Need answer_now(const Request& request);
+  Need reject(const Request& request, const Verdict& verdict);
+  bool can_write_now(const Request& request) const;
+  bool write_now(const Request& request, std::span<const iovec> data);
+  bool write_small_now(const Request& request);
+  void answer_run(const WriteRun& run);
+  bool take_memory(std::size_t bytes);
+  // Whether further requests are answered ESHUTDOWN.
+  bool is_refusing() const {
+    return refusing_ || (context_.refused != nullptr && context_.refused->load(std::memory_order_acquire));
+  }
+  // Whether one more request may begin. Replies that leave from a file hold their place until they are sent.
+  bool has_slot() const { return requests_in_flight_ + replies_.file_replies() < kRequestsInFlightMax; }
+
+  // transmission_files.cc: replies straight from a file
+  bool answer_from_file(const ReadPlan& plan);
+  aio::Task<IoResult> load_cold_piece();
+  void report_broken_reply(Errno error) const;
+
+  // transmission_trace.cc: events
+  void trace_begin(const Request& request) {
+    if (context_.trace.is_on(TraceEvent::kNbdRequestBegin)) [[unlikely]]
+      write_begin(request);
+  }
+  void trace_end(const Request& request, NbdError error = NbdError{}) {
+    if (context_.trace.is_on(TraceEvent::kNbdRequestEnd)) [[unlikely]]
+      write_end(request, error);
+  }
+  void write_begin(const Request& request);
+  void write_end(const Request& request, NbdError error);
+
+  // transmission_tasks.cc: requests that wait for storage
+  aio::Task<void> serve_read(Request request, block::Range range, aio::Buffer buffer, std::size_t head_bytes);
+  aio::Task<void> serve_write(Request request, Payload payload);
+  aio::Task<void> serve_block_status(Request request, StatusReply reply, std::size_t budget_bytes);
+  aio::Task<void> serve_other(Request request);
+  aio::Task<IoResult> perform(Request request);
+  aio::Task<IoResult> collect_status(StatusReply& reply);
+  void push_status(const StatusReply& reply, std::size_t budget_bytes);
+  void start(const char* name, const Request& request, aio::Task<void> task);
+  void answer(const Request& request, IoResult result);
+  void request_ended(const Request& request);
+
+  TransmissionContext context_;
+  std::unique_ptr<net::Stream> stream_;
+  SessionState state_;
+  RequestRules rules_;
+  aio::MemoryBudget budget_;
+  ReceiveWindow window_;
+  ReplyQueue replies_;
+  block::Extents known_;                    // of the READ that is looked at
+  std::optional<Request> payload_request_;  // the WRITE whose payload is arriving in pieces
+  Payload payload_;
+  std::uint64_t skip_bytes_ = 0;  // of the payload of a refused request, still to be thrown away
+  std::size_t alone_writes_ = 0;  // small WRITEs next in the window that go each their own way: together they failed
+
+  aio::Scope reader_;
+  aio::Scope requests_;
+  aio::Scope sender_;
+  aio::Scope stall_watch_;
+  aio::Event sender_wanted_;
+  aio::Event slot_free_;
+  std::size_t room_bytes_ = 0;
+  std::size_t credit_bytes_ = 0;  // taken from the budget already, for the request that waited for it
+  std::uint64_t inline_bytes_ = 0;
+  std::uint64_t payload_bytes_ = 0;  // of large writes, received so far
+  std::uint32_t requests_in_flight_ = 0;
+  std::uint32_t writes_in_flight_ = 0;
+  End end_ = End::kOpen;
+  bool owes_payload_ = false;    // the client has stopped in the middle of a large write
+  bool owes_taking_ = false;     // the client does not take its replies
+  bool inside_ = false;          // the gate of the edge, while input is handled: what can be done at once may be
+  bool handling_input_ = false;  // what is answered meanwhile is sent at its end
+  bool refusing_ = false;
+  bool no_more_replies_ = false;
+  bool fence_raised_ = false;
+  bool begin_is_traced_ = false;  // of the request at the front of the window
+};
+
+}  // namespace blockexport::nbd

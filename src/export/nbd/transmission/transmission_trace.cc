@@ -1,0 +1,23 @@
+// What the transmission says of its requests when the events are switched on.
+
+#include <fmt/format.h>
+
+#include "export/nbd/transmission/transmission.h"
+
+namespace blockexport::nbd {
+
+// A request may be looked at again and again before there is room for it; it begins once.
+void Transmission::write_begin(const Request& request) {
+  if (begin_is_traced_) return;
+  begin_is_traced_ = true;
+  context_.trace.write(TraceEvent::kNbdRequestBegin,
+                       fmt::format("{} cookie {} command {} flags {:#x} offset {} length {}", context_.peer,
+                                   request.cookie, request.command, request.flags, request.offset, request.length));
+}
+
+void Transmission::write_end(const Request& request, NbdError error) {
+  context_.trace.write(TraceEvent::kNbdRequestEnd, fmt::format("{} cookie {} error {}", context_.peer, request.cookie,
+                                                               static_cast<std::uint32_t>(error)));
+}
+
+}  // namespace blockexport::nbd
