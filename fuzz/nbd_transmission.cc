@@ -1,7 +1,9 @@
 // Fuzzes the transmission phase as a whole: a client's bytes against a session over storage in memory, on a simulation.
 //
-// Input: how the session was agreed on and how storage behaves, in four bytes, then segments of client bytes with a
-// length byte before each. Promises: it ends, asserts nothing, and gives all memory back.
+// Input: how the session was agreed on and how storage behaves, in four bytes, then what the client sends, in pieces
+// with a byte before each: up to 0xdf, as many bytes and one more, which arrive by themselves; up to 0xef, as many as a
+// header has and up to 15 more, which arrive together with those before; from 0xf0 on, 64 to 2 Mi bytes that nobody has
+// to write down, which do so too. Promises: it ends, asserts nothing, and gives all memory back.
 #include <cstdlib>
 
 #include "aio/scope.h"
@@ -16,6 +18,11 @@ namespace {
 
 constexpr std::size_t kStorageBytes = 1u << 20;
 constexpr std::uint64_t kBudgetBytes = 16u << 20;
+
+constexpr std::uint8_t kJoinedFrom = 0xe0;
+constexpr std::uint8_t kFillerFrom = 0xf0;
+constexpr std::size_t kFillerBytesMin = 64;
+constexpr std::size_t kSentBytesMax = 8u << 20;
 
 void require(bool promise) {
   if (!promise) std::abort();
@@ -33,6 +40,26 @@ SessionState make_session(std::uint8_t choice) {
   return state;
 }
 
+std::deque<std::vector<std::byte>> segments_of(ByteReader& reader) {
+  std::deque<std::vector<std::byte>> segments;
+  for (std::size_t sent = 0; reader.remaining() > 0 && sent < kSentBytesMax;) {
+    const std::uint8_t kind = reader.u8();
+    if (kind < kJoinedFrom || segments.empty()) segments.emplace_back();
+    std::vector<std::byte>& segment = segments.back();
+    const std::size_t before = segment.size();
+    if (kind >= kFillerFrom) {
+      segment.resize(before + (kFillerBytesMin << (kind - kFillerFrom)), std::byte{kind});
+    } else {
+      const std::size_t length = kind < kJoinedFrom ? kind + 1u : kCompactRequestBytes + (kind - kJoinedFrom);
+      auto bytes = reader.bytes(std::min(length, reader.remaining()));
+      segment.insert(segment.end(), bytes.begin(), bytes.end());
+    }
+    sent += segment.size() - before;
+    if (segment.empty()) segments.pop_back();
+  }
+  return segments;
+}
+
 // What ends the session in the middle, after a while.
 aio::Task<void> interrupt(aio::Reactor& reactor, Transmission& transmission, std::uint8_t how) {
   (void)co_await reactor.sleep_until(reactor.now_ns() + how * 1000u);
@@ -46,12 +73,7 @@ void fuzz(ByteReader reader) {
   const std::uint8_t storage_choice = reader.u8();
   const std::uint8_t peer_choice = reader.u8();
   const std::uint8_t interruption = reader.u8();
-  testing::StreamScript script;
-  while (reader.remaining() > 0) {
-    std::size_t length = std::min<std::size_t>(reader.u8() + 1u, reader.remaining());
-    auto segment = reader.bytes(length);
-    if (!segment.empty()) script.input.emplace_back(segment.begin(), segment.end());
-  }
+  testing::StreamScript script{.input = segments_of(reader)};
   script.reads = (peer_choice & 1) == 0;
   script.send_bytes_max = (peer_choice & 2) == 0 ? SIZE_MAX : 1000;
 
