@@ -76,7 +76,7 @@ TEST(SlabsTest, ASlabThatNobodyUsesServesAnotherSizeAfterATrim) {
       // All slabs for one size.
       std::vector<std::byte*> taken;
       while (std::byte* buffer = slabs.take(size_class)) taken.push_back(buffer);
-      EXPECT_GE(taken.size() * buffer_bytes(size_class), Slabs::kSlabsMax * Slabs::kSlabBytes / 4 * 3);
+      EXPECT_GE(taken.size() * buffer_bytes(size_class), Slabs::kSlabsMax * Slabs::kSlabBytes / 2);
       for (std::byte* buffer : taken) slabs.give_back(buffer, size_class);
       slabs.trim();
     }

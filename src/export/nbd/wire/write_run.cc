@@ -11,7 +11,7 @@ WriteRun::WriteRun(std::span<const std::byte> bytes, HeaderMode mode, const Requ
   while (count_ < requests_max && bytes.size() >= header_bytes) {
     const Request request = decode_request(bytes, mode);
     if (count_ > 0 && !joins(request, rules)) break;
-    assert(request.length > 0 && request.length <= kSmallWriteBytesMax);
+    assert(request.length > 0);
     if (bytes.size() < header_bytes + request.length) break;
     add(request, bytes.subspan(header_bytes, request.length));
     bytes = bytes.subspan(header_bytes + request.length);

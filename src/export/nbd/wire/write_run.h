@@ -24,7 +24,7 @@ class WriteRun {
   // Requests of one run; their bytes are limited by what is received ahead.
   static constexpr std::size_t kRequestsMax = 64;
 
-  // `bytes` begin with a small WRITE that is whole, not empty and may run; those behind it join while they can, up to
+  // `bytes` begin with a WRITE that is whole, not empty and may run; small ones behind it join while they can, up to
   // `requests_max` together (from 1 to kRequestsMax).
   WriteRun(std::span<const std::byte> bytes, HeaderMode mode, const RequestRules& rules,
            std::size_t requests_max = kRequestsMax);
