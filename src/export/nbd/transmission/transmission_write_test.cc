@@ -173,8 +173,23 @@ TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
   }
 }
 
-// Writes of up to 64 KiB in segments of any size: many are in two pieces in the receive window, some of those are
-// refused, and some have to be waited for.
+TEST_P(TransmissionWriteTest, ALongOneThatIsThereIsWrittenAsASmallOneIs) {
+  for (bool immediate : {true, false}) {
+    storage().tries.clear();
+    storage().calls.clear();
+    storage().immediate = immediate;
+    ClientCodec codec(HeaderMode::kStructured);
+    auto all = answers(codec, HeaderMode::kStructured, row(codec, 512, 100'000, 1));
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[1].error, 0u);
+    EXPECT_EQ(storage().tries, immediate ? Calls{"512+100000"} : Calls{});
+    EXPECT_EQ(storage().calls, immediate ? Calls{} : Calls{"write 512+100000"});
+    EXPECT_EQ(storage().bytes[100'511], std::byte{'1'});
+  }
+}
+
+// Writes in segments of any size: many are in two pieces in the receive window, or partly there and partly in a piece
+// of their own; some of those are refused, and some have to be waited for.
 TEST_P(TransmissionWriteTest, LongOnesThatComeInPiecesAreWrittenWhole) {
   for (std::uint64_t seed = 1; seed <= 24; ++seed) {
     aio::Random random(seed);
@@ -185,7 +200,8 @@ TEST_P(TransmissionWriteTest, LongOnesThatComeInPiecesAreWrittenWhole) {
     Bytes sent;
     std::map<std::uint64_t, bool> refused;
     for (std::uint64_t cookie = 1; cookie <= 40; ++cookie) {
-      const std::uint64_t length = random.one_in(4) ? random.between(1, 5000) : random.between(17'000, 64 << 10);
+      const std::uint64_t most = random.one_in(3) ? 700'000 : 64 << 10;
+      const std::uint64_t length = random.one_in(4) ? random.between(1, 5000) : random.between(17'000, most);
       refused[cookie] = random.one_in(6);
       const std::uint64_t offset = refused[cookie] ? expected.size() - 1 : random.below(expected.size() - length);
       Bytes data(length);
