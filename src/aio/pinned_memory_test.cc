@@ -2,6 +2,7 @@
 // memory that was given back.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <fstream>
 #include <memory>
@@ -26,6 +27,14 @@ std::uint64_t pinned_kb() {
     if (line.starts_with("VmPin:")) return std::stoull(line.substr(6));
   }
   return 0;
+}
+
+// Whether the limit on locked memory leaves room for a slab.
+bool may_pin() {
+  void* memory = ::mmap(nullptr, 2 * Slabs::kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool locked = ::mlock(memory, 2 * Slabs::kSlabBytes) == 0;
+  ::munmap(memory, 2 * Slabs::kSlabBytes);
+  return locked;
 }
 
 std::string image() {
@@ -111,7 +120,7 @@ TEST_P(PinnedMemoryTest, ARingPinsWhatIsUsedOftenUntilItIsTrimmed) {
   const std::uint64_t before_kb = pinned_kb();
   read_all(image());
   read_all(image());
-  if (backend() == "io_uring") {
+  if (backend() == "io_uring" && may_pin()) {
     EXPECT_EQ(pinned_kb() - before_kb, Slabs::kSlabBytes / 1024);
   } else {
     EXPECT_EQ(pinned_kb(), before_kb);
