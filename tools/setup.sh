@@ -7,7 +7,7 @@ set -euo pipefail
 build_packages=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build ccache pkgconf git python3
                 liburing-dev libgnutls28-dev libfmt-dev libpam0g-dev libcli11-dev libgtest-dev libgmock-dev)
 test_packages=(qemu-utils qemu-system-common nbdkit nbd-server nbd-client libnbd-bin python3-libnbd fio strace
-               gnutls-bin)
+               gnutls-bin e2fsprogs mount)
 lint_packages=(clang-format-19 clang-tidy-19)
 bench_packages=(libgnutls28-dev gnutls-bin)
 profile_packages=(linux-perf)
