@@ -124,7 +124,7 @@ class Transmission {
   ReadPlan plan_known_holes(const Request& request);
   Need answer_hole(const Request& request, const ReadPlan& plan);
   bool read_now(const ReadPlan& plan, std::span<std::byte> room);
-  Need begin_small_write(const Request& request);
+  Need begin_whole_write(const Request& request);
   Need begin_large_write(const Request& request);
   Need finish_large_write();
   Need begin_block_status(const Request& request, std::uint32_t payload_bytes);
@@ -134,7 +134,7 @@ class Transmission {
   Need reject(const Request& request, const Verdict& verdict);
   bool can_write_now(const Request& request) const;
   bool write_now(const Request& request, std::span<const iovec> data);
-  bool write_small_now(const Request& request);
+  bool write_whole_now(const Request& request);
   void answer_run(const WriteRun& run);
   bool take_memory(std::size_t bytes);
   // Whether further requests are answered ESHUTDOWN.

@@ -89,7 +89,7 @@ Transmission::Need Transmission::begin(const Request& request, const Verdict& ve
     case Command::kWrite:
       // A long one that is there is as good as a small one.
       if (request.length <= kSmallWriteBytesMax || window_.size() >= header_bytes + request.length) {
-        return begin_small_write(request);
+        return begin_whole_write(request);
       }
       return begin_large_write(request);
     case Command::kBlockStatus:
@@ -173,7 +173,7 @@ bool Transmission::read_now(const ReadPlan& plan, std::span<std::byte> room) {
   return true;
 }
 
-Transmission::Need Transmission::begin_small_write(const Request& request) {
+Transmission::Need Transmission::begin_whole_write(const Request& request) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   const std::size_t length = request.length;
   if (window_.size() < header_bytes + length) {
@@ -182,7 +182,7 @@ Transmission::Need Transmission::begin_small_write(const Request& request) {
   }
   if (length == 0) return answer_now(request);
   if (replies_.reserve(WriteRun::kRequestsMax * kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
-  if (write_small_now(request)) return Need::kInput;
+  if (write_whole_now(request)) return Need::kInput;
   if (!take_memory(length)) return Need::kMemory;
   if (alone_writes_ > 0) --alone_writes_;
   Payload payload(length);
@@ -245,8 +245,8 @@ bool Transmission::write_now(const Request& request, std::span<const iovec> data
   return true;
 }
 
-// The same for the small WRITE at the front of the window, together with those behind it that continue it.
-bool Transmission::write_small_now(const Request& request) {
+// The same for the WRITE that is whole at the front of the window, together with those behind it that continue it.
+bool Transmission::write_whole_now(const Request& request) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   if (window_.bytes().size() < header_bytes + request.length) {
     if (!write_now(request, window_.pieces(header_bytes, request.length))) return false;
@@ -262,7 +262,7 @@ bool Transmission::write_small_now(const Request& request) {
     if (requests == 1) return false;
     // Nobody can tell whose fault it was, or how far it came: each is written, and answered, by itself.
     alone_writes_ = requests;
-    return write_small_now(request);
+    return write_whole_now(request);
   }
   if (alone_writes_ > 0) --alone_writes_;
   inline_bytes_ += run.length();

@@ -16,7 +16,8 @@
 
 namespace blockexport::nbd {
 
-// A WRITE of up to this many bytes is taken out of the receive window as a whole; a longer one gets pieces of its own.
+// A WRITE of up to this many bytes is waited for in the receive window, and may join others; what a longer one lacks
+// when it is looked at gets pieces of its own.
 inline constexpr std::size_t kSmallWriteBytesMax = 64u << 10;
 
 class WriteRun {
