@@ -35,7 +35,7 @@ struct FileMap {
   std::vector<FileRun> runs;  // consecutive, from the offset asked for; neighbours may be of one kind
   FileInfo info;              // when `exact`: of the file just before its runs were looked at
   // From a file system that knows of what waits for its disk too, and on which try_stat() never waits. What another one
-  // tells is for now, and not to be remembered.
+  // tells holds at that moment only, and is not to be remembered.
   bool exact = false;
   // Exact, and as long as the file's FileInfo is this one, its holes are holes. What came to pass while it was looked
   // at, or so shortly before that a clock tick may hide a change, does not last.

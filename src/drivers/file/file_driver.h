@@ -1,9 +1,10 @@
 // FileDriver: a regular file or a block device of this host.
 //
-// Owned by its Node. What requests share is atomic flags and the extent cache: verbs run on any reactor at once. The
-// size of a regular file is rounded up to 512 bytes; what lies past its real end reads as zeros. Every call to the
-// kernel goes through a Reactor. It never waits outside a co_await and never calls one of the kernel's blocking calls
-// inline, except for copies into and out of the page cache (the try_ verbs).
+// Owned by its Node. Verbs run on any reactor at once: what requests share is atomic flags, the extent cache, the sync
+// group and what is known of losses, each with a lock of its own. The size of a regular file is rounded up to 512
+// bytes; what lies past its real end reads as zeros. Every call to the kernel goes through a Reactor. It never waits
+// outside a co_await and never calls one of the kernel's blocking calls inline, except for copies into and out of the
+// page cache (the try_ verbs).
 #pragma once
 
 #include <atomic>
