@@ -72,6 +72,8 @@ class Server {
     batch_.aim(client, nullptr);
     one.session.greet();
     batch_.flush();
+    // Whoever has gone already is found so by its first receive.
+    batch_.take_failure();
     watch(client);
   }
 
@@ -91,7 +93,9 @@ class Server {
       batch_.aim(client, one.link.get());
       stays = got > 0 && one.session.feed({start, carried.size() + static_cast<std::size_t>(got)});
       batch_.flush();
-      stays = stays && !batch_.take_failure() && (!one.session.take_starttls() || secure(client, one));
+      // Taken from whoever does not stay, too: the next client is not to have it.
+      bool failed = batch_.take_failure();
+      stays = stays && !failed && (!one.session.take_starttls() || secure(client, one));
     } while (stays && one.link && one.link->holds_more());
     if (!stays) {
       clients_.erase(client);
