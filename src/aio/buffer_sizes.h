@@ -20,4 +20,10 @@ constexpr std::size_t buffer_size_class(std::size_t bytes) {
   return static_cast<std::size_t>(std::bit_width((body - 1) / 4096));
 }
 
+// The memory that a buffer for `bytes`, at least 1, may take: as large as it is made, and a page, which the allocator
+// loses by aligning one that is not cut from a slab.
+constexpr std::size_t buffer_memory_bytes(std::size_t bytes) {
+  return buffer_bytes(buffer_size_class(bytes)) + kBufferAlignmentBytes;
+}
+
 }  // namespace blockexport::aio

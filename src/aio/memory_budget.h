@@ -1,4 +1,4 @@
-// MemoryBudget: how many bytes of buffers one connection may use.
+// MemoryBudget: how many bytes of memory one connection may use.
 //
 // Beyond a small allowance that every connection has for itself it takes from the process's share too, so that a client
 // with small requests is served even when others have used up that share. Who waits tries again whenever memory is
@@ -16,7 +16,7 @@ namespace blockexport::aio {
 class MemoryBudget {
  public:
   static constexpr std::uint64_t kConnectionBytesDefault = 64u << 20;
-  static constexpr std::uint64_t kConnectionAllowanceBytes = 256u << 10;
+  static constexpr std::uint64_t kConnectionAllowanceBytes = 512u << 10;
 
   // `process` outlives it. All was given back when it dies.
   MemoryBudget(Reactor& reactor, ProcessBudget& process, std::uint64_t limit_bytes = kConnectionBytesDefault);

@@ -75,6 +75,12 @@ class Node {
   // cut. EAGAIN: read them.
   std::expected<FileSpan, Errno> try_share(aio::Reactor& reactor, Range range);
 
+  // Memory that a read or write of `range` takes for a while beside its buffers, when those are aligned as buffers of
+  // a pool are.
+  std::uint64_t bounce_bytes(Range range) const;
+  // The same for a write of zeroes, of which a block's part is written as data.
+  std::uint64_t bounce_bytes_of_zeroes(Range range) const;
+
   NodeStatistics& statistics() { return statistics_; }
 
   // The edges that lead here, oldest first.
@@ -90,6 +96,7 @@ class Node {
   bool is_direct(Range range, IoBuffers buffers) const;
   bool is_aligned(Range range) const;
   Range aligned_around(Range range) const;
+  std::uint64_t bounce_step_max() const;
 
   // Checked ranges, not empty; the caller counts.
   aio::Task<IoResult> read_any(Range range, IoBuffers buffers);

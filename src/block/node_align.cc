@@ -22,6 +22,21 @@ Range Node::aligned_around(Range range) const {
   return {start, ((range.end() + mask) & ~mask) - start};
 }
 
+std::uint64_t Node::bounce_step_max() const {
+  return std::min<std::uint64_t>(kBounceBytesMax, limits_.transfer_bytes_max);
+}
+
+std::uint64_t Node::bounce_bytes(Range range) const {
+  if (is_aligned(range)) return 0;
+  // A step may be surrounded by the rest of two blocks.
+  return std::min(aligned_around(range).length, bounce_step_max() + 2 * limits_.request_alignment);
+}
+
+std::uint64_t Node::bounce_bytes_of_zeroes(Range range) const {
+  // Zeroes of less than two blocks, and the three that they lie in.
+  return is_aligned(range) ? 0 : 5 * limits_.request_alignment;
+}
+
 // No coroutine: the driver's own is the one that is awaited.
 aio::Task<IoResult> Node::read_any(Range range, IoBuffers buffers) {
   return is_direct(range, buffers) ? driver_->read(range, buffers) : read_pieces(range, buffers);
@@ -58,7 +73,7 @@ aio::Task<IoResult> Node::read_pieces(Range range, IoBuffers buffers) {
 }
 
 aio::Task<IoResult> Node::read_bounced(Range range, IoBuffers buffers) {
-  std::uint64_t step_max = std::min<std::uint64_t>(kBounceBytesMax, limits_.transfer_bytes_max);
+  const std::uint64_t step_max = bounce_step_max();
   Range around = aligned_around(range);
   AlignedMemory memory(std::min(around.length, step_max),
                        std::max(limits_.memory_alignment, limits_.request_alignment));
@@ -99,7 +114,7 @@ aio::Task<IoResult> Node::write_pieces(Range range, IoBuffers buffers, WriteOpti
 }
 
 aio::Task<IoResult> Node::write_bounced(Range range, IoBuffers buffers, WriteOptions options) {
-  std::uint64_t step_max = std::min<std::uint64_t>(kBounceBytesMax, limits_.transfer_bytes_max);
+  const std::uint64_t step_max = bounce_step_max();
   for (std::uint64_t done = 0; done < range.length;) {
     // Every step but the last ends at a block's border.
     std::uint64_t at = range.offset + done;

@@ -192,6 +192,18 @@ TEST_F(NodeTest, ReadsUnalignedRangesThroughABounceBuffer) {
   EXPECT_EQ(state.calls, (Calls{"read 512+1536"}));
 }
 
+TEST_F(NodeTest, TellsTheMemoryOfItsBounceBuffers) {
+  MemoryDriverState state(16u << 20, {.request_alignment = 512, .memory_alignment = 512});
+  auto disk = node(state);
+  EXPECT_EQ(disk->bounce_bytes({512, 1024}), 0u);
+  EXPECT_EQ(disk->bounce_bytes({700, 1000}), 1536u);
+  EXPECT_EQ(disk->bounce_bytes({1, 8u << 20}), (1u << 20) + 1024);
+  EXPECT_EQ(disk->bounce_bytes_of_zeroes({512, 1024}), 0u);
+  EXPECT_EQ(disk->bounce_bytes_of_zeroes({1, 8u << 20}), 2560u);
+  MemoryDriverState any(4096);
+  EXPECT_EQ(node(any)->bounce_bytes({1, 1}), 0u);
+}
+
 TEST_F(NodeTest, WritesUnalignedRangesByReadingWhatSurroundsThem) {
   MemoryDriverState state(4096, {.request_alignment = 512, .memory_alignment = 512});
   state.bytes = filled(4096, 9);

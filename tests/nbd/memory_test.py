@@ -11,6 +11,7 @@ from lib import nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_raw import request_bytes
 from lib.nbd_wire import *
+from lib.testcase import nbd_export, null_node
 
 
 class MemoryTest(HostileTest):
@@ -21,6 +22,11 @@ class MemoryTest(HostileTest):
         if settings.sanitized():
             raise unittest.SkipTest("memory is not measured in a sanitizer build")
         super().setUpClass()
+
+    @classmethod
+    def prepare(cls):
+        slow = null_node("slow", 1 << 40, **{"latency-ns": 4_000_000_000})
+        return [*super().prepare(), *slow, *nbd_export("slow")]
 
     def sessions(self, stack, count, export="null"):
         """That many sessions whose sockets do not block."""
@@ -121,6 +127,15 @@ class MemoryTest(HostileTest):
             for connection in self.sessions(stack, 40):
                 connection.socket.send(data)
             self.good_client(seconds=0.4)
+
+    @settings.unlike_qemu("it takes up to 16 requests of each client")
+    def test_small_reads_that_wait_for_storage(self):
+        """200 clients with 1024 reads of a byte each on slow storage stay within the budget of the process, 1 GiB."""
+        with contextlib.ExitStack() as stack:
+            data = b"".join(request_bytes("simple", CMD_READ, 0, 1, cookie=index) for index in range(1024))
+            clients = self.sessions(stack, 200, "slow")
+            self.assertLess(self.growth(lambda: self.push(clients, data)), 1200 * MIB)
+            self.good_client()
 
     def test_flood_of_small_requests(self):
         """A client with 100,000 small requests that reads no reply takes at most 16 MiB."""

@@ -18,22 +18,21 @@
 #include <vector>
 
 #include "aio/buffer_pool.h"
+#include "export/nbd/transmission/request_memory.h"
 
 namespace blockexport::nbd {
 
 class Payload {
  public:
-  static constexpr std::size_t kPieceBytes = 256u << 10;
-
   // Idle: nothing is arriving.
   Payload() = default;
   explicit Payload(std::size_t bytes) { begin(bytes); }
 
-  // From idle: `bytes` in all, of which `held` is there, which may be nothing and is shorter than a piece. What earlier
-  // payloads allocated for bookkeeping is used again.
-  void begin(std::size_t bytes, std::span<const std::byte> held = {}) {
+  // From idle: `bytes` in all, of which `held` is there, which may be nothing and is shorter than a piece. The write
+  // will take `bounce_bytes` more. What earlier payloads allocated for bookkeeping is used again.
+  void begin(std::size_t bytes, std::span<const std::byte> held = {}, std::size_t bounce_bytes = 0) {
     assert(held.size() < std::min(bytes, kPieceBytes));
-    uncovered_bytes_ = bytes;
+    bounce_bytes_ = bounce_bytes;
     missing_ = bytes - held.size();
     held_bytes_ = held.size();
     // Nobody writes through it; iovec only has no const form.
@@ -47,14 +46,14 @@ class Payload {
     further_pieces_.clear();
     many_.clear();
     vector_count_ = 0;
-    missing_ = held_bytes_ = room_ = uncovered_bytes_ = budget_bytes_ = 0;
+    missing_ = held_bytes_ = room_ = bounce_bytes_ = budget_bytes_ = 0;
     active_ = false;
   }
   bool active() const { return active_; }
 
   // Bytes that belong to somebody else.
   std::size_t held_bytes() const { return held_bytes_; }
-  // Copies them into `copy`, which has room for them; they are in the budget already.
+  // Copies them into `copy`, which has room for them and is in the budget already.
   void own(aio::Buffer copy) {
     iovec& first = many_.empty() ? few_[0] : many_[0];
     std::memcpy(copy.data(), first.iov_base, held_bytes_);
@@ -70,18 +69,17 @@ class Payload {
   // Whether the next byte needs a piece that is not there; the caller takes next_budget_bytes() from its budget first,
   // and says so with cover().
   bool needs_piece() const { return missing_ > 0 && room_ == 0; }
-  // The first one is shorter by what is held: both together are taken ahead.
+  // The first one is shorter by what is held.
   std::size_t next_piece_bytes() const {
     const bool first = first_piece_.data() == nullptr;
     return std::min(missing_, first ? kPieceBytes - held_bytes_ : kPieceBytes);
   }
+  // With the first piece what the write takes beside pieces, with the second one all the others.
   std::size_t next_budget_bytes() const {
-    return first_piece_.data() == nullptr ? held_bytes_ + next_piece_bytes() : uncovered_bytes_;
+    if (first_piece_.data() == nullptr) return beside_pieces_bytes() + memory_of_pieces(next_piece_bytes());
+    return further_pieces_.empty() ? memory_of_pieces(missing_) : 0;
   }
-  void cover(std::size_t bytes) {
-    uncovered_bytes_ -= bytes;
-    budget_bytes_ += bytes;
-  }
+  void cover(std::size_t bytes) { budget_bytes_ += bytes; }
   void add_piece(aio::Buffer piece) {
     room_ = next_piece_bytes();
     add_vector({.iov_base = piece.data(), .iov_len = 0});
@@ -112,6 +110,9 @@ class Payload {
   std::size_t budget_bytes() const { return budget_bytes_; }
 
  private:
+  std::size_t beside_pieces_bytes() const {
+    return kTaskBytes + bounce_bytes_ + (held_bytes_ == 0 ? 0 : aio::buffer_memory_bytes(held_bytes_));
+  }
   void add_vector(iovec vector) {
     if (vector_count_ == few_.size()) many_.assign(few_.begin(), few_.end());
     if (vector_count_ < few_.size()) {
@@ -133,7 +134,7 @@ class Payload {
   std::size_t missing_ = 0;
   std::size_t held_bytes_ = 0;
   std::size_t room_ = 0;
-  std::size_t uncovered_bytes_ = 0;
+  std::size_t bounce_bytes_ = 0;
   std::size_t budget_bytes_ = 0;
   bool active_ = false;
 };

@@ -18,15 +18,15 @@ std::size_t vectors_bytes(const Payload& payload) {
 
 TEST(Payload, ComesInPiecesThatAreTakenWhenNeeded) {
   aio::BufferPool pool;
-  constexpr std::size_t kBytes = 2 * Payload::kPieceBytes + 100;
+  constexpr std::size_t kBytes = 2 * kPieceBytes + 100;
   Payload payload(kBytes);
   EXPECT_TRUE(payload.space().empty());
   std::size_t pieces = 0;
   while (!payload.complete()) {
     if (payload.needs_piece()) {
-      EXPECT_EQ(payload.next_piece_bytes(), pieces < 2 ? Payload::kPieceBytes : 100u);
+      EXPECT_EQ(payload.next_piece_bytes(), pieces < 2 ? kPieceBytes : 100u);
       // All that is still to come is paid for with the second piece.
-      const std::size_t kDue[] = {Payload::kPieceBytes, Payload::kPieceBytes + 100, 0};
+      const std::size_t kDue[] = {kTaskBytes + memory_of_pieces(kPieceBytes), memory_of_pieces(kPieceBytes + 100), 0};
       EXPECT_EQ(payload.next_budget_bytes(), kDue[pieces]);
       payload.cover(payload.next_budget_bytes());
       payload.add_piece(pool.take(payload.next_piece_bytes()));
@@ -38,10 +38,32 @@ TEST(Payload, ComesInPiecesThatAreTakenWhenNeeded) {
     payload.received(step);
   }
   EXPECT_EQ(pieces, 3u);
-  EXPECT_EQ(payload.budget_bytes(), kBytes);
+  EXPECT_EQ(payload.budget_bytes(), kTaskBytes + memory_of_pieces(kBytes));
   EXPECT_EQ(vectors_bytes(payload), kBytes);
   EXPECT_FALSE(payload.needs_piece());
   EXPECT_TRUE(payload.space().empty());
+}
+
+TEST(RequestMemory, IsThatOfBuffersAsLargeAsThePoolMakesThem) {
+  aio::BufferPool pool;
+  constexpr std::size_t kPage = 4096;
+  const std::size_t sizes[] = {1, kPage, kPage + 1, 100'000, kPieceBytes, 32u << 20};
+  for (std::size_t bytes : sizes) {
+    EXPECT_EQ(memory_of_write(bytes), kTaskBytes + pool.take(bytes).size() + kPage);
+    EXPECT_EQ(memory_of_read(bytes), kTaskBytes + pool.take(kReplyDataStart + bytes).size() + kPage);
+  }
+  // A buffer has a page more than its power of two, beside the one that its alignment may take.
+  EXPECT_EQ(memory_of_pieces(0), 0u);
+  EXPECT_EQ(memory_of_pieces(3 * kPieceBytes), 3 * (kPieceBytes + 2 * kPage));
+  EXPECT_EQ(memory_of_pieces(kPieceBytes + 1), kPieceBytes + 2 * kPage + 3 * kPage);
+}
+
+TEST(Payload, WhatIsHeldAndTheNodesOwnMemoryAreInTheBudgetWithTheFirstPiece) {
+  const std::vector<std::byte> held(5000);
+  Payload payload;
+  payload.begin(kPieceBytes, held, 8192);
+  EXPECT_EQ(payload.next_budget_bytes(),
+            kTaskBytes + 8192 + aio::buffer_memory_bytes(5000) + memory_of_pieces(kPieceBytes - 5000));
 }
 
 TEST(Payload, AnnouncedBytesCostNothing) {

@@ -24,6 +24,7 @@
 #include "export/nbd/transmission/read_plan.h"
 #include "export/nbd/transmission/receive_window.h"
 #include "export/nbd/transmission/reply_queue.h"
+#include "export/nbd/transmission/request_memory.h"
 #include "export/nbd/transmission/status_reply.h"
 #include "export/nbd/transmission/write_fence.h"
 #include "export/nbd/wire/reply_encoder.h"
@@ -38,9 +39,6 @@ namespace blockexport::nbd {
 // Requests of one connection that may wait for storage, or for the client to take their data from a file, at the same
 // time.
 inline constexpr std::uint32_t kRequestsInFlightMax = 1024;
-// Where the data of a read that gets a buffer of its own begin in it: on the border of a page, so that direct I/O takes
-// them as they are; the reply's head stands right before them.
-inline constexpr std::size_t kReplyDataStart = aio::BufferPool::kAlignmentBytes;
 static_assert(kReadHeadBytesMax <= kReplyDataStart);
 // Data read inline for one connection before others get their turn.
 inline constexpr std::uint64_t kInlineBytesPerTurnMax = 1u << 20;
@@ -162,10 +160,11 @@ class Transmission {
   void write_end(const Request& request, NbdError error);
 
   // transmission_tasks.cc: requests that wait for storage
-  aio::Task<void> serve_read(Request request, block::Range range, aio::Buffer buffer, std::size_t head_bytes);
+  aio::Task<void> serve_read(Request request, block::Range range, aio::Buffer buffer, std::size_t head_bytes,
+                             std::size_t budget_bytes);
   aio::Task<void> serve_write(Request request, Payload payload);
   aio::Task<void> serve_block_status(Request request, StatusReply reply, std::size_t budget_bytes);
-  aio::Task<void> serve_other(Request request);
+  aio::Task<void> serve_other(Request request, std::size_t budget_bytes);
   aio::Task<IoResult> perform(Request request);
   aio::Task<IoResult> collect_status(StatusReply& reply);
   void push_status(const StatusReply& reply, std::size_t budget_bytes);

@@ -248,6 +248,38 @@ TASK_TEST_P(TransmissionFlowTest, AnIdleConnectionHoldsNoMemory) {
   co_await session->end();
 }
 
+// Of a request for a byte the data are the least part.
+TASK_TEST_P(TransmissionFlowTest, SmallRequestsThatWaitCountAsMuchAsTheyTake) {
+  constexpr std::uint64_t kProcessBytes = 1u << 20;
+  constexpr std::uint64_t kRequests = 1000;
+  struct {
+    Command command;
+    std::size_t memory_bytes;
+  } const kinds[] = {{Command::kRead, memory_of_read(1)}, {Command::kTrim, kTaskBytes}};
+  for (const auto& kind : kinds) {
+    aio::Event gate(reactor());
+    Backing narrow(reactor(), 1u << 20, kProcessBytes);
+    narrow.storage.immediate = false;
+    narrow.storage.read_gate = narrow.storage.write_gate = &gate;
+    Session session(narrow, make_socket_pair(), make_state(HeaderMode::kStructured, narrow.storage.bytes.size()));
+    ClientCodec codec(HeaderMode::kStructured);
+    Bytes requests;
+    for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie) {
+      requests = joined({requests, codec.request(kind.command, cookie, cookie, 1)});
+    }
+    (void)co_await session.client.send(requests);
+    const std::size_t room = aio::MemoryBudget::kConnectionAllowanceBytes + kProcessBytes;
+    const std::size_t replies = ReplyQueue::kSharedBufferBytes;
+    co_await until([&] { return narrow.storage.waiting >= (room - replies) / kind.memory_bytes; });
+    for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+    gate.set();
+    for (std::uint64_t i = 0; i < kRequests; ++i) EXPECT_EQ((co_await session.client.answer()).error, 0u);
+    EXPECT_LE(narrow.storage.most_waiting, room / kind.memory_bytes);
+    co_await session.end();
+    EXPECT_EQ(narrow.budget.used_bytes(), 0u);
+  }
+}
+
 TASK_TEST_P(TransmissionFlowTest, AClosedGateHoldsRequestsUntilItOpens) {
   auto session = connect();
   co_await backing().edge.quiesce();

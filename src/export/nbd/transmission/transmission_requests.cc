@@ -127,18 +127,19 @@ Transmission::Need Transmission::begin_read(const Request& request) {
       return Need::kInput;
     }
   }
-  if (!take_memory(reply_bytes)) return Need::kMemory;
+  const std::size_t budget_bytes = memory_of_read(plan.data.length) + context_.edge.node().bounce_bytes(plan.data);
+  if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(header_bytes);
   aio::Buffer buffer = context_.pool.take(kReplyDataStart + plan.data.length);
   const std::size_t begin = kReplyDataStart - plan.head_bytes;
   const bool at_once = plan.data.length <= block::Node::kReadAtOnceBytesMax;
   if (!small && at_once && inside_ && read_now(plan, {buffer.data() + begin, reply_bytes})) {
-    replies_.push(std::move(buffer), begin, begin + reply_bytes, reply_bytes);
+    replies_.push(std::move(buffer), begin, begin + reply_bytes, budget_bytes);
     trace_end(request);
     return Need::kInput;
   }
   std::ranges::copy(plan.head(), buffer.data() + begin);
-  start("nbd read", request, serve_read(request, plan.data, std::move(buffer), plan.head_bytes));
+  start("nbd read", request, serve_read(request, plan.data, std::move(buffer), plan.head_bytes, budget_bytes));
   return Need::kInput;
 }
 
@@ -183,10 +184,11 @@ Transmission::Need Transmission::begin_whole_write(const Request& request) {
   if (length == 0) return answer_now(request);
   if (replies_.reserve(WriteRun::kRequestsMax * kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   if (write_whole_now(request)) return Need::kInput;
-  if (!take_memory(length)) return Need::kMemory;
+  const std::size_t budget_bytes = memory_of_write(length) + context_.edge.node().bounce_bytes(range_of(request));
+  if (!take_memory(budget_bytes)) return Need::kMemory;
   if (alone_writes_ > 0) --alone_writes_;
   Payload payload(length);
-  payload.cover(length);
+  payload.cover(budget_bytes);
   payload.add_piece(context_.pool.take(length));
   for (const iovec& piece : window_.pieces(header_bytes, length)) {
     if (piece.iov_len == 0) continue;
@@ -202,8 +204,10 @@ Transmission::Need Transmission::begin_whole_write(const Request& request) {
 Transmission::Need Transmission::begin_large_write(const Request& request) {
   window_.consume(request_header_bytes(state_.header_mode));
   payload_request_ = request;
-  const bool hold = can_write_now(request) && context_.edge.node().limits().request_alignment == 1;
-  payload_.begin(request.length, hold ? window_.bytes() : std::span<const std::byte>());
+  const block::Node& node = context_.edge.node();
+  const bool hold = can_write_now(request) && node.limits().request_alignment == 1;
+  payload_.begin(request.length, hold ? window_.bytes() : std::span<const std::byte>(),
+                 node.bounce_bytes(range_of(request)));
   return Need::kPayload;
 }
 
@@ -305,7 +309,8 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
     for (const ContextInfo& context : state_.contexts) context_ids.push_back(context.id);
   }
   bool one_extent = (request.flags & command_flag::kOneExtent) != 0;
-  std::size_t budget_bytes = context_ids.size() * (one_extent ? kOneExtentStatusBytes : kStatusBytesMax);
+  const std::size_t status_bytes = one_extent ? kOneExtentStatusBytes : kStatusBytesMax;
+  const std::size_t budget_bytes = kTaskBytes + context_ids.size() * status_bytes;
   if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(header_bytes + payload_bytes);
   StatusReply reply(request, range, context_ids);
@@ -333,8 +338,13 @@ bool Transmission::find_status_now(StatusReply& reply) {
 Transmission::Need Transmission::begin_task(const Request& request) {
   bool nothing_to_do = request.length == 0 && !request.is(Command::kFlush);
   if (nothing_to_do) return answer_now(request);
+  std::size_t budget_bytes = kTaskBytes;
+  if (request.is(Command::kWriteZeroes)) {
+    budget_bytes += context_.edge.node().bounce_bytes_of_zeroes(range_of(request));
+  }
+  if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(request_header_bytes(state_.header_mode));
-  start("nbd request", request, serve_other(request));
+  start("nbd request", request, serve_other(request, budget_bytes));
   return Need::kInput;
 }
 

@@ -91,8 +91,7 @@ void Transmission::answer(const Request& request, IoResult result) {
 
 // `buffer` has the reply's head already, right before where the data of `range` go.
 aio::Task<void> Transmission::serve_read(Request request, block::Range range, aio::Buffer buffer,
-                                         std::size_t head_bytes) {
-  const std::size_t reply_bytes = head_bytes + range.length;
+                                         std::size_t head_bytes, std::size_t budget_bytes) {
   iovec data{.iov_base = buffer.data() + kReplyDataStart, .iov_len = range.length};
   IoResult result = co_await context_.edge.enter();
   if (result) {
@@ -100,12 +99,12 @@ aio::Task<void> Transmission::serve_read(Request request, block::Range range, ai
     context_.edge.leave();
   }
   if (!result) {
-    budget_.give_back(reply_bytes);
+    budget_.give_back(budget_bytes);
     answer(request, result);
     co_return;
   }
   const std::size_t begin = kReplyDataStart - head_bytes;
-  replies_.push(std::move(buffer), begin, begin + reply_bytes, reply_bytes);
+  replies_.push(std::move(buffer), begin, kReplyDataStart + range.length, budget_bytes);
   trace_end(request);
   request_ended(request);
 }
@@ -121,12 +120,13 @@ aio::Task<void> Transmission::serve_write(Request request, Payload payload) {
   answer(request, result);
 }
 
-aio::Task<void> Transmission::serve_other(Request request) {
+aio::Task<void> Transmission::serve_other(Request request, std::size_t budget_bytes) {
   IoResult result = co_await context_.edge.enter();
   if (result) {
     result = co_await perform(request);
     context_.edge.leave();
   }
+  budget_.give_back(budget_bytes);
   answer(request, result);
 }
 

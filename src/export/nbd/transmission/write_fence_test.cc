@@ -79,7 +79,7 @@ TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed)
     std::size_t count;
     std::size_t begun;
   };
-  for (Load load : {Load{1u << 20, 80, 60}, Load{600u << 10, 120, 100}, Load{512, 1100, kRequestsInFlightMax}}) {
+  for (Load load : {Load{1u << 20, 80, 50}, Load{600u << 10, 120, 80}, Load{512, 1100, kRequestsInFlightMax}}) {
     std::ranges::fill(storage().bytes, std::byte{0});
     aio::Event gate(reactor());
     storage().write_gate = &gate;
