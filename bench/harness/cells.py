@@ -17,7 +17,7 @@ MANY_GOALS = (Goal("qsd*", 1 / 3), Goal("nbdkit", 1 / 3), Goal("none", 0.5, "slo
 
 STREAMS = (
     Cell("read-4k-qd32", "4 KiB random read, unix, 1 connection, QD 32", args=(*READ_4K, "--depth=32"),
-         goals=READ_4K_GOALS),
+         servers=(*STORAGE, "control-mapped"), goals=READ_4K_GOALS),
     Cell("read-1m", "1 MiB sequential read, unix, QD 4", args=READ_1M, control="sendfile", goals=READ_1M_GOALS),
     Cell("write-4k-qd32", "4 KiB random write, unix, 1 connection, QD 32", args=(*WRITE_4K, "--depth=32"),
          condition="dirty:64M", goals=WRITE_4K_GOALS),
@@ -96,7 +96,8 @@ LIFE = (
     Cell("silent", "500 connections that never say a word, then a good client", kind="silent",
          args=("--connections=500",), unit="connection", servers=SINGLE, primary="newcomer_us"),
     Cell("fair", "one client at 1 MiB beside one at 4 KiB, one processor: the share that each keeps", kind="fair",
-         servers=SINGLE, primary="smaller_share", goals=(Goal("none", 0.5, "smaller_share", True),)),
+         servers=(*SINGLE, "control"), control="sendfile", primary="smaller_share",
+         goals=(Goal("none", 0.5, "smaller_share", True),)),
     Cell("fair-free", "one client at 1 MiB beside one at 4 KiB, not pinned, two reactors: the share that each keeps",
          kind="fair", pin=False, servers=("ours-2", "ours-1", *SINGLE[1:]), primary="smaller_share",
          goals=(Goal("none", 0.5, "smaller_share", True, subject="ours-2"),)),

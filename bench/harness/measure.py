@@ -132,19 +132,26 @@ class Meter:
                             "resident_kb": result["resident_bytes"] / 1e3})
 
     def measure_fairness(self, cell: Cell, started: Running) -> Measurement:
-        """What a small and a big reader keep of their rates when both read at once."""
+        """What a small and a big reader keep of their rates when both read at once, and what the small one pays."""
         def command(args: tuple[str, ...]) -> list[str]:
             load = [self.tools.nbdload, *started.load_args(), *args, f"--ms={self.timing.measured_ms}",
                     f"--warmup-ms={self.timing.warmup_ms}"]
             return pinned(self.tools, CLIENT_CPU if cell.pin else None, load)
 
         kinds = {"small": (*READ_4K, "--depth=8"), "big": READ_1M}
-        alone = {name: run_json(command(args), PATIENCE_S)["ops_per_second"] for name, args in kinds.items()}
+        alone = {name: run_json(command(args), PATIENCE_S) for name, args in kinds.items()}
         both = {name: subprocess.Popen(command(args), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
                 for name, args in kinds.items()}
-        together = {name: finish(process)["ops_per_second"] for name, process in both.items()}
-        shares = {f"{name}_share": together[name] / alone[name] for name in kinds}
-        return Measurement({**shares, "smaller_share": min(shares.values())})
+        together = {name: finish(process) for name, process in both.items()}
+        shares = {f"{name}_share": together[name]["ops_per_second"] / alone[name]["ops_per_second"] for name in kinds}
+        small = together["small"]
+        return Measurement({
+            **shares,
+            "smaller_share": min(shares.values()),
+            "small_alone_us": alone["small"]["client_cpu_ns_per_op"] / 1e3,
+            "small_together_us": small["client_cpu_ns_per_op"] / 1e3,
+            "small_processor": small["client_cpu_ns"] / (small["seconds"] * 1e9),
+        })
 
 
 def at_point(cell: Cell, point: Point) -> Cell:

@@ -34,6 +34,9 @@ COLUMNS = {
     "small_share": "4 KiB keeps",
     "big_share": "1 MiB keeps",
     "smaller_share": "smaller share",
+    "small_alone_us": "4 KiB client's CPU µs/op, alone",
+    "small_together_us": "together",
+    "small_processor": "its part of a processor, together",
 }
 
 

@@ -69,7 +69,8 @@ class Setting:
 class Server:
     """One server in one configuration. `family` groups the configurations of one program.
 
-    `reactors` asks ours for that many threads that serve; 0 leaves it to the program.
+    `reactors` asks ours for that many threads that serve; 0 leaves it to the program. `mode` is the control's, "" for
+    the one that the cell asks for.
     """
 
     key: str
@@ -80,6 +81,7 @@ class Server:
     direct: bool = False
     backend: str | None = None
     reactors: int = 0
+    mode: str = ""
     tree: bool = field(default=False)
 
     def program(self, tools: Tools) -> str | None:
@@ -99,7 +101,8 @@ class Server:
         program, address = self.program(tools), setting.address
         if self.family == "control":
             tls = setting.credentials.client_args(setting.tls) if setting.tls else []
-            return [program, f"--mode={setting.control_mode}", f"--image={setting.image}", *address.load_args(), *tls]
+            mode = self.mode or setting.control_mode
+            return [program, f"--mode={mode}", f"--image={setting.image}", *address.load_args(), *tls]
         if self.family == "nbdkit":
             where = ["-U", address.path] if address.path else ["-i", "127.0.0.1", "-p", str(address.port)]
             return [program, "-f", *where, *nbdkit_tls(setting), "file", str(setting.image)]
@@ -180,6 +183,7 @@ ALL = (
     Server("nbdkit", "nbdkit file", "nbdkit"),
     Server("nbd-server", "nbd-server", "nbd-server", tree=True),
     Server("control", "control", "control"),
+    Server("control-mapped", "control, mapped image", "control", mode="mmap"),
     Server("ours-direct", "blockexportd, O_DIRECT", "ours", aio="io_uring", direct=True),
     Server("qsd-direct-uring", "QSD iothread, O_DIRECT, io_uring", "qsd", iothread=True, aio="io_uring", direct=True),
     Server("qsd-direct-native", "QSD iothread, O_DIRECT, native", "qsd", iothread=True, aio="native", direct=True),
