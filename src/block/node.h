@@ -76,7 +76,7 @@ class Node {
   std::expected<FileSpan, Errno> try_share(aio::Reactor& reactor, Range range);
 
   // Memory that a read or write of `range` takes for a while beside its buffers, when those are aligned as buffers of
-  // a pool are.
+  // a pool are. For who is inside an edge's gate, as a reopen changes it.
   std::uint64_t bounce_bytes(Range range) const;
   // The same for a write of zeroes, of which a block's part is written as data.
   std::uint64_t bounce_bytes_of_zeroes(Range range) const;

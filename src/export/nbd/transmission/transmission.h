@@ -135,6 +135,7 @@ class Transmission {
   bool write_whole_now(const Request& request);
   void answer_run(const WriteRun& run);
   bool take_memory(std::size_t bytes);
+  std::size_t bounce_bytes(const Request& request, block::Range range) const;
   // Whether further requests are answered ESHUTDOWN.
   bool is_refusing() const {
     return refusing_ || (context_.refused != nullptr && context_.refused->load(std::memory_order_acquire));

@@ -127,7 +127,7 @@ Transmission::Need Transmission::begin_read(const Request& request) {
       return Need::kInput;
     }
   }
-  const std::size_t budget_bytes = memory_of_read(plan.data.length) + context_.edge.node().bounce_bytes(plan.data);
+  const std::size_t budget_bytes = memory_of_read(plan.data.length) + bounce_bytes(request, plan.data);
   if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(header_bytes);
   aio::Buffer buffer = context_.pool.take(kReplyDataStart + plan.data.length);
@@ -184,7 +184,7 @@ Transmission::Need Transmission::begin_whole_write(const Request& request) {
   if (length == 0) return answer_now(request);
   if (replies_.reserve(WriteRun::kRequestsMax * kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   if (write_whole_now(request)) return Need::kInput;
-  const std::size_t budget_bytes = memory_of_write(length) + context_.edge.node().bounce_bytes(range_of(request));
+  const std::size_t budget_bytes = memory_of_write(length) + bounce_bytes(request, range_of(request));
   if (!take_memory(budget_bytes)) return Need::kMemory;
   if (alone_writes_ > 0) --alone_writes_;
   Payload payload(length);
@@ -204,10 +204,9 @@ Transmission::Need Transmission::begin_whole_write(const Request& request) {
 Transmission::Need Transmission::begin_large_write(const Request& request) {
   window_.consume(request_header_bytes(state_.header_mode));
   payload_request_ = request;
-  const block::Node& node = context_.edge.node();
-  const bool hold = can_write_now(request) && node.limits().request_alignment == 1;
+  const bool hold = can_write_now(request) && context_.edge.node().limits().request_alignment == 1;
   payload_.begin(request.length, hold ? window_.bytes() : std::span<const std::byte>(),
-                 node.bounce_bytes(range_of(request)));
+                 bounce_bytes(request, range_of(request)));
   return Need::kPayload;
 }
 
@@ -338,10 +337,7 @@ bool Transmission::find_status_now(StatusReply& reply) {
 Transmission::Need Transmission::begin_task(const Request& request) {
   bool nothing_to_do = request.length == 0 && !request.is(Command::kFlush);
   if (nothing_to_do) return answer_now(request);
-  std::size_t budget_bytes = kTaskBytes;
-  if (request.is(Command::kWriteZeroes)) {
-    budget_bytes += context_.edge.node().bounce_bytes_of_zeroes(range_of(request));
-  }
+  const std::size_t budget_bytes = kTaskBytes + bounce_bytes(request, range_of(request));
   if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(request_header_bytes(state_.header_mode));
   start("nbd request", request, serve_other(request, budget_bytes));
@@ -370,6 +366,22 @@ Transmission::Need Transmission::reject(const Request& request, const Verdict& v
   if (!verdict.disconnect) return Need::kInput;
   end_ = End::kClientDone;
   return Need::kEnd;
+}
+
+// What the node will take for the part of a request's range that it is asked for. While the gate is closed the node
+// may be changing and is not asked: what waits there is counted without.
+std::size_t Transmission::bounce_bytes(const Request& request, block::Range range) const {
+  if (!inside_) return 0;
+  const block::Node& node = context_.edge.node();
+  switch (static_cast<Command>(request.command)) {
+    case Command::kRead:
+    case Command::kWrite:
+      return node.bounce_bytes(range);
+    case Command::kWriteZeroes:
+      return node.bounce_bytes_of_zeroes(range);
+    default:
+      return 0;
+  }
 }
 
 // Takes memory for one request; false, and room_bytes_ set, when it has to be waited for.
