@@ -4,11 +4,12 @@ The load is sent in lockstep: a whole batch, and the next one only when the last
 count is the difference of a long and a short run, each on a fresh server, divided by the difference of their
 operations: what start and connection cost drops out.
 
-Server and client share one processor as batch tasks, which do not interrupt one another when one wakes the other. So
-the server finds the whole batch when it comes to run, as if it had arrived at once, and every batch counts the same.
-What is left of chance: a task whose time slice ends in the middle of a batch, so that the other runs a little early (a
-few hundredths of a call per operation on a machine with ten times more to do than processors), and what threads of the
-server do beside the one that serves (a scenario that needs them has no threshold for all calls).
+Server and client share one processor as real-time tasks of one priority, which nothing else interrupts and which do not
+interrupt one another: when one wakes the other, that one waits until the first has nothing to do. So the server finds
+the whole batch when it comes to run, as if it had arrived at once, and every batch counts the same, however busy the
+machine is. Where real time is not allowed they are batch tasks, and there is some chance left: a task whose time slice
+ends in the middle of a batch, so that the other runs a little early. In both cases there is what threads of the server
+do beside the one that serves (a scenario that needs them has no threshold for all calls).
 """
 
 import contextlib
@@ -44,11 +45,14 @@ class Counts:
 
 
 def share_a_processor() -> None:
-    """For a process about to be started: the one processor of server and client, and no haste."""
+    """For a process about to be started: the one processor of server and client, where neither interrupts the other."""
     allow_many_files()
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CPU if SERVER_CPU in usable else min(usable)})
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def started_server(tools: Tools, server: Server, setting: Setting, environment: dict | None = None):

@@ -5,7 +5,6 @@
 // Plain functions; any thread.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 
 #include "aio/buffer_sizes.h"
