@@ -50,16 +50,17 @@ class MeasuredTest(HostileTest):
                     del left[sock]
 
     def growth(self, action):
-        """Memory that the server took while action() ran."""
+        """Memory that the server took for what action() asked of it."""
         # Reads that clients of an earlier test left behind still end.
         before = wait.until(self.settled_rss, 10, "the server to come to rest")
         action()
-        return self.daemon.rss() - before
+        # What was sent is in its sockets; it has yet to look at it.
+        return wait.until(self.settled_rss, 10, "the server to take what it wants") - before
 
     def settled_rss(self):
         """What the server takes; 0 while that changes."""
         first = self.daemon.rss()
-        time.sleep(0.1)
+        time.sleep(0.3)
         return first if abs(self.daemon.rss() - first) < MIB else 0
 
 
