@@ -6,7 +6,9 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
+#include "aio/hang_up_watch.h"
 #include "aio/operation.h"
 #include "aio/slabs.h"
 #include "base/clock.h"
@@ -77,6 +79,12 @@ class Backend {
   virtual void keep_watch(int) {}
   // Takes the promise back, to close `fd` elsewhere. Nobody waits on it.
   virtual void drop_watch(int) {}
+  // Tells `watch` from now on, through collect_hang_ups(), that the peer of the connected socket `fd` has closed its
+  // end; until forget_hang_up(), which comes before the descriptor is closed or carried to another reactor.
+  virtual IoResult watch_hang_up(int fd, HangUpWatch& watch) = 0;
+  virtual void forget_hang_up(int fd) = 0;
+  // Appends the watches whose peers have hung up by now: each at least once, in one of the calls after it did.
+  virtual void collect_hang_ups(std::vector<HangUpWatch*>& hung_up) = 0;
   // Closes at once; no operation may be under way on it.
   virtual void close(int fd) = 0;
   // The same for a file, which nobody has watched. Any thread.

@@ -80,6 +80,12 @@ void Reactor::use_pool(BufferPool* pool) {
   backend_->use_slabs(pool == nullptr ? nullptr : &pool->slabs());
 }
 
+void Reactor::report_hang_ups() {
+  std::vector<HangUpWatch*> hung_up;
+  backend_->collect_hang_ups(hung_up);
+  for (HangUpWatch* watch : hung_up) watch->peer_hung_up();
+}
+
 void Reactor::schedule(std::coroutine_handle<> waiter, const TaskRoot* root) {
   scheduled_.push_back({waiter, root});
 }

@@ -16,6 +16,7 @@
 
 #include "aio/backend.h"
 #include "aio/busy_poll.h"
+#include "aio/hang_up_watch.h"
 #include "aio/operation.h"
 #include "aio/pool_trimmer.h"
 #include "aio/timer.h"
@@ -113,6 +114,11 @@ class Reactor {
   void shut_down(int fd) { backend_->shut_down(fd); }
   void keep_watch(int fd) { backend_->keep_watch(fd); }
   void drop_watch(int fd) { backend_->drop_watch(fd); }
+  // See Backend; ENOMEM, ENOSPC or EMFILE when the system has no room for one more watch.
+  IoResult watch_hang_up(int fd, HangUpWatch& watch) { return backend_->watch_hang_up(fd, watch); }
+  void forget_hang_up(int fd) { backend_->forget_hang_up(fd); }
+  // Tells every watch of this reactor whose peer has hung up by now, before it returns. A watch may end no watch.
+  void report_hang_ups();
   void close_now(int fd) { backend_->close(fd); }
   // Any thread.
   void close_file(int fd) { backend_->close_file(fd); }

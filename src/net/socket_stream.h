@@ -23,6 +23,8 @@ class SocketStream final : public Stream {
   aio::Task<IoResult> readable() override;
   aio::Task<IoResult> writable() override;
   aio::Task<IoResult> hung_up() override;
+  IoResult watch_hang_up(aio::HangUpWatch& watch) override { return reactor_->watch_hang_up(fd_, watch); }
+  void forget_hang_up() override { reactor_->forget_hang_up(fd_); }
   void shut_down() override { reactor_->shut_down(fd_); }
   void detach() override;
   void attach(aio::Reactor& reactor) override;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "aio/hang_up_watch.h"
 #include "aio/task.h"
 #include "base/errno.h"
 
@@ -37,6 +38,11 @@ class Stream {
   // Waits until the peer has closed its end, whatever it sent before and is not read yet. For a task that waits for
   // something else than input and would not see it; nobody waits in readable() meanwhile. ECANCELED as above.
   virtual aio::Task<IoResult> hung_up() = 0;
+
+  // Tells `watch`, through Reactor::report_hang_ups(), that the peer has closed its end; one watch, until
+  // forget_hang_up(), which comes before the stream is detached or destroyed. EOPNOTSUPP: this kind has no peer.
+  virtual IoResult watch_hang_up(aio::HangUpWatch&) { return fail(EOPNOTSUPP); }
+  virtual void forget_hang_up() {}
 
   // Ends both directions for good; waiting tasks wake and see the end.
   virtual void shut_down() = 0;

@@ -51,6 +51,8 @@ class TlsStream final : public Stream {
   aio::Task<IoResult> readable() override;
   aio::Task<IoResult> writable() override { return lower_->writable(); }
   aio::Task<IoResult> hung_up() override { return lower_->hung_up(); }
+  IoResult watch_hang_up(aio::HangUpWatch& watch) override { return lower_->watch_hang_up(watch); }
+  void forget_hang_up() override { lower_->forget_hang_up(); }
   void shut_down() override;
   void detach() override { lower_->detach(); }
   void attach(aio::Reactor& reactor) override { lower_->attach(reactor); }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "aio/backend.h"
+#include "aio/posix/hang_up_set.h"
 #include "aio/posix/seen_windows.h"
 #include "aio/posix/wake_event.h"
 #include "aio/posix/worker_pool.h"
@@ -32,6 +33,9 @@ class PosixBackend : public Backend {
   IoResult try_stat(int fd, FileInfo& info) final;
   std::expected<int, Errno> try_accept(int fd) final;
   void shut_down(int fd) final;
+  IoResult watch_hang_up(int fd, HangUpWatch& watch) final { return hang_ups_.add(fd, watch); }
+  void forget_hang_up(int fd) final { hang_ups_.remove(fd); }
+  void collect_hang_ups(std::vector<HangUpWatch*>& hung_up) final { hang_ups_.collect(hung_up); }
   void close(int fd) override;
   void close_file(int fd) final;
 
@@ -42,6 +46,7 @@ class PosixBackend : public Backend {
  private:
   SystemClock clock_;
   SeenWindows seen_;
+  HangUpSet hang_ups_;
   std::unique_ptr<WakeEvent> wake_;
   WorkerPool workers_;
 };

@@ -53,6 +53,18 @@ void SimulatedBackend::notice_ready_polls() {
   polls_.splice_back(still_waiting);
 }
 
+IoResult SimulatedBackend::watch_hang_up(int fd, HangUpWatch& watch) {
+  if (world_.find(fd) == nullptr) return fail(EBADF);
+  watches_[fd] = &watch;
+  return {};
+}
+
+void SimulatedBackend::collect_hang_ups(std::vector<HangUpWatch*>& hung_up) {
+  for (const auto& [fd, watch] : watches_) {
+    if ((world_.ready(fd) & (POLLHUP | POLLERR)) != 0) hung_up.push_back(watch);
+  }
+}
+
 bool SimulatedBackend::wait(std::uint64_t deadline_ns, OperationList& completed) {
   VirtualClock& clock = world_.clock;
   clock.advance_to(clock.now_ns() + kTurnNs);

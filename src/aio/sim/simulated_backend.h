@@ -13,8 +13,8 @@ namespace blockexport::aio {
 
 class SimulatedBackend final : public Backend {
  public:
-  explicit SimulatedBackend(World& world) : world_(world) { world_.backend = this; }
-  ~SimulatedBackend() override { world_.backend = nullptr; }
+  explicit SimulatedBackend(World& world) : world_(world) { world_.backends.push_back(this); }
+  ~SimulatedBackend() override { std::erase(world_.backends, this); }
 
   std::string_view name() const override { return "simulation"; }
   void submit(Operation& operation) override;
@@ -47,6 +47,9 @@ class SimulatedBackend final : public Backend {
   IoResult try_stat(int fd, FileInfo& info) override { return world_.try_stat(fd, info); }
   std::expected<int, Errno> try_accept(int fd) override { return world_.try_accept(fd); }
   void shut_down(int fd) override { world_.shut_down(fd); }
+  IoResult watch_hang_up(int fd, HangUpWatch& watch) override;
+  void forget_hang_up(int fd) override { watches_.erase(fd); }
+  void collect_hang_ups(std::vector<HangUpWatch*>& hung_up) override;
   void close(int fd) override { world_.close(fd); }
   void close_file(int fd) override { world_.close(fd); }
 
@@ -62,6 +65,7 @@ class SimulatedBackend final : public Backend {
   // Under way, by when they end; a random second key puts those of the same time in any order.
   std::multimap<std::pair<std::uint64_t, std::uint64_t>, Operation*> under_way_;
   OperationList cancelled_;
+  std::map<int, HangUpWatch*> watches_;
   std::atomic<bool> woken_ = false;
 };
 

@@ -59,7 +59,7 @@ bool Simulation::fail_write_back(const std::string& path) {
 }
 
 void Simulation::power_cut() {
-  if (world_->backend != nullptr) world_->backend->lose_power();
+  for (SimulatedBackend* backend : world_->backends) backend->lose_power();
   world_->power_cut();
 }
 

@@ -1,9 +1,9 @@
 // Simulation: files, stream connections and time that follow from a seed, for tests of everything above the reactor.
 //
-// Made by a test; a Reactor::create(simulation) runs over it. Time stands still while something can run and jumps to
-// the next completion or timer when nothing can. A test that fails names its seed and fails again with it. It outlives
-// its reactor; after power_cut() a new reactor may follow the old one. Descriptors start at 1 << 30 and are never used
-// twice. Thread: its reactor's, except Reactor::post().
+// Made by a test; a Reactor::create(simulation) runs over it, or several of one thread that take turns. Time stands
+// still while something can run and jumps to the next completion or timer when nothing can. A test that fails names its
+// seed and fails again with it. It outlives its reactors; after power_cut() a new one may follow the old. Descriptors
+// start at 1 << 30 and are never used twice. Thread: its reactor's, except Reactor::post().
 #pragma once
 
 #include <cstdint>

@@ -75,7 +75,7 @@ class World {
   std::uint64_t times_waited = 0;
   bool stop_when_idle = false;
   bool idle = false;
-  class SimulatedBackend* backend = nullptr;  // of the reactor that runs now
+  std::vector<class SimulatedBackend*> backends;  // of the reactors that run over it
 
  private:
   int take_fault(OperationKind kind, const std::string& path);

@@ -146,7 +146,7 @@ aio::Task<void> Connection::transmit() {
                              .log = &server_.log_});
   server_.log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
   serving.attach(client);
-  for (aio::DataReactor* other : serving.other_places(client)) co_await catch_up(*other);
+  co_await serving.notice_lost_clients();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));
   serving.detach(client);
   co_await client.destroy();

@@ -66,18 +66,12 @@ const ExportInfo& NbdExport::current_info() {
   return info_;
 }
 
-std::vector<aio::DataReactor*> NbdExport::other_places(const PlacedTransmission& client) const {
-  std::vector<aio::DataReactor*> places;
-  if (info_.read_only) return places;
-  for (const PlacedTransmission* one : clients_) {
-    aio::DataReactor* place = &one->place();
-    if (place != &client.place() && std::ranges::find(places, place) == places.end()) places.push_back(place);
-  }
-  return places;
+aio::Task<void> NbdExport::notice_lost_clients() const {
+  if (!info_.read_only) co_await clients_.notice_lost_clients();
 }
 
 void NbdExport::detach(PlacedTransmission& client) {
-  std::erase(clients_, &client);
+  clients_.detach(client);
   client_left();
 }
 

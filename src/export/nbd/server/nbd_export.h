@@ -6,6 +6,7 @@
 
 #include "aio/reactor_pool.h"
 #include "export/export.h"
+#include "export/nbd/server/client_list.h"
 #include "export/nbd/server/placed_transmission.h"
 #include "export/nbd/transmission/write_fence.h"
 #include "export/nbd/wire/export_info.h"
@@ -49,11 +50,11 @@ class NbdExport final : public exports::Export {
   aio::ReactorPool::Seat seat(aio::ReactorPool& pool) {
     return place_ != nullptr ? aio::ReactorPool::Seat(*place_) : pool.take_seat();
   }
-  void attach(PlacedTransmission& client) { clients_.push_back(&client); }
+  void attach(PlacedTransmission& client) { clients_.attach(client); }
   // May destroy the export.
   void detach(PlacedTransmission& client);
-  // The places, each once, at which clients may have left writes behind, other than that of `client`.
-  std::vector<aio::DataReactor*> other_places(const PlacedTransmission& client) const;
+  // Awaited after attach() and before the client is served: see ClientList.
+  aio::Task<void> notice_lost_clients() const;
 
  private:
   void leave(exports::RemoveMode mode) override;
@@ -61,7 +62,7 @@ class NbdExport final : public exports::Export {
   Server& server_;
   ExportInfo info_;
   WriteFence fence_;
-  std::vector<PlacedTransmission*> clients_;
+  ClientList clients_;
   aio::DataReactor* place_;
   bool writethrough_;
   std::optional<std::string> tls_authz_;

@@ -3,23 +3,17 @@
 #include <cassert>
 #include <utility>
 
-#include "aio/current.h"
+#include "export/nbd/server/client_list.h"
 
 namespace blockexport::nbd {
-namespace {
-
-// From bytes and a hang-up that wait in a socket to a raised fence: the reader has its turn, sees the end, perhaps only
-// by a watch that it starts because it waits for memory, and is joined.
-constexpr int kCatchUpTurns = 6;
-
-aio::Task<void> take_turns() {
-  for (int turn = 0; turn < kCatchUpTurns; ++turn) co_await aio::next_turn();
-}
-
-}  // namespace
 
 PlacedTransmission::~PlacedTransmission() {
   assert(!transmission_);
+}
+
+void PlacedTransmission::attached(const ClientList& list, std::uint64_t number) {
+  list_ = &list;
+  number_ = number;
 }
 
 aio::Task<void> PlacedTransmission::run(std::unique_ptr<net::Stream> stream, SessionState state,
@@ -31,6 +25,7 @@ aio::Task<void> PlacedTransmission::run(std::unique_ptr<net::Stream> stream, Ses
 aio::Task<void> PlacedTransmission::serve(std::unique_ptr<net::Stream> stream, SessionState state,
                                           std::vector<std::byte> early) {
   if (&place_.reactor != &control_) stream->attach(place_.reactor);
+  context_.was_overtaken = list_ != nullptr && list_->newest_number() > number_;
   transmission_.emplace(context_, std::move(stream), std::move(state), early);
   // All of it: an empty list assigned would leave its memory here for the client's whole life.
   early = std::vector<std::byte>();
@@ -59,10 +54,6 @@ void PlacedTransmission::take(Call call) {
   } else {
     early_calls_.push_back(call);
   }
-}
-
-aio::Task<void> catch_up(aio::DataReactor& place) {
-  return aio::run_on(place, "nbd catch up", take_turns());
 }
 
 }  // namespace blockexport::nbd

@@ -16,6 +16,8 @@
 
 namespace blockexport::nbd {
 
+class ClientList;
+
 class PlacedTransmission {
  public:
   // `control` is the reactor of whoever calls; `context` names the reactor and the pool of `place`.
@@ -28,6 +30,9 @@ class PlacedTransmission {
   PlacedTransmission& operator=(const PlacedTransmission&) = delete;
 
   aio::DataReactor& place() const { return place_; }
+
+  // By `list`, which outlives it: it is client `number` there.
+  void attached(const ClientList& list, std::uint64_t number);
 
   // Carries the stream to the place, and serves the client there until it leaves or one of the calls below ends it.
   aio::Task<void> run(std::unique_ptr<net::Stream> stream, SessionState state, std::vector<std::byte> early);
@@ -51,15 +56,12 @@ class PlacedTransmission {
   aio::DataReactor& place_;
   TransmissionContext context_;
   std::atomic<bool> refused_ = false;  // read by the place's thread
+  const ClientList* list_ = nullptr;
+  std::uint64_t number_ = 0;
 
   // --- of the place's thread ---
   std::vector<Call> early_calls_;  // that came before the transmission was made
   std::optional<Transmission> transmission_;
 };
-
-// Waits until `place` has had some turns, and so has looked at what had reached its sockets by now. Whoever
-// begins to serve a client awaits it for the other places that serve the same export: a connection that was lost before
-// this one began, and the writes that it sent, are then known there (see write_fence.h).
-aio::Task<void> catch_up(aio::DataReactor& place);
 
 }  // namespace blockexport::nbd

@@ -1,5 +1,7 @@
 #include "export/nbd/transmission/transmission.h"
 
+#include <fmt/format.h>
+
 #include <cassert>
 #include <cstring>
 #include <utility>
@@ -31,6 +33,53 @@ Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Str
 Transmission::~Transmission() = default;
 
 aio::Task<void> Transmission::run() {
+  if (begin_hang_up_watch()) co_await serve();
+  if (is_watched_) stream_->forget_hang_up();
+  assert(!fence_raised_);
+}
+
+// False when the client cannot be served. A client that may not write leaves nothing behind and needs no watch. When a
+// client is gone and later ones may have been served already, its requests are dropped: its writes would land on top of
+// those that the later ones were told are done.
+bool Transmission::begin_hang_up_watch() {
+  if ((state_.transmission_flags & transmission_flag::kReadOnly) != 0) return true;
+  IoResult watched = stream_->watch_hang_up(*this);
+  is_watched_ = watched.has_value();
+  if (!watched) {
+    if (context_.log != nullptr) {
+      context_.log->warning(fmt::format("nbd client {}: dropped, its connection cannot be watched: {}", context_.peer,
+                                        errno_text(watched.error())));
+    }
+    lost(End::kLost);
+    return false;
+  }
+  if (!context_.was_overtaken) return true;
+  context_.reactor.report_hang_ups();
+  if (!peer_is_gone_) return true;
+  lost(End::kLost);
+  reader_ended_ = true;
+  lower_fence_when_done();
+  return false;
+}
+
+// From here on to the end of its last write nobody else's requests begin.
+void Transmission::peer_hung_up() {
+  peer_is_gone_ = true;
+  if (!reader_ended_) raise_fence();
+}
+
+void Transmission::raise_fence() {
+  if (std::exchange(fence_raised_, true)) return;
+  context_.fence.raise();
+}
+
+void Transmission::lower_fence_when_done() {
+  if (!fence_raised_ || !reader_ended_ || writes_in_flight_ > 0) return;
+  fence_raised_ = false;
+  context_.fence.lower();
+}
+
+aio::Task<void> Transmission::serve() {
   sender_.spawn("nbd sender", send_loop());
   reader_.spawn("nbd reader", receive_loop());
   co_await reader_.join();
@@ -39,10 +88,9 @@ aio::Task<void> Transmission::run() {
   if (payload_.active() && end_ != End::kFinishing) drop_payload();
   if (end_ == End::kFinishing) answer_what_is_left();
   // A lost client's writes hold up what comes after them (see write_fence.h).
-  if (end_ != End::kFinishing && writes_in_flight_ > 0) {
-    context_.fence.raise();
-    fence_raised_ = true;
-  }
+  reader_ended_ = true;
+  if (end_ != End::kFinishing && writes_in_flight_ > 0) raise_fence();
+  lower_fence_when_done();
   co_await requests_.join();
   // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
   aio::Scope grace(context_.reactor);

@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "aio/buffer_pool.h"
+#include "aio/hang_up_watch.h"
 #include "aio/memory_budget.h"
 #include "aio/scope.h"
 #include "aio/sync.h"
@@ -57,9 +58,10 @@ struct TransmissionContext {
   bool writethrough = false;                   // every write is durable before it is answered
   const Log* log = nullptr;                    // null: nothing is logged
   const std::atomic<bool>* refused = nullptr;  // once true, it is as after refuse(); null: never
+  bool was_overtaken = false;                  // clients that came later may have been served before this one
 };
 
-class Transmission {
+class Transmission final : private aio::HangUpWatch {
  public:
   // `early` is what the client sent behind its last option.
   Transmission(TransmissionContext context, std::unique_ptr<net::Stream> stream, SessionState state,
@@ -95,6 +97,13 @@ class Transmission {
   enum class End : std::uint8_t { kOpen, kClientDone, kLost, kDropped, kFinishing };
 
   // transmission.cc: the loop
+  aio::Task<void> serve();
+  bool begin_hang_up_watch();
+  void peer_hung_up() override;
+  void raise_fence();
+  void lower_fence_when_done();
+  // Whether the writes of another lost connection have to end first.
+  bool is_fenced() const { return context_.fence.is_up_beside(fence_raised_ ? 1 : 0); }
   aio::Task<void> receive_loop();
   aio::Task<void> send_loop();
   aio::Task<void> close_grace();
@@ -205,7 +214,10 @@ class Transmission {
   bool handling_input_ = false;  // what is answered meanwhile is sent at its end
   bool refusing_ = false;
   bool no_more_replies_ = false;
-  bool fence_raised_ = false;
+  bool fence_raised_ = false;  // by this connection
+  bool reader_ended_ = false;  // nothing begins any more
+  bool is_watched_ = false;    // for its hang-up
+  bool peer_is_gone_ = false;
   bool begin_is_traced_ = false;  // of the request at the front of the window
 };
 

@@ -76,7 +76,7 @@ Transmission::Need Transmission::handle_request(const Request& request) {
                                    .error = NbdError::kShutdown,
                                    .payload_bytes = verdict.payload_bytes});
   }
-  if (context_.fence.is_up()) return Need::kFence;
+  if (is_fenced()) return Need::kFence;
   if (!has_slot()) return Need::kSlot;
   return begin(request, verdict);
 }
@@ -211,7 +211,7 @@ Transmission::Need Transmission::begin_large_write(const Request& request) {
 }
 
 Transmission::Need Transmission::finish_large_write() {
-  if (context_.fence.is_up()) return Need::kFence;
+  if (is_fenced()) return Need::kFence;
   if (!has_slot()) return Need::kSlot;
   if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   const Request request = *payload_request_;

@@ -63,10 +63,7 @@ void Transmission::request_ended(const Request& request) {
   --requests_in_flight_;
   slot_free_.set();
   if (changes_data(request)) --writes_in_flight_;
-  if (fence_raised_ && writes_in_flight_ == 0) {
-    fence_raised_ = false;
-    context_.fence.lower();
-  }
+  lower_fence_when_done();
   // The reader sends what became ready while it handled its input.
   if (handling_input_) return;
   // What ends in one turn leaves with one send: the sender's, in the next turn. The last one has nobody to wait for.

@@ -1,8 +1,11 @@
 // WriteFence: what keeps a write that a lost connection left behind from landing on top of a newer one.
 //
 // One per export. When a connection is lost while writes of its are under way, it raises the fence until they have
-// ended; a request that arrives meanwhile, on any connection to the export, does not start before the fence is down.
-// So whatever the dead connection still writes is on disk before anything newer is (founding rule 2).
+// ended; a request that arrives meanwhile, on any other connection to the export, does not start before the fence is
+// down. A newcomer is served only after every reactor has raised the fence for connections that were lost before, those
+// included whose requests and end still wait to be received (client_list.h). So whatever the dead connection still
+// writes is on disk before anything newer is. What remains outside of it: a client that was connected all the while and
+// learns of the other's death from elsewhere may write before the server has noticed that death.
 // Thread: any; who waits is woken on its own reactor.
 #pragma once
 
@@ -17,6 +20,8 @@ namespace blockexport::nbd {
 class WriteFence {
  public:
   bool is_up() const { return raised_.load() > 0; }
+  // Whether it is up by more than the `own_raises` of the connection that asks.
+  bool is_up_beside(std::uint32_t own_raises) const { return raised_.load() > own_raises; }
 
   // Each raise() is matched by one lower(), by the connection that was lost.
   void raise() {

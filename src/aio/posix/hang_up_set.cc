@@ -1,0 +1,44 @@
+#include "aio/posix/hang_up_set.h"
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <cerrno>
+
+#include "aio/posix/retry.h"
+
+namespace blockexport::aio::posix {
+namespace {
+
+// Hang-ups that one call of the kernel tells.
+constexpr int kHangUpsPerCall = 64;
+
+}  // namespace
+
+IoResult HangUpSet::add(int fd, HangUpWatch& watch) {
+  if (!epoll_) epoll_ = OwnedFd(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_) return fail(errno);
+  // Edge-triggered: what has been told is not told again with every question. Input alone raises no edge here.
+  epoll_event event{.events = EPOLLRDHUP | EPOLLET, .data = {}};
+  event.data.ptr = &watch;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail(errno);
+  return {};
+}
+
+void HangUpSet::remove(int fd) {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+}
+
+void HangUpSet::collect(std::vector<HangUpWatch*>& hung_up) {
+  if (!epoll_) return;
+  std::array<epoll_event, kHangUpsPerCall> events;
+  for (;;) {
+    std::int64_t count = retry([&] { return epoll_wait(epoll_.get(), events.data(), kHangUpsPerCall, 0); });
+    for (std::int64_t i = 0; i < count; ++i) {
+      hung_up.push_back(static_cast<HangUpWatch*>(events[static_cast<std::size_t>(i)].data.ptr));
+    }
+    if (count < kHangUpsPerCall) return;
+  }
+}
+
+}  // namespace blockexport::aio::posix
