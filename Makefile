@@ -10,7 +10,7 @@ PROGRAMS := blockexportd blockexport
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build serve test lint format asan tsan fuzz bench profile docs install clean
+.PHONY: help setup build serve test lint format asan tsan fuzz mutants bench profile docs install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ fuzz: ## Run every fuzz target for SECONDS (60) each
 	cmake --build --preset fuzz
 	tools/fuzz.sh build-fuzz $(SECONDS)
 
+mutants: ## Put small faults into the code, one at a time, and tell which of them the tests miss
+	tools/setup.sh build test
+	tests/mutants/run.py
+
 bench: ## Measure the daemon beside its peers and write docs/benchmarks.md
 	tools/setup.sh build test bench
 	cmake --preset release
@@ -73,4 +77,4 @@ install: build ## Install both under DESTDIR and PREFIX (/usr/local)
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/blockexportd' README.md LICENSE docs/*.md
 
 clean: ## Remove the build trees
-	rm -rf build build-dev build-asan build-tsan build-fuzz
+	rm -rf build build-dev build-asan build-tsan build-fuzz build-mutants

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Puts small faults into the code, one at a time, and tells which of them the tests notice.
+
+    tests/mutants/run.py [--list | --check] [--build-dir DIR] [NAME ...]
+
+Each fault stands in a TOML file beside this program: the file, the text to find there (once), the text to put in its
+place, and the tests that should notice. The sources are copied, so the work tree stays as it is. Exit code: 1 when
+more than SURVIVORS_MAX_PERCENT of the faults survive, when one does not build, or when the tests fail without a fault.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SURVIVORS_MAX_PERCENT = 10
+# Of one test program: a fault may make it wait for ever.
+TEST_SECONDS_MAX = 90
+NOTICED, SURVIVED, BROKEN = "noticed", "SURVIVED", "DOES NOT BUILD"
+
+
+@dataclasses.dataclass
+class Mutant:
+    """One small fault: `edits` are pairs of the text to find and its replacement."""
+
+    name: str
+    fault: str
+    file: str
+    edits: list
+    tests: list
+
+    def changed(self, text):
+        """The file's `text` with the fault in it."""
+        for find, replace in self.edits:
+            if text.count(find) != 1:
+                raise ValueError(f"{self.name}: {self.file} has this text {text.count(find)} times:\n{find}")
+            text = text.replace(find, replace)
+        return text
+
+
+def load(folder=HERE):
+    """All mutants of the TOML files in `folder`."""
+    mutants = []
+    for path in sorted(folder.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text())["mutant"]:
+            edits = [(entry["find"], entry["replace"])]
+            edits += [(more["find"], more["replace"]) for more in entry.get("also", [])]
+            mutants.append(Mutant(entry["name"], entry["fault"], entry["file"], edits, entry["tests"]))
+    return mutants
+
+
+class Tree:
+    """A copy of the sources with a build of its own."""
+
+    def __init__(self, build_dir):
+        self.root = build_dir
+        self.build = build_dir / "build"
+
+    def prepare(self):
+        """Copies what git knows, and configures."""
+        listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                                check=True, capture_output=True).stdout.decode()
+        wanted = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
+        for name in wanted:
+            target = self.root / name
+            if target.is_file() and target.read_bytes() == (ROOT / name).read_bytes():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+        for path in list(self.root.rglob("*")):
+            name = str(path.relative_to(self.root))
+            if path.is_file() and name not in wanted and not name.startswith("build/"):
+                path.unlink()
+        # The preset of the suite, whose objects the compiler cache has.
+        subprocess.run(["cmake", "--preset", "release"], cwd=self.root, check=True, stdout=subprocess.DEVNULL)
+
+    def make(self, targets):
+        """Builds; None, or what the build printed."""
+        done = subprocess.run(["cmake", "--build", self.build, "--target", *targets], capture_output=True, text=True)
+        return None if done.returncode == 0 else done.stdout[-4000:]
+
+    def run(self, test):
+        """Runs one test; None, or in a few words how it failed."""
+        kind, _, rest = test.partition(":")
+        environment = dict(os.environ)
+        if kind == "blackbox":
+            command = ["/usr/bin/python3", self.root / "tests/run.py", *rest.split()]
+            environment["BLOCKEXPORTD_DEFAULT"] = str(self.build / "blockexportd")
+        else:
+            command = [next(self.build.glob(f"src/**/{kind}")), f"--gtest_filter={rest or '*'}", "--gtest_fail_fast"]
+            environment["BLOCKEXPORT_TEST_BACKEND"] = "io_uring"
+        try:
+            done = subprocess.run(command, cwd=self.build, env=environment, capture_output=True, text=True,
+                                  timeout=TEST_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            return f"{test}: no end in {TEST_SECONDS_MAX} s"
+        if done.returncode == 0:
+            return None
+        failed = [line for line in (done.stdout + done.stderr).splitlines()
+                  if line.startswith(("[  FAILED  ] ", "FAIL: ", "ERROR: ")) or "ssertion" in line]
+        return f"{test}: {failed[0].strip() if failed else f'exit status {done.returncode}'}"
+
+
+def targets_of(tests):
+    """The programs that `tests` need."""
+    names = {test.partition(":")[0] for test in tests}
+    return sorted("blockexportd" if name == "blackbox" else name for name in names)
+
+
+def judge(tree, mutant):
+    """Puts the fault in, builds, runs; the outcome and what was seen."""
+    path = tree.root / mutant.file
+    before = path.read_text()
+    path.write_text(mutant.changed(before))
+    try:
+        problem = tree.make(targets_of(mutant.tests))
+        if problem is not None:
+            return BROKEN, problem
+        for test in mutant.tests:
+            seen = tree.run(test)
+            if seen is not None:
+                return NOTICED, seen
+        return SURVIVED, mutant.fault
+    finally:
+        path.write_text(before)
+
+
+def check_without_fault(tree, mutants):
+    """The tests pass while there is no fault; otherwise nothing that follows says anything."""
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    problem = tree.make(targets_of(tests))
+    if problem is not None:
+        sys.exit(f"the tree does not build:\n{problem}")
+    failed = [seen for seen in map(tree.run, tests) if seen is not None]
+    if failed:
+        sys.exit("tests fail without a fault:\n" + "\n".join(failed))
+
+
+def check_list(mutants):
+    """Every fault fits the code as it is, and has a name of its own."""
+    names = [mutant.name for mutant in mutants]
+    problems = [f"{name}: there are two of this name" for name in sorted(set(names)) if names.count(name) > 1]
+    for mutant in mutants:
+        try:
+            mutant.changed((ROOT / mutant.file).read_text())
+        except (OSError, ValueError) as problem:
+            problems.append(str(problem))
+    print("\n".join(problems) or f"{len(mutants)} mutants fit the code")
+    return 1 if problems else 0
+
+
+def main():
+    """Runs the mutants that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="mutants to run; all if none is named")
+    parser.add_argument("--list", action="store_true", help="print the names and faults, and do nothing")
+    parser.add_argument("--check", action="store_true", help="tell whether all faults fit the code, and do nothing")
+    parser.add_argument("--build-dir", type=pathlib.Path, default=ROOT / "build-mutants")
+    arguments = parser.parse_args()
+    mutants = load()
+    unknown = set(arguments.names) - {mutant.name for mutant in mutants}
+    if unknown:
+        parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
+    if arguments.names:
+        mutants = [mutant for mutant in mutants if mutant.name in arguments.names]
+    if arguments.list:
+        for mutant in mutants:
+            print(f"{mutant.name}: {mutant.fault}")
+        return 0
+    if arguments.check:
+        return check_list(mutants)
+    tree = Tree(arguments.build_dir.resolve())
+    tree.prepare()
+    check_without_fault(tree, mutants)
+    outcomes = []
+    for number, mutant in enumerate(mutants, 1):
+        started = time.monotonic()
+        outcome, seen = judge(tree, mutant)
+        outcomes.append(outcome)
+        seconds = time.monotonic() - started
+        print(f"{number:3}/{len(mutants)} {outcome:9} {mutant.name} ({seconds:.0f} s): {seen}", flush=True)
+    survivors = [mutant.name for mutant, outcome in zip(mutants, outcomes) if outcome == SURVIVED]
+    print(f"{outcomes.count(NOTICED)} of {len(mutants)} noticed; survivors: {', '.join(survivors) or 'none'}")
+    too_many = len(survivors) * 100 > SURVIVORS_MAX_PERCENT * len(mutants)
+    return 1 if too_many or BROKEN in outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
