@@ -1,4 +1,5 @@
 option(BLOCKEXPORT_TESTS "Build the unit tests" ON)
+option(BLOCKEXPORT_PAM "Ask PAM in authz-pam objects: its library is loaded when one is made" ON)
 option(BLOCKEXPORT_FUZZ "Build the libFuzzer targets" OFF)
 set(BLOCKEXPORT_SANITIZE "" CACHE STRING "Sanitizers to build with, as in -fsanitize=")
 

@@ -1,6 +1,5 @@
-// The one place that calls PAM's library.
+// The one place that calls PAM's library, which pam_library.h loads.
 #include <fmt/format.h>
-#include <security/pam_appl.h>
 
 #include <cstdlib>
 
@@ -11,34 +10,42 @@ namespace blockexport::authz {
 namespace {
 
 // Account rules have nobody to talk to: what a module wants to say is dropped, and a question fails.
-int no_conversation(int count, const pam_message** messages, pam_response** responses, void*) {
-  if (count <= 0 || count > PAM_MAX_NUM_MSG) return PAM_CONV_ERR;
+int no_conversation(int count, const PamMessage** messages, PamResponse** responses, void*) {
+  if (count <= 0 || count > kPamMessagesMax) return kPamConversationError;
   for (int i = 0; i < count; ++i) {
-    int style = messages[i]->msg_style;
-    if (style != PAM_ERROR_MSG && style != PAM_TEXT_INFO) return PAM_CONV_ERR;
+    int style = messages[i]->style;
+    if (style != kPamErrorMessage && style != kPamTextInfo) return kPamConversationError;
   }
   // The library frees it.
-  *responses = static_cast<pam_response*>(calloc(static_cast<std::size_t>(count), sizeof(pam_response)));
-  return *responses != nullptr ? PAM_SUCCESS : PAM_BUF_ERR;
+  *responses = static_cast<PamResponse*>(calloc(static_cast<std::size_t>(count), sizeof(PamResponse)));
+  return *responses != nullptr ? kPamSuccess : kPamBufferError;
 }
 
 }  // namespace
 
-bool ask_pam(const char* directory, const char* service, const char* user, std::string& reason) {
-  pam_handle_t* handle = nullptr;
-  pam_conv conversation{no_conversation, nullptr};
-  int status = directory != nullptr ? pam_start_confdir(service, user, &conversation, directory, &handle)
-                                    : pam_start(service, user, &conversation, &handle);
-  if (status != PAM_SUCCESS) {
-    reason = fmt::format("Unable to start PAM transaction: {}", pam_strerror(handle, status));
+bool ask_pam(const PamLibrary& pam, const char* directory, const char* service, const char* user, std::string& reason) {
+  if (pam.start == nullptr) {
+    reason = "the library of PAM is not loaded";
     return false;
   }
-  status = pam_acct_mgmt(handle, PAM_SILENT);
-  reason = status == PAM_SUCCESS
+  if (directory != nullptr && pam.start_confdir == nullptr) {
+    reason = "this PAM reads the system's service files only";
+    return false;
+  }
+  PamHandle* handle = nullptr;
+  PamConversation conversation{no_conversation, nullptr};
+  int status = directory != nullptr ? pam.start_confdir(service, user, &conversation, directory, &handle)
+                                    : pam.start(service, user, &conversation, &handle);
+  if (status != kPamSuccess) {
+    reason = fmt::format("Unable to start PAM transaction: {}", pam.strerror(handle, status));
+    return false;
+  }
+  status = pam.acct_mgmt(handle, kPamSilent);
+  reason = status == kPamSuccess
                ? "the account rules allow it"
-               : fmt::format("Unable to authorize user '{}': {}", printable(user), pam_strerror(handle, status));
-  pam_end(handle, status);
-  return status == PAM_SUCCESS;
+               : fmt::format("Unable to authorize user '{}': {}", printable(user), pam.strerror(handle, status));
+  pam.end(handle, status);
+  return status == kPamSuccess;
 }
 
 }  // namespace blockexport::authz

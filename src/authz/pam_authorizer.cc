@@ -13,12 +13,14 @@ namespace blockexport::authz {
 struct PamCalls::Call {
   Call(aio::Reactor& reactor, const PamCalls& calls, std::string service_name, std::string user_name)
       : ask(calls.ask_),
+        pam(calls.pam_),
         directory(calls.directory_),
         service(std::move(service_name)),
         user(std::move(user_name)),
         ended(reactor) {}
 
   Ask ask;
+  PamLibrary pam;
   const char* directory;
   std::string service;
   std::string user;
@@ -44,7 +46,7 @@ aio::Task<void> PamCalls::run(PamCalls& calls, std::shared_ptr<Call> call) {
     if (!call->abandoned) {
       auto work = [](void* argument) -> std::int64_t {
         Call& one = *static_cast<Call*>(argument);
-        one.allowed = one.ask(one.directory, one.service.c_str(), one.user.c_str(), one.reason);
+        one.allowed = one.ask(one.pam, one.directory, one.service.c_str(), one.user.c_str(), one.reason);
         return 0;
       };
       call->answered = (co_await calls.reactor_.call(work, call.get())).has_value();
@@ -53,6 +55,12 @@ aio::Task<void> PamCalls::run(PamCalls& calls, std::shared_ptr<Call> call) {
   }
   call->ended.set();
   if (calls.scope_.size() == 1) calls.none_run_.set();
+}
+
+Result<> PamCalls::load() {
+  if (pam_.start != nullptr) return {};
+  TRY_ASSIGN(pam_, load_pam());
+  return {};
 }
 
 aio::Task<Verdict> PamCalls::check(std::string service, std::string identity) {

@@ -14,6 +14,7 @@
 #include "aio/scope.h"
 #include "aio/sync.h"
 #include "authz/authorizer.h"
+#include "authz/pam_library.h"
 
 namespace blockexport::authz {
 
@@ -26,11 +27,12 @@ inline constexpr std::uint64_t kPamCloseWaitNs = 1'000'000'000;
 
 // Whether PAM lets `user` in by the rules of `service`; the reason why not in `reason`. Blocks; any thread.
 // `directory`: of the service files, or null for the system's.
-bool ask_pam(const char* directory, const char* service, const char* user, std::string& reason);
+bool ask_pam(const PamLibrary& pam, const char* directory, const char* service, const char* user, std::string& reason);
 
 class PamCalls {
  public:
-  using Ask = bool (*)(const char* directory, const char* service, const char* user, std::string& reason);
+  using Ask = bool (*)(const PamLibrary& pam, const char* directory, const char* service, const char* user,
+                       std::string& reason);
 
   // `ask` does it; ask_pam(), or a test's. `directory` is handed to it.
   explicit PamCalls(aio::Reactor& reactor, Ask ask = ask_pam, const char* directory = nullptr,
@@ -44,6 +46,8 @@ class PamCalls {
         free_(reactor, kPamCallsMax),
         none_run_(reactor) {}
 
+  // Loads PAM's library if it has not been loaded yet; without it every check denies. Reads files.
+  Result<> load();
   aio::Task<Verdict> check(std::string service, std::string identity);
 
   // Refuses the checks that are under way, and waits for the calls that run. False: their modules have not returned in
@@ -59,6 +63,7 @@ class PamCalls {
 
   aio::Reactor& reactor_;
   Ask ask_;
+  PamLibrary pam_;
   const char* directory_;
   std::uint64_t wait_ns_;
   std::uint64_t close_wait_ns_;

@@ -44,6 +44,7 @@ BLOCKEXPORT_FOR_EACH_BACKEND(PamTest);
 TEST_P(PamTest, AnAccountThatTheRulesPermitMayComeIn) {
   std::string directory = service_directory("account required pam_permit.so\n");
   PamCalls calls(reactor(), ask_pam, directory.c_str());
+  ASSERT_TRUE(calls.load());
   Verdict verdict = check(calls, "root");
   EXPECT_TRUE(verdict.allowed) << verdict.reason;
   EXPECT_EQ(verdict.rule, "service 'blockexport-test'");
@@ -53,6 +54,7 @@ TEST_P(PamTest, AnAccountThatTheRulesPermitMayComeIn) {
 TEST_P(PamTest, AnAccountThatTheRulesDenyMayNot) {
   std::string directory = service_directory("account required pam_deny.so\n");
   PamCalls calls(reactor(), ask_pam, directory.c_str());
+  ASSERT_TRUE(calls.load());
   Verdict verdict = check(calls, "root");
   EXPECT_FALSE(verdict.allowed);
   EXPECT_TRUE(verdict.reason.starts_with("Unable to authorize user 'root': ")) << verdict.reason;
@@ -63,11 +65,20 @@ TEST_P(PamTest, AnAccountThatTheRulesDenyMayNot) {
 TEST_P(PamTest, AServiceThatIsNotThereDenies) {
   std::ofstream(directory_.path() + "/other") << "account required pam_deny.so\n";
   PamCalls calls(reactor(), ask_pam, directory_.path().c_str());
+  ASSERT_TRUE(calls.load());
   EXPECT_FALSE(check(calls, "root").allowed);
   close(calls);
 }
 
-bool allow_all(const char*, const char*, const char*, std::string&) {
+TEST_P(PamTest, WithoutTheLibraryNobodyMayComeIn) {
+  PamCalls calls(reactor());
+  Verdict verdict = check(calls, "root");
+  EXPECT_FALSE(verdict.allowed);
+  EXPECT_EQ(verdict.reason, "the library of PAM is not loaded");
+  close(calls);
+}
+
+bool allow_all(const PamLibrary&, const char*, const char*, const char*, std::string&) {
   return true;
 }
 
@@ -85,7 +96,7 @@ std::atomic<int> running = 0;
 std::atomic<int> running_most = 0;
 std::atomic<int> asked = 0;
 
-bool hang(const char*, const char*, const char*, std::string&) {
+bool hang(const PamLibrary&, const char*, const char*, const char*, std::string&) {
   int now = ++running;
   int most = running_most;
   while (now > most && !running_most.compare_exchange_weak(most, now)) {

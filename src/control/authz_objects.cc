@@ -83,6 +83,7 @@ AuthzPamObject::AuthzPamObject(Control& control, std::string id, std::string ser
 
 Result<std::unique_ptr<UserObject>> AuthzPamObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kAuthzPam>();
+  TRY(control.pam_calls().load());
   return std::unique_ptr<UserObject>(new AuthzPamObject(control, options.id, properties.service));
 }
 
