@@ -208,9 +208,9 @@ class ProgramsTest(ToolTest):
             with socket.socket() as client:
                 return client.connect_ex(("127.0.0.1", port)) == 0
         until(listens, what="a server on that port")
-        uri = f"nbds://localhost:{port}/n?tls-certificates={self.path('pki')}"
+        uri = f"nbds://127.0.0.1:{port}/n?tls-certificates={self.path('pki')}"
         self.assertEqual(tools.run("nbdinfo", "--size", uri), "1048576\n")
         credentials = f"tls-creds-x509,id=tls,dir={self.path('pki')},endpoint=client"
         told = tools.run("qemu-img", "info", "--object", credentials,
-                         "--image-opts", f"driver=nbd,host=localhost,port={port},export=n,tls-creds=tls")
+                         "--image-opts", f"driver=nbd,host=127.0.0.1,port={port},export=n,tls-creds=tls")
         self.assertIn("virtual size: 1 MiB", told)

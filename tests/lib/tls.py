@@ -48,7 +48,7 @@ class TlsTest(DaemonTest):
         files = f"tls-certificates={directory}" if cls.kind == "x509" else f"tls-psk-file={directory}/keys.psk"
         user = f"{user}@" if user else ""
         if tcp:
-            return f"nbds://{user}localhost:{cls.port}/{export}?{files}"
+            return f"nbds://{user}127.0.0.1:{cls.port}/{export}?{files}"
         return f"nbds+unix://{user}/{export}?socket={cls.daemon.nbd_path}&{files}&tls-hostname=localhost"
 
     def connect(self, pki=None, **options):

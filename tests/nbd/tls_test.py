@@ -59,7 +59,7 @@ class CertificateTest(TlsTest):
     def test_qemu_clients(self):
         """qemu-img and qemu-io read and write over TLS with the same directory."""
         objects = ["--object", f"tls-creds-x509,id=tls0,dir={self.pki.path},endpoint=client"]
-        options = (f"driver=nbd,server.type=inet,server.host=localhost,server.port={self.port},export=disk,"
+        options = (f"driver=nbd,server.type=inet,server.host=127.0.0.1,server.port={self.port},export=disk,"
                    "tls-creds=tls0")
         copy = self.path("qemu.img")
         tools.run("qemu-img", "convert", *objects, "--image-opts", options, "-O", "raw", copy)
@@ -180,7 +180,7 @@ class SharedKeyTest(TlsTest):
 
     def test_qemu_img(self):
         """qemu-img reads with the same file."""
-        options = (f"driver=nbd,server.type=inet,server.host=localhost,server.port={self.port},export=disk,"
+        options = (f"driver=nbd,server.type=inet,server.host=127.0.0.1,server.port={self.port},export=disk,"
                    "tls-creds=tls0")
         copy = self.path("qemu.img")
         tools.run("qemu-img", "convert", "--object",
