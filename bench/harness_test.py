@@ -15,6 +15,7 @@ from harness.cell import CPU, Cell, Goal, RATE  # noqa: E402
 from harness.growth_cells import GROWTH_CELLS, point_metric  # noqa: E402
 from harness.images import layouts  # noqa: E402
 from harness.measure import Measurement  # noqa: E402
+from harness.peers import newest, of_folder  # noqa: E402
 from harness.rounds import CellResult  # noqa: E402
 from harness.servers import BY_KEY  # noqa: E402
 from harness.verdicts import judge  # noqa: E402
@@ -38,6 +39,34 @@ def cpu(**values: float) -> dict[str, dict[str, float]]:
 
 def rate(**values: float) -> dict[str, dict[str, float]]:
     return {key.replace("_", "-"): {RATE: value} for key, value in values.items()}
+
+
+class WhichPeers(unittest.TestCase):
+    def setUp(self):
+        place = tempfile.TemporaryDirectory(prefix="peers-")
+        self.addCleanup(place.cleanup)
+        self.folder = Path(place.name)
+
+    def command(self, name: str, script: str) -> Path:
+        path = self.folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+        return path
+
+    def test_the_newest_are_taken_and_named_and_what_they_lack_is_the_installed_one(self):
+        (self.folder / "VERSIONS").write_text("nbdkit 1.48.1-1\nlibnbd-bin 1.24.4-1\n", encoding="utf-8")
+        nbdkit = self.command("nbdkit", "exit 0")
+        peers = newest(self.command("peer_root", f"echo {self.folder}"))
+        self.assertEqual(peers, of_folder(self.folder))
+        self.assertEqual(peers.what, "the newest that Debian has: nbdkit 1.48.1-1, libnbd-bin 1.24.4-1")
+        self.assertEqual(peers.find("nbdkit", "/usr/bin/nbdkit"), str(nbdkit))
+        self.assertEqual(peers.find("nbd-server", "/usr/bin/nbd-server"), "/usr/bin/nbd-server")
+
+    def test_where_they_can_not_be_had_the_installed_ones_are_taken_and_the_reason_is_told(self):
+        peers = newest(self.command("peer_root", "echo 'peer_root: no mirror' >&2; exit 3"))
+        self.assertEqual(peers.what, "those that are installed (no mirror)")
+        self.assertEqual(peers.find("nbdkit", "/usr/bin/nbdkit"), "/usr/bin/nbdkit")
+        self.assertEqual(newest(self.folder / "not-there").find("nbdkit", None), None)
 
 
 class Verdicts(unittest.TestCase):

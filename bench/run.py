@@ -6,6 +6,7 @@
     bench/run.py --build build --smoke    proves that everything runs (about a minute); its numbers mean nothing
     bench/run.py --build build --cells read-4k-qd32 'tcp-*' --servers ours qsd control
     bench/run.py --build build --cells 'tls-*' --update      measures these and replaces them alone in the document
+    bench/run.py --build build --quick --peers installed    beside the installed peers, not the newest
     bench/run.py --render                 writes the document anew from what is stored beside it
 """
 
@@ -26,6 +27,7 @@ from harness.cell import Cell  # noqa: E402
 from harness.images import Images, layouts  # noqa: E402
 from harness.machine import describe  # noqa: E402
 from harness.measure import Meter, Timing  # noqa: E402
+from harness.peers import INSTALLED, Peers, installed, newest, of_folder  # noqa: E402
 from harness.report import markdown, missed_goals, terminal_section, write_document  # noqa: E402
 from harness.rounds import CellResult, run_cell  # noqa: E402
 from harness.tools import BenchError, Tools, find_tools  # noqa: E402
@@ -66,6 +68,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the cells and end")
     parser.add_argument("--ours", help="the blockexportd to measure")
     parser.add_argument("--qsd", help="the qemu-storage-daemon to measure")
+    parser.add_argument("--peers", default="newest", metavar="WHICH",
+                        help="newest (the default; fetched once by tools/peer_root.sh), installed, or their folder")
     parser.add_argument("--images", type=Path, help="folder for the images, on the file system to measure")
     parser.add_argument("--keep-images", action="store_true")
     parser.add_argument("--json", type=Path, help="where this run's numbers go (default: in the build tree)")
@@ -116,6 +120,12 @@ def missing_peers(tools: Tools) -> list[str]:
     return [name for name, path in peers.items() if path is None]
 
 
+def chosen_peers(which: str) -> Peers:
+    if which == INSTALLED:
+        return installed()
+    return newest(ROOT / "tools" / "peer_root.sh") if which == "newest" else of_folder(Path(which))
+
+
 def render(document: Path, held: store.Store, small: bool) -> None:
     store.save(document.with_suffix(".json"), held)
     write_document(document, markdown(held, layouts(small)))
@@ -149,10 +159,11 @@ def main(arguments: list[str]) -> int:
         render(options.document, store.load(stored), small=False)
         return 0
     try:
-        tools = find_tools(options.build.resolve(), options.ours, options.qsd)
+        tools = find_tools(options.build.resolve(), options.ours, options.qsd, chosen_peers(options.peers))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    print(f"peers: {tools.peers}", file=sys.stderr)
     for name in missing_peers(tools):
         print(f"not found, skipped: {name}", file=sys.stderr)
     results, run = measure(options, tools)

@@ -53,6 +53,7 @@ def describe(tools: Tools, folder: Path) -> dict[str, str]:
         "kernel": f"Linux {platform.release()}",
         "virtual machine": "yes" if "hypervisor" in first_match("/proc/cpuinfo", r"^flags\s*:\s*(.*)$") else "no",
         "file system": file_system_of(folder),
+        "peers": tools.peers,
         "blockexportd": version_of(tools.ours),
         "qemu-storage-daemon": version_of(tools.qsd),
         "nbdkit": version_of(tools.nbdkit),

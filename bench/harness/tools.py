@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.peers import Peers, installed
+
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 CLIENT_CPU = 1
 SERVER_CPU = 0
@@ -36,6 +38,7 @@ class Tools:
     strace: str | None
     certtool: str | None
     perf: str | None
+    peers: str  # which they are, in words
 
     @property
     def can_pin(self) -> bool:
@@ -46,12 +49,15 @@ def on_path(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", "") + ":" + SYSTEM_FOLDERS)
 
 
-def find_tools(build: Path, ours: str | None = None, qsd: str | None = None) -> Tools:
-    """The tools of a build tree; the benchmark's own programs must have been built."""
+def find_tools(build: Path, ours: str | None = None, qsd: str | None = None, peers: Peers = installed()) -> Tools:
+    """The tools of a build tree and the peers; the benchmark's own programs must have been built."""
 
     def built(name: str) -> str | None:
         path = build / name
         return str(path) if os.access(path, os.X_OK) else None
+
+    def peer(name: str) -> str | None:
+        return peers.find(name, on_path(name))
 
     own = {name: built(f"bench/{name}") for name in ("nbdload", "bench_control", "bench_image")}
     missing = [name for name, path in own.items() if path is None]
@@ -63,14 +69,15 @@ def find_tools(build: Path, ours: str | None = None, qsd: str | None = None) -> 
         image=own["bench_image"],
         malloc_count=built("bench/libmalloc_count.so"),
         ours=ours or built("blockexportd") or built("src/daemon/blockexportd"),
-        qsd=qsd or on_path("qemu-storage-daemon"),
-        nbdkit=on_path("nbdkit"),
-        nbd_server=on_path("nbd-server"),
-        nbdcopy=on_path("nbdcopy"),
+        qsd=qsd or peer("qemu-storage-daemon"),
+        nbdkit=peer("nbdkit"),
+        nbd_server=peer("nbd-server"),
+        nbdcopy=peer("nbdcopy"),
         taskset=on_path("taskset"),
         strace=on_path("strace"),
         certtool=on_path("certtool"),
         perf=on_path("perf"),
+        peers=peers.what,
     )
 
 
