@@ -1,8 +1,9 @@
 #!/bin/bash
-# The newest peers that Debian has, to be run on this host without being installed: tools/peer_root.sh [--cached|--fresh]
+# The newest peers that Debian has, run on this host without being installed: tools/peer_root.sh [--cached|--fresh]
 # Prints a folder with the commands qemu-storage-daemon, qemu-img, qemu-io (from trixie-backports), nbdkit, nbdinfo,
 # nbdcopy and nbd-server (from sid), and VERSIONS, which says what they are. They are downloaded once, by an apt of
-# their own that changes nothing of the system and needs no root, and start with the C library of their own release.
+# their own that changes nothing of the system and needs no root. They start with the C library of their own release,
+# whose path is written into them.
 # --cached: only what an earlier run has fetched; exit code 3 when there is nothing. --fresh: fetch anew.
 # Exit code 3: they cannot be had here; standard error says why.
 set -euo pipefail
@@ -58,23 +59,32 @@ note_versions() {
   done
 }
 
-# Where the loader of ROOT looks for libraries: all folders that hold one.
+# library_path ROOT [here]: all folders of ROOT that hold libraries, as they will be named, or (here) as they are now.
 library_path() {
   find "$1/usr/lib" "$1/lib" -maxdepth 2 -name '*.so*' -printf '%h\n' 2>/dev/null | sort -u |
-    sed "s|^$new|$home|" | paste -sd:
+    if [[ ${2:-} == here ]]; then cat; else sed "s|^$new|$home|"; fi | paste -sd:
 }
 
-# wrap ROOT PATH: makes bin/NAME, which starts PATH of ROOT with ROOT's own loader and libraries.
-wrap() {
-  local root=$1 path=$2 name loader
+loader_of() {
+  find "$1/usr/lib64" "$1/usr/lib" "$1/lib" -name 'ld-linux*.so*' -print -quit 2>/dev/null
+}
+
+# give ROOT PATH: makes bin/NAME, which is PATH of ROOT with ROOT's own loader and libraries, wherever it is started.
+give() {
+  local root=$1 path=$2 name loader patch=$new/qemu
   name=$(basename "$path")
-  loader=$(find "$root/usr/lib64" "$root/usr/lib" "$root/lib" -name 'ld-linux*.so*' -print -quit 2>/dev/null)
+  loader=$(loader_of "$root")
   [[ -x $root/$path && -n $loader ]] || { echo "peer_root: $path is not in what was downloaded" >&2; exit 1; }
+  "$(loader_of "$patch")" --library-path "$(library_path "$patch" here)" "$patch/usr/bin/patchelf" \
+    --set-interpreter "${loader/#$new/$home}" --force-rpath --set-rpath "$(library_path "$root")" "$root/$path"
+  if [[ $name != nbdkit ]]; then
+    ln --symbolic "../${root#"$new/"}/$path" "$new/bin/$name"
+    return
+  fi
   {
     echo '#!/bin/sh'
-    if [[ $name == nbdkit ]]; then nbdkit_plugins "$root"; fi
-    printf 'exec "%s" --argv0 "$0" --library-path "%s" "%s" "$@"\n' \
-      "${loader/#$new/$home}" "$(library_path "$root")" "${root/#$new/$home}/$path"
+    nbdkit_plugins "$root"
+    printf 'exec "%s" "$@"\n' "${root/#$new/$home}/$path"
   } >"$new/bin/$name"
   chmod 755 "$new/bin/$name"
 }
@@ -104,10 +114,10 @@ END
 make_roots() {
   rm -rf "$new"
   mkdir -p "$new/bin"
-  fetch "$new/qemu" 'trixie trixie-backports' qemu-system-common/trixie-backports qemu-utils/trixie-backports
+  fetch "$new/qemu" 'trixie trixie-backports' qemu-system-common/trixie-backports qemu-utils/trixie-backports patchelf
   fetch "$new/nbd" sid nbdkit libnbd-bin nbd-server
-  for program in qemu-storage-daemon qemu-img qemu-io; do wrap "$new/qemu" "usr/bin/$program"; done
-  for program in nbdkit nbdinfo nbdcopy nbd-server; do wrap "$new/nbd" "usr/bin/$program"; done
+  for program in qemu-storage-daemon qemu-img qemu-io; do give "$new/qemu" "usr/bin/$program"; done
+  for program in nbdkit nbdinfo nbdcopy nbd-server; do give "$new/nbd" "usr/bin/$program"; done
 }
 
 mkdir -p "$home"
