@@ -10,20 +10,22 @@ PROGRAMS := blockexportd blockexport
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build serve test lint format asan tsan fuzz mutants bench profile docs install clean
+.PHONY: help setup build serve test lint format asan tsan fuzz mutants bench profile docs install uninstall clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install from Debian what building and testing need (does nothing when all is there)
-	tools/setup.sh build test lint
+	tools/setup.sh build test sanitize lint
 
+# The tests are left out of a build tree that is new, and stay in one that has them: `make test` puts them in.
 build: ## Build the daemon and the client tool: build/blockexportd, build/blockexport
 	tools/setup.sh build
-	cmake --preset release
+	test -e build/build.ninja || cmake --preset programs
 	cmake --build --preset release --target $(PROGRAMS)
 
 serve: build ## Export IMAGE=file (or a demo image) over NBD; SOCKET=path PORT=number EXPORT=name WRITABLE=on|off
+	@tools/setup.sh clients || echo 'serve: going on without these clients'
 	@tools/serve.sh build/blockexportd
 
 test: ## Build everything and run the whole test suite
@@ -31,22 +33,22 @@ test: ## Build everything and run the whole test suite
 	cmake --workflow --preset release
 
 lint: ## Check layers, names, sizes, formatting, and run clang-tidy
-	tools/setup.sh build lint
+	tools/setup.sh build test lint
 	tools/lint.sh
 
 format: ## Rewrite the sources as .clang-format asks
 	tools/lint.sh --fix
 
 asan: ## Run the suite under AddressSanitizer and UndefinedBehaviorSanitizer
-	tools/setup.sh build test
+	tools/setup.sh build test sanitize
 	cmake --workflow --preset asan
 
 tsan: ## Run the suite under ThreadSanitizer
-	tools/setup.sh build test
+	tools/setup.sh build test sanitize
 	cmake --workflow --preset tsan
 
 fuzz: ## Run every fuzz target for SECONDS (60) each
-	tools/setup.sh build
+	tools/setup.sh build sanitize
 	cmake --preset fuzz
 	cmake --build --preset fuzz
 	tools/fuzz.sh build-fuzz $(SECONDS)
@@ -69,12 +71,14 @@ profile: ## Sample where the time goes in the main cells and write docs/profiles
 
 docs: ## Build the reference of commands, events and types
 	tools/setup.sh build
-	cmake --preset release
+	test -e build/build.ninja || cmake --preset programs
 	cmake --build --preset release --target docs
 
-install: build ## Install both under DESTDIR and PREFIX (/usr/local)
-	install -D -m 755 -t '$(DESTDIR)$(PREFIX)/bin' $(addprefix build/,$(PROGRAMS))
-	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/blockexportd' README.md LICENSE docs/*.md
+install: build ## Install both, and the documentation, under DESTDIR and PREFIX (/usr/local)
+	@tools/install.sh install '$(DESTDIR)' '$(PREFIX)'
+
+uninstall: ## Remove what `make install` put under DESTDIR and PREFIX
+	@tools/install.sh uninstall '$(DESTDIR)' '$(PREFIX)'
 
 clean: ## Remove the build trees
 	rm -rf build build-dev build-asan build-tsan build-fuzz build-mutants

@@ -55,6 +55,18 @@ in_uri() {
   printf '%s' "$result"
 }
 
+# say_missing PACKAGE COMMAND...: names those of the commands shown that are not installed here.
+say_missing() {
+  local package=$1 command missing=()
+  shift
+  for command in "$@"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("$command")
+  done
+  if ((${#missing[@]} > 0)); then
+    printf '\n  (not installed here: %s; Debian: apt install %s)' "${missing[*]}" "$package"
+  fi
+}
+
 if [[ -z $image ]]; then
   image=$private/demo.img
   make_demo_image "$image"
@@ -110,18 +122,21 @@ Exporting $image (writable: $writable) as "$name":
   $unix_uri
   $tcp_uri
 
-Look at it, list its holes, copy it, compare it (from another terminal; Debian: libnbd-bin, qemu-utils, nbd-client):
+Look at it, list its holes, copy it, compare it (from another terminal):
   nbdinfo '$unix_uri'
   nbdinfo --map '$tcp_uri'
   nbdcopy '$unix_uri' copy.img
   qemu-img info '$tcp_uri'
   qemu-img compare -f raw -F raw '$unix_uri' '$image'
-  qemu-img convert -f raw -O qcow2 '$tcp_uri' copy.qcow2
+  qemu-img convert -f raw -O qcow2 '$tcp_uri' copy.qcow2$(
+  say_missing libnbd-bin nbdinfo nbdcopy
+  say_missing qemu-utils qemu-img
+)
 
 As a block device of this machine (as root):
   nbd-client -l 127.0.0.1 $port
   nbd-client -N '$name' 127.0.0.1 $port /dev/nbd0
-  nbd-client -d /dev/nbd0
+  nbd-client -d /dev/nbd0$(say_missing nbd-client nbd-client)
 
 Control it (QMP):
   $private/qmp.sock

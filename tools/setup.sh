@@ -1,27 +1,33 @@
 #!/bin/bash
 # Installs from Debian (12 or 13) the packages that a purpose needs:
-# tools/setup.sh [build] [test] [lint] [bench] [profile]
+# tools/setup.sh [build] [clients] [test] [sanitize] [lint] [bench] [profile] [machines]
 # Asks dpkg first: when all is there, nothing is installed, nothing runs as root and no network is used.
 set -euo pipefail
 
-build_packages=(clang-19 lld-19 libclang-rt-19-dev llvm-19 cmake ninja-build ccache pkgconf git python3
-                liburing-dev libgnutls28-dev libfmt-dev libpam0g-dev libcli11-dev libgtest-dev libgmock-dev)
-test_packages=(qemu-utils qemu-system-common nbdkit nbd-server nbd-client libnbd-bin python3-libnbd fio strace
-               gnutls-bin e2fsprogs mount)
-lint_packages=(clang-format-19 clang-tidy-19)
-bench_packages=(libgnutls28-dev gnutls-bin)
+# Both programs, and nothing else: what `make serve` makes a stranger install.
+build_packages=(clang-19 lld-19 cmake ninja-build ccache pkgconf python3
+                liburing-dev libgnutls28-dev libfmt-dev libcli11-dev)
+# What the README's tour looks at the exports with.
+clients_packages=(libnbd-bin qemu-utils)
+test_packages=(libgtest-dev git qemu-utils qemu-system-common nbdkit nbd-server nbd-client libnbd-bin python3-libnbd
+               fio strace gnutls-bin e2fsprogs mount libpam0g libpam-modules)
+# The run-times of the sanitizers and of libFuzzer, and llvm-symbolizer for their reports.
+sanitize_packages=(libclang-rt-19-dev llvm-19)
+lint_packages=(git clang-format-19 clang-tidy-19)
+bench_packages=(gnutls-bin)
 profile_packages=(linux-perf)
+# Other releases of Debian in folders of their own: tools/bare_machine.sh.
+machines_packages=(debootstrap util-linux mount)
+purposes=(build clients test sanitize lint bench profile machines)
 
 wanted=()
 for purpose in "${@:-build}"; do
-  case $purpose in
-    build) wanted+=("${build_packages[@]}") ;;
-    test) wanted+=("${test_packages[@]}") ;;
-    lint) wanted+=("${lint_packages[@]}") ;;
-    bench) wanted+=("${bench_packages[@]}") ;;
-    profile) wanted+=("${profile_packages[@]}") ;;
-    *) echo "setup: unknown purpose '$purpose' (known: build, test, lint, bench, profile)" >&2; exit 2 ;;
-  esac
+  if [[ " ${purposes[*]} " != *" $purpose "* ]]; then
+    echo "setup: unknown purpose '$purpose' (known: ${purposes[*]})" >&2
+    exit 2
+  fi
+  declare -n packages=${purpose}_packages
+  wanted+=("${packages[@]}")
 done
 
 if ! command -v dpkg-query >/dev/null; then
