@@ -10,7 +10,7 @@ PROGRAMS := blockexportd blockexport
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build serve test lint format asan tsan fuzz mutants bench profile docs install uninstall clean
+.PHONY: help setup build serve test lint format asan tsan fuzz mutants bench profile bare docs install uninstall clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,10 @@ profile: ## Sample where the time goes in the main cells and write docs/profiles
 	cmake --preset release
 	cmake --build --preset release
 	cmake --build --preset release --target profile
+
+bare: ## Build, serve and test in bare Debian 12 and 13 (as root; SUITES='bookworm trixie')
+	tools/setup.sh machines
+	tools/bare_machine.sh $(SUITES)
 
 docs: ## Build the reference of commands, events and types
 	tools/setup.sh build

@@ -27,3 +27,8 @@ debian_source() {
   if [[ -r $key ]]; then signed="[signed-by=$key] "; fi
   printf 'deb %s%s %s main\n' "$signed" "$1" "$2"
 }
+
+# Prints how the host's apt reaches its mirror, as lines for an apt.conf: proxies, certificates, dates that it takes.
+apt_access() {
+  apt-config dump | grep --extended-regexp '^Acquire::(http|https|ftp|Check-|Retries)' || true
+}
