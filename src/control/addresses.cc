@@ -11,7 +11,10 @@ struct Convert {
                             .to = inet.to,
                             .ipv4 = inet.ipv4,
                             .ipv6 = inet.ipv6,
-                            .keep_alive = inet.keep_alive.value_or(false),
+                            .keep_alive = {.enabled = inet.keep_alive,
+                                           .count = inet.keep_alive_count.value_or(0),
+                                           .idle_seconds = inet.keep_alive_idle.value_or(0),
+                                           .interval_seconds = inet.keep_alive_interval.value_or(0)},
                             .multipath = inet.mptcp.value_or(false)};
   }
   net::SocketAddress operator()(const schema::UnixSocketAddress& local) const {

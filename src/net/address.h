@@ -9,6 +9,14 @@
 
 namespace blockexport::net {
 
+// TCP keep-alive: probes to a peer that is silent, which find out that it is gone. 0 leaves a number to the system.
+struct KeepAlive {
+  std::optional<bool> enabled = {};  // nothing: nobody has said; it is off unless whoever listens or connects decides
+  std::uint32_t count = 0;           // probes without an answer after which the connection is lost
+  std::uint32_t idle_seconds = 0;    // silence before the first probe
+  std::uint32_t interval_seconds = 0;
+};
+
 struct InetAddress {
   std::string host = {};  // "" = any address when listening
   std::string port = {};  // a number or a service name; "0" = a free one
@@ -16,7 +24,7 @@ struct InetAddress {
   std::optional<std::uint16_t> to = {};  // listen on the first free port of port..to
   std::optional<bool> ipv4 = {};
   std::optional<bool> ipv6 = {};
-  bool keep_alive = false;
+  KeepAlive keep_alive = {};
   bool multipath = false;  // Multipath TCP
 };
 

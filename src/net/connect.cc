@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "net/keep_alive.h"
 #include "net/listen.h"
 #include "net/resolve.h"
 
@@ -29,10 +30,11 @@ aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, Numer
 
 aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address) {
   std::vector<NumericAddress> candidates;
-  bool keep_alive = false;
+  KeepAlive keep_alive;
   int protocol = 0;
   if (auto* fd = std::get_if<FdAddress>(&address)) co_return adopt(*fd);
   if (auto* inet = std::get_if<InetAddress>(&address)) {
+    CO_TRY(check_keep_alive(inet->keep_alive));
     CO_TRY_ASSIGN(candidates, co_await resolve(*inet, false));
     keep_alive = inet->keep_alive;
     if (inet->multipath) protocol = IPPROTO_MPTCP;
@@ -47,7 +49,8 @@ aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address)
   for (const NumericAddress& candidate : candidates) {
     auto fd = co_await connect_to(reactor, candidate, protocol);
     if (fd) {
-      tune_connection(fd->get(), candidate.family(), keep_alive);
+      tune_connection(fd->get(), candidate.family());
+      set_keep_alive(fd->get(), keep_alive);
       co_return std::move(*fd);
     }
     last_error = fd.error();

@@ -10,6 +10,8 @@
 
 #include <cstring>
 
+#include "net/keep_alive.h"
+
 namespace blockexport::net {
 namespace {
 
@@ -33,15 +35,17 @@ std::uint16_t port_of(const NumericAddress& address) {
   return ntohs(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_port);
 }
 
-// One inet socket on the first port of first..last that is free. EADDRINUSE when none is.
-std::expected<OwnedFd, Errno> listen_on_port(NumericAddress address, std::uint32_t last_port, int protocol,
-                                             int backlog) {
+// One inet socket on the first port of first..last that is free, with the keep-alive that its connections inherit.
+// EADDRINUSE when none is free.
+std::expected<OwnedFd, Errno> listen_on_port(NumericAddress address, std::uint32_t last_port, int protocol, int backlog,
+                                             const KeepAlive& keep_alive) {
   for (std::uint32_t port = port_of(address); port <= last_port; ++port) {
     OwnedFd fd(socket(address.family(), kSocketFlags, protocol));
     if (!fd) return fail(Errno::last());
     set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
     // Each family has its own socket, so that both can have the port.
     if (address.family() == AF_INET6) set_flag(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY);
+    set_keep_alive(fd.get(), keep_alive);
     set_port(address, static_cast<std::uint16_t>(port));
     if (bind(fd.get(), address.get(), address.length) == 0 && ::listen(fd.get(), backlog) == 0) return fd;
     if (errno != EADDRINUSE) return fail(Errno::last());
@@ -89,11 +93,13 @@ aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reacto
 }
 
 aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
+  CO_TRY(check_keep_alive(address.keep_alive));
   CO_TRY_ASSIGN(auto candidates, co_await resolve(address, true));
   Errno last_error(EADDRNOTAVAIL);
   for (const NumericAddress& candidate : candidates) {
     std::uint32_t last_port = address.to ? *address.to : port_of(candidate);
-    auto socket = listen_on_port(candidate, last_port, address.multipath ? IPPROTO_MPTCP : 0, backlog);
+    auto socket =
+        listen_on_port(candidate, last_port, address.multipath ? IPPROTO_MPTCP : 0, backlog, address.keep_alive);
     if (socket) {
       sockets_.push_back(std::move(*socket));
     } else {
@@ -185,8 +191,7 @@ aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
         continue;  // gone before we looked
       }
       if (accepted.peer.family() == AF_UNIX) accepted.peer_uid = uid_of_peer(*fd);
-      const auto* inet = std::get_if<InetAddress>(&address_);
-      tune_connection(*fd, accepted.peer.family(), inet != nullptr && inet->keep_alive);
+      tune_connection(*fd, accepted.peer.family());
       co_return accepted;
     }
     if (connection_broke(fd.error())) continue;
@@ -196,14 +201,13 @@ aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
   }
 }
 
-void tune_connection(int fd, int family, bool keep_alive) {
+void tune_connection(int fd, int family) {
   if (family == AF_UNIX) {
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kUnixSendBufferBytes, sizeof kUnixSendBufferBytes);
     return;
   }
   if (family != AF_INET && family != AF_INET6) return;
   set_flag(fd, IPPROTO_TCP, TCP_NODELAY);
-  if (keep_alive) set_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
 }
 
 void tune_for_files(int fd) {

@@ -65,8 +65,8 @@ class Listener {
 inline constexpr int kUnixSendBufferBytes = 1 << 20;
 
 // Sets what every connection wants: a send buffer of kUnixSendBufferBytes on a unix socket (TCP sizes its own),
-// TCP_NODELAY, and keep-alive when asked for. Does nothing to other families.
-void tune_connection(int fd, int family, bool keep_alive);
+// TCP_NODELAY. Does nothing to other families.
+void tune_connection(int fd, int family);
 
 // The same when it sends from files: pages of the page cache then, which cost no memory of their own, so that several
 // large replies may be on their way.
