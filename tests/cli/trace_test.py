@@ -11,7 +11,7 @@ from lib.nbd_wire import CMD_READ, CMD_WRITE
 from lib.testcase import file_node, nbd_export
 
 
-@unittest.skipIf(settings.program() == settings.REFERENCE, "qemu-storage-daemon's events have other names")
+@unittest.skipIf(settings.is_qemu(), "qemu-storage-daemon's events have other names")
 class TraceTest(unittest.TestCase):
     """One client that writes, reads past the end, and leaves; docs/tracing.md lists the events."""
 

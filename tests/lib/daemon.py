@@ -58,7 +58,7 @@ class Daemon:
         self.qmp_path = os.path.join(workdir, "qmp.sock")
         self.nbd_path = os.path.join(workdir, "nbd.sock")
         self.stderr_path = os.path.join(workdir, f"stderr-{time.monotonic_ns()}")
-        self.arguments = [] if self.program == settings.REFERENCE else settings.extra_arguments()
+        self.arguments = [] if settings.is_qemu(self.program) else settings.extra_arguments()
         if monitor:
             self.arguments += ["--chardev", f"socket,id=qmp0,path={self.qmp_path},server=on,wait=off",
                                "--monitor", "chardev=qmp0"]
@@ -124,7 +124,7 @@ class Daemon:
             return
         if self.alive():
             self.signal(signal.SIGTERM)
-        is_reference = self.program == settings.REFERENCE
+        is_reference = settings.is_qemu(self.program)
         try:
             code = self.wait_exit(5.0 if is_reference else timeout)
         except AssertionError:

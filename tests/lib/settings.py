@@ -1,6 +1,7 @@
 """What the environment says about this run of the black-box tests.
 
 BLOCKEXPORTD                the server program; BLOCKEXPORTD_DEFAULT (set by ctest) is used when it is not given
+BLOCKEXPORT_REFERENCE       the qemu-storage-daemon to compare with; see REFERENCE
 BLOCKEXPORT_SANITIZE        not empty when that program is built with sanitizers: memory is not measured then
 BLOCKEXPORTD_ARGUMENTS      arguments that every server gets first, such as `--aio-backend epoll`
 BLOCKEXPORT_TIMEOUT_FACTOR  every deadline is multiplied by it
@@ -14,7 +15,23 @@ import shlex
 import subprocess
 import unittest
 
-REFERENCE = "/usr/bin/qemu-storage-daemon"
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def _reference():
+    """The newest qemu-storage-daemon at hand: see REFERENCE."""
+    peers = os.path.join(ROOT, "tools", "peer_root.sh")
+    found = ""
+    if os.access(peers, os.X_OK):
+        found = subprocess.run([peers, "--cached"], capture_output=True, text=True, timeout=60, check=False).stdout
+    candidates = [os.environ.get("BLOCKEXPORT_REFERENCE"), os.path.join(found.strip(), "qemu-storage-daemon")]
+    return next((path for path in candidates if path and os.path.isabs(path) and os.access(path, os.X_OK)),
+                "/usr/bin/qemu-storage-daemon")
+
+
+# What tests compare with: the program of BLOCKEXPORT_REFERENCE, else the one among the peers that tools/peer_root.sh
+# has fetched before, else the packaged one, which need not be there. Tests download nothing.
+REFERENCE = _reference()
 
 
 def program():
@@ -33,6 +50,11 @@ def qemu_version(path=None):
     output = subprocess.run([path or program(), "--version"], capture_output=True, text=True, timeout=60).stdout
     match = re.match(r"qemu-storage-daemon version (\d+)\.(\d+)", output)
     return (int(match.group(1)), int(match.group(2))) if match else None
+
+
+def is_qemu(path=None):
+    """True when the program, or else the server under test, is qemu-storage-daemon itself."""
+    return qemu_version(path) is not None
 
 
 def extra_arguments():

@@ -37,7 +37,7 @@ class PageCacheTest(DaemonTest):
     """An image that is not in the page cache when a test begins."""
 
     def setUp(self):
-        if settings.program() == settings.REFERENCE:
+        if settings.is_qemu():
             self.skipTest("qemu-storage-daemon has no such option")
         self.disk = images.make_random(self.path("disk.img"), SIZE)
         with opened(self.disk) as fd:

@@ -25,7 +25,7 @@ class FrozenFileSystemTest(DaemonTest):
 
     @classmethod
     def prepare(cls):
-        if settings.program() == settings.REFERENCE:
+        if settings.is_qemu():
             raise unittest.SkipTest("qemu-storage-daemon leaves all writes to other threads")
         if os.geteuid() != 0:
             raise unittest.SkipTest("mounting and freezing a file system needs root")

@@ -13,6 +13,7 @@ import argparse
 import glob
 import json
 import os
+import re
 import sys
 import tomllib
 
@@ -52,6 +53,7 @@ class Differences:
             data = tomllib.load(file)
         self.entries = data.get("difference", [])
         self.added = data.get("added", [])
+        self.worded = data.get("worded", [])
 
     def complete_line(self, line):
         """The same for a line, which may be no message at all."""
@@ -61,19 +63,30 @@ class Differences:
     def complete(self, value):
         """Adds to a message of the reference the members that its version has not yet."""
         if isinstance(value, list):
-            return [self.complete(item) for item in value]
+            items = [self.complete(item) for item in value]
+            missing = [entry["element"] for entry in self.added if entry["beside"] in items
+                       and "element" in entry and entry["element"] not in items]
+            return normalise.in_order(items + missing) if missing else items
         if not isinstance(value, dict):
             return value
         value = {key: self.complete(item) for key, item in value.items()}
         for entry in self.added:
-            if entry["beside"] in value and entry.get("where", {}).items() <= value.items():
+            if "member" in entry and entry["beside"] in value and entry.get("where", {}).items() <= value.items():
                 names = [entry["member"]] if isinstance(entry["member"], str) else entry["member"]
-                value = {**dict.fromkeys(names, entry["value"]), **value}
+                value = {**dict.fromkeys(names, entry.get("value", normalise.NOT_TOLD)), **value}
         return value
 
-    def skipped(self, script):
-        """Why qemu-storage-daemon cannot play this script at all, None when it can."""
-        entries = [entry for entry in self.entries if entry["script"] == script.name and entry.get("skip")]
+    def reworded(self, line, version):
+        """An expected line in the words of that version."""
+        for entry in self.worded:
+            if holds(entry, version):
+                line = re.sub(entry["ours"], entry["theirs"], line)
+        return line
+
+    def skipped(self, script, version):
+        """Why qemu-storage-daemon of that version cannot play this script at all, None when it can."""
+        entries = [entry for entry in self.entries
+                   if entry["script"] == script.name and entry.get("skip") and holds(entry, version)]
         return entries[0]["reason"] if entries else None
 
     def allowed(self, script, step, version):
@@ -82,10 +95,15 @@ class Differences:
         for entry in self.entries:
             if entry["script"] != script.name or entry.get("step") != str(step):
                 continue
-            if "before" in entry and version >= tuple(map(int, entry["before"].split("."))):
-                continue
-            found.append(entry["answer"])
+            if holds(entry, version):
+                found.append(entry["answer"])
         return found
+
+
+def holds(entry, version):
+    """True when an entry is about that version: `before` one, `since` one, between two, or always."""
+    before, since = (tuple(map(int, entry[key].split("."))) if key in entry else None for key in ("before", "since"))
+    return (before is None or version < before) and (since is None or version >= since)
 
 
 def same(expected, found):
@@ -106,14 +124,16 @@ def compare(script, answers, version=None, differences=None):
     problems = []
     for step in script.steps:
         found = answers.get(step.number, [])
+        expected = step.expected
         if version:
             found = [(client, differences.complete_line(line)) for client, line in found]
-        if same(step.expected, found):
+            expected = [(client, differences.reworded(line, version)) for client, line in expected]
+        if same(expected, found):
             continue
         allowed = differences.allowed(script, step, version) if version else []
         if any(same([line_of(text) for text in answer], found) for answer in allowed):
             continue
-        problems.append(f"{script.name}:{step.number}: {step}\n  expected\n{show(step.expected)}  found\n{show(found)}")
+        problems.append(f"{script.name}:{step.number}: {step}\n  expected\n{show(expected)}  found\n{show(found)}")
     return "\n".join(problems)
 
 
@@ -167,7 +187,7 @@ def main():
             continue
         for server in dict.fromkeys([program, settings.REFERENCE]):
             version = os.access(server, os.X_OK) and settings.qemu_version(server)
-            if version is False or version and Differences().skipped(script):
+            if version is False or version and Differences().skipped(script, version):
                 continue
             problems = compare(script, play(script, server), version, Differences())
             if problems:

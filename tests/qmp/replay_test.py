@@ -1,6 +1,7 @@
 """Every script of tests/qmp/scripts, against the server under test and against qemu-storage-daemon if installed."""
 
 import os
+import sys
 import unittest
 
 import replay
@@ -13,7 +14,14 @@ class OursTest(unittest.TestCase):
 
 
 class ReferenceTest(unittest.TestCase):
-    """qemu-storage-daemon answers so too, but for what differences.toml lists."""
+    """qemu-storage-daemon answers so too, but for what differences.toml lists: the newest one at hand."""
+
+    @classmethod
+    def setUpClass(cls):
+        """Says which one it is."""
+        if os.access(settings.REFERENCE, os.X_OK):
+            version = ".".join(map(str, settings.qemu_version(settings.REFERENCE)))
+            print(f"the reference is {settings.REFERENCE}, version {version}", file=sys.stderr)
 
 
 class DifferencesTest(unittest.TestCase):
@@ -25,6 +33,7 @@ class DifferencesTest(unittest.TestCase):
         for entry in replay.Differences().entries:
             self.assertIn(entry["script"], scripts)
             self.assertGreater(len(entry["reason"]), 10, entry)
+            self.assertLessEqual({"before", "since"} & set(entry), set(entry), entry)
             if not entry.get("skip"):
                 self.assertIn(entry["step"], [str(step) for step in scripts[entry["script"]].steps], entry["script"])
 
@@ -42,11 +51,12 @@ def make_test(path, reference):
         if reference and not os.access(program, os.X_OK):
             self.skipTest("qemu-storage-daemon is not installed")
         version = settings.qemu_version(program)
-        if version and differences.skipped(script):
-            self.skipTest(differences.skipped(script))
+        if version and differences.skipped(script, version):
+            self.skipTest(differences.skipped(script, version))
         problems = replay.compare(script, replay.play(script, program), version, differences)
         if problems:
-            self.fail("\n" + problems)
+            told = f" {'.'.join(map(str, version))}" if version else ""
+            self.fail(f"{program}{told}\n{problems}")
     with open(path, encoding="utf-8") as file:
         test.__doc__ = file.readline().strip("# \n")
     return test
