@@ -76,10 +76,8 @@ aio::Task<Result<>> Registry::remove(std::string id, RemoveMode mode) {
 }
 
 aio::Task<void> Registry::remove_all(RemoveMode mode, std::move_only_function<bool(const Export&)> wanted) {
-  std::vector<Export*> leaving;
-  for (const auto& one : exports_) {
-    if (wanted(*one)) leaving.push_back(one.get());
-  }
+  std::vector<Export*> leaving = list();
+  std::erase_if(leaving, [&](const Export* one) { return !wanted(*one); });
   for (Export* one : leaving) begin(*one, mode);
   for (Export* one : leaving) co_await wait_until_gone(one);
 }

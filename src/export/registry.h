@@ -34,7 +34,8 @@ class Registry {
   // (kSafe), already shutting down (unless `mode` is sharper).
   aio::Task<Result<>> remove(std::string id, RemoveMode mode);
 
-  // Begins the removal of each export that `wanted` accepts, whatever its clients do, and waits until they are gone.
+  // Begins the removal of each export that `wanted` accepts, the newest first, whatever its clients do, and waits until
+  // they are gone.
   aio::Task<void> remove_all(RemoveMode mode, std::move_only_function<bool(const Export&)> wanted);
 
   // Newest first.

@@ -151,6 +151,12 @@ TEST_F(RegistryTest, ItIsThereUntilItsEdgeWasGivenBack) {
   slow_to_let_go_ = nullptr;
 }
 
+TEST_F(RegistryTest, RemovingAllBeginsWithTheNewest) {
+  for (const char* id : {"first", "second", "third"}) add(id);
+  aio::testing::run(*reactor_, registry_.remove_all(RemoveMode::kFinish, [](const Export&) { return true; }));
+  EXPECT_EQ(deleted_, (std::vector<std::string>{"third", "second", "first"}));
+}
+
 TEST_F(RegistryTest, WhatIsNotThereCannotBeRemoved) {
   EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "Export 'a' is not found");
 }
