@@ -88,7 +88,7 @@ TEST_F(GraphTest, RefusesOptionsThatDoNotGoTogether) {
   EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"detect-zeroes", "unmap"}}),
             "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap");
   EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"size", -1}}),
-            "Parameter 'size' expects a non-negative number below 2^64");
+            "Value '-1' is out of range for parameter 'size'");
 }
 
 TEST_F(GraphTest, InlineChildrenInheritAndGoWithTheirParent) {

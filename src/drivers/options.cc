@@ -32,7 +32,7 @@ FileAio aio_of(schema::BlockdevAioOptions aio) {
 // Sizes are signed on the wire.
 Result<std::uint64_t> size_of(std::string_view name, std::int64_t value) {
   if (value >= 0) return static_cast<std::uint64_t>(value);
-  return fail(fmt::format("Parameter '{}' expects a non-negative number below 2^64", name));
+  return fail(fmt::format("Value '{}' is out of range for parameter '{}'", value, name));
 }
 
 }  // namespace
