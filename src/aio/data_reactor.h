@@ -1,7 +1,7 @@
 // DataReactor: a reactor and what those whom it serves share: a scope for their tasks, and a pool of buffers.
 //
 // Made and destroyed on the reactor's thread, by whoever owns that: a ReactorThread, or the daemon for the control
-// reactor. Other threads may name `reactor` to post to it, and touch nothing else here.
+// reactor. Other threads may name `reactor` to post to it, and touch nothing else here but what is said to be theirs.
 #pragma once
 
 #include "aio/buffer_pool.h"
@@ -19,6 +19,8 @@ struct DataReactor {
   Reactor& reactor;
   Scope scope;
   BufferPool pool;
+  // Clients that are served here: the control reactor's count, by which it chooses (reactor_pool.h).
+  std::uint32_t seats_taken = 0;
 };
 
 // Runs `task` there, and waits here for its end; on this very reactor that is a plain await. Not cancellable. `name` is

@@ -23,17 +23,21 @@ ReactorPool::ReactorPool(DataReactor& control, ReactorOptions options, const Log
 }
 
 ReactorPool::~ReactorPool() {
-  assert(std::ranges::all_of(places_, [](const Place& one) { return one.taken == 0; }));
+  assert(std::ranges::all_of(places_, [](const Place& one) { return one.reactor->seats_taken == 0; }));
 }
 
-ReactorPool::Place& ReactorPool::least_taken() {
-  return *std::ranges::min_element(places_, {}, &Place::taken);
+DataReactor& ReactorPool::least_taken() {
+  return *std::ranges::min_element(places_, {}, [](const Place& one) { return one.reactor->seats_taken; })->reactor;
 }
 
 ReactorPool::Seat ReactorPool::take_seat() {
-  if (least_taken().taken > 0 && places_.size() < count_max_) start_one();
-  Place& chosen = least_taken();
-  return Seat(*chosen.reactor, chosen.taken);
+  if (least_taken().seats_taken > 0 && places_.size() < count_max_) start_one();
+  return Seat(least_taken());
+}
+
+ReactorPool::Seat ReactorPool::take_seat_at(std::span<DataReactor* const> places) {
+  assert(!places.empty());
+  return Seat(**std::ranges::min_element(places, {}, &DataReactor::seats_taken));
 }
 
 void ReactorPool::start_one() {

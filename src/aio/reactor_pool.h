@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "aio/reactor_thread.h"
@@ -28,27 +29,25 @@ class ReactorPool {
   ReactorPool(const ReactorPool&) = delete;
   ReactorPool& operator=(const ReactorPool&) = delete;
 
-  // A place at a reactor, counted until it dies; not later than the pool.
+  // A place at a reactor, counted there until it dies; not later than the reactor.
   class Seat {
    public:
-    // One that nobody counts.
-    explicit Seat(DataReactor& place) : place_(&place) {}
-    Seat(Seat&& other) noexcept : place_(other.place_), taken_(std::exchange(other.taken_, nullptr)) {}
+    explicit Seat(DataReactor& place) : place_(&place) { ++place.seats_taken; }
+    Seat(Seat&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
     Seat& operator=(Seat&&) = delete;
     ~Seat() {
-      if (taken_ != nullptr) --*taken_;
+      if (place_ != nullptr) --place_->seats_taken;
     }
     DataReactor& place() const { return *place_; }
 
    private:
-    friend class ReactorPool;
-    Seat(DataReactor& place, std::uint32_t& taken) : place_(&place), taken_(&taken) { ++taken; }
     DataReactor* place_;
-    std::uint32_t* taken_ = nullptr;
   };
   // A seat at the reactor with the fewest. When all of them serve somebody and there may be more, one more is started;
   // where that fails, those that are there have to do.
   Seat take_seat();
+  // One at the place with the fewest of `places`, which belong to somebody else and are not empty; the first such one.
+  static Seat take_seat_at(std::span<DataReactor* const> places);
 
   // Those that run by now, the control reactor first: show(name, place).
   template <class Show>
@@ -60,9 +59,8 @@ class ReactorPool {
   struct Place {
     DataReactor* reactor;
     std::unique_ptr<ReactorThread> thread;  // null for the control reactor
-    std::uint32_t taken = 0;
   };
-  Place& least_taken();
+  DataReactor& least_taken();
   void start_one();
 
   ReactorOptions options_;

@@ -147,12 +147,29 @@ TEST_P(ReactorPoolTest, EachGetsTheReactorWithTheFewest) {
   EXPECT_EQ(count_of(pool), 2u);
 }
 
-TEST_P(ReactorPoolTest, ASeatOfNoPoolCountsNowhere) {
-  ReactorPool pool(here(), options(), log(), 1);
-  ReactorPool::Seat own(here());
-  ReactorPool::Seat moved(std::move(own));
-  EXPECT_EQ(&moved.place(), &here());
-  EXPECT_EQ(&pool.take_seat().place(), &here());
+TEST_P(ReactorPoolTest, ASeatCountsWhereItIsUntilItDies) {
+  EXPECT_EQ(here().seats_taken, 0u);
+  {
+    ReactorPool::Seat own(here());
+    ReactorPool::Seat moved(std::move(own));
+    EXPECT_EQ(&moved.place(), &here());
+    EXPECT_EQ(here().seats_taken, 1u);
+  }
+  EXPECT_EQ(here().seats_taken, 0u);
+}
+
+TEST_P(ReactorPoolTest, ASeatAtPlacesOfOthersIsWhereFewestAre) {
+  auto one = start_thread("one");
+  auto two = start_thread("two");
+  DataReactor* const both[] = {&one->place(), &two->place()};
+  std::optional<ReactorPool::Seat> alone(ReactorPool::take_seat_at({both, 1}));
+  EXPECT_EQ(&alone->place(), both[0]);
+  // Whoever took the first one counts, whichever list it came from.
+  ReactorPool::Seat second = ReactorPool::take_seat_at(both);
+  EXPECT_EQ(&second.place(), both[1]);
+  alone.reset();
+  ReactorPool::Seat third = ReactorPool::take_seat_at(both);
+  EXPECT_EQ(&third.place(), both[0]);
 }
 
 TEST(UsableProcessors, ThereIsOne) {

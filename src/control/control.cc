@@ -22,14 +22,21 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
 
 Control::~Control() = default;
 
-void Control::use_iothread(const std::string& export_id, const std::string& iothread_id) {
-  ++objects_.find(iothread_id)->users;
-  iothreads_in_use_.emplace(export_id, iothread_id);
+void Control::use_iothreads(const std::string& export_id, std::vector<std::string> iothread_ids) {
+  if (iothread_ids.empty()) return;
+  for (const std::string& id : iothread_ids) ++objects_.find(id)->users;
+  iothreads_in_use_.emplace(export_id, std::move(iothread_ids));
+}
+
+std::optional<std::vector<std::string>> Control::iothreads_of(const std::string& export_id) const {
+  auto used = iothreads_in_use_.find(export_id);
+  if (used == iothreads_in_use_.end()) return std::nullopt;
+  return used->second;
 }
 
 void Control::export_gone(const std::string& id) {
   if (auto used = iothreads_in_use_.find(id); used != iothreads_in_use_.end()) {
-    --objects_.find(used->second)->users;
+    for (const std::string& iothread : used->second) --objects_.find(iothread)->users;
     iothreads_in_use_.erase(used);
   }
   log_.trace().note(TraceEvent::kBlockExportRemoved, {id});

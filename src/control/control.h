@@ -53,8 +53,10 @@ class Control {
   net::TlsDirectory& tls_credentials() { return tls_credentials_; }
   qmp::EventQueue& events() { return events_; }
 
-  // The export uses that iothread until it is gone: the object cannot be deleted meanwhile.
-  void use_iothread(const std::string& export_id, const std::string& iothread_id);
+  // The export uses these iothreads until it is gone: the objects cannot be deleted meanwhile.
+  void use_iothreads(const std::string& export_id, std::vector<std::string> iothread_ids);
+  // Nothing for an export that uses none.
+  std::optional<std::vector<std::string>> iothreads_of(const std::string& export_id) const;
 
   // The NBD server, or null while there is none.
   nbd::Server* nbd_server() { return nbd_server_.get(); }
@@ -94,7 +96,7 @@ class Control {
   ObjectStore objects_;
   Authorizers authorizers_{objects_};
   TlsCredentialObjects tls_credentials_{objects_};
-  std::map<std::string, std::string> iothreads_in_use_;  // by export id
+  std::map<std::string, std::vector<std::string>> iothreads_in_use_;  // by export id
   aio::Event serving_;
   bool shut_down_ = false;
   bool can_be_destroyed_ = true;

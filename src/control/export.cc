@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <unordered_set>
+
 #include "control/control.h"
 #include "control/iothread_object.h"
 #include "export/nbd/server/nbd_export.h"
@@ -12,14 +14,32 @@
 namespace blockexport::control {
 namespace {
 
-// The reactor that the export asks for, or null.
-Result<aio::DataReactor*> find_iothread(Control& control, const schema::BlockExportOptions& options) {
-  if (!options.iothread) return nullptr;
-  UserObject* object = control.objects().find(*options.iothread);
-  if (object == nullptr || object->type_name() != "iothread") {
-    return fail(fmt::format("iothread \"{}\" not found", *options.iothread));
+// The iothread objects that the export names, each once. Errors: a list where there can be none, or an empty one, or
+// one that names an object twice.
+Result<std::vector<std::string>> iothread_ids(const schema::BlockExportOptions& options) {
+  if (!options.iothread) return std::vector<std::string>{};
+  if (const std::string* single = options.iothread->single()) return std::vector{*single};
+  if (options.fixed_iothread.value_or(false)) return fail("Cannot use fixed-iothread for a multi-threaded export");
+  const std::vector<std::string>& list = *options.iothread->multi();
+  if (list.empty()) return fail("The set of I/O threads must not be empty");
+  std::unordered_set<std::string_view> seen;
+  for (const std::string& id : list) {
+    if (!seen.insert(id).second) return fail(fmt::format("iothread \"{}\" is named twice", id));
   }
-  return &static_cast<IothreadObject*>(object)->place();
+  return list;
+}
+
+// Their reactors. Errors: an object that is not there, or is no iothread.
+Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const std::vector<std::string>& ids) {
+  std::vector<aio::DataReactor*> places;
+  for (const std::string& id : ids) {
+    UserObject* object = control.objects().find(id);
+    if (object == nullptr || object->type_name() != "iothread") {
+      return fail(fmt::format("iothread \"{}\" not found", id));
+    }
+    places.push_back(&static_cast<IothreadObject*>(object)->place());
+  }
+  return places;
 }
 
 Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
@@ -33,7 +53,7 @@ Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
 }
 
 // Takes `edge` over when it succeeds.
-Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, aio::DataReactor* place,
+Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, std::vector<aio::DataReactor*> places,
                  std::unique_ptr<block::Edge>& edge) {
   if (control.nbd_server() == nullptr) return fail("NBD server not running");
   const auto& nbd = arguments.as<schema::BlockExportType::kNbd>();
@@ -43,7 +63,7 @@ Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, 
                                 .writable = arguments.writable.value_or(false),
                                 .writethrough = arguments.writethrough.value_or(false),
                                 .allocation_depth = nbd.allocation_depth.value_or(false),
-                                .place = place,
+                                .places = std::move(places),
                                 .tls_authz = nbd.tls_authz};
   TRY(nbd::NbdExport::check(*control.nbd_server(), options));
   TRY(check_bitmaps(nbd));
@@ -83,14 +103,15 @@ aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOption
   CO_TRY(control.exports().check_id(arguments.id));
   CO_TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
   if (node->read_only() && writable) co_return fail("Cannot export read-only node as writable");
-  CO_TRY_ASSIGN(aio::DataReactor * place, find_iothread(control, arguments));
+  CO_TRY_ASSIGN(std::vector<std::string> iothreads, iothread_ids(arguments));
+  CO_TRY_ASSIGN(std::vector<aio::DataReactor*> places, find_iothreads(control, iothreads));
   CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(*node, export_parent(), export_permissions(writable)));
-  Result<> added = add_nbd(control, arguments, place, edge);
+  Result<> added = add_nbd(control, arguments, std::move(places), edge);
   // What is not taken over is given back.
   if (!added) {
     co_await control.graph().detach(std::move(edge));
   } else {
-    if (arguments.iothread) control.use_iothread(arguments.id, *arguments.iothread);
+    control.use_iothreads(arguments.id, std::move(iothreads));
     control.log().trace().note(TraceEvent::kBlockExportAdded, {arguments.id, " node ", arguments.node_name});
   }
   co_return added;
@@ -106,7 +127,8 @@ aio::Task<Result<std::vector<schema::BlockExportInfo>>> query_block_exports(Cont
     listed.push_back({.id = one->id(),
                       .type = schema::BlockExportType::kNbd,
                       .node_name = one->node_name(),
-                      .shutting_down = one->shutting_down()});
+                      .shutting_down = one->shutting_down(),
+                      .iothreads = control.iothreads_of(one->id())});
   }
   co_return listed;
 }

@@ -74,6 +74,42 @@ class IothreadTest(DaemonTest):
         self.assertEqual((where["iothread io0"], where["iothread io1"]), (2, 1))
         self.assertEqual(sorted((where["main"], where["reactor-1"])), [1, 2])
 
+    def test_spread_over_a_list(self):
+        """The clients of an export with several iothreads go where fewest are, counting those of other exports."""
+        self.add_export("both", "disk", name="both", writable=True, iothread=["io0", "io1"])
+        clients = [self.session("zero"), self.session("zero")]
+        for index in range(4):
+            clients.append(self.session("both"))
+            self.assertEqual(clients[-1].write(index * MIB, bytes([index + 7]) * 4096), 0)
+        for index in range(4):
+            self.assertEqual(clients[0].read(index * MIB, 4096), bytes([index + 7]) * 4096)
+        where = serving_threads(self.qmp)
+        self.assertEqual((where["iothread io0"], where["iothread io1"]), (3, 3))
+        listed = {entry["id"]: entry.get("iothreads") for entry in self.qmp.execute("query-block-exports")}
+        self.assertEqual(listed, {"zero": ["io0"], "one": ["io1"], "spread": None, "both": ["io0", "io1"]})
+
+    def test_object_del_of_a_list(self):
+        """None of the iothreads of a list goes before its export, and each may afterwards."""
+        for name in ("io7", "io8"):
+            self.qmp.execute("object-add", {"qom-type": "iothread", "id": name})
+        self.add_export("pair", "disk", name="pair", iothread=["io7", "io8"])
+        for name in ("io7", "io8"):
+            self.assertIn("is in use", self.qmp.command("object-del", {"id": name})["error"]["desc"])
+        self.qmp.execute("block-export-del", {"id": "pair"})
+        for name in ("io7", "io8"):
+            self.qmp.execute("object-del", {"id": name})
+
+    def test_lists_that_are_refused(self):
+        """An empty list, unknown names, names given twice, and fixed-iothread; nothing is left behind."""
+        for options, reason in (({"iothread": []}, "The set of I/O threads must not be empty"),
+                                ({"iothread": ["io0", "io9"]}, 'iothread "io9" not found'),
+                                ({"iothread": ["io0", "io1", "io0"]}, 'iothread "io0" is named twice'),
+                                ({"iothread": ["io0"], "fixed-iothread": True},
+                                 "Cannot use fixed-iothread for a multi-threaded export")):
+            reply = self.qmp.command("block-export-add", {"type": "nbd", "id": "none", "node-name": "disk", **options})
+            self.assertEqual(reply["error"]["desc"], reason)
+        self.assertNotIn("none", [entry["id"] for entry in self.qmp.execute("query-block-exports")])
+
     def test_object_del(self):
         """An iothread in use stays; once its export is gone it goes, and its thread with it."""
         threads = len(os.listdir(f"/proc/{self.daemon.pid}/task"))

@@ -10,6 +10,7 @@ from lib.testcase import DaemonTest
 
 # Members and values that ours has and qemu-storage-daemon has not, with the reason.
 OURS = {
+    "iothreads": "of an export: which threads serve it",
     "hide": "removal mode that the founding schema planned",
     "soft": "removal mode that the founding schema planned",
     "tls-authz": "of an export: who may use it",
@@ -18,6 +19,7 @@ OURS = {
 }
 # And those that its version 10.0 has, but the packaged one may be too old for.
 NEWER = {
+    "iothread": "of an export: a list since 10.1",
     "handshake-max-seconds": "since 10.0",
     "allow-inactive": "since 10.0",
     "active": "since 10.0",

@@ -133,10 +133,10 @@ aio::Task<void> Connection::transmit() {
   std::vector<std::byte> early = std::move(input_);
   end_handshake();
   handshake_.reset();
-  aio::ReactorPool::Seat seat = serving.seat(server_.reactors_);
-  PlacedTransmission client(server_.reactor_, seat.place(),
-                            {.reactor = seat.place().reactor,
-                             .pool = seat.place().pool,
+  std::optional<aio::ReactorPool::Seat> seat(serving.seat(server_.reactors_));
+  PlacedTransmission client(server_.reactor_, seat->place(),
+                            {.reactor = seat->place().reactor,
+                             .pool = seat->place().pool,
                              .process_budget = server_.budget_,
                              .edge = serving.edge(),
                              .fence = serving.fence(),
@@ -148,6 +148,8 @@ aio::Task<void> Connection::transmit() {
   serving.attach(client);
   co_await serving.notice_lost_clients();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));
+  // Before the export lets go of its iothread, which may end from then on.
+  seat.reset();
   serving.detach(client);
   co_await client.destroy();
 }

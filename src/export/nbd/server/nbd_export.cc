@@ -34,7 +34,7 @@ Result<> NbdExport::check(const Server& server, const NbdExportOptions& options)
 NbdExport::NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
     : Export(options.id, std::move(edge)),
       server_(server),
-      place_(options.place),
+      places_(options.places),
       writethrough_(options.writethrough),
       tls_authz_(options.tls_authz) {
   const block::Limits& limits = this->edge().node().limits();

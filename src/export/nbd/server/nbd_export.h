@@ -22,8 +22,8 @@ struct NbdExportOptions {
   bool writable = false;
   bool writethrough = false;
   bool allocation_depth = false;
-  aio::DataReactor* place = nullptr;  // the one that serves it, which outlives it; null: whichever has fewest clients
-  std::optional<std::string> tls_authz = {};  // who decides which clients may use it; nothing: all may
+  std::vector<aio::DataReactor*> places = {};  // those that serve it, which outlive it; empty: the server's
+  std::optional<std::string> tls_authz = {};   // who decides which clients may use it; nothing: all may
 };
 
 class NbdExport final : public exports::Export {
@@ -48,7 +48,7 @@ class NbdExport final : public exports::Export {
 
   // Where its next client is served.
   aio::ReactorPool::Seat seat(aio::ReactorPool& pool) {
-    return place_ != nullptr ? aio::ReactorPool::Seat(*place_) : pool.take_seat();
+    return places_.empty() ? pool.take_seat() : aio::ReactorPool::take_seat_at(places_);
   }
   void attach(PlacedTransmission& client) { clients_.attach(client); }
   // May destroy the export.
@@ -63,7 +63,7 @@ class NbdExport final : public exports::Export {
   ExportInfo info_;
   WriteFence fence_;
   ClientList clients_;
-  aio::DataReactor* place_;
+  std::vector<aio::DataReactor*> places_;
   bool writethrough_;
   std::optional<std::string> tls_authz_;
   bool visible_ = true;
