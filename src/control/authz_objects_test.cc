@@ -150,7 +150,8 @@ TEST_P(AuthzObjectsTest, ABrokenOrMissingListDeniesAndAWholeOneEndsThat) {
   ASSERT_EQ(add_list_file(path), "");
   write(path, "{\"rules\":");
   await("CN=anna", false);
-  EXPECT_EQ(ask("CN=anna").reason, "there are no rules: File '" + path + "': JSON parse error, premature EOI");
+  EXPECT_EQ(ask("CN=anna").reason,
+            "there are no rules: File '" + path + "': 1:10: JSON parse error, premature end of input");
   write(path, kAllowAnna);
   await("CN=anna", true);
   ASSERT_EQ(unlink(path.c_str()), 0);

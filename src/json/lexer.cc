@@ -106,7 +106,18 @@ Token Lexer::finish() {
 void Lexer::reset() {
   state_ = State::kStart;
   length_ = 0;
+  position_ = {};
   reset_gathered();
+}
+
+// Counts what is passed. Most of it has no line's end, which is found out at the speed of memory.
+void Lexer::pass(std::string_view bytes) {
+  for (std::size_t end = bytes.find('\n'); end != std::string_view::npos; end = bytes.find('\n')) {
+    ++position_.line;
+    position_.column = 1;
+    bytes.remove_prefix(end + 1);
+  }
+  position_.column += bytes.size();
 }
 
 void Lexer::reset_gathered() {
@@ -118,13 +129,19 @@ void Lexer::recover(std::string_view& input) {
   auto sense =
       std::find_if(input.begin(), input.end(), [](char c) { return ends_recovery(static_cast<std::uint8_t>(c)); });
   if (sense != input.end()) state_ = State::kStart;
-  input.remove_prefix(static_cast<std::size_t>(sense - input.begin()));
+  const auto skipped = static_cast<std::size_t>(sense - input.begin());
+  pass(input.substr(0, skipped));
+  input.remove_prefix(skipped);
 }
 
 // Between tokens: passes blanks, takes a token of one byte whole, and gets the others under way.
 Token Lexer::start(std::string_view& input) {
-  while (!input.empty() && is_blank(static_cast<std::uint8_t>(input.front()))) input.remove_prefix(1);
+  std::size_t blanks = 0;
+  while (blanks < input.size() && is_blank(static_cast<std::uint8_t>(input[blanks]))) ++blanks;
+  pass(input.substr(0, blanks));
+  input.remove_prefix(blanks);
   if (input.empty()) return {};
+  start_ = position_;
   const auto byte = static_cast<std::uint8_t>(input.front());
   length_ = 1;
   if (TokenKind kind = structural_kind(byte); kind != TokenKind::kNone) return take(input, kind, State::kStart);
@@ -167,6 +184,7 @@ Token Lexer::go_on(std::string_view& input) {
     }
   }
   if (length_ == room) return take(input, TokenKind::kOversize, State::kStart);
+  pass(input);
   gathered_.append(input);
   input = {};
   length_ = 0;
@@ -223,7 +241,8 @@ Lexer::Step Lexer::step_in_number(std::uint8_t byte) {
 
 // Ends the token under way, the front `length_` bytes of the input its last ones.
 Token Lexer::take(std::string_view& input, TokenKind kind, State next_state) {
-  Token token{.kind = kind, .text = input.substr(0, length_)};
+  Token token{.kind = kind, .text = input.substr(0, length_), .position = start_};
+  pass(token.text);
   if (!gathered_.empty()) {
     gathered_.append(token.text);
     gathered_spent_ = true;

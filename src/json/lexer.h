@@ -28,9 +28,16 @@ enum class TokenKind : std::uint8_t {
   kOversize,  // a token of more bytes than allowed, cut short
 };
 
+// A place in what was read since the beginning, or since a reset: both count from 1, columns in bytes.
+struct Position {
+  std::size_t line = 1;
+  std::size_t column = 1;
+};
+
 struct Token {
   TokenKind kind = TokenKind::kNone;
-  std::string_view text;  // good until the lexer is next called, or the input it came from goes
+  std::string_view text;   // good until the lexer is next called, or the input it came from goes
+  Position position = {};  // of its first byte
 };
 
 class Lexer {
@@ -48,8 +55,11 @@ class Lexer {
   // The input ends here: the token under way, if any, as a whole or as a stray one. Ready for new input then.
   Token finish();
 
-  // Forgets the token under way.
+  // Forgets the token under way, and begins to count lines anew.
   void reset();
+
+  // Of the byte that comes next, between tokens.
+  Position position() const { return position_; }
 
  private:
   enum class State : std::uint8_t {
@@ -78,6 +88,7 @@ class Lexer {
   Step step(std::uint8_t byte);
   Step step_in_number(std::uint8_t byte);
   Token take(std::string_view& input, TokenKind kind, State next_state);
+  void pass(std::string_view bytes);
 
   std::size_t token_bytes_max_;
   State state_ = State::kStart;
@@ -85,6 +96,8 @@ class Lexer {
   std::size_t length_ = 0;       // bytes at the front of the input that belong to the token under way
   WipedText gathered_;           // its bytes from inputs before
   bool gathered_spent_ = false;  // gathered_ is the text of the token handed out last
+  Position position_;            // behind all that was passed
+  Position start_;               // of the token under way
 };
 
 }  // namespace blockexport::json

@@ -48,7 +48,7 @@ std::optional<Result<Value>> Parser::take_end() {
   ends_ = false;
   if (tokens_ == 0) return std::nullopt;
   start_message();
-  return builder_.finish();
+  return builder_.finish(lexer_.position());
 }
 
 void Parser::reset() {
@@ -63,16 +63,16 @@ void Parser::reset() {
 // One token; a result when it ends its message.
 std::optional<Result<Value>> Parser::take(const Token& token) {
   if (token.kind == TokenKind::kStray) {
-    return give_up("JSON parse error, stray '" + std::string(quoted_text(token.text)) + "'");
+    return give_up(parse_error(token.position, "stray '" + std::string(quoted_text(token.text)) + "'"));
   }
   // The bound holds for the text and a terminator of the token under way, hence the one.
   if (token.kind == TokenKind::kOversize || bytes_ + token.text.size() + 1 > limits_.message_bytes_max) {
-    return give_up("JSON token size limit exceeded");
+    return give_up(Error("JSON token size limit exceeded"));
   }
-  if (tokens_ == limits_.tokens_max) return give_up("JSON token count limit exceeded");
+  if (tokens_ == limits_.tokens_max) return give_up(Error("JSON token count limit exceeded"));
   count_nesting(token.kind);
   if (braces_ + brackets_ > static_cast<std::ptrdiff_t>(limits_.nesting_max)) {
-    return give_up("JSON nesting depth limit exceeded");
+    return give_up(Error("JSON nesting depth limit exceeded"));
   }
   bytes_ += token.text.size();
   ++tokens_;
@@ -82,13 +82,15 @@ std::optional<Result<Value>> Parser::take(const Token& token) {
   const bool open = (braces_ > 0 || brackets_ > 0) && braces_ >= 0 && brackets_ >= 0;
   if (open) return std::nullopt;
   start_message();
-  return builder_.finish();
+  return builder_.finish(lexer_.position());
 }
 
-Result<Value> Parser::give_up(std::string message) {
-  builder_.reset();
+// The message ends here. Its first error is the one that is told.
+Result<Value> Parser::give_up(Error error) {
   start_message();
-  return fail(std::move(message));
+  if (builder_.has_failed()) return builder_.finish(lexer_.position());
+  builder_.reset();
+  return std::unexpected(std::move(error));
 }
 
 void Parser::count_nesting(TokenKind kind) {

@@ -3,7 +3,7 @@
 // Owned by one connection, used from its thread. Bytes may arrive in any pieces and are looked at once. Messages need
 // no separator between them. Every malformed input ends in an error and the stream goes on; nothing in it can make the
 // parser hold more than its limits, recurse, or fail otherwise. What is accepted, which errors there are and where it
-// starts afresh after one is as QSD does it. Never blocks.
+// starts afresh after one is as QSD does it; an error of grammar begins with its line and column. Never blocks.
 #pragma once
 
 #include <cstddef>
@@ -52,7 +52,7 @@ class Parser {
   std::optional<Result<Value>> take(const Token& token);
   std::optional<Result<Value>> take_input();
   std::optional<Result<Value>> take_end();
-  Result<Value> give_up(std::string message);
+  Result<Value> give_up(Error error);
   void count_nesting(TokenKind kind);
   void start_message();
 

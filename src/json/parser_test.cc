@@ -46,8 +46,8 @@ TEST(Parse, NumbersTakeTheShapeOfTheirSize) {
 TEST(Parse, NumbersTooSmallAreZeroAndTooLargeAreRefused) {
   EXPECT_EQ(parse("1e-999").value(), Value(0.0));
   EXPECT_EQ(parse("5e-324").value(), Value(5e-324));
-  EXPECT_EQ(error_of("[1e999]"), "JSON parse error, number out of range");
-  EXPECT_EQ(error_of(repeated("9", 400)), "JSON parse error, number out of range");
+  EXPECT_EQ(error_of("[1e999]"), "1:2: JSON parse error, number out of range");
+  EXPECT_EQ(error_of(repeated("9", 400)), "1:1: JSON parse error, number out of range");
 }
 
 TEST(Parse, NulIsHeldAsTwoBytes) {
@@ -62,18 +62,52 @@ TEST(Parse, WholeTextMustBeOneDocument) {
   EXPECT_EQ(error_of("{}}"), "Expecting at most one JSON value");
   EXPECT_EQ(error_of("{}@"), "Expecting at most one JSON value");
   EXPECT_EQ(error_of("1@"), "Expecting at most one JSON value");
-  EXPECT_EQ(error_of("@1"), "JSON parse error, stray '@'");
-  EXPECT_EQ(error_of(R"({"a":@})"), "JSON parse error, stray '@'");
+  EXPECT_EQ(error_of("@1"), "1:1: JSON parse error, stray '@'");
+  EXPECT_EQ(error_of(R"({"a":@})"), "1:6: JSON parse error, stray '@'");
   EXPECT_EQ(to_string(parse(" {}  ").value()), "{}");
 }
 
 TEST(Parse, TextThatEndsTooSoonSaysSo) {
   for (std::string_view text : {"{", "[", "[1", "[1,", R"({"a")", R"({"a":)", R"({"a":1)", R"({"a":1,)"}) {
-    EXPECT_EQ(error_of(text), "JSON parse error, premature EOI") << text;
+    std::string place = "1:" + std::to_string(text.size() + 1);
+    EXPECT_EQ(error_of(text), place + ": JSON parse error, premature end of input") << text;
   }
-  EXPECT_EQ(error_of(R"({"a":tr)"), "JSON parse error, invalid keyword 'tr'");
-  EXPECT_EQ(error_of(R"("abc)"), "JSON parse error, stray '\"abc'");
-  EXPECT_EQ(error_of("-"), "JSON parse error, stray '-'");
+  EXPECT_EQ(error_of(R"({"a":tr)"), "1:6: JSON parse error, invalid keyword 'tr'");
+  EXPECT_EQ(error_of(R"("abc)"), "1:1: JSON parse error, stray '\"abc'");
+  EXPECT_EQ(error_of("-"), "1:1: JSON parse error, stray '-'");
+}
+
+// Where the token stands that cannot be there; lines and bytes are counted from 1.
+TEST(Parse, AnErrorSaysWhereItIs) {
+  EXPECT_EQ(error_of("[1,\n  @\n]"), "2:3: JSON parse error, stray '@'");
+  EXPECT_EQ(error_of("\r\n\r\n [\"a\" 1]"), "3:7: JSON parse error, expected ',' or ']'");
+  EXPECT_EQ(error_of("\t[\"\xC3\xA9\" 1]"), "1:8: JSON parse error, expected ',' or ']'");
+  EXPECT_EQ(error_of("{\"a\":1\n\n,\"a\"\n:\n7}"), "5:1: JSON parse error, duplicate key");
+  EXPECT_EQ(error_of(R"({"a":1,"a":{"b":2}})"), "1:18: JSON parse error, duplicate key") << "where the value ends";
+  EXPECT_EQ(error_of("[1\n"), "2:1: JSON parse error, premature end of input");
+  EXPECT_EQ(error_of("{\"k\":\n true\n,7:1}"), "3:2: JSON parse error, expecting key");
+}
+
+TEST(Stream, LinesAreCountedOverAllMessagesHoweverTheyArrive) {
+  const std::string input = "[1]\n{\"a\":\n2}\n @\n[3\n  4]\"x\x01\n]";
+  for (std::size_t split = 0; split <= input.size(); ++split) {
+    Parser parser;
+    std::string errors;
+    for (std::string_view part : {std::string_view(input).substr(0, split), std::string_view(input).substr(split)}) {
+      parser.feed(part);
+      while (auto outcome = parser.next()) errors += *outcome ? "" : outcome->error().message().substr(0, 5) + " ";
+    }
+    EXPECT_EQ(errors, "4:2:  6:3:  6:5:  7:1:  ") << split;
+  }
+}
+
+TEST(Stream, AResetBeginsWithTheFirstLine) {
+  Parser parser;
+  parser.feed("\n\n[");
+  EXPECT_FALSE(parser.next());
+  parser.reset();
+  parser.feed("]");
+  EXPECT_EQ(first_error(parser), "1:1: JSON parse error, expecting value");
 }
 
 TEST(Parse, LongTextInAnErrorIsCut) {
@@ -158,7 +192,7 @@ TEST(Stream, FinishMakesTheParserAsNew) {
   Parser parser;
   parser.feed("[1");
   parser.finish();
-  EXPECT_EQ(first_error(parser), "JSON parse error, premature EOI");
+  EXPECT_EQ(first_error(parser), "1:3: JSON parse error, premature end of input");
   EXPECT_FALSE(parser.next());
   parser.feed("[2]");
   EXPECT_EQ(first_error(parser), "[2]");
@@ -185,7 +219,7 @@ TEST(Stream, ObjectWithVeryManyKeysIsLinear) {
   std::string text = "{";
   for (int i = 0; i < 200'000; ++i) text += "\"k" + std::to_string(i) + "\":1,";
   text += R"("k7":2})";
-  EXPECT_EQ(error_of(text), "JSON parse error, duplicate key");
+  EXPECT_EQ(error_of(text), "1:" + std::to_string(text.size() - 1) + ": JSON parse error, duplicate key");
 }
 
 }  // namespace

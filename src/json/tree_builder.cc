@@ -8,32 +8,43 @@ bool TreeBuilder::Frame::is_closed_by(TokenKind kind) const {
   return kind == (is_object ? TokenKind::kRightBrace : TokenKind::kRightBracket);
 }
 
+Error parse_error(Position position, std::string_view reason) {
+  std::string message = std::to_string(position.line) + ":" + std::to_string(position.column) + ": JSON parse error, ";
+  message += reason;
+  return Error(std::move(message));
+}
+
 void TreeBuilder::add(const Token& token) {
   if (error_) return;
+  position_ = token.position;
   if (frames_.empty()) return take_value(token);
   Frame& top = frames_.back();
   switch (top.expect) {
     case Expect::kItemOrEnd:
-      return top.is_closed_by(token.kind) ? close() : take_value(token);
+      return top.is_closed_by(token.kind) ? close() : take_item(token);
     case Expect::kItem:
+      return take_item(token);
     case Expect::kMemberValue:
       return take_value(token);
     case Expect::kColon:
-      if (token.kind != TokenKind::kColon) return fail("missing : in object pair");
+      if (token.kind != TokenKind::kColon) return fail("expecting ':'");
       top.expect = Expect::kMemberValue;
       return;
     case Expect::kSeparator:
       if (top.is_closed_by(token.kind)) return close();
       if (token.kind != TokenKind::kComma) {
-        return fail(top.is_object ? "expected separator in dict" : "expected separator in list");
+        return fail(top.is_object ? "expected ',' or '}'" : "expected ',' or ']'");
       }
       top.expect = Expect::kItem;
       return;
   }
 }
 
-Result<Value> TreeBuilder::finish() {
-  if (!error_ && !result_) fail("premature EOI");
+Result<Value> TreeBuilder::finish(Position end) {
+  if (!error_ && !result_) {
+    position_ = end;
+    fail("premature end of input");
+  }
   Result<Value> outcome;
   if (error_) {
     outcome = std::unexpected(std::move(*error_));
@@ -48,6 +59,12 @@ void TreeBuilder::reset() {
   frames_.clear();
   result_.reset();
   error_.reset();
+}
+
+// An array's value, or an object's key, which is a string.
+void TreeBuilder::take_item(const Token& token) {
+  if (frames_.back().is_object && token.kind != TokenKind::kString) return fail("expecting key");
+  take_value(token);
 }
 
 void TreeBuilder::take_value(const Token& token) {
@@ -88,7 +105,6 @@ void TreeBuilder::deliver(Value value) {
     return;
   }
   Frame& top = frames_.back();
-  if (top.wants_key()) return fail("key is not a string in object");
   if (!top.is_object) {
     top.array.push_back(std::move(value));
   } else if (!top.object.insert(std::move(top.key), std::move(value))) {
@@ -108,10 +124,8 @@ void TreeBuilder::close() {
 }
 
 void TreeBuilder::fail(std::string_view reason) {
-  std::string message = "JSON parse error, ";
-  message += reason;
   frames_.clear();
-  error_ = Error(std::move(message));
+  error_ = parse_error(position_, reason);
 }
 
 }  // namespace blockexport::json

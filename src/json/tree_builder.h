@@ -15,13 +15,20 @@
 
 namespace blockexport::json {
 
+// "LINE:COLUMN: JSON parse error, REASON".
+Error parse_error(Position position, std::string_view reason);
+
 class TreeBuilder {
  public:
   // The next token of the message; not a stray or oversize one.
   void add(const Token& token);
 
-  // The message ends here: its value, or its first error. Empty again then.
-  Result<Value> finish();
+  // Whether the message has an error already.
+  bool has_failed() const { return error_.has_value(); }
+
+  // The message ends here: its value, or its first error. Empty again then. `end` is where the input ends, for a
+  // message that is not whole.
+  Result<Value> finish(Position end);
 
   // Forgets the message.
   void reset();
@@ -41,6 +48,7 @@ class TreeBuilder {
     bool wants_key() const { return is_object && (expect == Expect::kItem || expect == Expect::kItemOrEnd); }
   };
 
+  void take_item(const Token& token);
   void take_value(const Token& token);
   void take_scalar(std::expected<Value, std::string> scalar);
   void take_string(std::string_view token);
@@ -48,6 +56,7 @@ class TreeBuilder {
   void close();
   void fail(std::string_view reason);
 
+  Position position_;  // of the token that is taken
   std::vector<Frame> frames_;
   std::optional<Value> result_;
   std::optional<Error> error_;

@@ -160,7 +160,7 @@ TASK_TEST_P(SessionTest, MalformedMessagesAreToldApart) {
   };
   for (auto [message, text] : cases) EXPECT_EQ(co_await ask(message), error("GenericError", text));
   std::string broken = co_await ask("{\"execute\": }\n");
-  EXPECT_EQ(broken, error("GenericError", "JSON parse error, expecting value"));
+  EXPECT_EQ(broken, error("GenericError", "1:135: JSON parse error, expecting value"));
   EXPECT_EQ(co_await ask(R"({"execute": "nonsense"})"),
             error("CommandNotFound", "The command nonsense has not been found"));
 }
