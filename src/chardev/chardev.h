@@ -69,6 +69,10 @@ class Chardev {
   virtual std::string_view kind() const = 0;
   // What query-chardev shows: "unix:/run/x,server=on", "disconnected:unix:/run/x,server=on", "null", ...
   virtual std::string filename() const = 0;
+  // Of a socket: where it listens, with the port that it was given, or what it calls. Nothing for other kinds.
+  virtual std::optional<net::SocketAddress> address() const { return std::nullopt; }
+  // Of a socket: whether a peer is there.
+  virtual bool is_connected() const { return false; }
   // Whether a monitor here can be told something while it works: there is a peer that talks.
   virtual bool allows_out_of_band() const { return true; }
   bool has_frontend() const { return has_frontend_; }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "chardev/socket_names.h"
 #include "net/connect.h"
 #include "net/socket_stream.h"
 
@@ -28,6 +29,7 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
   } else {
     auto fd = co_await net::connect(reactor, chardev->options_.address);
     if (fd) {
+      chardev->connection_ = connection_name(fd->get(), false);
       auto stream = std::make_unique<net::SocketStream>(reactor, fd->release());
       chardev->first_ = co_await chardev->secure(std::move(stream), net::describe(chardev->options_.address));
       chardev->connected_ = chardev->first_ != nullptr;
@@ -40,8 +42,14 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
 }
 
 std::string SocketChardev::filename() const {
-  return fmt::format("{}{}{}", connected_ ? "" : "disconnected:", net::describe(options_.address),
-                     options_.server ? ",server=on" : "");
+  if (connected_ && connection_) return *connection_;
+  return (connected_ ? "" : "disconnected:") + socket_name(*address(), options_.server);
+}
+
+std::optional<net::SocketAddress> SocketChardev::address() const {
+  // The port may be one that the kernel chose.
+  bool listens = listener_ != nullptr && std::holds_alternative<net::InetAddress>(options_.address);
+  return listens ? inet_address(listener_->local_address(0)) : options_.address;
 }
 
 aio::Task<Result<>> SocketChardev::wait_for_peer() {
@@ -64,6 +72,7 @@ aio::Task<OptionalStream> SocketChardev::accept_peer() {
     auto accepted = co_await listener_->accept(0);
     if (accepted) {
       std::string peer = net::describe(accepted->peer);
+      connection_ = connection_name(accepted->fd.get(), true);
       auto stream = co_await secure(std::make_unique<net::SocketStream>(reactor_, accepted->fd.release()), peer);
       if (stream == nullptr) continue;
       connected_ = true;
@@ -83,6 +92,7 @@ aio::Task<OptionalStream> SocketChardev::call_peer() {
     called_ = true;
     auto fd = co_await net::connect(reactor_, options_.address);
     if (!fd) continue;
+    connection_ = connection_name(fd->get(), false);
     auto stream = std::make_unique<net::SocketStream>(reactor_, fd->release());
     auto secured = co_await secure(std::move(stream), net::describe(options_.address));
     if (secured == nullptr) continue;

@@ -18,6 +18,8 @@ class SocketChardev final : public Chardev {
 
   std::string_view kind() const override { return "socket"; }
   std::string filename() const override;
+  std::optional<net::SocketAddress> address() const override;
+  bool is_connected() const override { return connected_; }
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
   void stream_closed() override { connected_ = false; }
   aio::Task<Result<>> wait_for_peer() override;
@@ -35,7 +37,8 @@ class SocketChardev final : public Chardev {
   const Log& log_;
   SocketOptions options_;
   std::unique_ptr<net::Listener> listener_;
-  std::unique_ptr<net::Stream> first_;  // a peer that came before the frontend asked
+  std::unique_ptr<net::Stream> first_;     // a peer that came before the frontend asked
+  std::optional<std::string> connection_;  // of the last peer, over TCP
   bool called_ = false;
   bool connected_ = false;
 };
