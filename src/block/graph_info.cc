@@ -1,5 +1,7 @@
 #include "block/graph_info.h"
 
+#include <limits.h>
+
 #include <ranges>
 #include <unordered_map>
 
@@ -7,6 +9,9 @@
 
 namespace blockexport::block {
 namespace {
+
+constexpr std::uint32_t kSectorBytes = 512;
+constexpr std::uint32_t kPageBytes = 4096;
 
 std::int64_t as_signed(std::uint64_t value) {
   return static_cast<std::int64_t>(value);
@@ -33,6 +38,25 @@ bool stands_on_file(Node& node) {
   return false;
 }
 
+// Which memory the file below takes. Without a file any does, and there a sector is told.
+std::uint32_t memory_alignment_of(Node& node) {
+  if (node.driver().file_statistics() != nullptr) return node.limits().memory_alignment;
+  for (Edge* child : node.driver().children()) return memory_alignment_of(child->node());
+  return kSectorBytes;
+}
+
+// In the order of the schema: alignment of requests, pieces of memory, alignment of memory and the best one.
+schema::BlockLimitsInfo limits_of(Node& node) {
+  return {node.limits().request_alignment, IOV_MAX, memory_alignment_of(node), kPageBytes};
+}
+
+std::vector<schema::BlockdevChild> children_of(Node& node) {
+  std::vector<schema::BlockdevChild> list;
+  for (Edge* child : node.driver().children())
+    list.push_back({.child = child->role(), .node_name = child->node().name()});
+  return list;
+}
+
 aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   const NodeOptions& options = node.options();
   schema::BlockDeviceInfo info;
@@ -40,12 +64,14 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   info.node_name = node.name();
   info.ro = node.read_only();
   info.drv = node.driver().format_name();
+  info.children = children_of(node);
   info.active = true;
   info.detect_zeroes = detect_zeroes_of(options.detect_zeroes);
   info.cache = {.writeback = true, .direct = options.cache_direct, .no_flush = options.cache_no_flush};
   info.image.filename = info.file;
   info.image.format = info.drv;
   info.image.virtual_size = as_signed(node.size_bytes());
+  info.image.limits = limits_of(node);
   if (auto allocated = co_await node.driver().allocated_bytes()) info.image.actual_size = as_signed(*allocated);
   if (node.driver().file_statistics() != nullptr) info.image.format_specific.emplace();
   if (stands_on_file(node)) info.image.dirty_flag = false;

@@ -10,4 +10,7 @@ namespace blockexport::control {
 net::SocketAddress to_net(const schema::SocketAddress& address);
 net::SocketAddress to_net(const schema::SocketAddressLegacy& address);
 
+// Back again: only what differs from its default.
+schema::SocketAddress from_net(const net::SocketAddress& address);
+
 }  // namespace blockexport::control

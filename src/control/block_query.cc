@@ -12,7 +12,7 @@ aio::Task<Result<std::vector<schema::BlockDeviceInfo>>> query_named_block_nodes(
   co_return co_await block::named_block_nodes(control.graph());
 }
 
-aio::Task<Result<std::vector<schema::BlockInfo>>> query_block(Control&) {
+aio::Task<Result<std::vector<schema::BlockInfo>>> query_block(Control&, schema::QueryBlockArguments) {
   // Only devices of guests are listed, and there are none.
   co_return std::vector<schema::BlockInfo>{};
 }

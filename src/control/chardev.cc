@@ -18,6 +18,9 @@ Result<chardev::Options> socket_options(Control& control, const schema::ChardevS
   if (socket.reconnect && socket.reconnect_ms) {
     return fail("'reconnect' and 'reconnect-ms' are mutually exclusive");
   }
+  if (socket.reconnect) {
+    control.log().warning("chardev-add: 'reconnect' is deprecated, use 'reconnect-ms', which counts milliseconds");
+  }
   std::int64_t reconnect_ms = socket.reconnect_ms.value_or(socket.reconnect.value_or(0) * kMillisecondsPerSecond);
   if (server && reconnect_ms > 0) return fail("'reconnect' option is incompatible with socket in server listen mode");
   if (!server && socket.wait.value_or(false)) {

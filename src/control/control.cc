@@ -1,5 +1,6 @@
 #include "control/control.h"
 
+#include "control/runner.h"
 #include "schema/block_export.h"
 
 namespace blockexport::control {
@@ -13,11 +14,14 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       here_(reactor),
       data_reactors_(here_, data_reactors.each, log, data_reactors.count_max),
       events_(reactor),
+      runner_(std::make_unique<Runner>(*this)),
+      command_mutex_(reactor),
       graph_(reactor, driver_table, log.trace()),
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
           [this](const std::string& id) { export_gone(id); }),
       pam_calls_(reactor),
+      removals_(reactor),
       serving_(reactor) {}
 
 Control::~Control() = default;
@@ -43,6 +47,24 @@ void Control::export_gone(const std::string& id) {
   events_.emit(schema::block_export_deleted_event({.id = id}));
 }
 
+void Control::serve() {
+  serving_.set();
+  for (const auto& object : objects_.all()) object->begin_service();
+}
+
+void Control::remove_monitor_later(const std::string& id, const std::string& chardev_id) {
+  if (!shut_down_) removals_.spawn("monitor removal", remove_monitor(id, chardev_id));
+}
+
+aio::Task<void> Control::remove_monitor(std::string id, std::string chardev_id) {
+  Result<std::unique_ptr<UserObject>> removed = objects_.remove(id);
+  if (!removed) co_return;
+  co_await (*removed)->close();
+  removed->reset();
+  // Somebody may have removed it meanwhile, and may have put another one there that is in use.
+  (void)chardevs_.remove(chardev_id);
+}
+
 nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
   options.clients_before = nbd_clients_ever_;
   nbd_server_ = std::make_unique<nbd::Server>(reactor_, data_reactors_, budget_, log_, serving_, std::move(options));
@@ -65,7 +87,12 @@ aio::Task<void> Control::shut_down() {
   co_await graph_.close();
   can_be_destroyed_ = co_await pam_calls_.close();
   if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process ends without waiting for it");
-  co_await objects_.close();
+  co_await removals_.join();
+  co_await objects_.close(/*serving_commands=*/false);
+}
+
+aio::Task<void> Control::close_monitors() {
+  co_await objects_.close(/*serving_commands=*/true);
 }
 
 }  // namespace blockexport::control

@@ -21,6 +21,7 @@
 #include "control/tls_directory.h"
 #include "export/nbd/server/server.h"
 #include "export/registry.h"
+#include "qmp/command.h"
 #include "qmp/event_queue.h"
 
 namespace blockexport::control {
@@ -67,17 +68,31 @@ class Control {
   // The questions to PAM that are under way.
   authz::PamCalls& pam_calls() { return pam_calls_; }
 
-  // From now on clients of the NBD server are taken: every option of the command line has been carried out.
-  void serve() { serving_.set(); }
+  // Runs commands; those that are not out of band one at a time, each under the mutex.
+  qmp::CommandRunner& runner() { return *runner_; }
+  aio::Mutex& command_mutex() { return command_mutex_; }
+  // The ID of the monitor whose command runs now; empty when none does.
+  const std::string& commanding_monitor() const { return commanding_monitor_; }
+  void set_commanding_monitor(std::string_view id) { commanding_monitor_ = id; }
+
+  // Removes the monitor of that ID and the chardev that it uses, once the task that asks for it has gone on.
+  void remove_monitor_later(const std::string& id, const std::string& chardev_id);
+
+  // From now on clients of the NBD server and of monitors are taken: every option of the command line was carried out.
+  void serve();
+  bool is_serving() const { return serving_.is_set(); }
   void quit() { quit_(); }
-  // Ends exports, server, nodes and objects, in this order; nothing acknowledged is lost. Before it is destroyed.
+  // Ends exports, server, nodes and all objects but monitors, in this order; nothing acknowledged is lost.
   aio::Task<void> shut_down();
+  // After shut_down(), and before it is destroyed: what was answered is sent, and no more commands come.
+  aio::Task<void> close_monitors();
   // After shut_down(): false while a thread is inside a foreign module that may never return. Then the process ends by
   // _exit(), so that nothing goes away that the module may touch.
   bool can_be_destroyed() const { return can_be_destroyed_; }
 
  private:
   void export_gone(const std::string& id);
+  aio::Task<void> remove_monitor(std::string id, std::string chardev_id);
 
   aio::Reactor& reactor_;
   const Log& log_;
@@ -87,6 +102,9 @@ class Control {
   aio::ReactorPool data_reactors_;
   aio::ProcessBudget budget_;
   qmp::EventQueue events_;
+  std::unique_ptr<qmp::CommandRunner> runner_;
+  aio::Mutex command_mutex_;
+  std::string commanding_monitor_;
   block::Graph graph_;
   exports::Registry exports_;
   std::unique_ptr<nbd::Server> nbd_server_;
@@ -97,6 +115,7 @@ class Control {
   Authorizers authorizers_{objects_};
   TlsCredentialObjects tls_credentials_{objects_};
   std::map<std::string, std::vector<std::string>> iothreads_in_use_;  // by export id
+  aio::Scope removals_;
   aio::Event serving_;
   bool shut_down_ = false;
   bool can_be_destroyed_ = true;

@@ -13,12 +13,26 @@ namespace {
 // Worker threads of one iothread, whatever its thread-pool-max.
 constexpr std::int64_t kIothreadWorkersMax = 64;
 
-constexpr std::array<PropertyDescription, 6> kProperties{{{"thread-pool-min", "int"},
+// The first ones are those of any event loop.
+constexpr std::size_t kEventLoopProperties = 3;
+constexpr std::array<PropertyDescription, 7> kProperties{{{"thread-pool-min", "int"},
                                                           {"aio-max-batch", "int"},
                                                           {"thread-pool-max", "int"},
                                                           {"poll-max-ns", "int"},
                                                           {"poll-grow", "int"},
-                                                          {"poll-shrink", "int"}}};
+                                                          {"poll-shrink", "int"},
+                                                          {"poll-weight", "int"}}};
+
+// A number of bits that an average is shifted by.
+constexpr std::int64_t kPollWeightMax = 63;
+
+// What 0 stands for, in those properties that have such a value.
+constexpr std::pair<std::string_view, std::int64_t> kDefaults[] = {
+    {"poll-grow", 2}, {"poll-shrink", 2}, {"poll-weight", 3}};
+
+std::int64_t largest(std::string_view name) {
+  return name == "poll-weight" ? kPollWeightMax : INT64_MAX;
+}
 
 }  // namespace
 
@@ -26,14 +40,19 @@ std::span<const PropertyDescription> IothreadObject::property_list() {
   return kProperties;
 }
 
+std::span<const PropertyDescription> IothreadObject::event_loop_properties() {
+  return property_list().first(kEventLoopProperties);
+}
+
 Result<std::unique_ptr<UserObject>> IothreadObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kIothread>();
   std::unique_ptr<IothreadObject> object(new IothreadObject(control, options.id));
   // The maximum first: a minimum above the default maximum is fine when both are given.
   const std::pair<std::string_view, std::optional<std::int64_t>> given[] = {
-      {"poll-max-ns", properties.poll_max_ns},         {"poll-grow", properties.poll_grow},
-      {"poll-shrink", properties.poll_shrink},         {"aio-max-batch", properties.aio_max_batch},
-      {"thread-pool-max", properties.thread_pool_max}, {"thread-pool-min", properties.thread_pool_min}};
+      {"poll-max-ns", properties.poll_max_ns},        {"poll-grow", properties.poll_grow},
+      {"poll-shrink", properties.poll_shrink},        {"poll-weight", properties.poll_weight},
+      {"aio-max-batch", properties.aio_max_batch},    {"thread-pool-max", properties.thread_pool_max},
+      {"thread-pool-min", properties.thread_pool_min}};
   for (const auto& [name, value] : given) {
     if (value) TRY(object->set_integer(name, *value));
   }
@@ -55,6 +74,7 @@ std::int64_t& IothreadObject::member(std::string_view name) {
   if (name == "aio-max-batch") return aio_max_batch_;
   if (name == "poll-max-ns") return poll_max_ns_;
   if (name == "poll-grow") return poll_grow_;
+  if (name == "poll-weight") return poll_weight_;
   return poll_shrink_;
 }
 
@@ -69,14 +89,17 @@ Result<> IothreadObject::set(std::string_view name, const json::Value& value) {
 }
 
 Result<> IothreadObject::set_integer(std::string_view name, std::int64_t value) {
-  bool is_pool_size = name.starts_with("thread-pool-");
-  if (value < 0) {
-    return fail(fmt::format("{} value must be in range [0, {}]", name, is_pool_size ? INT32_MAX : INT64_MAX));
+  if (value < 0 || value > largest(name)) {
+    return fail(fmt::format("{} value must be in range [0, {}]", name, largest(name)));
   }
-  if (is_pool_size) {
+  if (name.starts_with("thread-pool-")) {
     std::int64_t minimum = name == "thread-pool-min" ? value : thread_pool_min_;
     std::int64_t maximum = name == "thread-pool-max" ? value : thread_pool_max_;
-    if (maximum == 0 || minimum > maximum) return fail("bad thread-pool-min/thread-pool-max values");
+    if (maximum == 0 || maximum > INT32_MAX || minimum > maximum)
+      return fail("bad thread-pool-min/thread-pool-max values");
+  }
+  for (const auto& [property, standard] : kDefaults) {
+    if (value == 0 && name == property) value = standard;
   }
   member(name) = value;
   if (thread_ != nullptr && name.starts_with("poll-")) {

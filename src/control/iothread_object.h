@@ -17,6 +17,8 @@ class IothreadObject final : public UserObject {
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
 
   static std::span<const PropertyDescription> property_list();
+  // Those that every event loop has.
+  static std::span<const PropertyDescription> event_loop_properties();
 
   std::string_view type_name() const override { return "iothread"; }
   std::span<const PropertyDescription> properties() const override { return property_list(); }
@@ -40,8 +42,9 @@ class IothreadObject final : public UserObject {
   std::int64_t aio_max_batch_ = 0;
   std::int64_t thread_pool_max_ = 64;
   std::int64_t poll_max_ns_ = 32768;
-  std::int64_t poll_grow_ = 0;
-  std::int64_t poll_shrink_ = 0;
+  std::int64_t poll_grow_ = 2;
+  std::int64_t poll_shrink_ = 2;
+  std::int64_t poll_weight_ = 3;
   std::unique_ptr<aio::ReactorThread> thread_;
 };
 

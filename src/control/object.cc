@@ -10,14 +10,6 @@
 namespace blockexport::control {
 namespace {
 
-bool has_property(const QomTree::Place& place, std::string_view name) {
-  if (place.object == nullptr) return false;
-  for (const PropertyDescription& property : place.object->properties()) {
-    if (property.name == name) return true;
-  }
-  return false;
-}
-
 Error no_property(const QomTree::Place& place, std::string_view name) {
   return Error(fmt::format("Property '{}.{}' not found", place.type, name));
 }
@@ -38,6 +30,7 @@ aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments
 }
 
 aio::Task<Result<>> object_del(Control& control, schema::ObjectDelArguments arguments) {
+  if (arguments.id == control.commanding_monitor()) co_return fail("Cannot delete the current QMP monitor");
   CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, control.objects().remove(arguments.id));
   co_await object->close();
   co_return Result<>();
@@ -47,23 +40,47 @@ aio::Task<Result<std::vector<schema::ObjectPropertyInfo>>> qom_list(Control& con
                                                                     schema::QomListArguments arguments) {
   QomTree tree(control.objects(), control.chardevs());
   CO_TRY_ASSIGN(QomTree::Place place, tree.find(arguments.path));
-  co_return tree.list(place);
+  std::vector<schema::ObjectPropertyInfo> listed;
+  for (schema::ObjectPropertyValue& property : tree.properties(place)) {
+    listed.push_back({.name = std::move(property.name), .type = std::move(property.type)});
+  }
+  co_return listed;
+}
+
+aio::Task<Result<std::vector<schema::ObjectPropertiesValues>>> qom_list_get(Control& control,
+                                                                            schema::QomListGetArguments arguments) {
+  QomTree tree(control.objects(), control.chardevs());
+  std::vector<schema::ObjectPropertiesValues> listed;
+  for (const std::string& path : arguments.paths) {
+    CO_TRY_ASSIGN(QomTree::Place place, tree.find(path));
+    listed.push_back({.properties = tree.properties(place)});
+  }
+  co_return listed;
 }
 
 aio::Task<Result<json::Value>> qom_get(Control& control, schema::QomGetArguments arguments) {
-  CO_TRY_ASSIGN(QomTree::Place place, QomTree(control.objects(), control.chardevs()).find(arguments.path));
-  if (arguments.property == "type") co_return json::Value(place.type);
-  if (!has_property(place, arguments.property)) co_return fail(no_property(place, arguments.property));
-  if (!place.object->is_readable(arguments.property)) {
+  QomTree tree(control.objects(), control.chardevs());
+  CO_TRY_ASSIGN(QomTree::Place place, tree.find(arguments.path));
+  for (schema::ObjectPropertyValue& property : tree.properties(place)) {
+    if (property.name != arguments.property) continue;
+    if (property.value) co_return std::move(*property.value);
     co_return fail(fmt::format("Property '{}.{}' is not readable", place.type, arguments.property));
   }
-  co_return place.object->get(arguments.property);
+  co_return fail(no_property(place, arguments.property));
 }
 
 aio::Task<Result<>> qom_set(Control& control, schema::QomSetArguments arguments) {
-  CO_TRY_ASSIGN(QomTree::Place place, QomTree(control.objects(), control.chardevs()).find(arguments.path));
-  if (arguments.property == "type") co_return fail(fmt::format("Property '{}.type' is not writable", place.type));
-  if (!has_property(place, arguments.property)) co_return fail(no_property(place, arguments.property));
+  QomTree tree(control.objects(), control.chardevs());
+  CO_TRY_ASSIGN(QomTree::Place place, tree.find(arguments.path));
+  bool is_there = false;
+  for (const schema::ObjectPropertyValue& property : tree.properties(place)) {
+    is_there = is_there || property.name == arguments.property;
+  }
+  if (!is_there) co_return fail(no_property(place, arguments.property));
+  // What an object has of its own can be tried; what it is, and where it stands, cannot.
+  if (place.object == nullptr || arguments.property == "type") {
+    co_return fail(fmt::format("Property '{}.{}' is not writable", place.type, arguments.property));
+  }
   co_return place.object->set(arguments.property, arguments.value);
 }
 
@@ -71,10 +88,10 @@ aio::Task<Result<std::vector<schema::ObjectTypeInfo>>> qom_list_types(Control&,
                                                                       schema::QomListTypesArguments arguments) {
   std::vector<schema::ObjectTypeInfo> listed;
   for (const ObjectTypeEntry& type : object_types()) {
-    if (type.is_abstract() && !arguments.abstract.value_or(false)) continue;
+    if (type.is_abstract && !arguments.abstract.value_or(false)) continue;
     if (arguments.implements && !type.implements(*arguments.implements)) continue;
     schema::ObjectTypeInfo info{.name = std::string(type.name)};
-    if (type.is_abstract()) info.abstract = true;
+    if (type.is_abstract) info.abstract = true;
     if (!type.parent.empty()) info.parent = std::string(type.parent);
     listed.push_back(std::move(info));
   }

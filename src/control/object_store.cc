@@ -41,10 +41,13 @@ Result<std::unique_ptr<UserObject>> ObjectStore::remove(std::string_view id) {
   return object;
 }
 
-aio::Task<void> ObjectStore::close() {
-  while (!objects_.empty()) {
-    std::unique_ptr<UserObject> object = std::move(objects_.back());
-    objects_.pop_back();
+aio::Task<void> ObjectStore::close(bool serving_commands) {
+  for (;;) {
+    auto last = std::find_if(objects_.rbegin(), objects_.rend(),
+                             [&](const auto& object) { return object->serves_commands() == serving_commands; });
+    if (last == objects_.rend()) co_return;
+    std::unique_ptr<UserObject> object = std::move(*last);
+    objects_.erase(std::next(last).base());
     co_await object->close();
   }
 }

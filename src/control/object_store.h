@@ -45,6 +45,11 @@ class UserObject {
   // Ends what runs for it. Before it is destroyed, when complete() was called.
   virtual aio::Task<void> close() { co_return; }
 
+  // Whether commands come over it: it is then closed after all others when the daemon ends.
+  virtual bool serves_commands() const { return false; }
+  // The daemon begins to serve: every option of the command line was carried out. Not for what is made later.
+  virtual void begin_service() {}
+
   // What decides who may come in; null for objects that are not of that kind.
   virtual std::shared_ptr<authz::Authorizer> authorizer() { return nullptr; }
   // What it keeps; null for objects that are no secrets.
@@ -71,8 +76,8 @@ class ObjectStore {
   void add(std::unique_ptr<UserObject> object);
   // Gives it back, to be closed. Errors: "object 'X' not found", "object 'X' is in use, can not be deleted".
   Result<std::unique_ptr<UserObject>> remove(std::string_view id);
-  // Closes and destroys all, the last one made first.
-  aio::Task<void> close();
+  // Closes and destroys those that commands come over, or all others; the last one made first.
+  aio::Task<void> close(bool serving_commands);
 
   const std::vector<std::unique_ptr<UserObject>>& all() const { return objects_; }
 

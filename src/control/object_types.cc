@@ -4,6 +4,8 @@
 
 #include "control/authz_objects.h"
 #include "control/iothread_object.h"
+#include "control/monitor_object.h"
+#include "control/qom_tree.h"
 #include "control/secret_object.h"
 #include "control/tls_object.h"
 
@@ -17,11 +19,20 @@ constexpr ObjectTypeEntry kTypes[] = {
     {"authz-list-file", "authz", AuthzListFileObject::property_list, AuthzListFileObject::create},
     {"authz-pam", "authz", AuthzPamObject::property_list, AuthzPamObject::create},
     {"authz-simple", "authz", AuthzSimpleObject::property_list, AuthzSimpleObject::create},
-    {"event-loop-base", "object"},
+    {"chardev", "object"},
+    {"chardev-fd", "chardev"},
+    {"chardev-file", "chardev-fd", nullptr, nullptr, false},
+    {"chardev-null", "chardev", nullptr, nullptr, false},
+    {"chardev-socket", "chardev", socket_chardev_properties, nullptr, false},
+    {"chardev-stdio", "chardev-fd", nullptr, nullptr, false},
+    {"container", "object", nullptr, nullptr, false},
+    {"event-loop-base", "object", IothreadObject::event_loop_properties},
     {"iothread", "event-loop-base", IothreadObject::property_list, IothreadObject::create},
-    {"secret_common", "object"},
+    {"monitor", "object", MonitorObject::common_properties},
+    {"monitor-qmp", "monitor", MonitorObject::property_list, MonitorObject::create},
+    {"secret_common", "object", SecretObject::common_properties},
     {"secret", "secret_common", SecretObject::property_list, SecretObject::create},
-    {"tls-creds", "object"},
+    {"tls-creds", "object", TlsObject::common_properties},
     {"tls-creds-anon", "tls-creds", TlsObject::anonymous_properties, TlsObject::create_anonymous},
     {"tls-creds-psk", "tls-creds", TlsObject::shared_key_properties, TlsObject::create_shared_key},
     {"tls-creds-x509", "tls-creds", TlsObject::certificate_properties, TlsObject::create_certificate},
@@ -46,7 +57,7 @@ static_assert(std::ranges::all_of(schema::EnumNames<schema::ObjectType>::kNames,
 }  // namespace
 
 bool ObjectTypeEntry::implements(std::string_view wanted) const {
-  if (wanted == "user-creatable") return !is_abstract();
+  if (wanted == "user-creatable") return is_user_creatable();
   for (const ObjectTypeEntry* one = this; one != nullptr; one = find(one->parent)) {
     if (one->name == wanted) return true;
   }

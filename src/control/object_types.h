@@ -20,11 +20,13 @@ struct ObjectTypeEntry {
   std::string_view parent;  // empty: none
   // All but "type", which every object has. Null for those that have none.
   std::span<const PropertyDescription> (*properties)() = nullptr;
-  // An object with these properties, not yet completed; null for types that are only there to be a parent. Errors: a
+  // An object with these properties, not yet completed; null for types that object-add does not make. Errors: a
   // property's value that cannot be.
   Result<std::unique_ptr<UserObject>> (*create)(Control& control, const schema::ObjectOptions& options) = nullptr;
+  // Only there to be a parent.
+  bool is_abstract = create == nullptr;
 
-  bool is_abstract() const { return create == nullptr; }
+  bool is_user_creatable() const { return create != nullptr; }
   std::span<const PropertyDescription> property_list() const {
     return properties != nullptr ? properties() : std::span<const PropertyDescription>();
   }

@@ -2,18 +2,41 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
+#include "control/addresses.h"
+#include "schema/codec.h"
+
 namespace blockexport::control {
+namespace {
+
+constexpr std::array<PropertyDescription, 2> kSocketProperties{{{"connected", "bool"}, {"addr", "SocketAddress"}}};
+
+// The containers that there are in any case. Nothing is put into the first and the last one here.
+constexpr std::string_view kContainers[] = {"/", "/backend", "/objects", "/chardevs", "/audiodevs"};
+
+json::Value value_of(const chardev::Chardev& chardev, std::string_view name) {
+  if (name == "connected") return chardev.is_connected();
+  return schema::encode(from_net(*chardev.address()));
+}
+
+}  // namespace
+
+std::span<const PropertyDescription> socket_chardev_properties() {
+  return kSocketProperties;
+}
 
 std::vector<QomTree::Place> QomTree::places() const {
-  std::vector<Place> found{{.path = "/", .type = "container"},
-                           {.path = "/objects", .type = "container"},
-                           {.path = "/chardevs", .type = "container"}};
+  std::vector<Place> found;
+  for (std::string_view path : kContainers) found.push_back({.path = std::string(path), .type = "container"});
   for (const auto& object : objects_.all()) {
     found.push_back(
         {.path = "/objects/" + object->id(), .type = std::string(object->type_name()), .object = object.get()});
   }
   for (const auto& chardev : chardevs_.all()) {
-    found.push_back({.path = "/chardevs/" + chardev->label(), .type = fmt::format("chardev-{}", chardev->kind())});
+    found.push_back({.path = "/chardevs/" + chardev->label(),
+                     .type = fmt::format("chardev-{}", chardev->kind()),
+                     .chardev = chardev.get()});
   }
   return found;
 }
@@ -33,11 +56,19 @@ Result<QomTree::Place> QomTree::find(std::string_view path) const {
   return *match;
 }
 
-std::vector<schema::ObjectPropertyInfo> QomTree::list(const Place& place) const {
-  std::vector<schema::ObjectPropertyInfo> listed{{.name = "type", .type = "string"}};
+std::vector<schema::ObjectPropertyValue> QomTree::properties(const Place& place) const {
+  std::vector<schema::ObjectPropertyValue> listed{{.name = "type", .type = "string", .value = place.type}};
   if (place.object != nullptr) {
     for (const PropertyDescription& property : place.object->properties()) {
       listed.push_back({.name = std::string(property.name), .type = std::string(property.type)});
+      if (place.object->is_readable(property.name)) listed.back().value = place.object->get(property.name);
+    }
+  }
+  if (place.chardev != nullptr && place.chardev->address()) {
+    for (const PropertyDescription& property : socket_chardev_properties()) {
+      listed.push_back({.name = std::string(property.name),
+                        .type = std::string(property.type),
+                        .value = value_of(*place.chardev, property.name)});
     }
   }
   std::string below = place.path == "/" ? "/" : place.path + "/";
@@ -46,7 +77,7 @@ std::vector<schema::ObjectPropertyInfo> QomTree::list(const Place& place) const 
     if (!rest.starts_with(below) || rest.size() == below.size()) continue;
     rest.remove_prefix(below.size());
     if (rest.find('/') != std::string_view::npos) continue;
-    listed.push_back({.name = std::string(rest), .type = fmt::format("child<{}>", other.type)});
+    listed.push_back({.name = std::string(rest), .type = fmt::format("child<{}>", other.type), .value = other.path});
   }
   return listed;
 }

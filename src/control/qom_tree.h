@@ -2,6 +2,7 @@
 // of such a path that fits only one. A view made for one command; thread: the control reactor.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,15 +20,16 @@ class QomTree {
   // What a path leads to.
   struct Place {
     std::string path;
-    std::string type;              // "container", "iothread", "chardev-socket"
-    UserObject* object = nullptr;  // of a user's object
+    std::string type;                           // "container", "iothread", "chardev-socket"
+    UserObject* object = nullptr;               // of a user's object
+    const chardev::Chardev* chardev = nullptr;  // of a chardev
   };
 
   // Errors: DeviceNotFound, or an ambiguous path.
   Result<Place> find(std::string_view path) const;
 
-  // "type", then the object's properties, or what a container holds.
-  std::vector<schema::ObjectPropertyInfo> list(const Place& place) const;
+  // Every property with its value, where it can be read: "type", then the object's own, then what a container holds.
+  std::vector<schema::ObjectPropertyValue> properties(const Place& place) const;
 
  private:
   std::vector<Place> places() const;
@@ -35,5 +37,8 @@ class QomTree {
   const ObjectStore& objects_;
   const chardev::Registry& chardevs_;
 };
+
+// What chardevs that are sockets have besides.
+std::span<const PropertyDescription> socket_chardev_properties();
 
 }  // namespace blockexport::control

@@ -18,7 +18,10 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   }
   const Trace& trace = control_.log().trace();
   trace.note(TraceEvent::kQmpCommandBegin, {command.name});
+  // One that is out of band runs beside another, whose monitor it is then.
+  if (!command.out_of_band) control_.set_commanding_monitor(command.monitor);
   Result<json::Value> result = co_await entry->run(control_, command.arguments);
+  if (!command.out_of_band) control_.set_commanding_monitor({});
   trace.note(TraceEvent::kQmpCommandEnd,
              {command.name, " ", result ? "ok" : std::string_view(result.error().message())});
   co_return result;

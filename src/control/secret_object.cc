@@ -13,12 +13,10 @@
 namespace blockexport::control {
 namespace {
 
-constexpr std::array<PropertyDescription, 6> kProperties{{{"iv", "string"},
-                                                          {"keyid", "string"},
-                                                          {"loaded", "bool"},
-                                                          {"format", "QCryptoSecretFormat"},
-                                                          {"file", "string"},
-                                                          {"data", "string"}}};
+// The first ones are those of any secret.
+constexpr std::size_t kCommonProperties = 3;
+constexpr std::array<PropertyDescription, 5> kProperties{
+    {{"iv", "string"}, {"keyid", "string"}, {"format", "QCryptoSecretFormat"}, {"file", "string"}, {"data", "string"}}};
 
 // Reading a file, on a worker.
 struct FileReading {
@@ -59,6 +57,10 @@ std::span<const PropertyDescription> SecretObject::property_list() {
   return kProperties;
 }
 
+std::span<const PropertyDescription> SecretObject::common_properties() {
+  return property_list().first(kCommonProperties);
+}
+
 Result<std::unique_ptr<UserObject>> SecretObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kSecret>();
   std::unique_ptr<SecretObject> object(new SecretObject(control, options.id));
@@ -95,13 +97,11 @@ json::Value SecretObject::get(std::string_view name) const {
   if (name == "iv") return json::Value(iv_.value_or(""));
   if (name == "keyid") return json::Value(keyid_);
   if (name == "file") return json::Value(file_.value_or(""));
-  if (name == "format") return json::Value(std::string(format_ == SecretFormat::kRaw ? "raw" : "base64"));
-  return json::Value(true);
+  return json::Value(std::string(format_ == SecretFormat::kRaw ? "raw" : "base64"));
 }
 
 // What it holds is fixed: a property that is set is another one to be read, and nothing else, as in the original.
 Result<> SecretObject::set(std::string_view name, const json::Value& value) {
-  if (name == "loaded") return fail("Property 'secret.loaded' is not writable");
   const std::string* text = value.as_string();
   if (text == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: string", name));
   if (name == "format") {

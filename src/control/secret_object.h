@@ -20,6 +20,8 @@ class SecretObject final : public UserObject {
   // Errors: neither or both of data and file.
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
   static std::span<const PropertyDescription> property_list();
+  // Those that every kind of secret has.
+  static std::span<const PropertyDescription> common_properties();
 
   std::string_view type_name() const override { return "secret"; }
   std::span<const PropertyDescription> properties() const override { return property_list(); }

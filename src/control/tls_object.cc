@@ -14,24 +14,19 @@ namespace {
 
 using Properties = std::span<const PropertyDescription>;
 
-constexpr std::array<PropertyDescription, 7> kCertificateProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
+constexpr std::array<PropertyDescription, 6> kCertificateProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
                                                                      {"dir", "string"},
                                                                      {"verify-peer", "bool"},
                                                                      {"priority", "string"},
                                                                      {"sanity-check", "bool"},
-                                                                     {"passwordid", "string"},
-                                                                     {"loaded", "bool"}}};
-constexpr std::array<PropertyDescription, 6> kSharedKeyProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
+                                                                     {"passwordid", "string"}}};
+constexpr std::array<PropertyDescription, 5> kSharedKeyProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
                                                                    {"dir", "string"},
                                                                    {"verify-peer", "bool"},
                                                                    {"priority", "string"},
-                                                                   {"username", "string"},
-                                                                   {"loaded", "bool"}}};
-constexpr std::array<PropertyDescription, 5> kAnonymousProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
-                                                                   {"dir", "string"},
-                                                                   {"verify-peer", "bool"},
-                                                                   {"priority", "string"},
-                                                                   {"loaded", "bool"}}};
+                                                                   {"username", "string"}}};
+constexpr std::array<PropertyDescription, 4> kAnonymousProperties{
+    {{"endpoint", "QCryptoTLSCredsEndpoint"}, {"dir", "string"}, {"verify-peer", "bool"}, {"priority", "string"}}};
 
 constexpr std::int64_t kSecondsPerDay = 86'400;
 constexpr std::int64_t kWarningDays[] = {7, 30};
@@ -71,6 +66,10 @@ Properties TlsObject::shared_key_properties() {
   return kSharedKeyProperties;
 }
 Properties TlsObject::anonymous_properties() {
+  return kAnonymousProperties;
+}
+Properties TlsObject::common_properties() {
+  // Credentials without identities have nothing besides.
   return kAnonymousProperties;
 }
 
@@ -141,12 +140,10 @@ json::Value TlsObject::get(std::string_view name) const {
   if (name == "priority") return json::Value(shown_.priority);
   if (name == "sanity-check") return json::Value(shown_.sanity_check);
   if (name == "passwordid") return json::Value(shown_.passwordid);
-  if (name == "username") return json::Value(shown_.username);
-  return json::Value(true);
+  return json::Value(shown_.username);
 }
 
 Result<> TlsObject::set(std::string_view name, const json::Value& value) {
-  if (name == "loaded") return fail(fmt::format("Property '{}.loaded' is not writable", type_name()));
   if (name == "verify-peer" || name == "sanity-check") {
     const bool* flag = value.as_bool();
     if (flag == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: boolean", name));

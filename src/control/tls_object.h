@@ -39,6 +39,8 @@ class TlsObject final : public UserObject {
   static Created create_shared_key(Control& control, const schema::ObjectOptions& options);
   static Created create_certificate(Control& control, const schema::ObjectOptions& options);
   static std::span<const PropertyDescription> anonymous_properties();
+  // Those that all of them have.
+  static std::span<const PropertyDescription> common_properties();
   static std::span<const PropertyDescription> shared_key_properties();
   static std::span<const PropertyDescription> certificate_properties();
 

@@ -9,8 +9,8 @@ namespace blockexport::control {
 
 inline constexpr std::string_view kProgramVersion = BLOCKEXPORT_VERSION;
 // Clients decide by these numbers what they can ask for.
-inline constexpr int kCompatibleMajor = 10;
-inline constexpr int kCompatibleMinor = 0;
+inline constexpr int kCompatibleMajor = 11;
+inline constexpr int kCompatibleMinor = 1;
 inline constexpr int kCompatibleMicro = 0;
 
 schema::VersionInfo version_info();

@@ -12,10 +12,15 @@
 namespace blockexport::daemon {
 namespace {
 
-constexpr std::array<std::string_view, 24> kParameters{
-    "backend",      "id",     "path",     "input-path", "host",      "port", "fd",        "to",
-    "ipv4",         "ipv6",   "abstract", "tight",      "server",    "wait", "nodelay",   "reconnect",
-    "reconnect-ms", "signal", "append",   "logfile",    "logappend", "mux",  "tls-creds", "tls-authz"};
+constexpr std::array<std::string_view, 25> kParameters{
+    "backend", "id",       "path",      "input-path", "host",      "port",      "fd",          "to",           "ipv4",
+    "ipv6",    "abstract", "tight",     "server",     "wait",      "nodelay",   "reconnect",   "reconnect-ms", "signal",
+    "append",  "logfile",  "logappend", "mux",        "tls-creds", "tls-authz", "logtimestamp"};
+
+// What is said of parameters that are taken and should not be used.
+constexpr std::pair<std::string_view, std::string_view> kWarnings[] = {
+    {"reconnect", "'reconnect' is deprecated, use 'reconnect-ms' instead, which counts milliseconds"},
+    {"logfile", "'logfile' has no effect: what a character device sends is not copied to a file"}};
 
 // The values of one option list, by name and type.
 class Values {
@@ -113,6 +118,9 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::str
     if (std::find(kParameters.begin(), kParameters.end(), option.key) == kParameters.end()) {
       return fail(fmt::format("Invalid parameter '{}'", option.key));
     }
+    for (const auto& [key, text] : kWarnings) {
+      if (option.key == key) log.warning_in_option(as_typed, text);
+    }
     if (option.short_form) log.warning_in_option(as_typed, json::deprecation_note(option));
   }
   Values values(list);
@@ -124,6 +132,7 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::str
   if (std::find(known.begin(), known.end(), *backend) == known.end()) {
     return fail(fmt::format("'{}' is not a valid char driver name", *backend));
   }
+  for (std::string_view key : {"logappend", "logtimestamp"}) TRY(values.flag(key));
   TRY_ASSIGN(chardev::Options options, read_options(*backend, values));
   return ChardevOption{.id = std::move(*id),
                        .options = std::move(options),

@@ -77,7 +77,7 @@ Exports disk images as network block devices, driven by these options and by QMP
                          answer QMP on a character device
   --object TYPE,id=ID[,...]
                          make an object: secret, tls-creds-x509, tls-creds-psk, tls-creds-anon, authz-list,
-                         authz-list-file, authz-pam, authz-simple, iothread
+                         authz-list-file, authz-pam, authz-simple, iothread, monitor-qmp
 
   --daemonize            go to the background once everything is set up
   --pidfile PATH         write the process ID to a file

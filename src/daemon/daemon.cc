@@ -41,6 +41,8 @@ Daemon::~Daemon() = default;
 
 int Daemon::run(std::optional<Background> background) {
   signal(SIGPIPE, SIG_IGN);
+  // qemu-storage-daemon takes these and does nothing about them: who sends one does not mean to end it.
+  for (int number : {SIGUSR1, SIGALRM, SIGIO}) signal(number, SIG_IGN);
   raise_descriptor_limit();
   sigset_t signals = ending_signals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
@@ -53,9 +55,7 @@ int Daemon::run(std::optional<Background> background) {
   }
   reactor_ = std::move(*reactor);
   quit_ = std::make_unique<aio::Event>(*reactor_);
-  command_mutex_ = std::make_unique<aio::Mutex>(*reactor_);
   control_ = std::make_unique<control::Control>(*reactor_, data_reactors(), log_, drivers_, [this] { quit_->set(); });
-  runner_ = std::make_unique<control::Runner>(*control_);
 
   aio::Scope scope(*reactor_);
   aio::Scope signals_scope(*reactor_);
@@ -64,9 +64,7 @@ int Daemon::run(std::optional<Background> background) {
   while (scope.size() > 0) reactor_->run_once(UINT64_MAX);
   signals_scope.cancel();
   while (signals_scope.size() > 0) reactor_->run_once(UINT64_MAX);
-  monitors_.clear();
   if (!control_->can_be_destroyed()) leave();
-  runner_.reset();
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);
@@ -105,7 +103,6 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
     if (Result<> finished = finish_start(background); finished) {
       log_.trace().note(TraceEvent::kDaemonServing, {"backend ", reactor_->backend_name()});
       control_->serve();
-      for (auto& monitor : monitors_) monitor->start();
       (void)co_await quit_->wait();
     } else {
       log_.error(finished.error().message());
@@ -113,12 +110,12 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
     }
   }
   co_await control_->shut_down();
-  for (auto& monitor : monitors_) co_await monitor->stop();
+  co_await control_->close_monitors();
   co_await control_->events().close();
 }
 
 aio::Task<void> Daemon::start() {
-  Startup startup(*control_, *runner_, *command_mutex_, trace_, monitors_, command_line_.daemonize);
+  Startup startup(*control_, trace_, command_line_.daemonize);
   for (StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
     option.argument.clear();

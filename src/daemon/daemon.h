@@ -1,5 +1,5 @@
 // Daemon: the life of the process between the command line and exit: start everything, serve, end everything in order.
-// Owns the control reactor, the control, which owns all others, and the monitors; main thread.
+// Owns the control reactor and the control, which owns all others; main thread.
 #pragma once
 
 #include <memory>
@@ -7,11 +7,9 @@
 #include <vector>
 
 #include "control/control.h"
-#include "control/runner.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "drivers/driver_table.h"
-#include "qmp/monitor.h"
 
 namespace blockexport::daemon {
 
@@ -38,10 +36,7 @@ class Daemon {
   std::unique_ptr<aio::Reactor> reactor_;
   drivers::BuiltInDrivers drivers_;
   std::unique_ptr<control::Control> control_;
-  std::unique_ptr<control::Runner> runner_;
-  std::unique_ptr<aio::Mutex> command_mutex_;
   std::unique_ptr<aio::Event> quit_;
-  std::vector<std::unique_ptr<qmp::Monitor>> monitors_;
   std::optional<PidFile> pid_file_;
   std::optional<int> exit_code_;
 };

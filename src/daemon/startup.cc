@@ -38,7 +38,7 @@ Result<T> decode_argument(std::string_view argument, std::string_view implied_ke
 void print_object_types() {
   std::vector<std::string_view> names;
   for (const control::ObjectTypeEntry& type : control::object_types()) {
-    if (!type.is_abstract()) names.push_back(type.name);
+    if (type.is_user_creatable()) names.push_back(type.name);
   }
   std::ranges::sort(names);
   fmt::print("List of user creatable objects:\n");
@@ -70,7 +70,7 @@ aio::Task<Startup::Outcome> Startup::run(StartOption option) {
     case OptionKind::kChardev:
       co_return co_await run_chardev(option);
     case OptionKind::kMonitor:
-      co_return run_monitor(option.argument.view());
+      co_return co_await run_monitor(option.argument.view());
     case OptionKind::kTrace:
       CO_TRY_ASSIGN(std::optional<int> exit_code, run_trace_option(option, trace_, control_.log()));
       if (exit_code) co_return Exit{*exit_code};
@@ -114,7 +114,7 @@ aio::Task<Startup::Outcome> Startup::run_object(std::string_view argument) {
       const json::Value* name = keyval.options.find("qom-type");
       bool is_named = name != nullptr && name->as_string() != nullptr;
       const control::ObjectTypeEntry* type = is_named ? control::find_object_type(*name->as_string()) : nullptr;
-      type != nullptr && !type->is_abstract() ? print_object_properties(*type) : print_object_types();
+      type != nullptr && type->is_user_creatable() ? print_object_properties(*type) : print_object_types();
       co_return Exit{0};
     }
   }
@@ -146,21 +146,14 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
   co_return std::nullopt;
 }
 
-Startup::Outcome Startup::run_monitor(std::string_view argument) {
-  TRY_ASSIGN(auto options, decode_argument<schema::MonitorOptions>(argument, "chardev"));
-  chardev::Chardev* chardev = control_.chardevs().find(options.chardev);
-  if (chardev == nullptr) return fail(fmt::format("chardev \"{}\" not found", options.chardev));
-  if (options.mode == schema::MonitorMode::kReadline) return fail("Only QMP is supported");
-  if (chardev->has_frontend()) return fail(fmt::format("chardev '{}' is already in use", options.chardev));
-  qmp::SessionContext context{.reactor = control_.reactor(),
-                              .runner = runner_,
-                              .events = control_.events(),
-                              .command_mutex = command_mutex_,
-                              .log = control_.log(),
-                              .pretty = options.pretty.value_or(false),
-                              .offers_out_of_band = chardev->allows_out_of_band()};
-  monitors_.push_back(std::make_unique<qmp::Monitor>(context, *chardev));
-  return std::nullopt;
+// An object as any other monitor, with a name of its own where none is given.
+aio::Task<Startup::Outcome> Startup::run_monitor(std::string_view argument) {
+  CO_TRY_ASSIGN(auto monitor, decode_argument<schema::MonitorOptions>(argument, "chardev"));
+  if (monitor.mode == schema::MonitorMode::kReadline) co_return fail("Only QMP is supported");
+  schema::ObjectOptions object{.id = monitor.id ? *monitor.id : fmt::format("compat_monitor{}", unnamed_monitors_++)};
+  object.branch = schema::MonitorQMPProperties{.chardev = monitor.chardev, .pretty = monitor.pretty};
+  CO_TRY(co_await control::object_add(control_, std::move(object)));
+  co_return std::nullopt;
 }
 
 }  // namespace blockexport::daemon

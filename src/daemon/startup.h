@@ -6,23 +6,15 @@
 #include <vector>
 
 #include "control/control.h"
-#include "control/runner.h"
 #include "daemon/command_line.h"
-#include "qmp/monitor.h"
 
 namespace blockexport::daemon {
 
 class Startup {
  public:
-  // `trace` is what --trace switches; `monitors` receives what --monitor makes; they are not started yet.
-  Startup(control::Control& control, control::Runner& runner, aio::Mutex& command_mutex, Trace& trace,
-          std::vector<std::unique_ptr<qmp::Monitor>>& monitors, bool daemonized)
-      : control_(control),
-        runner_(runner),
-        command_mutex_(command_mutex),
-        trace_(trace),
-        monitors_(monitors),
-        daemonized_(daemonized) {}
+  // `trace` is what --trace switches.
+  Startup(control::Control& control, Trace& trace, bool daemonized)
+      : control_(control), trace_(trace), daemonized_(daemonized) {}
 
   // Help was asked for and printed: exit with this code.
   struct Exit {
@@ -40,14 +32,12 @@ class Startup {
   aio::Task<Outcome> run_listen(std::string_view argument);
   aio::Task<Outcome> run_object(std::string_view argument);
   aio::Task<Outcome> run_chardev(const StartOption& option);
-  Outcome run_monitor(std::string_view argument);
+  aio::Task<Outcome> run_monitor(std::string_view argument);
 
   control::Control& control_;
-  control::Runner& runner_;
-  aio::Mutex& command_mutex_;
   Trace& trace_;
-  std::vector<std::unique_ptr<qmp::Monitor>>& monitors_;
   bool daemonized_;
+  unsigned unnamed_monitors_ = 0;
 };
 
 }  // namespace blockexport::daemon

@@ -16,6 +16,7 @@ namespace blockexport::qmp {
 struct Command {
   std::string name;
   bool out_of_band = false;                // sent with exec-oob
+  std::string_view monitor = {};           // over which it came; lives as long as the command runs
   const json::Value* arguments = nullptr;  // an object, or null when there was none; points into the message
 };
 

@@ -2,8 +2,8 @@
 
 namespace blockexport::qmp {
 
-Monitor::Monitor(SessionContext context, chardev::Chardev& chardev)
-    : context_(context), chardev_(chardev), scope_(context.reactor) {
+Monitor::Monitor(SessionContext context, chardev::Chardev& chardev, std::move_only_function<void()> client_left)
+    : context_(std::move(context)), chardev_(chardev), client_left_(std::move(client_left)), scope_(context_.reactor) {
   chardev_.attach_frontend();
 }
 
@@ -13,6 +13,11 @@ Monitor::~Monitor() {
 
 void Monitor::start() {
   scope_.spawn("qmp monitor", serve());
+}
+
+void Monitor::set_pretty(bool pretty) {
+  context_.pretty = pretty;
+  if (session_ != nullptr) session_->set_pretty(pretty);
 }
 
 aio::Task<void> Monitor::stop() {
@@ -26,9 +31,12 @@ aio::Task<void> Monitor::serve() {
     if (!stream) co_return;
     {
       Session session(context_, std::move(*stream));
+      session_ = &session;
       co_await session.run();
+      session_ = nullptr;
     }
     chardev_.stream_closed();
+    client_left_();
   }
 }
 

@@ -1,7 +1,8 @@
 // Monitor: QMP on a chardev. Serves one client after another for as long as the chardev brings any.
-// Owned by the daemon; thread: the control reactor.
+// Owned by the control layer; thread: the control reactor.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "aio/scope.h"
@@ -12,11 +13,14 @@ namespace blockexport::qmp {
 
 class Monitor {
  public:
-  // `chardev` outlives the monitor, and nothing else uses it.
-  Monitor(SessionContext context, chardev::Chardev& chardev);
+  // `chardev` outlives the monitor, and nothing else uses it. `client_left` is called each time a session has ended,
+  // from the monitor's task: it may have stop() called, but not await it.
+  Monitor(SessionContext context, chardev::Chardev& chardev, std::move_only_function<void()> client_left);
   ~Monitor();
 
   void start();
+  // Whether what is sent from now on is indented.
+  void set_pretty(bool pretty);
   // Ends the session and waits for its end; what was answered is sent first.
   aio::Task<void> stop();
 
@@ -25,6 +29,8 @@ class Monitor {
 
   SessionContext context_;
   chardev::Chardev& chardev_;
+  std::move_only_function<void()> client_left_;
+  Session* session_ = nullptr;  // of the client that is there now
   aio::Scope scope_;
 };
 

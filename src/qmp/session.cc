@@ -25,14 +25,14 @@ json::Value error_object(const Error& error) {
 }  // namespace
 
 Session::Session(SessionContext context, std::unique_ptr<net::Stream> stream)
-    : context_(context),
+    : context_(std::move(context)),
       stream_(std::move(stream)),
-      sender_(context.reactor),
-      output_ready_(context.reactor),
-      output_drained_(context.reactor),
-      in_band_worker_(context.reactor),
-      in_band_idle_(context.reactor),
-      in_band_room_(context.reactor) {}
+      sender_(context_.reactor),
+      output_ready_(context_.reactor),
+      output_drained_(context_.reactor),
+      in_band_worker_(context_.reactor),
+      in_band_idle_(context_.reactor),
+      in_band_room_(context_.reactor) {}
 
 Session::~Session() {
   unlink();
@@ -151,6 +151,7 @@ aio::Task<IoResult> Session::handle(const Message& message) {
 }
 
 aio::Task<Result<json::Value>> Session::execute(Command command) {
+  command.monitor = context_.monitor;
   if (command.out_of_band) co_return co_await context_.runner.run(std::move(command));
   if (command.name == "qmp_capabilities") co_return negotiate(command);
   if (!negotiated_) {

@@ -30,6 +30,7 @@ struct SessionContext {
   EventQueue& events;
   aio::Mutex& command_mutex;  // commands of all monitors run one at a time
   const Log& log;
+  std::string monitor = {};  // its name, which commands bear
   bool pretty = false;
   bool offers_out_of_band = true;
 };
@@ -43,6 +44,9 @@ class Session final : public EventListener {
   aio::Task<void> run();
 
   void on_event(const json::Value& event) override;
+
+  // Whether what is sent from now on is indented.
+  void set_pretty(bool pretty) { context_.pretty = pretty; }
 
  private:
   using Message = std::expected<json::Value, Error>;

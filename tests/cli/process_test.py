@@ -166,11 +166,12 @@ class SignalsTest(ProcessTest):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.assertEqual(self.ends_with(number), 0, number)
 
-    def test_sigpipe_is_ignored(self):
-        """SIGPIPE does not end the server."""
+    def test_signals_that_do_nothing(self):
+        """SIGPIPE, SIGUSR1, SIGALRM and SIGIO do not end the server."""
         server = self.start()
-        server.signal(signal.SIGPIPE)
-        self.assertEqual(server.qmp.execute("query-block"), [])
+        for number in (signal.SIGPIPE, signal.SIGUSR1, signal.SIGALRM, signal.SIGIO):
+            server.signal(number)
+            self.assertEqual(server.qmp.execute("query-block"), [], number)
         server.stop()
 
     def test_quit_code(self):

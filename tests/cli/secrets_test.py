@@ -62,7 +62,7 @@ class CanaryTest(unittest.TestCase):
         for identity in identities:
             path = f"/objects/{identity}"
             said.append(server.qmp.command("qom-list", {"path": path}))
-            for name in ("data", "file", "format", "iv", "keyid", "loaded", "type"):
+            for name in ("data", "file", "format", "iv", "keyid", "type"):
                 said.append(server.qmp.command("qom-get", {"path": path, "property": name}))
             refusal = server.qmp.failure("qom-get", {"path": path, "property": "data"})
             self.assertEqual(refusal[1], "Property 'secret.data' is not readable")
@@ -359,9 +359,9 @@ class CredentialsTest(DaemonTest):
         listed = {entry["name"]: entry["type"] for entry in self.qmp.execute("qom-list", {"path": "/objects/tls0"})}
         self.assertEqual(listed, {"type": "string", "endpoint": "QCryptoTLSCredsEndpoint", "dir": "string",
                                   "verify-peer": "bool", "priority": "string", "sanity-check": "bool",
-                                  "passwordid": "string", "loaded": "bool"})
+                                  "passwordid": "string"})
         for name, value in (("endpoint", "server"), ("dir", self.pki.path), ("verify-peer", True), ("priority", ""),
-                            ("sanity-check", True), ("passwordid", ""), ("loaded", True)):
+                            ("sanity-check", True), ("passwordid", "")):
             self.assertEqual(self.qmp.execute("qom-get", {"path": "tls0", "property": name}), value, name)
         self.qmp.execute("qom-set", {"path": "tls0", "property": "dir", "value": "/other"})
         self.assertEqual(self.qmp.execute("qom-get", {"path": "tls0", "property": "dir"}), "/other")

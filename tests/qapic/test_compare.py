@@ -1,22 +1,20 @@
-"""Our schema against the one of qemu-storage-daemon: every difference is meant, and has its reason in expected/."""
+"""Our schema against those of qemu-storage-daemon: every difference is meant, and has its reason in expected/."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
+import re
 import unittest
 
+import reference_schema
+from expected_differences import Expected, surprises
 from support import ROOT, Features, compile_schema
 
-from qapic.compare_schema import Comparison, Expected, Introspected, load
+from qapic.compare_schema import Comparison, Introspected
 from qapic.emit.introspect import introspection
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SHARED = os.environ.get("BLOCKEXPORT_SHARED", os.path.join(ROOT, "..", "shared"))
-FACTS = os.path.join(SHARED, "facts", "qsd-10.0-qmp-schema.json")
-DAEMON = shutil.which("qemu-storage-daemon")
 
 
 def ours() -> Introspected:
@@ -24,40 +22,48 @@ def ours() -> Introspected:
     return Introspected(introspection(compile_schema(os.path.join(ROOT, "schema", "blockexport.json"), features)))
 
 
-def expected(*names: str) -> Expected:
-    lines: list[str] = []
-    for name in names:
-        with open(os.path.join(HERE, "expected", name), encoding="utf-8") as file:
-            lines += file.readlines()
-    return Expected(lines)
-
-
-def ask_daemon() -> Introspected:
-    """What the packaged daemon answers."""
-    commands = "".join(json.dumps({"execute": name}) for name in ("qmp_capabilities", "query-qmp-schema", "quit"))
-    answered = subprocess.run(
-        [DAEMON, "--chardev", "stdio,id=c", "--monitor", "c"],
-        input=commands, capture_output=True, text=True, timeout=30, check=True,
-    )
-    replies = [json.loads(line) for line in answered.stdout.splitlines() if line.strip()]
-    return Introspected(next(reply["return"] for reply in replies if isinstance(reply.get("return"), list)))
-
-
 class OurSchema(unittest.TestCase):
-    def check(self, theirs: Introspected, known: Expected, complete: bool) -> None:
-        differences = Comparison(ours(), theirs).run()
-        surprises = [difference for difference in differences if known.reason(difference) is None]
-        self.assertEqual(surprises, [])
-        if complete:
-            self.assertEqual(known.unused(), [], "these are no longer differences")
+    def test_each_recorded_version(self) -> None:
+        """Every difference is expected, and every difference that is expected from a version is one."""
+        for version in reference_schema.versions():
+            with self.subTest(version):
+                known = Expected.of_version(version)
+                self.assertEqual(surprises(ours(), reference_schema.load(version), known), [])
+                self.assertEqual(known.unused(), [], "these are no longer differences")
 
-    @unittest.skipUnless(os.path.exists(FACTS), "the recorded schema of 10.0 is not there")
-    def test_against_version_10(self) -> None:
-        self.check(load(FACTS), expected("qsd-10.0.txt"), complete=True)
+    def test_the_newest_recorded_version_is_the_one_we_claim(self) -> None:
+        """The level of compatibility in the greeting is a version that the schema is compared with."""
+        with open(os.path.join(ROOT, "src", "control", "version.h"), encoding="utf-8") as file:
+            numbers = re.findall(r"kCompatible\w+ = (\d+);", file.read())
+        self.assertEqual(".".join(numbers[:2]), reference_schema.versions()[-1])
 
-    @unittest.skipUnless(DAEMON, "qemu-storage-daemon is not installed")
-    def test_against_the_packaged_daemon(self) -> None:
-        self.check(ask_daemon(), expected("qsd-10.0.txt", "qsd-older.txt"), complete=False)
+
+class Recorded(unittest.TestCase):
+    """The files that tell of a version."""
+
+    def test_each_file_is_as_it_would_be_written(self) -> None:
+        for version in reference_schema.versions():
+            with open(os.path.join(reference_schema.FOLDER, f"qsd-{version}.txt"), encoding="utf-8") as file:
+                lines = file.read().split("\n", 1)
+            self.assertIn(f"version {version}.", lines[0])
+            self.assertEqual(reference_schema.write(reference_schema.load(version)), lines[1])
+
+    def test_every_kind_of_entry_survives(self) -> None:
+        entries = [
+            {"name": "go", "meta-type": "command", "arg-type": "1", "ret-type": "2", "allow-oob": True,
+             "features": ["deprecated"]},
+            {"name": "WENT", "meta-type": "event", "arg-type": "1"},
+            {"name": "str", "meta-type": "builtin", "json-type": "string"},
+            {"name": "[str]", "meta-type": "array", "element-type": "str"},
+            {"name": "3", "meta-type": "enum", "members": [{"name": "a"}, {"name": "b", "features": ["unstable"]}]},
+            {"name": "4", "meta-type": "alternate", "members": [{"type": "str"}, {"type": "[str]"}]},
+            {"name": "1", "meta-type": "object", "tag": "kind", "features": ["dynamic"],
+             "members": [{"name": "kind", "type": "3"},
+                         {"name": "x", "type": "str", "default": None, "features": ["deprecated", "unstable"]}],
+             "variants": [{"case": "a", "type": "2"}, {"case": "b", "type": "2"}]},
+            {"name": "2", "meta-type": "object", "members": []},
+        ]
+        self.assertEqual(reference_schema.parse(reference_schema.write(entries)), entries)
 
 
 class Compare(unittest.TestCase):
