@@ -12,7 +12,7 @@ A file has one entry a line, in the order in which the entries are met; a longer
 
 where ? marks an optional member. Names of types mean nothing. A new version is recorded from the program itself:
 
-    tests/qapic/reference_schema.py PROGRAM > tests/qapic/reference/qsd-VERSION.txt
+    python3 tests/qapic/reference_schema.py PROGRAM > tests/qapic/reference/qsd-VERSION.txt
 """
 
 from __future__ import annotations
