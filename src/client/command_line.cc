@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "base/print.h"
 #include "client/tls_check.h"
 #include "client/tls_init.h"
 
@@ -13,20 +14,20 @@ namespace blockexport::client {
 namespace {
 
 int report(const Error& error) {
-  fmt::print(stderr, "blockexport: {}\n", error.message());
-  if (!error.hint().empty()) fmt::print(stderr, "{}\n", error.hint());
+  print(stderr, "blockexport: {}\n", error.message());
+  if (!error.hint().empty()) print(stderr, "{}\n", error.hint());
   return kExitFailed;
 }
 
 int print_report(const Result<TlsReport>& found) {
   if (!found) return report(found.error());
-  fmt::print("{}", found->text);
+  print(stdout, "{}", found->text);
   return found->has_fault ? kExitFailed : kExitFine;
 }
 
 int print_made(const Result<std::string>& made) {
   if (!made) return report(made.error());
-  fmt::print("{}", *made);
+  print(stdout, "{}", *made);
   return kExitFine;
 }
 

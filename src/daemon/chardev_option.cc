@@ -7,6 +7,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/print.h"
 #include "schema/char.h"
 
 namespace blockexport::daemon {
@@ -141,15 +142,15 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::str
 }
 
 void print_chardev_backends() {
-  fmt::print("Available chardev backend types: \n");
+  print(stdout, "Available chardev backend types: \n");
   auto names = schema::EnumNames<schema::ChardevBackendKind>::kNames;
   std::sort(names.begin(), names.end());
-  for (std::string_view name : names) fmt::print("  {}\n", name);
+  for (std::string_view name : names) print(stdout, "  {}\n", name);
 }
 
 void print_chardev_options() {
-  fmt::print("chardev options:\n");
-  for (std::string_view name : kParameters) fmt::print("  {}\n", name);
+  print(stdout, "chardev options:\n");
+  for (std::string_view name : kParameters) print(stdout, "  {}\n", name);
 }
 
 }  // namespace blockexport::daemon

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "aio/reactor_pool.h"
+#include "base/print.h"
 #include "control/version.h"
 #include "daemon/secret_option.h"
 
@@ -48,7 +49,7 @@ constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioB
                                {"version", no_argument, nullptr, kVersion},
                                {nullptr, 0, nullptr, 0}};
 
-constexpr std::string_view kHelpText = R"(Usage: {0} [options]
+constexpr char kHelpText[] = R"(Usage: {0} [options]
 Exports disk images as network block devices, driven by these options and by QMP.
 
   -h, --help             show this help and exit
@@ -98,8 +99,8 @@ std::string_view base_name(std::string_view path) {
 }
 
 void print_version(std::string_view program) {
-  fmt::print("{} version {} (interface of qemu-storage-daemon {}.{})\n", program, control::kProgramVersion,
-             control::kCompatibleMajor, control::kCompatibleMinor);
+  print(stdout, "{} version {} (interface of qemu-storage-daemon {}.{})\n", program, control::kProgramVersion,
+        control::kCompatibleMajor, control::kCompatibleMinor);
 }
 
 std::optional<aio::BackendKind> backend_of(std::string_view name) {
@@ -174,7 +175,7 @@ StartOption start_option(OptionKind kind, char** argv, int first) {
 void take_option(CommandLine& line, int code, std::string_view program) {
   switch (code) {
     case kHelp:
-      fmt::print(fmt::runtime(kHelpText), program);
+      print(stdout, kHelpText, program);
       line.exit_code = 0;
       break;
     case kVersion:
@@ -191,14 +192,14 @@ void take_option(CommandLine& line, int code, std::string_view program) {
       if (auto backend = backend_of(optarg)) {
         line.backend = *backend;
       } else {
-        fmt::print(stderr, "{}: --aio-backend {}: must be 'auto', 'io_uring' or 'epoll'\n", program, optarg);
+        print(stderr, "{}: --aio-backend {}: must be 'auto', 'io_uring' or 'epoll'\n", program, optarg);
         line.exit_code = 1;
       }
       break;
     case kReactors:
       if (take_reactors(line, optarg)) break;
-      fmt::print(stderr, "{}: --reactors {}: must be 'auto' or a number from 1 to {}\n", program, optarg,
-                 aio::kDataReactorsMax);
+      print(stderr, "{}: --reactors {}: must be 'auto' or a number from 1 to {}\n", program, optarg,
+            aio::kDataReactorsMax);
       line.exit_code = 1;
       break;
     default:
@@ -219,7 +220,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     int code = getopt_long(argc, argv, "-hT:V", kOptions, nullptr);
     if (code == -1) break;
     if (code == 1) {
-      fmt::print(stderr, "{}: {}: Unexpected argument\n", argv[0], optarg);
+      print(stderr, "{}: {}: Unexpected argument\n", argv[0], optarg);
       line.exit_code = 1;
     } else if (std::optional<OptionKind> kind = kind_of(code)) {
       line.options.push_back(start_option(*kind, argv, first));
@@ -229,7 +230,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     if (line.exit_code) return line;
   }
   if (optind < argc) {
-    fmt::print(stderr, "{}: {}: Unexpected argument\n", argv[0], argv[optind]);
+    print(stderr, "{}: {}: Unexpected argument\n", argv[0], argv[optind]);
     line.exit_code = 1;
   }
   return line;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/print.h"
 #include "control/addresses.h"
 #include "control/chardev.h"
 #include "control/nbd_server.h"
@@ -41,16 +42,18 @@ void print_object_types() {
     if (type.is_user_creatable()) names.push_back(type.name);
   }
   std::ranges::sort(names);
-  fmt::print("List of user creatable objects:\n");
-  for (std::string_view name : names) fmt::print("  {}\n", name);
+  print(stdout, "List of user creatable objects:\n");
+  for (std::string_view name : names) print(stdout, "  {}\n", name);
 }
 
 void print_object_properties(const control::ObjectTypeEntry& type) {
   std::span<const control::PropertyDescription> properties = type.property_list();
   std::vector<control::PropertyDescription> sorted(properties.begin(), properties.end());
   std::ranges::sort(sorted, {}, &control::PropertyDescription::name);
-  fmt::print("{} options:\n", type.name);
-  for (const control::PropertyDescription& property : sorted) fmt::print("  {}=<{}>\n", property.name, property.type);
+  print(stdout, "{} options:\n", type.name);
+  for (const control::PropertyDescription& property : sorted) {
+    print(stdout, "  {}=<{}>\n", property.name, property.type);
+  }
 }
 
 }  // namespace

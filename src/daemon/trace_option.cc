@@ -6,6 +6,7 @@
 #include <array>
 #include <fstream>
 
+#include "base/print.h"
 #include "json/option_list.h"
 
 namespace blockexport::daemon {
@@ -19,7 +20,7 @@ std::string unknown_event(std::string_view pattern) {
 }
 
 void print_events() {
-  for (std::string_view name : Trace::kNames) fmt::print("{}\n", name);
+  for (std::string_view name : Trace::kNames) print(stdout, "{}\n", name);
 }
 
 // One pattern in each line; lines that begin with '#' are comments. False: the file cannot be read.
