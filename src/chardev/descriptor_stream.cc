@@ -6,10 +6,22 @@
 #include <cstdint>
 
 namespace blockexport::chardev {
+namespace {
+
+// How often a terminal that another job has in front is looked at.
+constexpr std::uint64_t kBackgroundLookNs = 1'000'000'000;
+
+// What is typed at a terminal is for the job in front. Reading it from another one stops that (SIGTTIN), or fails.
+bool is_in_background(int fd) {
+  const pid_t in_front = tcgetpgrp(fd);
+  return in_front >= 0 && in_front != getpgrp();
+}
+
+}  // namespace
 
 IoCount DescriptorStream::try_receive(std::span<std::byte> buffer) {
   if (shut_down_) return 0;
-  if (input_ < 0) return fail(EAGAIN);
+  if (input_ < 0 || is_in_background(input_)) return fail(EAGAIN);
   ssize_t count;
   do {
     count = ::read(input_, buffer.data(), buffer.size());
@@ -36,9 +48,12 @@ IoCount DescriptorStream::try_send(std::span<const iovec> vectors) {
 aio::Task<IoResult> DescriptorStream::readable() {
   // Without input there is nothing to wait for but the end of the task.
   if (input_ < 0) co_return co_await reactor_->sleep_until(UINT64_MAX);
-  auto ready = co_await reactor_->poll(input_, POLLIN);
-  if (!ready) co_return fail(ready.error());
-  co_return IoResult{};
+  for (;;) {
+    auto ready = co_await reactor_->poll(input_, POLLIN);
+    if (!ready) co_return fail(ready.error());
+    if (!is_in_background(input_)) co_return IoResult{};
+    CO_TRY(co_await reactor_->sleep_until(reactor_->now_ns() + kBackgroundLookNs));
+  }
 }
 
 aio::Task<IoResult> DescriptorStream::writable() {

@@ -1,6 +1,8 @@
 #include "control/authz_objects.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include <array>
 
@@ -84,6 +86,12 @@ AuthzPamObject::AuthzPamObject(Control& control, std::string id, std::string ser
 Result<std::unique_ptr<UserObject>> AuthzPamObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kAuthzPam>();
   TRY(control.pam_calls().load());
+  if (geteuid() != 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
+    control.log().warning(
+        fmt::format("authz-pam '{}': this process has no_new_privs, so that modules of PAM cannot start programs with "
+                    "the rights that those need, as pam_unix does; have an authz-pam object on the command line",
+                    options.id));
+  }
   return std::unique_ptr<UserObject>(new AuthzPamObject(control, options.id, properties.service));
 }
 

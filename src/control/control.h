@@ -43,7 +43,7 @@ class Control {
   // For whoever serves clients: the reactors that have no object of their own, and what such an object makes one with.
   aio::ReactorPool& data_reactors() { return data_reactors_; }
   const aio::ReactorOptions& reactor_options() const { return reactor_options_; }
-  const Log& log() { return log_; }
+  const Log& log() const { return log_; }
   block::Graph& graph() { return graph_; }
   exports::Registry& exports() { return exports_; }
   chardev::Registry& chardevs() { return chardevs_; }

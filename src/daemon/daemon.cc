@@ -40,7 +40,6 @@ Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace)
 Daemon::~Daemon() = default;
 
 int Daemon::run(std::optional<Background> background) {
-  signal(SIGPIPE, SIG_IGN);
   // qemu-storage-daemon takes these and does nothing about them: who sends one does not mean to end it.
   for (int number : {SIGUSR1, SIGALRM, SIGIO}) signal(number, SIG_IGN);
   raise_descriptor_limit();

@@ -41,8 +41,6 @@ Result<Background> Background::enter() {
   if (second != 0) _exit(second < 0 ? 1 : 0);
   umask(027);
   signal(SIGTSTP, SIG_IGN);
-  signal(SIGTTOU, SIG_IGN);
-  signal(SIGTTIN, SIG_IGN);
   return Background(std::move(writing));
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "daemon/daemon.h"
+#include "daemon/process_state.h"
 
 namespace {
 
@@ -19,10 +20,12 @@ constexpr int kFreeBytesKept = 4 << 20;
 
 int main(int argc, char** argv) {
   using namespace blockexport::daemon;
+  outlive_io_signals();
   mallopt(M_MMAP_THRESHOLD, kMappedBytesMin);
   mallopt(M_TRIM_THRESHOLD, kFreeBytesKept);
   CommandLine command_line = parse_command_line(argc, argv);
   if (command_line.exit_code) return *command_line.exit_code;
+  restrict_process(command_line);
 
   std::string_view path = argv[0];
   blockexport::Trace trace;

@@ -1,0 +1,30 @@
+#include "daemon/process_state.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+
+namespace blockexport::daemon {
+namespace {
+
+bool has_pam_object(const CommandLine& line) {
+  return std::ranges::any_of(line.options, [](const StartOption& option) {
+    return option.kind == OptionKind::kObject && option.argument.view().contains("authz-pam");
+  });
+}
+
+}  // namespace
+
+void outlive_io_signals() {
+  for (int number : {SIGPIPE, SIGXFSZ, SIGIO, SIGTTIN, SIGTTOU}) signal(number, SIG_IGN);
+}
+
+void restrict_process(const CommandLine& line) {
+  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+  (void)setrlimit(RLIMIT_CORE, &none);
+  if (!has_pam_object(line)) (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+}  // namespace blockexport::daemon
