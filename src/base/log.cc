@@ -1,6 +1,8 @@
 #include "base/log.h"
 
-#include <unistd.h>
+#include <utility>
+
+#include "base/log_episodes.h"
 
 namespace blockexport {
 namespace {
@@ -37,10 +39,25 @@ void append_printable(std::string& out, std::string_view text, bool keep_newline
 }  // namespace
 
 Log::Log(std::string program_name, int fd, LogLevel threshold)
-    : Log(std::move(program_name), fd, threshold, kNothingTraced) {}
+    : program_name_(std::move(program_name)),
+      threshold_(threshold),
+      own_channel_(std::make_unique<LogChannel>(fd, program_name_ + ": warning: ")),
+      channel_(own_channel_.get()),
+      trace_(&kNothingTraced),
+      episodes_(std::make_shared<LogEpisodes>(program_name_, threshold)) {
+  channel_->set_timed_lines(episodes_);
+}
 
-Log::Log(std::string program_name, int fd, LogLevel threshold, const Trace& trace)
-    : program_name_(std::move(program_name)), fd_(fd), threshold_(threshold), trace_(&trace) {}
+Log::Log(std::string program_name, LogChannel& channel, LogLevel threshold, const Trace& trace)
+    : program_name_(std::move(program_name)),
+      threshold_(threshold),
+      channel_(&channel),
+      trace_(&trace),
+      episodes_(std::make_shared<LogEpisodes>(program_name_, threshold)) {
+  channel_->set_timed_lines(episodes_);
+}
+
+Log::~Log() = default;
 
 void Log::warning_in_option(std::string_view option, std::string_view message) const {
   write(LogLevel::kWarning, ": " + std::string(option) + ": ", message);
@@ -55,14 +72,29 @@ void Log::error_in_file(std::string_view place, std::string_view message) const 
 }
 
 void Log::write(LogLevel level, std::string_view place, std::string_view message) const {
-  if (!enabled(level)) return;
-  std::string line = program_name_;
+  if (enabled(level)) channel_->write(log_line(program_name_, level, place, message));
+}
+
+void Log::write_line(const ConditionSchedule::Line& line) const {
+  if (!line.text.empty()) {
+    write(line.level, ": ", line.text);
+  } else {
+    due_time_changed();
+  }
+}
+
+void Log::flush() const {
+  (void)channel_->flush();
+  trace_->flush();
+}
+
+std::string log_line(std::string_view program_name, LogLevel level, std::string_view place, std::string_view message) {
+  std::string line(program_name);
   append_printable(line, place, true);
   line += level_prefix(level);
   append_printable(line, message, true);
   line += '\n';
-  // Nothing can be done about a standard error that fails.
-  [[maybe_unused]] ssize_t written = ::write(fd_, line.data(), line.size());
+  return line;
 }
 
 std::string printable(std::string_view text, std::size_t limit) {

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "base/log.h"
 
@@ -37,12 +36,12 @@ bool matches(std::string_view pattern, std::string_view name) {
 }  // namespace
 
 void Trace::write(TraceEvent event, std::string_view details) const {
+  if (channel_ == nullptr) return;
   std::string line(kNames[static_cast<std::size_t>(event)]);
   line += ' ';
   line += printable(details, kDetailBytesMax);
   line += '\n';
-  // Nothing can be done about a file that fails.
-  [[maybe_unused]] ssize_t written = ::write(file_ ? file_.get() : STDERR_FILENO, line.data(), line.size());
+  channel_->write(line);
 }
 
 void Trace::write_parts(TraceEvent event, std::initializer_list<std::string_view> parts) const {
@@ -63,10 +62,17 @@ bool Trace::apply(std::string_view pattern) {
   return known;
 }
 
+void Trace::flush() const {
+  if (channel_ != nullptr) (void)channel_->flush();
+}
+
 Result<> Trace::write_to_file(const std::string& path) {
   OwnedFd opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666));
   if (!opened) return fail(Error::system(fmt::format("Error opening logfile {}", path), Errno::last()));
-  file_ = std::move(opened);
+  file_ = std::make_unique<LogChannel>(std::move(opened), "warning: ");
+  // Without a thread for it, whoever has a line writes it.
+  (void)file_->start();
+  channel_ = file_.get();
   return {};
 }
 

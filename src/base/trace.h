@@ -2,18 +2,20 @@
 //
 // One object, made by main(), switched by --trace while the daemon starts, and reached through the Log. An event that
 // is off costs the load of a byte; no text is made and nothing is allocated. The names are listed in docs/tracing.md.
-// Thread: is_on() and write() on any; the rest before other threads run. Never waits, except for a file that is slow.
+// Lines go the way of the log's, which waits for nobody (base/log_channel.h).
+// Thread: is_on(), write() and flush() on any; the rest before other threads run.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/error.h"
-#include "base/owned_fd.h"
+#include "base/log_channel.h"
 
 namespace blockexport {
 
@@ -42,8 +44,10 @@ class Trace {
       "nbd_client_stalled", "nbd_request_begin",    "nbd_request_end",   "qmp_command_begin",
       "qmp_command_end"};
 
-  // Everything off; lines go to standard error.
+  // Everything off, and lines go nowhere.
   constexpr Trace() = default;
+  // Everything off; lines go to `channel`, which outlives it.
+  explicit Trace(LogChannel& channel) : channel_(&channel) {}
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
@@ -59,14 +63,18 @@ class Trace {
   // Switches on every event that `pattern` matches (with '*' and '?'), or off when a '-' stands before it. False: it
   // has no '*' and names no event.
   bool apply(std::string_view pattern);
-  // Lines go to this file from now on; what is in it is lost. Errors: "Error opening logfile F: ...".
+  // Lines go to this file from now on, through a channel of its own; what is in it is lost. Errors: "Error opening
+  // logfile F: ...".
   Result<> write_to_file(const std::string& path);
+  // Waits until what was traced before is written, at most kLogFlushNs.
+  void flush() const;
 
  private:
   void write_parts(TraceEvent event, std::initializer_list<std::string_view> parts) const;
 
   std::array<std::atomic<bool>, kNames.size()> on_{};
-  OwnedFd file_;
+  LogChannel* channel_ = nullptr;
+  std::unique_ptr<LogChannel> file_;
 };
 
 }  // namespace blockexport

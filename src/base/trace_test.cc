@@ -55,6 +55,7 @@ TEST(Trace, LinesGoToTheFileAndArePrintable) {
   ASSERT_TRUE(trace.write_to_file(path));
   trace.write(TraceEvent::kNbdClientLeft, "a\nb");
   trace.write(TraceEvent::kNbdRequestEnd, "cookie 1");
+  trace.flush();
   std::stringstream content;
   content << std::ifstream(path).rdbuf();
   unlink(path);

@@ -74,6 +74,7 @@ void Daemon::leave() {
   control_->chardevs().clear();
   pid_file_.reset();
   (void)std::fflush(nullptr);
+  log_.flush();
   _exit(exit_code_.value_or(0));
 }
 
@@ -140,6 +141,8 @@ Result<> Daemon::finish_start(std::optional<Background>& background) {
     TRY_ASSIGN(PidFile file, PidFile::create(*command_line_.pidfile));
     pid_file_.emplace(std::move(file));
   }
+  // What was said so far is for whoever started us.
+  log_.flush();
   if (background) TRY(background->release());
   return {};
 }

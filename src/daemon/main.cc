@@ -28,9 +28,10 @@ int main(int argc, char** argv) {
   restrict_process(command_line);
 
   std::string_view path = argv[0];
-  blockexport::Trace trace;
-  blockexport::Log log(std::string(path.substr(path.rfind('/') + 1)), STDERR_FILENO, blockexport::LogLevel::kInfo,
-                       trace);
+  const std::string program(path.substr(path.rfind('/') + 1));
+  blockexport::LogChannel channel(STDERR_FILENO, program + ": warning: ");
+  blockexport::Trace trace(channel);
+  blockexport::Log log(program, channel, blockexport::LogLevel::kInfo, trace);
   std::optional<Background> background;
   if (command_line.daemonize) {
     auto entered = Background::enter();
@@ -39,6 +40,9 @@ int main(int argc, char** argv) {
       return 1;
     }
     background.emplace(std::move(*entered));
+  }
+  if (auto started = channel.start(); !started) {
+    log.warning(std::string("lines of the log may be dropped: ") + started.error().message());
   }
   return Daemon(std::move(command_line), log, trace).run(std::move(background));
 }

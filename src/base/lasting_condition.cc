@@ -1,0 +1,29 @@
+#include "base/lasting_condition.h"
+
+#include "base/log_episodes.h"
+
+namespace blockexport {
+
+LastingCondition::LastingCondition(const Log& log) : log_(log) {
+  log_.episodes().add(*this);
+}
+
+LastingCondition::~LastingCondition() {
+  log_.episodes().remove(*this);
+}
+
+void LastingCondition::happened(std::string_view text) {
+  log_.write_line(log_.episodes().happened(*this, text));
+}
+
+void LastingCondition::clear() {
+  if (is_on()) log_.episodes().clear(*this);
+}
+
+void LastingCondition::ended(std::string_view text) {
+  if (!is_on()) return;
+  log_.episodes().ended(*this, text);
+  log_.due_time_changed();
+}
+
+}  // namespace blockexport

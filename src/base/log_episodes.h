@@ -1,0 +1,52 @@
+// LogEpisodes: what the log says by time rather than by call: how many lines about peers were left out, how often a
+// lasting condition came back, and that it has ended.
+//
+// The inside of a Log, shared with the thread of its channel. Its lock is held for a few steps, and nobody is called
+// with it. Thread: any.
+#pragma once
+
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/condition_schedule.h"
+#include "base/log_channel.h"
+#include "base/peer_line_limiter.h"
+
+namespace blockexport {
+
+class LastingCondition;
+
+class LogEpisodes final : public TimedLines {
+ public:
+  LogEpisodes(std::string program_name, LogLevel threshold)
+      : program_name_(std::move(program_name)), threshold_(threshold) {}
+
+  // Whether a line about a peer of `group` may be written now.
+  PeerLineLimiter::Verdict admit(std::string_view group);
+
+  void add(LastingCondition& condition);
+  void remove(LastingCondition& condition);
+  // The line to write now, or an empty one.
+  ConditionSchedule::Line happened(LastingCondition& condition, std::string_view text);
+  void ended(LastingCondition& condition, std::string_view text);
+  void clear(LastingCondition& condition);
+
+  // TimedLines
+  std::uint64_t due_ns() const override;
+  void take_due(std::uint64_t now_ns, std::string& lines) override;
+  void take_last(std::string& lines) override;
+
+ private:
+  void append(const ConditionSchedule::Line& line, std::string& lines) const;
+
+  const std::string program_name_;
+  const LogLevel threshold_;
+  mutable std::mutex mutex_;
+  PeerLineLimiter limiter_;
+  std::string overdue_;  // lines that were due when the limiter was asked
+  std::vector<LastingCondition*> conditions_;
+};
+
+}  // namespace blockexport

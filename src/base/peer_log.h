@@ -1,0 +1,37 @@
+// PeerLog: the log for code that serves a peer. A peer that can only connect chooses how often something is said about
+// it, so the lines of a group of peers are limited, and those beyond are counted (base/peer_line_limiter.h).
+//
+// What serves a peer has a PeerLog and no Log: whoever adds a line there cannot forget the limit. Owned by what serves
+// the peer; the log outlives it. Thread: any.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/log.h"
+
+namespace blockexport {
+
+class PeerLog {
+ public:
+  // `group` names whom the peer is counted with, as net::peer_group() does: an address, a network, a user.
+  PeerLog(const Log& log, std::string group) : log_(log), group_(std::move(group)) {}
+
+  void error(std::string_view message) const { write(LogLevel::kError, message); }
+  void warning(std::string_view message) const { write(LogLevel::kWarning, message); }
+  void info(std::string_view message) const { write(LogLevel::kInfo, message); }
+  void debug(std::string_view message) const { write(LogLevel::kDebug, message); }
+
+  bool enabled(LogLevel level) const { return log_.enabled(level); }
+  const std::string& group() const { return group_; }
+  // Events are not limited: whoever switches them on wants all of them.
+  const Trace& trace() const { return log_.trace(); }
+
+ private:
+  void write(LogLevel level, std::string_view message) const;
+
+  const Log& log_;
+  const std::string group_;
+};
+
+}  // namespace blockexport
