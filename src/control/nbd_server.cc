@@ -10,6 +10,20 @@
 #include "schema/block_export_commands.h"
 
 namespace blockexport::control {
+namespace {
+
+// Once for each listener: everybody on the network is a client then, and whoever stands between can be one too.
+void warn_of_public_address(const Control& control, const net::Listener& listener) {
+  const auto address = listener.public_address();
+  if (!address) return;
+  control.log().warning(
+      fmt::format("NBD is served on {} without TLS: everybody who can reach that address can read the exports, and "
+                  "write to those that are writable; who is on the way can read and change what is sent. Give the "
+                  "server tls-creds, or an address of this machine alone",
+                  net::describe(*address)));
+}
+
+}  // namespace
 
 aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address,
                                      schema::NbdServerOptionsBase options) {
@@ -24,6 +38,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
                                         .credentials_id = *options.tls_creds,
                                         .authorizer_id = options.tls_authz};
   }
+  if (!server_options.tls) warn_of_public_address(control, *listener);
   server_options.max_connections = options.max_connections.value_or(server_options.max_connections);
   server_options.handshake_max_seconds = options.handshake_max_seconds.value_or(server_options.handshake_max_seconds);
   control.make_nbd_server(server_options).listen_on(std::move(listener));
@@ -33,6 +48,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
 aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address) {
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
+  if (!control.nbd_server()->requires_tls()) warn_of_public_address(control, *listener);
   control.nbd_server()->listen_on(std::move(listener));
   co_return Result<>{};
 }

@@ -76,6 +76,25 @@ bool connection_broke(Errno error) {
   }
 }
 
+bool is_loopback(in_addr_t address) {
+  return ntohl(address) >> 24 == IN_LOOPBACKNET;
+}
+
+// Whether other machines can reach the address, as far as it tells.
+bool is_public(const NumericAddress& address) {
+  if (address.family() == AF_INET) {
+    return !is_loopback(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_addr.s_addr);
+  }
+  if (address.family() != AF_INET6) return false;
+  const in6_addr& inet6 = reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&inet6)) {
+    in_addr_t wrapped = 0;
+    std::memcpy(&wrapped, inet6.s6_addr + 12, sizeof wrapped);
+    return !is_loopback(wrapped);
+  }
+  return !IN6_IS_ADDR_LOOPBACK(&inet6);
+}
+
 }  // namespace
 
 aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, SocketAddress address, int backlog) {
@@ -178,6 +197,14 @@ NumericAddress Listener::local_address(std::size_t index) const {
     address.length = 0;
   }
   return address;
+}
+
+std::optional<NumericAddress> Listener::public_address() const {
+  for (std::size_t i = 0; i < sockets_.size(); ++i) {
+    NumericAddress address = local_address(i);
+    if (is_public(address)) return address;
+  }
+  return std::nullopt;
 }
 
 aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {

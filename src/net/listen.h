@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ class Listener {
   // The bound address, with the port that the kernel chose.
   NumericAddress local_address(std::size_t index) const;
   int descriptor(std::size_t index) const { return sockets_[index].get(); }
+
+  // The first of the bound addresses that other machines can reach: of IPv4 or IPv6, and no loopback one.
+  std::optional<NumericAddress> public_address() const;
 
   // Waits for a connection on one socket. ECANCELED when the task is cancelled; EMFILE and its kind are returned for
   // the caller to pause; a connection that broke while it waited is skipped.

@@ -64,6 +64,8 @@ class Server final : public ExportDirectory {
   // How many clients this server and those before it have had: the number of the newest.
   std::uint64_t clients_ever() const { return clients_ever_; }
   bool allows_multi_conn() const { return options_.max_connections != 1; }
+  // Whether clients have proved who they are, as far as the credentials make them.
+  bool requires_tls() const { return options_.tls.has_value(); }
 
   // The visible export of that name, or null.
   NbdExport* find_export(std::string_view name) const;
