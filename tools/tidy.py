@@ -10,7 +10,7 @@ import pathlib
 import sys
 import tomllib
 
-from tidy_rules import calls, coroutines, headers, layers, limits, names, sizes, test_bodies, text, tree
+from tidy_rules import calls, coroutines, headers, layers, limits, names, peer_log, sizes, test_bodies, text, tree
 
 RULES = {
     "calls": calls.check,
@@ -18,6 +18,7 @@ RULES = {
     "layers": layers.check,
     "limits": limits.check,
     "names": names.check,
+    "peer_log": peer_log.check,
     "sizes": sizes.check,
     "tests": test_bodies.check,
     "text": text.check,

@@ -17,7 +17,6 @@ namespace {
 
 // Operations resumed between two looks at the kernel.
 constexpr std::size_t kResumptionsPerTurn = 256;
-constexpr std::uint64_t kStallReportIntervalNs = 1'000'000'000;
 
 // Tells the processor that this is a loop that waits, so that its sibling thread has more of the core.
 void relax() {
@@ -48,7 +47,8 @@ std::unique_ptr<Reactor> Reactor::create(Simulation& simulation) {
 }
 
 Reactor::Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log)
-    : backend_(std::move(backend)), options_(options), log_(log) {
+    : backend_(std::move(backend)), options_(options) {
+  if (log != nullptr) stalls_ = std::make_unique<LastingCondition>(*log);
   busy_poll_.set_limits(options_.busy_poll);
 }
 
@@ -179,16 +179,9 @@ void Reactor::note_turn_held(const char* name, std::source_location where) {
 }
 
 void Reactor::report_stall(std::uint64_t held_ns, const char* name, std::source_location where) {
-  if (log_ == nullptr) return;
-  if (turn_started_ns_ < next_stall_report_ns_) {
-    ++stalls_unreported_;
-    return;
-  }
-  std::string more = stalls_unreported_ > 0 ? fmt::format(" ({} more were not reported)", stalls_unreported_) : "";
+  if (stalls_ == nullptr) return;
   std::string place = where.line() > 0 ? fmt::format(", resumed at {}:{}", where.file_name(), where.line()) : "";
-  log_->warning(fmt::format("the event loop was held for {} ms by '{}'{}{}", held_ns / 1'000'000, name, place, more));
-  stalls_unreported_ = 0;
-  next_stall_report_ns_ = turn_started_ns_ + kStallReportIntervalNs;
+  stalls_->happened(fmt::format("the event loop was held for {} ms by '{}'{}", held_ns / 1'000'000, name, place));
 }
 
 // Only a simulation knows that nothing will ever happen again: a task waits for what nobody will do.

@@ -21,7 +21,7 @@
 #include "aio/pool_trimmer.h"
 #include "aio/timer.h"
 #include "base/error.h"
-#include "base/log.h"
+#include "base/lasting_condition.h"
 
 namespace blockexport::aio {
 
@@ -155,7 +155,6 @@ class Reactor {
 
   std::unique_ptr<Backend> backend_;
   ReactorOptions options_;
-  const Log* log_;
   OperationList ready_;
   std::vector<Scheduled> scheduled_;  // for the next turn
   std::vector<Scheduled> running_;    // of this turn; kept for its memory
@@ -167,8 +166,7 @@ class Reactor {
   std::vector<std::move_only_function<void()>> posted_;
   std::optional<std::uint64_t> times_waited_;  // when asked for in this turn
   std::uint64_t turn_started_ns_ = 0;          // when what runs now began
-  std::uint64_t next_stall_report_ns_ = 0;
-  std::uint64_t stalls_unreported_ = 0;
+  std::unique_ptr<LastingCondition> stalls_;   // null in a simulation
   bool stopping_ = false;
 };
 

@@ -51,9 +51,10 @@ aio::Task<void> ListFile::refresh() {
   }
   if (!loaded) {
     std::string trouble = loaded.error().message();
-    if (trouble != trouble_) log_.error(fmt::format("everyone is denied: {}", trouble));
+    denial_.happened(fmt::format("everyone is denied: {}", trouble));
     trouble_ = std::move(trouble);
   } else if (was_broken || text_ != text_before) {
+    denial_.clear();
     log_.info(fmt::format("authorization list '{}': {} rules in use", filename_, list_.rules.size()));
   }
 }

@@ -15,7 +15,7 @@
 #include "aio/reactor.h"
 #include "aio/sync.h"
 #include "authz/rule_list.h"
-#include "base/log.h"
+#include "base/lasting_condition.h"
 
 namespace blockexport::authz {
 
@@ -41,7 +41,7 @@ class ListFile final : public Authorizer {
  public:
   // `log` and `reactor` outlive it. It denies until the first load().
   ListFile(aio::Reactor& reactor, const Log& log, std::string filename, ParseRules parse)
-      : reactor_(reactor), log_(log), filename_(std::move(filename)), parse_(parse) {}
+      : reactor_(reactor), log_(log), filename_(std::move(filename)), parse_(parse), denial_(log) {}
 
   const std::string& filename() const { return filename_; }
 
@@ -64,6 +64,7 @@ class ListFile final : public Authorizer {
   const Log& log_;
   std::string filename_;
   ParseRules parse_;
+  LastingCondition denial_;
   RuleList list_;
   std::string text_;                             // what list_ was made of
   std::string trouble_ = "it was not read yet";  // why everyone is denied; empty when the list decides

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "base/peer_log.h"
 #include "chardev/socket_names.h"
 #include "net/connect.h"
+#include "net/peer_group.h"
 #include "net/socket_stream.h"
 
 namespace blockexport::chardev {
@@ -25,16 +27,18 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
   std::unique_ptr<SocketChardev> chardev(new SocketChardev(reactor, log, std::move(label), std::move(options)));
   if (chardev->options_.server) {
     CO_TRY_ASSIGN(chardev->listener_, co_await net::Listener::open(reactor, chardev->options_.address, kBacklog));
+    if (!chardev->options_.tls) chardev->warn_of_public_address();
     if (chardev->options_.wait) CO_TRY(co_await chardev->wait_for_peer());
   } else {
     auto fd = co_await net::connect(reactor, chardev->options_.address);
     if (fd) {
       chardev->connection_ = connection_name(fd->get(), false);
-      auto stream = std::make_unique<net::SocketStream>(reactor, fd->release());
-      chardev->first_ = co_await chardev->secure(std::move(stream), net::describe(chardev->options_.address));
+      chardev->first_ = co_await chardev->secure_call(fd->release());
       chardev->connected_ = chardev->first_ != nullptr;
     } else if (chardev->options_.reconnect_ms == 0) {
       co_return fail(std::move(fd).error());
+    } else {
+      chardev->call_failed(fd.error().message());
     }
     chardev->called_ = true;
   }
@@ -50,6 +54,16 @@ std::optional<net::SocketAddress> SocketChardev::address() const {
   // The port may be one that the kernel chose.
   bool listens = listener_ != nullptr && std::holds_alternative<net::InetAddress>(options_.address);
   return listens ? inet_address(listener_->local_address(0)) : options_.address;
+}
+
+void SocketChardev::warn_of_public_address() const {
+  const auto address = listener_->public_address();
+  if (!address) return;
+  log_.warning(
+      fmt::format("chardev '{}' listens on {} without TLS: everybody who can reach that address can use what is behind "
+                  "it, as a monitor, which can do all that this process can. Give it tls-creds, or an address of this "
+                  "machine alone",
+                  label(), net::describe(*address)));
 }
 
 aio::Task<Result<>> SocketChardev::wait_for_peer() {
@@ -71,14 +85,23 @@ aio::Task<OptionalStream> SocketChardev::accept_peer() {
     // A control socket of a host name listens on its first address only if there are several.
     auto accepted = co_await listener_->accept(0);
     if (accepted) {
-      std::string peer = net::describe(accepted->peer);
+      if (accept_refusal_.is_on()) {
+        accept_refusal_.ended(fmt::format("chardev '{}': clients are accepted again", label()));
+      }
       connection_ = connection_name(accepted->fd.get(), true);
-      auto stream = co_await secure(std::make_unique<net::SocketStream>(reactor_, accepted->fd.release()), peer);
-      if (stream == nullptr) continue;
-      connected_ = true;
-      co_return stream;
+      auto stream = co_await secure(std::make_unique<net::SocketStream>(reactor_, accepted->fd.release()));
+      if (stream) {
+        connected_ = true;
+        co_return std::move(*stream);
+      }
+      const PeerLog log(log_, net::describe(net::peer_group_of(accepted->peer, accepted->peer_uid)));
+      log.warning(
+          fmt::format("chardev '{}': peer {} {}", label(), net::describe(accepted->peer), stream.error().message()));
+      continue;
     }
     if (accepted.error() == Errno(ECANCELED)) co_return fail(ECANCELED);
+    accept_refusal_.happened(fmt::format("chardev '{}': cannot accept clients on {}: {}", label(),
+                                         net::describe(options_.address), errno_text(accepted.error())));
     CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs));
   }
 }
@@ -91,34 +114,47 @@ aio::Task<OptionalStream> SocketChardev::call_peer() {
     }
     called_ = true;
     auto fd = co_await net::connect(reactor_, options_.address);
-    if (!fd) continue;
+    if (!fd) {
+      call_failed(fd.error().message());
+      continue;
+    }
     connection_ = connection_name(fd->get(), false);
-    auto stream = std::make_unique<net::SocketStream>(reactor_, fd->release());
-    auto secured = co_await secure(std::move(stream), net::describe(options_.address));
+    auto secured = co_await secure_call(fd->release());
     if (secured == nullptr) continue;
     connected_ = true;
     co_return secured;
   }
 }
 
-aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure(std::unique_ptr<net::Stream> stream, std::string peer) {
-  if (!options_.tls) co_return stream;
+void SocketChardev::call_failed(std::string_view reason) {
+  call_refusal_.happened(fmt::format("chardev '{}': {}", label(), reason));
+}
+
+// Over the connection `fd` to the peer that was called; nothing when the two do not agree, which is told.
+aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure_call(int fd) {
+  auto secured = co_await secure(std::make_unique<net::SocketStream>(reactor_, fd));
+  if (!secured) {
+    call_failed(fmt::format("peer {} {}", net::describe(options_.address), secured.error().message()));
+    co_return nullptr;
+  }
+  if (call_refusal_.is_on()) {
+    call_refusal_.ended(fmt::format("chardev '{}': connected to {}", label(), net::describe(options_.address)));
+  }
+  co_return std::move(*secured);
+}
+
+aio::Task<Result<std::unique_ptr<net::Stream>>> SocketChardev::secure(std::unique_ptr<net::Stream> stream) {
+  if (!options_.tls) co_return std::move(stream);
   const auto endpoint = options_.server ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
   auto credentials = options_.tls->credentials->find(options_.tls->credentials_id, endpoint);
-  Result<> agreed;
-  std::unique_ptr<net::TlsStream> secured;
-  if (credentials) {
-    const auto* inet = std::get_if<net::InetAddress>(&options_.address);
-    std::string host = inet != nullptr && !options_.server ? inet->host : std::string();
-    secured = std::make_unique<net::TlsStream>(std::move(stream), std::move(*credentials), std::move(host));
-    agreed = co_await shake_hands(*secured);
-  } else {
-    agreed = fail(std::move(credentials).error());
-  }
+  if (!credentials) co_return fail(fmt::format("refused: {}", credentials.error().message()));
+  const auto* inet = std::get_if<net::InetAddress>(&options_.address);
+  std::string host = inet != nullptr && !options_.server ? inet->host : std::string();
+  auto secured = std::make_unique<net::TlsStream>(std::move(stream), std::move(*credentials), std::move(host));
+  Result<> agreed = co_await shake_hands(*secured);
   if (agreed) co_return std::move(secured);
-  log_.warning(fmt::format("chardev '{}': peer {} refused: {}", label(), peer, agreed.error().message()));
-  if (secured != nullptr) secured->shut_down();
-  co_return nullptr;
+  secured->shut_down();
+  co_return fail(fmt::format("refused: {}", agreed.error().message()));
 }
 
 aio::Task<Result<>> SocketChardev::shake_hands(net::TlsStream& stream) {

@@ -1,6 +1,7 @@
 // SocketChardev: a listening socket that serves one peer after another, or a socket that calls a peer.
 #pragma once
 
+#include "base/lasting_condition.h"
 #include "chardev/chardev.h"
 #include "net/listen.h"
 #include "net/tls_stream.h"
@@ -26,16 +27,26 @@ class SocketChardev final : public Chardev {
 
  private:
   SocketChardev(aio::Reactor& reactor, const Log& log, std::string label, SocketOptions options)
-      : Chardev(std::move(label)), reactor_(reactor), log_(log), options_(std::move(options)) {}
+      : Chardev(std::move(label)),
+        reactor_(reactor),
+        log_(log),
+        options_(std::move(options)),
+        accept_refusal_(log),
+        call_refusal_(log) {}
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> accept_peer();
-  // TLS over a stream, when this chardev has it; nothing when the peer is not let in.
-  aio::Task<std::unique_ptr<net::Stream>> secure(std::unique_ptr<net::Stream> stream, std::string peer);
+  // TLS over a stream, when this chardev has it. Errors: what to say of a peer that is not let in.
+  aio::Task<Result<std::unique_ptr<net::Stream>>> secure(std::unique_ptr<net::Stream> stream);
+  aio::Task<std::unique_ptr<net::Stream>> secure_call(int fd);
+  void warn_of_public_address() const;
+  void call_failed(std::string_view reason);
   aio::Task<Result<>> shake_hands(net::TlsStream& stream);
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> call_peer();
 
   aio::Reactor& reactor_;
   const Log& log_;
   SocketOptions options_;
+  LastingCondition accept_refusal_;  // nobody can be accepted
+  LastingCondition call_refusal_;    // the peer cannot be reached
   std::unique_ptr<net::Listener> listener_;
   std::unique_ptr<net::Stream> first_;     // a peer that came before the frontend asked
   std::optional<std::string> connection_;  // of the last peer, over TCP

@@ -74,7 +74,11 @@ Properties TlsObject::common_properties() {
 }
 
 TlsObject::TlsObject(Control& control, std::string id, Kind kind)
-    : UserObject(std::move(id)), control_(control), kind_(kind), tasks_(control.reactor()) {}
+    : UserObject(std::move(id)),
+      control_(control),
+      kind_(kind),
+      load_refusal_(control.log()),
+      tasks_(control.reactor()) {}
 
 void TlsObject::take(const std::optional<bool>& verify_peer, const std::optional<std::string>& directory,
                      const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint,
@@ -214,20 +218,19 @@ aio::Task<void> TlsObject::follow_files() {
   }
 }
 
-// What cannot be used is reported once, and changes nothing.
+// What cannot be used is reported, and changes nothing.
 aio::Task<void> TlsObject::load_again() {
   Result<net::TlsCredentialsReference> loaded = co_await load();
   if (loaded) {
     current_ = std::move(*loaded);
-    last_error_.clear();
+    load_refusal_.clear();
     control_.log().info(fmt::format("{} '{}': its files have changed and were loaded", type_name(), id()));
     warn_of_expiry();
-  } else if (loaded.error().message() != last_error_) {
-    last_error_ = loaded.error().message();
-    control_.log().warning(
+  } else {
+    load_refusal_.happened(
         fmt::format("{} '{}': its files have changed and cannot be used, what was loaded before "
                     "stays: {}",
-                    type_name(), id(), last_error_));
+                    type_name(), id(), loaded.error().message()));
   }
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "aio/scope.h"
+#include "base/lasting_condition.h"
 #include "control/object_store.h"
 #include "net/tls_anonymous_credentials.h"
 #include "net/tls_psk_credentials.h"
@@ -69,7 +70,7 @@ class TlsObject final : public UserObject {
   Settings settings_;  // as it was made
   Settings shown_;     // as qom-set may have changed them
   net::TlsCredentialsReference current_;
-  std::string last_error_;  // of loading anew
+  LastingCondition load_refusal_;  // the files have changed and cannot be used
   std::string last_warning_;
   aio::Scope tasks_;
 };

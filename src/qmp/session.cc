@@ -26,6 +26,7 @@ json::Value error_object(const Error& error) {
 
 Session::Session(SessionContext context, std::unique_ptr<net::Stream> stream)
     : context_(std::move(context)),
+      log_(context_.log, "QMP clients"),
       stream_(std::move(stream)),
       sender_(context_.reactor),
       output_ready_(context_.reactor),
@@ -189,7 +190,7 @@ Result<json::Value> Session::negotiate(const Command& command) {
 
 void Session::on_event(const json::Value& event) {
   if (output_.size() > 2 * kOutputBytesMax) {
-    context_.log.warning("a QMP client does not read its events; its connection is closed");
+    log_.warning("a QMP client does not read its events; its connection is closed");
     unlink();
     stream_->shut_down();
     return;

@@ -13,7 +13,7 @@
 
 #include "aio/scope.h"
 #include "aio/sync.h"
-#include "base/log.h"
+#include "base/peer_log.h"
 #include "json/parser.h"
 #include "net/stream.h"
 #include "qmp/command.h"
@@ -62,6 +62,7 @@ class Session final : public EventListener {
   void send(const json::Value& message);
 
   SessionContext context_;
+  const PeerLog log_;
   std::unique_ptr<net::Stream> stream_;
   json::Parser parser_;
   std::string output_;

@@ -20,6 +20,7 @@ std::uint64_t deadline_after(const aio::Reactor& reactor, std::uint32_t seconds)
 
 Connection::Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, std::string peer_group)
     : server_(server),
+      log_(server.log_, peer_group),
       stream_(std::move(stream)),
       peer_(std::move(peer)),
       peer_group_(std::move(peer_group)),
@@ -53,18 +54,18 @@ void Connection::end_handshake() {
 }
 
 aio::Task<void> Connection::run() {
-  server_.log_.trace().note(TraceEvent::kNbdClientConnected, {peer_});
+  log_.trace().note(TraceEvent::kNbdClientConnected, {peer_});
   IoResult agreed = co_await negotiate();
   if (!agreed) {
-    if (server_.log_.enabled(LogLevel::kDebug)) {
+    if (log_.enabled(LogLevel::kDebug)) {
       std::string_view reason = handshake_->close_reason();
-      server_.log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_,
-                                     reason.empty() ? errno_text(agreed.error()) : std::string(reason)));
+      log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_,
+                             reason.empty() ? errno_text(agreed.error()) : std::string(reason)));
     }
   } else {
     co_await transmit();
   }
-  server_.log_.trace().note(TraceEvent::kNbdClientLeft, {peer_});
+  log_.trace().note(TraceEvent::kNbdClientLeft, {peer_});
 }
 
 // Until the client has chosen an export and its last reply of the handshake was sent.
@@ -140,11 +141,11 @@ aio::Task<void> Connection::transmit() {
                              .process_budget = server_.budget_,
                              .edge = serving.edge(),
                              .fence = serving.fence(),
-                             .trace = server_.log_.trace(),
+                             .trace = log_.trace(),
                              .peer = peer_,
                              .writethrough = serving.writethrough(),
-                             .log = &server_.log_});
-  server_.log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
+                             .log = &log_});
+  log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
   serving.attach(client);
   co_await serving.notice_lost_clients();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));

@@ -9,6 +9,7 @@
 
 #include "authz/authorizer.h"
 #include "base/intrusive_list.h"
+#include "base/peer_log.h"
 #include "export/nbd/handshake/handshake.h"
 #include "net/socket_stream.h"
 #include "net/tls_stream.h"
@@ -21,6 +22,7 @@ class Server;
 class Connection : public ListLink<Connection> {
  public:
   // `peer` names the client in log lines; `peer_group` tells whose share of the handshakes it takes.
+  // Lines of the log about it count for that group too.
   Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, std::string peer_group);
   ~Connection();
 
@@ -45,6 +47,7 @@ class Connection : public ListLink<Connection> {
   aio::Task<void> transmit();
 
   Server& server_;
+  const PeerLog log_;
   std::unique_ptr<net::Stream> stream_;
   std::string peer_;
   std::string peer_group_;

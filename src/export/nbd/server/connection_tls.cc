@@ -70,9 +70,9 @@ aio::Task<authz::Verdict> Connection::ask(std::string authorizer_id) {
 
 void Connection::log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name) {
   std::string wanted = export_name.empty() ? std::string() : fmt::format(" export '{}',", printable(export_name));
-  server_.log_.warning(fmt::format("nbd client {} refused:{} identity '{}', rule: {}: {}", peer_, wanted,
-                                   printable(identity_, kIdentityShownBytesMax), rule,
-                                   printable(reason, kIdentityShownBytesMax)));
+  log_.warning(fmt::format("nbd client {} refused:{} identity '{}', rule: {}: {}", peer_, wanted,
+                           printable(identity_, kIdentityShownBytesMax), rule,
+                           printable(reason, kIdentityShownBytesMax)));
 }
 
 }  // namespace blockexport::nbd

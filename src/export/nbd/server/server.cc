@@ -5,21 +5,22 @@
 
 #include <algorithm>
 
+#include "base/lasting_condition.h"
 #include "export/nbd/server/nbd_export.h"
+#include "net/peer_group.h"
 
 namespace blockexport::nbd {
 namespace {
 
-// Whose share of the handshakes a client takes: its user on this machine, or its address.
+// Whose share of the handshakes and of the log a client takes.
 std::string group_of(const net::Accepted& accepted) {
-  if (accepted.peer.family() == AF_UNIX) return fmt::format("uid {}", accepted.peer_uid);
-  std::string address = net::describe(accepted.peer);
-  return address.substr(0, address.rfind(':'));
+  return net::describe(net::peer_group_of(accepted.peer, accepted.peer_uid));
 }
 
 // Tells a client from every other that the process had: those of one user on unix sockets have no address to do it.
 std::string name_of(const net::Accepted& accepted, std::uint64_t number) {
-  std::string from = accepted.peer.family() == AF_UNIX ? "unix:" + group_of(accepted) : net::describe(accepted.peer);
+  std::string from =
+      accepted.peer.family() == AF_UNIX ? fmt::format("unix:uid {}", accepted.peer_uid) : net::describe(accepted.peer);
   return fmt::format("{} #{}", from, number);
 }
 
@@ -63,16 +64,20 @@ aio::Task<void> Server::close_connections() {
 
 aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) {
   if (!co_await serving_.wait()) co_return;
+  LastingCondition refusal(log_);
   for (;;) {
     if (!co_await wait_for_slot()) co_return;
     auto accepted = co_await listener.accept(index);
     if (!accepted) {
       if (accepted.error() == Errno(ECANCELED)) co_return;
-      log_.warning(fmt::format("cannot accept NBD clients on {}: {}", net::describe(listener.address()),
-                               errno_text(accepted.error())));
+      refusal.happened(fmt::format("cannot accept NBD clients on {}: {}", net::describe(listener.address()),
+                                   errno_text(accepted.error())));
       drop_a_handshake();
       if (!co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs)) co_return;
       continue;
+    }
+    if (refusal.is_on()) {
+      refusal.ended(fmt::format("NBD clients are accepted on {} again", net::describe(listener.address())));
     }
     // The last place may have gone while we waited for this client.
     if (!co_await wait_for_slot()) co_return;

@@ -180,7 +180,7 @@ struct Backing {
   WriteFence fence;
   Trace trace;
   bool writethrough = false;
-  const Log* log = nullptr;
+  const PeerLog* log = nullptr;
 };
 
 }  // namespace blockexport::nbd::testing

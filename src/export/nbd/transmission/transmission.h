@@ -17,7 +17,7 @@
 #include "aio/memory_budget.h"
 #include "aio/scope.h"
 #include "aio/sync.h"
-#include "base/log.h"
+#include "base/peer_log.h"
 #include "base/trace.h"
 #include "block/edge.h"
 #include "block/node.h"
@@ -56,7 +56,7 @@ struct TransmissionContext {
   const Trace& trace;
   std::string_view peer;                       // whom events name
   bool writethrough = false;                   // every write is durable before it is answered
-  const Log* log = nullptr;                    // null: nothing is logged
+  const PeerLog* log = nullptr;                // null: nothing is logged
   const std::atomic<bool>* refused = nullptr;  // once true, it is as after refuse(); null: never
   bool was_overtaken = false;                  // clients that came later may have been served before this one
 };

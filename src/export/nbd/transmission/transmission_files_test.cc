@@ -42,7 +42,8 @@ class TransmissionFilesTest : public TransmissionTest {
     if (!cached) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
     log_fd_ = memfd_create("log", MFD_CLOEXEC);
     log_.emplace("test", log_fd_, LogLevel::kWarning);
-    backing().log = &*log_;
+    peer_log_.emplace(*log_, "peer");
+    backing().log = &*peer_log_;
   }
   void TearDown() override {
     TransmissionTest::TearDown();
@@ -89,6 +90,7 @@ class TransmissionFilesTest : public TransmissionTest {
  private:
   int log_fd_ = -1;
   std::optional<Log> log_;
+  std::optional<PeerLog> peer_log_;
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionFilesTest);
 
