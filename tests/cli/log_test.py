@@ -14,6 +14,7 @@ from lib import certificates, daemon, images, nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_wire import CMD_READ, ENOSPC, OPT_INFO, OPT_STARTTLS, REP_ACK
 from lib.nbd_raw import info_bytes, request_bytes
+from lib.qmp import QmpClient
 from lib.testcase import DaemonTest, file_node, nbd_export, null_node
 from lib.tls import TlsTest
 
@@ -208,6 +209,34 @@ class PeerLimitTest(TlsTest):
 
     def tearDown(self):
         pass
+
+
+@unittest.skipIf(settings.program() == settings.REFERENCE, "it has another text, and no monitor to see it with")
+class ReconnectTest(unittest.TestCase):
+    """A monitor that calls a peer that is not there, again and again."""
+
+    def test_one_line(self):
+        """A line when it begins, and none for each call."""
+        workdir = daemon.make_workdir()
+        self.addCleanup(daemon.remove_workdir, workdir)
+        server = daemon.Daemon(workdir, ["--chardev", "socket,id=c1,path=nobody.sock,reconnect-ms=20",
+                                         "--monitor", "c1"], nbd_server=None)
+        self.addCleanup(server.kill)
+        server.start()
+        line = b"warning: chardev 'c1': Failed to connect to 'nobody.sock': No such file or directory"
+        wait.until(lambda: line in server.stderr(), 10, "the line")
+        began = time.monotonic()
+        while time.monotonic() - began < 1.5:
+            self.assertEqual(server.stderr().count(b"nobody.sock"), 1)
+            time.sleep(0.1)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.path.join(workdir, "nobody.sock"))
+            listener.listen()
+            listener.settimeout(settings.seconds(10))
+            client = QmpClient(listener.accept()[0])
+            self.assertEqual(client.execute("query-block"), [])
+            client.close()
+        server.stop()
 
 
 class NoDescriptorsTest(unittest.TestCase):

@@ -325,8 +325,8 @@ class CredentialsTest(DaemonTest):
         pki = self.broken()
         pki.make("server", "server", dates=("expiration_days = 20",))
         self.assertIsNone(self.add("x509", endpoint="server", dir=pki.path))
-        self.assertIn(f"certificate {pki.file('server-cert.pem')} expires in less than 30 days".encode(),
-                      self.daemon.stderr())
+        line = f"certificate {pki.file('server-cert.pem')} expires in less than 30 days".encode()
+        wait.until(lambda: line in self.daemon.stderr(), 10, "the line in the log")
 
     def test_password(self):
         """An encrypted key wants its password."""

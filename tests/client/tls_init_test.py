@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 from lib import settings, tools
-from lib.client_tool import ToolTest
+from lib.client_tool import ToolTest, program
 from lib.wait import until
 
 FILES = ["ca-cert.pem", "ca-key.pem", "client-cert.pem", "client-key.pem", "server-cert.pem", "server-key.pem"]
@@ -131,6 +131,27 @@ class OptionsTest(ToolTest):
             _, error = self.tool("tls", "init", "pki", *arguments, expected=1)
             self.assertIn(reason, error)
             self.assertFalse(os.path.exists(self.path("pki")))
+
+    def test_no_room(self):
+        """A limit on the size of files is an error like a full disk: nothing is made, nothing ends half-way."""
+        limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh"]
+        for arguments in ([], ["--psk"]):
+            _, error = self.tool("tls", "init", "pki", *arguments, expected=1, prefix=limited)
+            self.assertIn("File too large", error)
+            self.assertEqual(os.listdir(self.workdir), [])
+
+    def test_output_that_cannot_be_written(self):
+        """A full standard output is told and fails; a pipe that nobody reads any longer fails without a word."""
+        self.init()
+        full = ["sh", "-c", 'exec "$@" >/dev/full', "sh"]
+        _, error = self.tool("tls", "show", "pki", expected=1, prefix=full)
+        self.assertIn("cannot write to standard output: No space left on device", error)
+        reading, writing = os.pipe()
+        os.close(reading)
+        result = subprocess.run([program(), "tls", "show", "pki"], cwd=self.workdir, stdin=subprocess.DEVNULL,
+                                stdout=writing, stderr=subprocess.PIPE, timeout=settings.seconds(30), check=False)
+        os.close(writing)
+        self.assertEqual((result.returncode, result.stderr), (1, b""))
 
     def test_usage(self):
         """A command line that cannot be ends with 2 and says so on standard error."""

@@ -468,7 +468,7 @@ class ExportAuthorizationTest(TlsTest):
             ((kind, text),) = guest.option(option, data)
             self.assertEqual(kind, ERR_POLICY)
             self.assertNotEqual(text, b"")
-        self.assertEqual(self.daemon.stderr().count(line) - before, 4)
+        wait.until(lambda: self.daemon.stderr().count(line) - before == 4, 10, "four lines in the log")
         guest.mode = "structured"
         guest.go("disk")
         self.assertEqual(guest.read(0, 512), images.read_range(self.disk, 0, 512))
