@@ -45,7 +45,8 @@ Outcome play(std::span<const std::byte> input, std::size_t piece_bytes, const Ha
   handshake.greet(outcome.output);
   if (shutdown) handshake.begin_shutdown();
   std::size_t available = 0;
-  while (outcome.consumed < input.size() || outcome.status == HandshakeStatus::kDrainOutput) {
+  while (outcome.consumed < input.size() || outcome.status == HandshakeStatus::kDrainOutput ||
+         outcome.status == HandshakeStatus::kAuthorize) {
     if (outcome.status != HandshakeStatus::kDrainOutput) available = std::min(input.size(), available + piece_bytes);
     Bytes produced;
     const HandshakeStep step = handshake.feed(input.subspan(outcome.consumed, available - outcome.consumed), produced);
@@ -55,7 +56,7 @@ Outcome play(std::span<const std::byte> input, std::size_t piece_bytes, const Ha
     outcome.status = step.status;
     outcome.output.insert(outcome.output.end(), produced.begin(), produced.end());
     if (step.status == HandshakeStatus::kStartTls) handshake = handshake.over_tls();
-    if (step.status == HandshakeStatus::kAuthorize) handshake.authorized(outcome.consumed % 2 == 0, "not for you");
+    if (step.status == HandshakeStatus::kAuthorize) handshake.authorized(outcome.consumed % 2 == 0);
     if (step.status == HandshakeStatus::kTransmission || step.status == HandshakeStatus::kClose) break;
   }
   outcome.state = handshake.state();

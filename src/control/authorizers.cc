@@ -12,4 +12,11 @@ Result<std::shared_ptr<authz::Authorizer>> Authorizers::find(std::string_view id
   return authorizer;
 }
 
+void warn_of_missing_authorizer(authz::Directory& authorizers, const Log& log, std::string_view id) {
+  const auto found = authorizers.find(id);
+  if (found) return;
+  log.warning(fmt::format("tls-authz '{}' denies everybody until there is such an authorization object: {}", id,
+                          found.error().message()));
+}
+
 }  // namespace blockexport::control

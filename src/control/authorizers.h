@@ -4,6 +4,7 @@
 #pragma once
 
 #include "authz/authorizer.h"
+#include "base/log.h"
 #include "control/object_store.h"
 
 namespace blockexport::control {
@@ -16,5 +17,9 @@ class Authorizers final : public authz::Directory {
  private:
   ObjectStore& objects_;
 };
+
+// Whoever names an authorizer that is not there, or is none, may make it later; until then everybody is denied, which
+// is said in the log when it is named.
+void warn_of_missing_authorizer(authz::Directory& authorizers, const Log& log, std::string_view id);
 
 }  // namespace blockexport::control

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "control/addresses.h"
+#include "control/authorizers.h"
 #include "control/control.h"
 #include "schema/char_commands.h"
 
@@ -73,6 +74,7 @@ Result<std::optional<chardev::SocketTls>> chardev_tls(Control& control, const ne
   const auto endpoint = server ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
   // Only to be told of a wrong name now: each connection looks it up again.
   TRY(control.tls_credentials().find(*credentials, endpoint));
+  if (authorizer) warn_of_missing_authorizer(control.authorizers(), control.log(), *authorizer);
   return chardev::SocketTls{.credentials = &control.tls_credentials(),
                             .credentials_id = *credentials,
                             .authorizers = &control.authorizers(),

@@ -6,6 +6,7 @@
 
 #include <unordered_set>
 
+#include "control/authorizers.h"
 #include "control/control.h"
 #include "control/iothread_object.h"
 #include "export/nbd/server/nbd_export.h"
@@ -67,6 +68,7 @@ Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, 
                                 .tls_authz = nbd.tls_authz};
   TRY(nbd::NbdExport::check(*control.nbd_server(), options));
   TRY(check_bitmaps(nbd));
+  if (nbd.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *nbd.tls_authz);
   control.exports().add(std::make_unique<nbd::NbdExport>(*control.nbd_server(), options, std::move(edge)));
   return {};
 }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "control/addresses.h"
+#include "control/authorizers.h"
 #include "control/control.h"
 #include "control/export.h"
 #include "schema/block_export_commands.h"
@@ -28,6 +29,11 @@ void warn_of_public_address(const Control& control, const net::Listener& listene
 aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address,
                                      schema::NbdServerOptionsBase options) {
   if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
+  if (options.tls_authz && !options.tls_creds) {
+    co_return fail(Error("'tls-authz' option requires 'tls-creds' option")
+                       .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
+                                  "tls-authz out to let everybody in."));
+  }
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
   nbd::ServerOptions server_options;
   server_options.authorizers = &control.authorizers();
@@ -37,6 +43,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
     server_options.tls = nbd::ServerTls{.credentials = &control.tls_credentials(),
                                         .credentials_id = *options.tls_creds,
                                         .authorizer_id = options.tls_authz};
+    if (options.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *options.tls_authz);
   }
   if (!server_options.tls) warn_of_public_address(control, *listener);
   server_options.max_connections = options.max_connections.value_or(server_options.max_connections);

@@ -432,63 +432,6 @@ class HangingPamTest(TlsTest):
         pass
 
 
-class ExportAuthorizationTest(TlsTest):
-    """tls-authz of an export: who may use it, of those that the server lets in."""
-
-    @classmethod
-    def prepare(cls):
-        arguments = super().prepare()
-        cls.pki.make("guest", "client")
-        return [*arguments, *nbd_export("private", "disk", **{"tls-authz": "auth0"})]
-
-    @classmethod
-    def objects(cls):
-        return ["authz-simple,id=auth0,identity=C=GB,,CN=client", *super().objects()]
-
-    def guest(self):
-        """A connection of somebody else."""
-        context = ssl.create_default_context(cafile=self.pki.file("ca-cert.pem"))
-        context.load_cert_chain(self.pki.file("guest-cert.pem"), self.pki.file("guest-key.pem"))
-        return self.starttls(context)
-
-    def test_its_owner(self):
-        """The one who is meant uses it like any other export."""
-        self.assert_works(export="private")
-        tools.run("nbdinfo", "--map", self.tls_uri(export="private"))
-
-    def test_somebody_else(self):
-        """Somebody else is refused with the reason at each option that would tell of it, and may use another export."""
-        line = b"refused: export 'private', identity 'C=GB,CN=guest', rule: "
-        before = self.daemon.stderr().count(line)
-        guest = self.guest()
-        self.assertEqual(guest.option_result(OPT_STRUCTURED_REPLY), REP_ACK)
-        for option, data in ((OPT_GO, nbd_raw.info_bytes("private")), (OPT_INFO, nbd_raw.info_bytes("private")),
-                             (OPT_LIST_META_CONTEXT, nbd_raw.meta_bytes("private")),
-                             (OPT_SET_META_CONTEXT, nbd_raw.meta_bytes("private", ["base:allocation"]))):
-            ((kind, text),) = guest.option(option, data)
-            self.assertEqual(kind, ERR_POLICY)
-            self.assertNotEqual(text, b"")
-        wait.until(lambda: self.daemon.stderr().count(line) - before == 4, 10, "four lines in the log")
-        guest.mode = "structured"
-        guest.go("disk")
-        self.assertEqual(guest.read(0, 512), images.read_range(self.disk, 0, 512))
-
-    def test_export_name(self):
-        """EXPORT_NAME, which knows no errors, ends the connection."""
-        guest = self.guest()
-        guest.send_option(OPT_EXPORT_NAME, b"private")
-        self.assertTrue(guest.at_end())
-
-    def test_while_it_is_gone(self):
-        """While the object is gone nobody may; the connection that asked can ask again when it is back."""
-        self.qmp.execute("object-del", {"id": "auth0"})
-        connection = self.starttls()
-        ((kind, text),) = connection.option(OPT_INFO, nbd_raw.info_bytes("private"))
-        self.assertEqual((kind, text), (ERR_POLICY, b"Cannot find QAuthZ object ID auth0"))
-        self.qmp.execute("object-add", {"qom-type": "authz-simple", "id": "auth0", "identity": "C=GB,CN=client"})
-        connection.go("private")
-
-
 class SharedKeyAuthorizationTest(TlsTest):
     """tls-authz with shared keys: it is asked about the user."""
 

@@ -149,16 +149,9 @@ void Handshake::on_option(std::vector<std::byte>& output) {
 
 void Handshake::on_export_name(std::vector<std::byte>& output) {
   const std::string_view name = ByteReader(message_).text(message_.size());
-  const ExportInfo* info = directory_->find(name);
+  const ExportInfo* info = permitted_export(name);
+  if (status_ == HandshakeStatus::kAuthorize) return;
   if (info == nullptr) return close(fmt::format("export '{}' not found", quoted_name(name)));
-  switch (permission_for(*info)) {
-    case Permission::kUnknown:
-      return;
-    case Permission::kRefused:
-      return close(refusal_reason_);
-    case Permission::kGranted:
-      break;
-  }
   enter_transmission(*info, BlockSizes{});
   append_export_name_answer(output, state_.export_bytes, state_.transmission_flags, state_.no_zeroes);
 }
@@ -175,11 +168,18 @@ Handshake::Permission Handshake::permission_for(const ExportInfo& info) {
   return Permission::kUnknown;
 }
 
-void Handshake::authorized(bool allowed, std::string reason) {
+// The export of that name, if there is one for this client. The caller looks at the status first: the authorizer may
+// have to be asked, and then the option comes again.
+const ExportInfo* Handshake::permitted_export(std::string_view name) {
+  const ExportInfo* info = directory_->find(name);
+  if (info == nullptr || permission_for(*info) != Permission::kGranted) return nullptr;
+  return info;
+}
+
+void Handshake::authorized(bool allowed) {
   assert(status_ == HandshakeStatus::kAuthorize);
   decided_sequence_ = wanted_sequence_;
   is_allowed_ = allowed;
-  refusal_reason_ = std::move(reason);
   status_ = HandshakeStatus::kNeedInput;
 }
 
@@ -192,8 +192,10 @@ void Handshake::on_listing(std::vector<std::byte>& output) {
       return expect(Stage::kOptionHeader, kOptionHeaderBytes);
     }
     assert(info->sequence > list_position_);
+    const Permission permission = permission_for(*info);
+    if (permission == Permission::kUnknown) return;
     list_position_ = info->sequence;
-    replies.server(*info);
+    if (permission == Permission::kGranted) replies.server(*info);
   }
 }
 

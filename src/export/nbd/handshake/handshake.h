@@ -75,10 +75,12 @@ class Handshake {
   // of what was said in clear but the two flags that a client sends once.
   Handshake over_tls() const;
 
-  // After kAuthorize: the name of an export that is not for everybody; and the answer, with its reason, which counts
-  // for the option that the client wanted it for.
+  // After kAuthorize: the name of an export that is not for everybody, and the answer, which counts for the option that
+  // the client wanted it for. An export that the client may not use is one that does not exist, for that client.
   std::string_view wanted_export() const { return wanted_export_; }
-  void authorized(bool allowed, std::string reason);
+  void authorized(bool allowed);
+  // Whether that option is LIST: the client has not named the export.
+  bool is_listing() const { return stage_ == Stage::kListing; }
 
   // From now on every option but ABORT is answered with ERR_SHUTDOWN.
   void begin_shutdown() { shutting_down_ = true; }
@@ -117,7 +119,7 @@ class Handshake {
   void on_meta_context(OptionReplies replies);
   void on_listing(std::vector<std::byte>& output);
   Permission permission_for(const ExportInfo& info);
-  const ExportInfo* permitted_export(std::string_view name, OptionReplies& replies);
+  const ExportInfo* permitted_export(std::string_view name);
 
   bool is_over_limits();
   std::optional<std::string> fatal_reason() const;
@@ -148,7 +150,6 @@ class Handshake {
   std::uint64_t wanted_sequence_ = 0;
   std::uint64_t decided_sequence_ = 0;  // of the export that the answer below is about; 0 for none
   bool is_allowed_ = false;
-  std::string refusal_reason_;
 
   std::uint32_t options_seen_ = 0;
   std::uint64_t option_bytes_seen_ = 0;

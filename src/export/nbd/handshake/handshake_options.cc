@@ -10,6 +10,14 @@
 #include "export/nbd/wire/wire_text.h"
 
 namespace blockexport::nbd {
+namespace {
+
+// One answer for an export that does not exist and for one that this client may not use.
+void refuse_unknown(OptionReplies& replies, std::string_view name) {
+  replies.error(OptionReply::kErrorUnknown, fmt::format("export '{}' not present", quoted_name(name)));
+}
+
+}  // namespace
 
 bool Handshake::is_over_limits() {
   options_seen_ += 1;
@@ -92,31 +100,12 @@ std::optional<Handshake::Answer> Handshake::refusal() const {
   return Answer{OptionReply::kErrorUnsupported, fmt::format("Unsupported option {} ({})", option_, name)};
 }
 
-// The export of that name, if the client may use it. If not, null: it has been told so, or the authorizer is asked
-// first and the option comes again.
-const ExportInfo* Handshake::permitted_export(std::string_view name, OptionReplies& replies) {
-  const ExportInfo* info = directory_->find(name);
-  if (info == nullptr) {
-    replies.error(OptionReply::kErrorUnknown, fmt::format("export '{}' not present", quoted_name(name)));
-    return nullptr;
-  }
-  switch (permission_for(*info)) {
-    case Permission::kUnknown:
-      return nullptr;
-    case Permission::kRefused:
-      replies.error(OptionReply::kErrorPolicy, refusal_reason_);
-      return nullptr;
-    case Permission::kGranted:
-      return info;
-  }
-  return nullptr;
-}
-
 void Handshake::on_info(OptionReplies replies) {
   auto request = parse_info_request(message_, option_name(option_));
   if (!request) return replies.error(OptionReply::kErrorInvalid, request.error());
-  const ExportInfo* info = permitted_export(request->export_name, replies);
-  if (info == nullptr) return;
+  const ExportInfo* info = permitted_export(request->export_name);
+  if (status_ == HandshakeStatus::kAuthorize) return;
+  if (info == nullptr) return refuse_unknown(replies, request->export_name);
   const bool go = is_option(Option::kGo);
   BlockSizes sizes = info->block_sizes;
   // A client that did not ask for the sizes is served as if there were no minimum.
@@ -135,8 +124,9 @@ void Handshake::on_info(OptionReplies replies) {
 void Handshake::on_meta_context(OptionReplies replies) {
   auto query = parse_meta_context_query(message_, option_name(option_));
   if (!query) return replies.error(OptionReply::kErrorInvalid, query.error());
-  const ExportInfo* info = permitted_export(query->export_name, replies);
-  if (info == nullptr) return;
+  const ExportInfo* info = permitted_export(query->export_name);
+  if (status_ == HandshakeStatus::kAuthorize) return;
+  if (info == nullptr) return refuse_unknown(replies, query->export_name);
   const bool set = is_option(Option::kSetMetaContext);
   auto selected = select_contexts(info->contexts, query->queries, set ? MetaContextUse::kSet : MetaContextUse::kList);
   for (const ContextInfo& context : selected) replies.meta_context(context.name, set ? context.id : 0);

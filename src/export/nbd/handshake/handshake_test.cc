@@ -243,6 +243,14 @@ TEST_F(HandshakeTest, R22_while_shutting_down_only_abort_is_served) {
   EXPECT_EQ(client.ask(ClientBytes().option(Option::kAbort)).type, OptionReply::kAck);
 }
 
+// Answers every question about an export until the handshake wants something else.
+void answer_all(Conversation& client, bool allowed) {
+  while (client.status == HandshakeStatus::kAuthorize) {
+    client.handshake.authorized(allowed);
+    client.send(Bytes());
+  }
+}
+
 TEST(Handshake, ARestrictedExportIsAskedAboutOncePerOption) {
   FakeDirectory directory;
   directory.add("disk").is_restricted = true;
@@ -250,17 +258,68 @@ TEST(Handshake, ARestrictedExportIsAskedAboutOncePerOption) {
   for (const bool allowed : {false, true}) {
     EXPECT_EQ(client.send(ClientBytes().info(Option::kInfo, "disk")), HandshakeStatus::kAuthorize);
     EXPECT_EQ(client.handshake.wanted_export(), "disk");
+    EXPECT_FALSE(client.handshake.is_listing());
     EXPECT_TRUE(client.output.empty());
-    client.handshake.authorized(allowed, "not for you");
+    client.handshake.authorized(allowed);
     client.send(Bytes());
     const auto replies = client.replies();
     ASSERT_FALSE(replies.empty());
-    EXPECT_EQ(replies.back().type, allowed ? OptionReply::kAck : OptionReply::kErrorPolicy);
-    if (!allowed) EXPECT_EQ(replies.back().text(), "not for you");
+    EXPECT_EQ(replies.back().type, allowed ? OptionReply::kAck : OptionReply::kErrorUnknown);
   }
   EXPECT_EQ(client.send(ClientBytes().info(Option::kGo, "disk")), HandshakeStatus::kAuthorize);
-  client.handshake.authorized(true, "");
+  client.handshake.authorized(true);
   EXPECT_EQ(client.send(Bytes()), HandshakeStatus::kTransmission);
+}
+
+TEST(Handshake, ARefusedExportIsAnsweredAsOneThatDoesNotExist) {
+  FakeDirectory without;
+  FakeDirectory with;
+  with.add("disk").is_restricted = true;
+  const auto answers = [](FakeDirectory& directory) {
+    Conversation client(directory);
+    client.send(ClientBytes().option(Option::kStructuredReply));
+    for (const Option option : {Option::kInfo, Option::kGo}) {
+      client.send(ClientBytes().info(option, "disk"));
+      answer_all(client, false);
+    }
+    for (const Option option : {Option::kListMetaContext, Option::kSetMetaContext}) {
+      client.send(ClientBytes().meta(option, "disk", {"base:allocation"}));
+      answer_all(client, false);
+    }
+    client.send(ClientBytes().option(Option::kList));
+    answer_all(client, false);
+    client.send(ClientBytes().export_name("disk"));
+    answer_all(client, false);
+    EXPECT_EQ(client.status, HandshakeStatus::kClose);
+    return std::pair(client.output, std::string(client.handshake.close_reason()));
+  };
+  EXPECT_EQ(answers(with), answers(without));
+}
+
+TEST(Handshake, AListHoldsOnlyWhatTheClientMayUse) {
+  FakeDirectory directory;
+  directory.add("all").description = "for all";
+  ExportInfo& hidden = directory.add("hidden");
+  hidden.is_restricted = true;
+  hidden.description = "secret";
+  directory.add("mine").is_restricted = true;
+  directory.add("last");
+  Conversation client(directory);
+  client.send(ClientBytes().option(Option::kList));
+  std::vector<std::string> asked;
+  while (client.status == HandshakeStatus::kAuthorize) {
+    EXPECT_TRUE(client.handshake.is_listing());
+    asked.emplace_back(client.handshake.wanted_export());
+    client.handshake.authorized(asked.back() == "mine");
+    client.send(Bytes());
+  }
+  EXPECT_EQ(asked, (std::vector<std::string>{"hidden", "mine"}));
+  std::vector<std::string> listed;
+  for (const Reply& reply : client.replies()) {
+    if (reply.type == OptionReply::kServer) listed.push_back(reply.text(4));
+  }
+  EXPECT_EQ(listed, (std::vector<std::string>{"allfor all", "mine", "last"}));
+  EXPECT_FALSE(client.handshake.is_listing());
 }
 
 TEST(Handshake, AnAnswerAboutAnExportThatIsGoneIsNone) {
@@ -270,23 +329,12 @@ TEST(Handshake, AnAnswerAboutAnExportThatIsGoneIsNone) {
   EXPECT_EQ(client.send(ClientBytes().info(Option::kGo, "disk")), HandshakeStatus::kAuthorize);
   directory.remove("disk");
   directory.add("disk").is_restricted = true;
-  client.handshake.authorized(true, "");
+  client.handshake.authorized(true);
   EXPECT_EQ(client.send(Bytes()), HandshakeStatus::kAuthorize);
   directory.remove("disk");
-  client.handshake.authorized(true, "");
+  client.handshake.authorized(true);
   client.send(Bytes());
   EXPECT_EQ(client.replies().back().type, OptionReply::kErrorUnknown);
-}
-
-TEST(Handshake, ExportNameOfARefusedExportEndsTheConnection) {
-  FakeDirectory directory;
-  directory.add("disk").is_restricted = true;
-  Conversation client(directory);
-  EXPECT_EQ(client.send(ClientBytes().export_name("disk")), HandshakeStatus::kAuthorize);
-  client.handshake.authorized(false, "not for you");
-  EXPECT_EQ(client.send(Bytes()), HandshakeStatus::kClose);
-  EXPECT_EQ(client.handshake.close_reason(), "not for you");
-  EXPECT_TRUE(client.output.empty() || client.replies().empty());
 }
 
 TEST(Handshake, TlsThatCannotBeBegunIsRefusedWithTheReason) {

@@ -56,6 +56,7 @@ void Connection::end_handshake() {
 aio::Task<void> Connection::run() {
   log_.trace().note(TraceEvent::kNbdClientConnected, {peer_});
   IoResult agreed = co_await negotiate();
+  log_export_refusal();
   if (!agreed) {
     if (log_.enabled(LogLevel::kDebug)) {
       std::string_view reason = handshake_->close_reason();
@@ -75,6 +76,7 @@ aio::Task<IoResult> Connection::negotiate() {
   for (;;) {
     HandshakeStep step = handshake_->feed(input_, output);
     input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(step.consumed));
+    if (step.status == HandshakeStatus::kAuthorize && authorize_from_list()) continue;
     if (step.status == HandshakeStatus::kTransmission) {
       const ExportInfo* chosen = server_.find(handshake_->state().export_name);
       chosen_sequence_ = chosen == nullptr ? 0 : chosen->sequence;
@@ -82,6 +84,7 @@ aio::Task<IoResult> Connection::negotiate() {
     }
     CO_TRY(co_await net::send_all(*stream_, output));
     output.clear();
+    log_export_refusal();
     switch (step.status) {
       case HandshakeStatus::kTransmission:
         co_return IoResult{};
@@ -96,6 +99,7 @@ aio::Task<IoResult> Connection::negotiate() {
       case HandshakeStatus::kDrainOutput:
         continue;
       case HandshakeStatus::kNeedInput:
+        listed_for_.clear();
         break;
     }
     CO_TRY(co_await receive());

@@ -3,7 +3,9 @@
 // a seat for it.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,7 +41,15 @@ class Connection : public ListLink<Connection> {
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> start_tls();
+  // A refusal that is logged once the client has its answer.
+  struct Refusal {
+    std::string rule;
+    std::string reason;
+    std::string export_name;
+  };
+  bool authorize_from_list();
   aio::Task<void> authorize_export();
+  void log_export_refusal();
   aio::Task<authz::Verdict> ask(std::string authorizer_id);
   aio::Task<IoResult> let_in(net::TlsStream& stream);
   void log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name = {});
@@ -53,7 +63,9 @@ class Connection : public ListLink<Connection> {
   std::string peer_group_;
   std::uint64_t deadline_ns_;
   std::unique_ptr<Handshake> handshake_;
-  std::string identity_;               // that it has proved over TLS
+  std::string identity_;                    // that it has proved over TLS
+  std::map<std::string, bool> listed_for_;  // while exports are listed: what each authorizer said
+  std::optional<Refusal> export_refusal_;
   std::vector<std::byte> input_;       // received and not used
   std::uint64_t chosen_sequence_ = 0;  // of the export that the client agreed on
   bool has_slot_ = false;

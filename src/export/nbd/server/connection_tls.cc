@@ -47,18 +47,41 @@ aio::Task<IoResult> Connection::let_in(net::TlsStream& stream) {
   co_return fail(EACCES);
 }
 
-// Asks the authorizer of the export that the client wants.
+// What is known already about an export that the list has come to: exports of one authorizer need one question.
+bool Connection::authorize_from_list() {
+  if (!handshake_->is_listing()) return false;
+  const NbdExport* listed = server_.find_export(handshake_->wanted_export());
+  if (listed == nullptr || !listed->tls_authz()) return false;
+  const auto known = listed_for_.find(*listed->tls_authz());
+  if (known == listed_for_.end()) return false;
+  handshake_->authorized(known->second);
+  return true;
+}
+
+// Asks the authorizer of the export that the client wants, or that its list has come to.
 aio::Task<void> Connection::authorize_export() {
   std::string name(handshake_->wanted_export());
   NbdExport* wanted = server_.find_export(name);
   // One that is gone by now is not found by the handshake either.
   if (wanted == nullptr || !wanted->tls_authz()) {
-    handshake_->authorized(false, "the export has changed");
+    handshake_->authorized(false);
     co_return;
   }
-  authz::Verdict verdict = co_await ask(*wanted->tls_authz());
-  if (!verdict.allowed) log_refusal(verdict.rule, verdict.reason, name);
-  handshake_->authorized(verdict.allowed, std::move(verdict.reason));
+  std::string authorizer_id = *wanted->tls_authz();
+  authz::Verdict verdict = co_await ask(authorizer_id);
+  handshake_->authorized(verdict.allowed);
+  if (handshake_->is_listing()) listed_for_.emplace(std::move(authorizer_id), verdict.allowed);
+  // What the client has not named it was not refused either.
+  if (verdict.allowed || handshake_->is_listing()) co_return;
+  export_refusal_ =
+      Refusal{.rule = std::move(verdict.rule), .reason = std::move(verdict.reason), .export_name = std::move(name)};
+}
+
+// Behind the answer: a client that measures time does not learn from the work of logging that an export exists.
+void Connection::log_export_refusal() {
+  if (!export_refusal_) return;
+  log_refusal(export_refusal_->rule, export_refusal_->reason, export_refusal_->export_name);
+  export_refusal_.reset();
 }
 
 // What is refused tells by which authorizer.

@@ -28,6 +28,12 @@ Result<> NbdExport::check(const Server& server, const NbdExportOptions& options)
   if (server.find_export(options.name) != nullptr) {
     return fail(fmt::format("NBD server already has export named '{}'", options.name));
   }
+  if (options.tls_authz && !server.requires_tls()) {
+    return fail(
+        Error(fmt::format("Export '{}' has 'tls-authz', which requires an NBD server with 'tls-creds'", options.id))
+            .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave tls-authz "
+                       "out to let everybody use the export."));
+  }
   return {};
 }
 

@@ -28,7 +28,8 @@ struct NbdExportOptions {
 
 class NbdExport final : public exports::Export {
  public:
-  // Whether the server can take such an export. Errors: a name or description that is too long, a name in use.
+  // Whether the server can take such an export. Errors: a name or description that is too long, a name in use, an
+  // authorizer though the server has no TLS.
   static Result<> check(const Server& server, const NbdExportOptions& options);
 
   // Publishes an export that was checked at `server`, which outlives it.

@@ -31,7 +31,7 @@ struct ExportInfo {
   bool can_fast_zero = true;
   bool can_cache = true;
   bool rotational = false;
-  bool is_restricted = false;         // who may use it has to be asked (HandshakeStatus::kAuthorize)
+  bool is_restricted = false;         // who may see and use it has to be asked (HandshakeStatus::kAuthorize)
   std::vector<ContextInfo> contexts;  // in the order of replies, ids ascending
   void* owner = nullptr;              // whatever the directory wants to find again; never looked into here
 };
