@@ -5,6 +5,8 @@
 namespace blockexport {
 namespace {
 
+constexpr unsigned kGroupLetters = 4;
+
 int value_of(char letter) {
   if (letter >= 'A' && letter <= 'Z') return letter - 'A';
   if (letter >= 'a' && letter <= 'z') return letter - 'a' + 26;
@@ -21,15 +23,24 @@ std::optional<SecretBytes> decode_base64(std::string_view text) {
   std::size_t filled = 0;
   std::uint32_t bits = 0;
   int bit_count = 0;
-  bool ended = false;
+  unsigned place = 0;  // in the group of four
+  bool is_padding = false;
   for (char letter : text) {
     if (letter == '\n' || letter == '\r') continue;
     if (letter == '=') {
-      ended = true;
+      is_padding = true;
+      place = (place + 1) % kGroupLetters;
       continue;
     }
     const int value = value_of(letter);
-    if (value < 0 || ended) return std::nullopt;
+    // Behind a group that is whole with its padding another piece may begin.
+    if (value < 0 || (is_padding && place != 0)) return std::nullopt;
+    if (is_padding) {
+      bits = 0;
+      bit_count = 0;
+      is_padding = false;
+    }
+    place = (place + 1) % kGroupLetters;
     bits = bits << 6 | static_cast<std::uint32_t>(value);
     bit_count += 6;
     if (bit_count < 8) continue;

@@ -8,7 +8,8 @@
 
 namespace blockexport {
 
-// Line ends are passed over, and padding may be missing. Nothing when there is anything else in it.
+// Line ends are passed over, padding may be missing at the end, and pieces with padding may follow each other. Nothing
+// when there is anything else in it.
 std::optional<SecretBytes> decode_base64(std::string_view text);
 
 }  // namespace blockexport

@@ -20,8 +20,15 @@ TEST(Base64, LineEndsAndMissingPaddingAreFine) {
   EXPECT_EQ(decode_base64("Zg")->text(), "f");
 }
 
+TEST(Base64, PiecesMayFollowEachOther) {
+  EXPECT_EQ(decode_base64("Zg==Zg==")->text(), "ff");
+  EXPECT_EQ(decode_base64("Zm8=\nZm9vYg==")->text(), "fofoob");
+  EXPECT_EQ(decode_base64("Zg==Zm9v")->text(), "ffoo");
+}
+
 TEST(Base64, NothingElseIs) {
-  for (const char* text : {"Zm9!", "Zm 9v", "Zg==Zg==", "Zm9v-", "\x80"}) EXPECT_FALSE(decode_base64(text)) << text;
+  for (const char* text : {"Zm9!", "Zm 9v", "Zg=Zg==", "=Zg=", "Zm9v=Zm9", "Zm9v-", "\x80"})
+    EXPECT_FALSE(decode_base64(text)) << text;
 }
 
 }  // namespace

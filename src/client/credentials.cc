@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <ctime>
 #include <set>
 
+#include "base/file_exposure.h"
 #include "base/log.h"
 #include "client/tls_files.h"
 
@@ -22,6 +24,10 @@ std::optional<ReadFile> take(const std::string& directory, std::string_view name
   auto file = read_file(directory, name);
   if (!file) {
     findings.fault(name, file.error().message());
+  if (*file && ((*file)->mode & S_IWOTH) != 0 && !name.ends_with("-key.pem")) {
+    findings.fault(name, fmt::format("has mode {:04o}, which lets everybody change it; mend it with: chmod o-w {}",
+                                     (*file)->mode, shell_word(fmt::format("{}/{}", directory, name))));
+  }
     return std::nullopt;
   }
   if (!*file && is_needed) findings.fault(name, "is missing");
@@ -165,10 +171,17 @@ OwnCredentials::~OwnCredentials() {
   wipe(key_pem);
 }
 
-void check_mode(const std::string& directory, std::string_view name, mode_t mode, Findings& findings) {
-  if ((mode & (S_IRWXO | S_IWGRP)) == 0) return;
-  findings.fault(name, fmt::format("has mode {:04o}, which lets others at the secret; mend it with: chmod 600 {}/{}",
-                                   mode, directory, name));
+void check_secret_file(const std::string& directory, std::string_view name, const ReadFile& file, Findings& findings) {
+  const std::string path = shell_word(fmt::format("{}/{}", directory, name));
+  if ((file.mode & (S_IRWXO | S_IWGRP)) != 0) {
+    findings.fault(name, fmt::format("has mode {:04o}, which lets others at the secret; mend it with: chmod 600 {}",
+                                     file.mode, path));
+  }
+  struct stat of_directory;
+  if (file.owner == 0 || file.owner == geteuid() || stat(directory.c_str(), &of_directory) != 0) return;
+  if (file.owner == of_directory.st_uid) return;
+  findings.fault(name, fmt::format("belongs to user {}, who can change the secret; mend it with: chown {} {}",
+                                   file.owner, of_directory.st_uid, path));
 }
 
 std::optional<Trust> check_trust(const std::string& directory, Findings& findings) {
@@ -205,7 +218,7 @@ std::optional<OwnCredentials> check_own(const std::string& directory, Side side,
   std::string key_name = file_of(side, "key");
   auto certificate_file = take(directory, certificate_name, true, findings);
   auto key_file = take(directory, key_name, true, findings);
-  if (key_file) check_mode(directory, key_name, key_file->mode, findings);
+  if (key_file) check_secret_file(directory, key_name, *key_file, findings);
   OwnCredentials own;
   if (key_file) own.key_pem = std::move(key_file->text);
   if (!certificate_file) return std::nullopt;

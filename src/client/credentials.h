@@ -9,6 +9,7 @@
 
 #include "client/certificates.h"
 #include "client/findings.h"
+#include "client/tls_files.h"
 
 namespace blockexport::client {
 
@@ -47,7 +48,8 @@ struct SharedKey {
 std::vector<SharedKey> parse_shared_keys(std::string_view text, Findings& findings);
 std::vector<SharedKey> check_shared_keys(const std::string& directory, Findings& findings);
 
-// A fault when others may read or change a secret file of this mode.
-void check_mode(const std::string& directory, std::string_view name, mode_t mode, Findings& findings);
+// A fault when others may read or change a secret file, or it belongs to somebody else than root, us, and the owner of
+// the directory, for whom we may be looking.
+void check_secret_file(const std::string& directory, std::string_view name, const ReadFile& file, Findings& findings);
 
 }  // namespace blockexport::client

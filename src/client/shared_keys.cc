@@ -55,7 +55,7 @@ std::vector<SharedKey> check_shared_keys(const std::string& directory, Findings&
     findings.fault(kKeys, file ? "is missing" : file.error().message());
     return {};
   }
-  check_mode(directory, kKeys, (*file)->mode, findings);
+  check_secret_file(directory, kKeys, **file, findings);
   std::vector<SharedKey> keys = parse_shared_keys((*file)->text, findings);
   wipe((*file)->text);
   return keys;

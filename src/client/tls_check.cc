@@ -34,7 +34,7 @@ void check_x509(const TlsCheckOptions& options, Findings& findings) {
     try_x509(*trust, *server, client ? &*client : nullptr, options.host, findings);
   }
   if (auto key = read_file(directory, kCaKey); key && *key) {
-    check_mode(directory, kCaKey, (*key)->mode, findings);
+    check_secret_file(directory, kCaKey, **key, findings);
     wipe((*key)->text);
   }
 }

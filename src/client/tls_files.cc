@@ -118,7 +118,7 @@ Result<std::optional<ReadFile>> read_file(const std::string& directory, std::str
     return fail(Error::system(fmt::format("cannot read '{}'", path), Errno::last()));
   }
   if (!S_ISREG(status.st_mode)) return fail(fmt::format("'{}' is not a regular file", path));
-  ReadFile file{.text = std::string(kFileBytesMax + 1, '\0'), .mode = status.st_mode & 07777};
+  ReadFile file{.text = std::string(kFileBytesMax + 1, '\0'), .mode = status.st_mode & 07777, .owner = status.st_uid};
   std::size_t filled = 0;
   while (filled < file.text.size()) {
     ssize_t count = ::read(fd.get(), file.text.data() + filled, file.text.size() - filled);

@@ -26,6 +26,7 @@ struct ReadFile {
   std::string text;
   mode_t mode = 0;  // permissions alone
 };
+  uid_t owner = 0;
 
 // Nothing when there is none. Errors name the path: it cannot be read, is no regular file, or is too long.
 Result<std::optional<ReadFile>> read_file(const std::string& directory, std::string_view name);

@@ -7,6 +7,7 @@
 
 #include <array>
 
+#include "base/file_exposure.h"
 #include "base/owned_fd.h"
 #include "control/control.h"
 
@@ -15,13 +16,19 @@ namespace {
 
 // The first ones are those of any secret.
 constexpr std::size_t kCommonProperties = 3;
-constexpr std::array<PropertyDescription, 5> kProperties{
-    {{"iv", "string"}, {"keyid", "string"}, {"format", "QCryptoSecretFormat"}, {"file", "string"}, {"data", "string"}}};
+constexpr std::array<PropertyDescription, 6> kProperties{{{"iv", "string"},
+                                                          {"keyid", "string"},
+                                                          {"format", "QCryptoSecretFormat"},
+                                                          {"file", "string"},
+                                                          {"strict-modes", "bool"},
+                                                          {"data", "string"}}};
 
 // Reading a file, on a worker.
 struct FileReading {
   std::string path;
+  bool is_strict = false;
   Result<SecretBytes> content = SecretBytes();
+  std::optional<std::string> exposure = {};
 
   static std::int64_t run(void* reading) {
     auto& self = *static_cast<FileReading*>(reading);
@@ -31,9 +38,12 @@ struct FileReading {
 
   Error cannot_read(Errno cause) const { return Error::system(fmt::format("Unable to read {}", path), cause); }
 
-  Result<SecretBytes> read() const {
+  Result<SecretBytes> read() {
     OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd) return fail(cannot_read(Errno::last()));
+    struct stat status{};
+    if (!fd || fstat(fd.get(), &status) != 0) return fail(cannot_read(Errno::last()));
+    exposure = find_exposure(path, status, FileSecrecy::kPrivate, geteuid());
+    if (exposure && is_strict) return fail(fmt::format("Unable to use {}: {}", path, *exposure));
     // It may be a pipe, whose length nobody knows.
     SecretBytes bytes(kSecretFileBytesMax + 1);
     std::size_t filled = 0;
@@ -70,6 +80,7 @@ Result<std::unique_ptr<UserObject>> SecretObject::create(Control& control, const
   object->file_ = properties.file;
   object->keyid_ = properties.keyid.value_or("");
   object->iv_ = properties.iv;
+  object->strict_modes_ = properties.strict_modes.value_or(false);
   if (properties.format == schema::QCryptoSecretFormat::kBase64) object->format_ = SecretFormat::kBase64;
   return object;
 }
@@ -78,9 +89,12 @@ aio::Task<Result<>> SecretObject::complete() {
   forbid_core_dumps();
   SecretBytes written = std::move(data_);
   if (file_) {
-    FileReading reading{.path = *file_};
+    FileReading reading{.path = *file_, .is_strict = strict_modes_};
     (void)co_await control_.reactor().call(FileReading::run, &reading);
     CO_TRY_ASSIGN(written, std::move(reading.content));
+    if (reading.exposure) {
+      control_.log().warning(fmt::format("secret '{}': {}: {}", id(), *file_, *reading.exposure));
+    }
   }
   std::optional<SecretCipher> cipher;
   SecretReference key;
@@ -97,11 +111,18 @@ json::Value SecretObject::get(std::string_view name) const {
   if (name == "iv") return json::Value(iv_.value_or(""));
   if (name == "keyid") return json::Value(keyid_);
   if (name == "file") return json::Value(file_.value_or(""));
+  if (name == "strict-modes") return json::Value(strict_modes_);
   return json::Value(std::string(format_ == SecretFormat::kRaw ? "raw" : "base64"));
 }
 
 // What it holds is fixed: a property that is set is another one to be read, and nothing else, as in the original.
 Result<> SecretObject::set(std::string_view name, const json::Value& value) {
+  if (name == "strict-modes") {
+    const bool* flag = value.as_bool();
+    if (flag == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: boolean", name));
+    strict_modes_ = *flag;
+    return {};
+  }
   const std::string* text = value.as_string();
   if (text == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: string", name));
   if (name == "format") {

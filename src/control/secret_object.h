@@ -38,6 +38,7 @@ class SecretObject final : public UserObject {
   SecretFormat format_ = SecretFormat::kRaw;
   SecretBytes data_;  // until complete()
   std::optional<std::string> file_;
+  bool strict_modes_ = false;
   std::string keyid_;
   std::optional<std::string> iv_;
   SecretReference value_;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 
@@ -14,17 +15,19 @@ namespace {
 
 using Properties = std::span<const PropertyDescription>;
 
-constexpr std::array<PropertyDescription, 6> kCertificateProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
+constexpr std::array<PropertyDescription, 7> kCertificateProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
                                                                      {"dir", "string"},
                                                                      {"verify-peer", "bool"},
                                                                      {"priority", "string"},
                                                                      {"sanity-check", "bool"},
-                                                                     {"passwordid", "string"}}};
-constexpr std::array<PropertyDescription, 5> kSharedKeyProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
+                                                                     {"passwordid", "string"},
+                                                                     {"strict-modes", "bool"}}};
+constexpr std::array<PropertyDescription, 6> kSharedKeyProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
                                                                    {"dir", "string"},
                                                                    {"verify-peer", "bool"},
                                                                    {"priority", "string"},
-                                                                   {"username", "string"}}};
+                                                                   {"username", "string"},
+                                                                   {"strict-modes", "bool"}}};
 constexpr std::array<PropertyDescription, 4> kAnonymousProperties{
     {{"endpoint", "QCryptoTLSCredsEndpoint"}, {"dir", "string"}, {"verify-peer", "bool"}, {"priority", "string"}}};
 
@@ -91,6 +94,12 @@ void TlsObject::take(const std::optional<bool>& verify_peer, const std::optional
 
 TlsObject::Created TlsObject::create_anonymous(Control& control, const schema::ObjectOptions& options) {
   const auto& given = options.as<schema::ObjectType::kTlsCredsAnon>();
+  if (given.verify_peer.value_or(false)) {
+    control.log().warning(
+        fmt::format("tls-creds-anon '{}': verify-peer=on has no effect: without certificates or keys "
+                    "nobody can prove who he is",
+                    options.id));
+  }
   std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kAnonymous));
   object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
   return object;
@@ -101,6 +110,7 @@ TlsObject::Created TlsObject::create_shared_key(Control& control, const schema::
   std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kSharedKey));
   object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
   object->settings_.username = given.username.value_or("");
+  object->settings_.strict_modes = given.strict_modes.value_or(false);
   return object;
 }
 
@@ -110,6 +120,7 @@ TlsObject::Created TlsObject::create_certificate(Control& control, const schema:
   object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
   object->settings_.sanity_check = given.sanity_check.value_or(true);
   object->settings_.passwordid = given.passwordid.value_or("");
+  object->settings_.strict_modes = given.strict_modes.value_or(false);
   return object;
 }
 
@@ -143,15 +154,18 @@ json::Value TlsObject::get(std::string_view name) const {
   if (name == "verify-peer") return json::Value(shown_.verify_peer);
   if (name == "priority") return json::Value(shown_.priority);
   if (name == "sanity-check") return json::Value(shown_.sanity_check);
+  if (name == "strict-modes") return json::Value(shown_.strict_modes);
   if (name == "passwordid") return json::Value(shown_.passwordid);
   return json::Value(shown_.username);
 }
 
 Result<> TlsObject::set(std::string_view name, const json::Value& value) {
-  if (name == "verify-peer" || name == "sanity-check") {
+  if (name == "verify-peer" || name == "sanity-check" || name == "strict-modes") {
     const bool* flag = value.as_bool();
     if (flag == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: boolean", name));
-    (name == "verify-peer" ? shown_.verify_peer : shown_.sanity_check) = *flag;
+    if (name == "verify-peer") shown_.verify_peer = *flag;
+    if (name == "sanity-check") shown_.sanity_check = *flag;
+    if (name == "strict-modes") shown_.strict_modes = *flag;
     return {};
   }
   const std::string* text = value.as_string();
@@ -186,6 +200,7 @@ aio::Task<Result<>> TlsObject::complete() {
   shown_ = settings_;
   forbid_core_dumps();
   CO_TRY_ASSIGN(current_, co_await load());
+  warn_of_exposures();
   warn_of_expiry();
   if (!settings_.directory.empty()) tasks_.spawn("tls files", follow_files());
   if (kind_ == Kind::kCertificate) tasks_.spawn("tls dates", watch_dates());
@@ -225,6 +240,7 @@ aio::Task<void> TlsObject::load_again() {
     current_ = std::move(*loaded);
     load_refusal_.clear();
     control_.log().info(fmt::format("{} '{}': its files have changed and were loaded", type_name(), id()));
+    warn_of_exposures();
     warn_of_expiry();
   } else {
     load_refusal_.happened(
@@ -236,6 +252,15 @@ aio::Task<void> TlsObject::load_again() {
 
 aio::Task<void> TlsObject::watch_dates() {
   while (co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kExpiryCheckNs)) warn_of_expiry();
+}
+
+// Once for each file, until it was mended and is exposed anew.
+void TlsObject::warn_of_exposures() {
+  for (const std::string& exposure : current_->exposures()) {
+    if (std::ranges::find(told_exposures_, exposure) != told_exposures_.end()) continue;
+    control_.log().warning(fmt::format("{} '{}': {}", type_name(), id(), exposure));
+  }
+  told_exposures_ = current_->exposures();
 }
 
 // Once at each threshold, for each file.

@@ -2,7 +2,7 @@
 //
 // It loads them when it is made, and again whenever their files change; whoever asks gets those loaded last, and keeps
 // them as long as he needs them. Files that are no good are reported once and change nothing. It warns in the log when
-// a certificate is about to expire. Thread: the control reactor; loading runs on a worker.
+// a certificate is about to expire or a key is open to others. Thread: the control reactor; loading runs on a worker.
 #pragma once
 
 #include "aio/scope.h"
@@ -63,6 +63,7 @@ class TlsObject final : public UserObject {
   aio::Task<void> follow_files();
   aio::Task<void> load_again();
   aio::Task<void> watch_dates();
+  void warn_of_exposures();
   void warn_of_expiry();
 
   Control& control_;
@@ -72,6 +73,7 @@ class TlsObject final : public UserObject {
   net::TlsCredentialsReference current_;
   LastingCondition load_refusal_;  // the files have changed and cannot be used
   std::string last_warning_;
+  std::vector<std::string> told_exposures_;  // what the log says of the files that are loaded
   aio::Scope tasks_;
 };
 

@@ -4,20 +4,25 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
 
 #include "base/print.h"
 #include "schema/char.h"
+#include "schema/keyval_decoder.h"
 
 namespace blockexport::daemon {
 namespace {
 
-constexpr std::array<std::string_view, 25> kParameters{
-    "backend", "id",       "path",      "input-path", "host",      "port",      "fd",          "to",           "ipv4",
-    "ipv6",    "abstract", "tight",     "server",     "wait",      "nodelay",   "reconnect",   "reconnect-ms", "signal",
-    "append",  "logfile",  "logappend", "mux",        "tls-creds", "tls-authz", "logtimestamp"};
-
+// Those that the option list of the original has; for most kinds of chardev most of them mean nothing.
+constexpr std::array kParameters = std::to_array<std::string_view>(
+    {"backend",   "id",     "path",         "input-path", "host",      "port",      "fd",      "to",
+     "ipv4",      "ipv6",   "abstract",     "tight",      "server",    "wait",      "nodelay", "delay",
+     "reconnect", "signal", "reconnect-ms", "append",     "logfile",   "logappend", "mux",     "tls-creds",
+     "tls-authz", "telnet", "tn3270",       "websocket",  "localaddr", "localport", "chardev", "name",
+     "debug",     "size",   "width",        "height",     "cols",      "rows",      "mouse",   "clipboard",
+     "logtimestamp"});
+// Protocols between the socket and the bytes.
+constexpr std::array<std::string_view, 3> kProtocols{"telnet", "tn3270", "websocket"};
 // What is said of parameters that are taken and should not be used.
 constexpr std::pair<std::string_view, std::string_view> kWarnings[] = {
     {"reconnect", "'reconnect' is deprecated, use 'reconnect-ms' instead, which counts milliseconds"},
@@ -37,19 +42,16 @@ class Values {
   Result<std::optional<bool>> flag(std::string_view key) const {
     const json::Option* option = list_.find(key);
     if (option == nullptr) return std::nullopt;
-    if (option->value == "on") return true;
-    if (option->value == "off") return false;
+    if (auto value = schema::parse_boolean(option->value)) return *value;
     return fail(fmt::format("Parameter '{}' expects 'on' or 'off'", key));
   }
 
   Result<std::optional<std::uint64_t>> number(std::string_view key) const {
     const json::Option* option = list_.find(key);
     if (option == nullptr) return std::nullopt;
-    std::uint64_t value = 0;
-    const char* end = option->value.data() + option->value.size();
-    auto [stopped, error] = std::from_chars(option->value.data(), end, value);
-    if (error != std::errc{} || stopped != end) return fail(fmt::format("Parameter '{}' expects a number", key));
-    return value;
+    auto value = schema::parse_unsigned(option->value);
+    if (!value || option->value.contains('-')) return fail(fmt::format("Parameter '{}' expects a number", key));
+    return *value;
   }
 
  private:
@@ -87,6 +89,10 @@ Result<chardev::Options> read_socket(const Values& values) {
   TRY_ASSIGN(auto wait, values.flag("wait"));
   TRY_ASSIGN(auto reconnect_seconds, values.number("reconnect"));
   TRY_ASSIGN(auto reconnect_ms, values.number("reconnect-ms"));
+  for (std::string_view protocol : kProtocols) {
+    TRY_ASSIGN(auto wanted, values.flag(protocol));
+    if (wanted.value_or(false)) return fail(fmt::format("chardev: socket: '{}' is not built", protocol));
+  }
   bool is_server = server.value_or(false);
   if (!is_server && wait) return fail("'wait' option is incompatible with socket in client connect mode");
   if (is_server && (reconnect_seconds || reconnect_ms)) {

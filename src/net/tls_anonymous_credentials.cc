@@ -18,9 +18,10 @@ Result<TlsCredentialsReference> TlsAnonymousCredentials::load(const TlsOptions& 
   credentials->server_ = make_gnutls<GnutlsAnonymousServer, gnutls_anon_allocate_server_credentials>();
   std::optional<CredentialFile> own_parameters;
   if (!options.directory.empty()) {
-    TRY_ASSIGN(own_parameters, read_optional_file(options.directory, kDhParametersFile, FileSecrecy::kPublic));
+    TRY_ASSIGN(own_parameters, read_optional_file({.directory = options.directory, .name = kDhParametersFile}));
   }
   if (own_parameters) {
+    credentials->note_exposure(own_parameters->path, own_parameters->exposure);
     TRY_ASSIGN(credentials->dh_parameters_, read_dh_parameters(*own_parameters));
     gnutls_anon_set_server_dh_params(credentials->server_.get(), credentials->dh_parameters_.get());
   } else {

@@ -150,6 +150,23 @@ Result<std::vector<GnutlsCertificate>> import_chain(const OwnCertificates& own) 
                           gnutls_strerror(outcome)));
 }
 
+// A fault of an authority that is not needed is none of ours: files with several of them keep one for a while after its
+// end, beside the one that follows it.
+Result<> check_authorities(const OwnCertificates& own, const std::vector<GnutlsCertificate>& chain,
+                           std::vector<GnutlsCertificate> authorities) {
+  Result<> first_fault;
+  std::erase_if(authorities, [&](const GnutlsCertificate& one) {
+    Result<> checked = check_one({one.get(), own.authorities_path, true, own.endpoint});
+    const bool has_fault = !checked.has_value();
+    if (has_fault && first_fault) first_fault = std::move(checked);
+    return has_fault;
+  });
+  if (authorities.empty()) return first_fault;
+  if (chain.empty()) return {};
+  Result<> verified = check_signed(own, chain, authorities);
+  return verified || first_fault ? std::move(verified) : std::move(first_fault);
+}
+
 }  // namespace
 
 Result<> check_certificates(const OwnCertificates& own) {
@@ -162,9 +179,7 @@ Result<> check_certificates(const OwnCertificates& own) {
   if (!chain.empty()) {
     TRY(check_one({chain.front().get(), own.path, false, own.endpoint}));
   }
-  for (const auto& one : authorities) TRY(check_one({one.get(), own.authorities_path, true, own.endpoint}));
-  if (chain.empty()) return {};
-  return check_signed(own, chain, authorities);
+  return check_authorities(own, chain, std::move(authorities));
 }
 
 std::vector<TlsExpiry> expiries_of(const OwnCertificates& own) {

@@ -10,8 +10,8 @@
 
 namespace blockexport::net {
 
-// Certificates of authorities that one file may hold and that are checked.
-inline constexpr unsigned kAuthoritiesMax = 16;
+// Certificates of authorities that one file may hold and that are checked: more than any system trusts.
+inline constexpr unsigned kAuthoritiesMax = 1024;
 // Certificates between ours and an authority's.
 inline constexpr unsigned kChainMax = 16;
 
@@ -23,8 +23,8 @@ struct OwnCertificates {
   std::string_view authorities_pem;
 };
 
-// Dates, constraints, usage and purpose of each, and whether ours is signed by one of the authorities. Errors are
-// sentences that name the file.
+// Dates, constraints, usage and purpose of each, and whether ours is signed by one of the authorities; those that it
+// does not need may have faults. Errors are sentences that name the file.
 Result<> check_certificates(const OwnCertificates& own);
 
 // When the first certificate of each file ends; what cannot be read is left out.

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,7 @@ struct TlsOptions {
   TlsEndpoint endpoint = TlsEndpoint::kClient;
   bool verify_peer = true;
   std::string priority = {};  // GnuTLS's syntax; "" = our own choice (tls_priority.h)
+  bool strict_modes = false;  // files that others can read or change, but should not, are refused
 };
 
 // Why a peer is not let in: for the log, and what the peer is told of it.
@@ -56,12 +58,19 @@ class TlsCredentials {
                                                             const std::string& host) const = 0;
   // Our own certificates, that of the authority among them.
   virtual std::vector<TlsExpiry> expiries() const { return {}; }
+  // The files that others can read or change, but should not: "PATH: what is wrong; mend it with: ...".
+  const std::vector<std::string>& exposures() const { return exposures_; }
 
  protected:
   explicit TlsCredentials(TlsEndpoint endpoint) : endpoint_(endpoint) {}
+  // Before they are shared: remembers what was found with the file at `path`, if anything was.
+  void note_exposure(const std::string& path, const std::optional<std::string>& exposure) {
+    if (exposure) exposures_.push_back(path + ": " + *exposure);
+  }
 
  private:
   TlsEndpoint endpoint_;
+  std::vector<std::string> exposures_;
 };
 
 using TlsCredentialsReference = std::shared_ptr<const TlsCredentials>;

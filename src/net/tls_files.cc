@@ -14,23 +14,6 @@ Error no_access(const std::string& path, Errno cause) {
   return Error::system(fmt::format("Unable to access credentials {}", path), cause);
 }
 
-Result<> check_secrecy(const std::string& path, const struct stat& status) {
-  constexpr mode_t kTooOpen = S_IRWXO | S_IWGRP;
-  if ((status.st_mode & kTooOpen) != 0) {
-    return fail(
-        fmt::format("Unable to use credentials {}: its mode {:04o} lets others have the key; mend it with: "
-                    "chmod 600 {}",
-                    path, status.st_mode & 07777, path));
-  }
-  if (status.st_uid != geteuid() && status.st_uid != 0) {
-    return fail(
-        fmt::format("Unable to use credentials {}: it belongs to user {}, who is neither root nor us; mend it "
-                    "with: chown {} {}",
-                    path, status.st_uid, geteuid(), path));
-  }
-  return {};
-}
-
 Result<SecretBytes> read_whole(const std::string& path, int fd, std::size_t size) {
   SecretBytes content(size);
   std::size_t filled = 0;
@@ -47,16 +30,15 @@ Result<SecretBytes> read_whole(const std::string& path, int fd, std::size_t size
 
 }  // namespace
 
-Result<CredentialFile> read_credential_file(const std::string& directory, std::string_view name, FileSecrecy secrecy) {
-  TRY_ASSIGN(auto file, read_optional_file(directory, name, secrecy));
-  if (!file) return fail(no_access(fmt::format("{}/{}", directory, name), Errno(ENOENT)));
+Result<CredentialFile> read_credential_file(const CredentialFileRequest& request) {
+  TRY_ASSIGN(auto file, read_optional_file(request));
+  if (!file) return fail(no_access(fmt::format("{}/{}", request.directory, request.name), Errno(ENOENT)));
   return std::move(*file);
 }
 
-Result<std::optional<CredentialFile>> read_optional_file(const std::string& directory, std::string_view name,
-                                                         FileSecrecy secrecy) {
-  if (directory.empty()) return fail("Missing 'dir' property value");
-  std::string path = fmt::format("{}/{}", directory, name);
+Result<std::optional<CredentialFile>> read_optional_file(const CredentialFileRequest& request) {
+  if (request.directory.empty()) return fail("Missing 'dir' property value");
+  std::string path = fmt::format("{}/{}", request.directory, request.name);
   // A pipe or device must not hold us up.
   OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd && errno == ENOENT) return std::nullopt;
@@ -66,9 +48,10 @@ Result<std::optional<CredentialFile>> read_optional_file(const std::string& dire
   if (static_cast<std::uint64_t>(status.st_size) > kCredentialFileBytesMax) {
     return fail(fmt::format("Unable to access credentials {}: longer than {} bytes", path, kCredentialFileBytesMax));
   }
-  if (secrecy == FileSecrecy::kPrivate) TRY(check_secrecy(path, status));
+  std::optional<std::string> exposure = find_exposure(path, status, request.secrecy, geteuid());
+  if (exposure && request.is_strict) return fail(fmt::format("Unable to use credentials {}: {}", path, *exposure));
   TRY_ASSIGN(SecretBytes content, read_whole(path, fd.get(), static_cast<std::size_t>(status.st_size)));
-  return CredentialFile{.path = std::move(path), .content = std::move(content)};
+  return CredentialFile{.path = std::move(path), .content = std::move(content), .exposure = std::move(exposure)};
 }
 
 }  // namespace blockexport::net

@@ -30,14 +30,26 @@ Result<TlsCredentialsReference> TlsPskCredentials::load(const TlsPskOptions& opt
   return credentials;
 }
 
+Result<CredentialFile> TlsPskCredentials::read_keys(const TlsPskOptions& options) {
+  TRY_ASSIGN(CredentialFile keys, read_credential_file({.directory = options.directory,
+                                                        .name = kKeysFile,
+                                                        .secrecy = FileSecrecy::kPrivate,
+                                                        .is_strict = options.strict_modes}));
+  note_exposure(keys.path, keys.exposure);
+  return keys;
+}
+
 Result<> TlsPskCredentials::take_server(const TlsPskOptions& options) {
   if (!options.username.empty()) return fail("username should not be set when endpoint=server");
-  TRY_ASSIGN(auto own_parameters, read_optional_file(options.directory, kDhParametersFile, FileSecrecy::kPublic));
-  TRY_ASSIGN(CredentialFile keys, read_credential_file(options.directory, kKeysFile, FileSecrecy::kPrivate));
+  TRY_ASSIGN(auto own_parameters,
+             read_optional_file(
+                 {.directory = options.directory, .name = kDhParametersFile, .is_strict = options.strict_modes}));
+  TRY_ASSIGN(CredentialFile keys, read_keys(options));
   users_ = PskFile(std::move(keys.content));
   server_ = make_gnutls<GnutlsPskServer, gnutls_psk_allocate_server_credentials>();
   gnutls_psk_set_server_credentials_function2(server_.get(), find_key);
   if (own_parameters) {
+    note_exposure(own_parameters->path, own_parameters->exposure);
     TRY_ASSIGN(dh_parameters_, read_dh_parameters(*own_parameters));
     gnutls_psk_set_server_dh_params(server_.get(), dh_parameters_.get());
   } else {
@@ -47,7 +59,7 @@ Result<> TlsPskCredentials::take_server(const TlsPskOptions& options) {
 }
 
 Result<> TlsPskCredentials::take_client(const TlsPskOptions& options) {
-  TRY_ASSIGN(CredentialFile keys, read_credential_file(options.directory, kKeysFile, FileSecrecy::kPrivate));
+  TRY_ASSIGN(CredentialFile keys, read_keys(options));
   const std::string user = options.username.empty() ? std::string(kDefaultUser) : options.username;
   const PskFile users(std::move(keys.content));
   const auto digits = users.digits_of(user);

@@ -5,6 +5,7 @@
 #include "net/gnutls_handles.h"
 #include "net/psk_file.h"
 #include "net/tls_credentials.h"
+#include "net/tls_files.h"
 
 namespace blockexport::net {
 
@@ -26,6 +27,7 @@ class TlsPskCredentials final : public TlsCredentials {
 
  private:
   explicit TlsPskCredentials(TlsEndpoint endpoint) : TlsCredentials(endpoint) {}
+  Result<CredentialFile> read_keys(const TlsPskOptions& options);
   Result<> take_server(const TlsPskOptions& options);
   Result<> take_client(const TlsPskOptions& options);
   static int find_key(gnutls_session_t session, const gnutls_datum_t* user, gnutls_datum_t* key);

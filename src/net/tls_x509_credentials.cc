@@ -56,21 +56,30 @@ struct TlsX509Credentials::Files {
   std::optional<CredentialFile> key;
   std::optional<CredentialFile> dh_parameters;
 
+  template <class Use>
+  void for_each(Use use) const {
+    use(authorities);
+    for (const auto* file : {&revoked, &certificate, &key, &dh_parameters}) {
+      if (*file) use(**file);
+    }
+  }
+
   static Result<Files> read(const TlsX509Options& options) {
-    const std::string& directory = options.directory;
     const bool server = options.endpoint == TlsEndpoint::kServer;
-    const std::string_view certificate = server ? "server-cert.pem" : "client-cert.pem";
-    const std::string_view key = server ? "server-key.pem" : "client-key.pem";
+    const auto file = [&options](std::string_view name, FileSecrecy secrecy = FileSecrecy::kPublic) {
+      return CredentialFileRequest{
+          .directory = options.directory, .name = name, .secrecy = secrecy, .is_strict = options.strict_modes};
+    };
     Files files;
-    TRY_ASSIGN(files.authorities, read_credential_file(directory, "ca-cert.pem", FileSecrecy::kPublic));
+    TRY_ASSIGN(files.authorities, read_credential_file(file("ca-cert.pem")));
+    TRY_ASSIGN(files.revoked, read_optional_file(file("ca-crl.pem")));
     if (server) {
-      TRY_ASSIGN(files.revoked, read_optional_file(directory, "ca-crl.pem", FileSecrecy::kPublic));
-      TRY_ASSIGN(files.certificate, read_credential_file(directory, certificate, FileSecrecy::kPublic));
-      TRY_ASSIGN(files.key, read_credential_file(directory, key, FileSecrecy::kPrivate));
-      TRY_ASSIGN(files.dh_parameters, read_optional_file(directory, kDhParametersFile, FileSecrecy::kPublic));
+      TRY_ASSIGN(files.certificate, read_credential_file(file("server-cert.pem")));
+      TRY_ASSIGN(files.key, read_credential_file(file("server-key.pem", FileSecrecy::kPrivate)));
+      TRY_ASSIGN(files.dh_parameters, read_optional_file(file(kDhParametersFile)));
     } else {
-      TRY_ASSIGN(files.certificate, read_optional_file(directory, certificate, FileSecrecy::kPublic));
-      TRY_ASSIGN(files.key, read_optional_file(directory, key, FileSecrecy::kPrivate));
+      TRY_ASSIGN(files.certificate, read_optional_file(file("client-cert.pem")));
+      TRY_ASSIGN(files.key, read_optional_file(file("client-key.pem", FileSecrecy::kPrivate)));
     }
     return files;
   }
@@ -86,6 +95,7 @@ Result<TlsCredentialsReference> TlsX509Credentials::load(const TlsX509Options& o
   if (options.sanity_check) TRY(check_certificates(own));
   std::shared_ptr<TlsX509Credentials> credentials(new TlsX509Credentials(options.endpoint));
   TRY(credentials->take(files, options));
+  files.for_each([&](const CredentialFile& file) { credentials->note_exposure(file.path, file.exposure); });
   credentials->expiries_ = expiries_of(own);
   return credentials;
 }

@@ -34,11 +34,11 @@ class Certificates:
         self._certtool("--generate-privkey", "--key-type", "ecdsa", "--outfile", self.file(f"{name}-key.pem"), *extra)
         os.chmod(self.file(f"{name}-key.pem"), 0o600)
 
-    def make_authority(self, name="Test authority"):
+    def make_authority(self, name="Test authority", dates=()):
         """A new authority; what the one before has signed is worth nothing to those who trust this one."""
         self._make_key("ca")
         template = self._template(f"cn = {name}", "ca", "cert_signing_key", "crl_signing_key",
-                                  f"expiration_days = {DAYS}")
+                                  *(dates or [f"expiration_days = {DAYS}"]))
         self._certtool("--generate-self-signed", "--load-privkey", self.file("ca-key.pem"), "--template", template,
                        "--outfile", self.file("ca-cert.pem"))
 
