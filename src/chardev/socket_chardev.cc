@@ -89,14 +89,15 @@ aio::Task<OptionalStream> SocketChardev::accept_peer() {
         accept_refusal_.ended(fmt::format("chardev '{}': clients are accepted again", label()));
       }
       connection_ = connection_name(accepted->fd.get(), true);
-      auto stream = co_await secure(std::make_unique<net::SocketStream>(reactor_, accepted->fd.release()));
+      const PeerLog log(log_, net::describe(net::peer_group_of(accepted->peer, accepted->peer_uid)));
+      std::string who = fmt::format("chardev '{}': peer {}", label(), net::describe(accepted->peer));
+      auto plain = std::make_unique<net::SocketStream>(reactor_, accepted->fd.release());
+      auto stream = co_await secure(std::move(plain), std::move(who), log);
       if (stream) {
         connected_ = true;
         co_return std::move(*stream);
       }
-      const PeerLog log(log_, net::describe(net::peer_group_of(accepted->peer, accepted->peer_uid)));
-      log.warning(
-          fmt::format("chardev '{}': peer {} {}", label(), net::describe(accepted->peer), stream.error().message()));
+      log.warning(stream.error().message());
       continue;
     }
     if (accepted.error() == Errno(ECANCELED)) co_return fail(ECANCELED);
@@ -115,7 +116,7 @@ aio::Task<OptionalStream> SocketChardev::call_peer() {
     called_ = true;
     auto fd = co_await net::connect(reactor_, options_.address);
     if (!fd) {
-      call_failed(fd.error().message());
+      call_failed(fmt::format("chardev '{}': {}", label(), fd.error().message()));
       continue;
     }
     connection_ = connection_name(fd->get(), false);
@@ -126,15 +127,18 @@ aio::Task<OptionalStream> SocketChardev::call_peer() {
   }
 }
 
-void SocketChardev::call_failed(std::string_view reason) {
-  call_refusal_.happened(fmt::format("chardev '{}': {}", label(), reason));
+void SocketChardev::call_failed(std::string_view line) {
+  call_refusal_.happened(std::string(line));
 }
 
 // Over the connection `fd` to the peer that was called; nothing when the two do not agree, which is told.
 aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure_call(int fd) {
-  auto secured = co_await secure(std::make_unique<net::SocketStream>(reactor_, fd));
+  const std::string peer = net::describe(options_.address);
+  auto stream = std::make_unique<net::SocketStream>(reactor_, fd);
+  auto secured = co_await secure(std::move(stream), fmt::format("chardev '{}': peer {}", label(), peer),
+                                 PeerLog(log_, peer));
   if (!secured) {
-    call_failed(fmt::format("peer {} {}", net::describe(options_.address), secured.error().message()));
+    call_failed(secured.error().message());
     co_return nullptr;
   }
   if (call_refusal_.is_on()) {
@@ -143,29 +147,32 @@ aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure_call(int fd) {
   co_return std::move(*secured);
 }
 
-aio::Task<Result<std::unique_ptr<net::Stream>>> SocketChardev::secure(std::unique_ptr<net::Stream> stream) {
+aio::Task<Result<std::unique_ptr<net::Stream>>> SocketChardev::secure(std::unique_ptr<net::Stream> stream,
+                                                                      std::string who, PeerLog log) {
   if (!options_.tls) co_return std::move(stream);
   const auto endpoint = options_.server ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
   auto credentials = options_.tls->credentials->find(options_.tls->credentials_id, endpoint);
-  if (!credentials) co_return fail(fmt::format("refused: {}", credentials.error().message()));
+  if (!credentials) co_return fail(fmt::format("{} refused: {}", who, credentials.error().message()));
   const auto* inet = std::get_if<net::InetAddress>(&options_.address);
   std::string host = inet != nullptr && !options_.server ? inet->host : std::string();
   auto secured = std::make_unique<net::TlsStream>(std::move(stream), std::move(*credentials), std::move(host));
-  Result<> agreed = co_await shake_hands(*secured);
+  Result<> agreed = co_await shake_hands(*secured, std::move(who), std::move(log));
   if (agreed) co_return std::move(secured);
   secured->shut_down();
-  co_return fail(fmt::format("refused: {}", agreed.error().message()));
+  co_return fail(std::move(agreed).error());
 }
 
-aio::Task<Result<>> SocketChardev::shake_hands(net::TlsStream& stream) {
-  CO_TRY_ASSIGN(std::string identity, co_await stream.handshake(reactor_, reactor_.now_ns() + kTlsHandshakeMaxNs));
+aio::Task<Result<>> SocketChardev::shake_hands(net::TlsStream& stream, std::string who, PeerLog log) {
+  auto identity = co_await stream.handshake(reactor_, reactor_.now_ns() + kTlsHandshakeMaxNs);
+  if (!identity) co_return fail(stream.describe_end(who, identity.error()));
+  stream.report_alerts(std::move(log), who);
   if (!options_.tls->authorizer_id) co_return Result<>{};
   const std::string& authorizer = *options_.tls->authorizer_id;
-  authz::Verdict verdict = co_await authz::authorize(*options_.tls->authorizers, authorizer, identity);
+  authz::Verdict verdict = co_await authz::authorize(*options_.tls->authorizers, authorizer, *identity);
   if (verdict.allowed) co_return Result<>{};
   co_await stream.refuse(reactor_);
-  co_return fail(fmt::format("identity '{}', rule: {} of tls-authz '{}': {}",
-                             printable(identity, kIdentityShownBytesMax),
+  co_return fail(fmt::format("{} refused: identity '{}', rule: {} of tls-authz '{}': {}", who,
+                             printable(*identity, kIdentityShownBytesMax),
                              verdict.rule.empty() ? "nothing" : verdict.rule, authorizer, verdict.reason));
 }
 

@@ -34,12 +34,14 @@ class SocketChardev final : public Chardev {
         accept_refusal_(log),
         call_refusal_(log) {}
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> accept_peer();
-  // TLS over a stream, when this chardev has it. Errors: what to say of a peer that is not let in.
-  aio::Task<Result<std::unique_ptr<net::Stream>>> secure(std::unique_ptr<net::Stream> stream);
+  // TLS over a stream, when this chardev has it. Errors: a line for the log about a peer that is not let in, whom `who`
+  // names. `log` is for what the peer says later.
+  aio::Task<Result<std::unique_ptr<net::Stream>>> secure(std::unique_ptr<net::Stream> stream, std::string who,
+                                                         PeerLog log);
   aio::Task<std::unique_ptr<net::Stream>> secure_call(int fd);
   void warn_of_public_address() const;
-  void call_failed(std::string_view reason);
-  aio::Task<Result<>> shake_hands(net::TlsStream& stream);
+  void call_failed(std::string_view line);
+  aio::Task<Result<>> shake_hands(net::TlsStream& stream, std::string who, PeerLog log);
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> call_peer();
 
   aio::Reactor& reactor_;

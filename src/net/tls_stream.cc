@@ -23,14 +23,26 @@ unsigned session_flags(TlsEndpoint endpoint) {
          GNUTLS_NONBLOCK;
 }
 
-// What went wrong, with the peer's own word for it when there is one.
-std::string reason_of(gnutls_session_t session, long outcome) {
-  const char* text = gnutls_strerror(static_cast<int>(outcome));
-  if (outcome == GNUTLS_E_FATAL_ALERT_RECEIVED) {
-    const char* alert = gnutls_alert_get_name(gnutls_alert_get(session));
-    return fmt::format("{} ({})", text, alert != nullptr ? alert : "an unknown one");
+// An alert that is about the certificate of whom it is sent to.
+bool is_about_certificate(gnutls_alert_description_t alert) {
+  switch (alert) {
+    case GNUTLS_A_BAD_CERTIFICATE:
+    case GNUTLS_A_UNSUPPORTED_CERTIFICATE:
+    case GNUTLS_A_CERTIFICATE_REVOKED:
+    case GNUTLS_A_CERTIFICATE_EXPIRED:
+    case GNUTLS_A_CERTIFICATE_UNKNOWN:
+    case GNUTLS_A_UNKNOWN_CA:
+    case GNUTLS_A_CERTIFICATE_REQUIRED:
+      return true;
+    default:
+      return false;
   }
-  return text;
+}
+
+// What the peer offered is not what the priority accepts.
+bool is_about_priority(int outcome) {
+  return outcome == GNUTLS_E_NO_CIPHER_SUITES || outcome == GNUTLS_E_UNSUPPORTED_VERSION_PACKET ||
+         outcome == GNUTLS_E_UNSUPPORTED_SIGNATURE_ALGORITHM || outcome == GNUTLS_E_INSUFFICIENT_SECURITY;
 }
 
 }  // namespace
@@ -70,6 +82,7 @@ struct TlsStream::Callbacks {
     }
     const std::size_t step = std::min(size, input.size());
     std::memcpy(buffer, input.data.get() + input.begin, step);
+    if (!self.established_) self.remember(std::span(input.data.get() + input.begin, step));
     input.begin += step;
     return static_cast<ssize_t>(step);
   }
@@ -118,8 +131,73 @@ aio::Task<Result<std::string>> TlsStream::handshake(aio::Reactor& reactor, std::
   Result<std::string> identity = co_await shake_hands(reactor);
   watch.cancel();
   co_await watch.join();
-  if (!identity && reactor.now_ns() >= deadline_ns) co_return fail("TLS handshake failed: it took too long");
+  if (!identity && reactor.now_ns() >= deadline_ns) {
+    ended_by_ = TlsEnd::kNobody;
+    co_return fail("TLS handshake failed: it took too long");
+  }
   co_return identity;
+}
+
+std::string TlsStream::describe_end(std::string_view peer, const Error& failure) const {
+  switch (ended_by_) {
+    case TlsEnd::kUs:
+      return fmt::format("{} refused: {}", peer, failure.message());
+    case TlsEnd::kPeer:
+      return fmt::format("{} {}", peer, failure.message());
+    case TlsEnd::kNobody:
+      return fmt::format("{} has gone before TLS was agreed on: {}", peer, failure.message());
+  }
+  __builtin_unreachable();
+}
+
+void TlsStream::report_alerts(PeerLog log, std::string peer) {
+  log_.emplace(std::move(log));
+  peer_ = std::move(peer);
+}
+
+void TlsStream::remember(std::span<const std::byte> received) {
+  const auto tail = received.last(std::min(received.size(), last_received_.size()));
+  std::move(last_received_.begin() + static_cast<std::ptrdiff_t>(tail.size()), last_received_.end(),
+            last_received_.begin());
+  std::copy(tail.begin(), tail.end(), last_received_.end() - static_cast<std::ptrdiff_t>(tail.size()));
+}
+
+// The alert, if the record that could not be decrypted is one in clear: OpenSSL's client, which has no keys to write
+// with before the server's certificate has convinced it, refuses the certificate in this way (RFC 8446, 6: alerts may
+// come unencrypted). -1: it is none. A record of type alert that is encrypted has another type outside, and is longer.
+int TlsStream::clear_alert() const {
+  constexpr std::array<std::byte, 2> kAlertRecord{std::byte{21}, std::byte{3}};
+  constexpr std::array<std::byte, 3> kTwoBytesFatal{std::byte{0}, std::byte{2}, std::byte{GNUTLS_AL_FATAL}};
+  const auto bytes = std::span(last_received_);
+  if (!std::ranges::equal(bytes.first(2), kAlertRecord) || !std::ranges::equal(bytes.subspan(3, 3), kTwoBytesFatal)) {
+    return -1;
+  }
+  return std::to_integer<int>(bytes[6]);
+}
+
+// What an alert of the peer says of us: it goes behind the peer's name.
+std::string TlsStream::alert_text(int number) const {
+  const auto alert = static_cast<gnutls_alert_description_t>(number);
+  const char* name = gnutls_alert_get_name(alert);
+  return fmt::format("refused our {}: {} (TLS alert {})", is_about_certificate(alert) ? "certificate" : "TLS handshake",
+                     name != nullptr ? name : "an unknown reason", number);
+}
+
+// What GnuTLS's error means, and whose doing it was.
+Error TlsStream::handshake_failure(int outcome) {
+  if (outcome == GNUTLS_E_FATAL_ALERT_RECEIVED) {
+    ended_by_ = TlsEnd::kPeer;
+    return Error(alert_text(gnutls_alert_get(session_)));
+  }
+  if (const int alert = clear_alert(); outcome == GNUTLS_E_DECRYPTION_FAILED && alert >= 0) {
+    ended_by_ = TlsEnd::kPeer;
+    return Error(alert_text(alert));
+  }
+  if (!input_ended_) ended_by_ = TlsEnd::kUs;
+  return Error(fmt::format("TLS handshake failed: {}{}", gnutls_strerror(outcome),
+                           is_about_priority(outcome)
+                               ? " The 'priority' of the credentials decides what is accepted: NORMAL accepts more."
+                               : ""));
 }
 
 aio::Task<void> TlsStream::enforce(aio::Reactor& reactor, std::uint64_t deadline_ns) {
@@ -129,7 +207,10 @@ aio::Task<void> TlsStream::enforce(aio::Reactor& reactor, std::uint64_t deadline
 }
 
 aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
-  CO_TRY(credentials_->attach(session_));
+  if (auto attached = credentials_->attach(session_); !attached) {
+    ended_by_ = TlsEnd::kUs;
+    co_return fail(std::move(attached).error());
+  }
   if (credentials_->endpoint() == TlsEndpoint::kClient && !host_.empty()) {
     gnutls_server_name_set(session_, GNUTLS_NAME_DNS, host_.data(), host_.size());
   }
@@ -142,10 +223,13 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
     }
     if (outcome == GNUTLS_E_SUCCESS) break;
     if (outcome != GNUTLS_E_AGAIN && outcome != GNUTLS_E_INTERRUPTED && is_fatal(outcome)) {
-      co_return fail(fmt::format("TLS handshake failed: {}", reason_of(session_, outcome)));
+      co_return fail(handshake_failure(outcome));
     }
     if (input_.size() > 0 || input_ended_) {
-      if (is_fatal(outcome)) co_return fail("TLS handshake failed: it makes no progress");
+      if (is_fatal(outcome)) {
+        if (!input_ended_) ended_by_ = TlsEnd::kUs;
+        co_return fail("TLS handshake failed: it makes no progress");
+      }
       continue;
     }
     IoResult filled = fill_input();
@@ -160,6 +244,7 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
   }
   auto identity = credentials_->check_peer(session_, host_);
   if (!identity) {
+    ended_by_ = TlsEnd::kUs;
     co_await dismiss(reactor, identity.error().alert);
     co_return fail(fmt::format("Verify failed: {}", identity.error().reason));
   }
@@ -253,6 +338,9 @@ IoCount TlsStream::try_receive(std::span<std::byte> buffer) {
       return fail(filled.error());
     }
     if (!is_fatal(got)) continue;
+    if (got == GNUTLS_E_FATAL_ALERT_RECEIVED && log_) {
+      log_->warning(fmt::format("{} {}", peer_, alert_text(gnutls_alert_get(session_))));
+    }
     if (got == GNUTLS_E_REHANDSHAKE) send_alert(GNUTLS_A_NO_RENEGOTIATION);
     (void)gnutls_alert_send_appropriate(session_, static_cast<int>(got));
     (void)flush_now();

@@ -7,11 +7,15 @@
 // reactor's. Renegotiation is refused, tickets are not made, and an end without TLS's own is an error.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "aio/reactor.h"
+#include "base/peer_log.h"
 #include "net/stream.h"
 #include "net/tls_credentials.h"
 
@@ -31,6 +35,16 @@ inline constexpr unsigned kTlsIdleRecordsMax = 32;
 inline constexpr std::uint64_t kTlsFarewellNs = 1'000'000'000;
 inline constexpr std::size_t kTlsFarewellBytesMax = 1u << 20;
 
+// Who ended a handshake that failed: what a log has to tell apart.
+enum class TlsEnd : std::uint8_t {
+  kUs,      // we do not let the peer in
+  kPeer,    // the peer does not want us, and has said so by an alert
+  kNobody,  // the connection was lost, or it took too long
+};
+
+// A record with an alert that is not encrypted.
+inline constexpr std::size_t kClearAlertBytes = 7;
+
 class TlsStream final : public Stream {
  public:
   // `host` is the name that a client expects the peer to have; "" accepts any.
@@ -42,6 +56,12 @@ class TlsStream final : public Stream {
   // Shakes hands and checks who the peer is: its identity, or why there is no connection. Once; before it has succeeded
   // nothing can be received or sent. At `deadline_ns` (UINT64_MAX: never) the stream is shut down.
   aio::Task<Result<std::string>> handshake(aio::Reactor& reactor, std::uint64_t deadline_ns);
+  // After a handshake that failed: by whom, and a sentence about `peer` for the log that says so.
+  TlsEnd ended_by() const { return ended_by_; }
+  std::string describe_end(std::string_view peer, const Error& failure) const;
+  // From now on an alert by which the peer ends the connection is logged, as of `peer`: under TLS 1.3 a client learns
+  // only after its handshake that the server refuses it.
+  void report_alerts(PeerLog log, std::string peer);
   // Instead of serving a peer that has shaken hands: tells it that it has no access, and waits a moment for it to
   // leave.
   aio::Task<void> refuse(aio::Reactor& reactor);
@@ -86,6 +106,10 @@ class TlsStream final : public Stream {
   IoResult flush_now();
   IoResult encrypt(const std::byte* data, std::size_t size);
   IoCount encrypt_batch(std::span<const iovec> vectors, std::size_t skip);
+  Error handshake_failure(int outcome);
+  void remember(std::span<const std::byte> received);
+  int clear_alert() const;
+  std::string alert_text(int number) const;
   bool is_fatal(long outcome);
   void release_idle_buffers();
 
@@ -101,6 +125,10 @@ class TlsStream final : public Stream {
   bool established_ = false;
   bool may_have_more_ = false;  // the last try_receive() stopped because its buffer was full
   bool said_goodbye_ = false;
+  TlsEnd ended_by_ = TlsEnd::kNobody;
+  std::array<std::byte, kClearAlertBytes> last_received_{};  // by GnuTLS in the handshake
+  std::optional<PeerLog> log_;
+  std::string peer_;
 };
 
 }  // namespace blockexport::net

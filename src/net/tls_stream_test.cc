@@ -3,6 +3,8 @@
 #include "net/tls_stream.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
@@ -256,6 +258,50 @@ TEST_P(TlsStreamTest, BadCertificatesAreRefusedWithTheReason) {
       unlink(test->files_.file("ca-crl.pem").c_str());
       EXPECT_FALSE(pair.at_server.has_value()) << one.reason;
       if (!pair.at_server) EXPECT_EQ(pair.at_server.error().message(), std::string("Verify failed: ") + one.reason);
+    }
+  }(this));
+}
+
+// What a log says of a failure: who refused whom.
+TEST_P(TlsStreamTest, AFailureSaysWhoEndedIt) {
+  run([](TlsStreamTest* test) -> Task<void> {
+    CertificateDirectory strangers;
+    // The client does not trust us. It says so after its part of the handshake.
+    Pair pair = test->make(x509(test->files_, TlsEndpoint::kServer, {}, false), x509(strangers, TlsEndpoint::kClient));
+    OwnedFd file(memfd_create("log", MFD_CLOEXEC));
+    const Log log("test", file.get(), LogLevel::kDebug);
+    pair.server->report_alerts(PeerLog(log, "peers"), "peer 7");
+    co_await test->connect(pair);
+    EXPECT_FALSE(pair.at_client.has_value());
+    EXPECT_EQ(pair.client->ended_by(), TlsEnd::kUs);
+    if (!pair.at_client) {
+      EXPECT_TRUE(pair.client->describe_end("peer 8", pair.at_client.error()).starts_with("peer 8 refused: Verify "));
+    }
+    std::byte byte;
+    while (pair.at_server) {
+      const IoCount received = pair.server->try_receive({&byte, 1});
+      EXPECT_FALSE(received && *received > 0);
+      if (received || received.error() != Errno(EAGAIN)) break;
+      (void)co_await pair.server->readable();
+    }
+    std::string said(4096, '\0');
+    said.resize(static_cast<std::size_t>(pread(file.get(), said.data(), said.size(), 0)));
+    EXPECT_TRUE(said.starts_with("test: warning: peer 7 refused our certificate: ")) << said;
+    // One that the server refuses: its doing, not the client's.
+    Pair refused =
+        test->make(x509(test->files_, TlsEndpoint::kServer), x509(strangers, TlsEndpoint::kClient, {}, false));
+    co_await test->connect(refused);
+    EXPECT_FALSE(refused.at_server.has_value());
+    EXPECT_EQ(refused.server->ended_by(), TlsEnd::kUs);
+    // Nobody's, when the other end is gone.
+    Pair lonely = test->make_x509();
+    lonely.client.reset();
+    co_await test->shake(*lonely.server, lonely.at_server);
+    EXPECT_FALSE(lonely.at_server.has_value());
+    EXPECT_EQ(lonely.server->ended_by(), TlsEnd::kNobody);
+    if (!lonely.at_server) {
+      EXPECT_TRUE(
+          lonely.server->describe_end("peer 9", lonely.at_server.error()).starts_with("peer 9 has gone before "));
     }
   }(this));
 }

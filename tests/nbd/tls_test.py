@@ -99,12 +99,6 @@ class CertificateTest(TlsTest):
         pki.copy(self.pki, {"ca-cert.pem": "ca-cert.pem"})
         self.assert_refused("The certificate", pki)
 
-    def test_distrusted_server(self):
-        """A client that does not trust the server's authority leaves, and the log has its reason."""
-        pki = certificates.Certificates(self.path("distrustful"))
-        pki.copy(self.pki, {"client-cert.pem": "client-cert.pem", "client-key.pem": "client-key.pem"})
-        self.assert_refused("TLS handshake failed", pki, tcp=True)
-
     def test_expired(self):
         """An expired certificate is refused, and its owner told why, as far as TLS has words for it."""
         dates = ('activation_date = "2020-01-01 00:00:00"', 'expiration_date = "2021-01-01 00:00:00"')

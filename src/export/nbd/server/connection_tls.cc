@@ -27,9 +27,14 @@ aio::Task<IoResult> Connection::start_tls() {
   stream_ = std::move(secured);
   Result<std::string> identity = co_await stream.handshake(server_.reactor_, deadline_ns_);
   if (!identity) {
-    log_refusal("tls-creds", identity.error().message());
+    if (stream.ended_by() == net::TlsEnd::kUs) {
+      log_refusal("tls-creds", identity.error().message());
+    } else {
+      log_.warning(stream.describe_end(fmt::format("nbd client {}", peer_), identity.error()));
+    }
     co_return fail(ECONNABORTED);
   }
+  stream.report_alerts(log_, fmt::format("nbd client {}", peer_));
   identity_ = std::move(*identity);
   CO_TRY(co_await let_in(stream));
   handshake_ = std::make_unique<Handshake>(handshake_->over_tls());
