@@ -31,6 +31,18 @@ Result<Identity> make_ca(std::string_view common_name, std::int64_t days);
 Result<Identity> make_identity(const Identity& ca, Side side, std::string_view common_name,
                                const std::vector<std::string>& hosts, std::int64_t days);
 
+// A key of the kind that is made for certificates here.
+Result<PrivateKey> make_key();
+// The certificate as if it had been signed now: a new serial number and new dates, and for `key` unless that is null.
+Result<> restamp(const Identity& ca, const Certificate& certificate, const PrivateKey* key, std::int64_t days);
+
+// The CRL of a CA, as PEM: the certificates that `before`, an earlier CRL or null, has, and one more. It holds until
+// the CA ends: nobody has to renew it in time, and whoever forgets does not lock everybody out.
+Result<std::string> revoke_certificate(const Identity& ca, const RevocationList* before, const Certificate& revoked);
+// Whether the CRL names the certificate.
+bool is_revoked(const RevocationList& list, const Certificate& certificate);
+Result<RevocationList> parse_revocations(const std::string& pem);
+
 Result<std::string> certificate_pem(const Certificate& certificate);
 // A secret; PKCS #8, not encrypted.
 Result<std::string> key_pem(const PrivateKey& key);

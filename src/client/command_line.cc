@@ -5,9 +5,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 
 #include "base/print.h"
 #include "client/tls_check.h"
+#include "client/tls_files.h"
+#include "client/tls_holders.h"
 #include "client/tls_init.h"
 
 namespace blockexport::client {
@@ -25,11 +28,57 @@ int print_report(const Result<TlsReport>& found) {
   return found->has_fault ? kExitFailed : kExitFine;
 }
 
-int print_made(const Result<std::string>& made) {
+// It may be an archive with a key.
+int print_made(Result<std::string> made) {
   if (!made) return report(made.error());
-  print(stdout, "{}", *made);
-  return kExitFine;
+  const bool is_written =
+      std::fwrite(made->data(), 1, made->size(), stdout) == made->size() && std::fflush(stdout) == 0;
+  wipe(*made);
+  if (is_written) return kExitFine;
+  return report(Error::system("cannot write to standard output", Errno::last()));
 }
+
+// `add`, `renew`, `revoke` and `bundle`, and what they were told.
+struct HolderCommands {
+  TlsHolderOptions options;
+  CLI::App* add;
+  CLI::App* renew;
+  CLI::App* revoke;
+  CLI::App* bundle;
+
+  explicit HolderCommands(CLI::App& tls)
+      : add(tls.add_subcommand("add", "Make a further client, or server, or user of a pre-shared key")),
+        renew(tls.add_subcommand("renew", "Make certificates valid for longer; all in the directory, or one")),
+        revoke(tls.add_subcommand("revoke", "Let a client, or server, in no longer: a new ca-crl.pem")),
+        bundle(tls.add_subcommand("bundle", "Pack what a client, or server, needs on its host, and nothing else")) {
+    for (CLI::App* command : {add, renew, revoke, bundle}) {
+      command->add_option("DIR", options.directory, "The directory")->required();
+      command->add_option("--client", options.client, "Name of the client");
+      command->add_option("--server", options.server, "Name of the server");
+      command->add_flag("--psk", options.psk, "It is about a pre-shared key, where there are certificates too");
+    }
+    for (CLI::App* command : {add, renew, revoke}) {
+      command->add_option("--ca-key", options.ca_key, "The key of the CA (default: DIR/ca-key.pem)");
+    }
+    for (CLI::App* command : {add, renew}) {
+      command->add_option("--days", options.days, "How long the certificates are valid (default: 365)");
+    }
+    add->add_option("--host", options.hosts, "Host name or IP address of the server, repeatable (default: its name)")
+        ->allow_extra_args(false);
+    renew->add_flag("--new-key", options.new_key, "With a new key too");
+    revoke->add_option("--certificate", options.certificate, "File of a certificate, instead of a name");
+    bundle->add_option("--output", options.output, "The archive; - is standard output (default: NAME.tar)");
+  }
+
+  // Nothing when none of them was given.
+  std::optional<int> run() const {
+    if (add->parsed()) return print_made(tls_add(options));
+    if (renew->parsed()) return print_made(tls_renew(options));
+    if (revoke->parsed()) return print_made(tls_revoke(options));
+    if (bundle->parsed()) return print_made(tls_bundle(options));
+    return std::nullopt;
+  }
+};
 
 }  // namespace
 
@@ -37,7 +86,7 @@ int run_command_line(int argument_count, char** arguments) {
   CLI::App app("Works with blockexportd, and with other NBD servers, from the command line.", "blockexport");
   app.require_subcommand(1);
   app.set_version_flag("--version", "blockexport " BLOCKEXPORT_VERSION);
-  CLI::App* tls = app.add_subcommand("tls", "TLS credentials: make, check and show them");
+  CLI::App* tls = app.add_subcommand("tls", "TLS credentials: make, check, show, renew and revoke them");
   tls->require_subcommand(1);
 
   TlsInitOptions init_options;
@@ -59,6 +108,7 @@ int run_command_line(int argument_count, char** arguments) {
   std::string show_directory;
   CLI::App* show = tls->add_subcommand("show", "Show what is in the certificates, and who has a pre-shared key");
   show->add_option("DIR", show_directory, "The directory")->required();
+  const HolderCommands holder_commands(*tls);
 
   try {
     app.parse(argument_count, arguments);
@@ -67,6 +117,7 @@ int run_command_line(int argument_count, char** arguments) {
   }
   if (init->parsed()) return print_made(tls_init(init_options));
   if (check->parsed()) return print_report(tls_check(check_options));
+  if (auto code = holder_commands.run()) return *code;
   return print_report(tls_show(show_directory));
 }
 

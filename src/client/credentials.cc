@@ -10,27 +10,24 @@
 
 #include "base/file_exposure.h"
 #include "base/log.h"
+#include "client/holders.h"
 #include "client/tls_files.h"
 
 namespace blockexport::client {
 namespace {
-
-std::string file_of(Side side, std::string_view what) {
-  return fmt::format("{}-{}.pem", name_of(side), what);
-}
 
 // The text of a file; a fault when it cannot be read, or is not there though it is needed.
 std::optional<ReadFile> take(const std::string& directory, std::string_view name, bool is_needed, Findings& findings) {
   auto file = read_file(directory, name);
   if (!file) {
     findings.fault(name, file.error().message());
+    return std::nullopt;
+  }
+  if (!*file && is_needed) findings.fault(name, "is missing");
   if (*file && ((*file)->mode & S_IWOTH) != 0 && !name.ends_with("-key.pem")) {
     findings.fault(name, fmt::format("has mode {:04o}, which lets everybody change it; mend it with: chmod o-w {}",
                                      (*file)->mode, shell_word(fmt::format("{}/{}", directory, name))));
   }
-    return std::nullopt;
-  }
-  if (!*file && is_needed) findings.fault(name, "is missing");
   return std::move(*file);
 }
 
@@ -151,17 +148,16 @@ bool check_key(const std::string& pem, const Certificate& certificate, Side side
 }
 
 void check_revocations(const std::string& pem, Findings& findings) {
-  auto list = net::make_gnutls<RevocationList, gnutls_x509_crl_init>();
-  gnutls_datum_t text = datum(pem);
-  if (int status = gnutls_x509_crl_import(list.get(), &text, GNUTLS_X509_FMT_PEM); status < 0) {
-    findings.fault(kRevocations, fmt::format("is no revocation list: {}", gnutls_strerror(status)));
+  auto list = parse_revocations(pem);
+  if (!list) {
+    findings.fault(kRevocations, list.error().message());
     return;
   }
-  std::int64_t next = gnutls_x509_crl_get_next_update(list.get());
+  std::int64_t next = gnutls_x509_crl_get_next_update(list->get());
   if (next >= 0 && next < std::time(nullptr)) {
     findings.fault(kRevocations, fmt::format("was to be replaced on {}: everyone is refused", date_text(next)));
   } else {
-    findings.fine(kRevocations, fmt::format("{} revoked", gnutls_x509_crl_get_crt_count(list.get())));
+    findings.fine(kRevocations, fmt::format("{} revoked", gnutls_x509_crl_get_crt_count(list->get())));
   }
 }
 

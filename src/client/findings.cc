@@ -6,6 +6,12 @@
 
 namespace blockexport::client {
 
+void Findings::add_all(std::string_view prefix, const Findings& others) {
+  for (const Finding& finding : others.list_) {
+    list_.push_back({.grade = finding.grade, .subject = std::string(prefix) + finding.subject, .text = finding.text});
+  }
+}
+
 bool Findings::has_fault() const {
   return std::ranges::any_of(list_, [](const Finding& finding) { return finding.grade == Finding::Grade::kFault; });
 }

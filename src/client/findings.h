@@ -22,6 +22,9 @@ class Findings {
   void warn(std::string_view subject, std::string text) { add(Finding::Grade::kWarning, subject, std::move(text)); }
   void fault(std::string_view subject, std::string text) { add(Finding::Grade::kFault, subject, std::move(text)); }
 
+  // Takes those of another one over, with a prefix for their subjects.
+  void add_all(std::string_view prefix, const Findings& others);
+
   bool has_fault() const;
   // Whether there is one about this subject.
   bool has_fault(std::string_view subject) const;

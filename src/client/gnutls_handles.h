@@ -1,6 +1,7 @@
 // The handles of GnuTLS that the tool works with, and its errors as ours. Owned by whoever makes one. Thread: any.
 #pragma once
 
+#include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 
@@ -17,6 +18,7 @@ inline void free_trust_list(gnutls_x509_trust_list_t list) {
   gnutls_x509_trust_list_deinit(list, 1);
 }
 
+using PublicKey = GnutlsHandle<gnutls_pubkey_t, gnutls_pubkey_deinit>;
 using Certificate = GnutlsHandle<gnutls_x509_crt_t, gnutls_x509_crt_deinit>;
 using PrivateKey = GnutlsHandle<gnutls_x509_privkey_t, gnutls_x509_privkey_deinit>;
 using RevocationList = GnutlsHandle<gnutls_x509_crl_t, gnutls_x509_crl_deinit>;

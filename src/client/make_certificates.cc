@@ -1,61 +1,55 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gnutls/crypto.h>
+#include <gnutls/x509-ext.h>
 
 #include <array>
 #include <ctime>
 
-#include "client/certificates.h"
+#include "client/signing.h"
 
 namespace blockexport::client {
 namespace {
 
-constexpr std::int64_t kBackdatedSeconds = 3600;
 constexpr std::size_t kHostBytesMax = 253;  // of a name in DNS
 
-// The first failure of a row of calls.
-class Calls {
- public:
-  Calls& operator<<(int status) {
-    if (status < 0 && status_ >= 0) status_ = status;
-    return *this;
-  }
-  Result<> result() const {
-    if (status_ >= 0) return {};
-    return fail(fmt::format("cannot make a certificate: {}", gnutls_strerror(status_)));
-  }
+// A new serial number, valid from an hour ago for so many days.
+void stamp(gnutls_x509_crt_t crt, std::int64_t days, Calls& calls) {
+  std::array<unsigned char, 16> serial{};
+  const std::int64_t now = std::time(nullptr);
+  calls << gnutls_rnd(GNUTLS_RND_NONCE, serial.data(), serial.size());
+  serial[0] = static_cast<unsigned char>((serial[0] & 0x7f) | 0x40);  // positive, and as long as it says
+  calls << gnutls_x509_crt_set_serial(crt, serial.data(), serial.size())
+        << gnutls_x509_crt_set_activation_time(crt, now - kBackdatedSeconds)
+        << gnutls_x509_crt_set_expiration_time(crt, now + days * kDaySeconds);
+}
 
- private:
-  int status_ = 0;
-};
-
-Result<PrivateKey> make_key() {
-  auto key = net::make_gnutls<PrivateKey, gnutls_x509_privkey_init>();
-  unsigned bits = GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1);
-  int status = gnutls_x509_privkey_generate(key.get(), GNUTLS_PK_ECDSA, bits, 0);
-  if (status < 0) return fail(fmt::format("cannot make a key: {}", gnutls_strerror(status)));
-  return key;
+// Also in place of another one, whose ID is replaced too: the call that sets an ID refuses that.
+void set_key(gnutls_x509_crt_t crt, const PrivateKey& key, Calls& calls) {
+  std::string key_id(32, '\0');
+  std::size_t key_id_bytes = key_id.size();
+  calls << gnutls_x509_crt_set_key(crt, key.get())
+        << gnutls_x509_privkey_get_key_id(key.get(), GNUTLS_KEYID_USE_SHA1,
+                                          reinterpret_cast<unsigned char*>(key_id.data()), &key_id_bytes);
+  key_id.resize(key_id_bytes);
+  const gnutls_datum_t id = datum(key_id);
+  gnutls_datum_t encoded{};
+  calls << gnutls_x509_ext_export_subject_key_id(&id, &encoded)
+        << gnutls_x509_crt_set_extension_by_oid(crt, GNUTLS_X509EXT_OID_SUBJECT_KEY_ID, encoded.data, encoded.size, 0);
+  gnutls_free(encoded.data);
 }
 
 // What every certificate has.
 Result<Identity> begin(std::string_view common_name, std::int64_t days) {
   TRY_ASSIGN(PrivateKey key, make_key());
   auto certificate = net::make_gnutls<Certificate, gnutls_x509_crt_init>();
-  std::array<unsigned char, 16> serial;
-  std::array<unsigned char, 32> key_id;
-  std::size_t key_id_bytes = key_id.size();
-  std::int64_t now = std::time(nullptr);
   Calls calls;
-  calls << gnutls_rnd(GNUTLS_RND_NONCE, serial.data(), serial.size());
-  serial[0] = static_cast<unsigned char>((serial[0] & 0x7f) | 0x40);  // positive, and as long as it says
   gnutls_x509_crt_t crt = certificate.get();
-  calls << gnutls_x509_crt_set_version(crt, 3) << gnutls_x509_crt_set_serial(crt, serial.data(), serial.size())
-        << gnutls_x509_crt_set_activation_time(crt, now - kBackdatedSeconds)
-        << gnutls_x509_crt_set_expiration_time(crt, now + days * kDaySeconds) << gnutls_x509_crt_set_key(crt, key.get())
+  calls << gnutls_x509_crt_set_version(crt, 3)
         << gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, common_name.data(),
-                                         static_cast<unsigned>(common_name.size()))
-        << gnutls_x509_privkey_get_key_id(key.get(), GNUTLS_KEYID_USE_SHA1, key_id.data(), &key_id_bytes)
-        << gnutls_x509_crt_set_subject_key_id(crt, key_id.data(), key_id_bytes);
+                                         static_cast<unsigned>(common_name.size()));
+  stamp(crt, days, calls);
+  set_key(crt, key, calls);
   TRY(calls.result());
   return Identity{.certificate = std::move(certificate), .key = std::move(key)};
 }
@@ -80,6 +74,32 @@ Result<Host> parse_host(const std::string& text) {
 }
 
 }  // namespace
+
+gnutls_digest_algorithm_t digest_of(const Identity& ca) {
+  auto key = net::make_gnutls<PublicKey, gnutls_pubkey_init>();
+  gnutls_digest_algorithm_t digest = GNUTLS_DIG_SHA256;
+  unsigned mandatory = 0;
+  if (gnutls_pubkey_import_x509(key.get(), ca.certificate.get(), 0) < 0) return GNUTLS_DIG_SHA256;
+  if (gnutls_pubkey_get_preferred_hash_algorithm(key.get(), &digest, &mandatory) < 0) return GNUTLS_DIG_SHA256;
+  return digest == GNUTLS_DIG_SHA1 ? GNUTLS_DIG_SHA256 : digest;
+}
+
+Result<PrivateKey> make_key() {
+  auto key = net::make_gnutls<PrivateKey, gnutls_x509_privkey_init>();
+  unsigned bits = GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1);
+  int status = gnutls_x509_privkey_generate(key.get(), GNUTLS_PK_ECDSA, bits, 0);
+  if (status < 0) return fail(fmt::format("cannot make a key: {}", gnutls_strerror(status)));
+  return key;
+}
+
+Result<> restamp(const Identity& ca, const Certificate& certificate, const PrivateKey* key, std::int64_t days) {
+  gnutls_x509_crt_t crt = certificate.get();
+  Calls calls;
+  stamp(crt, days, calls);
+  if (key != nullptr) set_key(crt, *key, calls);
+  calls << gnutls_x509_crt_sign2(crt, ca.certificate.get(), ca.key.get(), digest_of(ca), 0);
+  return calls.result();
+}
 
 Result<Identity> make_ca(std::string_view common_name, std::int64_t days) {
   TRY_ASSIGN(Identity ca, begin(common_name, days));
@@ -111,10 +131,12 @@ Result<Identity> make_identity(const Identity& ca, Side side, std::string_view c
   }
   calls << gnutls_x509_crt_set_basic_constraints(crt, 0, -1)
         << gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE)
-        << gnutls_x509_crt_set_key_purpose_oid(crt, purpose, 0)
-        << gnutls_x509_crt_get_subject_key_id(ca.certificate.get(), ca_key_id.data(), &ca_key_id_bytes, nullptr)
-        << gnutls_x509_crt_set_authority_key_id(crt, ca_key_id.data(), ca_key_id_bytes)
-        << gnutls_x509_crt_sign2(crt, ca.certificate.get(), ca.key.get(), GNUTLS_DIG_SHA256, 0);
+        << gnutls_x509_crt_set_key_purpose_oid(crt, purpose, 0);
+  // A CA that others have made may have none.
+  if (gnutls_x509_crt_get_subject_key_id(ca.certificate.get(), ca_key_id.data(), &ca_key_id_bytes, nullptr) >= 0) {
+    calls << gnutls_x509_crt_set_authority_key_id(crt, ca_key_id.data(), ca_key_id_bytes);
+  }
+  calls << gnutls_x509_crt_sign2(crt, ca.certificate.get(), ca.key.get(), digest_of(ca), 0);
   TRY(calls.result());
   return made;
 }

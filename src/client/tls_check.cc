@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "client/credentials.h"
+#include "client/holder_choice.h"
 #include "client/tls_files.h"
 #include "client/trial_handshake.h"
 
@@ -39,6 +40,29 @@ void check_x509(const TlsCheckOptions& options, Findings& findings) {
   }
 }
 
+// What `tls add` made: each as its own host will see it.
+Result<> check_added(const std::string& directory, Findings& findings) {
+  TRY_ASSIGN(auto holders, list_holders(directory));
+  Findings of_trust;
+  const std::optional<Trust> trust = check_trust(directory, of_trust);
+  RevocationList revoked;
+  if (auto list = read_revocations(directory)) revoked = std::move(*list);
+  for (const Holder& holder : holders) {
+    if (holder.is_first) continue;
+    const std::string prefix = fmt::format("{}s/{}/", name_of(holder.side), holder.name);
+    ReadFile file;
+    if (auto certificate = read_certificate_of(holder, file);
+        certificate && revoked && is_revoked(revoked, *certificate)) {
+      findings.warn(prefix + file_of(holder.side, "cert"), "was revoked: nobody accepts it");
+      continue;
+    }
+    Findings own;
+    check_own(holder.directory, holder.side, trust ? &*trust : nullptr, own);
+    findings.add_all(prefix, own);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<TlsReport> tls_check(const TlsCheckOptions& options) {
@@ -51,7 +75,10 @@ Result<TlsReport> tls_check(const TlsCheckOptions& options) {
                     .with_hint(fmt::format("Make some with: blockexport tls init {}", directory)));
   }
   Findings findings;
-  if (has_x509) check_x509(options, findings);
+  if (has_x509) {
+    check_x509(options, findings);
+    TRY(check_added(directory, findings));
+  }
   if (has_keys) {
     std::vector<SharedKey> keys = check_shared_keys(directory, findings);
     if (!keys.empty() && !findings.has_fault(kKeys)) try_psk(keys.front(), findings);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,7 +15,8 @@
 namespace blockexport::client {
 namespace {
 
-Result<> write_file(const std::string& path, const NewFile& file) {
+// With `like`, the file that it replaces, it gets its owner and its mode.
+Result<> write_file(const std::string& path, const NewFile& file, const struct stat* like = nullptr) {
   mode_t mode = file.is_secret ? 0600 : 0644;
   OwnedFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!fd) return fail(Error::system(fmt::format("cannot create '{}'", path), Errno::last()));
@@ -23,6 +25,13 @@ Result<> write_file(const std::string& path, const NewFile& file) {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return fail(Error::system(fmt::format("cannot write '{}'", path), Errno::last()));
     rest.remove_prefix(static_cast<std::size_t>(count));
+  }
+  if (like != nullptr) {
+    mode = like->st_mode & (file.is_secret ? S_IRWXU | S_IRGRP : 0777);
+    const bool is_ours = like->st_uid == geteuid() && like->st_gid == getegid();
+    if (!is_ours && fchown(fd.get(), like->st_uid, like->st_gid) != 0) {
+      return fail(Error::system(fmt::format("cannot give '{}' to user {}", path, like->st_uid), Errno::last()));
+    }
   }
   // Whatever the umask took away.
   if (fchmod(fd.get(), mode) != 0 || fsync(fd.get()) != 0) {
@@ -50,10 +59,10 @@ class Stage {
     rmdir(path_.c_str());
   }
 
-  Result<> fill(const std::vector<NewFile>& files) {
+  Result<> fill(const std::vector<NewFile>& files, const struct stat* like = nullptr) {
     for (const NewFile& file : files) {
       names_.push_back(fmt::format("{}/{}", path_, file.name));
-      TRY(write_file(names_.back(), file));
+      TRY(write_file(names_.back(), file, like));
     }
     return {};
   }
@@ -148,6 +157,28 @@ Result<> make_files(const std::string& directory, const std::vector<NewFile>& fi
   std::size_t slash = path.rfind('/');
   sync_directory(slash == std::string::npos ? "." : path.substr(0, slash + 1));
   return {};
+}
+
+Result<> replace_file(const std::string& directory, const NewFile& file) {
+  const std::string target = fmt::format("{}/{}", directory, file.name);
+  struct stat before{};
+  const bool is_there = stat(target.c_str(), &before) == 0;
+  TRY_ASSIGN(Stage stage, Stage::create(directory + "/.new-XXXXXX"));
+  TRY(stage.fill({file}, is_there ? &before : nullptr));
+  if (rename(fmt::format("{}/{}", stage.path(), file.name).c_str(), target.c_str()) != 0) {
+    return fail(Error::system(fmt::format("cannot replace '{}'", target), Errno::last()));
+  }
+  sync_directory(directory);
+  return {};
+}
+
+Result<OwnedFd> lock_directory(const std::string& directory) {
+  OwnedFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return fail(Error::system(fmt::format("cannot open '{}'", directory), Errno::last()));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) return fail(Error::system(fmt::format("cannot lock '{}'", directory), Errno::last()));
+  return fail(Error(fmt::format("'{}' is being changed by another blockexport tls", directory))
+                  .with_hint("Try again when that has ended."));
 }
 
 void wipe(std::string& secret) {

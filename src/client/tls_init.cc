@@ -2,44 +2,33 @@
 
 #include <fmt/format.h>
 #include <gnutls/crypto.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 
-#include "client/certificates.h"
+#include "client/holders.h"
+#include "client/shared_key_users.h"
 #include "client/tls_files.h"
 
 namespace blockexport::client {
 namespace {
 
-constexpr std::size_t kClientBytesMax = 64;  // of a common name, in X.520
-constexpr std::size_t kKeyBytes = 32;        // of a pre-shared key
+constexpr std::size_t kCommonNameBytesMax = 64;  // in X.520
 
 Result<> check(const TlsInitOptions& options) {
   if (options.days < 1 || options.days > kDaysMax) {
     return fail(fmt::format("--days is from 1 to {}, not {}", kDaysMax, options.days));
   }
-  auto is_fine = [](unsigned char c) { return c > ' ' && c < 0x7f && c != ':' && c != '#' && c != ',' && c != '='; };
-  const std::string& name = options.client;
-  if (name.empty() || name.size() > kClientBytesMax || !std::ranges::all_of(name, is_fine)) {
-    return fail(Error(fmt::format("'{}' cannot be a client's name", name))
-                    .with_hint("It is 1 to 64 ASCII characters without blanks and none of : # , ="));
-  }
+  TRY(check_name(Side::kClient, options.client));
   if (options.psk && !options.hosts.empty()) return fail("--host is for certificates, and --psk makes none");
   return {};
 }
 
 Result<std::string> init_psk(const TlsInitOptions& options) {
-  std::array<unsigned char, kKeyBytes> key;
-  if (int status = gnutls_rnd(GNUTLS_RND_KEY, key.data(), key.size()); status < 0) {
-    return fail(fmt::format("cannot make a key: {}", gnutls_strerror(status)));
-  }
-  std::string line = fmt::format("{}:{:02x}\n", options.client, fmt::join(key, ""));
-  explicit_bzero(key.data(), key.size());
+  TRY_ASSIGN(std::string line, make_key_line(options.client));
   std::vector<NewFile> files;
-  files.push_back({.name = kKeys, .text = line});
+  files.push_back({.name = std::string(kKeys), .text = line});
   Result<> made = make_files(options.directory, files);
   wipe(files.front().text);
   wipe(line);
@@ -49,7 +38,8 @@ Result<std::string> init_psk(const TlsInitOptions& options) {
       "made {0}/{1}: the key of user '{2}', for server and client\n"
       "server:  --object tls-creds-psk,id=tls,dir={0},endpoint=server\n"
       "nbdinfo: nbds://{2}@HOST/EXPORT?tls-psk-file={0}/{1}\n"
-      "qemu:    --object tls-creds-psk,id=tls,dir={0},endpoint=client,username={2}\n",
+      "qemu:    --object tls-creds-psk,id=tls,dir={0},endpoint=client,username={2}\n"
+      "more:    blockexport tls add {0} --client NAME\n",
       directory, kKeys, options.client);
 }
 
@@ -66,7 +56,7 @@ std::vector<std::string> hosts_of(const TlsInitOptions& options) {
 
 // A common name is at most 64 bytes, and clients look at the alternative names anyhow.
 std::string server_name(const std::vector<std::string>& hosts) {
-  return hosts.front().size() <= kClientBytesMax ? hosts.front() : "server";
+  return hosts.front().size() <= kCommonNameBytesMax ? hosts.front() : "server";
 }
 
 Result<std::string> init_x509(const TlsInitOptions& options) {
@@ -79,17 +69,16 @@ Result<std::string> init_x509(const TlsInitOptions& options) {
   TRY_ASSIGN(Identity server, make_identity(ca, Side::kServer, server_name(hosts), hosts, options.days));
   TRY_ASSIGN(Identity client, make_identity(ca, Side::kClient, options.client, {}, options.days));
   std::vector<NewFile> files;
-  auto add = [&files](const Identity& identity, std::string_view certificate_name,
-                      std::string_view key_name) -> Result<> {
+  auto add = [&files](const Identity& identity, std::string certificate_name, std::string key_name) -> Result<> {
     TRY_ASSIGN(std::string certificate, certificate_pem(identity.certificate));
     TRY_ASSIGN(std::string key, key_pem(identity.key));
-    files.push_back({.name = certificate_name, .text = std::move(certificate), .is_secret = false});
-    files.push_back({.name = key_name, .text = std::move(key)});
+    files.push_back({.name = std::move(certificate_name), .text = std::move(certificate), .is_secret = false});
+    files.push_back({.name = std::move(key_name), .text = std::move(key)});
     return {};
   };
-  Result<> made = add(ca, kCaCertificate, kCaKey);
-  if (made) made = add(server, "server-cert.pem", "server-key.pem");
-  if (made) made = add(client, "client-cert.pem", "client-key.pem");
+  Result<> made = add(ca, std::string(kCaCertificate), std::string(kCaKey));
+  if (made) made = add(server, file_of(Side::kServer, "cert"), file_of(Side::kServer, "key"));
+  if (made) made = add(client, file_of(Side::kClient, "cert"), file_of(Side::kClient, "key"));
   if (made) made = make_files(options.directory, files);
   for (NewFile& file : files) wipe(file.text);
   TRY(std::move(made));
@@ -98,6 +87,7 @@ Result<std::string> init_x509(const TlsInitOptions& options) {
       "a server needs  ca-cert.pem server-cert.pem server-key.pem\n"
       "a client needs  ca-cert.pem client-cert.pem client-key.pem\n"
       "nobody needs    ca-key.pem, except to sign more: keep it where neither of them can read it\n"
+      "more clients:   blockexport tls add {0} --client NAME, and see renew, revoke and bundle there\n"
       "server:  --object tls-creds-x509,id=tls,dir={0},endpoint=server\n"
       "clients: --object authz-simple,id=door,identity=CN={2} lets in this one alone\n"
       "nbdinfo: nbds://{1}/EXPORT?tls-certificates={0}\n"

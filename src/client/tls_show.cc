@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "client/credentials.h"
+#include "client/holder_choice.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
 
@@ -47,21 +48,39 @@ std::string show_certificate(std::string_view name, const Certificate& certifica
   return text;
 }
 
+// The certificates of a file, under the name `shown`; nothing when it is not there.
+Result<> show_file(const std::string& directory, std::string_view name, std::string_view shown,
+                   const RevocationList* revoked, TlsReport& report) {
+  TRY_ASSIGN(std::optional<ReadFile> file, read_file(directory, name));
+  if (!file) return {};
+  auto certificates = parse_certificates(file->text);
+  if (!certificates) {
+    report.text += fmt::format("{}\n  {}\n", shown, certificates.error().message());
+    report.has_fault = true;
+    return {};
+  }
+  for (const Certificate& certificate : *certificates) {
+    report.text += show_certificate(shown, certificate);
+    if (revoked != nullptr && is_revoked(*revoked, certificate)) {
+      report.text += fmt::format("  {:<12} by {}\n", "revoked", kRevocations);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<TlsReport> tls_show(const std::string& directory) {
   TlsReport report;
-  for (std::string_view name :
-       {kCaCertificate, std::string_view("server-cert.pem"), std::string_view("client-cert.pem")}) {
-    TRY_ASSIGN(std::optional<ReadFile> file, read_file(directory, name));
-    if (!file) continue;
-    auto certificates = parse_certificates(file->text);
-    if (!certificates) {
-      report.text += fmt::format("{}\n  {}\n", name, certificates.error().message());
-      report.has_fault = true;
-      continue;
-    }
-    for (const Certificate& certificate : *certificates) report.text += show_certificate(name, certificate);
+  TRY(show_file(directory, kCaCertificate, kCaCertificate, nullptr, report));
+  RevocationList revoked;
+  if (auto list = read_revocations(directory)) revoked = std::move(*list);
+  TRY_ASSIGN(auto holders, list_holders(directory));
+  for (const Holder& holder : holders) {
+    const std::string name = file_of(holder.side, "cert");
+    const std::string shown =
+        holder.is_first ? name : fmt::format("{}s/{}/{}", name_of(holder.side), printable(holder.name), name);
+    TRY(show_file(holder.directory, name, shown, revoked ? &revoked : nullptr, report));
   }
   TRY_ASSIGN(std::optional<ReadFile> keys, read_file(directory, kKeys));
   if (keys) {
