@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "base/standard_descriptors.h"
 #include "daemon/daemon.h"
 #include "daemon/process_state.h"
 
@@ -20,6 +21,7 @@ constexpr int kFreeBytesKept = 4 << 20;
 
 int main(int argc, char** argv) {
   using namespace blockexport::daemon;
+  blockexport::open_standard_descriptors();
   outlive_io_signals();
   mallopt(M_MMAP_THRESHOLD, kMappedBytesMin);
   mallopt(M_TRIM_THRESHOLD, kFreeBytesKept);

@@ -11,6 +11,7 @@
 
 #include "aio/current.h"
 #include "aio/reactor.h"
+#include "base/standard_descriptors.h"
 
 namespace blockexport::net {
 namespace {
@@ -144,6 +145,10 @@ Result<OwnedFd> adopt(const FdAddress& address) {
   if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
     return fail(fmt::format("File descriptor '{}' is not a socket", text));
   }
+  // A number that is a standard stream's is needed for that: it must not become another file's when this is closed.
+  const int moved = moved_from_standard_descriptors(number);
+  if (moved < 0) return fail(Error::system(fmt::format("Unable to use file descriptor '{}'", text), Errno::last()));
+  number = moved;
   fcntl(number, F_SETFD, FD_CLOEXEC);
   fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
   return OwnedFd(number);
