@@ -88,6 +88,8 @@ class Chardev {
   virtual void stream_closed() {}
   // For a server socket that waits: returns when the first peer is there. Others return at once.
   virtual aio::Task<Result<>> wait_for_peer() { co_return Result<>{}; }
+  // The daemon serves from now on: whoever had the path of a listening socket does not get it back.
+  virtual void settle() {}
 
  private:
   std::string label_;

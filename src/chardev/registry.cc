@@ -24,4 +24,8 @@ Result<> Registry::remove(const std::string& id) {
   return {};
 }
 
+void Registry::settle() {
+  for (const auto& chardev : chardevs_) chardev->settle();
+}
+
 }  // namespace blockexport::chardev

@@ -18,6 +18,8 @@ class Registry {
   void add(std::unique_ptr<Chardev> chardev) { chardevs_.push_back(std::move(chardev)); }
   // Errors: "Chardev 'X' not found", "Chardev 'X' is busy".
   Result<> remove(const std::string& id);
+  // Chardev::settle() of all of them.
+  void settle();
   // Ends all of them; nobody uses one any longer.
   void clear() { chardevs_.clear(); }
 

@@ -26,7 +26,7 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
                                                                 std::string label, SocketOptions options) {
   std::unique_ptr<SocketChardev> chardev(new SocketChardev(reactor, log, std::move(label), std::move(options)));
   if (chardev->options_.server) {
-    CO_TRY_ASSIGN(chardev->listener_, co_await net::Listener::open(reactor, chardev->options_.address, kBacklog));
+    CO_TRY_ASSIGN(chardev->listener_, co_await net::Listener::open(reactor, log, chardev->options_.address, kBacklog));
     if (!chardev->options_.tls) chardev->warn_of_public_address();
     if (chardev->options_.wait) CO_TRY(co_await chardev->wait_for_peer());
   } else {
@@ -43,6 +43,10 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
     chardev->called_ = true;
   }
   co_return std::unique_ptr<Chardev>(std::move(chardev));
+}
+
+void SocketChardev::settle() {
+  if (listener_) listener_->settle();
 }
 
 std::string SocketChardev::filename() const {

@@ -24,6 +24,7 @@ class SocketChardev final : public Chardev {
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
   void stream_closed() override { connected_ = false; }
   aio::Task<Result<>> wait_for_peer() override;
+  void settle() override;
 
  private:
   SocketChardev(aio::Reactor& reactor, const Log& log, std::string label, SocketOptions options)

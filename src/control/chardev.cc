@@ -84,6 +84,7 @@ Result<std::optional<chardev::SocketTls>> chardev_tls(Control& control, const ne
 aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Options options) {
   CO_TRY(control.chardevs().check_new(id));
   CO_TRY_ASSIGN(auto opened, co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
+  if (control.is_serving()) opened->settle();
   control.chardevs().add(std::move(opened));
   co_return Result<>{};
 }

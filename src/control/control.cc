@@ -49,6 +49,7 @@ void Control::export_gone(const std::string& id) {
 
 void Control::serve() {
   serving_.set();
+  chardevs_.settle();
   for (const auto& object : objects_.all()) object->begin_service();
 }
 
@@ -82,7 +83,10 @@ aio::Task<void> Control::stop_nbd_server() {
 
 aio::Task<void> Control::shut_down() {
   if (std::exchange(shut_down_, true)) co_return;
-  if (nbd_server_) co_await stop_nbd_server();
+  if (nbd_server_) {
+    if (is_serving()) nbd_server_->keep_paths();
+    co_await stop_nbd_server();
+  }
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
   co_await graph_.close();
   can_be_destroyed_ = co_await pam_calls_.close();

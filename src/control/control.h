@@ -83,6 +83,7 @@ class Control {
   bool is_serving() const { return serving_.is_set(); }
   void quit() { quit_(); }
   // Ends exports, server, nodes and all objects but monitors, in this order; nothing acknowledged is lost.
+  // The files of the server's unix sockets stay, unless it never served.
   aio::Task<void> shut_down();
   // After shut_down(), and before it is destroyed: what was answered is sent, and no more commands come.
   aio::Task<void> close_monitors();

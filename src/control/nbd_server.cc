@@ -34,7 +34,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
                        .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
                                   "tls-authz out to let everybody in."));
   }
-  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), control.log(), std::move(address)));
   nbd::ServerOptions server_options;
   server_options.authorizers = &control.authorizers();
   if (options.tls_creds) {
@@ -54,7 +54,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
 
 aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address) {
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
-  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), control.log(), std::move(address)));
   if (!control.nbd_server()->requires_tls()) warn_of_public_address(control, *listener);
   control.nbd_server()->listen_on(std::move(listener));
   co_return Result<>{};

@@ -22,6 +22,34 @@ namespace {
   _exit(count == 1 ? status : 1);
 }
 
+// How often a pid file is opened again whose owner, who is just ending, has removed it in our hands.
+constexpr int kPidFileTriesMax = 100;
+
+struct LockedFile {
+  OwnedFd fd;
+  FileIdentity identity;
+};
+
+// The file at `path`, locked. Between the opening and the lock the process that had it may remove it: then what is
+// locked is no longer what stands there.
+Result<LockedFile> open_locked(const std::string& path) {
+  for (int tries = 0; tries < kPidFileTriesMax; ++tries) {
+    OwnedFd fd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600));
+    if (!fd) return fail(Error::system(fmt::format("Could not create '{}'", path), Errno::last()));
+    struct flock lock{};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (fcntl(fd.get(), F_SETLK, &lock) != 0) return fail(Error::system("Cannot lock pid file", Errno::last()));
+    struct stat opened{};
+    struct stat there{};
+    if (fstat(fd.get(), &opened) != 0) return fail(Error::system("Cannot stat file", Errno::last()));
+    if (stat(path.c_str(), &there) == 0 && there.st_dev == opened.st_dev && there.st_ino == opened.st_ino) {
+      return LockedFile{.fd = std::move(fd), .identity = {.device = opened.st_dev, .inode = opened.st_ino}};
+    }
+  }
+  return fail(Error::system("Cannot lock pid file", Errno(EAGAIN)));
+}
+
 }  // namespace
 
 Result<Background> Background::enter() {
@@ -57,22 +85,17 @@ Result<> Background::release() {
 
 Result<PidFile> PidFile::create(const std::string& path) {
   const auto prefixed = [](Error error) { return fail(std::move(error).with_prefix("cannot create PID file: ")); };
-  OwnedFd fd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-  if (!fd) return prefixed(Error::system(fmt::format("Could not create '{}'", path), Errno::last()));
-  struct flock lock{};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  if (fcntl(fd.get(), F_SETLK, &lock) != 0) return prefixed(Error::system("Cannot lock pid file", Errno::last()));
+  auto file = open_locked(path);
+  if (!file) return prefixed(std::move(file).error());
+  const int fd = file->fd.get();
   std::string text = fmt::format("{}\n", getpid());
-  if (ftruncate(fd.get(), 0) != 0 || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+  if (ftruncate(fd, 0) != 0 || ::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
     return prefixed(Error::system("Failed to write pid file", Errno::last()));
   }
-  char absolute[PATH_MAX];
-  return PidFile(std::move(fd), realpath(path.c_str(), absolute) != nullptr ? absolute : path);
-}
-
-PidFile::~PidFile() {
-  if (fd_) unlink(path_.c_str());
+  // Where links lead to: the file is what is ours, not the links.
+  char resolved[PATH_MAX];
+  OwnedPath owned(realpath(path.c_str(), resolved) != nullptr ? resolved : path, file->identity);
+  return PidFile(std::move(file->fd), std::move(owned));
 }
 
 }  // namespace blockexport::daemon

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/owned_fd.h"
+#include "base/owned_path.h"
 
 namespace blockexport::daemon {
 
@@ -24,19 +25,16 @@ class Background {
   OwnedFd parent_;
 };
 
-// Locked while the process lives, removed when it ends in order.
+// Locked while the process lives, removed when it ends in order and nobody else has put a file there meanwhile.
 class PidFile {
  public:
   // Errors: another process holds it, or it cannot be made.
   static Result<PidFile> create(const std::string& path);
-  PidFile(PidFile&&) noexcept = default;
-  PidFile& operator=(PidFile&&) = delete;
-  ~PidFile();
 
  private:
-  PidFile(OwnedFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  PidFile(OwnedFd fd, OwnedPath path) : fd_(std::move(fd)), path_(std::move(path)) {}
   OwnedFd fd_;
-  std::string path_;  // absolute: the working directory may change
+  OwnedPath path_;  // goes before the lock does
 };
 
 }  // namespace blockexport::daemon

@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -95,14 +94,26 @@ bool is_public(const NumericAddress& address) {
   return !IN6_IS_ADDR_LOOPBACK(&inet6);
 }
 
+// A name in the directory for temporary files that nobody uses.
+Result<std::string> temporary_path() {
+  const char* directory = getenv("TMPDIR");
+  std::string pattern = fmt::format("{}/qemu-socket-XXXXXX", directory != nullptr ? directory : "/tmp");
+  OwnedFd made(mkostemp(pattern.data(), O_CLOEXEC));
+  if (!made)
+    return fail(Error::system(fmt::format("Failed to make a temporary socket name {}", pattern), Errno::last()));
+  unlink(pattern.c_str());
+  return pattern;
+}
+
 }  // namespace
 
-aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, SocketAddress address, int backlog) {
+aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, const Log& log,
+                                                            SocketAddress address, int backlog) {
   std::unique_ptr<Listener> listener(new Listener(reactor, address));
   if (auto* inet = std::get_if<InetAddress>(&address)) {
     CO_TRY(co_await listener->listen_inet(*inet, backlog));
   } else if (auto* local = std::get_if<UnixAddress>(&address)) {
-    CO_TRY(listener->listen_unix(*local, backlog));
+    CO_TRY(listener->listen_unix(log, *local, backlog));
   } else if (auto* vsock = std::get_if<VsockAddress>(&address)) {
     CO_TRY(listener->listen_vsock(*vsock, backlog));
   } else {
@@ -130,28 +141,26 @@ aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
   co_return fail(Error::system("Failed to bind socket", last_error));
 }
 
-Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
+Result<> Listener::listen_unix(const Log& log, const UnixAddress& address, int backlog) {
   UnixAddress bound = address;
   if (bound.path.empty() && !bound.abstract) {
-    const char* directory = getenv("TMPDIR");
-    std::string pattern = fmt::format("{}/qemu-socket-XXXXXX", directory != nullptr ? directory : "/tmp");
-    OwnedFd made(mkostemp(pattern.data(), O_CLOEXEC));
-    if (!made)
-      return fail(Error::system(fmt::format("Failed to make a temporary socket name {}", pattern), Errno::last()));
-    bound.path = pattern;
+    TRY_ASSIGN(bound.path, temporary_path());
   }
   TRY_ASSIGN(NumericAddress numeric, unix_address(bound));
   OwnedFd fd(socket(AF_UNIX, kSocketFlags, 0));
   if (!fd) return fail(Error::system("Failed to create Unix socket", Errno::last()));
-  if (!bound.abstract && unlink(bound.path.c_str()) != 0 && errno != ENOENT) {
-    return fail(Error::system(fmt::format("Failed to unlink socket {}", bound.path), Errno::last()));
-  }
-  if (bind(fd.get(), numeric.get(), numeric.length) != 0) {
+  if (!bound.abstract) {
+    TRY_ASSIGN(UnixSocketFile file, UnixSocketFile::bind(fd.get(), bound.path, numeric));
+    file_.emplace(std::move(file));
+  } else if (bind(fd.get(), numeric.get(), numeric.length) != 0) {
     return fail(Error::system(fmt::format("Failed to bind socket to {}", bound.path), Errno::last()));
   }
-  if (!bound.abstract) path_to_unlink_ = bound.path;
   if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
   sockets_.push_back(std::move(fd));
+  if (file_ && !file_->replaced().empty()) {
+    log.warning(fmt::format("{} listens on the unix socket '{}': it gives way, and new clients come here instead",
+                            file_->replaced(), bound.path));
+  }
   return {};
 }
 
@@ -182,12 +191,18 @@ Listener::~Listener() {
   close();
 }
 
+void Listener::settle() {
+  if (file_) file_->settle();
+}
+
+void Listener::keep_path() {
+  if (file_) file_->keep();
+}
+
 void Listener::close() {
+  // Before its socket, which keeps the inode from being given to another file.
+  file_.reset();
   sockets_.clear();
-  if (!path_to_unlink_.empty()) {
-    unlink(path_to_unlink_.c_str());
-    path_to_unlink_.clear();
-  }
 }
 
 NumericAddress Listener::local_address(std::size_t index) const {

@@ -1,6 +1,6 @@
 // Listener: the listening sockets of one address. A host name with several addresses gets one socket for each.
 //
-// Owned by the server that accepts from it. Closing removes the unix socket's path if we made it.
+// Owned by the server that accepts from it. Closing removes the unix socket's path if it still is ours.
 // Thread: its reactor's.
 #pragma once
 
@@ -11,9 +11,11 @@
 
 #include "aio/reactor.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/owned_fd.h"
 #include "net/address.h"
 #include "net/resolve.h"
+#include "net/unix_socket_file.h"
 
 namespace blockexport::net {
 
@@ -26,19 +28,23 @@ struct Accepted {
 
 class Listener {
  public:
-  // Errors are sentences with the address: see docs/compatibility.md for those that scripts know.
-  // A unix path that exists is removed first.
-  static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, SocketAddress address,
+  // Errors are sentences with the address: see docs/compatibility.md for those that scripts know. What is at a unix
+  // path gives way as UnixSocketFile says; the log tells of a socket that somebody was using.
+  static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, const Log& log, SocketAddress address,
                                                            int backlog = SOMAXCONN);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
+  // It serves from now on: whoever had its unix path does not get it back.
+  void settle();
+  // The unix path stays where it is when the sockets are closed.
+  void keep_path();
+
   // One socket for each index in [0, socket_count()).
   std::size_t socket_count() const { return sockets_.size(); }
   // The bound address, with the port that the kernel chose.
   NumericAddress local_address(std::size_t index) const;
-  int descriptor(std::size_t index) const { return sockets_[index].get(); }
 
   // The first of the bound addresses that other machines can reach: of IPv4 or IPv6, and no loopback one.
   std::optional<NumericAddress> public_address() const;
@@ -54,7 +60,7 @@ class Listener {
 
  private:
   Listener(aio::Reactor& reactor, SocketAddress address) : reactor_(reactor), address_(std::move(address)) {}
-  Result<> listen_unix(const UnixAddress& address, int backlog);
+  Result<> listen_unix(const Log& log, const UnixAddress& address, int backlog);
   Result<> listen_vsock(const VsockAddress& address, int backlog);
   Result<> listen_fd(const FdAddress& address, int backlog);
   aio::Task<Result<>> listen_inet(InetAddress address, int backlog);
@@ -62,7 +68,7 @@ class Listener {
   aio::Reactor& reactor_;
   SocketAddress address_;
   std::vector<OwnedFd> sockets_;
-  std::string path_to_unlink_;
+  std::optional<UnixSocketFile> file_;
 };
 
 // Bytes that a unix connection may have on their way to a slow reader: a large reply then takes one send, not five.

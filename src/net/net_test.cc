@@ -53,12 +53,12 @@ class SocketTest : public aio::testing::ForEachBackend {
 
   std::string path(const std::string& name = "socket") const { return directory_.path() + "/" + name; }
   Task<std::unique_ptr<Listener>> listen(SocketAddress address) {
-    auto listener = co_await Listener::open(reactor(), std::move(address));
+    auto listener = co_await Listener::open(reactor(), log_, std::move(address));
     EXPECT_TRUE(listener.has_value()) << (listener ? "" : listener.error().message());
     co_return listener ? std::move(*listener) : nullptr;
   }
   Task<std::string> listen_error(SocketAddress address) {
-    auto listener = co_await Listener::open(reactor(), std::move(address));
+    auto listener = co_await Listener::open(reactor(), log_, std::move(address));
     co_return listener ? "" : listener.error().message();
   }
   std::unique_ptr<Stream> stream(OwnedFd fd) { return std::make_unique<SocketStream>(reactor(), fd.release()); }
@@ -73,6 +73,7 @@ class SocketTest : public aio::testing::ForEachBackend {
     EXPECT_EQ(co_await receive_some(*receiver, buffer), IoCount(0u));
   }
 
+  Log log_{"net_test", 2, LogLevel::kError};
   aio::testing::TemporaryDirectory directory_;
 };
 INSTANTIATE_TEST_SUITE_P(Backends, SocketTest, ::testing::Values("io_uring", "epoll"),
@@ -91,10 +92,39 @@ TASK_TEST_P(SocketTest, AUnixSocketIsAcceptedFromAndItsPathRemoved) {
   EXPECT_EQ(access(path().c_str(), F_OK), -1);
 }
 
-TASK_TEST_P(SocketTest, APathThatIsThereIsTakenOver) {
-  std::ofstream(path()) << "old";
+TASK_TEST_P(SocketTest, AFileAtThePathIsNotRemoved) {
+  std::ofstream(path()) << "precious";
+  EXPECT_EQ(co_await listen_error(UnixAddress{.path = path()}),
+            "Failed to unlink socket " + path() + ": it is not a socket");
+  std::string content;
+  std::ifstream(path()) >> content;
+  EXPECT_EQ(content, "precious");
+}
+
+TASK_TEST_P(SocketTest, ANewerListenerKeepsThePathWhenTheOlderCloses) {
+  auto older = co_await listen(UnixAddress{.path = path()});
+  auto newer = co_await listen(UnixAddress{.path = path()});
+  newer->settle();
+  older->close();
+  auto fd = co_await connect(reactor(), UnixAddress{.path = path()});
+  EXPECT_TRUE(fd.has_value());
+  EXPECT_TRUE(co_await newer->accept(0));
+}
+
+TASK_TEST_P(SocketTest, AnOlderListenerHasItsPathBackWhenTheNewerNeverServed) {
+  auto older = co_await listen(UnixAddress{.path = path()});
+  auto newer = co_await listen(UnixAddress{.path = path()});
+  newer.reset();
+  auto fd = co_await connect(reactor(), UnixAddress{.path = path()});
+  EXPECT_TRUE(fd.has_value());
+  EXPECT_TRUE(co_await older->accept(0));
+}
+
+TASK_TEST_P(SocketTest, APathMayBeKept) {
   auto listener = co_await listen(UnixAddress{.path = path()});
-  EXPECT_TRUE(co_await connect(reactor(), UnixAddress{.path = path()}));
+  listener->keep_path();
+  listener.reset();
+  EXPECT_EQ(access(path().c_str(), F_OK), 0);
 }
 
 TASK_TEST_P(SocketTest, AnAbstractSocketNeedsNoPath) {

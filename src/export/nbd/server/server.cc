@@ -56,6 +56,10 @@ aio::Task<void> Server::stop_listening() {
   for (auto& listener : listeners_) listener->close();
 }
 
+void Server::keep_paths() {
+  for (auto& listener : listeners_) listener->keep_path();
+}
+
 aio::Task<void> Server::close_connections() {
   for (Connection& connection : handshaking_) connection.drop();
   connections_.cancel();
@@ -64,6 +68,7 @@ aio::Task<void> Server::close_connections() {
 
 aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) {
   if (!co_await serving_.wait()) co_return;
+  listener.settle();
   LastingCondition refusal(log_);
   for (;;) {
     if (!co_await wait_for_slot()) co_return;

@@ -55,6 +55,8 @@ class Server final : public ExportDirectory {
   // Takes clients from `listener` from now on, or from when `serving` is set.
   void listen_on(std::unique_ptr<net::Listener> listener);
 
+  // The files of its unix sockets stay when it stops listening.
+  void keep_paths();
   // Stops taking clients, and closes the listening sockets.
   aio::Task<void> stop_listening();
   // Ends every connection that is left, of exports that are gone and in handshakes, and waits for their end.
