@@ -1,5 +1,6 @@
 #include "base/error.h"
 
+#include <cerrno>
 #include <cstring>
 
 namespace blockexport {
@@ -19,12 +20,14 @@ std::string_view error_class_name(ErrorKind kind) {
 }
 
 Error::Error(ErrorKind kind, std::string message)
-    : detail_(new Detail{.kind = kind, .message = std::move(message), .hint = {}}) {}
+    : detail_(new Detail{.kind = kind, .message = std::move(message), .hint = {}, .is_busy = false}) {}
 
 Error Error::system(std::string message, Errno cause) {
   message += ": ";
   message += errno_text(cause);
-  return Error(std::move(message));
+  Error error(std::move(message));
+  error.detail_->is_busy = cause == Errno(EADDRINUSE);
+  return error;
 }
 
 Error&& Error::with_hint(std::string hint) && {
@@ -37,9 +40,15 @@ Error&& Error::with_prefix(std::string_view prefix) && {
   return std::move(*this);
 }
 
+Error&& Error::as_busy() && {
+  detail_->is_busy = true;
+  return std::move(*this);
+}
+
 Error Error::clone() const {
   Error copy(detail_->kind, detail_->message);
   copy.detail_->hint = detail_->hint;
+  copy.detail_->is_busy = detail_->is_busy;
   return copy;
 }
 

@@ -29,17 +29,23 @@ class [[nodiscard]] Error {
   explicit Error(std::string message) : Error(ErrorKind::kGeneric, std::move(message)) {}
   Error(ErrorKind kind, std::string message);
 
-  // "MESSAGE: STRERROR": a system call's failure with what it was done to.
+  // "MESSAGE: STRERROR": a system call's failure with what it was done to. An address in use is busy.
   static Error system(std::string message, Errno cause);
 
   ErrorKind kind() const { return detail_->kind; }
   const std::string& message() const { return detail_->message; }
   const std::string& hint() const { return detail_->hint; }
+  // Somebody else has what was asked for (an address, a lock), and may let go of it at any moment: a process that was
+  // killed, for one, keeps them a little longer than itself. Who can wait may try again.
+  bool is_busy() const { return detail_->is_busy; }
 
   // One or more lines, without a final newline; never sent over QMP.
   Error&& with_hint(std::string hint) &&;
   // The same error, its message put behind `prefix`.
   Error&& with_prefix(std::string_view prefix) &&;
+
+  // The same error, of something that is busy.
+  Error&& as_busy() &&;
 
   // For tests and for state that is shown more than once.
   Error clone() const;
@@ -49,6 +55,7 @@ class [[nodiscard]] Error {
     ErrorKind kind;
     std::string message;
     std::string hint;
+    bool is_busy = false;
   };
   std::unique_ptr<Detail> detail_;
 };

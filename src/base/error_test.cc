@@ -36,6 +36,12 @@ TEST(Error, HintAndPrefixKeepTheRest) {
   EXPECT_EQ(error_class_name(error.clone().kind()), "DeviceNotFound");
 }
 
+TEST(Error, KnowsWhatMayBeFreeSoon) {
+  EXPECT_TRUE(Error::system("bind", Errno(EADDRINUSE)).is_busy());
+  EXPECT_FALSE(Error::system("bind", Errno(EACCES)).is_busy());
+  EXPECT_TRUE(Error("Failed to get lock").as_busy().with_prefix("x: ").clone().is_busy());
+}
+
 TEST(Log, PrintableEscapesControlBytesAndCuts) {
   EXPECT_EQ(printable("a\x01\n\x7f"), "a\\x01\\x0a\\x7f");
   EXPECT_EQ(printable("abcdef", 3), "abc...");

@@ -82,31 +82,43 @@ aio::Task<Startup::Outcome> Startup::run(StartOption option) {
   __builtin_unreachable();
 }
 
+template <class Begin>
+aio::Task<Result<>> Startup::while_busy(Begin begin) {
+  aio::Reactor& reactor = control_.reactor();
+  const std::uint64_t deadline_ns = reactor.now_ns() + kBusyStartMaxNs;
+  for (;;) {
+    Result<> begun = co_await begin();
+    if (begun || !begun.error().is_busy() || reactor.now_ns() >= deadline_ns) co_return begun;
+    if (!co_await reactor.sleep_until(reactor.now_ns() + kBusyStartPauseNs)) co_return begun;
+  }
+}
+
 aio::Task<Startup::Outcome> Startup::run_blockdev(std::string_view argument) {
   CO_TRY_ASSIGN(auto options, decode_argument<schema::BlockdevOptions>(argument, "driver"));
-  CO_TRY(co_await control::blockdev_add(control_, std::move(options)));
+  CO_TRY(co_await while_busy([&] { return control::blockdev_add(control_, options); }));
   co_return std::nullopt;
 }
 
 aio::Task<Startup::Outcome> Startup::run_export(std::string_view argument) {
   CO_TRY_ASSIGN(auto options, decode_argument<schema::BlockExportOptions>(argument, "type"));
-  CO_TRY(co_await control::block_export_add(control_, std::move(options)));
+  CO_TRY(co_await while_busy([&] { return control::block_export_add(control_, options); }));
   co_return std::nullopt;
 }
 
 aio::Task<Startup::Outcome> Startup::run_nbd_server(std::string_view argument) {
   CO_TRY_ASSIGN(auto options, decode_argument<schema::NbdServerOptions>(argument, ""));
-  CO_TRY(co_await control::start_nbd_server(control_, control::to_net(options.addr),
-                                            {.handshake_max_seconds = options.handshake_max_seconds,
-                                             .tls_creds = options.tls_creds,
-                                             .tls_authz = options.tls_authz,
-                                             .max_connections = options.max_connections}));
+  const schema::NbdServerOptionsBase base{.handshake_max_seconds = options.handshake_max_seconds,
+                                          .tls_creds = options.tls_creds,
+                                          .tls_authz = options.tls_authz,
+                                          .max_connections = options.max_connections};
+  const net::SocketAddress address = control::to_net(options.addr);
+  CO_TRY(co_await while_busy([&] { return control::start_nbd_server(control_, address, base); }));
   co_return std::nullopt;
 }
 
 aio::Task<Startup::Outcome> Startup::run_listen(std::string_view argument) {
   CO_TRY_ASSIGN(auto address, decode_argument<schema::SocketAddress>(argument, "type"));
-  CO_TRY(co_await control::add_nbd_listener(control_, control::to_net(address)));
+  CO_TRY(co_await while_busy([&] { return control::add_nbd_listener(control_, control::to_net(address)); }));
   co_return std::nullopt;
 }
 
@@ -145,7 +157,7 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
     CO_TRY_ASSIGN(socket->tls,
                   control::chardev_tls(control_, socket->address, socket->server, option.tls_creds, option.tls_authz));
   }
-  CO_TRY(co_await control::add_chardev(control_, option.id, std::move(option.options)));
+  CO_TRY(co_await while_busy([&] { return control::add_chardev(control_, option.id, option.options); }));
   co_return std::nullopt;
 }
 

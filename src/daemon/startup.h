@@ -1,5 +1,7 @@
 // Startup: the second pass over the command line. Each option is carried out like the QMP command it stands for, left
-// to right; a name must exist before it is used. Runs as a task of the control reactor.
+// to right; a name must exist before it is used. What is busy, an address or an image, is tried again for a moment: the
+// process that had it may have been killed just now, and the kernel still be at work. QMP commands are not: whoever
+// sends them can ask again, and others wait meanwhile. Runs as a task of the control reactor.
 #pragma once
 
 #include <memory>
@@ -9,6 +11,10 @@
 #include "daemon/command_line.h"
 
 namespace blockexport::daemon {
+
+// How long an option of the command line waits for what is busy, and the pause between two tries.
+inline constexpr std::uint64_t kBusyStartMaxNs = 1'000'000'000;
+inline constexpr std::uint64_t kBusyStartPauseNs = 20'000'000;
 
 class Startup {
  public:
@@ -26,6 +32,9 @@ class Startup {
 
  private:
   using Outcome = Result<std::optional<Exit>>;
+  // `begin`, which makes a task that leaves nothing behind when it fails, as often as it takes.
+  template <class Begin>
+  aio::Task<Result<>> while_busy(Begin begin);
   aio::Task<Outcome> run_blockdev(std::string_view argument);
   aio::Task<Outcome> run_export(std::string_view argument);
   aio::Task<Outcome> run_nbd_server(std::string_view argument);

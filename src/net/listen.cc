@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -131,7 +132,7 @@ aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
     auto socket =
         listen_on_port(candidate, last_port, address.multipath ? IPPROTO_MPTCP : 0, backlog, address.keep_alive);
     if (socket) {
-      sockets_.push_back(std::move(*socket));
+      CO_TRY(add(std::move(*socket)));
     } else {
       last_error = socket.error();
     }
@@ -139,6 +140,19 @@ aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
   if (!sockets_.empty()) co_return Result<>{};
   if (last_error == Errno(EADDRINUSE)) co_return fail(Error::system("Failed to find an available port", last_error));
   co_return fail(Error::system("Failed to bind socket", last_error));
+}
+
+// A ring holds the file that it polls until the kernel has taken the ring apart, which it does behind the back of a
+// process that was killed: the address would be in use for some time after the process has gone. The epoll descriptor
+// stands between: it holds no file.
+Result<> Listener::add(OwnedFd listening) {
+  OwnedFd readiness(epoll_create1(EPOLL_CLOEXEC));
+  epoll_event wanted{.events = EPOLLIN, .data = {}};
+  if (!readiness || epoll_ctl(readiness.get(), EPOLL_CTL_ADD, listening.get(), &wanted) != 0) {
+    return fail(Error::system("Failed to wait for connections", Errno::last()));
+  }
+  sockets_.push_back({.listening = std::move(listening), .readiness = std::move(readiness)});
+  return {};
 }
 
 Result<> Listener::listen_unix(const Log& log, const UnixAddress& address, int backlog) {
@@ -156,7 +170,7 @@ Result<> Listener::listen_unix(const Log& log, const UnixAddress& address, int b
     return fail(Error::system(fmt::format("Failed to bind socket to {}", bound.path), Errno::last()));
   }
   if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
-  sockets_.push_back(std::move(fd));
+  TRY(add(std::move(fd)));
   if (file_ && !file_->replaced().empty()) {
     log.warning(fmt::format("{} listens on the unix socket '{}': it gives way, and new clients come here instead",
                             file_->replaced(), bound.path));
@@ -173,8 +187,7 @@ Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {
         Error::system(fmt::format("Failed to bind vsock socket {}:{}", address.cid, address.port), Errno::last()));
   }
   if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
-  sockets_.push_back(std::move(fd));
-  return {};
+  return add(std::move(fd));
 }
 
 Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
@@ -183,8 +196,7 @@ Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
     (void)fd.release();  // not ours after all
     return fail(Error::system("Failed to listen on fd socket", Errno::last()));
   }
-  sockets_.push_back(std::move(fd));
-  return {};
+  return add(std::move(fd));
 }
 
 Listener::~Listener() {
@@ -208,7 +220,8 @@ void Listener::close() {
 NumericAddress Listener::local_address(std::size_t index) const {
   NumericAddress address;
   address.length = sizeof address.storage;
-  if (getsockname(sockets_[index].get(), reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0) {
+  if (getsockname(sockets_[index].listening.get(), reinterpret_cast<sockaddr*>(&address.storage), &address.length) !=
+      0) {
     address.length = 0;
   }
   return address;
@@ -223,7 +236,7 @@ std::optional<NumericAddress> Listener::public_address() const {
 }
 
 aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
-  int listening = sockets_[index].get();
+  const int listening = sockets_[index].listening.get();
   for (;;) {
     auto fd = reactor_.try_accept(listening);
     if (fd) {
@@ -238,7 +251,7 @@ aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
     }
     if (connection_broke(fd.error())) continue;
     if (fd.error() != Errno(EAGAIN)) co_return fail(fd.error());
-    auto ready = co_await reactor_.poll(listening, POLLIN);
+    auto ready = co_await reactor_.poll(sockets_[index].readiness.get(), POLLIN);
     if (!ready) co_return fail(ready.error());
   }
 }

@@ -29,7 +29,8 @@ struct Accepted {
 class Listener {
  public:
   // Errors are sentences with the address: see docs/compatibility.md for those that scripts know. What is at a unix
-  // path gives way as UnixSocketFile says; the log tells of a socket that somebody was using.
+  // path gives way as UnixSocketFile says; the log tells of a socket that somebody was using. An address that is taken
+  // is a busy error.
   static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, const Log& log, SocketAddress address,
                                                            int backlog = SOMAXCONN);
   ~Listener();
@@ -59,7 +60,14 @@ class Listener {
   const SocketAddress& address() const { return address_; }
 
  private:
+  // A listening socket, and an epoll descriptor that is readable while a connection waits at it.
+  struct Socket {
+    OwnedFd listening;
+    OwnedFd readiness;
+  };
+
   Listener(aio::Reactor& reactor, SocketAddress address) : reactor_(reactor), address_(std::move(address)) {}
+  Result<> add(OwnedFd listening);
   Result<> listen_unix(const Log& log, const UnixAddress& address, int backlog);
   Result<> listen_vsock(const VsockAddress& address, int backlog);
   Result<> listen_fd(const FdAddress& address, int backlog);
@@ -67,7 +75,7 @@ class Listener {
 
   aio::Reactor& reactor_;
   SocketAddress address_;
-  std::vector<OwnedFd> sockets_;
+  std::vector<Socket> sockets_;
   std::optional<UnixSocketFile> file_;
 };
 

@@ -127,6 +127,21 @@ TASK_TEST_P(SocketTest, APathMayBeKept) {
   EXPECT_EQ(access(path().c_str(), F_OK), 0);
 }
 
+// The ring lets go of what it polls only when the kernel takes it apart.
+TASK_TEST_P(SocketTest, AWaitDoesNotHoldTheListeningSocket) {
+  auto listener = co_await listen(InetAddress{.host = "127.0.0.1", .port = "0"});
+  std::string local = describe(listener->local_address(0));
+  aio::Scope scope(reactor());
+  scope.spawn("accept", [](Listener& from) -> Task<void> { (void)co_await from.accept(0); }(*listener));
+  (void)co_await reactor().sleep_until(reactor().now_ns() + 10'000'000);
+  // The wait is still with the kernel.
+  listener->close();
+  auto again = co_await listen(InetAddress{.host = "127.0.0.1", .port = local.substr(10)});
+  EXPECT_NE(again, nullptr);
+  scope.cancel();
+  co_await scope.join();
+}
+
 TASK_TEST_P(SocketTest, AnAbstractSocketNeedsNoPath) {
   UnixAddress address{.path = path(), .abstract = true};
   auto listener = co_await listen(address);

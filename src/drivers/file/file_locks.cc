@@ -22,7 +22,9 @@ std::uint64_t byte_of(std::uint64_t base, block::Permission permission) {
 }
 
 Error conflict(std::string message, const std::string& filename) {
-  return Error(std::move(message)).with_hint(fmt::format("Is another process using the image [{}]?", filename));
+  return Error(std::move(message))
+      .with_hint(fmt::format("Is another process using the image [{}]?", filename))
+      .as_busy();
 }
 
 }  // namespace
