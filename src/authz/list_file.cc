@@ -6,13 +6,16 @@
 
 #include <utility>
 
+#include "base/absolute_path.h"
+
 namespace blockexport::authz {
 
 aio::Task<Result<std::string>> ListFile::read_text() {
   auto failure = [this](std::string_view why) { return fail(fmt::format("Unable to read '{}': {}", filename_, why)); };
   // Not blocking: it may be a pipe that nobody writes to.
-  auto fd = co_await reactor_.open(filename_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  auto fd = co_await reactor_.open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (!fd) co_return failure(errno_text(fd.error()));
+  path_ = absolute_path(path_);
   aio::FileInfo info;
   std::string text(kListFileBytesMax + 1, '\0');
   std::size_t filled = 0;

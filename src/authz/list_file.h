@@ -41,7 +41,12 @@ class ListFile final : public Authorizer {
  public:
   // `log` and `reactor` outlive it. It denies until the first load().
   ListFile(aio::Reactor& reactor, const Log& log, std::string filename, ParseRules parse)
-      : reactor_(reactor), log_(log), filename_(std::move(filename)), parse_(parse), denial_(log) {}
+      : reactor_(reactor),
+        log_(log),
+        filename_(std::move(filename)),
+        path_(filename_),
+        parse_(parse),
+        denial_(log) {}
 
   const std::string& filename() const { return filename_; }
 
@@ -62,7 +67,8 @@ class ListFile final : public Authorizer {
 
   aio::Reactor& reactor_;
   const Log& log_;
-  std::string filename_;
+  std::string filename_;  // as it was given
+  std::string path_;      // where it is read: absolute once it has been read
   ParseRules parse_;
   LastingCondition denial_;
   RuleList list_;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/absolute_path.h"
 #include "base/peer_log.h"
 #include "chardev/socket_names.h"
 #include "net/connect.h"
@@ -20,6 +21,15 @@ constexpr int kBacklog = 1;
 // Of an identity that is repeated in the log.
 constexpr std::size_t kIdentityShownBytesMax = 1024;
 
+// The same address as it is found from every working directory.
+net::SocketAddress from_everywhere(net::SocketAddress address) {
+  auto* local = std::get_if<net::UnixAddress>(&address);
+  // A path that is too long by itself never works, wherever it begins.
+  const bool has_path = local != nullptr && !local->abstract && net::unix_address(*local);
+  if (has_path) local->path = absolute_path(local->path);
+  return address;
+}
+
 }  // namespace
 
 aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& reactor, const Log& log,
@@ -30,6 +40,7 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
     if (!chardev->options_.tls) chardev->warn_of_public_address();
     if (chardev->options_.wait) CO_TRY(co_await chardev->wait_for_peer());
   } else {
+    chardev->peer_ = from_everywhere(chardev->options_.address);
     auto fd = co_await net::connect(reactor, chardev->options_.address);
     if (fd) {
       chardev->connection_ = connection_name(fd->get(), false);
@@ -118,7 +129,7 @@ aio::Task<OptionalStream> SocketChardev::call_peer() {
       CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + options_.reconnect_ms * kNanosecondsPerMillisecond));
     }
     called_ = true;
-    auto fd = co_await net::connect(reactor_, options_.address);
+    auto fd = co_await net::connect(reactor_, peer_);
     if (!fd) {
       call_failed(fmt::format("chardev '{}': {}", label(), fd.error().message()));
       continue;

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "base/absolute_path.h"
 #include "control/authz_objects.h"
 #include "control/authz_rules.h"
 #include "control/control.h"
@@ -68,7 +69,7 @@ aio::Task<Result<>> AuthzListFileObject::complete() {
   CO_TRY_ASSIGN(std::string directory, directory_of(file_->filename()));
   auto watch = aio::DirectoryWatch::create(reactor_, directory);
   if (!watch) co_return fail(Error::system(fmt::format("Unable to watch '{}'", directory), watch.error()));
-  scope_.spawn("authz list file", follow(std::move(directory), std::move(*watch)));
+  scope_.spawn("authz list file", follow(absolute_path(directory), std::move(*watch)));
   co_return Result<>();
 }
 

@@ -83,6 +83,9 @@ Result<std::optional<chardev::SocketTls>> chardev_tls(Control& control, const ne
 
 aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Options options) {
   CO_TRY(control.chardevs().check_new(id));
+  if (control.is_daemonized() && std::holds_alternative<chardev::StdioOptions>(options)) {
+    co_return fail("cannot use stdio with -daemonize");
+  }
   CO_TRY_ASSIGN(auto opened, co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
   if (control.is_serving()) opened->settle();
   control.chardevs().add(std::move(opened));

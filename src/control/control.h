@@ -81,6 +81,9 @@ class Control {
   // From now on clients of the NBD server and of monitors are taken: every option of the command line was carried out.
   void serve();
   bool is_serving() const { return serving_.is_set(); }
+  // The process has gone, or will go, to the background: its standard input and output are nobody's.
+  void set_daemonized() { daemonized_ = true; }
+  bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
   // Ends exports, server, nodes and all objects but monitors, in this order; nothing acknowledged is lost.
   // The files of the server's unix sockets stay, unless it never served.
@@ -118,6 +121,7 @@ class Control {
   std::map<std::string, std::vector<std::string>> iothreads_in_use_;  // by export id
   aio::Scope removals_;
   aio::Event serving_;
+  bool daemonized_ = false;
   bool shut_down_ = false;
   bool can_be_destroyed_ = true;
 };

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "aio/directory_watch.h"
+#include "base/absolute_path.h"
 #include "control/control.h"
 #include "control/secret_object.h"
 
@@ -201,6 +202,8 @@ aio::Task<Result<>> TlsObject::complete() {
   forbid_core_dumps();
   CO_TRY_ASSIGN(current_, co_await load());
   warn_of_exposures();
+  // They are read again from wherever the daemon will stand then.
+  settings_.directory = absolute_path(settings_.directory);
   warn_of_expiry();
   if (!settings_.directory.empty()) tasks_.spawn("tls files", follow_files());
   if (kind_ == Kind::kCertificate) tasks_.spawn("tls dates", watch_dates());

@@ -29,6 +29,7 @@ enum Code {
   kListen,
   kObject,
   kPidfile,
+  kLogFile,
   kAioBackend,
   kReactors,
 };
@@ -40,6 +41,7 @@ constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioB
                                {"export", required_argument, nullptr, kExport},
                                {"help", no_argument, nullptr, kHelp},
                                {"monitor", required_argument, nullptr, kMonitor},
+                               {"log-file", required_argument, nullptr, kLogFile},
                                {"listen", required_argument, nullptr, kListen},
                                {"nbd-server", required_argument, nullptr, kNbdServer},
                                {"object", required_argument, nullptr, kObject},
@@ -80,8 +82,10 @@ Exports disk images as network block devices, driven by these options and by QMP
                          make an object: secret, tls-creds-x509, tls-creds-psk, tls-creds-anon, authz-list,
                          authz-list-file, authz-pam, authz-simple, iothread, monitor-qmp
 
-  --daemonize            go to the background once everything is set up
+  --daemonize            go to the background once everything is set up; standard error stays open for the log
+                         unless it is a terminal or a pipe
   --pidfile PATH         write the process ID to a file
+  --log-file FILE        append the log to a file instead of writing it to standard error
   --aio-backend auto|io_uring|epoll
                          how to wait for input and output (default: auto)
   --reactors auto|N      serve clients of exports without an iothread on up to N threads, started as they are
@@ -187,6 +191,9 @@ void take_option(CommandLine& line, int code, std::string_view program) {
       break;
     case kPidfile:
       line.pidfile = optarg;
+      break;
+    case kLogFile:
+      line.log_file = optarg;
       break;
     case kAioBackend:
       if (auto backend = backend_of(optarg)) {

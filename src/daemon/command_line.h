@@ -27,6 +27,7 @@ struct StartOption {
 struct CommandLine {
   std::vector<StartOption> options;
   std::optional<std::string> pidfile;
+  std::optional<std::string> log_file;  // none: the log goes to standard error
   aio::BackendKind backend = aio::BackendKind::kAuto;
   std::optional<std::uint32_t> reactors;  // threads that serve clients at most; none: as the machine has processors
   bool daemonize = false;

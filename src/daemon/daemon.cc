@@ -34,8 +34,8 @@ void raise_descriptor_limit() {
 
 }  // namespace
 
-Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace)
-    : command_line_(std::move(command_line)), log_(log), trace_(trace) {}
+Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace, int log_file)
+    : command_line_(std::move(command_line)), log_(log), trace_(trace), log_file_(log_file) {}
 
 Daemon::~Daemon() = default;
 
@@ -49,7 +49,7 @@ int Daemon::run(std::optional<Background> background) {
 
   auto reactor = aio::Reactor::create({.backend = command_line_.backend}, log_);
   if (!reactor) {
-    log_.error(reactor.error().message());
+    report_failed_start(reactor.error().message());
     return 1;
   }
   reactor_ = std::move(*reactor);
@@ -105,7 +105,7 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
       control_->serve();
       (void)co_await quit_->wait();
     } else {
-      log_.error(finished.error().message());
+      report_failed_start(finished.error().message());
       exit_code_ = 1;
     }
   }
@@ -115,7 +115,8 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 }
 
 aio::Task<void> Daemon::start() {
-  Startup startup(*control_, trace_, command_line_.daemonize);
+  if (command_line_.daemonize) control_->set_daemonized();
+  Startup startup(*control_, trace_);
   for (StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
     option.argument.clear();
@@ -125,7 +126,7 @@ aio::Task<void> Daemon::start() {
       const Error& error = outcome.error();
       std::string line = fmt::format("{}: {}", option.as_typed, error.message());
       if (!error.hint().empty()) line += "\n" + error.hint();
-      log_.error(line);
+      report_failed_start(line);
       exit_code_ = 1;
       co_return;
     }
@@ -143,8 +144,16 @@ Result<> Daemon::finish_start(std::optional<Background>& background) {
   }
   // What was said so far is for whoever started us.
   log_.flush();
+  // What libraries say, and trace events, belong to the log.
+  if (log_file_ >= 0) dup2(log_file_, STDERR_FILENO);
   if (background) TRY(background->release());
   return {};
+}
+
+// To whoever started us, too.
+void Daemon::report_failed_start(const std::string& why) {
+  log_.error(why);
+  if (log_file_ >= 0) Log(log_.program_name(), STDERR_FILENO, LogLevel::kError).error(why);
 }
 
 aio::Task<void> Daemon::watch_signals(int signal_fd) {

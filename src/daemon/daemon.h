@@ -15,8 +15,9 @@ namespace blockexport::daemon {
 
 class Daemon {
  public:
-  // `trace` is the log's, to be switched by --trace. Both outlive it.
-  Daemon(CommandLine command_line, const Log& log, Trace& trace);
+  // `trace` is the log's, to be switched by --trace; both outlive it. `log_file`, borrowed, is what the log goes to
+  // when that is not standard error, else -1: then standard error goes there too once the daemon serves.
+  Daemon(CommandLine command_line, const Log& log, Trace& trace, int log_file = -1);
   ~Daemon();
 
   // Until a signal, the command quit, or a failure to start; the exit code.
@@ -29,10 +30,12 @@ class Daemon {
   aio::Task<void> start();
   aio::Task<void> watch_signals(int signal_fd);
   Result<> finish_start(std::optional<Background>& background);
+  void report_failed_start(const std::string& why);
 
   CommandLine command_line_;
   const Log& log_;
   Trace& trace_;
+  int log_file_;
   std::unique_ptr<aio::Reactor> reactor_;
   drivers::BuiltInDrivers drivers_;
   std::unique_ptr<control::Control> control_;

@@ -22,6 +22,11 @@ namespace {
   _exit(count == 1 ? status : 1);
 }
 
+bool stays_in_background(int fd) {
+  struct stat status{};
+  return isatty(fd) == 0 && fstat(fd, &status) == 0 && !S_ISFIFO(status.st_mode);
+}
+
 // How often a pid file is opened again whose owner, who is just ending, has removed it in our hands.
 constexpr int kPidFileTriesMax = 100;
 
@@ -76,7 +81,8 @@ Result<> Background::release() {
   if (chdir("/") != 0) return fail(Error::system("not able to chdir to /", Errno::last()));
   OwnedFd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nothing) return fail(Error::system("cannot open /dev/null", Errno::last()));
-  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(nothing.get(), fd);
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO}) dup2(nothing.get(), fd);
+  if (!stays_in_background(STDERR_FILENO)) dup2(nothing.get(), STDERR_FILENO);
   unsigned char success = 0;
   if (::write(parent_.get(), &success, 1) != 1) return fail("the parent process has gone");
   parent_.reset();
@@ -96,6 +102,15 @@ Result<PidFile> PidFile::create(const std::string& path) {
   char resolved[PATH_MAX];
   OwnedPath owned(realpath(path.c_str(), resolved) != nullptr ? resolved : path, file->identity);
   return PidFile(std::move(file->fd), std::move(owned));
+}
+
+Result<OwnedFd> open_log_file(const std::string& path) {
+  OwnedFd fd(open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640));
+  if (!fd) {
+    return fail(Error::system(fmt::format("Could not open log file '{}'", path), Errno::last())
+                    .with_hint("--log-file appends to a file; its directory has to exist, and to be writable"));
+  }
+  return fd;
 }
 
 }  // namespace blockexport::daemon

@@ -17,7 +17,9 @@ class Background {
   // before. The child comes back in a session of its own.
   static Result<Background> enter();
 
-  // Everything is set up: lets go of the terminal and tells the parent.
+  // Everything is set up: lets go of the terminal and tells the parent. Standard error stays where it is for the log,
+  // but for a terminal, and for a pipe: whoever reads that waits for its end, as `log=$(blockexportd --daemonize)`
+  // does.
   Result<> release();
 
  private:
@@ -36,5 +38,9 @@ class PidFile {
   OwnedFd fd_;
   OwnedPath path_;  // goes before the lock does
 };
+
+// The file that --log-file names, for appending; made with mode 0640, less what the umask takes. It is never waited
+// for: a pipe that nobody reads is an error. Errors: "Could not open log file 'PATH': ...".
+Result<OwnedFd> open_log_file(const std::string& path);
 
 }  // namespace blockexport::daemon

@@ -31,14 +31,24 @@ int main(int argc, char** argv) {
 
   std::string_view path = argv[0];
   const std::string program(path.substr(path.rfind('/') + 1));
-  blockexport::LogChannel channel(STDERR_FILENO, program + ": warning: ");
+  const blockexport::Log console(program, STDERR_FILENO, blockexport::LogLevel::kInfo);
+  blockexport::OwnedFd log_file;
+  if (command_line.log_file) {
+    auto opened = open_log_file(*command_line.log_file);
+    if (!opened) {
+      console.error(opened.error().message() + "\n" + opened.error().hint());
+      return 1;
+    }
+    log_file = std::move(*opened);
+  }
+  blockexport::LogChannel channel(log_file ? log_file.get() : STDERR_FILENO, program + ": warning: ");
   blockexport::Trace trace(channel);
   blockexport::Log log(program, channel, blockexport::LogLevel::kInfo, trace);
   std::optional<Background> background;
   if (command_line.daemonize) {
     auto entered = Background::enter();
     if (!entered) {
-      log.error(entered.error().message());
+      console.error(entered.error().message());
       return 1;
     }
     background.emplace(std::move(*entered));
@@ -46,5 +56,5 @@ int main(int argc, char** argv) {
   if (auto started = channel.start(); !started) {
     log.warning(std::string("lines of the log may be dropped: ") + started.error().message());
   }
-  return Daemon(std::move(command_line), log, trace).run(std::move(background));
+  return Daemon(std::move(command_line), log, trace, log_file.get()).run(std::move(background));
 }

@@ -147,7 +147,7 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
     co_return Exit{wants_list ? 0 : 1};
   }
   CO_TRY_ASSIGN(ChardevOption option, read_chardev_option(list, typed.as_typed, control_.log()));
-  if (daemonized_ && std::holds_alternative<chardev::StdioOptions>(option.options)) {
+  if (control_.is_daemonized() && std::holds_alternative<chardev::StdioOptions>(option.options)) {
     co_return fail("cannot use stdio with -daemonize");
   }
   if (control_.chardevs().find(option.id) != nullptr) {

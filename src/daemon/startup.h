@@ -19,8 +19,7 @@ inline constexpr std::uint64_t kBusyStartPauseNs = 20'000'000;
 class Startup {
  public:
   // `trace` is what --trace switches.
-  Startup(control::Control& control, Trace& trace, bool daemonized)
-      : control_(control), trace_(trace), daemonized_(daemonized) {}
+  Startup(control::Control& control, Trace& trace) : control_(control), trace_(trace) {}
 
   // Help was asked for and printed: exit with this code.
   struct Exit {
@@ -45,7 +44,6 @@ class Startup {
 
   control::Control& control_;
   Trace& trace_;
-  bool daemonized_;
   unsigned unnamed_monitors_ = 0;
 };
 

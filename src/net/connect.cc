@@ -1,5 +1,6 @@
 #include "net/connect.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -26,10 +27,21 @@ aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, Numer
   co_return std::move(fd);
 }
 
+// A path that an address has no room for is reached through its directory, which `directory` keeps open meanwhile.
+Result<NumericAddress> address_of_path(const UnixAddress& address, OwnedFd& directory) {
+  auto numeric = unix_address(address);
+  if (numeric || address.abstract || !address.path.starts_with('/')) return numeric;
+  const std::size_t slash = address.path.rfind('/');
+  directory = OwnedFd(::open(address.path.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return fail(Error::system(fmt::format("Failed to connect to '{}'", address.path), Errno::last()));
+  return unix_address({.path = fmt::format("/proc/self/fd/{}{}", directory.get(), address.path.substr(slash))});
+}
+
 }  // namespace
 
 aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address) {
   std::vector<NumericAddress> candidates;
+  OwnedFd directory;
   KeepAlive keep_alive;
   int protocol = 0;
   if (auto* fd = std::get_if<FdAddress>(&address)) co_return adopt(*fd);
@@ -39,7 +51,7 @@ aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address)
     keep_alive = inet->keep_alive;
     if (inet->multipath) protocol = IPPROTO_MPTCP;
   } else if (auto* local = std::get_if<UnixAddress>(&address)) {
-    CO_TRY_ASSIGN(NumericAddress numeric, unix_address(*local));
+    CO_TRY_ASSIGN(NumericAddress numeric, address_of_path(*local, directory));
     candidates.push_back(numeric);
   } else {
     CO_TRY_ASSIGN(NumericAddress numeric, vsock_address(std::get<VsockAddress>(address)));

@@ -9,7 +9,8 @@
 namespace blockexport::net {
 
 // A connected, non-blocking socket. Each address of a host name is tried in turn. The kernel's own time limit applies;
-// cancelling the task ends the wait. Errors: "Failed to connect to 'P': ...".
+// cancelling the task ends the wait. An absolute unix path may be longer than an address has room for. Errors: "Failed
+// to connect to 'P': ...".
 aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address);
 
 }  // namespace blockexport::net

@@ -127,6 +127,16 @@ TASK_TEST_P(SocketTest, APathMayBeKept) {
   EXPECT_EQ(access(path().c_str(), F_OK), 0);
 }
 
+TASK_TEST_P(SocketTest, ALongPathIsCalledThroughItsDirectory) {
+  auto listener = co_await listen(UnixAddress{.path = path()});
+  std::string detour = directory_.path();
+  while (detour.size() < 200) detour += "/.";
+  auto fd = co_await connect(reactor(), UnixAddress{.path = detour + "/socket"});
+  EXPECT_TRUE(fd.has_value());
+  auto missing = co_await connect(reactor(), UnixAddress{.path = detour + "/no/socket"});
+  EXPECT_EQ(missing.error().message(), "Failed to connect to '" + detour + "/no/socket': No such file or directory");
+}
+
 // The ring lets go of what it polls only when the kernel takes it apart.
 TASK_TEST_P(SocketTest, AWaitDoesNotHoldTheListeningSocket) {
   auto listener = co_await listen(InetAddress{.host = "127.0.0.1", .port = "0"});

@@ -1,9 +1,13 @@
-"""What a server makes of standard streams that are missing, or that are sockets."""
+"""What a server keeps of its surroundings: standard streams that are missing, its log, and relative paths once it
+stands in the root directory."""
 
 import contextlib
 import os
+import pty
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import unittest
 
@@ -202,3 +206,172 @@ class SocketOnStandardInputTest(BackgroundTest):
                 self.assertEqual(self.target(pid, 0), "/dev/null")
             process.terminate()
             self.assertEqual(process.wait(settings.seconds(10)), 0)
+
+
+class LogTest(BackgroundTest):
+    """Where the log goes."""
+
+    @settings.unlike_qemu("it has no --log-file, and lets go of standard error")
+    def setUp(self):
+        super().setUp()
+
+    # A start that has something to say: somebody listens where it wants to.
+    def talkative(self):
+        """Arguments with which the server logs a line while it starts."""
+        taken = socket.socket(socket.AF_UNIX)
+        self.addCleanup(taken.close)
+        taken.bind(self.path("nbd.sock"))
+        taken.listen()
+        return NULL_SERVER
+
+    def test_standard_error_stays_where_it_is_a_file(self):
+        """--daemonize with `2>file`: the server goes on writing there."""
+        with open(self.path("log"), "wb") as log:
+            pid = self.daemonize(*self.talkative(), stderr=log)
+        self.assertEqual(self.target(pid, 2), self.path("log"))
+        self.assertEqual({self.target(pid, number) for number in range(2)}, {"/dev/null"})
+        self.assertIn(b"warning: ", self.read("log"))
+        self.end(pid)
+
+    def test_a_terminal_is_let_go(self):
+        """--daemonize on a terminal: standard error is /dev/null afterwards."""
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        pid = self.daemonize(*NULL_SERVER, stderr=theirs)
+        os.close(theirs)
+        self.assertEqual(self.target(pid, 2), "/dev/null")
+        self.end(pid)
+
+    def test_a_pipe_is_let_go(self):
+        """--daemonize in `log=$(...)`: whoever reads the pipe sees its end, which is what run_server() waits for."""
+        pid = self.daemonize(*NULL_SERVER)
+        self.assertEqual(self.target(pid, 2), "/dev/null")
+        self.end(pid)
+
+    def test_log_file(self):
+        """--log-file: created with mode 0640, appended to, and standard error belongs to it."""
+        pid = self.daemonize("--log-file", "server.log", *self.talkative(), umask=0o022)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path("server.log")).st_mode), 0o640)
+        self.assertEqual(self.target(pid, 2), self.path("server.log"))
+        first = self.read("server.log")
+        self.assertIn(b"warning: ", first)
+        self.end(pid)
+        with open(self.path("server.log"), "r+b") as file:
+            file.truncate(len(first))
+        self.end(self.daemonize("--log-file", "server.log", *NULL_SERVER, "--trace", "daemon_serving"))
+        self.assertTrue(self.read("server.log").startswith(first))
+
+    def test_log_file_in_the_foreground(self):
+        """Without --daemonize: nothing more goes to where standard error was."""
+        with subprocess.Popen([settings.program(), "--log-file", "server.log", "--pidfile", "server.pid",
+                               *self.talkative()], cwd=self.workdir, stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE) as process:
+            self.addCleanup(process.kill)
+            pid = self.pid()
+            self.assertEqual(process.stderr.read(), b"")
+            self.assertIn(b"warning: ", self.read("server.log"))
+            self.end(pid)
+
+    def test_an_error_at_start_is_told_twice(self):
+        """In the file, and to whoever started the server."""
+        for more in ([], ["--daemonize"]):
+            result = self.run_server("--log-file", "server.log", "--blockdev", "driver=nonsense,node-name=n0", *more)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(b"does not accept value 'nonsense'", result.stderr)
+            self.assertIn(result.stderr, self.read("server.log"))
+
+    def test_a_file_that_cannot_be_opened(self):
+        """An error that names the file; the server does not start, and does not wait for a pipe's reader."""
+        os.mkfifo(self.path("pipe"))
+        for name in ("nowhere/server.log", ".", "pipe"):
+            result = self.run_server("--log-file", name, "--daemonize")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(f"Could not open log file '{name}': ".encode(), result.stderr)
+
+
+class RelativePathsTest(BackgroundTest):
+    """With --daemonize, paths of the command line mean the directory where it was given for as long as it runs."""
+
+    def monitor(self):
+        """Arguments for a monitor."""
+        return ["--chardev", "socket,id=c0,path=qmp.sock,server=on,wait=off", "--monitor", "c0"]
+
+    def client(self):
+        """A client of the monitor."""
+        client = QmpClient(self.path("qmp.sock"))
+        self.addCleanup(client.close)
+        return client
+
+    @settings.unlike_qemu("it does not follow the files")
+    def test_tls_directory(self):
+        """Renewed certificates are found, and the log says so; the property is what was written."""
+        for name in ("pki", "renewed"):
+            subprocess.run([client_tool.program(), "tls", "init", name], cwd=self.workdir, check=True,
+                           stdout=subprocess.DEVNULL, timeout=settings.seconds(30))
+        with open(self.path("log"), "wb") as log:
+            pid = self.daemonize("--object", "tls-creds-x509,id=tls,dir=pki,endpoint=server", *self.monitor(),
+                                 stderr=log)
+        client = self.client()
+        self.assertEqual(client.execute("qom-get", {"path": "/objects/tls", "property": "dir"}), "pki")
+        for name in os.listdir(self.path("renewed")):
+            shutil.move(self.path("renewed", name), self.path("pki", name))
+        wait.until(lambda: b"its files have changed and were loaded" in self.read("log"), what="the new certificates")
+        self.assertNotIn(b"cannot be used", self.read("log").rsplit(b"were loaded", 1)[1])
+        self.end(pid)
+
+    @settings.unlike_qemu("it has no such object")
+    def test_list_file(self):
+        """A list file that changes is read again; the property is what was written."""
+        rules = b'{"rules": [{"match": "%s", "policy": "allow"}]}'
+        images.write_file(self.path("list"), rules % b"one")
+        with open(self.path("log"), "wb") as log:
+            pid = self.daemonize("--object", "authz-list-file,id=auth0,filename=./list", *self.monitor(), stderr=log)
+        shown = self.client().execute("qom-get", {"path": "/objects/auth0", "property": "filename"})
+        self.assertEqual(shown, "./list")
+        images.write_file(self.path("list.new"), rules % b"two")
+        os.rename(self.path("list.new"), self.path("list"))
+        wait.until(lambda: b"authorization list './list': 1 rules in use" in self.read("log"), what="the new rules")
+        self.end(pid)
+
+    @settings.unlike_qemu("it looks for the file in the root directory")
+    def test_an_image_that_is_opened_again(self):
+        """blockdev-reopen opens the same file; queries show the name that was written."""
+        images.make_empty(self.path("disk.img"), MIB)
+        pid = self.daemonize(*file_node("f0", "./disk.img", **{"read-only": "on"}), *self.monitor())
+        client = self.client()
+        options = {"driver": "file", "node-name": "f0", "filename": "./disk.img", "read-only": False}
+        client.execute("blockdev-reopen", {"options": [options]})
+        (node,) = client.execute("query-named-block-nodes")
+        self.assertEqual((node["file"], node["ro"]), ("./disk.img", False))
+        self.assertEqual(node["image"]["filename"], "./disk.img")
+        self.end(pid)
+
+    def test_paths_of_commands(self):
+        """What a QMP command names is looked for where the server stands, which is the root directory."""
+        images.make_empty(self.path("disk.img"), MIB)
+        pid = self.daemonize(*self.monitor())
+        client = self.client()
+        options = {"driver": "file", "node-name": "f0"}
+        _, text = client.failure("blockdev-add", {**options, "filename": "disk.img"})
+        self.assertEqual(text, "Could not open 'disk.img': No such file or directory")
+        client.execute("blockdev-add", {**options, "filename": os.path.relpath(self.path("disk.img"), "/")})
+        (listed,) = client.execute("query-chardev")
+        self.assertEqual(listed["filename"], "unix:qmp.sock,server=on")
+        stdio = {"id": "s0", "backend": {"type": "stdio", "data": {}}}
+        _, text = client.failure("chardev-add", stdio)
+        self.assertEqual(text, "Failed to add chardev 's0': cannot use stdio with -daemonize")
+        self.end(pid)
+
+    @settings.unlike_qemu("it calls in the root directory")
+    def test_a_peer_that_is_called_again(self):
+        """A chardev that calls a relative path calls the same one when the connection was lost."""
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path("peer.sock"))
+            listener.listen()
+            listener.settimeout(settings.seconds(10))
+            pid = self.daemonize("--chardev", "socket,id=c0,path=peer.sock,reconnect-ms=1", "--monitor", "c0")
+            for _ in range(2):
+                with QmpClient(listener.accept()[0]) as client:
+                    (listed,) = client.execute("query-chardev")
+                    self.assertEqual(listed["filename"], "unix:peer.sock")
+            self.end(pid)

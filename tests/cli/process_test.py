@@ -119,7 +119,7 @@ class DaemonizeTest(ProcessTest):
         self.assertFalse(os.path.exists(self.path("server.pid")))
 
     def test_detached(self):
-        """The daemon leads its own session, stands in /, and has /dev/null for its standard streams."""
+        """The daemon leads its own session, stands in /, and has /dev/null for what the caller reads or types."""
         pid = self.daemonize("--blockdev", "null-co,node-name=n0")
         with open(f"/proc/{pid}/stat", encoding="ascii") as file:
             fields = file.read().rsplit(")", 1)[1].split()

@@ -71,7 +71,8 @@ class FileDriver final : public block::Driver {
 
  private:
   FileDriver(aio::Reactor& home, FileOptions options, int fd);
-  static aio::Task<std::expected<int, Errno>> open_fd(aio::Reactor& reactor, FileOptions& options);
+  static aio::Task<std::expected<int, Errno>> open_fd(aio::Reactor& reactor, const std::string& path,
+                                                      FileOptions& options);
   // The descriptor that `options` ask for, and that it is still the file which is open.
   aio::Task<Result<int>> open_again(FileOptions& options);
   aio::Task<Result<>> inspect();
@@ -108,6 +109,7 @@ class FileDriver final : public block::Driver {
 
   aio::Reactor& home_;
   FileOptions options_;
+  std::string path_;  // absolute: the file name is as it was given
   std::shared_ptr<const aio::OpenFile> file_;
   int fd_;                        // of file_
   bool lives_in_memory_ = false;  // its file system does

@@ -9,6 +9,7 @@
 
 #include "aio/current.h"
 #include "aio/reactor.h"
+#include "base/absolute_path.h"
 #include "drivers/file/file_driver.h"
 
 namespace blockexport::drivers {
@@ -51,19 +52,21 @@ bool usable_alignment(std::uint32_t value) {
 FileDriver::FileDriver(aio::Reactor& home, FileOptions options, int fd)
     : home_(home),
       options_(std::move(options)),
+      path_(absolute_path(options_.filename)),
       file_(std::make_shared<aio::OpenFile>(home, fd)),
       fd_(fd),
       file_bytes_(0) {}
 
 FileDriver::~FileDriver() = default;
 
-aio::Task<std::expected<int, Errno>> FileDriver::open_fd(aio::Reactor& reactor, FileOptions& options) {
+aio::Task<std::expected<int, Errno>> FileDriver::open_fd(aio::Reactor& reactor, const std::string& path,
+                                                         FileOptions& options) {
   int flags = O_NONBLOCK | O_NOCTTY | (options.direct ? O_DIRECT : 0);
-  auto fd = co_await reactor.open(options.filename.c_str(), flags | (options.read_only ? O_RDONLY : O_RDWR));
+  auto fd = co_await reactor.open(path.c_str(), flags | (options.read_only ? O_RDONLY : O_RDWR));
   if (fd || options.read_only || !options.auto_read_only) co_return fd;
   if (fd.error() != Errno(EACCES) && fd.error() != Errno(EROFS) && fd.error() != Errno(EPERM)) co_return fd;
   options.read_only = true;
-  co_return co_await reactor.open(options.filename.c_str(), flags | O_RDONLY);
+  co_return co_await reactor.open(path.c_str(), flags | O_RDONLY);
 }
 
 aio::Task<Result<std::unique_ptr<FileDriver>>> FileDriver::open(FileOptions options) {
@@ -78,7 +81,9 @@ aio::Task<Result<std::unique_ptr<FileDriver>>> FileDriver::open(FileOptions opti
   if (options.aio == FileAio::kIoUring && reactor.backend_name() == "epoll") {
     co_return fail("Unable to use io_uring: the system does not provide it to this process");
   }
-  auto fd = co_await open_fd(reactor, options);
+  // As it was given: the way to it from the root may be closed to us.
+  const std::string path = options.filename;
+  auto fd = co_await open_fd(reactor, path, options);
   if (!fd) co_return fail(Error::system(fmt::format("Could not open '{}'", options.filename), fd.error()));
 
   std::unique_ptr<FileDriver> driver(new FileDriver(reactor, std::move(options), *fd));

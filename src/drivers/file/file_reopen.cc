@@ -39,7 +39,7 @@ aio::Task<Result<>> FileDriver::prepare_reopen(const schema::BlockdevOptions& be
 }
 
 aio::Task<Result<int>> FileDriver::open_again(FileOptions& options) {
-  auto fd = co_await open_fd(home_, options);
+  auto fd = co_await open_fd(home_, path_, options);
   if (!fd) co_return fail(Error::system(fmt::format("Could not open '{}'", options.filename), fd.error()));
   aio::FileInfo now;
   aio::FileInfo then;
