@@ -41,12 +41,7 @@ class ListFile final : public Authorizer {
  public:
   // `log` and `reactor` outlive it. It denies until the first load().
   ListFile(aio::Reactor& reactor, const Log& log, std::string filename, ParseRules parse)
-      : reactor_(reactor),
-        log_(log),
-        filename_(std::move(filename)),
-        path_(filename_),
-        parse_(parse),
-        denial_(log) {}
+      : reactor_(reactor), log_(log), filename_(std::move(filename)), path_(filename_), parse_(parse), denial_(log) {}
 
   const std::string& filename() const { return filename_; }
 

@@ -150,8 +150,8 @@ void SocketChardev::call_failed(std::string_view line) {
 aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure_call(int fd) {
   const std::string peer = net::describe(options_.address);
   auto stream = std::make_unique<net::SocketStream>(reactor_, fd);
-  auto secured = co_await secure(std::move(stream), fmt::format("chardev '{}': peer {}", label(), peer),
-                                 PeerLog(log_, peer));
+  auto secured =
+      co_await secure(std::move(stream), fmt::format("chardev '{}': peer {}", label(), peer), PeerLog(log_, peer));
   if (!secured) {
     call_failed(secured.error().message());
     co_return nullptr;

@@ -48,7 +48,7 @@ class SocketChardev final : public Chardev {
   aio::Reactor& reactor_;
   const Log& log_;
   SocketOptions options_;
-  net::SocketAddress peer_;  // whom it calls: a path is absolute
+  net::SocketAddress peer_;          // whom it calls: a path is absolute
   LastingCondition accept_refusal_;  // nobody can be accepted
   LastingCondition call_refusal_;    // the peer cannot be reached
   std::unique_ptr<net::Listener> listener_;

@@ -15,12 +15,12 @@ namespace {
 
 // Those that the option list of the original has; for most kinds of chardev most of them mean nothing.
 constexpr std::array kParameters = std::to_array<std::string_view>(
-    {"backend",   "id",     "path",         "input-path", "host",      "port",      "fd",      "to",
-     "ipv4",      "ipv6",   "abstract",     "tight",      "server",    "wait",      "nodelay", "delay",
-     "reconnect", "signal", "reconnect-ms", "append",     "logfile",   "logappend", "mux",     "tls-creds",
-     "tls-authz", "telnet", "tn3270",       "websocket",  "localaddr", "localport", "chardev", "name",
-     "debug",     "size",   "width",        "height",     "cols",      "rows",      "mouse",   "clipboard",
-     "logtimestamp"});
+    {"backend",   "id",        "path",      "input-path", "host",         "port",        "fd",
+     "to",        "ipv4",      "ipv6",      "abstract",   "tight",        "server",      "wait",
+     "nodelay",   "delay",     "reconnect", "signal",     "reconnect-ms", "append",      "logfile",
+     "logappend", "mux",       "tls-creds", "tls-authz",  "telnet",       "tn3270",      "websocket",
+     "localaddr", "localport", "chardev",   "name",       "debug",        "size",        "width",
+     "height",    "cols",      "rows",      "mouse",      "clipboard",    "logtimestamp"});
 // Protocols between the socket and the bytes.
 constexpr std::array<std::string_view, 3> kProtocols{"telnet", "tn3270", "websocket"};
 // What is said of parameters that are taken and should not be used.
