@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <initializer_list>
 
 namespace blockexport::daemon {
 namespace {
