@@ -28,14 +28,19 @@ installed_mb() {
   dpkg-query --show --showformat='${Installed-Size}\n' | awk '{ total += $1 } END { printf "%d", total / 1000 }'
 }
 
+# dpkg knows of a package too when another one only recommends it.
+is_installed() {
+  [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
 # Nothing that only tests need may be here after `make serve`.
 check_packages() {
   local package
   for package in libgtest-dev llvm-19 libclang-rt-19-dev libpam0g-dev qemu-system-common nbdkit; do
-    if dpkg-query --show "$package" >/dev/null 2>&1; then fail "make serve installed $package"; fi
+    if is_installed "$package"; then fail "make serve installed $package"; fi
   done
   for package in libnbd-bin qemu-utils; do
-    dpkg-query --show "$package" >/dev/null 2>&1 || fail "make serve did not install $package"
+    is_installed "$package" || fail "make serve did not install $package"
   done
 }
 
