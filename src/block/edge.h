@@ -23,6 +23,8 @@ struct EdgeParent {
   std::string role = {};         // "root", "file", "backing", ...
   std::string description = {};  // "node 'disk'", "an unnamed block device", ...
   Node* node = nullptr;          // null for a root edge
+  // Its holder does not share resizing, yet the node may grow: what the holder knows of the size stays true.
+  bool tolerates_growth = false;
 };
 
 class Edge : public ListLink<Edge> {
@@ -39,7 +41,7 @@ class Edge : public ListLink<Edge> {
   bool is_root() const { return parent_.node == nullptr; }
 
   const Permissions& permissions() const { return permissions_; }
-  void set_permissions(Permissions permissions) { permissions_ = permissions; }
+  void set_permissions(Permissions permissions);
 
   // Who opens its children before it exists itself tells them of it afterwards.
   void set_parent_node(Node& parent) { parent_.node = &parent; }

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <unordered_set>
+#include <cassert>
+#include <ranges>
+#include <utility>
 
+#include "aio/shielded.h"
 #include "block/permission_update.h"
 
 namespace blockexport::block {
@@ -14,22 +16,30 @@ Error cancelled() {
   return Error::system("The change of the block graph was given up", Errno(ECANCELED));
 }
 
+Error closed() {
+  return Error("The block graph is being closed");
+}
+
 }  // namespace
 
 Graph::~Graph() {
-  // Parents first; who still holds a root edge would be left without a node.
-  while (!nodes_.empty()) {
-    auto unused = std::ranges::find_if(nodes_, [](GraphNode& e) { return e.node->parents().empty(); });
-    assert(unused != nodes_.end());
-    nodes_.erase(unused);
+  // Parents first, which are mostly younger than their children; who still holds a root edge would be left without a
+  // node.
+  bool removed = true;
+  while (std::exchange(removed, false)) {
+    for (auto each = nodes_.end(); each != nodes_.begin();) {
+      --each;
+      if (!each->node->parents().empty()) continue;
+      each = nodes_.erase(each);
+      removed = true;
+    }
   }
+  assert(nodes_.empty());
 }
 
 Node* Graph::find(std::string_view name) const {
-  for (const GraphNode& entry : nodes_) {
-    if (entry.node->name() == name) return entry.node.get();
-  }
-  return nullptr;
+  GraphNode* found = entry(name);
+  return found != nullptr ? found->node.get() : nullptr;
 }
 
 Result<Node*> Graph::lookup(std::string_view name) const {
@@ -37,31 +47,33 @@ Result<Node*> Graph::lookup(std::string_view name) const {
   return fail(fmt::format("Cannot find device='' nor node-name='{}'", name));
 }
 
-GraphNode* Graph::entry(std::string_view name) {
-  for (GraphNode& entry : nodes_) {
-    if (entry.node->name() == name) return &entry;
-  }
-  return nullptr;
+GraphNode* Graph::entry(std::string_view name) const {
+  auto found = nodes_by_name_.find(name);
+  return found != nodes_by_name_.end() ? &*found->second : nullptr;
 }
 
-GraphNode& Graph::entry(const Node& node) {
-  auto found = std::ranges::find_if(nodes_, [&](GraphNode& entry) { return entry.node.get() == &node; });
-  assert(found != nodes_.end());
+GraphNode& Graph::entry(const Node& node) const {
+  GraphNode* found = entry(node.name());
+  assert(found != nullptr && found->node.get() == &node);
   return *found;
 }
 
 aio::Task<Result<>> Graph::add(schema::BlockdevOptions options) {
   auto guard = co_await changes_.lock();
   if (!guard) co_return fail(cancelled());
+  if (closing_) co_return fail(closed());
   if (!options.node_name) co_return fail("'node-name' must be specified for the root node");
   CO_TRY_ASSIGN(Node * node, co_await open_node(options, nullptr));
   Node* const changed[] = {node};
-  if (Result<> result = co_await update_permissions(changed); !result) {
-    co_await drop(*node);
-    co_return result;
+  Result<> result = check_depth(changed);
+  if (result) result = co_await update_permissions(changed);
+  if (result) {
+    entry(*node).owned_by_user = true;
+  } else {
+    std::vector<std::string> names{node->name()};
+    co_await drop_unused(std::move(names));
   }
-  entry(*node).owned_by_user = true;
-  co_return Result<>();
+  co_return result;
 }
 
 aio::Task<Result<>> Graph::remove(std::string name) {
@@ -74,7 +86,9 @@ aio::Task<Result<>> Graph::remove(std::string name) {
   }
   if (!found->owned_by_user) co_return fail(fmt::format("Node {} is not owned by the monitor", name));
   if (!found->node->parents().empty()) co_return fail(fmt::format("Block device {} is in use", name));
-  co_await drop(*found->node);
+  found->owned_by_user = false;
+  std::vector<std::string> names{std::move(name)};
+  co_await drop_unused(std::move(names));
   co_return Result<>();
 }
 
@@ -83,116 +97,104 @@ aio::Task<Result<>> Graph::resize(std::string name, std::int64_t size_bytes) {
   if (!guard) co_return fail(cancelled());
   CO_TRY_ASSIGN(Node * node, lookup(name));
   if (size_bytes < 0) co_return fail("Parameter 'size' expects a >0 size");
-  Node* const changed[] = {node};
-  Result<> result;
-  {
-    Edge edge(*node, {.role = "root", .description = std::string(kUnnamedUser)}, {.used = Permission::kResize});
-    result = co_await update_permissions(changed);
-    if (result) {
-      std::vector<Edge*> edges = root_edges_above(changed);
-      for (Edge* above : edges) co_await above->quiesce();
-      result = co_await node->resize(static_cast<std::uint64_t>(size_bytes));
-      for (Edge* above : edges) above->resume();
-    }
-  }
+  // Root edges come and go only while the lock is held, so that those which are found now stay. What has begun is
+  // also undone, whoever does not want to wait for it.
+  aio::Task<Result<>> resizing = resize_quiesced(*node, static_cast<std::uint64_t>(size_bytes));
+  co_return co_await aio::shielded("block resize", std::move(resizing));
+}
+
+aio::Task<Result<>> Graph::resize_quiesced(Node& node, std::uint64_t size_bytes) {
+  Node* const changed[] = {&node};
+  auto right = std::make_unique<Edge>(node, EdgeParent{.role = "root", .description = std::string(kUnnamedUser)},
+                                      Permissions{.used = Permission::kResize});
+  Result<> result = size_bytes >= node.size_bytes() ? co_await update_permissions_for_growth(node)
+                                                    : co_await update_permissions(changed);
+  if (!result) co_return result;
+  // Whoever reaches the node, or what it is resized with.
+  std::vector<Node*> resized = with_all_below(node);
+  std::vector<Edge*> edges = root_edges_above(resized);
+  for (Edge* above : edges) co_await above->quiesce();
+  result = co_await node.resize(size_bytes);
+  for (Edge* above : edges) above->resume();
+  right.reset();
   // Gives back; nothing new is asked for.
   (void)co_await update_permissions(changed);
   co_return result;
 }
 
 aio::Task<void> Graph::close() {
-  auto guard = co_await changes_.lock();
-  while (true) {
-    auto unused = std::ranges::find_if(nodes_, [](GraphNode& e) { return e.node->parents().empty(); });
-    if (unused == nodes_.end()) break;
-    for (GraphNode& each : nodes_) each.owned_by_user = false;
-    co_await drop(*unused->node);
-  }
-  assert(nodes_.empty());
+  closing_ = true;
+  return aio::shielded("block graph close", remove_all());
 }
 
-aio::Task<Result<std::unique_ptr<Edge>>> Graph::attach(Node& node, EdgeParent parent, Permissions permissions) {
+aio::Task<void> Graph::remove_all() {
+  while (true) {
+    {
+      auto guard = co_await changes_.lock();
+      std::vector<std::string> unused;
+      for (GraphNode& each : nodes_ | std::views::reverse) {
+        each.owned_by_user = false;
+        if (each.node->parents().empty()) unused.push_back(each.node->name());
+      }
+      co_await drop_unused(std::move(unused));
+    }
+    if (nodes_.empty()) co_return;
+    root_edge_gone_.reset();
+    (void)co_await root_edge_gone_.wait();
+  }
+}
+
+aio::Task<Result<std::unique_ptr<Edge>>> Graph::attach(std::string name, EdgeParent parent, Permissions permissions) {
   auto guard = co_await changes_.lock();
   if (!guard) co_return fail(cancelled());
-  auto edge = std::make_unique<Edge>(node, std::move(parent), permissions);
-  Node* const changed[] = {&node};
-  if (Result<> result = co_await update_permissions(changed); !result) {
-    edge.reset();
-    co_return fail(std::move(result).error());
-  }
+  if (closing_) co_return fail(closed());
+  // Only now: it may have gone while we waited.
+  CO_TRY_ASSIGN(Node * node, lookup(name));
+  auto edge = std::make_unique<Edge>(*node, std::move(parent), permissions);
+  Node* const changed[] = {node};
+  CO_TRY(co_await update_permissions(changed));
   co_return edge;
 }
 
 aio::Task<void> Graph::detach(std::unique_ptr<Edge> edge) {
-  Node& node = edge->node();
-  auto guard = co_await changes_.lock();
-  edge.reset();
-  Node* const changed[] = {&node};
-  (void)co_await update_permissions(changed);
+  return aio::shielded("block graph detach", give_back(std::move(edge)));
 }
 
-aio::Task<Result<>> Graph::change_permissions(Edge& edge, Permissions permissions) {
+aio::Task<void> Graph::give_back(std::unique_ptr<Edge> edge) {
   auto guard = co_await changes_.lock();
-  if (!guard) co_return fail(cancelled());
-  Permissions before = edge.permissions();
-  edge.set_permissions(permissions);
-  Node* const changed[] = {&edge.node()};
-  Result<> result = co_await update_permissions(changed);
-  if (!result) edge.set_permissions(before);
-  co_return result;
+  std::vector<std::string> names{edge->node().name()};
+  edge.reset();
+  co_await drop_unused(std::move(names));
+  root_edge_gone_.set();
 }
 
 std::unique_ptr<Node> Graph::take(Node& node) {
-  auto found = std::ranges::find_if(nodes_, [&](GraphNode& entry) { return entry.node.get() == &node; });
-  assert(found != nodes_.end());
   trace_.note(TraceEvent::kBlockNodeClosed, {node.name()});
-  std::unique_ptr<Node> taken = std::move(found->node);
-  nodes_.erase(found);
+  auto found = nodes_by_name_.find(node.name());
+  assert(found != nodes_by_name_.end());
+  std::unique_ptr<Node> taken = std::move(found->second->node);
+  nodes_.erase(found->second);
+  nodes_by_name_.erase(found);
   return taken;
 }
 
-aio::Task<void> Graph::drop(Node& node) {
-  std::vector<Node*> children;
-  for (Edge* edge : node.driver().children()) children.push_back(&edge->node());
-  // Who removes a node has been told of every failed flush that they asked for.
-  (void)co_await node.flush();
-  take(node).reset();
-  co_await drop_unused(std::move(children));
-}
-
-aio::Task<void> Graph::drop_unused(std::vector<Node*> nodes) {
-  while (!nodes.empty()) {
-    Node* node = nodes.back();
-    nodes.pop_back();
-    // The same node may be twice in the list, and gone by now.
-    if (std::ranges::none_of(nodes_, [&](GraphNode& entry) { return entry.node.get() == node; })) continue;
-    if (entry(*node).owned_by_user || !node->parents().empty()) {
-      Node* const changed[] = {node};
+aio::Task<void> Graph::drop_unused(std::vector<std::string> names) {
+  while (!names.empty()) {
+    GraphNode* found = entry(names.back());
+    names.pop_back();
+    // The same name may be twice in the list, and its node gone by now.
+    if (found == nullptr) continue;
+    Node& node = *found->node;
+    if (found->owned_by_user || !node.parents().empty()) {
+      Node* const changed[] = {&node};
       (void)co_await update_permissions(changed);
       continue;
     }
-    for (Edge* edge : node->driver().children()) nodes.push_back(&edge->node());
-    (void)co_await node->flush();
-    take(*node).reset();
+    for (Edge* edge : node.driver().children()) names.push_back(edge->node().name());
+    // Who removes a node has been told of every failed flush that they asked for.
+    (void)co_await node.flush();
+    take(node).reset();
   }
-}
-
-std::vector<Edge*> root_edges_above(std::span<Node* const> nodes) {
-  std::vector<Edge*> edges;
-  std::vector<Node*> to_visit(nodes.begin(), nodes.end());
-  std::unordered_set<Node*> seen(nodes.begin(), nodes.end());
-  while (!to_visit.empty()) {
-    Node* node = to_visit.back();
-    to_visit.pop_back();
-    for (Edge& edge : node->parents()) {
-      if (edge.is_root()) {
-        edges.push_back(&edge);
-      } else if (seen.insert(edge.parent().node).second) {
-        to_visit.push_back(edge.parent().node);
-      }
-    }
-  }
-  return edges;
 }
 
 }  // namespace blockexport::block

@@ -5,10 +5,11 @@
 // Thread: the control reactor. It never does I/O for clients and never runs the loop.
 #pragma once
 
+#include <list>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "aio/sync.h"
@@ -34,7 +35,10 @@ class Graph {
 
   // All three outlive it.
   Graph(aio::Reactor& control, DriverTable& drivers, const Trace& trace)
-      : drivers_(drivers), trace_(trace), changes_(control) {}
+      : drivers_(drivers),
+        trace_(trace),
+        changes_(control),
+        root_edge_gone_(control, aio::Event::Cancellation::kIgnored) {}
   // Removes what is left without flushing: see close().
   ~Graph();
   Graph(const Graph&) = delete;
@@ -44,7 +48,7 @@ class Graph {
   Node* find(std::string_view name) const;
   // The error that QMP gives: "Cannot find device='' nor node-name='X'".
   Result<Node*> lookup(std::string_view name) const;
-  const std::vector<GraphNode>& nodes() const { return nodes_; }  // oldest first
+  const std::list<GraphNode>& nodes() const { return nodes_; }  // oldest first
 
   // While it is held nothing changes; for who looks at more than one node and awaits in between.
   auto keep_unchanged() { return changes_.lock(); }
@@ -54,40 +58,47 @@ class Graph {
   aio::Task<Result<>> remove(std::string name);
   // All of them or none.
   aio::Task<Result<>> reopen(std::vector<schema::BlockdevOptions> options);
-  // `size_bytes` as it came in.
+  // `size_bytes` as it came in. Root edges that tolerate growth do not stand in its way. It is one change: requests
+  // wait meanwhile, and whatever fails, all permissions are then as they were.
   aio::Task<Result<>> resize(std::string name, std::int64_t size_bytes);
-  // Flushes everything and removes all nodes, parents first. No root edge is left by then.
+  // Flushes everything and removes all nodes, parents first, those with a root edge once that is given back. No node
+  // is made and no edge given out from now on.
   aio::Task<void> close();
 
   // --- root edges: exports and jobs ---
 
-  // A right to use `node`. It is given back by detach(), not destroyed alone: locks on files would stay.
-  aio::Task<Result<std::unique_ptr<Edge>>> attach(Node& node, EdgeParent parent, Permissions permissions);
+  // A right to use the node of that name. It is given back by detach(), not destroyed alone: locks on files would stay.
+  aio::Task<Result<std::unique_ptr<Edge>>> attach(std::string name, EdgeParent parent, Permissions permissions);
+  // A node that no command made goes with its last edge. Not cancellable.
   aio::Task<void> detach(std::unique_ptr<Edge> edge);
-  aio::Task<Result<>> change_permissions(Edge& edge, Permissions permissions);
 
  private:
   class Opening;
   class Reopening;
 
-  GraphNode* entry(std::string_view name);
-  GraphNode& entry(const Node& node);
+  GraphNode* entry(std::string_view name) const;
+  GraphNode& entry(const Node& node) const;
   Result<> check_name(std::string_view name) const;
   std::string generate_name();
   // Makes a node and, with it, the children that its options hold. `parent`: of which it is such a child, or null.
   // Its permissions are yet to be updated.
   aio::Task<Result<Node*>> open_node(const schema::BlockdevOptions& options, const NodeOptions* parent);
-  // Removes those that nobody uses and no command made, then their children likewise.
-  aio::Task<void> drop_unused(std::vector<Node*> nodes);
-  aio::Task<void> drop(Node& node);
+  aio::Task<Result<>> resize_quiesced(Node& node, std::uint64_t size_bytes);
+  aio::Task<void> give_back(std::unique_ptr<Edge> edge);
+  aio::Task<void> remove_all();
+  // Removes those that nobody uses and no command made, then their children likewise; names of no node are skipped.
+  aio::Task<void> drop_unused(std::vector<std::string> names);
   std::unique_ptr<Node> take(Node& node);
 
   DriverTable& drivers_;
   const Trace& trace_;
   aio::Mutex changes_;
-  std::vector<GraphNode> nodes_;
+  aio::Event root_edge_gone_;
+  std::list<GraphNode> nodes_;
+  std::unordered_map<std::string_view, std::list<GraphNode>::iterator> nodes_by_name_;  // the names are the nodes'
   std::vector<std::string_view> names_being_opened_;
   std::uint64_t names_generated_ = 0;
+  bool closing_ = false;
 };
 
 // How messages name the holder of a root edge.
@@ -99,8 +110,5 @@ Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, cons
 
 // What `options` say of the child of that role; null when the driver has none.
 const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view role);
-
-// The root edges through which requests reach `nodes`.
-std::vector<Edge*> root_edges_above(std::span<Node* const> nodes);
 
 }  // namespace blockexport::block

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "block/graph.h"
 
@@ -83,19 +84,20 @@ class Graph::Opening final : public ChildOpener {
       }
     } else {
       CO_TRY_ASSIGN(node, co_await graph_.open_node(*reference.definition(), &parent_));
-      made_.push_back(node);
+      made_.push_back(node->name());
     }
     EdgeParent parent{.role = std::string(role), .description = fmt::format("node '{}'", parent_name_)};
     co_return std::make_unique<Edge>(*node, std::move(parent), Permissions{});
   }
 
-  std::vector<Node*> take_made() { return std::move(made_); }
+  // Names of the nodes that were made for it.
+  std::vector<std::string> take_made() { return std::move(made_); }
 
  private:
   Graph& graph_;
   std::string parent_name_;
   const NodeOptions& parent_;
-  std::vector<Node*> made_;
+  std::vector<std::string> made_;
 };
 
 Result<> Graph::check_name(std::string_view name) const {
@@ -131,7 +133,9 @@ aio::Task<Result<Node*>> Graph::open_node(const schema::BlockdevOptions& options
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);
   trace_.note(TraceEvent::kBlockNodeOpened, {node->name(), " driver ", node->driver().format_name()});
   nodes_.push_back(GraphNode{.node = std::move(node), .options = options});
-  co_return nodes_.back().node.get();
+  Node* added = nodes_.back().node.get();
+  nodes_by_name_.emplace(added->name(), std::prev(nodes_.end()));
+  co_return added;
 }
 
 }  // namespace blockexport::block

@@ -1,8 +1,8 @@
 // Graph::reopen: new options for nodes, and new children, for all of them or for none.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <ranges>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "block/graph.h"
@@ -60,15 +60,17 @@ class Graph::Reopening {
 
   Graph& graph_;
   std::vector<Item> items_;
+  std::unordered_map<const Node*, std::size_t> item_numbers_;
   std::size_t prepared_ = 0;
   std::vector<Switch> switches_;
 };
 
 bool Graph::Reopening::is_planned(const Node& node) const {
-  return std::ranges::any_of(items_, [&](const Item& item) { return item.node == &node; });
+  return item_numbers_.contains(&node);
 }
 
 void Graph::Reopening::plan_node(Node& node, const schema::BlockdevOptions& options, Node* parent) {
+  item_numbers_.emplace(&node, items_.size());
   items_.push_back({&node, &options, parent, {}});
   for (Edge* edge : node.driver().children()) {
     const schema::BlockdevRef* after = child_reference(options, edge->role());
@@ -101,7 +103,8 @@ aio::Task<Result<>> Graph::Reopening::execute() {
     std::vector<PlannedOptions> planned;
     for (const Item& item : items_) planned.push_back({item.node, item.node_options});
     for (const Switch& change : switches_) nodes.push_back(change.before);
-    result = co_await update_permissions(nodes, planned);
+    result = check_depth(nodes);
+    if (result) result = co_await update_permissions(nodes, planned);
   }
   if (result) {
     co_await commit();
@@ -125,8 +128,7 @@ aio::Task<Result<>> Graph::Reopening::prepare_all() {
 const NodeOptions* Graph::Reopening::options_of_parent(const Item& item) const {
   if (item.parent == nullptr) return nullptr;
   // Planned before its children.
-  auto found = std::ranges::find_if(items_, [&](const Item& other) { return other.node == item.parent; });
-  return &found->node_options;
+  return &items_[item_numbers_.at(item.parent)].node_options;
 }
 
 aio::Task<Result<>> Graph::Reopening::prepare(Item& item) {
@@ -177,8 +179,8 @@ aio::Task<void> Graph::Reopening::commit() {
     item.node->refresh_limits();
     graph_.entry(*item.node).options = *item.options;
   }
-  std::vector<Node*> left;
-  for (const Switch& change : switches_) left.push_back(change.before);
+  std::vector<std::string> left;
+  for (const Switch& change : switches_) left.push_back(change.before->name());
   co_await graph_.drop_unused(std::move(left));
 }
 

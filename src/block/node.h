@@ -18,6 +18,7 @@
 #include "block/io.h"
 #include "block/node_options.h"
 #include "block/node_statistics.h"
+#include "block/permission_totals.h"
 #include "block/range_lock.h"
 #include "block/write_guard.h"
 
@@ -85,6 +86,8 @@ class Node {
 
   // The edges that lead here, oldest first.
   IntrusiveList<Edge>& parents() { return parents_; }
+  // What the holders of those edges use and share together; the edges keep it.
+  PermissionTotals& permission_totals() { return permission_totals_; }
 
  private:
   // Bytes of the bounce buffer of one request; longer ones go through it in steps.
@@ -120,6 +123,7 @@ class Node {
   NodeOptions options_;
   Permissions permissions_;
   Limits limits_;
+  PermissionTotals permission_totals_;
   IntrusiveList<Edge> parents_;
   RangeLock writes_;  // used only when the driver needs alignment
   WriteGuard write_guard_;

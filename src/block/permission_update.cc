@@ -24,11 +24,39 @@ std::string user_of(const Edge& edge) {
   return fmt::format("{} (uses node '{}' as '{}' child)", edge.parent().description, edge.node().name(), edge.role());
 }
 
+// Finds the longest ways up and down from nodes, counting the node itself.
+class DepthSearch {
+ public:
+  std::size_t nodes_above(Node& node) {
+    if (auto found = above_.find(&node); found != above_.end()) return found->second;
+    std::size_t most = 0;
+    for (Edge& edge : node.parents()) {
+      if (!edge.is_root()) most = std::max(most, nodes_above(*edge.parent().node));
+    }
+    return above_[&node] = most + 1;
+  }
+
+  std::size_t nodes_below(Node& node) {
+    if (auto found = below_.find(&node); found != below_.end()) return found->second;
+    std::size_t most = 0;
+    for (Edge* edge : node.driver().children()) most = std::max(most, nodes_below(edge->node()));
+    return below_[&node] = most + 1;
+  }
+
+ private:
+  std::unordered_map<Node*, std::size_t> above_;
+  std::unordered_map<Node*, std::size_t> below_;
+};
+
 // One update: a plan, then its execution.
 class Update {
  public:
-  explicit Update(std::span<const PlannedOptions> planned) : planned_options_(planned) {}
+  enum class Conflicts : bool { kRefused, kIgnored };
 
+  explicit Update(std::span<const PlannedOptions> options, Conflicts conflicts = Conflicts::kRefused);
+
+  // Plans as if `edge` had other permissions. Before plan().
+  void assume(Edge& edge, Permissions permissions) { plan_edge(edge, permissions); }
   Result<> plan(std::span<Node* const> changed);
   aio::Task<Result<>> execute();
 
@@ -39,48 +67,25 @@ class Update {
     Permissions after;
   };
 
-  Result<> check_depth(std::span<Node* const> changed);
-  std::size_t nodes_above(Node& node);
-  std::size_t nodes_below(Node& node);
   void visit(Node& node);
   Result<> plan_node(Node& node);
+  void plan_edge(Edge& edge, Permissions permissions);
   Result<> check_users(Node& node) const;
   Permissions permissions_of(const Edge& edge) const;
-  const NodeOptions& options_of(const Node& node) const;
-  bool is_reopened(const Node& node) const;
+  const PermissionTotals& totals_of(Node& node) const;
+  const NodeOptions& options_of(Node& node) const;
 
-  std::span<const PlannedOptions> planned_options_;
-  std::unordered_map<Node*, std::size_t> above_;
-  std::unordered_map<Node*, std::size_t> below_;
+  Conflicts conflicts_;
+  std::unordered_map<Node*, const NodeOptions*> planned_options_;
   std::unordered_set<Node*> visited_;
   std::vector<Node*> children_first_;
   std::unordered_map<const Edge*, Permissions> planned_edges_;
+  std::unordered_map<Node*, PermissionTotals> planned_totals_;  // of nodes with planned edges
   std::vector<Step> steps_;
 };
 
-// The longest ways up and down, counting the node itself. Each part of the graph was within the limit before.
-std::size_t Update::nodes_above(Node& node) {
-  if (auto found = above_.find(&node); found != above_.end()) return found->second;
-  std::size_t most = 0;
-  for (Edge& edge : node.parents()) {
-    if (!edge.is_root()) most = std::max(most, nodes_above(*edge.parent().node));
-  }
-  return above_[&node] = most + 1;
-}
-
-std::size_t Update::nodes_below(Node& node) {
-  if (auto found = below_.find(&node); found != below_.end()) return found->second;
-  std::size_t most = 0;
-  for (Edge* edge : node.driver().children()) most = std::max(most, nodes_below(edge->node()));
-  return below_[&node] = most + 1;
-}
-
-Result<> Update::check_depth(std::span<Node* const> changed) {
-  for (Node* node : changed) {
-    if (nodes_above(*node) + nodes_below(*node) - 1 <= kGraphDepthMax) continue;
-    return fail(fmt::format("The block graph would be more than {} nodes deep", kGraphDepthMax));
-  }
-  return {};
+Update::Update(std::span<const PlannedOptions> options, Conflicts conflicts) : conflicts_(conflicts) {
+  for (const PlannedOptions& planned : options) planned_options_.emplace(planned.node, &planned.options);
 }
 
 // Depth first.
@@ -91,7 +96,6 @@ void Update::visit(Node& node) {
 }
 
 Result<> Update::plan(std::span<Node* const> changed) {
-  TRY(check_depth(changed));
   for (Node* node : changed) visit(*node);
   for (Node* node : children_first_ | std::views::reverse) TRY(plan_node(*node));
   return {};
@@ -102,24 +106,36 @@ Permissions Update::permissions_of(const Edge& edge) const {
   return found != planned_edges_.end() ? found->second : edge.permissions();
 }
 
-bool Update::is_reopened(const Node& node) const {
-  return std::ranges::any_of(planned_options_, [&](const PlannedOptions& planned) { return planned.node == &node; });
+const PermissionTotals& Update::totals_of(Node& node) const {
+  auto found = planned_totals_.find(&node);
+  return found != planned_totals_.end() ? found->second : node.permission_totals();
 }
 
-const NodeOptions& Update::options_of(const Node& node) const {
-  for (const PlannedOptions& planned : planned_options_) {
-    if (planned.node == &node) return planned.options;
-  }
-  return node.options();
+void Update::plan_edge(Edge& edge, Permissions permissions) {
+  Permissions before = permissions_of(edge);
+  planned_edges_[&edge] = permissions;
+  if (before == permissions) return;
+  Node& node = edge.node();
+  PermissionTotals& totals = planned_totals_.try_emplace(&node, node.permission_totals()).first->second;
+  totals.remove(before);
+  totals.add(permissions);
 }
 
+const NodeOptions& Update::options_of(Node& node) const {
+  auto found = planned_options_.find(&node);
+  return found != planned_options_.end() ? *found->second : node.options();
+}
+
+// Counts tell whether there is a conflict; only the message needs to know whose.
 Result<> Update::check_users(Node& node) const {
+  const PermissionTotals& totals = totals_of(node);
+  if (conflicts_ == Conflicts::kIgnored || totals.get_along()) return {};
   for (Edge& holder : node.parents()) {
-    PermissionSet shared = permissions_of(holder).shared;
+    Permissions held = permissions_of(holder);
+    if (!totals.withholds_from_another(held)) continue;
     for (Edge& user : node.parents()) {
-      if (&user == &holder) continue;
-      PermissionSet conflict = permissions_of(user).used - shared;
-      if (conflict.empty()) continue;
+      PermissionSet conflict = permissions_of(user).used - held.shared;
+      if (&user == &holder || conflict.empty()) continue;
       return fail(
           fmt::format("Permission conflict on node '{}': permissions '{}' are both required by {} and unshared "
                       "by {}.",
@@ -131,21 +147,16 @@ Result<> Update::check_users(Node& node) const {
 
 Result<> Update::plan_node(Node& node) {
   TRY(check_users(node));
-  Permissions all;
-  for (Edge& edge : node.parents()) {
-    Permissions one = permissions_of(edge);
-    all.used = all.used | one.used;
-    all.shared = all.shared & one.shared;
-  }
+  const Permissions all = totals_of(node).together();
   const NodeOptions& options = options_of(node);
   if (options.read_only && !(all.used & (Permission::kWrite | Permission::kWriteUnchanged)).empty()) {
-    if (!is_reopened(node)) return fail("Block node is read-only");
+    if (!planned_options_.contains(&node)) return fail("Block node is read-only");
     return fail(fmt::format("Read-only block node '{}' cannot support read-write users", node.name()));
   }
   for (Edge* child : node.driver().children()) {
     Permissions needed = node.driver().child_permissions(*child, all, options.read_only);
     if (options.force_share || options_of(child->node()).force_share) needed.shared = PermissionSet::all();
-    planned_edges_[child] = needed;
+    plan_edge(*child, needed);
   }
   if (all != node.permissions()) steps_.push_back({&node, node.permissions(), all});
   return {};
@@ -170,12 +181,73 @@ aio::Task<Result<>> Update::execute() {
   co_return Result<>();
 }
 
+// Plans the growth as if those who tolerate it shared resizing, in order to learn who does not.
+Result<> check_growth(Node& growing) {
+  Update trial({});
+  std::vector<Node*> changed = with_all_below(growing);
+  const std::vector<Edge*> users = root_edges_above(changed);
+  for (Edge* edge : users) {
+    if (!edge->parent().tolerates_growth) continue;
+    Permissions sharing = edge->permissions();
+    sharing.shared = sharing.shared | Permission::kResize;
+    trial.assume(*edge, sharing);
+    changed.push_back(&edge->node());
+  }
+  return trial.plan(changed);
+}
+
 }  // namespace
+
+Result<> check_depth(std::span<Node* const> nodes) {
+  DepthSearch search;
+  for (Node* node : nodes) {
+    if (search.nodes_above(*node) + search.nodes_below(*node) - 1 <= kGraphDepthMax) continue;
+    return fail(fmt::format("The block graph would be more than {} nodes deep", kGraphDepthMax));
+  }
+  return {};
+}
 
 aio::Task<Result<>> update_permissions(std::span<Node* const> changed, std::span<const PlannedOptions> planned) {
   Update update(planned);
   CO_TRY(update.plan(changed));
   co_return co_await update.execute();
+}
+
+aio::Task<Result<>> update_permissions_for_growth(Node& growing) {
+  CO_TRY(check_growth(growing));
+  Update update({}, Update::Conflicts::kIgnored);
+  Node* const changed[] = {&growing};
+  CO_TRY(update.plan(changed));
+  co_return co_await update.execute();
+}
+
+std::vector<Node*> with_all_below(Node& node) {
+  std::vector<Node*> found{&node};
+  std::unordered_set<Node*> seen{&node};
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    for (Edge* child : found[i]->driver().children()) {
+      if (seen.insert(&child->node()).second) found.push_back(&child->node());
+    }
+  }
+  return found;
+}
+
+std::vector<Edge*> root_edges_above(std::span<Node* const> nodes) {
+  std::vector<Edge*> edges;
+  std::vector<Node*> to_visit(nodes.begin(), nodes.end());
+  std::unordered_set<Node*> seen(nodes.begin(), nodes.end());
+  while (!to_visit.empty()) {
+    Node* node = to_visit.back();
+    to_visit.pop_back();
+    for (Edge& edge : node->parents()) {
+      if (edge.is_root()) {
+        edges.push_back(&edge);
+      } else if (seen.insert(edge.parent().node).second) {
+        to_visit.push_back(edge.parent().node);
+      }
+    }
+  }
+  return edges;
 }
 
 }  // namespace blockexport::block

@@ -30,8 +30,9 @@ Result<std::vector<std::string>> iothread_ids(const schema::BlockExportOptions& 
   return list;
 }
 
-// Their reactors. Errors: an object that is not there, or is no iothread.
-Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const std::vector<std::string>& ids) {
+// Their reactors. Errors beside those: an object that is not there, or is no iothread.
+Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const schema::BlockExportOptions& options) {
+  TRY_ASSIGN(const std::vector<std::string> ids, iothread_ids(options));
   std::vector<aio::DataReactor*> places;
   for (const std::string& id : ids) {
     UserObject* object = control.objects().find(id);
@@ -53,9 +54,18 @@ Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
   return {};
 }
 
+// What has to be there for an export; what is wrong is told in this order.
+Result<> check_export(Control& control, const schema::BlockExportOptions& arguments) {
+  TRY(control.exports().check_id(arguments.id));
+  TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
+  if (node->read_only() && arguments.writable.value_or(false)) return fail("Cannot export read-only node as writable");
+  TRY(find_iothreads(control, arguments));
+  return {};
+}
+
 // Takes `edge` over when it succeeds.
-Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, std::vector<aio::DataReactor*> places,
-                 std::unique_ptr<block::Edge>& edge) {
+Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, std::unique_ptr<block::Edge>& edge) {
+  TRY_ASSIGN(std::vector<aio::DataReactor*> places, find_iothreads(control, arguments));
   if (control.nbd_server() == nullptr) return fail("NBD server not running");
   const auto& nbd = arguments.as<schema::BlockExportType::kNbd>();
   nbd::NbdExportOptions options{.id = arguments.id,
@@ -76,7 +86,7 @@ Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, 
 }  // namespace
 
 block::EdgeParent export_parent() {
-  return {.role = "root", .description = std::string(block::kUnnamedUser)};
+  return {.role = "root", .description = std::string(block::kUnnamedUser), .tolerates_growth = true};
 }
 
 block::Permissions export_permissions(bool writable) {
@@ -101,19 +111,17 @@ exports::RemoveMode to_remove_mode(std::optional<schema::BlockExportRemoveMode> 
 }
 
 aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOptions arguments) {
-  const bool writable = arguments.writable.value_or(false);
-  CO_TRY(control.exports().check_id(arguments.id));
-  CO_TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
-  if (node->read_only() && writable) co_return fail("Cannot export read-only node as writable");
-  CO_TRY_ASSIGN(std::vector<std::string> iothreads, iothread_ids(arguments));
-  CO_TRY_ASSIGN(std::vector<aio::DataReactor*> places, find_iothreads(control, iothreads));
-  CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(*node, export_parent(), export_permissions(writable)));
-  Result<> added = add_nbd(control, arguments, std::move(places), edge);
+  CO_TRY(check_export(control, arguments));
+  const block::Permissions permissions = export_permissions(arguments.writable.value_or(false));
+  CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(arguments.node_name, export_parent(), permissions));
+  // Again, because of what may have come or gone while we waited for the graph; the edge keeps its node.
+  Result<> added = check_export(control, arguments);
+  if (added) added = add_nbd(control, arguments, edge);
   // What is not taken over is given back.
   if (!added) {
     co_await control.graph().detach(std::move(edge));
   } else {
-    control.use_iothreads(arguments.id, std::move(iothreads));
+    control.use_iothreads(arguments.id, *iothread_ids(arguments));
     control.log().trace().note(TraceEvent::kBlockExportAdded, {arguments.id, " node ", arguments.node_name});
   }
   co_return added;

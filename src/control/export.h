@@ -8,7 +8,8 @@
 
 namespace blockexport::control {
 
-// How an export appears in the graph, and what it needs of its node there. The size may not change behind its back.
+// How an export appears in the graph, and what it needs of its node there. The node may not shrink, because a client
+// that was told a size never learns of another. Growth does no harm: clients that connect later see the new size.
 block::EdgeParent export_parent();
 block::Permissions export_permissions(bool writable);
 

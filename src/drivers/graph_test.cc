@@ -41,8 +41,8 @@ class GraphTest : public block::ReactorTest {
   std::string reopen(Members members) { return reopen(std::vector{options(members)}); }
   // Null, and error_ says why.
   std::unique_ptr<Edge> attach(const std::string& name, Permissions permissions) {
-    auto edge = run(graph_.attach(*graph_.find(name), {.role = "root", .description = std::string(block::kUnnamedUser)},
-                                  permissions));
+    auto edge =
+        run(graph_.attach(name, {.role = "root", .description = std::string(block::kUnnamedUser)}, permissions));
     error_ = edge ? "" : edge.error().message();
     return edge ? std::move(*edge) : nullptr;
   }
@@ -99,7 +99,7 @@ TEST_F(GraphTest, InlineChildrenInheritAndGoWithTheirParent) {
                  {"file", json::Object{{"driver", "file"}, {"filename", path_}}}}),
             "");
   ASSERT_EQ(graph_.nodes().size(), 2u);
-  const Node& child = *graph_.nodes()[0].node;
+  const Node& child = *graph_.nodes().front().node;
   EXPECT_EQ(child.name().substr(0, 6), "#block");
   EXPECT_TRUE(child.read_only());
   EXPECT_TRUE(child.options().cache_no_flush);
@@ -125,9 +125,9 @@ TEST_F(GraphTest, AnExportKeepsItsNode) {
   auto edge = attach("r", kWriter);
   ASSERT_NE(edge, nullptr) << error_;
   EXPECT_EQ(remove("r"), "Node r is in use");
-  EXPECT_EQ(graph_.nodes()[0].node->permissions().used, kWriter.used);
+  EXPECT_EQ(graph_.nodes().front().node->permissions().used, kWriter.used);
   detach(std::move(edge));
-  EXPECT_TRUE(graph_.nodes()[0].node->permissions().used.empty());
+  EXPECT_TRUE(graph_.nodes().front().node->permissions().used.empty());
   EXPECT_EQ(remove("r"), "");
 }
 
@@ -173,10 +173,10 @@ TEST_F(GraphTest, TwoGraphsKeepEachOtherOffAFile) {
   ASSERT_NE(edge, nullptr) << error_;
   Graph other(reactor(), drivers_, trace_);
   EXPECT_EQ(text_of(run(other.add(options({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}})))), "");
-  auto refused = run(other.attach(*other.find("f"), {.role = "root"}, {.used = Permission::kWrite}));
+  auto refused = run(other.attach("f", {.role = "root"}, {.used = Permission::kWrite}));
   EXPECT_EQ(refused.error().message(), "Failed to get \"write\" lock");
   detach(std::move(edge));
-  auto granted = run(other.attach(*other.find("f"), {.role = "root"}, {.used = Permission::kWrite}));
+  auto granted = run(other.attach("f", {.role = "root"}, {.used = Permission::kWrite}));
   ASSERT_TRUE(granted) << granted.error().message();
   run(other.detach(std::move(*granted)));
 }
@@ -257,7 +257,7 @@ TEST_F(ReopenTest, KeepsItsLocks) {
       "");
   Graph other(reactor(), drivers_, trace_);
   EXPECT_EQ(text_of(run(other.add(options({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}})))), "");
-  auto refused = run(other.attach(*other.find("f"), {.role = "root"}, {.used = Permission::kWrite}));
+  auto refused = run(other.attach("f", {.role = "root"}, {.used = Permission::kWrite}));
   EXPECT_EQ(refused.error().message(), "Failed to get \"write\" lock");
   detach(std::move(edge));
 }

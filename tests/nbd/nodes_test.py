@@ -296,6 +296,37 @@ class ResizeTest(NodesTest):
             self.assertEqual(os.path.getsize(self.disk), size)
 
 
+class LeavingTest(NodesTest):
+    """Exports that end while a command works on their node. Memory that is given back is overwritten and not kept."""
+
+    environment = dict(os.environ, MALLOC_PERTURB_="165", GLIBC_TUNABLES="glibc.malloc.tcache_count=0")
+
+    @settings.unlike_qemu("hide is only planned there")
+    def test_clients_leave_during_a_resize(self):
+        """Hidden exports end at any moment of a resize; the server lives, and the next resize works."""
+        self.add_node("disk", driver="file", filename=self.disk)
+        generator = random.Random(16)
+        size = SIZE
+        for _ in range(60):
+            clients = []
+            for index in range(16):
+                name = f"e{index}"
+                self.qmp.execute("block-export-add", {"type": "nbd", "id": name, "node-name": "disk", "name": name})
+                clients.append(self.session(name))
+                self.qmp.execute("block-export-del", {"id": name, "mode": "hide"})
+            size += 512
+            self.qmp.send({"execute": "block_resize", "arguments": {"node-name": "disk", "size": size}})
+            for client in clients:
+                if generator.random() < 0.5:
+                    time.sleep(generator.random() * 0.0004)
+                client.close()
+            self.assertEqual(self.qmp.read_reply(), {"return": {}})
+            for _ in clients:
+                self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        self.assertEqual(os.path.getsize(self.disk), size)
+        self.qmp.execute("block_resize", {"node-name": "disk", "size": SIZE})
+
+
 class StatisticsTest(NodesTest):
     """query-blockstats."""
 

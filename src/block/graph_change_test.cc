@@ -1,0 +1,316 @@
+// Changes of a graph whose drivers fail and wait as a test tells them: nothing is half done, and nobody is left with a
+// node or an edge that went away meanwhile.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+
+#include "base/clock.h"
+#include "block/graph.h"
+#include "block/testing/reactor_test.h"
+#include "json/value.h"
+#include "schema/codec.h"
+
+namespace blockexport::block {
+namespace {
+
+// What a test looks at and sets; outlives the drivers.
+struct Drivers final : DriverTable {
+  aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions& options, const NodeOptions&,
+                                                  ChildOpener& children) override;
+
+  std::vector<std::string> told;  // "used/shared" of each call of set_permissions
+  int permissions_until_error = -1;
+  std::uint64_t resize_error = 0;
+  aio::Event* resize_pause = nullptr;  // a resize ends only after it is set
+  std::uint64_t size_bytes = 4096;
+};
+
+std::string bits(PermissionSet set) {
+  std::string text;
+  for (Permission permission : kAllPermissions) text += set.has(permission) ? permission_text(permission)[0] : '-';
+  return text;
+}
+
+std::string text_of(Permissions permissions) {
+  return bits(permissions.used) + "/" + bits(permissions.shared);
+}
+
+// A store, or what forwards to one. With an offset it shows a part, which keeps its place.
+class TestDriver final : public Driver {
+ public:
+  TestDriver(Drivers& drivers, std::unique_ptr<Edge> file, bool is_part)
+      : drivers_(drivers), file_(std::move(file)), is_part_(is_part) {}
+
+  aio::Task<IoResult> read(Range, IoBuffers) override { co_return IoResult(); }
+  aio::Task<IoResult> write(Range, IoBuffers, WriteOptions) override { co_return IoResult(); }
+  aio::Task<IoResult> write_zeroes(Range, ZeroOptions) override { co_return IoResult(); }
+  aio::Task<IoResult> discard(Range) override { co_return IoResult(); }
+  aio::Task<IoResult> flush() override { co_return IoResult(); }
+  aio::Task<IoResult> extents(Range, Extents&) override { co_return IoResult(); }
+  aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
+  std::uint64_t size_bytes() const override { return drivers_.size_bytes; }
+  Limits limits() const override { return {}; }
+  std::string_view format_name() const override { return "test"; }
+  std::vector<Edge*> children() const override {
+    return file_ == nullptr ? std::vector<Edge*>{} : std::vector<Edge*>{file_.get()};
+  }
+  Permissions child_permissions(const Edge&, const Permissions& own, bool) const override {
+    Permissions needed = own;
+    if (is_part_) needed.shared = needed.shared - Permission::kResize;
+    return needed;
+  }
+  aio::Task<Result<>> set_permissions(Permissions permissions) override {
+    if (drivers_.permissions_until_error == 0) co_return fail("no lock to be had");
+    if (drivers_.permissions_until_error > 0) --drivers_.permissions_until_error;
+    drivers_.told.push_back(text_of(permissions));
+    co_return Result<>();
+  }
+  aio::Task<Result<>> resize(std::uint64_t size_bytes) override {
+    if (file_ != nullptr) co_return co_await file_->node().resize(size_bytes);
+    if (drivers_.resize_pause != nullptr) (void)co_await drivers_.resize_pause->wait();
+    if (drivers_.resize_error != 0) co_return fail("no space to be had");
+    drivers_.size_bytes = size_bytes;
+    co_return Result<>();
+  }
+
+ private:
+  Drivers& drivers_;
+  std::unique_ptr<Edge> file_;
+  bool is_part_;
+};
+
+aio::Task<Result<std::unique_ptr<Driver>>> Drivers::open(const schema::BlockdevOptions& options, const NodeOptions&,
+                                                         ChildOpener& children) {
+  const auto* raw = options.as_if<schema::BlockdevDriver::kRaw>();
+  std::unique_ptr<Edge> file;
+  if (raw != nullptr) {
+    CO_TRY_ASSIGN(file, co_await children.open_child(raw->file, "file"));
+  }
+  co_return std::make_unique<TestDriver>(*this, std::move(file), raw != nullptr && raw->offset.has_value());
+}
+
+const Permissions kReader{.used = Permission::kConsistentRead, .shared = PermissionSet::all() - Permission::kResize};
+
+class GraphChangeTest : public ReactorTest {
+ protected:
+  using Members = std::initializer_list<json::Object::Member>;
+  void add(Members members) {
+    auto decoded = schema::decode<schema::BlockdevOptions>(json::Object(members));
+    ASSERT_TRUE(decoded) << decoded.error().message();
+    EXPECT_EQ(message(run(graph_.add(std::move(*decoded)))), "");
+  }
+  static std::string message(const Result<>& result) { return result ? "" : result.error().message(); }
+  static EdgeParent user(bool tolerates_growth) {
+    return {.role = "root", .description = "a user", .tolerates_growth = tolerates_growth};
+  }
+  std::unique_ptr<Edge> attach(const std::string& name, bool tolerates_growth = true) {
+    auto edge = run(graph_.attach(name, user(tolerates_growth), kReader));
+    EXPECT_TRUE(edge) << edge.error().message();
+    return edge ? std::move(*edge) : nullptr;
+  }
+  void detach(std::unique_ptr<Edge> edge) { run(graph_.detach(std::move(edge))); }
+  std::string resize(const std::string& name, std::int64_t size) { return message(run(graph_.resize(name, size))); }
+
+  // Of every node and of every edge.
+  std::vector<std::string> all_permissions() {
+    std::vector<std::string> all;
+    for (const GraphNode& entry : graph_.nodes()) {
+      all.push_back(entry.node->name() + " " + text_of(entry.node->permissions()));
+      for (Edge& edge : entry.node->parents()) all.push_back("  " + text_of(edge.permissions()));
+    }
+    return all;
+  }
+
+  Drivers drivers_;
+  Trace trace_;
+  Graph graph_{reactor(), drivers_, trace_};
+};
+
+TEST_F(GraphChangeTest, ANodeGrowsUnderUsersThatTolerateIt) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}});
+  auto above = attach("r");
+  auto beside = attach("f");
+  const auto before = all_permissions();
+  drivers_.told.clear();
+  EXPECT_EQ(resize("f", 8192), "");
+  EXPECT_EQ(resize("r", 16384), "");
+  EXPECT_EQ(drivers_.size_bytes, 16384u);
+  EXPECT_EQ(all_permissions(), before);
+  // Other processes were never let in between.
+  for (const std::string& told : drivers_.told) EXPECT_EQ(told.substr(told.find('/')), "/cww-") << told;
+  EXPECT_NE(resize("f", 512).find("Permission conflict on node 'f'"), std::string::npos);
+  EXPECT_EQ(all_permissions(), before);
+  detach(std::move(above));
+  detach(std::move(beside));
+}
+
+TEST_F(GraphChangeTest, ANodeDoesNotGrowUnderUsersThatDoNot) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  add({{"driver", "raw"}, {"node-name", "part"}, {"file", "f"}, {"offset", 512}});
+  auto tolerant = attach("part");
+  EXPECT_NE(resize("f", 8192).find("unshared by node 'part'"), std::string::npos);
+  auto strict = attach("f", false);
+  EXPECT_NE(resize("f", 8192).find("unshared by "), std::string::npos);
+  EXPECT_EQ(drivers_.size_bytes, 4096u);
+  detach(std::move(strict));
+  detach(std::move(tolerant));
+}
+
+TEST_F(GraphChangeTest, AResizeThatFailsAnywhereLeavesAllPermissionsAsTheyWere) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}});
+  std::vector<std::unique_ptr<Edge>> edges;
+  for (const char* name : {"r", "r", "f"}) edges.push_back(attach(name));
+  const auto before = all_permissions();
+  // Of the two nodes that are asked for the right to resize, the first or the second has none to give.
+  for (int asked : {0, 1}) {
+    drivers_.permissions_until_error = asked;
+    EXPECT_EQ(resize("r", 8192), "no lock to be had") << asked;
+    drivers_.permissions_until_error = -1;
+    EXPECT_EQ(all_permissions(), before) << asked;
+  }
+  drivers_.resize_error = 1;
+  EXPECT_EQ(resize("r", 8192), "no space to be had");
+  EXPECT_EQ(all_permissions(), before);
+  for (auto& edge : edges) {
+    EXPECT_TRUE(edge->is_open());
+    detach(std::move(edge));
+  }
+}
+
+aio::Task<void> resize_and_tell(Graph& graph, bool& done) {
+  Result<> resized = co_await graph.resize("f", 8192);
+  EXPECT_TRUE(resized);
+  done = true;
+}
+
+aio::Task<void> detach_and_tell(Graph& graph, std::unique_ptr<Edge> edge, bool& resized, int& detached) {
+  co_await graph.detach(std::move(edge));
+  EXPECT_TRUE(resized);
+  ++detached;
+}
+
+TEST_F(GraphChangeTest, UsersThatLeaveDuringAResizeAreLetGoAfterIt) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  std::vector<std::unique_ptr<Edge>> edges;
+  for (int i = 0; i < 16; ++i) edges.push_back(attach("f"));
+  aio::Event pause(reactor());
+  drivers_.resize_pause = &pause;
+  bool resized = false;
+  int detached = 0;
+  start(resize_and_tell(graph_, resized));
+  for (auto& edge : edges) start(detach_and_tell(graph_, std::move(edge), resized, detached));
+  EXPECT_EQ(graph_.find("f")->permissions().used, Permission::kConsistentRead | Permission::kResize);
+  EXPECT_EQ(detached, 0);
+  pause.set();
+  until_idle();
+  EXPECT_EQ(detached, 16);
+  EXPECT_EQ(text_of(graph_.find("f")->permissions()), "----/cwwr");
+}
+
+TEST_F(GraphChangeTest, AResizeThatIsGivenUpIsStillUndone) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  auto edge = attach("f");
+  const auto before = all_permissions();
+  aio::Event pause(reactor());
+  drivers_.resize_pause = &pause;
+  aio::Scope scope(reactor());
+  bool resized = false;
+  scope.spawn("resize", resize_and_tell(graph_, resized));
+  scope.cancel();
+  pause.set();
+  run(scope.join());
+  EXPECT_TRUE(resized);
+  EXPECT_EQ(all_permissions(), before);
+  EXPECT_TRUE(edge->is_open());
+  detach(std::move(edge));
+}
+
+aio::Task<void> attach_and_tell(Graph& graph, std::string& error) {
+  auto edge = co_await graph.attach("f", {.role = "root"}, kReader);
+  error = edge ? "" : edge.error().message();
+}
+
+aio::Task<void> remove_node(Graph& graph) {
+  EXPECT_TRUE(co_await graph.remove("f"));
+}
+
+TEST_F(GraphChangeTest, ANodeThatGoesWhileAUserWaitsForItIsNotFound) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  aio::Event pause(reactor());
+  drivers_.resize_pause = &pause;
+  bool resized = false;
+  std::string error;
+  start(resize_and_tell(graph_, resized));
+  start(remove_node(graph_));
+  start(attach_and_tell(graph_, error));
+  pause.set();
+  until_idle();
+  EXPECT_EQ(error, "Cannot find device='' nor node-name='f'");
+}
+
+TEST_F(GraphChangeTest, ANodeThatNoCommandMadeGoesWithItsLastUser) {
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}, {"node-name", "in"}}}});
+  auto edge = attach("in");
+  EXPECT_EQ(message(run(graph_.remove("r"))), "");
+  ASSERT_NE(graph_.find("in"), nullptr);
+  detach(std::move(edge));
+  EXPECT_EQ(graph_.find("in"), nullptr);
+}
+
+aio::Task<void> close_and_tell(Graph& graph, bool& closed) {
+  co_await graph.close();
+  closed = true;
+}
+
+TEST_F(GraphChangeTest, ClosingWaitsForTheLastRootEdge) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  auto edge = attach("f");
+  bool closed = false;
+  std::string error;
+  start(close_and_tell(graph_, closed));
+  start(attach_and_tell(graph_, error));
+  reactor().run_once(0);
+  EXPECT_FALSE(closed);
+  EXPECT_EQ(error, "The block graph is being closed");
+  start(graph_.detach(std::move(edge)));
+  until_idle();
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(graph_.nodes().empty());
+}
+
+// A change of one edge costs the same, however many edges there are: with the square of their number this would take
+// many times the bar.
+TEST_F(GraphChangeTest, ManyUsersOfOneNodeCostNoMoreEach) {
+  constexpr int kUsers = 30'000;
+  constexpr std::uint64_t kBarNs = 5'000'000'000;
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}});
+  SystemClock clock;
+  const std::uint64_t started_ns = clock.now_ns();
+  std::vector<std::unique_ptr<Edge>> edges;
+  for (int i = 0; i < kUsers; ++i) edges.push_back(attach(i % 2 == 0 ? "r" : "f"));
+  EXPECT_EQ(resize("f", 8192), "");
+  for (auto& edge : edges) detach(std::move(edge));
+  EXPECT_LT(clock.now_ns() - started_ns, kBarNs);
+}
+
+TEST_F(GraphChangeTest, ManyNodesOnOneCostNoMoreEach) {
+  constexpr int kNodes = 20'000;
+  constexpr std::uint64_t kBarNs = 10'000'000'000;
+  SystemClock clock;
+  const std::uint64_t started_ns = clock.now_ns();
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  for (int i = 0; i < kNodes; ++i) {
+    add({{"driver", "raw"}, {"node-name", "n" + std::to_string(i)}, {"file", "f"}});
+  }
+  for (int i = 0; i < kNodes / 2; ++i) EXPECT_EQ(message(run(graph_.remove("n" + std::to_string(i)))), "");
+  run(graph_.close());
+  EXPECT_TRUE(graph_.nodes().empty());
+  EXPECT_LT(clock.now_ns() - started_ns, kBarNs);
+}
+
+}  // namespace
+}  // namespace blockexport::block
