@@ -44,6 +44,9 @@ class Export {
 
   // Clients that use it now.
   virtual std::size_t client_count() const = 0;
+  // After it was told to leave: whether all that still has to end of its clients is requests that storage has not
+  // answered.
+  virtual bool waits_for_storage() const = 0;
 
  protected:
   friend class Registry;
@@ -52,12 +55,15 @@ class Export {
   virtual void leave(RemoveMode mode) = 0;
   // To be called by the implementation when a client has left; the export may end soon after.
   void client_left();
+  // To be called when waits_for_storage() may have become true.
+  void client_was_cut();
 
  private:
   std::string id_;
   std::string node_name_;
   std::unique_ptr<block::Edge> edge_;
   Registry* registry_ = nullptr;
+  std::uint64_t number_ = 0;  // in the registry
   RemoveMode leaving_ = RemoveMode::kSafe;
   bool shutting_down_ = false;
   bool being_erased_ = false;

@@ -4,9 +4,16 @@
 
 #include <algorithm>
 #include <cassert>
+#include <ranges>
+
+#include "aio/current.h"
+#include "aio/reactor.h"
 
 namespace blockexport::exports {
 namespace {
+
+// Removals that are begun before others on the reactor have their turn.
+constexpr std::size_t kRemovalsPerTurn = 64;
 
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -27,11 +34,16 @@ void Export::client_left() {
   if (shutting_down_ && client_count() == 0) registry_->erase_if_unused(*this);
 }
 
+void Export::client_was_cut() {
+  if (shutting_down_) registry_->changed_.set();
+}
+
 Registry::Registry(aio::Reactor& reactor, std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go,
                    std::move_only_function<void(const std::string& id)> on_deleted)
-    : let_go_(std::move(let_go)),
+    : reactor_(reactor),
+      let_go_(std::move(let_go)),
       on_deleted_(std::move(on_deleted)),
-      deleted_(reactor, aio::Event::Cancellation::kIgnored),
+      changed_(reactor, aio::Event::Cancellation::kIgnored),
       erasing_(reactor) {}
 
 Registry::~Registry() {
@@ -47,15 +59,19 @@ Result<> Registry::check_id(const std::string& id) const {
 Export& Registry::add(std::unique_ptr<Export> added) {
   assert(find(added->id()) == nullptr);
   added->registry_ = this;
-  exports_.push_back(std::move(added));
-  return *exports_.back();
+  added->number_ = ++last_number_;
+  exports_by_id_.emplace(added->id(), added.get());
+  return *exports_.emplace(last_number_, std::move(added)).first->second;
 }
 
 Export* Registry::find(std::string_view id) const {
-  for (const auto& candidate : exports_) {
-    if (candidate->id() == id) return candidate.get();
-  }
-  return nullptr;
+  auto found = exports_by_id_.find(id);
+  return found != exports_by_id_.end() ? found->second : nullptr;
+}
+
+Export* Registry::numbered(std::uint64_t number) const {
+  auto found = exports_.find(number);
+  return found != exports_.end() ? found->second.get() : nullptr;
 }
 
 aio::Task<Result<>> Registry::remove(std::string id, RemoveMode mode) {
@@ -69,34 +85,62 @@ aio::Task<Result<>> Registry::remove(std::string id, RemoveMode mode) {
                        .with_hint("Use mode='hide' or 'soft' to let its clients finish, or mode='hard' to force client "
                                   "disconnect"));
   }
-  bool has_clients = found->client_count() > 0;
+  const bool has_clients = found->client_count() > 0;
+  const std::uint64_t number = found->number_;
   begin(*found, mode);
-  if (!has_clients) co_await wait_until_gone(found);
+  if (!has_clients) {
+    co_await wait_until_gone(number);
+  } else if (mode == RemoveMode::kHard) {
+    co_await wait_until_cut(number);
+  }
   co_return Result<>{};
 }
 
 aio::Task<void> Registry::remove_all(RemoveMode mode, std::move_only_function<bool(const Export&)> wanted) {
-  std::vector<Export*> leaving = list();
-  std::erase_if(leaving, [&](const Export* one) { return !wanted(*one); });
-  for (Export* one : leaving) begin(*one, mode);
-  for (Export* one : leaving) co_await wait_until_gone(one);
-}
-
-bool Registry::contains(const Export* one) const {
-  return std::any_of(exports_.begin(), exports_.end(), [&](const auto& present) { return present.get() == one; });
-}
-
-aio::Task<void> Registry::wait_until_gone(const Export* one) {
-  while (contains(one)) {
-    deleted_.reset();
-    (void)co_await deleted_.wait();
+  std::vector<std::uint64_t> leaving;
+  // Newest first.
+  for (const auto& [number, one] : exports_ | std::views::reverse) {
+    if (wanted(*one)) leaving.push_back(number);
   }
+  std::size_t begun = 0;
+  for (std::uint64_t number : leaving) {
+    // Some may be gone by then.
+    if (Export* one = numbered(number)) begin(*one, mode);
+    if (++begun % kRemovalsPerTurn == 0) co_await aio::next_turn();
+  }
+  for (std::uint64_t number : leaving) co_await wait_until_gone(number);
+}
+
+aio::Task<void> Registry::wait_until_gone(std::uint64_t number) {
+  while (numbered(number) != nullptr) {
+    changed_.reset();
+    (void)co_await changed_.wait();
+  }
+}
+
+aio::Task<void> Registry::wait_until_cut(std::uint64_t number) {
+  aio::Scope limit(reactor_);
+  bool over = false;
+  limit.spawn("hard removal limit", wait_at_most(kHardRemovalWaitNs, over));
+  for (;;) {
+    const Export* one = numbered(number);
+    if (over || one == nullptr || (one->waits_for_storage() && !one->being_erased_)) break;
+    changed_.reset();
+    (void)co_await changed_.wait();
+  }
+  limit.cancel();
+  co_await limit.join();
+}
+
+aio::Task<void> Registry::wait_at_most(std::uint64_t nanoseconds, bool& over) {
+  if (!co_await reactor_.sleep_until(reactor_.now_ns() + nanoseconds)) co_return;
+  over = true;
+  changed_.set();
 }
 
 std::vector<Export*> Registry::list() const {
   std::vector<Export*> newest_first;
-  for (const auto& one : exports_) newest_first.push_back(one.get());
-  std::reverse(newest_first.begin(), newest_first.end());
+  for (const auto& [number, one] : exports_ | std::views::reverse) newest_first.push_back(one.get());
   return newest_first;
 }
 
@@ -111,15 +155,20 @@ void Registry::begin(Export& leaving, RemoveMode mode) {
 void Registry::erase_if_unused(Export& leaving) {
   if (leaving.client_count() > 0 || leaving.being_erased_) return;
   leaving.being_erased_ = true;
-  erasing_.spawn("export removal", erase(leaving));
+  erasing_.spawn("export removal", erase(leaving.number_));
 }
 
-aio::Task<void> Registry::erase(Export& leaving) {
-  co_await let_go_(std::move(leaving.edge_));
-  std::string id = leaving.id();
-  std::erase_if(exports_, [&](const auto& one) { return one.get() == &leaving; });
+aio::Task<void> Registry::erase(std::uint64_t number) {
+  // Being erased already, nobody else does it: it is there until we take it out.
+  co_await let_go_(std::move(numbered(number)->edge_));
+  auto found = exports_.find(number);
+  std::unique_ptr<Export> gone = std::move(found->second);
+  exports_by_id_.erase(gone->id());
+  exports_.erase(found);
+  const std::string id = gone->id();
+  gone.reset();
   on_deleted_(id);
-  deleted_.set();
+  changed_.set();
 }
 
 }  // namespace blockexport::exports

@@ -4,8 +4,12 @@
 // it (BLOCK_EXPORT_DELETED). Owned by the daemon. Thread: the control reactor.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "aio/scope.h"
@@ -13,6 +17,10 @@
 #include "export/export.h"
 
 namespace blockexport::exports {
+
+// How long a hard removal waits for an export whose clients have been cut to be gone, unless requests that are with the
+// storage keep it.
+inline constexpr std::uint64_t kHardRemovalWaitNs = 1'000'000'000;
 
 class Registry {
  public:
@@ -30,8 +38,8 @@ class Registry {
   // Null when there is none; one that is shutting down is still found.
   Export* find(std::string_view id) const;
 
-  // Begins the removal, and waits for its end when no client is there to wait for. Errors: not found, still in use
-  // (kSafe), already shutting down (unless `mode` is sharper).
+  // Begins the removal, and waits for its end when no client is there to wait for, or (kHard) none that still waits for
+  // storage. Errors: not found, still in use (kSafe), already shutting down (unless `mode` is sharper).
   aio::Task<Result<>> remove(std::string id, RemoveMode mode);
 
   // Begins the removal of each export that `wanted` accepts, the newest first, whatever its clients do, and waits until
@@ -45,14 +53,20 @@ class Registry {
   friend class Export;
   void begin(Export& leaving, RemoveMode mode);
   void erase_if_unused(Export& leaving);
-  aio::Task<void> erase(Export& leaving);
-  bool contains(const Export* one) const;
-  aio::Task<void> wait_until_gone(const Export* one);
+  aio::Task<void> erase(std::uint64_t number);
+  Export* numbered(std::uint64_t number) const;
+  aio::Task<void> wait_until_gone(std::uint64_t number);
+  aio::Task<void> wait_until_cut(std::uint64_t number);
+  aio::Task<void> wait_at_most(std::uint64_t nanoseconds, bool& over);
 
+  aio::Reactor& reactor_;
   std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go_;
   std::move_only_function<void(const std::string& id)> on_deleted_;
-  std::vector<std::unique_ptr<Export>> exports_;  // oldest first
-  aio::Event deleted_;
+  // By a number that none had before: oldest first. Whoever waits keeps the number, and no pointer.
+  std::map<std::uint64_t, std::unique_ptr<Export>> exports_;
+  std::unordered_map<std::string_view, Export*> exports_by_id_;  // the ids are the exports'
+  std::uint64_t last_number_ = 0;
+  aio::Event changed_;  // one is gone, or has no client left that does not wait for storage
   aio::Scope erasing_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
 #include "export/nbd/testing/storage.h"
@@ -17,12 +19,20 @@ class FakeExport final : public Export {
   using Export::Export;
   std::string_view type() const override { return "fake"; }
   std::size_t client_count() const override { return clients; }
+  bool waits_for_storage() const override { return storage_waits == clients; }
   void one_leaves() {
     --clients;
     client_left();
   }
 
+  // Of all that is left of one client, storage has not answered something.
+  void one_waits_for_storage() {
+    ++storage_waits;
+    client_was_cut();
+  }
+
   std::size_t clients = 0;
+  std::size_t storage_waits = 0;
   std::vector<RemoveMode> told;
 
  private:
@@ -127,6 +137,7 @@ TEST_F(RegistryTest, AClientThatLeavesAnExportThatStaysDeletesNothing) {
 
 TEST_F(RegistryTest, OnlyASharperModeMayFollow) {
   FakeExport& used = add("a", 1);
+  used.one_waits_for_storage();
   EXPECT_EQ(message(remove("a", RemoveMode::kSoft)), "");
   EXPECT_EQ(message(remove("a", RemoveMode::kSoft)), "Export 'a' is already shutting down");
   EXPECT_EQ(message(remove("a", RemoveMode::kHide)), "Export 'a' is already shutting down");
@@ -135,10 +146,75 @@ TEST_F(RegistryTest, OnlyASharperModeMayFollow) {
   used.one_leaves();
 }
 
+// Asks for a hard removal, and tells what was answered.
+Task<void> remove_hard(Registry& registry, std::optional<std::string>& answer) {
+  Result<> removed = co_await registry.remove("a", RemoveMode::kHard);
+  answer = removed ? "" : removed.error().message();
+}
+
+TEST_F(RegistryTest, AHardRemovalIsDoneWhenItIsAnswered) {
+  FakeExport& used = add("a", 2);
+  aio::Scope scope(*reactor_);
+  std::optional<std::string> answer;
+  scope.spawn("remove", remove_hard(registry_, answer));
+  used.one_leaves();
+  EXPECT_FALSE(answer);
+  used.one_leaves();
+  while (!answer) reactor_->run_once(0);
+  EXPECT_EQ(*answer, "");
+  EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "Export 'a' is not found");
+  aio::testing::run(*reactor_, scope.join());
+}
+
+TEST_F(RegistryTest, AHardRemovalDoesNotWaitForStorage) {
+  FakeExport& used = add("a", 2);
+  aio::Scope scope(*reactor_);
+  std::optional<std::string> answer;
+  scope.spawn("remove", remove_hard(registry_, answer));
+  used.one_waits_for_storage();
+  for (int turn = 0; turn < 10; ++turn) reactor_->run_once(0);
+  EXPECT_FALSE(answer);
+  used.one_waits_for_storage();
+  while (!answer) reactor_->run_once(0);
+  EXPECT_EQ(*answer, "");
+  EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "Export 'a' is already shutting down");
+  used.one_leaves();
+  used.one_leaves();
+  aio::testing::run(*reactor_, scope.join());
+}
+
+TEST_F(RegistryTest, AHardRemovalWaitsForClientsThatDoNotEndOnlySoLong) {
+  FakeExport& used = add("a", 1);
+  const std::uint64_t began_ns = reactor_->now_ns();
+  EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "");
+  EXPECT_GE(reactor_->now_ns() - began_ns, kHardRemovalWaitNs);
+  EXPECT_EQ(registry_.find("a"), &used);
+  used.one_leaves();
+}
+
+TEST_F(RegistryTest, WhoWaitsForAnExportDoesNotWaitForTheNextOfItsName) {
+  add("a", 1).one_waits_for_storage();
+  EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "");
+  bool done = false;
+  aio::Scope scope(*reactor_);
+  scope.spawn("remove", [](Registry& registry, bool& ended) -> Task<void> {
+    co_await registry.remove_all(RemoveMode::kHard, [](const Export&) { return true; });
+    ended = true;
+  }(registry_, done));
+  static_cast<FakeExport*>(registry_.find("a"))->one_leaves();
+  add("a", 1);
+  simulation_.run_until_idle(*reactor_);
+  EXPECT_TRUE(done);
+  EXPECT_NE(registry_.find("a"), nullptr);
+  static_cast<FakeExport*>(registry_.find("a"))->clients = 0;
+  aio::testing::run(*reactor_, scope.join());
+}
+
 TEST_F(RegistryTest, ItIsThereUntilItsEdgeWasGivenBack) {
   aio::Event let_go(*reactor_);
   slow_to_let_go_ = &let_go;
   FakeExport& used = add("a", 1);
+  used.one_waits_for_storage();
   EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "");
   used.one_leaves();
   simulation_.run_until_idle(*reactor_);

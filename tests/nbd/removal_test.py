@@ -1,5 +1,7 @@
 """Taking exports away under live clients: safe, hard, hide, soft; and nbd-server-stop with requests in flight."""
 
+import contextlib
+import json
 import threading
 import time
 
@@ -76,7 +78,7 @@ class SafeAndHardTest(RemovalTest):
         self.qmp.wait_event("BLOCK_EXPORT_DELETED")
 
     def test_hard(self):
-        """hard closes the clients' connections; the event follows the reply; the name is free at once."""
+        """hard closes the clients' connections; it sends the event; the name is free at once."""
         clients = [self.session("disk") for _ in range(3)]
         self.assertEqual(self.remove("disk", "hard"), {"return": {}})
         for client in clients:
@@ -98,6 +100,49 @@ class SafeAndHardTest(RemovalTest):
         self.assertEqual(self.remove("slow", "hard"), {"return": {}})
         self.qmp.wait_event("BLOCK_EXPORT_DELETED")
         self.assertEqual(self.qmp.execute("query-block-exports"), [])
+
+
+class ConnectingTest(RemovalTest):
+    """hard while clients connect: when it is answered it is done."""
+
+    def connect_until(self, end):
+        """Chooses the export again and again, and leaves it."""
+        while not end.is_set():
+            with contextlib.suppress(AssertionError, OSError):
+                connection = nbd_raw.Connection(self.daemon.connect_nbd())
+                try:
+                    connection.go("disk")
+                finally:
+                    connection.close()
+
+    def test_asked_twice(self):
+        """The second removal finds nothing, whatever the client is just doing."""
+        end = threading.Event()
+        clients = [threading.Thread(target=self.connect_until, args=(end,), daemon=True) for _ in range(4)]
+        for client in clients:
+            client.start()
+        self.addCleanup(lambda: [client.join() for client in clients])
+        self.addCleanup(end.set)
+        for number in range(60):
+            time.sleep(number % 5 * 0.002)
+            command, member = (("block-export-del", "id"), ("nbd-server-remove", "name"))[number % 2]
+            removal = {"execute": command, "arguments": {member: "disk", "mode": "hard"}}
+            self.qmp.send_raw(2 * (json.dumps(removal).encode() + b"\n"))
+            self.assertEqual(self.qmp.read_reply(), {"return": {}})
+            self.assertEqual(self.qmp.read_reply()["error"]["desc"], "Export 'disk' is not found")
+            self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+            self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk",
+                                                  "writable": number % 2 == 0})
+
+    def test_node_is_free(self):
+        """The node of an export that was removed the hard way can be removed at once."""
+        self.qmp.execute("blockdev-add", {"driver": "null-co", "node-name": "short"})
+        self.add_export("short")
+        clients = [self.session("short") for _ in range(4)]
+        self.assertEqual(self.remove("short", "hard"), {"return": {}})
+        self.qmp.execute("blockdev-del", {"node-name": "short"})
+        for client in clients:
+            self.assertTrue(client.at_end())
 
 
 class HideTest(RemovalTest):

@@ -76,8 +76,13 @@ aio::Task<void> NbdExport::notice_lost_clients() const {
   if (!info_.read_only) co_await clients_.notice_lost_clients();
 }
 
+bool NbdExport::waits_for_storage() const {
+  return std::ranges::all_of(clients_, [](const PlacedTransmission* one) { return one->waits_for_storage(); });
+}
+
 void NbdExport::detach(PlacedTransmission& client) {
   clients_.detach(client);
+  client_was_cut();
   client_left();
 }
 

@@ -26,7 +26,7 @@ struct NbdExportOptions {
   std::optional<std::string> tls_authz = {};   // who decides which clients may use it; nothing: all may
 };
 
-class NbdExport final : public exports::Export {
+class NbdExport final : public exports::Export, private PlacedTransmission::Observer {
  public:
   // Whether the server can take such an export. Errors: a name or description that is too long, a name in use, an
   // authorizer though the server has no TLS.
@@ -38,6 +38,7 @@ class NbdExport final : public exports::Export {
 
   std::string_view type() const override { return "nbd"; }
   std::size_t client_count() const override { return clients_.size(); }
+  bool waits_for_storage() const override;
 
   const ExportInfo& info() const { return info_; }
   // The description of it as new clients see it: the size may have grown.
@@ -51,7 +52,11 @@ class NbdExport final : public exports::Export {
   aio::ReactorPool::Seat seat(aio::ReactorPool& pool) {
     return places_.empty() ? pool.take_seat() : aio::ReactorPool::take_seat_at(places_);
   }
-  void attach(PlacedTransmission& client) { clients_.attach(client); }
+  // Before the client runs.
+  void attach(PlacedTransmission& client) {
+    client.observe(*this);
+    clients_.attach(client);
+  }
   // May destroy the export.
   void detach(PlacedTransmission& client);
   // Awaited after attach() and before the client is served: see ClientList.
@@ -59,6 +64,7 @@ class NbdExport final : public exports::Export {
 
  private:
   void leave(exports::RemoveMode mode) override;
+  void client_waits_for_storage() override { client_was_cut(); }
 
   Server& server_;
   ExportInfo info_;

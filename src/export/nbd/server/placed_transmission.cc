@@ -30,7 +30,21 @@ aio::Task<void> PlacedTransmission::serve(std::unique_ptr<net::Stream> stream, S
   // All of it: an empty list assigned would leave its memory here for the client's whole life.
   early = std::vector<std::byte>();
   for (Call call : std::exchange(early_calls_, {})) take(call);
-  co_await transmission_->run();
+  co_await transmission_->take_requests();
+  if (transmission_->has_requests_in_flight()) {
+    if (&place_.reactor == &control_) {
+      requests_are_left();
+    } else {
+      // It arrives before the end of run(), which is posted behind it.
+      control_.post([this] { requests_are_left(); });
+    }
+  }
+  co_await transmission_->end();
+}
+
+void PlacedTransmission::requests_are_left() {
+  waits_for_storage_ = true;
+  if (observer_ != nullptr) observer_->client_waits_for_storage();
 }
 
 aio::Task<void> PlacedTransmission::destroy() {

@@ -20,6 +20,15 @@ class ClientList;
 
 class PlacedTransmission {
  public:
+  // Whoever wants to know when waits_for_storage() becomes true.
+  class Observer {
+   public:
+    virtual void client_waits_for_storage() = 0;
+
+   protected:
+    ~Observer() = default;
+  };
+
   // `control` is the reactor of whoever calls; `context` names the reactor and the pool of `place`.
   PlacedTransmission(aio::Reactor& control, aio::DataReactor& place, TransmissionContext context)
       : control_(control), place_(place), context_(context) {
@@ -39,6 +48,11 @@ class PlacedTransmission {
   // After run(), when none of the calls below will come: frees what it had there.
   aio::Task<void> destroy();
 
+  // Before run().
+  void observe(Observer& observer) { observer_ = &observer; }
+  // Nothing more is taken from the client; requests that storage has not answered are all that is left to wait for.
+  bool waits_for_storage() const { return waits_for_storage_; }
+
   // See Transmission. Before run() they wait for its beginning.
   void drop() { tell(&Transmission::drop); }
   void finish() { tell(&Transmission::finish); }
@@ -51,10 +65,13 @@ class PlacedTransmission {
   void take(Call call);
   aio::Task<void> serve(std::unique_ptr<net::Stream> stream, SessionState state, std::vector<std::byte> early);
   aio::Task<void> free();
+  void requests_are_left();
 
   aio::Reactor& control_;
   aio::DataReactor& place_;
   TransmissionContext context_;
+  Observer* observer_ = nullptr;
+  bool waits_for_storage_ = false;
   std::atomic<bool> refused_ = false;  // read by the place's thread
   const ClientList* list_ = nullptr;
   std::uint64_t number_ = 0;

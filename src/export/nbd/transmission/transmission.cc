@@ -33,9 +33,8 @@ Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Str
 Transmission::~Transmission() = default;
 
 aio::Task<void> Transmission::run() {
-  if (begin_hang_up_watch()) co_await serve();
-  if (is_watched_) stream_->forget_hang_up();
-  assert(!fence_raised_);
+  co_await take_requests();
+  co_await end();
 }
 
 // False when the client cannot be served. A client that may not write leaves nothing behind and needs no watch. When a
@@ -79,7 +78,8 @@ void Transmission::lower_fence_when_done() {
   context_.fence.lower();
 }
 
-aio::Task<void> Transmission::serve() {
+aio::Task<void> Transmission::take_requests() {
+  if (!begin_hang_up_watch()) co_return;
   sender_.spawn("nbd sender", send_loop());
   reader_.spawn("nbd reader", receive_loop());
   co_await reader_.join();
@@ -91,6 +91,9 @@ aio::Task<void> Transmission::serve() {
   reader_ended_ = true;
   if (end_ != End::kFinishing && writes_in_flight_ > 0) raise_fence();
   lower_fence_when_done();
+}
+
+aio::Task<void> Transmission::end() {
   co_await requests_.join();
   // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
   aio::Scope grace(context_.reactor);
@@ -102,6 +105,8 @@ aio::Task<void> Transmission::serve() {
   stall_watch_.cancel();
   co_await grace.join();
   co_await stall_watch_.join();
+  if (is_watched_) stream_->forget_hang_up();
+  assert(!fence_raised_);
 }
 
 void Transmission::close() {

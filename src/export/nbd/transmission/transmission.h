@@ -70,6 +70,11 @@ class Transmission final : private aio::HangUpWatch {
 
   // Serves until the client leaves or one of the calls below ends it; every request has ended when it returns.
   aio::Task<void> run();
+  // run() in two steps: until nothing more is taken from the client, and until every request has ended.
+  aio::Task<void> take_requests();
+  aio::Task<void> end();
+  // Requests that were begun and have not ended.
+  bool has_requests_in_flight() const { return requests_in_flight_ > 0; }
   // After run(), once nobody counts the client any longer: what it sees as the end must not come before that.
   void close();
 
@@ -97,7 +102,6 @@ class Transmission final : private aio::HangUpWatch {
   enum class End : std::uint8_t { kOpen, kClientDone, kLost, kDropped, kFinishing };
 
   // transmission.cc: the loop
-  aio::Task<void> serve();
   bool begin_hang_up_watch();
   void peer_hung_up() override;
   void raise_fence();
