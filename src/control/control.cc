@@ -1,5 +1,6 @@
 #include "control/control.h"
 
+#include "aio/shielded.h"
 #include "control/runner.h"
 #include "schema/block_export.h"
 
@@ -22,7 +23,10 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
           [this](const std::string& id) { export_gone(id); }),
       pam_calls_(reactor),
       removals_(reactor),
-      serving_(reactor) {}
+      serving_(reactor),
+      nbd_server_stopped_(reactor, aio::Event::Cancellation::kIgnored),
+      shut_down_done_(reactor, aio::Event::Cancellation::kIgnored),
+      iothread_visits_(reactor) {}
 
 Control::~Control() = default;
 
@@ -73,25 +77,40 @@ nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
 }
 
 aio::Task<void> Control::stop_nbd_server() {
+  if (nbd_server_ == nullptr) co_return;
+  if (std::exchange(nbd_server_is_stopping_, true)) {
+    (void)co_await nbd_server_stopped_.wait();
+    co_return;
+  }
+  nbd_server_stopped_.reset();
   co_await nbd_server_->stop_listening();
   co_await exports_.remove_all(exports::RemoveMode::kFinish,
                                [](const exports::Export& one) { return one.type() == "nbd"; });
   co_await nbd_server_->close_connections();
   nbd_clients_ever_ = nbd_server_->clients_ever();
   nbd_server_.reset();
+  nbd_server_is_stopping_ = false;
+  nbd_server_stopped_.set();
 }
 
 aio::Task<void> Control::shut_down() {
-  if (std::exchange(shut_down_, true)) co_return;
-  if (nbd_server_) {
-    if (is_serving()) nbd_server_->keep_paths();
-    co_await stop_nbd_server();
+  if (std::exchange(shut_down_, true)) {
+    (void)co_await shut_down_done_.wait();
+    co_return;
   }
+  co_await aio::shielded("shutdown", end_everything());
+  shut_down_done_.set();
+}
+
+aio::Task<void> Control::end_everything() {
+  if (nbd_server_ && is_serving()) nbd_server_->keep_paths();
+  co_await stop_nbd_server();
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
   co_await graph_.close();
   can_be_destroyed_ = co_await pam_calls_.close();
   if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process ends without waiting for it");
   co_await removals_.join();
+  auto visits = co_await iothread_visits_.lock();
   co_await objects_.close(/*serving_commands=*/false);
 }
 

@@ -59,10 +59,14 @@ class Control {
   // Nothing for an export that uses none.
   std::optional<std::vector<std::string>> iothreads_of(const std::string& export_id) const;
 
-  // The NBD server, or null while there is none.
-  nbd::Server* nbd_server() { return nbd_server_.get(); }
+  // The NBD server, or null while there is none, or none any longer for new exports and listeners. Not to be kept over
+  // an await: another task may stop it.
+  nbd::Server* nbd_server() { return nbd_server_is_stopping_ ? nullptr : nbd_server_.get(); }
+  // Whether there is one, even one that is being stopped.
+  bool has_nbd_server() const { return nbd_server_ != nullptr; }
   nbd::Server& make_nbd_server(nbd::ServerOptions options);
-  // Answers what its clients have under way, removes its exports, and ends it.
+  // Answers what its clients have under way, removes its exports, and ends it. Whoever calls it again meanwhile waits
+  // for the same end; without a server it does nothing.
   aio::Task<void> stop_nbd_server();
 
   // The questions to PAM that are under way.
@@ -86,10 +90,15 @@ class Control {
   bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
   // Ends exports, server, nodes and all objects but monitors, in this order; nothing acknowledged is lost.
-  // The files of the server's unix sockets stay, unless it never served.
+  // The files of the server's unix sockets stay, unless it never served. Called again meanwhile, it waits for the same
+  // end.
   aio::Task<void> shut_down();
   // After shut_down(), and before it is destroyed: what was answered is sent, and no more commands come.
   aio::Task<void> close_monitors();
+  // From the beginning of shut_down() on nothing is made any longer.
+  bool is_shutting_down() const { return shut_down_; }
+  // Held by whoever visits the reactor of an iothread by its address, or deletes such an object.
+  aio::Mutex& iothread_visits() { return iothread_visits_; }
   // After shut_down(): false while a thread is inside a foreign module that may never return. Then the process ends by
   // _exit(), so that nothing goes away that the module may touch.
   bool can_be_destroyed() const { return can_be_destroyed_; }
@@ -97,6 +106,7 @@ class Control {
  private:
   void export_gone(const std::string& id);
   aio::Task<void> remove_monitor(std::string id, std::string chardev_id);
+  aio::Task<void> end_everything();
 
   aio::Reactor& reactor_;
   const Log& log_;
@@ -122,6 +132,10 @@ class Control {
   aio::Scope removals_;
   aio::Event serving_;
   bool daemonized_ = false;
+  aio::Event nbd_server_stopped_;
+  aio::Event shut_down_done_;
+  aio::Mutex iothread_visits_;
+  bool nbd_server_is_stopping_ = false;
   bool shut_down_ = false;
   bool can_be_destroyed_ = true;
 };

@@ -66,6 +66,9 @@ aio::Task<void> list_tasks(aio::Reactor& reactor, std::string name, std::vector<
 }  // namespace
 
 aio::Task<Result<std::vector<schema::DebugTask>>> x_debug_tasks(Control& control) {
+  // It runs beside other commands, which must not delete what it visits.
+  auto visits = co_await control.iothread_visits().lock();
+  if (!visits) co_return fail("The command was given up");
   struct Named {
     std::string name;
     aio::DataReactor* place;

@@ -24,17 +24,25 @@ void warn_of_public_address(const Control& control, const net::Listener& listene
                   net::describe(*address)));
 }
 
+Result<> check_no_server(Control& control) {
+  if (control.has_nbd_server()) return fail("NBD server already running");
+  if (control.is_shutting_down()) return fail("The daemon is shutting down");
+  return {};
+}
+
 }  // namespace
 
 aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address,
                                      schema::NbdServerOptionsBase options) {
-  if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
+  CO_TRY(check_no_server(control));
   if (options.tls_authz && !options.tls_creds) {
     co_return fail(Error("'tls-authz' option requires 'tls-creds' option")
                        .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
                                   "tls-authz out to let everybody in."));
   }
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), control.log(), std::move(address)));
+  // Again: resolving a name takes its time.
+  CO_TRY(check_no_server(control));
   nbd::ServerOptions server_options;
   server_options.authorizers = &control.authorizers();
   if (options.tls_creds) {
@@ -55,6 +63,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
 aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address) {
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), control.log(), std::move(address)));
+  if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
   if (!control.nbd_server()->requires_tls()) warn_of_public_address(control, *listener);
   control.nbd_server()->listen_on(std::move(listener));
   co_return Result<>{};
@@ -63,7 +72,7 @@ aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress addres
 aio::Task<Result<>> nbd_server_start(Control& control, schema::NbdServerOptionsLegacy arguments) {
   if (arguments.addr.type() == schema::SocketAddressType::kFd) {
     // A QMP client cannot hand a descriptor down: only the command line can.
-    if (control.nbd_server() != nullptr) co_return fail("NBD server already running");
+    CO_TRY(check_no_server(control));
     co_return fail("only QEMU supports file descriptor passing");
   }
   co_return co_await start_nbd_server(control, to_net(arguments.addr),

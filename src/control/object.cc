@@ -21,7 +21,11 @@ aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments
   const ObjectTypeEntry& type = object_type(arguments.qom_type());
   CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, type.create(control, arguments));
   CO_TRY(control.objects().check_is_new(arguments.id));
-  if (Result<> completed = co_await object->complete(); !completed) {
+  Result<> completed = co_await object->complete();
+  // Again, because of what may have happened while it was being completed.
+  if (completed) completed = control.objects().check_is_new(arguments.id);
+  if (completed && control.is_shutting_down()) completed = fail("The daemon is shutting down");
+  if (!completed) {
     co_await object->close();
     co_return fail(std::move(completed).error());
   }
@@ -31,6 +35,8 @@ aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments
 
 aio::Task<Result<>> object_del(Control& control, schema::ObjectDelArguments arguments) {
   if (arguments.id == control.commanding_monitor()) co_return fail("Cannot delete the current QMP monitor");
+  auto visits = co_await control.iothread_visits().lock();
+  if (!visits) co_return fail("The command was given up");
   CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, control.objects().remove(arguments.id));
   co_await object->close();
   co_return Result<>();

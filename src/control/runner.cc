@@ -16,6 +16,11 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   if (command.out_of_band && !entry->allow_oob) {
     co_return fail(fmt::format("The command {} does not support OOB", command.name));
   }
+  // While everything ends, nothing is begun; who asks is answered, and asking for the end again waits for it.
+  if (control_.is_shutting_down() && !command.name.starts_with("query-") && command.name != "quit" &&
+      !entry->allow_oob) {
+    co_return fail("The daemon is shutting down");
+  }
   const Trace& trace = control_.log().trace();
   trace.note(TraceEvent::kQmpCommandBegin, {command.name});
   // One that is out of band runs beside another, whose monitor it is then.

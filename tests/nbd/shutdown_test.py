@@ -120,6 +120,23 @@ class ShutdownTest(unittest.TestCase):
             writer.join(settings.seconds(10))
             writer.check(self, self.disk)
 
+    @settings.unlike_qemu("it ends the process in the middle of the command")
+    def test_during_a_stop_of_the_nbd_server(self):
+        """SIGTERM while nbd-server-stop waits for a client: both wait for the same end, and nothing new is begun."""
+        client = self.session("slow")
+        client.send_reads(4)
+        self.session("slow").read(0, 1)
+        client.send_reads(4)
+        self.daemon.qmp.send({"execute": "nbd-server-stop"})
+        self.daemon.signal(signal.SIGTERM)
+        self.daemon.qmp.send({"execute": "block-export-add",
+                              "arguments": {"type": "nbd", "id": "late", "node-name": "disk"}})
+        replies = [self.daemon.qmp.read_reply() for _ in range(2)]
+        self.assertEqual(replies[0], {"return": {}})
+        self.assertIn(replies[1].get("error", {}).get("desc"),
+                      ("NBD server not running", "The daemon is shutting down", "The block graph is being closed"))
+        self.daemon.check_end(self.daemon.wait_exit(6))
+
     def test_signal_storm(self):
         """Row 4: 500 signals of harmless kinds during traffic change nothing."""
         writer = Writer(self.daemon.connect_nbd(), "disk", 0)
