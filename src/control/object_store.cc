@@ -2,18 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cassert>
+#include <iterator>
 
 #include "export/registry.h"
 
 namespace blockexport::control {
 
 UserObject* ObjectStore::find(std::string_view id) const {
-  for (const auto& object : objects_) {
-    if (object->id() == id) return object.get();
-  }
-  return nullptr;
+  auto found = objects_by_id_.find(id);
+  return found != objects_by_id_.end() ? found->second->get() : nullptr;
 }
 
 Result<> ObjectStore::check_id(std::string_view id) {
@@ -30,14 +28,17 @@ Result<> ObjectStore::check_is_new(std::string_view id) const {
 void ObjectStore::add(std::unique_ptr<UserObject> object) {
   assert(find(object->id()) == nullptr);
   objects_.push_back(std::move(object));
+  objects_by_id_.emplace(objects_.back()->id(), std::prev(objects_.end()));
 }
 
 Result<std::unique_ptr<UserObject>> ObjectStore::remove(std::string_view id) {
-  auto found = std::ranges::find(objects_, id, [](const auto& object) -> std::string_view { return object->id(); });
-  if (found == objects_.end()) return fail(fmt::format("object '{}' not found", id));
-  if ((*found)->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
-  std::unique_ptr<UserObject> object = std::move(*found);
-  objects_.erase(found);
+  auto found = objects_by_id_.find(id);
+  if (found == objects_by_id_.end()) return fail(fmt::format("object '{}' not found", id));
+  auto place = found->second;
+  if ((*place)->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
+  std::unique_ptr<UserObject> object = std::move(*place);
+  objects_by_id_.erase(found);
+  objects_.erase(place);
   return object;
 }
 
@@ -48,6 +49,7 @@ aio::Task<void> ObjectStore::close(bool serving_commands) {
     if (last == objects_.rend()) co_return;
     std::unique_ptr<UserObject> object = std::move(*last);
     objects_.erase(std::next(last).base());
+    objects_by_id_.erase(object->id());
     co_await object->close();
   }
 }

@@ -2,10 +2,12 @@
 // Owned by Control; thread: the control reactor.
 #pragma once
 
+#include <list>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "aio/task.h"
@@ -79,10 +81,13 @@ class ObjectStore {
   // Closes and destroys those that commands come over, or all others; the last one made first.
   aio::Task<void> close(bool serving_commands);
 
-  const std::vector<std::unique_ptr<UserObject>>& all() const { return objects_; }
+  // Oldest first.
+  const std::list<std::unique_ptr<UserObject>>& all() const { return objects_; }
 
  private:
-  std::vector<std::unique_ptr<UserObject>> objects_;
+  using Objects = std::list<std::unique_ptr<UserObject>>;
+  Objects objects_;
+  std::unordered_map<std::string_view, Objects::iterator> objects_by_id_;  // the ids are the objects'
 };
 
 }  // namespace blockexport::control
