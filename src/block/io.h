@@ -28,6 +28,12 @@ struct ZeroOptions {
   bool no_fallback = false;  // ENOTSUP, and nothing changed, rather than writing zeros one by one
 };
 
+// What a verb answers once something has changed: ENOTSUP, which says that nothing has, becomes EIO.
+inline IoResult after_a_change(IoResult result) {
+  if (!result && result.error() == Errno(ENOTSUP)) return fail(EIO);
+  return result;
+}
+
 struct Limits {
   std::uint32_t request_alignment = 1;            // bytes, a power of two, at most 65536
   std::uint32_t memory_alignment = 1;             // of the address and length of each buffer, a power of two

@@ -164,14 +164,15 @@ aio::Task<IoResult> Node::write_zeroes_any(Range range, ZeroOptions options) {
   if (start >= end) co_return co_await write_zeroes_edge(range, options.force_unit_access);
 
   // The whole blocks first: when the driver refuses them, nothing has changed.
-  IoResult result = co_await driver_->write_zeroes(Range{start, end - start}, options);
-  if (result && start > range.offset) {
+  CO_TRY(co_await driver_->write_zeroes(Range{start, end - start}, options));
+  IoResult result;
+  if (start > range.offset) {
     result = co_await write_zeroes_edge(Range{range.offset, start - range.offset}, options.force_unit_access);
   }
   if (result && range.end() > end) {
     result = co_await write_zeroes_edge(Range{end, range.end() - end}, options.force_unit_access);
   }
-  co_return result;
+  co_return after_a_change(result);
 }
 
 // Less than two blocks of zeros, written as data.

@@ -226,6 +226,22 @@ TEST_F(NodeTest, ZeroesWholeBlocksAndWritesTheEdges) {
             (Calls{"write_zeroes 512+1024", "read 0+512", "write 0+512", "read 1536+512", "write 1536+512"}));
 }
 
+TEST_F(NodeTest, ZeroesThatAreRefusedHaveChangedNothing) {
+  MemoryDriverState state(4096, {.request_alignment = 512, .memory_alignment = 512});
+  state.bytes = filled(4096, 9);
+  auto disk = node(state);
+  EXPECT_EQ(run(disk->write_zeroes({500, 1100}, {.no_fallback = true})).error(), Errno(ENOTSUP));
+  EXPECT_EQ(state.bytes, filled(4096, 9));
+  // Once something has changed, nobody may be told that nothing has.
+  state.fast_zeroes = true;
+  state.write_error = ENOTSUP;
+  EXPECT_EQ(run(disk->write_zeroes({500, 1100}, {.no_fallback = true})).error(), Errno(EIO));
+  EXPECT_EQ(state.bytes[512], std::byte{0});
+  state.write_error = 0;
+  EXPECT_TRUE(run(disk->write_zeroes({500, 1100}, {.no_fallback = true})));
+  for (std::size_t i = 0; i < 4096; i++) EXPECT_EQ(state.bytes[i], std::byte(i >= 500 && i < 1600 ? 0 : 9)) << i;
+}
+
 TEST_F(NodeTest, DiscardsOnlyWholeBlocks) {
   MemoryDriverState state(4096, {.request_alignment = 512});
   auto disk = node(state, {.discard = DiscardMode::kUnmap});

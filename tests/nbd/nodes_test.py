@@ -240,6 +240,41 @@ class HostDeviceTest(NodesTest):
         self.run_operations(seed=14)
 
 
+class LargeSectorTest(NodesTest):
+    """host_device on a loop device with sectors of 4096 bytes, through the page cache."""
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest("a loop device needs root")
+        result = tools.finish("losetup", "--find", "--show", "--sector-size", "4096", self.disk)
+        if result.returncode:
+            self.skipTest(f"no loop device with large sectors here: {result.stderr.strip()}")
+        self.device = result.stdout.strip()
+        self.addCleanup(tools.run, "losetup", "-d", self.device)
+        self.add_node("disk", driver="host_device", filename=self.device, discard="unmap")
+        self.add_export("disk", writable=True)
+
+    @settings.unlike_qemu("it answers ENOTSUP after the bytes were zeroed")
+    def test_fast_zeroes(self):
+        """FAST_ZERO of parts of sectors: success with zeroes, or ENOTSUP with nothing changed."""
+        connection = self.session("disk")
+        for flags in (FLAG_FAST_ZERO, FLAG_FAST_ZERO | FLAG_NO_HOLE):
+            for offset, length in ((1536, 512), (1024, 1536), (7680, 5120), (100, 7), (100, 20000), (4096, 8192)):
+                where = f"flags {flags}: {offset}+{length}"
+                model = bytearray(b"z" * 32768)
+                self.assertEqual(connection.write(0, bytes(model)), 0)
+                error = connection.call(CMD_WRITE_ZEROES, offset, length, flags).error
+                self.assertIn(error, (0, ENOTSUP), where)
+                if error == 0:
+                    model[offset:offset + length] = bytes(length)
+                self.assertEqual(connection.read(0, len(model)), bytes(model), where)
+
+    def test_operations(self):
+        """Random operations."""
+        self.run_operations(seed=15)
+
+
 class NullTest(NodesTest):
     """The null drivers."""
 

@@ -24,6 +24,8 @@ struct MemoryDriverState {
   Limits limits;
   std::vector<std::string> calls;  // "read 0+512", "write 512+512 fua", ...
   int error = 0;                   // what every verb gives, when not 0
+  int write_error = 0;             // what writes give, when not 0
+  bool fast_zeroes = false;        // zeroes without a fallback succeed
   bool try_verbs = true;
   bool syncing = false;
   aio::Event* read_pause = nullptr;  // reads end only after it is set
@@ -39,11 +41,12 @@ class MemoryDriver final : public Driver {
     co_return result;
   }
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options) override {
+    if (state_.write_error != 0) co_return fail(state_.write_error);
     co_return transfer("write", range, buffers, true, options.force_unit_access ? " fua" : "");
   }
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) override {
     if (IoResult result = record("write_zeroes", range, options.may_unmap ? " unmap" : ""); !result) co_return result;
-    if (options.no_fallback) co_return fail(ENOTSUP);
+    if (options.no_fallback && !state_.fast_zeroes) co_return fail(ENOTSUP);
     std::memset(state_.bytes.data() + range.offset, 0, range.length);
     co_return IoResult();
   }

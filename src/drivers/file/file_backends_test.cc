@@ -98,6 +98,55 @@ TEST_P(SimulatedFileTest, AWriteThatTheDiskRefusesIsAnErrorAndTheNextOneWorks) {
   EXPECT_EQ(content_of(path_).substr(0, 4), "kept");
 }
 
+aio::Task<void> write_zeroes_fast(block::Node& node, block::Range range, IoResult& result) {
+  result = co_await node.write_zeroes(range, {.no_fallback = true});
+}
+
+// A file system without ZERO_RANGE: a hole is punched and filled with space again, unless that is known not to work.
+TEST_P(SimulatedFileTest, FastZeroesAreDoneOrRefusedBeforeAnythingChanges) {
+  const std::string text = "some text";
+  IoResult result;
+  // Of its calls in a row, those that the file system does not know.
+  const std::vector<std::vector<aio::Fault>> unknown = {
+      {{.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = 1}},
+      {{.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = 2}},
+      {{.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = 1},
+       {.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .after = 1, .count = 1}},
+      {{.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = 1},
+       {.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .after = 2, .count = 1}},
+      {{.kind = aio::OperationKind::kAllocate, .error = EINVAL, .count = 100}},
+  };
+  int refused = 0;
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    SCOPED_TRACE(testing::Message() << "case " << i);
+    std::unique_ptr<block::Node> node = make_node(8192);
+    run(write_text(*node, 100, text, result));
+    for (const aio::Fault& fault : unknown[i]) simulation().inject(fault);
+    run(write_zeroes_fast(*node, {0, 4096}, result));
+    simulation().clear_faults();
+    const std::string expected = result ? std::string(text.size(), '\0') : text;
+    if (!result) {
+      EXPECT_EQ(result.error(), Errno(ENOTSUP));
+      ++refused;
+    }
+    EXPECT_EQ(content_of(path_).substr(100, text.size()), expected);
+  }
+  EXPECT_EQ(refused, 3);
+}
+
+aio::Task<void> write_zeroes_durably(block::Node& node, IoResult& result) {
+  result = co_await node.write_zeroes({0, 4096}, {.force_unit_access = true, .no_fallback = true});
+}
+
+TEST_P(SimulatedFileTest, ASyncThatFailsAfterZeroesDoesNotSayThatNothingChanged) {
+  std::unique_ptr<block::Node> node = make_node(8192);
+  IoResult result;
+  run(write_text(*node, 0, "text", result));
+  simulation().inject({.kind = aio::OperationKind::kSync, .error = EOPNOTSUPP, .count = 1});
+  run(write_zeroes_durably(*node, result));
+  EXPECT_EQ(result, IoResult(fail(EIO)));
+}
+
 // Immediate writes of `node` that were taken at once, out of 40.
 int taken_at_once(aio::Reactor& reactor, block::Node& node) {
   int taken = 0;

@@ -21,6 +21,9 @@
 
 namespace blockexport::drivers {
 
+// A regular file's size is rounded up to this.
+inline constexpr std::uint64_t kSectorBytes = 512;
+
 // What a reopen has prepared.
 struct FileReopening {
   FileOptions options;
@@ -94,6 +97,7 @@ class FileDriver final : public block::Driver {
   IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
   aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
   aio::Task<IoResult> zero_in_device(aio::Reactor& reactor, block::Range range, bool may_unmap);
+  aio::Task<IoResult> zero_blocks(aio::Reactor& reactor, block::Range range, bool may_unmap);
   // The kinds of writing, with `data_sync` durable if it succeeds: of what is in `buffers`, of zeros, and of either,
   // which is zeros when there are no buffers.
   aio::Task<IoResult> write_buffers(block::Range range, block::IoBuffers buffers, bool data_sync);
@@ -111,8 +115,9 @@ class FileDriver final : public block::Driver {
   FileOptions options_;
   std::string path_;  // absolute: the file name is as it was given
   std::shared_ptr<const aio::OpenFile> file_;
-  int fd_;                        // of file_
-  bool lives_in_memory_ = false;  // its file system does
+  int fd_;                                           // of file_
+  bool lives_in_memory_ = false;                     // its file system does
+  std::uint64_t device_block_bytes_ = kSectorBytes;  // of a device: its logical block size
   block::Limits limits_;
   std::unique_ptr<FileLocks> locks_;          // null: no locking
   std::unique_ptr<FileReopening> reopening_;  // between prepare_reopen and commit_reopen
@@ -125,6 +130,7 @@ class FileDriver final : public block::Driver {
   std::atomic<bool> no_punch_hole_ = false;
   std::atomic<bool> no_zero_range_ = false;
   std::atomic<bool> no_allocate_ = false;
+  std::atomic<bool> allocates_ = false;  // it has done so once
   std::atomic<bool> no_device_discard_ = false;
   std::atomic<bool> no_device_zero_out_ = false;
   std::atomic<bool> no_seek_hole_ = false;

@@ -19,8 +19,6 @@ namespace {
 constexpr std::uint32_t kDirectAlignmentDefault = 4096;
 constexpr std::uint32_t kDirectAlignmentMax = 65536;
 constexpr std::uint32_t kOptimalBytesMax = 1u << 20;
-// A regular file's size is rounded up to this.
-constexpr std::uint64_t kSectorBytes = 512;
 
 struct DirectAlignment {
   int fd = -1;
@@ -107,6 +105,7 @@ aio::Task<Result<>> FileDriver::inspect() {
   }
   file_bytes_ = info.size_bytes;
   lives_in_memory_ = info.in_memory;
+  if (is_device()) device_block_bytes_ = std::max<std::uint64_t>(info.block_bytes, kSectorBytes);
   limits_ = co_await limits_of(home_, fd_, options_, info.block_bytes);
   if (options_.locking == FileLocking::kOff) co_return Result<>();
 

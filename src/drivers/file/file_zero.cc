@@ -24,6 +24,21 @@ bool is_refusal(Errno error) {
   return error == Errno(EOPNOTSUPP) || error == Errno(ENOSYS) || error == Errno(ENOTTY);
 }
 
+// The parts of a range in a device that has blocks.
+struct Blocks {
+  Range head;  // before the first whole block, or all when there is none
+  Range whole;
+  Range tail;
+};
+
+Blocks split(Range range, std::uint64_t block_bytes) {
+  const std::uint64_t start = (range.offset + block_bytes - 1) / block_bytes * block_bytes;
+  const std::uint64_t end = range.end() / block_bytes * block_bytes;
+  if (start >= end) return {.head = range, .whole = {}, .tail = {}};
+  return {
+      .head = {range.offset, start - range.offset}, .whole = {start, end - start}, .tail = {end, range.end() - end}};
+}
+
 // What the kernel answered, with all ways to say that it cannot as ENOTSUP; `refused` remembers.
 IoResult as_answer(IoResult result, std::atomic<bool>& refused) {
   if (result) return result;
@@ -49,13 +64,14 @@ aio::Task<IoResult> FileDriver::write_zeroes(Range range, block::ZeroOptions opt
   }
   bool data_sync = options.force_unit_access && !options_.no_flush;
   if (result) {
-    if (data_sync) co_return co_await sync(reactor);
+    if (data_sync) co_return block::after_a_change(co_await sync(reactor));
     co_return result;
   }
   if (result.error() != Errno(ENOTSUP) || options.no_fallback) co_return result;
   co_return co_await (data_sync ? write_durably(range, {}) : write_zero_buffers(range, false));
 }
 
+// ENOTSUP: nothing has changed.
 aio::Task<IoResult> FileDriver::zero_by_file_system(aio::Reactor& reactor, Range range, bool may_unmap) {
   constexpr int kPunchHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   constexpr int kZeroRange = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
@@ -64,14 +80,36 @@ aio::Task<IoResult> FileDriver::zero_by_file_system(aio::Reactor& reactor, Range
     if (result || result.error() != Errno(ENOTSUP)) co_return result;
   }
   IoResult result = co_await allocate(reactor, kZeroRange, range, no_zero_range_);
-  if (result || result.error() != Errno(ENOTSUP) || no_allocate_.load(std::memory_order_relaxed)) co_return result;
-  // A hole that is filled with space again: zeros, and the space is ours.
-  result = co_await allocate(reactor, kPunchHole, range, no_punch_hole_);
-  if (result) result = co_await allocate(reactor, FALLOC_FL_KEEP_SIZE, range, no_allocate_);
-  co_return result;
+  if (result || result.error() != Errno(ENOTSUP)) co_return result;
+  // A hole that is filled with space again: zeros, and the space is ours. Whether it can be filled is found out before
+  // there is a hole: space for what has some already changes nothing.
+  if (!allocates_.load(std::memory_order_relaxed)) {
+    CO_TRY(co_await allocate(reactor, FALLOC_FL_KEEP_SIZE, range, no_allocate_));
+    allocates_.store(true, std::memory_order_relaxed);
+  }
+  CO_TRY(co_await allocate(reactor, kPunchHole, range, no_punch_hole_));
+  result = co_await allocate(reactor, FALLOC_FL_KEEP_SIZE, range, no_allocate_);
+  if (result || result.error() != Errno(ENOTSUP)) co_return result;
+  co_return co_await write_zero_buffers(range, false);
 }
 
+// Whole blocks by the device, the rest as data. ENOTSUP: nothing has changed.
 aio::Task<IoResult> FileDriver::zero_in_device(aio::Reactor& reactor, Range range, bool may_unmap) {
+  const Blocks blocks = split(range, device_block_bytes_);
+  const bool can_punch = may_unmap && !no_punch_hole_.load(std::memory_order_relaxed);
+  if (blocks.whole.empty() || !(can_punch || !no_device_zero_out_.load(std::memory_order_relaxed))) {
+    co_return fail(ENOTSUP);
+  }
+  IoResult result = co_await zero_blocks(reactor, blocks.whole, may_unmap);
+  // The kernel has dropped what its page cache had of the range before it asked the device: from here on nobody may be
+  // told that nothing has changed.
+  if (!result && result.error() == Errno(ENOTSUP)) result = co_await write_zero_buffers(blocks.whole, false);
+  if (result) result = co_await write_zero_buffers(blocks.head, false);
+  if (result) result = co_await write_zero_buffers(blocks.tail, false);
+  co_return block::after_a_change(result);
+}
+
+aio::Task<IoResult> FileDriver::zero_blocks(aio::Reactor& reactor, Range range, bool may_unmap) {
   // The device's own choice between unmapping and writing; a hole punched in a device reads as zeros or fails.
   if (may_unmap) {
     constexpr int kPunchHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -110,10 +148,14 @@ aio::Task<IoResult> FileDriver::discard(Range range) {
   IoResult result;
   if (!is_device()) {
     result = co_await allocate(reactor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range, no_punch_hole_);
-  } else if (no_device_discard_.load(std::memory_order_relaxed)) {
-    result = fail(ENOTSUP);
   } else {
-    result = as_answer(co_await reactor.discard(fd_, range.offset, range.length), no_device_discard_);
+    // Only whole blocks: of others the kernel zeroes what its page cache has, and then refuses.
+    const Range whole = split(range, device_block_bytes_).whole;
+    if (whole.empty() || no_device_discard_.load(std::memory_order_relaxed)) {
+      result = fail(ENOTSUP);
+    } else {
+      result = as_answer(co_await reactor.discard(fd_, whole.offset, whole.length), no_device_discard_);
+    }
   }
   if (result) {
     statistics_.discards_succeeded.fetch_add(1, std::memory_order_relaxed);

@@ -16,14 +16,29 @@ using block::Range;
 class HostDeviceTest : public block::ReactorTest {
  protected:
   void SetUp() override {
-    FILE* pipe = popen(("losetup --find --show '" + backing_ + "' 2>/dev/null").c_str(), "r");
-    char line[64] = {};
-    if (fgets(line, sizeof line, pipe) != nullptr) device_ = std::string(line).substr(0, std::string(line).find('\n'));
-    pclose(pipe);
+    set_up();
     if (device_.empty()) GTEST_SKIP() << "no loop device can be set up";
   }
   void TearDown() override {
     if (!device_.empty()) EXPECT_EQ(std::system(("losetup --detach " + device_).c_str()), 0);
+    device_.clear();
+  }
+  // A device of its own over the backing file; none where that is not allowed.
+  void set_up(const std::string& options = "") {
+    FILE* pipe = popen(("losetup --find --show " + options + " '" + backing_ + "' 2>/dev/null").c_str(), "r");
+    char line[64] = {};
+    if (fgets(line, sizeof line, pipe) != nullptr) device_ = std::string(line).substr(0, std::string(line).find('\n'));
+    pclose(pipe);
+  }
+  std::string read(Node& disk, std::uint64_t length) {
+    std::string text(length, '-');
+    iovec vector{text.data(), text.size()};
+    EXPECT_TRUE(run(disk.read({0, length}, IoBuffers(&vector, 1))));
+    return text;
+  }
+  void write(Node& disk, std::string text) {
+    iovec vector{text.data(), text.size()};
+    EXPECT_TRUE(run(disk.write({0, text.size()}, IoBuffers(&vector, 1), {})));
   }
   std::unique_ptr<Node> open(FileOptions options) {
     options.filename = device_;
@@ -66,6 +81,33 @@ TEST_F(HostDeviceTest, DoesWhatAFileDoes) {
     EXPECT_TRUE(run(disk->extents({0, 1 << 20}, extents)));
     ASSERT_EQ(extents.size(), 1u);
     EXPECT_TRUE(extents[0].data);
+  }
+}
+
+// The kernel zeroes what its page cache has of a range before it finds that the device has larger blocks.
+TEST_F(HostDeviceTest, ZeroesOfPartsOfBlocksAreDoneOrRefused) {
+  TearDown();
+  set_up("--sector-size 4096");
+  if (device_.empty()) GTEST_SKIP() << "no loop device with large blocks can be set up";
+  auto disk = open({});
+  ASSERT_NE(disk, nullptr);
+  for (bool may_unmap : {false, true}) {
+    for (Range range : {Range{1536, 512}, {1024, 1536}, {7680, 5120}, {100, 20000}, {4096, 8192}}) {
+      write(*disk, std::string(32768, 'x'));
+      IoResult zeroed = run(disk->write_zeroes(range, {.may_unmap = may_unmap, .no_fallback = true}));
+      std::string expected(32768, 'x');
+      if (zeroed) expected.replace(range.offset, range.length, range.length, '\0');
+      if (!zeroed) EXPECT_EQ(zeroed.error(), Errno(ENOTSUP));
+      EXPECT_EQ(read(*disk, 32768), expected) << range.offset << "+" << range.length << " " << may_unmap;
+    }
+  }
+  // A hint may be ignored, but not more bytes may go than were named.
+  for (Range range : {Range{1536, 512}, {7680, 5120}}) {
+    write(*disk, std::string(32768, 'x'));
+    EXPECT_TRUE(run(disk->discard(range)));
+    std::string got = read(*disk, 32768);
+    EXPECT_EQ(got.substr(0, range.offset), std::string(range.offset, 'x'));
+    EXPECT_EQ(got.substr(range.end()), std::string(32768 - range.end(), 'x'));
   }
 }
 
