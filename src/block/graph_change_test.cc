@@ -281,6 +281,16 @@ TEST_F(GraphChangeTest, ClosingWaitsForTheLastRootEdge) {
   EXPECT_TRUE(graph_.nodes().empty());
 }
 
+TEST_F(GraphChangeTest, RefusesNodesThatAreTooLarge) {
+  drivers_.size_bytes = kNodeBytesMax + 1;
+  auto decoded = schema::decode<schema::BlockdevOptions>(json::Object({{"driver", "null-co"}, {"node-name", "f"}}));
+  EXPECT_EQ(message(run(graph_.add(std::move(*decoded)))), "Could not refresh total sector count: File too large");
+  EXPECT_TRUE(graph_.nodes().empty());
+  drivers_.size_bytes = kNodeBytesMax;
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  EXPECT_EQ(resize("f", INT64_MAX), "offset(9223372036854775807) exceeds maximum(9223372035781033984)");
+}
+
 // A change of one edge costs the same, however many edges there are: with the square of their number this would take
 // many times the bar.
 TEST_F(GraphChangeTest, ManyUsersOfOneNodeCostNoMoreEach) {

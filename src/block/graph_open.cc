@@ -124,6 +124,10 @@ aio::Task<Result<Node*>> Graph::open_node(const schema::BlockdevOptions& options
   names_being_opened_.push_back(name);
   Result<std::unique_ptr<Driver>> driver = co_await drivers_.open(options, node_options, opening);
   names_being_opened_.pop_back();
+  if (driver && (*driver)->size_bytes() > kNodeBytesMax) {
+    driver = fail(Error::system("Could not refresh total sector count", Errno(EFBIG))
+                      .with_hint(fmt::format("A node has at most {} bytes.", kNodeBytesMax)));
+  }
   if (!driver) {
     co_await drop_unused(opening.take_made());
     co_return fail(std::move(driver).error());

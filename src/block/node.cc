@@ -1,5 +1,7 @@
 #include "block/node.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "aio/current.h"
@@ -44,6 +46,9 @@ IoResult Node::check_write(Range range) const {
 
 aio::Task<Result<>> Node::resize(std::uint64_t size_bytes) {
   if (read_only()) co_return fail("Image is read-only");
+  if (size_bytes > kNodeBytesMax) {
+    co_return fail(fmt::format("offset({}) exceeds maximum({})", size_bytes, kNodeBytesMax));
+  }
   CO_TRY(co_await driver_->resize(size_bytes));
   refresh_limits();
   // The new size is to be durable with the next flush.

@@ -24,6 +24,10 @@
 
 namespace blockexport::block {
 
+// Larger nodes are refused, so that every size and offset fits a signed number even when it is rounded up to any
+// alignment.
+inline constexpr std::uint64_t kNodeBytesMax = (std::uint64_t{1} << 63) - (std::uint64_t{1} << 30);
+
 class Node {
  public:
   // A read that is longer than this is taken from memory in pieces, one in each turn of the loop, as long as memory has

@@ -79,7 +79,8 @@ Result<net::SocketAddress> read_address(const Values& values) {
   TRY_ASSIGN(inet.ipv4, values.flag("ipv4"));
   TRY_ASSIGN(inet.ipv6, values.flag("ipv6"));
   TRY_ASSIGN(auto to, values.number("to"));
-  if (to) inet.to = static_cast<std::uint16_t>(std::min<std::uint64_t>(*to, UINT16_MAX));
+  if (to && *to > UINT16_MAX) return fail("Parameter 'to' expects uint16_t");
+  if (to) inet.to = static_cast<std::uint16_t>(*to);
   return inet;
 }
 

@@ -6,7 +6,9 @@
 #include <netdb.h>
 #include <sys/un.h>
 
+#include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 
 #include "aio/current.h"
@@ -50,9 +52,27 @@ bool parse_number(const std::string& text, T& number) {
   return error == std::errc{} && stopped == end && !text.empty();
 }
 
+// Whether `port` is a number, as getaddrinfo() reads it, that is no port: it would be cut to 16 bits.
+bool is_number_out_of_range(const std::string& port) {
+  char* end = nullptr;
+  errno = 0;
+  const long long number = std::strtoll(port.c_str(), &end, 10);
+  if (end == port.c_str() || *end != '\0') return false;
+  return errno != 0 || number < 0 || number > UINT16_MAX;
+}
+
+Error unresolved(const InetAddress& address, int code) {
+  return Error(fmt::format("address resolution failed for {}:{}: {}", address.host, address.port, gai_strerror(code)));
+}
+
 }  // namespace
 
 aio::Task<Result<std::vector<NumericAddress>>> resolve(InetAddress address, bool passive) {
+  if (is_number_out_of_range(address.port)) {
+    co_return fail(
+        unresolved(address, EAI_SERVICE)
+            .with_hint(fmt::format("A port is a number from 0 to {}, or the name of a service.", UINT16_MAX)));
+  }
   aio::Reactor& reactor = co_await aio::current_reactor();
   Question question{.host = address.host.empty() ? nullptr : address.host.c_str(), .port = address.port.c_str()};
   CO_TRY_ASSIGN(question.hints.ai_family, wanted_family(address));
@@ -67,8 +87,7 @@ aio::Task<Result<std::vector<NumericAddress>>> resolve(InetAddress address, bool
   }
   if (!asked) co_return fail(Error::system("address resolution failed", asked.error()));
   if (question.code != 0) {
-    co_return fail(fmt::format("address resolution failed for {}:{}: {}", address.host, address.port,
-                               gai_strerror(question.code)));
+    co_return fail(unresolved(address, question.code));
   }
   std::vector<NumericAddress> found;
   for (addrinfo* entry = question.answer; entry != nullptr; entry = entry->ai_next) {
