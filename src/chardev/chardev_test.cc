@@ -109,7 +109,7 @@ TASK_TEST_P(ChardevTest, WaitingForAPeerCanBeCancelled) {
 
 TASK_TEST_P(ChardevTest, AClientCallsOnce) {
   EXPECT_NE(co_await open_error(client()), "");
-  auto listener = co_await net::Listener::open(reactor(), log_, net::UnixAddress{.path = path()});
+  auto listener = co_await net::Listener::open(reactor(), net::UnixAddress{.path = path()});
   auto chardev = co_await open(client());
   EXPECT_EQ(chardev->filename(), "unix:" + path());
   auto peer = co_await (*listener)->accept(0);
@@ -128,7 +128,7 @@ TASK_TEST_P(ChardevTest, AClientCallsAgainUntilSomebodyAnswers) {
   scope.spawn("next", take_next(*chardev, stream));
   co_await pause();
   EXPECT_FALSE(stream.has_value());
-  auto listener = co_await net::Listener::open(reactor(), log_, net::UnixAddress{.path = path()});
+  auto listener = co_await net::Listener::open(reactor(), net::UnixAddress{.path = path()});
   auto peer = co_await (*listener)->accept(0);
   co_await scope.join();
   EXPECT_TRUE(stream.has_value());

@@ -36,7 +36,8 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
                                                                 std::string label, SocketOptions options) {
   std::unique_ptr<SocketChardev> chardev(new SocketChardev(reactor, log, std::move(label), std::move(options)));
   if (chardev->options_.server) {
-    CO_TRY_ASSIGN(chardev->listener_, co_await net::Listener::open(reactor, log, chardev->options_.address, kBacklog));
+    CO_TRY_ASSIGN(chardev->listener_, co_await net::Listener::open(reactor, chardev->options_.address, kBacklog));
+    if (auto takeover = chardev->listener_->takeover()) log.warning(*takeover);
     if (!chardev->options_.tls) chardev->warn_of_public_address();
     if (chardev->options_.wait) CO_TRY(co_await chardev->wait_for_peer());
   } else {

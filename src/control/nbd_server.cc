@@ -24,6 +24,10 @@ void warn_of_public_address(const Control& control, const net::Listener& listene
                   net::describe(*address)));
 }
 
+void warn_of_takeover(const Control& control, const net::Listener& listener) {
+  if (auto takeover = listener.takeover()) control.log().warning(*takeover);
+}
+
 Result<> check_no_server(Control& control) {
   if (control.has_nbd_server()) return fail("NBD server already running");
   if (control.is_shutting_down()) return fail("The daemon is shutting down");
@@ -40,7 +44,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
                        .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
                                   "tls-authz out to let everybody in."));
   }
-  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), control.log(), std::move(address)));
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
   // Again: resolving a name takes its time.
   CO_TRY(check_no_server(control));
   nbd::ServerOptions server_options;
@@ -53,6 +57,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
                                         .authorizer_id = options.tls_authz};
     if (options.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *options.tls_authz);
   }
+  warn_of_takeover(control, *listener);
   if (!server_options.tls) warn_of_public_address(control, *listener);
   server_options.max_connections = options.max_connections.value_or(server_options.max_connections);
   server_options.handshake_max_seconds = options.handshake_max_seconds.value_or(server_options.handshake_max_seconds);
@@ -62,8 +67,9 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
 
 aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address) {
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
-  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), control.log(), std::move(address)));
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
+  warn_of_takeover(control, *listener);
   if (!control.nbd_server()->requires_tls()) warn_of_public_address(control, *listener);
   control.nbd_server()->listen_on(std::move(listener));
   co_return Result<>{};

@@ -41,8 +41,6 @@ class KeepAliveTest : public aio::testing::ForEachBackend {
   template <class Test>
   Task<void> body();
 
-  Log log_{"keep_alive_test", 2, LogLevel::kError};
-
   static InetAddress address(const KeepAlive& keep_alive, std::string port = "0") {
     return {.host = "127.0.0.1", .port = std::move(port), .keep_alive = keep_alive};
   }
@@ -50,7 +48,7 @@ class KeepAliveTest : public aio::testing::ForEachBackend {
   // The keep-alive of both ends of a connection: the one that was accepted, and the one that called.
   Task<std::pair<std::array<int, 4>, std::array<int, 4>>> connected(KeepAlive listening, KeepAlive calling) {
     std::pair<std::array<int, 4>, std::array<int, 4>> found;
-    auto listener = co_await Listener::open(reactor(), log_, address(listening));
+    auto listener = co_await Listener::open(reactor(), address(listening));
     EXPECT_TRUE(listener.has_value());
     std::string local = describe((*listener)->local_address(0));
     auto caller = co_await connect(reactor(), address(calling, local.substr(local.rfind(':') + 1)));
@@ -98,7 +96,7 @@ TASK_TEST_P(KeepAliveTest, NumbersThatTheKernelDoesNotTakeAreErrorsOfBothSides) 
       {{.enabled = true, .interval_seconds = UINT32_MAX}, "interval"}};
   for (const auto& [keep_alive, name] : wrong) {
     std::string text = "Unable to set TCP keep-alive " + name + " option on socket: Invalid argument";
-    auto listener = co_await Listener::open(reactor(), log_, address(keep_alive));
+    auto listener = co_await Listener::open(reactor(), address(keep_alive));
     EXPECT_EQ(listener ? "" : listener.error().message(), text);
     auto caller = co_await connect(reactor(), address(keep_alive, "1"));
     EXPECT_EQ(caller ? "" : caller.error().message(), text);

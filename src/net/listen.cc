@@ -108,13 +108,12 @@ Result<std::string> temporary_path() {
 
 }  // namespace
 
-aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, const Log& log,
-                                                            SocketAddress address, int backlog) {
+aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, SocketAddress address, int backlog) {
   std::unique_ptr<Listener> listener(new Listener(reactor, address));
   if (auto* inet = std::get_if<InetAddress>(&address)) {
     CO_TRY(co_await listener->listen_inet(*inet, backlog));
   } else if (auto* local = std::get_if<UnixAddress>(&address)) {
-    CO_TRY(listener->listen_unix(log, *local, backlog));
+    CO_TRY(listener->listen_unix(*local, backlog));
   } else if (auto* vsock = std::get_if<VsockAddress>(&address)) {
     CO_TRY(listener->listen_vsock(*vsock, backlog));
   } else {
@@ -155,7 +154,7 @@ Result<> Listener::add(OwnedFd listening) {
   return {};
 }
 
-Result<> Listener::listen_unix(const Log& log, const UnixAddress& address, int backlog) {
+Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
   UnixAddress bound = address;
   if (bound.path.empty() && !bound.abstract) {
     TRY_ASSIGN(bound.path, temporary_path());
@@ -170,12 +169,7 @@ Result<> Listener::listen_unix(const Log& log, const UnixAddress& address, int b
     return fail(Error::system(fmt::format("Failed to bind socket to {}", bound.path), Errno::last()));
   }
   if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
-  TRY(add(std::move(fd)));
-  if (file_ && !file_->replaced().empty()) {
-    log.warning(fmt::format("{} listens on the unix socket '{}': it gives way, and new clients come here instead",
-                            file_->replaced(), bound.path));
-  }
-  return {};
+  return add(std::move(fd));
 }
 
 Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {
@@ -201,6 +195,12 @@ Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
 
 Listener::~Listener() {
   close();
+}
+
+std::optional<std::string> Listener::takeover() const {
+  if (!file_ || file_->replaced().empty()) return std::nullopt;
+  return fmt::format("{} listens on the unix socket '{}': it gives way, and new clients come here instead",
+                     file_->replaced(), std::get<UnixAddress>(address_).path);
 }
 
 void Listener::settle() {

@@ -11,7 +11,6 @@
 
 #include "aio/reactor.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "base/owned_fd.h"
 #include "net/address.h"
 #include "net/resolve.h"
@@ -29,14 +28,16 @@ struct Accepted {
 class Listener {
  public:
   // Errors are sentences with the address: see docs/compatibility.md for those that scripts know. What is at a unix
-  // path gives way as UnixSocketFile says; the log tells of a socket that somebody was using. An address that is taken
+  // path gives way as UnixSocketFile says. An address that is taken
   // is a busy error.
-  static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, const Log& log, SocketAddress address,
+  static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, SocketAddress address,
                                                            int backlog = SOMAXCONN);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
+  // A sentence for the log when somebody else listens at the unix path and had to give way.
+  std::optional<std::string> takeover() const;
   // It serves from now on: whoever had its unix path does not get it back.
   void settle();
   // The unix path stays where it is when the sockets are closed.
@@ -68,7 +69,7 @@ class Listener {
 
   Listener(aio::Reactor& reactor, SocketAddress address) : reactor_(reactor), address_(std::move(address)) {}
   Result<> add(OwnedFd listening);
-  Result<> listen_unix(const Log& log, const UnixAddress& address, int backlog);
+  Result<> listen_unix(const UnixAddress& address, int backlog);
   Result<> listen_vsock(const VsockAddress& address, int backlog);
   Result<> listen_fd(const FdAddress& address, int backlog);
   aio::Task<Result<>> listen_inet(InetAddress address, int backlog);

@@ -53,12 +53,12 @@ class SocketTest : public aio::testing::ForEachBackend {
 
   std::string path(const std::string& name = "socket") const { return directory_.path() + "/" + name; }
   Task<std::unique_ptr<Listener>> listen(SocketAddress address) {
-    auto listener = co_await Listener::open(reactor(), log_, std::move(address));
+    auto listener = co_await Listener::open(reactor(), std::move(address));
     EXPECT_TRUE(listener.has_value()) << (listener ? "" : listener.error().message());
     co_return listener ? std::move(*listener) : nullptr;
   }
   Task<std::string> listen_error(SocketAddress address) {
-    auto listener = co_await Listener::open(reactor(), log_, std::move(address));
+    auto listener = co_await Listener::open(reactor(), std::move(address));
     co_return listener ? "" : listener.error().message();
   }
   std::unique_ptr<Stream> stream(OwnedFd fd) { return std::make_unique<SocketStream>(reactor(), fd.release()); }
@@ -73,7 +73,6 @@ class SocketTest : public aio::testing::ForEachBackend {
     EXPECT_EQ(co_await receive_some(*receiver, buffer), IoCount(0u));
   }
 
-  Log log_{"net_test", 2, LogLevel::kError};
   aio::testing::TemporaryDirectory directory_;
 };
 INSTANTIATE_TEST_SUITE_P(Backends, SocketTest, ::testing::Values("io_uring", "epoll"),

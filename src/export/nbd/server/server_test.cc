@@ -51,7 +51,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
 
   Task<void> start(ServerOptions options = {}) {
     server_ = std::make_unique<Server>(*reactor_, *reactors_, backing_->budget, log_, *serving_, options);
-    auto listener = co_await net::Listener::open(*reactor_, log_, net::UnixAddress{.path = path()});
+    auto listener = co_await net::Listener::open(*reactor_, net::UnixAddress{.path = path()});
     EXPECT_TRUE(listener.has_value());
     if (listener) server_->listen_on(std::move(*listener));
   }
