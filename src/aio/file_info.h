@@ -14,7 +14,9 @@ struct FileInfo {
   std::uint64_t inode = 0;
   std::int64_t modified_ns = 0;  // st_mtim
   std::int64_t changed_ns = 0;   // st_ctim
-  bool in_memory = false;        // its file system has no disk (tmpfs); told by kStat alone
+  // Told by kStat alone, of its file system:
+  bool in_memory = false;           // has no disk (tmpfs)
+  bool drops_direct_syncs = false;  // forgets to sync a direct write with RWF_DSYNC that is not waited for (FUSE)
 
   friend bool operator==(const FileInfo&, const FileInfo&) = default;
 };

@@ -74,6 +74,7 @@ std::int64_t perform(Operation& o) {
       return retry([&] { return open(o.path, o.mode | O_CLOEXEC, 0666); });
     case OperationKind::kStat:
       o.info->in_memory = lives_in_memory(o.fd);
+      o.info->drops_direct_syncs = drops_direct_syncs(o.fd);
       return stat_file(o.fd, *o.info);
     case OperationKind::kLock: {
       struct flock lock = byte_lock(o);

@@ -117,6 +117,7 @@ class FileDriver final : public block::Driver {
   std::shared_ptr<const aio::OpenFile> file_;
   int fd_;                                           // of file_
   bool lives_in_memory_ = false;                     // its file system does
+  bool drops_direct_syncs_ = false;                  // see aio::FileInfo
   std::uint64_t device_block_bytes_ = kSectorBytes;  // of a device: its logical block size
   block::Limits limits_;
   std::unique_ptr<FileLocks> locks_;          // null: no locking

@@ -115,7 +115,8 @@ aio::Task<IoResult> FileDriver::write_durably(Range range, IoBuffers buffers) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   // One that is alone is durable with its own call; several share a sync, which costs about as much as one of them.
   // Those that can be written at once do not come here but flush: see is_syncing().
-  const bool alone = durable_writes_.fetch_add(1, std::memory_order_relaxed) == 0 && !syncs_.is_running();
+  const bool first = durable_writes_.fetch_add(1, std::memory_order_relaxed) == 0;
+  const bool alone = first && !syncs_.is_running() && !(options_.direct && drops_direct_syncs_);
   IoResult result = co_await (alone ? write_alone(reactor, range, buffers) : write_content(range, buffers, false));
   if (result && !alone) result = co_await sync(reactor);
   durable_writes_.fetch_sub(1, std::memory_order_relaxed);

@@ -106,6 +106,7 @@ aio::Task<Result<>> FileDriver::inspect() {
   file_bytes_ = info.size_bytes;
   lives_in_memory_ = info.in_memory;
   if (is_device()) device_block_bytes_ = std::max<std::uint64_t>(info.block_bytes, kSectorBytes);
+  drops_direct_syncs_ = info.drops_direct_syncs;
   limits_ = co_await limits_of(home_, fd_, options_, info.block_bytes);
   if (options_.locking == FileLocking::kOff) co_return Result<>();
 
