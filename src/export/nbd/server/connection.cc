@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "aio/current.h"
+#include "aio/scope.h"
 #include "base/release_memory.h"
 #include "export/nbd/server/nbd_export.h"
 #include "export/nbd/server/server.h"
@@ -12,30 +14,28 @@ namespace {
 constexpr std::size_t kHandshakeReceiveBytes = 4096;
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-std::uint64_t deadline_after(const aio::Reactor& reactor, std::uint32_t seconds) {
-  return seconds == 0 ? UINT64_MAX : reactor.now_ns() + seconds * kNanosecondsPerSecond;
+std::uint64_t deadline_after(std::uint64_t since_ns, std::uint32_t seconds) {
+  return seconds == 0 ? UINT64_MAX : since_ns + seconds * kNanosecondsPerSecond;
 }
 
 }  // namespace
 
-Connection::Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, std::string peer_group)
-    : server_(server),
-      log_(server.log_, peer_group),
+Connection::Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group)
+    : Place(peer_group, server.reactor_.now_ns()),
+      server_(server),
+      log_(server.log_, net::describe(peer_group)),
       stream_(std::move(stream)),
       peer_(std::move(peer)),
-      peer_group_(std::move(peer_group)),
-      deadline_ns_(deadline_after(server.reactor_, server.options_.handshake_max_seconds)),
+      deadline_ns_(deadline_after(since_ns(), server.options_.handshake_max_seconds)),
       handshake_(std::make_unique<Handshake>(
           server,
           HandshakeOptions{.tls = server.options_.tls ? TlsPolicy::kRequired : TlsPolicy::kNone, .limits = {}})) {
-  server_.handshaking_.push_back(*this);
-  ++server_.handshake_count_;
-  ++server_.handshake_shares_[peer_group_];
+  server_.handshakes_.add(*this);
   server_.handshake_began_.set();
 }
 
 Connection::~Connection() {
-  end_handshake();
+  server_.handshakes_.remove(*this);
   if (has_slot_) {
     --server_.clients_;
     server_.slot_free_.set();
@@ -44,13 +44,6 @@ Connection::~Connection() {
 
 void Connection::drop() {
   stream_->shut_down();
-}
-
-void Connection::end_handshake() {
-  if (!linked()) return;
-  unlink();
-  --server_.handshake_count_;
-  if (--server_.handshake_shares_[peer_group_] == 0) server_.handshake_shares_.erase(peer_group_);
 }
 
 aio::Task<void> Connection::run() {
@@ -123,10 +116,22 @@ aio::Task<IoResult> Connection::receive() {
 
 // A place among max-connections. While there is none the client waits for its last reply, up to the handshake limit.
 aio::Task<IoResult> Connection::take_slot() {
-  CO_TRY(co_await server_.wait_for_slot());
+  if (server_.is_full()) {
+    // A client that left, or was dropped, must not sit here with its descriptor until somebody else leaves.
+    aio::Scope watch(server_.reactor_);
+    watch.spawn("nbd loss watch", cancel_when_gone(co_await aio::current_task()));
+    IoResult waited = co_await server_.wait_for_slot();
+    watch.cancel();
+    co_await watch.join();
+    CO_TRY(std::move(waited));
+  }
   ++server_.clients_;
   has_slot_ = true;
   co_return IoResult{};
+}
+
+aio::Task<void> Connection::cancel_when_gone(aio::TaskRoot& task) {
+  if (co_await stream_->hung_up()) task.cancel();
 }
 
 aio::Task<void> Connection::transmit() {
@@ -136,7 +141,7 @@ aio::Task<void> Connection::transmit() {
   auto& serving = *static_cast<NbdExport*>(chosen->owner);
   SessionState state = handshake_->state();
   std::vector<std::byte> early = std::move(input_);
-  end_handshake();
+  server_.handshakes_.remove(*this);
   handshake_.reset();
   std::optional<aio::ReactorPool::Seat> seat(serving.seat(server_.reactors_));
   PlacedTransmission client(server_.reactor_, seat->place(),

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "authz/authorizer.h"
-#include "base/intrusive_list.h"
 #include "base/peer_log.h"
 #include "export/nbd/handshake/handshake.h"
+#include "export/nbd/server/handshake_table.h"
 #include "net/socket_stream.h"
 #include "net/tls_stream.h"
 
@@ -21,20 +21,17 @@ namespace blockexport::nbd {
 class NbdExport;
 class Server;
 
-class Connection : public ListLink<Connection> {
+class Connection : public HandshakeTable::Place {
  public:
   // `peer` names the client in log lines; `peer_group` tells whose share of the handshakes it takes.
   // Lines of the log about it count for that group too.
-  Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, std::string peer_group);
+  Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group);
   ~Connection();
 
   aio::Task<void> run();
   // Cuts the connection while it is in its handshake.
   void drop();
-  // Takes it off the server's list of handshakes; done twice it does nothing.
-  void end_handshake();
-
-  const std::string& peer_group() const { return peer_group_; }
+  // When its handshake has to have ended.
   std::uint64_t deadline_ns() const { return deadline_ns_; }
 
  private:
@@ -54,13 +51,13 @@ class Connection : public ListLink<Connection> {
   aio::Task<IoResult> let_in(net::TlsStream& stream);
   void log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name = {});
   aio::Task<IoResult> take_slot();
+  aio::Task<void> cancel_when_gone(aio::TaskRoot& task);
   aio::Task<void> transmit();
 
   Server& server_;
   const PeerLog log_;
   std::unique_ptr<net::Stream> stream_;
   std::string peer_;
-  std::string peer_group_;
   std::uint64_t deadline_ns_;
   std::unique_ptr<Handshake> handshake_;
   std::string identity_;                    // that it has proved over TLS

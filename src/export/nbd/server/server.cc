@@ -1,21 +1,17 @@
 #include "export/nbd/server/server.h"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 
+#include "aio/current.h"
 #include "base/lasting_condition.h"
 #include "export/nbd/server/nbd_export.h"
 #include "net/peer_group.h"
 
 namespace blockexport::nbd {
 namespace {
-
-// Whose share of the handshakes and of the log a client takes.
-std::string group_of(const net::Accepted& accepted) {
-  return net::describe(net::peer_group_of(accepted.peer, accepted.peer_uid));
-}
 
 // Tells a client from every other that the process had: those of one user on unix sockets have no address to do it.
 std::string name_of(const net::Accepted& accepted, std::uint64_t number) {
@@ -25,6 +21,12 @@ std::string name_of(const net::Accepted& accepted, std::uint64_t number) {
 }
 
 }  // namespace
+
+std::size_t handshakes_permitted() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kHandshakesMax;
+  return std::clamp<std::size_t>(limit.rlim_cur / 2, 1, kHandshakesMax);
+}
 
 Server::Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBudget& budget, const Log& log,
                aio::Event& serving, ServerOptions options)
@@ -37,6 +39,7 @@ Server::Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBu
       clients_ever_(options_.clients_before),
       accepting_(reactor),
       connections_(reactor),
+      handshakes_(options_.handshakes_max),
       slot_free_(reactor),
       handshake_began_(reactor) {
   if (options_.handshake_max_seconds > 0) accepting_.spawn("nbd handshake watch", watch_handshakes());
@@ -61,7 +64,7 @@ void Server::keep_paths() {
 }
 
 aio::Task<void> Server::close_connections() {
-  for (Connection& connection : handshaking_) connection.drop();
+  while (HandshakeTable::Place* place = handshakes_.oldest()) end_handshake(*place);
   connections_.cancel();
   co_await connections_.join();
 }
@@ -70,8 +73,15 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
   if (!co_await serving_.wait()) co_return;
   listener.settle();
   LastingCondition refusal(log_);
-  for (;;) {
+  const aio::TaskRoot& task = co_await aio::current_task();
+  for (std::size_t taken = 0;; ++taken) {
     if (!co_await wait_for_slot()) co_return;
+    // While clients keep coming nothing here waits, and nothing else would see that the task was cancelled.
+    if (taken >= kAcceptsPerTurnMax) {
+      taken = 0;
+      co_await aio::next_turn();
+      if (task.cancelled) co_return;
+    }
     auto accepted = co_await listener.accept(index);
     if (!accepted) {
       if (accepted.error() == Errno(ECANCELED)) co_return;
@@ -86,7 +96,7 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
     }
     // The last place may have gone while we waited for this client.
     if (!co_await wait_for_slot()) co_return;
-    if (handshake_count_ >= kHandshakesMax) drop_a_handshake();
+    if (handshakes_.is_full()) drop_a_handshake();
     connections_.spawn("nbd connection", serve(std::move(*accepted)));
   }
 }
@@ -103,38 +113,38 @@ aio::Task<IoResult> Server::wait_for_slot() {
 
 aio::Task<void> Server::serve(net::Accepted accepted) {
   auto stream = std::make_unique<net::SocketStream>(reactor_, accepted.fd.release());
-  Connection connection(*this, std::move(stream), name_of(accepted, ++clients_ever_), group_of(accepted));
+  Connection connection(*this, std::move(stream), name_of(accepted, ++clients_ever_),
+                        net::peer_group_of(accepted.peer, accepted.peer_uid));
   co_await connection.run();
 }
 
-// Drops handshakes whose time is over. They began in the order of the list and have the same limit.
+// Drops handshakes whose time is over. They began in the order of the table and have the same limit.
 aio::Task<void> Server::watch_handshakes() {
   for (;;) {
-    while (!handshaking_.empty() && handshaking_.front().deadline_ns() <= reactor_.now_ns()) {
-      Connection& late = handshaking_.front();
-      late.drop();
-      late.end_handshake();
+    std::size_t dropped = 0;
+    for (Connection* oldest = oldest_handshake(); oldest != nullptr && oldest->deadline_ns() <= reactor_.now_ns();
+         oldest = oldest_handshake()) {
+      end_handshake(*oldest);
+      if (++dropped % kAcceptsPerTurnMax == 0) co_await aio::next_turn();
     }
-    if (handshaking_.empty()) {
+    Connection* oldest = oldest_handshake();
+    if (oldest == nullptr) {
       handshake_began_.reset();
       if (!co_await handshake_began_.wait()) co_return;
       continue;
     }
-    if (!co_await reactor_.sleep_until(handshaking_.front().deadline_ns())) co_return;
+    if (!co_await reactor_.sleep_until(oldest->deadline_ns())) co_return;
   }
 }
 
-// Makes room: the oldest handshake of the peer that has most of them.
 void Server::drop_a_handshake() {
-  auto largest = std::max_element(handshake_shares_.begin(), handshake_shares_.end(),
-                                  [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (largest == handshake_shares_.end()) return;
-  for (Connection& connection : handshaking_) {
-    if (connection.peer_group() != largest->first) continue;
-    connection.drop();
-    connection.end_handshake();
-    return;
-  }
+  if (HandshakeTable::Place* place = handshakes_.to_drop(reactor_.now_ns())) end_handshake(*place);
+}
+
+// Its connection ends in a later turn.
+void Server::end_handshake(HandshakeTable::Place& place) {
+  static_cast<Connection&>(place).drop();
+  handshakes_.remove(place);
 }
 
 NbdExport* Server::find_export(std::string_view name) const {

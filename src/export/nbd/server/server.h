@@ -1,9 +1,9 @@
 // Server: the process's NBD server: where it listens, who is connected, and which exports a client can name.
 //
 // A connection is greeted as soon as it is accepted and has until the handshake limit to choose an export. Clients that
-// only sit there do not keep others out: they do not count as connections, and when too many of them wait, the oldest
-// of the peer that has most is dropped. Owned by the control layer; thread: the control reactor. After its handshake a
-// client is served at the reactor of its export, or at the data reactor that has fewest.
+// only sit there do not keep others out: they do not count as connections, and when too many of them wait, one of the
+// peer that has most is dropped (handshake_table.h). Owned by the control layer; thread: the control reactor. After its
+// handshake a client is served at the reactor of its export, or at the data reactor that has fewest.
 #pragma once
 
 #include <chrono>
@@ -26,8 +26,12 @@ namespace blockexport::nbd {
 
 class NbdExport;
 
-// Connections that may be in their handshake at the same time.
+// Connections that may be in their handshake at the same time, where the process may open so many files.
 inline constexpr std::size_t kHandshakesMax = 16384;
+// The same, with half of the descriptors that the process may have left for everything else.
+std::size_t handshakes_permitted();
+// Clients that are accepted, or dropped because their time is over, before others have their turn.
+inline constexpr std::size_t kAcceptsPerTurnMax = 32;
 // How long accepting pauses when the process has no descriptors or memory left.
 inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
@@ -41,9 +45,10 @@ struct ServerTls {
 struct ServerOptions {
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
-  authz::Directory* authorizers = nullptr;   // those that TLS and exports name
-  std::optional<ServerTls> tls = {};         // with it, clients are served over TLS alone
-  std::uint64_t clients_before = 0;          // that earlier servers of the process had: their numbers go on
+  std::size_t handshakes_max = handshakes_permitted();
+  authz::Directory* authorizers = nullptr;  // those that TLS and exports name
+  std::optional<ServerTls> tls = {};        // with it, clients are served over TLS alone
+  std::uint64_t clients_before = 0;         // that earlier servers of the process had: their numbers go on
 };
 
 class Server final : public ExportDirectory {
@@ -86,6 +91,8 @@ class Server final : public ExportDirectory {
   aio::Task<void> accept_loop(net::Listener& listener, std::size_t index);
   aio::Task<void> serve(net::Accepted accepted);
   aio::Task<void> watch_handshakes();
+  Connection* oldest_handshake() { return static_cast<Connection*>(handshakes_.oldest()); }
+  void end_handshake(HandshakeTable::Place& place);
   bool is_full() const { return options_.max_connections > 0 && clients_ >= options_.max_connections; }
   aio::Task<IoResult> wait_for_slot();
   void drop_a_handshake();
@@ -103,10 +110,8 @@ class Server final : public ExportDirectory {
   std::uint64_t clients_ever_;
   aio::Scope accepting_;
   aio::Scope connections_;
-  IntrusiveList<Connection> handshaking_;  // oldest first
-  std::size_t handshake_count_ = 0;
-  std::map<std::string, std::size_t> handshake_shares_;  // how many of them each group of peers has
-  std::uint32_t clients_ = 0;                            // in transmission
+  HandshakeTable handshakes_;  // of Connections
+  std::uint32_t clients_ = 0;  // in transmission
   aio::Event slot_free_;
   aio::Event handshake_began_;
 };

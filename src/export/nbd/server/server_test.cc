@@ -121,6 +121,12 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
       return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
     });
   }
+  // Of the reactor, with those of the test.
+  std::size_t count_tasks() {
+    std::size_t count = 0;
+    for ([[maybe_unused]] aio::TaskRoot& task : reactor_->tasks()) ++count;
+    return count;
+  }
   std::string path() const { return directory_.path() + "/nbd.sock"; }
 
   Log log_{"server_test", 2, LogLevel::kError};
@@ -218,6 +224,23 @@ TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
   one->close();
   co_await choose(*waiting, "disk");
   EXPECT_TRUE((co_await chosen(*waiting)).has_value());
+}
+
+// Until then it would keep its descriptor, however many such clients there are.
+TASK_TEST_P(ServerTest, AClientThatLeavesWhileItWaitsForAPlaceIsForgottenAtOnce) {
+  co_await start({.max_connections = 1});
+  add("disk");
+  auto waiting = co_await dial();
+  const int waiting_fd = dialed_fd_;
+  EXPECT_EQ((co_await receive(*waiting, kGreetingBytes)).size(), kGreetingBytes);
+  auto client = co_await connect("disk");
+  Bytes words = ClientBytes().u32(3).export_name("disk").bytes();
+  EXPECT_TRUE(co_await net::send_all(*waiting, words));
+  co_await until_read(waiting_fd);
+  const std::size_t tasks = count_tasks();
+  waiting->shut_down();
+  co_await until([&] { return count_tasks() + 2 == tasks; });
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
 // Both are greeted while there is a place; only one gets it.
