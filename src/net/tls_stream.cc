@@ -125,10 +125,11 @@ TlsStream::~TlsStream() {
   gnutls_deinit(session_);
 }
 
-aio::Task<Result<std::string>> TlsStream::handshake(aio::Reactor& reactor, std::uint64_t deadline_ns) {
+aio::Task<Result<std::string>> TlsStream::handshake(aio::Reactor& reactor, std::uint64_t deadline_ns,
+                                                    aio::TurnQueue* turns) {
   aio::Scope watch(reactor);
   if (deadline_ns != UINT64_MAX) watch.spawn("tls handshake deadline", enforce(reactor, deadline_ns));
-  Result<std::string> identity = co_await shake_hands(reactor);
+  Result<std::string> identity = co_await shake_hands(reactor, turns);
   watch.cancel();
   co_await watch.join();
   if (!identity && reactor.now_ns() >= deadline_ns) {
@@ -206,7 +207,7 @@ aio::Task<void> TlsStream::enforce(aio::Reactor& reactor, std::uint64_t deadline
   lower_->shut_down();
 }
 
-aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
+aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor, aio::TurnQueue* turns) {
   if (auto attached = credentials_->attach(session_); !attached) {
     ended_by_ = TlsEnd::kUs;
     co_return fail(std::move(attached).error());
@@ -215,6 +216,10 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor) {
     gnutls_server_name_set(session_, GNUTLS_NAME_DNS, host_.data(), host_.size());
   }
   for (;;) {
+    if (turns != nullptr && input_.size() > 0) {
+      if (IoResult turn = co_await turns->turn(); !turn)
+        co_return fail(Error::system("TLS handshake failed", turn.error()));
+    }
     const int outcome = gnutls_handshake(session_);
     // On failure GnuTLS has an alert for the peer.
     if (outcome < 0 && gnutls_error_is_fatal(outcome) != 0) gnutls_alert_send_appropriate(session_, outcome);

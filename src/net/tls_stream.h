@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "aio/reactor.h"
+#include "aio/turn_queue.h"
 #include "base/peer_log.h"
 #include "net/stream.h"
 #include "net/tls_credentials.h"
@@ -54,8 +55,11 @@ class TlsStream final : public Stream {
   TlsStream& operator=(const TlsStream&) = delete;
 
   // Shakes hands and checks who the peer is: its identity, or why there is no connection. Once; before it has succeeded
-  // nothing can be received or sent. At `deadline_ns` (UINT64_MAX: never) the stream is shut down.
-  aio::Task<Result<std::string>> handshake(aio::Reactor& reactor, std::uint64_t deadline_ns);
+  // nothing can be received or sent. At `deadline_ns` (UINT64_MAX: never) the stream is shut down. Each step for which
+  // the peer has sent something, and which may compute with keys for a millisecond, waits for its turn in `turns` if
+  // given.
+  aio::Task<Result<std::string>> handshake(aio::Reactor& reactor, std::uint64_t deadline_ns,
+                                           aio::TurnQueue* turns = nullptr);
   // After a handshake that failed: by whom, and a sentence about `peer` for the log that says so.
   TlsEnd ended_by() const { return ended_by_; }
   std::string describe_end(std::string_view peer, const Error& failure) const;
@@ -96,7 +100,7 @@ class TlsStream final : public Stream {
   struct Callbacks;
   friend struct Callbacks;
 
-  aio::Task<Result<std::string>> shake_hands(aio::Reactor& reactor);
+  aio::Task<Result<std::string>> shake_hands(aio::Reactor& reactor, aio::TurnQueue* turns);
   aio::Task<void> dismiss(aio::Reactor& reactor, int alert);
   aio::Task<void> discard_input();
   aio::Task<IoResult> flush();

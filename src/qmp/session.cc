@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "aio/current.h"
 #include "aio/reactor.h"
 #include "base/release_memory.h"
 #include "base/secret_bytes.h"
@@ -77,6 +78,8 @@ aio::Task<void> Session::receive_loop() {
         output_drained_.reset();
         if (!co_await output_drained_.wait()) co_return;
       }
+      // A client that sends command after command finds its input there each time, and would never wait.
+      co_await aio::next_turn();
     }
     // Now a client may say nothing for a long time.
     wipe_dead_stack();
@@ -85,6 +88,8 @@ aio::Task<void> Session::receive_loop() {
     parser_.feed({reinterpret_cast<const char*>(buffer.data()), *received});
     // The parser forgets what it has read; here it would stay until as much has come again.
     explicit_bzero(buffer.data(), *received);
+    // The same with a message that is long.
+    if (*received == buffer.size()) co_await aio::next_turn();
   }
 }
 
@@ -112,6 +117,7 @@ aio::Task<void> Session::in_band_loop() {
     IoResult handled = co_await handle(message);
     wipe_dead_stack();
     if (!handled) break;
+    co_await aio::next_turn();
   }
   in_band_idle_.set();
 }

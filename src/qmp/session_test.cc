@@ -306,6 +306,35 @@ TASK_TEST_P(SessionTest, ACancelledSessionSendsWhatWasAnswered) {
   co_await cancel_during(R"({"execute": "slow", "id": 1})");
 }
 
+// Counts what the runner does in each turn.
+Task<void> watch_turns(const testing::EchoRunner& runner, std::size_t& most, const bool& over) {
+  std::size_t seen = runner.commands;
+  while (!over) {
+    co_await aio::next_turn();
+    most = std::max<std::size_t>(most, runner.commands - seen);
+    seen = runner.commands;
+  }
+}
+
+// A client whose commands are all there already never waits for input.
+TASK_TEST_P(SessionTest, OneCommandIsRunInATurn) {
+  if (simulated()) CO_SKIP("its time stands still while the watch runs");
+  constexpr std::size_t kCommands = 300;
+  co_await start_negotiated();
+  std::size_t most = 0;
+  bool over = false;
+  aio::Scope watch(reactor());
+  watch.spawn("watch", watch_turns(*runner_, most, over));
+  std::string commands;
+  for (std::size_t i = 0; i < kCommands; ++i) commands += R"({"execute": "echo"} )";
+  co_await say(commands);
+  for (std::size_t i = 0; i < kCommands; ++i) EXPECT_NE(co_await line(), "");
+  over = true;
+  co_await watch.join();
+  EXPECT_EQ(runner_->commands, kCommands);
+  EXPECT_EQ(most, 1u);
+}
+
 TASK_TEST_P(SessionTest, PrettyOutputIsIndented) {
   co_await start(true);
   EXPECT_EQ(co_await line(), "{");

@@ -17,19 +17,20 @@ Handshake::Handshake(ExportDirectory& directory, const HandshakeOptions& options
 
 HandshakeStep Handshake::feed(std::span<const std::byte> input, std::vector<std::byte>& output) {
   const std::size_t given = input.size();
+  steps_ = 0;
   while (status_ == HandshakeStatus::kNeedInput) {
-    const std::size_t consumed = given - input.size();
-    if (output.size() >= options_.limits.output_bytes_max) return {HandshakeStatus::kDrainOutput, consumed};
+    if (is_piece_done(output)) return {HandshakeStatus::kDrainOutput, given - input.size(), steps_};
     if (stage_ == Stage::kListing) {
       on_listing(output);
       continue;
     }
-    if (!collect(input)) return {HandshakeStatus::kNeedInput, given - input.size()};
+    if (!collect(input)) return {HandshakeStatus::kNeedInput, given - input.size(), steps_};
+    ++steps_;
     on_message(output);
   }
   // What follows STARTTLS in clear could only have been put there to be taken for protected data.
   if (status_ == HandshakeStatus::kStartTls && !input.empty()) close("data follows STARTTLS in clear");
-  return {status_, given - input.size()};
+  return {status_, given - input.size(), steps_};
 }
 
 // Takes what belongs to the current message. True once the message is whole.
@@ -185,7 +186,7 @@ void Handshake::authorized(bool allowed) {
 
 void Handshake::on_listing(std::vector<std::byte>& output) {
   OptionReplies replies(output, option_);
-  while (output.size() < options_.limits.output_bytes_max) {
+  for (; !is_piece_done(output); ++steps_) {
     const ExportInfo* info = directory_->next_after(list_position_);
     if (info == nullptr) {
       replies.ack();

@@ -45,9 +45,12 @@ struct HandshakeOptions {
   HandshakeLimits limits;
 };
 
+// Options taken and exports listed by one call of feed().
+inline constexpr std::uint32_t kHandshakeStepsMax = 256;
+
 enum class HandshakeStatus : std::uint8_t {
   kNeedInput,     // all input was taken; send the output and come back with more
-  kDrainOutput,   // send the output, then come back with what was not consumed (maybe nothing)
+  kDrainOutput,   // send the output, give others their turn, come back with what was not consumed (maybe nothing)
   kTransmission,  // done: state() and chosen_export() are final; unconsumed input belongs to the transmission phase
   kStartTls,      // send the output, do the TLS handshake, go on with over_tls()
   kAuthorize,     // send the output, ask whether the client may use wanted_export(), say so by authorized(), go on
@@ -57,6 +60,7 @@ enum class HandshakeStatus : std::uint8_t {
 struct HandshakeStep {
   HandshakeStatus status;
   std::size_t consumed;  // bytes of the input that were taken
+  std::uint32_t steps;   // options taken and exports listed
 };
 
 class Handshake {
@@ -67,7 +71,8 @@ class Handshake {
   // Appends what the server says first. Called once, before feed().
   void greet(std::vector<std::byte>& output) { append_greeting(output); }
 
-  // Takes as much of `input` as makes sense now and appends replies to `output`, which the caller sends and clears.
+  // Takes as much of `input` as makes sense now and appends replies to `output`, which the caller sends and clears. It
+  // does a bounded piece of work.
   // After kTransmission or kClose it takes nothing and says the same again.
   [[nodiscard]] HandshakeStep feed(std::span<const std::byte> input, std::vector<std::byte>& output);
 
@@ -121,6 +126,9 @@ class Handshake {
   Permission permission_for(const ExportInfo& info);
   const ExportInfo* permitted_export(std::string_view name);
 
+  bool is_piece_done(const std::vector<std::byte>& output) const {
+    return steps_ >= kHandshakeStepsMax || output.size() >= options_.limits.output_bytes_max;
+  }
   bool is_over_limits();
   std::optional<std::string> fatal_reason() const;
   std::optional<Answer> refusal() const;
@@ -151,6 +159,7 @@ class Handshake {
   std::uint64_t decided_sequence_ = 0;  // of the export that the answer below is about; 0 for none
   bool is_allowed_ = false;
 
+  std::uint32_t steps_ = 0;  // of this call of feed()
   std::uint32_t options_seen_ = 0;
   std::uint64_t option_bytes_seen_ = 0;
   bool shutting_down_ = false;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "aio/current.h"
 #include "aio/scope.h"
 #include "base/release_memory.h"
@@ -12,6 +14,11 @@ namespace blockexport::nbd {
 namespace {
 
 constexpr std::size_t kHandshakeReceiveBytes = 4096;
+// Steps of a handshake that are taken as they come; a client that means well needs about ten, and one for each export
+// that it lists. Of all handshakes that have taken more only one goes on in a turn of the loop.
+constexpr std::uint32_t kHandshakeStepsAtOnceMax = 64;
+// Steps that asking an authorizer counts as: it may compare with long lists.
+constexpr std::uint32_t kAuthorizationSteps = 16;
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 std::uint64_t deadline_after(std::uint64_t since_ns, std::uint32_t seconds) {
@@ -69,7 +76,12 @@ aio::Task<IoResult> Connection::negotiate() {
   for (;;) {
     HandshakeStep step = handshake_->feed(input_, output);
     input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(step.consumed));
-    if (step.status == HandshakeStatus::kAuthorize && authorize_from_list()) continue;
+    // Bytes that are thrown away are work too.
+    work_ += std::max(step.steps, 1u);
+    if (step.status == HandshakeStatus::kAuthorize && authorize_from_list()) {
+      CO_TRY(co_await give_turn());
+      continue;
+    }
     if (step.status == HandshakeStatus::kTransmission) {
       const ExportInfo* chosen = server_.find(handshake_->state().export_name);
       chosen_sequence_ = chosen == nullptr ? 0 : chosen->sequence;
@@ -85,18 +97,27 @@ aio::Task<IoResult> Connection::negotiate() {
         co_return fail(ECONNABORTED);
       case HandshakeStatus::kStartTls:
         CO_TRY(co_await start_tls());
-        continue;
+        break;
       case HandshakeStatus::kAuthorize:
         co_await authorize_export();
-        continue;
+        work_ += kAuthorizationSteps;
+        break;
       case HandshakeStatus::kDrainOutput:
-        continue;
+        break;
       case HandshakeStatus::kNeedInput:
         listed_for_.clear();
+        CO_TRY(co_await receive());
         break;
     }
-    CO_TRY(co_await receive());
+    CO_TRY(co_await give_turn());
   }
+}
+
+// Between two pieces of work. A client that asks for no more than others do goes on at once: those who never stop
+// asking wait for each other and not it for them.
+aio::Task<IoResult> Connection::give_turn() {
+  if (work_ <= kHandshakeStepsAtOnceMax) co_return IoResult{};
+  co_return co_await server_.long_handshakes_.turn();
 }
 
 // Some bytes more; one that waits for them holds no buffer.

@@ -37,6 +37,7 @@ class Connection : public HandshakeTable::Place {
  private:
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
+  aio::Task<IoResult> give_turn();
   aio::Task<IoResult> start_tls();
   // A refusal that is logged once the client has its answer.
   struct Refusal {
@@ -64,6 +65,7 @@ class Connection : public HandshakeTable::Place {
   std::map<std::string, bool> listed_for_;  // while exports are listed: what each authorizer said
   std::optional<Refusal> export_refusal_;
   std::vector<std::byte> input_;       // received and not used
+  std::uint32_t work_ = 0;             // steps that its handshake has taken
   std::uint64_t chosen_sequence_ = 0;  // of the export that the client agreed on
   bool has_slot_ = false;
 };

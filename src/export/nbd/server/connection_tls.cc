@@ -25,7 +25,7 @@ aio::Task<IoResult> Connection::start_tls() {
   auto secured = std::make_unique<net::TlsStream>(std::move(stream_), std::move(*credentials));
   net::TlsStream& stream = *secured;
   stream_ = std::move(secured);
-  Result<std::string> identity = co_await stream.handshake(server_.reactor_, deadline_ns_);
+  Result<std::string> identity = co_await stream.handshake(server_.reactor_, deadline_ns_, &server_.tls_handshakes_);
   if (!identity) {
     if (stream.ended_by() == net::TlsEnd::kUs) {
       log_refusal("tls-creds", identity.error().message());

@@ -41,6 +41,8 @@ Server::Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBu
       connections_(reactor),
       handshakes_(options_.handshakes_max),
       slot_free_(reactor),
+      long_handshakes_(reactor),
+      tls_handshakes_(reactor),
       handshake_began_(reactor) {
   if (options_.handshake_max_seconds > 0) accepting_.spawn("nbd handshake watch", watch_handshakes());
 }
@@ -96,8 +98,9 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
     }
     // The last place may have gone while we waited for this client.
     if (!co_await wait_for_slot()) co_return;
-    if (handshakes_.is_full()) drop_a_handshake();
-    connections_.spawn("nbd connection", serve(std::move(*accepted)));
+    std::string peer = name_of(*accepted, ++clients_ever_);
+    const net::PeerGroup group = net::peer_group_of(accepted->peer, accepted->peer_uid);
+    admit(std::make_unique<net::SocketStream>(reactor_, accepted->fd.release()), std::move(peer), group);
   }
 }
 
@@ -111,10 +114,13 @@ aio::Task<IoResult> Server::wait_for_slot() {
   co_return IoResult{};
 }
 
-aio::Task<void> Server::serve(net::Accepted accepted) {
-  auto stream = std::make_unique<net::SocketStream>(reactor_, accepted.fd.release());
-  Connection connection(*this, std::move(stream), name_of(accepted, ++clients_ever_),
-                        net::peer_group_of(accepted.peer, accepted.peer_uid));
+void Server::admit(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group) {
+  if (handshakes_.is_full()) drop_a_handshake();
+  connections_.spawn("nbd connection", serve(std::move(stream), std::move(peer), group));
+}
+
+aio::Task<void> Server::serve(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group) {
+  Connection connection(*this, std::move(stream), std::move(peer), group);
   co_await connection.run();
 }
 

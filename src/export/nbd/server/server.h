@@ -15,6 +15,7 @@
 #include "aio/process_budget.h"
 #include "aio/reactor_pool.h"
 #include "aio/scope.h"
+#include "aio/turn_queue.h"
 #include "authz/authorizer.h"
 #include "base/log.h"
 #include "export/nbd/server/connection.h"
@@ -59,6 +60,8 @@ class Server final : public ExportDirectory {
 
   // Takes clients from `listener` from now on, or from when `serving` is set.
   void listen_on(std::unique_ptr<net::Listener> listener);
+  // Serves a client that was accepted, `peer` for short. If too many are in their handshake, one of them is dropped.
+  void admit(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group);
 
   // The files of its unix sockets stay when it stops listening.
   void keep_paths();
@@ -89,7 +92,7 @@ class Server final : public ExportDirectory {
   friend class Connection;
 
   aio::Task<void> accept_loop(net::Listener& listener, std::size_t index);
-  aio::Task<void> serve(net::Accepted accepted);
+  aio::Task<void> serve(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group);
   aio::Task<void> watch_handshakes();
   Connection* oldest_handshake() { return static_cast<Connection*>(handshakes_.oldest()); }
   void end_handshake(HandshakeTable::Place& place);
@@ -113,6 +116,8 @@ class Server final : public ExportDirectory {
   HandshakeTable handshakes_;  // of Connections
   std::uint32_t clients_ = 0;  // in transmission
   aio::Event slot_free_;
+  aio::TurnQueue long_handshakes_;  // their pieces of work
+  aio::TurnQueue tls_handshakes_;   // steps that cost a millisecond
   aio::Event handshake_began_;
 };
 

@@ -1,0 +1,15 @@
+#include "aio/turn_queue.h"
+
+#include "aio/current.h"
+
+namespace blockexport::aio {
+
+// The next one is woken when the caller goes on, which is a turn before it goes on itself.
+Task<IoResult> TurnQueue::turn() {
+  auto held = co_await mutex_.lock();
+  if (!held) co_return fail(held.error());
+  co_await next_turn();
+  co_return IoResult{};
+}
+
+}  // namespace blockexport::aio
