@@ -9,6 +9,8 @@ Task<IoResult> TurnQueue::turn() {
   auto held = co_await mutex_.lock();
   if (!held) co_return fail(held.error());
   co_await next_turn();
+  // Neither of the two sees it when nobody else waits.
+  if ((co_await current_task()).cancelled) co_return fail(ECANCELED);
   co_return IoResult{};
 }
 
