@@ -1,5 +1,10 @@
 #include "aio/memory_budget.h"
 
+#include <optional>
+
+#include "aio/reactor.h"
+#include "aio/scope.h"
+
 namespace blockexport::aio {
 
 MemoryBudget::MemoryBudget(Reactor& reactor, ProcessBudget& process, std::uint64_t limit_bytes)
@@ -24,21 +29,29 @@ void MemoryBudget::take_over_limit(std::uint64_t bytes) {
   used_ += bytes;
 }
 
-Task<IoResult> MemoryBudget::take(std::uint64_t bytes) {
+Task<IoResult> MemoryBudget::take(std::uint64_t bytes, std::uint64_t patience_ns) {
   if (bytes > limit_) co_return fail(ENOMEM);
+  Reactor& reactor = room_->reactor;
+  std::optional<std::uint64_t> until_ns;  // from when on it is the process that has none
   while (!try_take(bytes)) {
     room_->event.reset();
     // Own memory first: what is missing of the process's share is waited for there.
-    bool at_process = used_ + bytes <= limit_;
+    const bool at_process = used_ + bytes <= limit_;
     if (at_process) {
+      const std::uint64_t now_ns = reactor.now_ns();
+      if (!until_ns) until_ns = patience_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + patience_ns;
+      if (now_ns >= *until_ns) {
+        process_.taker_gave_up(now_ns);
+        co_return fail(ETIMEDOUT);
+      }
       ++waiting_for_process_;
       process_.taker_waits();
       process_.tell_of_room(room_);
     }
     // What was given back before we were listed, nobody tells us of.
-    bool taken = at_process && try_take(bytes);
+    const bool taken = at_process && try_take(bytes);
     IoResult waited;
-    if (!taken) waited = co_await room_->event.wait();
+    if (!taken) waited = co_await wait_for_room(at_process ? *until_ns : UINT64_MAX);
     if (at_process) {
       process_.taker_waits_no_more();
       if (--waiting_for_process_ == 0) process_.forget(room_);
@@ -46,6 +59,21 @@ Task<IoResult> MemoryBudget::take(std::uint64_t bytes) {
     if (taken || !waited) co_return waited;
   }
   co_return IoResult{};
+}
+
+// Until something was given back, or `until_ns`.
+Task<IoResult> MemoryBudget::wait_for_room(std::uint64_t until_ns) {
+  if (until_ns == UINT64_MAX) co_return co_await room_->event.wait();
+  Scope timer(room_->reactor);
+  timer.spawn("memory patience", wake_at(until_ns));
+  IoResult waited = co_await room_->event.wait();
+  timer.cancel();
+  co_await timer.join();
+  co_return waited;
+}
+
+Task<void> MemoryBudget::wake_at(std::uint64_t deadline_ns) {
+  if (co_await room_->reactor.sleep_until(deadline_ns)) room_->event.set();
 }
 
 void MemoryBudget::give_back(std::uint64_t bytes) {

@@ -2,7 +2,8 @@
 //
 // Beyond a small allowance that every connection has for itself it takes from the process's share too, so that a client
 // with small requests is served even when others have used up that share. Who waits tries again whenever memory is
-// given back, in the order of waiting. Thread: one reactor's.
+// given back, in the order of waiting. Who can do with less need not wait for long for what others hold. Thread: one
+// reactor's.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,9 @@ class MemoryBudget {
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
   bool try_take(std::uint64_t bytes);
-  // Waits until there is room. ECANCELED: nothing was taken; ENOMEM: it is more than there can ever be.
-  Task<IoResult> take(std::uint64_t bytes);
+  // Waits until there is room. ECANCELED: nothing was taken; ENOMEM: it is more than there can ever be; ETIMEDOUT: for
+  // `patience_ns` there was room for this connection and none in the process.
+  Task<IoResult> take(std::uint64_t bytes, std::uint64_t patience_ns = UINT64_MAX);
   // Takes more than the limit allows; what a started request needs for its reply.
   void take_over_limit(std::uint64_t bytes);
   void give_back(std::uint64_t bytes);
@@ -34,13 +36,16 @@ class MemoryBudget {
   std::uint64_t used_bytes() const { return used_; }
   // Whether it holds some of the process's share, and whether anyone waits for that.
   bool holds_shared() const { return shared_part(used_) > 0; }
-  bool is_shared_wanted() const { return process_.is_wanted(); }
+  bool is_shared_wanted(std::uint64_t now_ns) const { return process_.is_wanted(now_ns); }
 
  private:
   // What of `used` bytes counts against the process.
   static std::uint64_t shared_part(std::uint64_t used) {
     return used > kConnectionAllowanceBytes ? used - kConnectionAllowanceBytes : 0;
   }
+
+  Task<IoResult> wait_for_room(std::uint64_t until_ns);
+  Task<void> wake_at(std::uint64_t deadline_ns);
 
   ProcessBudget& process_;
   std::uint64_t limit_;

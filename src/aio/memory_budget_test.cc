@@ -157,6 +157,46 @@ TEST_F(MemoryBudgetTest, WhoWaitsBehindAnotherForTheProcessIsServedFromItsOwnAll
   modest.give_back(kAllowance / 2);
 }
 
+Task<void> take_with_patience(MemoryBudget& budget, std::uint64_t bytes, IoResult& result) {
+  result = co_await budget.take(bytes, 1'000'000);
+}
+
+TEST_F(MemoryBudgetTest, WhoIsPatientForAWhileGivesUpWhenTheProcessHasNone) {
+  ProcessBudget process(1000);
+  MemoryBudget greedy(*reactor_, process);
+  MemoryBudget newcomer(*reactor_, process);
+  ASSERT_TRUE(greedy.try_take(kAllowance + 1000));
+  IoResult result;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_with_patience(newcomer, kAllowance + 1, result));
+  const std::uint64_t began_ns = reactor_->now_ns();
+  EXPECT_TRUE(process.is_wanted(began_ns));
+  idle();
+  EXPECT_EQ(result, IoResult(fail(ETIMEDOUT)));
+  const std::uint64_t gave_up_ns = reactor_->now_ns();
+  EXPECT_GE(gave_up_ns - began_ns, 1'000'000u);
+  EXPECT_LT(gave_up_ns - began_ns, 2'000'000u);
+  EXPECT_EQ(newcomer.used_bytes(), 0u);
+  EXPECT_TRUE(process.is_wanted(gave_up_ns + ProcessBudget::kWantedNs / 2));
+  EXPECT_FALSE(process.is_wanted(gave_up_ns + ProcessBudget::kWantedNs));
+  greedy.give_back(kAllowance + 1000);
+}
+
+// What the connection itself holds comes back by itself.
+TEST_F(MemoryBudgetTest, NobodyGivesUpWaitingForItsOwnMemory) {
+  MemoryBudget budget(*reactor_, process_, 100);
+  ASSERT_TRUE(budget.try_take(100));
+  IoResult result = fail(EINVAL);
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_with_patience(budget, 50, result));
+  idle();
+  EXPECT_EQ(scope.size(), 1u);
+  budget.give_back(100);
+  idle();
+  EXPECT_TRUE(result.has_value());
+  budget.give_back(50);
+}
+
 class MemoryAcrossThreadsTest : public testing::WithThreads {};
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(MemoryAcrossThreadsTest);
 

@@ -15,6 +15,8 @@ namespace blockexport::aio {
 class ProcessBudget {
  public:
   static constexpr std::uint64_t kBytesDefault = 1u << 30;
+  // How long memory counts as wanted after a taker gave up waiting for it.
+  static constexpr std::uint64_t kWantedNs = 2'000'000'000;
 
   explicit ProcessBudget(std::uint64_t limit_bytes = kBytesDefault) : limit_(limit_bytes) {}
   ~ProcessBudget();
@@ -33,8 +35,13 @@ class ProcessBudget {
   // A taker may be woken in vain many times: it waits from the one call to the other.
   void taker_waits() { ++takers_waiting_; }
   void taker_waits_no_more() { --takers_waiting_; }
-  // Whether anyone waits for room.
-  bool is_wanted() const { return takers_waiting_.load() > 0; }
+  // A taker has waited for long enough at `now_ns`, and goes on with less.
+  void taker_gave_up(std::uint64_t now_ns) { gave_up_ns_ = now_ns; }
+  // Whether anyone waits for room, or gave up less than kWantedNs ago.
+  bool is_wanted(std::uint64_t now_ns) const {
+    const std::uint64_t gave_up_ns = gave_up_ns_.load();
+    return takers_waiting_.load() > 0 || (gave_up_ns != 0 && now_ns < gave_up_ns + kWantedNs);
+  }
 
   std::uint64_t used_bytes() const { return used_.load(); }
 
@@ -42,6 +49,7 @@ class ProcessBudget {
   std::uint64_t limit_;
   std::atomic<std::uint64_t> used_ = 0;
   std::atomic<std::uint32_t> takers_waiting_ = 0;
+  std::atomic<std::uint64_t> gave_up_ns_ = 0;  // when a taker last did; 0: never
   std::atomic<bool> has_waiters_ = false;
   std::mutex mutex_;  // guards changes of has_waiters_, and the waiters
   std::vector<std::shared_ptr<Wakeup>> waiters_;

@@ -3,11 +3,12 @@
 import contextlib
 import select
 import socket
+import threading
 import time
 import unittest
 
 from hostile import HostileTest
-from lib import nbd_raw, settings, wait
+from lib import daemon, nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_raw import request_bytes
 from lib.nbd_wire import *
@@ -175,6 +176,61 @@ class MemoryTest(MeasuredTest):
                 good.read(0, 4096)
                 times.append(time.monotonic() - started)
             self.assertLess(sorted(times)[-2], settings.seconds(0.1))
+
+
+class NewcomerTest(HostileTest):
+    """Readers that take little, each with many large READs outstanding, hold all memory of the process."""
+
+    READERS = 24
+
+    @classmethod
+    def prepare(cls):
+        cls.port = daemon.free_port()
+        return [*super().prepare(), "--listen", f"type=inet,host=127.0.0.1,port={cls.port}"]
+
+    def slow_readers(self, stack):
+        """They ask for 3 GiB in all, and read two megabytes a second until the test is over."""
+        data = b"".join(request_bytes("simple", CMD_READ, 0, MIB, cookie=index) for index in range(128))
+        readers = []
+        for _ in range(self.READERS):
+            readers.append(nbd_raw.Connection(self.connect()))
+            stack.callback(readers[-1].close)
+            readers[-1].go("null")
+            readers[-1].send(data)
+            readers[-1].socket.setblocking(False)
+        over = threading.Event()
+        def read():
+            while not over.wait(0.1):
+                for reader in readers:
+                    with contextlib.suppress(OSError):
+                        reader.socket.recv(2 * MIB // 10 // self.READERS)
+        thread = threading.Thread(target=read)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(over.set)
+
+    def newcomer(self, sock):
+        """Large and small requests of a new client."""
+        sock.settimeout(settings.seconds(20))
+        connection = nbd_raw.Connection(sock)
+        self.addCleanup(connection.close)
+        connection.go("null")
+        started = time.monotonic()
+        self.assertEqual(len(connection.read(0, 4096)), 4096)
+        connection.write(0, bytes(32 * MIB))
+        self.assertEqual(len(connection.read(0, 32 * MIB)), 32 * MIB)
+        return time.monotonic() - started
+
+    @settings.unlike_qemu("it has no budget that could be used up")
+    def test_newcomers_beside_slow_readers(self):
+        """A new client's first requests of 4 KiB and of 32 MiB are served, over a unix socket and over TCP."""
+        with contextlib.ExitStack() as stack:
+            self.slow_readers(stack)
+            if not settings.sanitized():
+                wait.until(lambda: self.daemon.rss() > 900 * MIB, 20, "the memory to be used up")
+            tcp = socket.create_connection(("127.0.0.1", self.port), settings.seconds(5))
+            for sock in (self.connect(), tcp):
+                self.assertLess(self.newcomer(sock), settings.seconds(4))
 
 
 class SlowStorageTest(MeasuredTest):

@@ -64,20 +64,33 @@ void ReplyQueue::push(aio::Buffer buffer, std::size_t begin, std::size_t end, st
 
 void ReplyQueue::push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length,
                            std::uint64_t now_ns) {
+  Chunk& chunk = add_bodiless_chunk(head, std::move(span), length);
+  chunk.seen_end = chunk.end;
+  chunk.seen_ns = now_ns;
+  if (discarding_) discard();
+}
+
+void ReplyQueue::push_unread(std::span<const std::byte> head, block::Range data) {
+  add_bodiless_chunk(head, {.file = nullptr, .offset = data.offset}, data.length).is_unread = true;
+  if (discarding_) discard();
+}
+
+ReplyQueue::Chunk& ReplyQueue::add_bodiless_chunk(std::span<const std::byte> head, block::FileSpan span,
+                                                  std::uint64_t length) {
   assert(head.size() <= kReadHeadBytesMax && length > 0);
   Chunk& chunk = chunks_.emplace_back();
   chunk.span = std::move(span);
   chunk.head_bytes = static_cast<std::uint8_t>(head.size());
   std::ranges::copy(head, chunk.head.begin());
-  chunk.end = chunk.seen_end = head.size() + length;
-  chunk.seen_ns = now_ns;
+  chunk.end = head.size() + length;
   ++file_replies_;
-  if (discarding_) discard();
+  return chunk;
 }
 
 // Whether the next `bytes` of the file can be sent without waiting for the disk. Between a lookup and the send they may
 // have been dropped from the page cache; what was looked at just now is not looked at again.
 bool ReplyQueue::is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor) {
+  if (chunk.is_unread) return false;
   const std::uint64_t now_ns = reactor.now_ns();
   const std::size_t end = chunk.next_file_byte() + bytes;
   if (end <= chunk.seen_end && now_ns - chunk.seen_ns <= kSeenValidNs) return true;

@@ -54,7 +54,11 @@ class ReplyQueue {
   // takes nothing from the budget; the caller bounds file_replies().
   void push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length, std::uint64_t now_ns);
 
-  // Replies with data in a file that were not sent to their end.
+  // Queues `head` and behind it `data` of the node, which are read piece by piece once they are next: see cold_piece().
+  // The same holds for it as for push_file().
+  void push_unread(std::span<const std::byte> head, block::Range data);
+
+  // Replies with data that are not in memory of ours and were not sent to their end.
   std::size_t file_replies() const { return file_replies_; }
 
   // Sends as much as the stream takes now and one turn allows. Success: the queue is empty. EAGAIN: the stream takes no
@@ -65,10 +69,10 @@ class ReplyQueue {
   // Whether the last send() stopped because other connections are to have their turn.
   bool turn_is_over() const { return turn_is_over_; }
 
-  // Bytes of a file that come next, and that the disk has to be waited for.
+  // Bytes that come next, and that the disk has to be waited for.
   struct ColdPiece {
-    block::FileSpan span;
-    std::size_t length;  // at most kSharedBufferBytes
+    block::FileSpan span;  // without a file: of the node
+    std::size_t length;    // at most kSharedBufferBytes
   };
   const std::optional<ColdPiece>& cold_piece() const { return cold_piece_; }
   // The first `bytes` of that piece, read into `buffer`. It counts against the budget, over its limit if need be.
@@ -83,7 +87,8 @@ class ReplyQueue {
   std::size_t capacity() const { return chunks_.capacity(); }
 
  private:
-  // begin..end: what is left to send; of the buffer, or of the head and the file's bytes as if they stood in a row.
+  // begin..end: what is left to send; of the buffer, or of the head and the bytes of a file or the node as if they
+  // stood in a row.
   struct Chunk {
     aio::Buffer buffer = {};
     block::FileSpan span = {};
@@ -96,8 +101,9 @@ class ReplyQueue {
     std::array<std::byte, kReadHeadBytesMax> head = {};
     std::uint8_t head_bytes = 0;
     bool shared = false;
+    bool is_unread = false;  // `span` is of the node
 
-    bool is_file() const { return span.file != nullptr; }
+    bool is_file() const { return span.file != nullptr || is_unread; }
     // Where the next of the file's bytes stand; its head is sent, or goes with them.
     std::size_t next_file_byte() const { return std::max<std::size_t>(begin, head_bytes); }
     std::uint64_t file_offset() const { return span.offset + next_file_byte() - head_bytes; }
@@ -105,6 +111,7 @@ class ReplyQueue {
   struct Batch;
 
   void add_shared_chunk();
+  Chunk& add_bodiless_chunk(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length);
   Batch gather(aio::Reactor& reactor);
   static bool is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor);
   void drop_front();

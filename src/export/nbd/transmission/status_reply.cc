@@ -14,10 +14,13 @@ std::uint32_t status_flags(std::uint32_t context_id, const block::Extent& extent
 
 }  // namespace
 
-StatusReply::StatusReply(const Request& request, block::Range range, std::span<const std::uint32_t> context_ids)
+StatusReply::StatusReply(const Request& request, block::Range range, std::span<const std::uint32_t> context_ids,
+                         std::size_t extents_max)
     : rest_(range) {
   contexts_.reserve(context_ids.size());
-  for (std::uint32_t id : context_ids) contexts_.push_back({.id = id, .status = BlockStatus(request, range.length)});
+  for (std::uint32_t id : context_ids) {
+    contexts_.push_back({.id = id, .status = BlockStatus(request, range.length, extents_max)});
+  }
 }
 
 void StatusReply::add(const block::Extents& extents) {

@@ -16,8 +16,9 @@ namespace blockexport::nbd {
 
 class StatusReply {
  public:
-  // `range` is not empty; at least one context.
-  StatusReply(const Request& request, block::Range range, std::span<const std::uint32_t> context_ids);
+  // `range` is not empty; at least one context, and at least one extent for each.
+  StatusReply(const Request& request, block::Range range, std::span<const std::uint32_t> context_ids,
+              std::size_t extents_max = kExtentsMax);
 
   // What is still to be asked for; empty when the answer is whole.
   block::Range rest() const { return rest_; }

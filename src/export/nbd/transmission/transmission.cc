@@ -26,7 +26,8 @@ Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Str
       sender_(context.reactor),
       stall_watch_(context.reactor),
       sender_wanted_(context.reactor),
-      slot_free_(context.reactor) {
+      slot_free_(context.reactor),
+      part_written_(context.reactor) {
   window_.put(early);
 }
 
@@ -176,9 +177,11 @@ aio::Task<IoResult> Transmission::wait_for_room(Need need) {
       co_return taken;
     }
     case Need::kMemory: {
-      IoResult taken = co_await budget_.take(room_bytes_);
+      IoResult taken = co_await budget_.take(room_bytes_, kMemoryPatienceNs);
       if (taken) credit_bytes_ += room_bytes_;
-      co_return taken;
+      if (taken || taken.error() != Errno(ETIMEDOUT)) co_return taken;
+      memory_is_scarce_ = true;
+      co_return IoResult{};
     }
     case Need::kSlot:
       while (!has_slot()) {
@@ -222,7 +225,7 @@ aio::Task<void> Transmission::watch_for_stall() {
   while (budget_.holds_shared()) {
     IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kStallCheckNs);
     if (!slept) co_return;
-    bool blocks_others = (owes_payload_ || owes_taking_) && budget_.is_shared_wanted();
+    bool blocks_others = (owes_payload_ || owes_taking_) && budget_.is_shared_wanted(reactor.now_ns());
     if (!judge.check(blocks_others, payload_bytes_ + replies_.sent_bytes(), reactor.now_ns())) continue;
     context_.trace.note(TraceEvent::kNbdClientStalled, {context_.peer});
     lost(End::kLost);
@@ -250,10 +253,14 @@ aio::Task<IoResult> Transmission::receive() {
 // pieces.
 aio::Task<IoResult> Transmission::receive_payload() {
   if (payload_.needs_piece()) {
-    std::size_t budget_bytes = payload_.next_budget_bytes();
-    if (!budget_.try_take(budget_bytes)) CO_TRY(co_await while_connected(budget_.take(budget_bytes)));
-    payload_.cover(budget_bytes);
-    payload_.add_piece(context_.pool.take(payload_.next_piece_bytes()));
+    const std::size_t budget_bytes = payload_.next_budget_bytes();
+    if (!payload_.is_split() && budget_.try_take(budget_bytes)) {
+      add_piece(budget_bytes);
+    } else {
+      CO_TRY(co_await while_connected(wait_for_piece(budget_bytes)));
+      // A part that could not be written was the last one.
+      if (!payload_.active()) co_return IoResult{};
+    }
   }
   std::span<std::byte> space = payload_.space();
   if (std::span<const std::byte> early = window_.bytes(); !early.empty() && payload_.held_bytes() == 0) {
@@ -280,6 +287,43 @@ aio::Task<IoResult> Transmission::receive_payload() {
   }
 }
 
+// `budget_bytes` of the budget were taken for it.
+void Transmission::add_piece(std::size_t budget_bytes) {
+  payload_.cover(budget_bytes);
+  payload_.add_piece(context_.pool.take(payload_.next_piece_bytes()));
+}
+
+// Until there is room for what comes next of the payload.
+aio::Task<IoResult> Transmission::wait_for_piece(std::size_t budget_bytes) {
+  if (!payload_.is_split()) {
+    IoResult taken = co_await budget_.take(budget_bytes, kMemoryPatienceNs);
+    if (taken) add_piece(budget_bytes);
+    if (taken || taken.error() != Errno(ETIMEDOUT)) co_return taken;
+    payload_.split();
+  }
+  if (payload_.has_piece()) co_return co_await write_part();
+  // What is not aligned may need more than the allowance for its first piece already.
+  const std::size_t needed_bytes = payload_.next_budget_bytes();
+  budget_.take_over_limit(needed_bytes);
+  add_piece(needed_bytes);
+  co_return IoResult{};
+}
+
+// Writes what has come of a payload that is split. Meanwhile the payload is away.
+aio::Task<IoResult> Transmission::write_part() {
+  if (context_.fence.is_up()) CO_TRY(co_await context_.fence.wait_until_down());
+  if (const std::size_t held_bytes = payload_.held_bytes(); held_bytes > 0) {
+    payload_.own(context_.pool.take(held_bytes));
+    window_.consume(held_bytes);
+  }
+  part_rest_bytes_ = payload_.missing();
+  part_written_.reset();
+  Payload part = std::move(payload_);
+  payload_.clear();
+  start("nbd write part", *payload_request_, serve_part(*payload_request_, std::move(part)));
+  co_return co_await part_written_.wait();
+}
+
 // While the session is being finished: what the client had sent by then and we had not begun.
 void Transmission::answer_what_is_left() {
   refusing_ = true;
@@ -287,6 +331,7 @@ void Transmission::answer_what_is_left() {
     skip_bytes_ = payload_.held_bytes() + payload_.missing();
     drop_payload();
   }
+  if (part_rest_bytes_ > 0) skip_bytes_ = part_rest_bytes_;
   for (;;) {
     IoCount received = stream_->try_receive(window_.space());
     if (received && *received > 0) window_.received(*received);

@@ -43,6 +43,10 @@ inline constexpr std::uint32_t kRequestsInFlightMax = 1024;
 static_assert(kReadHeadBytesMax <= kReplyDataStart);
 // Data read inline for one connection before others get their turn.
 inline constexpr std::uint64_t kInlineBytesPerTurnMax = 1u << 20;
+// How long a request waits for memory that other connections hold. Then it is served with less: a large READ is read
+// piece by piece as its reply leaves, a large WRITE is written piece by piece as it comes, an answer to BLOCK_STATUS is
+// short. A connection's own allowance is enough for that.
+inline constexpr std::uint64_t kMemoryPatienceNs = 100'000'000;
 // How long a connection that is being closed in order may take to take its last replies.
 inline constexpr std::uint64_t kCloseGraceNs = 5'000'000'000;
 
@@ -120,6 +124,9 @@ class Transmission final : private aio::HangUpWatch {
   aio::Task<void> watch_for_stall();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> receive_payload();
+  void add_piece(std::size_t budget_bytes);
+  aio::Task<IoResult> wait_for_piece(std::size_t budget_bytes);
+  aio::Task<IoResult> write_part();
   void answer_what_is_left();
   IoResult send_replies();
   void replies_ready();
@@ -158,6 +165,7 @@ class Transmission final : private aio::HangUpWatch {
 
   // transmission_files.cc: replies straight from a file
   bool answer_from_file(const ReadPlan& plan);
+  void answer_piece_by_piece(const ReadPlan& plan);
   aio::Task<IoResult> load_cold_piece();
   void report_broken_reply(Errno error) const;
 
@@ -177,6 +185,8 @@ class Transmission final : private aio::HangUpWatch {
   aio::Task<void> serve_read(Request request, block::Range range, aio::Buffer buffer, std::size_t head_bytes,
                              std::size_t budget_bytes);
   aio::Task<void> serve_write(Request request, Payload payload);
+  aio::Task<void> serve_part(Request request, Payload payload);
+  aio::Task<IoResult> write_payload(Request request, const Payload& payload);
   aio::Task<void> serve_block_status(Request request, StatusReply reply, std::size_t budget_bytes);
   aio::Task<void> serve_other(Request request, std::size_t budget_bytes);
   aio::Task<IoResult> perform(Request request);
@@ -196,8 +206,9 @@ class Transmission final : private aio::HangUpWatch {
   block::Extents known_;                    // of the READ that is looked at
   std::optional<Request> payload_request_;  // the WRITE whose payload is arriving in pieces
   Payload payload_;
-  std::uint64_t skip_bytes_ = 0;  // of the payload of a refused request, still to be thrown away
-  std::size_t alone_writes_ = 0;  // small WRITEs next in the window that go each their own way: together they failed
+  std::size_t part_rest_bytes_ = 0;  // while a part of the payload is written: those still to come
+  std::uint64_t skip_bytes_ = 0;     // of the payload of a refused request, still to be thrown away
+  std::size_t alone_writes_ = 0;     // small WRITEs next in the window that go each their own way: together they failed
 
   aio::Scope reader_;
   aio::Scope requests_;
@@ -205,6 +216,7 @@ class Transmission final : private aio::HangUpWatch {
   aio::Scope stall_watch_;
   aio::Event sender_wanted_;
   aio::Event slot_free_;
+  aio::Event part_written_;
   std::size_t room_bytes_ = 0;
   std::size_t credit_bytes_ = 0;  // taken from the budget already, for the request that waited for it
   std::uint64_t inline_bytes_ = 0;
@@ -222,7 +234,8 @@ class Transmission final : private aio::HangUpWatch {
   bool reader_ended_ = false;  // nothing begins any more
   bool is_watched_ = false;    // for its hang-up
   bool peer_is_gone_ = false;
-  bool begin_is_traced_ = false;  // of the request at the front of the window
+  bool begin_is_traced_ = false;   // of the request at the front of the window
+  bool memory_is_scarce_ = false;  // the request at the front of the window has waited for long enough
 };
 
 }  // namespace blockexport::nbd

@@ -1,4 +1,5 @@
-// The replies whose data leave straight from a file of this host, without being read into a buffer.
+// The replies whose data are not read into memory when they begin: they leave straight from a file of this host, or are
+// read piece by piece because others hold the memory.
 
 #include <fmt/format.h>
 
@@ -25,15 +26,28 @@ bool Transmission::answer_from_file(const ReadPlan& plan) {
   return true;
 }
 
-// Reads what has left the page cache while its reply waited for the client.
+// Answers a READ for which there is no memory; its header is still in the window.
+void Transmission::answer_piece_by_piece(const ReadPlan& plan) {
+  replies_.push_unread(plan.head(), plan.data);
+  window_.consume(request_header_bytes(state_.header_mode));
+}
+
+// Reads what has left the page cache while its reply waited for the client, or was never read.
 aio::Task<IoResult> Transmission::load_cold_piece() {
   const ReplyQueue::ColdPiece piece = *replies_.cold_piece();
   aio::Buffer buffer = context_.pool.take(piece.length);
   iovec data{.iov_base = buffer.data(), .iov_len = piece.length};
-  auto got = co_await context_.reactor.read(piece.span.file->fd(), {&data, 1}, piece.span.offset);
-  if (!got) co_return fail(got.error());
-  if (*got == 0) co_return fail(ENODATA);
-  replies_.put_cold_piece(std::move(buffer), *got);
+  std::size_t got = piece.length;
+  if (piece.span.file != nullptr) {
+    CO_TRY_ASSIGN(got, co_await context_.reactor.read(piece.span.file->fd(), {&data, 1}, piece.span.offset));
+  } else {
+    CO_TRY(co_await context_.edge.enter());
+    IoResult read = co_await context_.edge.node().read({.offset = piece.span.offset, .length = got}, {&data, 1});
+    context_.edge.leave();
+    CO_TRY(std::move(read));
+  }
+  if (got == 0) co_return fail(ENODATA);
+  replies_.put_cold_piece(std::move(buffer), got);
   co_return IoResult{};
 }
 

@@ -13,7 +13,11 @@ namespace blockexport::nbd {
 namespace {
 
 // Memory that one answer to BLOCK_STATUS may take, for each context.
-constexpr std::size_t kStatusBytesMax = kExtentsMax * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
+constexpr std::size_t status_bytes_of(std::size_t extents) {
+  return extents * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
+}
+// Extents of such an answer when others hold the memory.
+constexpr std::size_t kScarceExtentsMax = 4096;
 constexpr std::size_t kOneExtentStatusBytes = 4096;
 // READs from this length on are looked at for holes.
 constexpr std::uint64_t kHoleSearchBytesMin = 64u << 10;
@@ -57,7 +61,7 @@ Transmission::Need Transmission::handle_requests() {
     trace_begin(request);
     Need need = handle_request(request);
     bool taken = window_.size() != before;
-    if (taken) begin_is_traced_ = false;
+    if (taken) begin_is_traced_ = memory_is_scarce_ = false;
     // Nothing was taken: the request is not whole yet.
     if (need != Need::kInput || !taken) return need;
   }
@@ -128,7 +132,12 @@ Transmission::Need Transmission::begin_read(const Request& request) {
     }
   }
   const std::size_t budget_bytes = memory_of_read(plan.data.length) + bounce_bytes(request, plan.data);
-  if (!take_memory(budget_bytes)) return Need::kMemory;
+  if (!take_memory(budget_bytes)) {
+    if (!memory_is_scarce_) return Need::kMemory;
+    answer_piece_by_piece(plan);
+    trace_end(request);
+    return Need::kInput;
+  }
   window_.consume(header_bytes);
   aio::Buffer buffer = context_.pool.take(kReplyDataStart + plan.data.length);
   const std::size_t begin = kReplyDataStart - plan.head_bytes;
@@ -213,10 +222,11 @@ Transmission::Need Transmission::begin_large_write(const Request& request) {
 Transmission::Need Transmission::finish_large_write() {
   if (is_fenced()) return Need::kFence;
   if (!has_slot()) return Need::kSlot;
-  if (replies_.reserve(kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
   const Request request = *payload_request_;
   const std::size_t held_bytes = payload_.held_bytes();
-  if (write_now(request, payload_.vectors())) {
+  // With all that memory it waits for no more of it: a started request has its reply in any case.
+  const bool at_once = !payload_.is_split() && !replies_.reserve(kReplyHeadBytesMax).empty();
+  if (at_once && write_now(request, payload_.vectors())) {
     drop_payload();
     window_.consume(held_bytes);
   } else {
@@ -308,11 +318,12 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
     for (const ContextInfo& context : state_.contexts) context_ids.push_back(context.id);
   }
   bool one_extent = (request.flags & command_flag::kOneExtent) != 0;
-  const std::size_t status_bytes = one_extent ? kOneExtentStatusBytes : kStatusBytesMax;
+  const std::size_t extents_max = memory_is_scarce_ ? kScarceExtentsMax : kExtentsMax;
+  const std::size_t status_bytes = one_extent ? kOneExtentStatusBytes : status_bytes_of(extents_max);
   const std::size_t budget_bytes = kTaskBytes + context_ids.size() * status_bytes;
   if (!take_memory(budget_bytes)) return Need::kMemory;
   window_.consume(header_bytes + payload_bytes);
-  StatusReply reply(request, range, context_ids);
+  StatusReply reply(request, range, context_ids, extents_max);
   if (inside_ && find_status_now(reply)) {
     inline_bytes_ += reply.encoded_bytes();
     push_status(reply, budget_bytes);

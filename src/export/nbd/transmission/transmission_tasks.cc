@@ -107,14 +107,38 @@ aio::Task<void> Transmission::serve_read(Request request, block::Range range, ai
 }
 
 aio::Task<void> Transmission::serve_write(Request request, Payload payload) {
-  IoResult result = co_await context_.edge.enter();
-  if (result) {
-    block::WriteOptions options{.force_unit_access = context_.writethrough || has_flag(request, command_flag::kFua)};
-    result = co_await context_.edge.node().write(range_of(request), payload.vectors(), options);
-    context_.edge.leave();
-  }
+  IoResult result = co_await write_payload(request, payload);
   budget_.give_back(payload.budget_bytes());
   answer(request, result);
+}
+
+// Gives the payload back to the reader, which waits for it unless the session has ended.
+aio::Task<void> Transmission::serve_part(Request request, Payload payload) {
+  IoResult result = co_await write_payload(request, payload);
+  const bool is_awaited = end_ == End::kOpen;
+  if (is_awaited && result) {
+    payload.part_written();
+    payload_ = std::move(payload);
+  } else {
+    budget_.give_back(payload.budget_bytes());
+    if (is_awaited) skip_bytes_ = payload.missing();
+  }
+  if (is_awaited) {
+    part_rest_bytes_ = 0;
+    part_written_.set();
+    if (!result) co_return answer(request, result);
+  }
+  request_ended(request);
+}
+
+// What is here of it, which for one that is split is a part.
+aio::Task<IoResult> Transmission::write_payload(Request request, const Payload& payload) {
+  CO_TRY(co_await context_.edge.enter());
+  block::WriteOptions options{.force_unit_access = context_.writethrough || has_flag(request, command_flag::kFua)};
+  const block::Range range{.offset = request.offset + payload.written_bytes(), .length = payload.part_bytes()};
+  IoResult result = co_await context_.edge.node().write(range, payload.vectors(), options);
+  context_.edge.leave();
+  co_return result;
 }
 
 aio::Task<void> Transmission::serve_other(Request request, std::size_t budget_bytes) {
