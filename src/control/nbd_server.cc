@@ -8,6 +8,7 @@
 #include "control/authorizers.h"
 #include "control/control.h"
 #include "control/export.h"
+#include "net/keep_alive.h"
 #include "schema/block_export_commands.h"
 
 namespace blockexport::control {
@@ -28,6 +29,12 @@ void warn_of_takeover(const Control& control, const net::Listener& listener) {
   if (auto takeover = listener.takeover()) control.log().warning(*takeover);
 }
 
+net::SocketAddress with_keep_alive(net::SocketAddress address) {
+  auto* inet = std::get_if<net::InetAddress>(&address);
+  if (inet != nullptr && !inet->keep_alive.enabled) inet->keep_alive = net::kServerKeepAlive;
+  return address;
+}
+
 Result<> check_no_server(Control& control) {
   if (control.has_nbd_server()) return fail("NBD server already running");
   if (control.is_shutting_down()) return fail("The daemon is shutting down");
@@ -44,7 +51,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
                        .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
                                   "tls-authz out to let everybody in."));
   }
-  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
   // Again: resolving a name takes its time.
   CO_TRY(check_no_server(control));
   nbd::ServerOptions server_options;
@@ -67,7 +74,7 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
 
 aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address) {
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
-  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), std::move(address)));
+  CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
   warn_of_takeover(control, *listener);
   if (!control.nbd_server()->requires_tls()) warn_of_public_address(control, *listener);

@@ -13,6 +13,10 @@ namespace blockexport::net {
 inline constexpr std::uint32_t kKeepAliveCountMax = 127;
 inline constexpr std::uint32_t kKeepAliveSecondsMax = 32767;
 
+// For a server whose address does not say: a client that lost its power or its network says no goodbye, and would keep
+// its place and its memory for ever. One that is gone is found out in two minutes.
+inline constexpr KeepAlive kServerKeepAlive{.enabled = true, .count = 4, .idle_seconds = 60, .interval_seconds = 15};
+
 // Errors: keep-alive is enabled with a number that is too large.
 Result<> check_keep_alive(const KeepAlive& options);
 

@@ -58,6 +58,14 @@ class KeepAliveTest(unittest.TestCase):
         self.assertGreater(left, 300)
         self.assertLessEqual(left, 501)
 
+    @settings.unlike_qemu("off unless the address asks for it")
+    def test_accepted_by_default(self):
+        """A client that is silent for a minute is probed, if the address does not say."""
+        kind, left = self.timer_of_nbd()
+        self.assertEqual(kind, KEEP_ALIVE_TIMER)
+        self.assertGreater(left, 30)
+        self.assertLessEqual(left, 61)
+
     def test_accepted_without(self):
         """With keep-alive=off there is none, whatever the other numbers are."""
         numbers = ["keep-alive-idle=500"] if settings.qemu_version() is None else []
