@@ -105,7 +105,7 @@ TASK_TEST_P(TransmissionScarceTest, APartOfALostClientRaisesTheFence) {
 }
 
 TASK_TEST_P(TransmissionScarceTest, ManyNewcomersAtATimeAreServedWithTheirOwnMemory) {
-  constexpr std::size_t kNewcomers = 100;
+  constexpr std::size_t kNewcomers = 40;
   std::vector<std::unique_ptr<Session>> sessions;
   for (std::size_t i = 0; i < kNewcomers; ++i) sessions.push_back(connect());
   aio::Scope scope(*reactor_);
