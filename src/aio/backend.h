@@ -35,6 +35,9 @@ class Backend {
   // False when it would wait for ever because nothing is under way; only a simulation can tell.
   [[nodiscard]] virtual bool wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
 
+  // Whether a cancelled operation's worker is still inside of its call: the destructor would wait for it.
+  virtual bool has_abandoned_calls() { return false; }
+
   // Makes the current or the next wait() return soon. Any thread; async-signal-safe.
   virtual void wake() = 0;
 

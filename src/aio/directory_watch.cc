@@ -28,16 +28,33 @@ bool is_gone(std::span<const char> events) {
   return false;
 }
 
+// On a worker: looking for the directory may wait for its file system.
+struct Beginning {
+  std::string directory;
+  OwnedFd fd = {};
+
+  static std::int64_t begin(void* beginning) {
+    auto& self = *static_cast<Beginning*>(beginning);
+    OwnedFd fd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+    if (!fd) return -errno;
+    if (inotify_add_watch(fd.get(), self.directory.c_str(), kNames | kContents | kItself | IN_ONLYDIR) < 0) {
+      return -errno;
+    }
+    self.fd = std::move(fd);
+    return 0;
+  }
+};
+
 }  // namespace
 
-std::expected<std::unique_ptr<DirectoryWatch>, Errno> DirectoryWatch::create(Reactor& reactor,
-                                                                             const std::string& directory) {
-  OwnedFd fd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  if (fd.get() < 0) return fail(Errno::last());
-  if (inotify_add_watch(fd.get(), directory.c_str(), kNames | kContents | kItself | IN_ONLYDIR) < 0) {
-    return fail(Errno::last());
-  }
-  return std::unique_ptr<DirectoryWatch>(new DirectoryWatch(reactor, std::move(fd)));
+Task<std::expected<std::unique_ptr<DirectoryWatch>, Errno>> DirectoryWatch::create(Reactor& reactor,
+                                                                                   std::string directory) {
+  auto beginning = std::make_shared<Beginning>();
+  beginning->directory = std::move(directory);
+  const std::shared_ptr<void> shared = beginning;
+  auto begun = co_await reactor.call_abandonably(&Beginning::begin, shared);
+  if (!begun) co_return fail(begun.error());
+  co_return std::unique_ptr<DirectoryWatch>(new DirectoryWatch(reactor, std::move(beginning->fd)));
 }
 
 DirectoryWatch::~DirectoryWatch() = default;

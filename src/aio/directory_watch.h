@@ -15,8 +15,8 @@ namespace blockexport::aio {
 
 class DirectoryWatch {
  public:
-  // Errors: there is no such directory, or the system gives no watch.
-  static std::expected<std::unique_ptr<DirectoryWatch>, Errno> create(Reactor& reactor, const std::string& directory);
+  // Errors: there is no such directory, or the system gives no watch; ECANCELED.
+  static Task<std::expected<std::unique_ptr<DirectoryWatch>, Errno>> create(Reactor& reactor, std::string directory);
   ~DirectoryWatch();
 
   // Waits for a change since creation, or since the last time. ECANCELED; ENOENT: the directory itself was removed or

@@ -21,9 +21,18 @@ class DirectoryWatchTest : public testing::ForEachBackend {
     if (simulated()) GTEST_SKIP() << "directories are the host's";
   }
   std::unique_ptr<DirectoryWatch> watch(const std::string& path) {
-    auto made = DirectoryWatch::create(reactor(), path);
+    auto made = create(path);
     EXPECT_TRUE(made);
     return made ? std::move(*made) : nullptr;
+  }
+  using Created = std::expected<std::unique_ptr<DirectoryWatch>, Errno>;
+  static Task<void> create_into(Reactor& reactor, std::string path, Created& created) {
+    created = co_await DirectoryWatch::create(reactor, std::move(path));
+  }
+  Created create(const std::string& path) {
+    Created created = fail(EINVAL);
+    run(create_into(reactor(), path, created));
+    return created;
   }
   static Task<void> wait(DirectoryWatch& watch, IoResult& result) { result = co_await watch.changed(); }
   // What the next wait gives.
@@ -87,8 +96,8 @@ TEST_P(DirectoryWatchTest, SaysThatTheDirectoryItselfWent) {
 
 TEST_P(DirectoryWatchTest, OnlyADirectoryCanBeWatched) {
   write(directory_.path() + "/a", "x");
-  EXPECT_EQ(DirectoryWatch::create(reactor(), directory_.path() + "/a").error(), Errno(ENOTDIR));
-  EXPECT_EQ(DirectoryWatch::create(reactor(), directory_.path() + "/none").error(), Errno(ENOENT));
+  EXPECT_EQ(create(directory_.path() + "/a").error(), Errno(ENOTDIR));
+  EXPECT_EQ(create(directory_.path() + "/none").error(), Errno(ENOENT));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // Operation: one request to the kernel (or to the simulation) that a task waits for.
 //
 // It lives in the frame of the task that awaits it; the backend links it into its own lists while it is under way. A
-// frame with an operation under way is never destroyed. Buffers that it names must live until it completes.
+// frame with an operation under way is never destroyed. Buffers that it names must live until it completes. One that is
+// abandonable completes as soon as it is cancelled, though a worker is still inside of the call: that worker has all it
+// needs for itself, and what the call gives at last is let go.
 // Thread: its reactor's, except that a worker thread executes it in between.
 #pragma once
 
@@ -10,6 +12,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <expected>
+#include <memory>
 #include <source_location>
 #include <span>
 
@@ -37,7 +40,7 @@ enum class OperationKind : std::uint8_t {
   kStat,      // fstat, or what stands for it; result 0 and *info filled in
   kLock,      // OFD lock of one byte at `offset`; mode = F_RDLCK, F_WRLCK or F_UNLCK; never waits
   kTestLock,  // whether a mode lock at `offset` could be had; result: 0 free, 1 taken
-  kCall,      // run `function(argument)` on a worker; result: what it returns
+  kCall,      // run `function(argument)`, or of `*shared_argument`, on a worker; result: what it returns
   kClose,     // close(fd); result 0
 };
 
@@ -52,7 +55,8 @@ struct Operation : ListLink<Operation>, Waiting {
 
   Reactor& reactor;
   OperationKind kind;
-  bool cancellable = true;  // files' data operations are not: what was started is finished (the stale-write fence)
+  bool cancellable = true;   // files' data operations are not: what was started is finished (the stale-write fence)
+  bool abandonable = false;  // of a worker's: see above
   bool data_sync = false;
   Caching caching = Caching::kKeep;  // of kRead and kWrite
   bool under_way = false;
@@ -67,7 +71,8 @@ struct Operation : ListLink<Operation>, Waiting {
   FileMap* map = nullptr;
   std::int64_t (*function)(void*) = nullptr;
   void* argument = nullptr;
-  std::uintptr_t backend_data = 0;  // the backend's own
+  const std::shared_ptr<void>* shared_argument = nullptr;  // of an abandonable call, which shares it with its worker
+  std::uintptr_t backend_data = 0;                         // the backend's own
 
   std::int64_t result = 0;  // zero or more, or minus an errno
 

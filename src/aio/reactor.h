@@ -85,11 +85,18 @@ class Reactor {
   OperationAwaiter<void> prefetch(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
   OperationAwaiter<void> discard(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
   OperationAwaiter<void> zero_out(int fd, std::uint64_t offset, std::uint64_t length, Where where = Where::current());
+  // A path may lead to a file system that does not answer: cancelled, open() gives ECANCELED at once, and what is
+  // opened nevertheless is closed. EAGAIN: kAbandonedCallsMax calls hang already.
   OperationAwaiter<int> open(const char* path, int flags, Where where = Where::current());
   OperationAwaiter<void> stat(int fd, FileInfo& info, Where where = Where::current());
   OperationAwaiter<void> lock(int fd, std::uint64_t offset, int mode, Where where = Where::current());
   OperationAwaiter<std::uint32_t> test_lock(int fd, std::uint64_t offset, int mode, Where where = Where::current());
   OperationAwaiter<std::int64_t> call(std::int64_t (*function)(void*), void* argument, Where where = Where::current());
+  // For a call that may never return: it can be cancelled as open() can. Its worker shares `argument`, which is an
+  // lvalue of the caller and is not looked at after ECANCELED.
+  OperationAwaiter<std::int64_t> call_abandonably(std::int64_t (*function)(void*),
+                                                  const std::shared_ptr<void>& argument,
+                                                  Where where = Where::current());
   OperationAwaiter<void> close(int fd, Where where = Where::current());
 
   // Until now_ns() reaches `deadline_ns`; ECANCELED when the task was cancelled before.
@@ -129,6 +136,9 @@ class Reactor {
 
   // From the next turn on. This thread only; a simulation never looks, its time stands still meanwhile.
   void set_busy_poll(BusyPollLimits limits) { busy_poll_.set_limits(limits); }
+
+  // Whether a worker is inside of a call that was cancelled. The reactor cannot be destroyed before it returns.
+  bool has_abandoned_calls() { return backend_->has_abandoned_calls(); }
 
   // Tasks alive, for x-debug-tasks: every root that hangs on this reactor.
   IntrusiveList<TaskRoot>& tasks() { return tasks_; }

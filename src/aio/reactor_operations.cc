@@ -112,7 +112,7 @@ OperationAwaiter<int> Reactor::open(const char* path, int flags, Where where) {
   return operation<int>(*this, OperationKind::kOpen, where, [=](Operation& o) {
     o.path = path;
     o.mode = flags;
-    o.cancellable = false;
+    o.abandonable = true;
   });
 }
 
@@ -147,6 +147,16 @@ OperationAwaiter<std::int64_t> Reactor::call(std::int64_t (*function)(void*), vo
     o.function = function;
     o.argument = argument;
     o.cancellable = false;
+  });
+}
+
+OperationAwaiter<std::int64_t> Reactor::call_abandonably(std::int64_t (*function)(void*),
+                                                         const std::shared_ptr<void>& argument, Where where) {
+  return operation<std::int64_t>(*this, OperationKind::kCall, where, [function, &argument](Operation& o) {
+    o.function = function;
+    o.argument = argument.get();
+    o.shared_argument = &argument;
+    o.abandonable = true;
   });
 }
 

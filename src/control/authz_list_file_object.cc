@@ -67,7 +67,7 @@ aio::Task<Result<>> AuthzListFileObject::complete() {
   CO_TRY(co_await file_->load());
   if (!refresh_) co_return Result<>();
   CO_TRY_ASSIGN(std::string directory, directory_of(file_->filename()));
-  auto watch = aio::DirectoryWatch::create(reactor_, directory);
+  auto watch = co_await aio::DirectoryWatch::create(reactor_, directory);
   if (!watch) co_return fail(Error::system(fmt::format("Unable to watch '{}'", directory), watch.error()));
   scope_.spawn("authz list file", follow(absolute_path(directory), std::move(*watch)));
   co_return Result<>();
@@ -80,7 +80,7 @@ aio::Task<void> AuthzListFileObject::follow(std::string directory, std::unique_p
       (void)co_await file_->follow(changes);
       watch.reset();
     } else {
-      auto again = aio::DirectoryWatch::create(reactor_, directory);
+      auto again = co_await aio::DirectoryWatch::create(reactor_, directory);
       if (again) watch = std::move(*again);
       co_await file_->refresh();
     }

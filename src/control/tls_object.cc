@@ -35,7 +35,7 @@ constexpr std::array<PropertyDescription, 4> kAnonymousProperties{
 constexpr std::int64_t kSecondsPerDay = 86'400;
 constexpr std::int64_t kWarningDays[] = {7, 30};
 
-// Loading, on a worker.
+// Loading, on a worker, who shares it: the files may be on a file system that does not answer.
 struct Loading {
   TlsObject::Kind kind;
   net::TlsX509Options certificate = {};
@@ -185,16 +185,20 @@ Result<> TlsObject::set(std::string_view name, const json::Value& value) {
 }
 
 aio::Task<Result<net::TlsCredentialsReference>> TlsObject::load() {
-  Loading loading{.kind = kind_};
-  static_cast<net::TlsOptions&>(loading.certificate) = static_cast<const net::TlsOptions&>(settings_);
-  static_cast<net::TlsOptions&>(loading.shared_key) = static_cast<const net::TlsOptions&>(settings_);
-  loading.certificate.sanity_check = settings_.sanity_check;
-  loading.shared_key.username = settings_.username;
+  auto loading = std::make_shared<Loading>(Loading{.kind = kind_});
+  static_cast<net::TlsOptions&>(loading->certificate) = static_cast<const net::TlsOptions&>(settings_);
+  static_cast<net::TlsOptions&>(loading->shared_key) = static_cast<const net::TlsOptions&>(settings_);
+  loading->certificate.sanity_check = settings_.sanity_check;
+  loading->shared_key.username = settings_.username;
   if (!settings_.passwordid.empty()) {
-    CO_TRY_ASSIGN(loading.password, find_secret(control_.objects(), settings_.passwordid));
+    CO_TRY_ASSIGN(loading->password, find_secret(control_.objects(), settings_.passwordid));
   }
-  (void)co_await control_.reactor().call(Loading::run, &loading);
-  co_return std::move(loading.loaded);
+  const std::shared_ptr<void> shared = loading;
+  auto done = co_await control_.reactor().call_abandonably(Loading::run, shared);
+  if (!done) {
+    co_return fail(Error::system(fmt::format("Unable to access credentials in {}", settings_.directory), done.error()));
+  }
+  co_return std::move(loading->loaded);
 }
 
 aio::Task<Result<>> TlsObject::complete() {
@@ -217,7 +221,8 @@ aio::Task<void> TlsObject::close() {
 
 aio::Task<void> TlsObject::follow_files() {
   for (;;) {
-    auto watch = aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
+    auto watch = co_await aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
+    if (!watch && watch.error() == Errno(ECANCELED)) co_return;
     if (!watch && watch.error() != Errno(ENOENT)) {
       control_.log().warning(fmt::format("{} '{}': changes of its files will not be seen: {}", type_name(), id(),
                                          errno_text(watch.error())));

@@ -32,6 +32,7 @@ class EpollBackend final : public posix::PosixBackend {
   }
 
   void cancel(Operation& operation) override {
+    if (operation.abandonable) return workers().abandon(operation);
     // Whatever else a task can be cancelled in ends soon by itself.
     if (operation.kind != OperationKind::kPoll) return;
     operation.unlink();

@@ -71,7 +71,8 @@ std::int64_t perform(Operation& o) {
     case OperationKind::kZeroOut:
       return device_range(o.fd, BLKZEROOUT, o);
     case OperationKind::kOpen:
-      return retry([&] { return open(o.path, o.mode | O_CLOEXEC, 0666); });
+      // Abandonable: see abandonable_call.h.
+      return -EINVAL;
     case OperationKind::kStat:
       o.info->in_memory = lives_in_memory(o.fd);
       o.info->drops_direct_syncs = drops_direct_syncs(o.fd);

@@ -18,6 +18,7 @@ class PosixBackend : public Backend {
       : wake_(std::move(wake)), workers_(worker_threads_max, *wake_) {}
 
   void wake() final { wake_->wake(); }
+  bool has_abandoned_calls() final { return workers_.abandoned() > 0; }
   const Clock& clock() const final { return clock_; }
   std::uint64_t times_waited() const final;
   bool has_waited_since(std::uint64_t before) const final;

@@ -2,9 +2,18 @@
 
 #include <csignal>
 
+#include "aio/posix/abandonable_call.h"
 #include "aio/posix/execute.h"
 
 namespace blockexport::aio::posix {
+namespace {
+
+// Operation::backend_data, of what was submitted here.
+constexpr std::uintptr_t kWaiting = 0;
+constexpr std::uintptr_t kBegun = 1;
+constexpr std::uintptr_t kDone = 2;
+
+}  // namespace
 
 WorkerPool::WorkerPool(std::uint32_t threads_max, WakeEvent& wake) : threads_max_(threads_max), wake_(wake) {}
 
@@ -21,15 +30,15 @@ void WorkerPool::submit(Operation& operation) {
   bool more_threads;
   {
     std::lock_guard lock(mutex_);
-    more_threads = waiting_count_ + 1 > idle_ && threads_.size() < threads_max_;
+    operation.backend_data = kWaiting;
+    if (operation.abandonable && abandoned_ >= kAbandonedCallsMax) return complete(operation, -EAGAIN);
+    more_threads = waiting_count_ + 1 > idle_ && threads_.size() < threads_max_ + abandoned_;
   }
   if (more_threads) start_thread();
   if (threads_.empty()) {
-    execute(operation);
+    if (!operation.abandonable) execute(operation);
     std::lock_guard lock(mutex_);
-    completed_.push_back(operation);
-    wake_.wake();
-    return;
+    return complete(operation, operation.abandonable ? -EAGAIN : operation.result);
   }
   {
     std::lock_guard lock(mutex_);
@@ -37,6 +46,41 @@ void WorkerPool::submit(Operation& operation) {
     ++waiting_count_;
   }
   work_ready_.notify_one();
+}
+
+void WorkerPool::abandon(Operation& operation) {
+  bool more_threads;
+  {
+    std::lock_guard lock(mutex_);
+    if (operation.backend_data == kDone) return;
+    if (operation.backend_data == kWaiting) {
+      operation.unlink();
+      --waiting_count_;
+    }
+    for (Begun& begun : begun_) {
+      if (begun.operation != &operation) continue;
+      begun.operation = nullptr;
+      ++abandoned_;
+    }
+    complete(operation, -ECANCELED);
+    more_threads = waiting_count_ > idle_;
+  }
+  // What waited for that worker has another one now.
+  if (more_threads) start_thread();
+}
+
+std::uint32_t WorkerPool::abandoned() {
+  std::lock_guard lock(mutex_);
+  return abandoned_;
+}
+
+// With the mutex held.
+void WorkerPool::complete(Operation& operation, std::int64_t result) {
+  operation.result = result;
+  operation.backend_data = kDone;
+  const bool first = completed_.empty();
+  completed_.push_back(operation);
+  if (first) wake_.wake();
 }
 
 void WorkerPool::take_completed(OperationList& completed) {
@@ -72,13 +116,33 @@ void WorkerPool::work() {
     if (waiting_.empty()) return;
     Operation& operation = waiting_.pop_front();
     --waiting_count_;
+    if (operation.abandonable) {
+      execute_alone(operation, lock);
+      continue;
+    }
     lock.unlock();
     execute(operation);
     lock.lock();
-    bool first = completed_.empty();
-    completed_.push_back(operation);
-    if (first) wake_.wake();
+    complete(operation, operation.result);
   }
+}
+
+// Works on what belongs to this thread alone: the operation may be gone at any time.
+void WorkerPool::execute_alone(Operation& operation, std::unique_lock<std::mutex>& lock) {
+  Begun begun;
+  begun.operation = &operation;
+  begun_.push_back(begun);
+  operation.backend_data = kBegun;
+  AbandonableCall call(operation);
+  lock.unlock();
+  const std::int64_t result = call.run();
+  lock.lock();
+  begun.unlink();
+  if (begun.operation != nullptr) return complete(*begun.operation, result);
+  --abandoned_;
+  lock.unlock();
+  call.undo(result);
+  lock.lock();
 }
 
 }  // namespace blockexport::aio::posix

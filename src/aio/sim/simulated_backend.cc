@@ -31,7 +31,7 @@ void SimulatedBackend::schedule(Operation& operation) {
 }
 
 void SimulatedBackend::cancel(Operation& operation) {
-  if (operation.kind != OperationKind::kPoll) return;
+  if (operation.kind != OperationKind::kPoll && !operation.abandonable) return;
   operation.unlink();
   std::erase_if(under_way_, [&](const auto& entry) { return entry.second == &operation; });
   operation.result = -ECANCELED;

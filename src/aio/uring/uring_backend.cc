@@ -159,6 +159,7 @@ bool UringBackend::prepare_cancel(Operation& operation) {
 }
 
 void UringBackend::cancel(Operation& operation) {
+  if (operation.abandonable) return workers().abandon(operation);
   // Whatever else a task can be cancelled in ends soon by itself.
   if (operation.kind != OperationKind::kPoll) return;
   if ((operation.backend_data & kInRing) != 0) {
