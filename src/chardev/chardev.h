@@ -31,6 +31,9 @@ struct SocketTls {
   std::optional<std::string> authorizer_id = {};  // nothing: who has proved an identity is let in
 };
 
+// The longest time between two calls that can be asked for, 49 days.
+inline constexpr std::int64_t kReconnectMsMax = UINT32_MAX;
+
 struct SocketOptions {
   net::SocketAddress address;
   bool server = true;

@@ -14,11 +14,19 @@ namespace {
 
 constexpr std::int64_t kMillisecondsPerSecond = 1000;
 
+// A time that would wrap would call again and again at once.
+Result<> check_reconnect(std::string_view name, const std::optional<std::int64_t>& value, std::int64_t value_max) {
+  if (!value || (*value >= 0 && *value <= value_max)) return {};
+  return fail(fmt::format("Parameter '{}' expects a number from 0 to {}", name, value_max));
+}
+
 Result<chardev::Options> socket_options(Control& control, const schema::ChardevSocket& socket) {
   bool server = socket.server.value_or(true);
   if (socket.reconnect && socket.reconnect_ms) {
     return fail("'reconnect' and 'reconnect-ms' are mutually exclusive");
   }
+  TRY(check_reconnect("reconnect", socket.reconnect, chardev::kReconnectMsMax / kMillisecondsPerSecond));
+  TRY(check_reconnect("reconnect-ms", socket.reconnect_ms, chardev::kReconnectMsMax));
   if (socket.reconnect) {
     control.log().warning("chardev-add: 'reconnect' is deprecated, use 'reconnect-ms', which counts milliseconds");
   }
@@ -27,7 +35,6 @@ Result<chardev::Options> socket_options(Control& control, const schema::ChardevS
   if (!server && socket.wait.value_or(false)) {
     return fail("'wait' option is incompatible with socket in client connect mode");
   }
-  if (reconnect_ms < 0) return fail("'reconnect' must not be negative");
   net::SocketAddress address = to_net(socket.addr);
   TRY_ASSIGN(auto tls, chardev_tls(control, address, server, socket.tls_creds, socket.tls_authz));
   return chardev::SocketOptions{.address = std::move(address),

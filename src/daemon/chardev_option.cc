@@ -28,6 +28,8 @@ constexpr std::pair<std::string_view, std::string_view> kWarnings[] = {
     {"reconnect", "'reconnect' is deprecated, use 'reconnect-ms' instead, which counts milliseconds"},
     {"logfile", "'logfile' has no effect: what a character device sends is not copied to a file"}};
 
+constexpr std::uint64_t kMillisecondsPerSecond = 1000;
+
 // The values of one option list, by name and type.
 class Values {
  public:
@@ -46,11 +48,12 @@ class Values {
     return fail(fmt::format("Parameter '{}' expects 'on' or 'off'", key));
   }
 
-  Result<std::optional<std::uint64_t>> number(std::string_view key) const {
+  Result<std::optional<std::uint64_t>> number(std::string_view key, std::uint64_t value_max = UINT64_MAX) const {
     const json::Option* option = list_.find(key);
     if (option == nullptr) return std::nullopt;
     auto value = schema::parse_unsigned(option->value);
     if (!value || option->value.contains('-')) return fail(fmt::format("Parameter '{}' expects a number", key));
+    if (*value > value_max) return fail(fmt::format("Parameter '{}' expects a number from 0 to {}", key, value_max));
     return *value;
   }
 
@@ -88,8 +91,9 @@ Result<chardev::Options> read_socket(const Values& values) {
   TRY_ASSIGN(net::SocketAddress address, read_address(values));
   TRY_ASSIGN(auto server, values.flag("server"));
   TRY_ASSIGN(auto wait, values.flag("wait"));
-  TRY_ASSIGN(auto reconnect_seconds, values.number("reconnect"));
-  TRY_ASSIGN(auto reconnect_ms, values.number("reconnect-ms"));
+  TRY_ASSIGN(auto reconnect_seconds, values.number("reconnect", chardev::kReconnectMsMax / kMillisecondsPerSecond));
+  TRY_ASSIGN(auto reconnect_ms, values.number("reconnect-ms", chardev::kReconnectMsMax));
+  if (reconnect_seconds && reconnect_ms) return fail("'reconnect' and 'reconnect-ms' are mutually exclusive");
   for (std::string_view protocol : kProtocols) {
     TRY_ASSIGN(auto wanted, values.flag(protocol));
     if (wanted.value_or(false)) return fail(fmt::format("chardev: socket: '{}' is not built", protocol));
@@ -99,10 +103,11 @@ Result<chardev::Options> read_socket(const Values& values) {
   if (is_server && (reconnect_seconds || reconnect_ms)) {
     return fail("'reconnect' option is incompatible with socket in server listen mode");
   }
-  return chardev::SocketOptions{.address = std::move(address),
-                                .server = is_server,
-                                .wait = is_server && wait.value_or(true),
-                                .reconnect_ms = reconnect_ms.value_or(reconnect_seconds.value_or(0) * 1000)};
+  return chardev::SocketOptions{
+      .address = std::move(address),
+      .server = is_server,
+      .wait = is_server && wait.value_or(true),
+      .reconnect_ms = reconnect_ms.value_or(reconnect_seconds.value_or(0) * kMillisecondsPerSecond)};
 }
 
 Result<chardev::Options> read_options(const std::string& backend, const Values& values) {
