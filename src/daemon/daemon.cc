@@ -34,8 +34,9 @@ void raise_descriptor_limit() {
 
 }  // namespace
 
-Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace, int log_file)
-    : command_line_(std::move(command_line)), log_(log), trace_(trace), log_file_(log_file) {}
+Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace, net::InheritedDescriptors& inherited,
+               int log_file)
+    : command_line_(std::move(command_line)), log_(log), trace_(trace), inherited_(inherited), log_file_(log_file) {}
 
 Daemon::~Daemon() = default;
 
@@ -116,7 +117,7 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 
 aio::Task<void> Daemon::start() {
   if (command_line_.daemonize) control_->set_daemonized();
-  Startup startup(*control_, trace_);
+  Startup startup(*control_, trace_, inherited_);
   for (StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
     option.argument.clear();

@@ -10,14 +10,17 @@
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "drivers/driver_table.h"
+#include "net/inherited_descriptors.h"
 
 namespace blockexport::daemon {
 
 class Daemon {
  public:
-  // `trace` is the log's, to be switched by --trace; both outlive it. `log_file`, borrowed, is what the log goes to
-  // when that is not standard error, else -1: then standard error goes there too once the daemon serves.
-  Daemon(CommandLine command_line, const Log& log, Trace& trace, int log_file = -1);
+  // `trace` is the log's, to be switched by --trace; `inherited` is what the command line may name by number. All of
+  // them outlive it. `log_file`, borrowed, is what the log goes to when that is not standard error, else -1: then
+  // standard error goes there too once the daemon serves.
+  Daemon(CommandLine command_line, const Log& log, Trace& trace, net::InheritedDescriptors& inherited,
+         int log_file = -1);
   ~Daemon();
 
   // Until a signal, the command quit, or a failure to start; the exit code.
@@ -35,6 +38,7 @@ class Daemon {
   CommandLine command_line_;
   const Log& log_;
   Trace& trace_;
+  net::InheritedDescriptors& inherited_;
   int log_file_;
   std::unique_ptr<aio::Reactor> reactor_;
   drivers::BuiltInDrivers drivers_;

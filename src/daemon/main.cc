@@ -21,6 +21,7 @@ constexpr int kFreeBytesKept = 4 << 20;
 
 int main(int argc, char** argv) {
   using namespace blockexport::daemon;
+  auto inherited = blockexport::net::InheritedDescriptors::record();
   blockexport::open_standard_descriptors();
   outlive_io_signals();
   mallopt(M_MMAP_THRESHOLD, kMappedBytesMin);
@@ -56,5 +57,5 @@ int main(int argc, char** argv) {
   if (auto started = channel.start(); !started) {
     log.warning(std::string("lines of the log may be dropped: ") + started.error().message());
   }
-  return Daemon(std::move(command_line), log, trace, log_file.get()).run(std::move(background));
+  return Daemon(std::move(command_line), log, trace, inherited, log_file.get()).run(std::move(background));
 }

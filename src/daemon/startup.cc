@@ -75,7 +75,8 @@ aio::Task<Startup::Outcome> Startup::run(StartOption option) {
     case OptionKind::kMonitor:
       co_return co_await run_monitor(option.argument.view());
     case OptionKind::kTrace:
-      CO_TRY_ASSIGN(std::optional<int> exit_code, run_trace_option(option, trace_, control_.log()));
+      CO_TRY_ASSIGN(std::optional<int> exit_code,
+                    run_trace_option(option, trace_, control_.log()));
       if (exit_code) co_return Exit{*exit_code};
       co_return std::nullopt;
   }
@@ -111,15 +112,26 @@ aio::Task<Startup::Outcome> Startup::run_nbd_server(std::string_view argument) {
                                           .tls_creds = options.tls_creds,
                                           .tls_authz = options.tls_authz,
                                           .max_connections = options.max_connections};
-  const net::SocketAddress address = control::to_net(options.addr);
+  net::SocketAddress address = control::to_net(options.addr);
+  CO_TRY(take_inherited(address));
   CO_TRY(co_await while_busy([&] { return control::start_nbd_server(control_, address, base); }));
   co_return std::nullopt;
 }
 
 aio::Task<Startup::Outcome> Startup::run_listen(std::string_view argument) {
-  CO_TRY_ASSIGN(auto address, decode_argument<schema::SocketAddress>(argument, "type"));
-  CO_TRY(co_await while_busy([&] { return control::add_nbd_listener(control_, control::to_net(address)); }));
+  CO_TRY_ASSIGN(auto options, decode_argument<schema::SocketAddress>(argument, "type"));
+  net::SocketAddress address = control::to_net(options);
+  CO_TRY(take_inherited(address));
+  CO_TRY(co_await while_busy([&] { return control::add_nbd_listener(control_, address); }));
   co_return std::nullopt;
+}
+
+Result<> Startup::take_inherited(net::SocketAddress& address) {
+  auto* named = std::get_if<net::FdAddress>(&address);
+  if (named == nullptr) return {};
+  TRY_ASSIGN(OwnedFd socket, inherited_.take_socket(named->descriptor));
+  named->socket = std::make_shared<OwnedFd>(std::move(socket));
+  return {};
 }
 
 aio::Task<Startup::Outcome> Startup::run_object(std::string_view argument) {
@@ -156,6 +168,7 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
   if (auto* socket = std::get_if<chardev::SocketOptions>(&option.options)) {
     CO_TRY_ASSIGN(socket->tls,
                   control::chardev_tls(control_, socket->address, socket->server, option.tls_creds, option.tls_authz));
+    CO_TRY(take_inherited(socket->address));
   }
   CO_TRY(co_await while_busy([&] { return control::add_chardev(control_, option.id, option.options); }));
   co_return std::nullopt;

@@ -9,6 +9,7 @@
 
 #include "control/control.h"
 #include "daemon/command_line.h"
+#include "net/inherited_descriptors.h"
 
 namespace blockexport::daemon {
 
@@ -18,8 +19,9 @@ inline constexpr std::uint64_t kBusyStartPauseNs = 20'000'000;
 
 class Startup {
  public:
-  // `trace` is what --trace switches.
-  Startup(control::Control& control, Trace& trace) : control_(control), trace_(trace) {}
+  // `trace` is what --trace switches; `inherited` is what numbers of descriptors are looked up in. Both outlive it.
+  Startup(control::Control& control, Trace& trace, net::InheritedDescriptors& inherited)
+      : control_(control), trace_(trace), inherited_(inherited) {}
 
   // Help was asked for and printed: exit with this code.
   struct Exit {
@@ -41,9 +43,11 @@ class Startup {
   aio::Task<Outcome> run_object(std::string_view argument);
   aio::Task<Outcome> run_chardev(const StartOption& option);
   aio::Task<Outcome> run_monitor(std::string_view argument);
+  Result<> take_inherited(net::SocketAddress& address);
 
   control::Control& control_;
   Trace& trace_;
+  net::InheritedDescriptors& inherited_;
   unsigned unnamed_monitors_ = 0;
 };
 

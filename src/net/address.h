@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
+
+#include "base/owned_fd.h"
 
 namespace blockexport::net {
 
@@ -39,9 +42,11 @@ struct VsockAddress {
   std::string port;
 };
 
-// A number of a descriptor inherited from the parent process.
+// A socket that was inherited from the parent process, by the number that it had. The number alone is worth nothing:
+// who listens or connects takes `socket`, which only the command line can have.
 struct FdAddress {
   std::string descriptor;
+  std::shared_ptr<OwnedFd> socket = {};
 };
 
 using SocketAddress = std::variant<InetAddress, UnixAddress, VsockAddress, FdAddress>;

@@ -1,4 +1,5 @@
 // Addresses, listening, connecting and streams, over real sockets.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -182,11 +183,18 @@ TASK_TEST_P(SocketTest, AnInheritedSocketIsListenedOn) {
   OwnedFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
   NumericAddress address = *unix_address({.path = path()});
   EXPECT_EQ(bind(fd.get(), address.get(), address.length), 0);
-  auto listener = co_await listen(FdAddress{.descriptor = std::to_string(fd.release())});
+  auto listener = co_await listen(FdAddress{.descriptor = "5", .socket = std::make_shared<OwnedFd>(std::move(fd))});
   EXPECT_TRUE(co_await connect(reactor(), UnixAddress{.path = path()}));
   EXPECT_TRUE(co_await listener->accept(0));
-  EXPECT_EQ(co_await listen_error(FdAddress{.descriptor = "x1"}), "Unable to parse FD number x1");
-  EXPECT_EQ(co_await listen_error(FdAddress{.descriptor = "987654"}), "File descriptor '987654' is not a socket");
+}
+
+TASK_TEST_P(SocketTest, ANumberAloneIsNoDescriptor) {
+  OwnedFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
+  const FdAddress number{.descriptor = std::to_string(fd.get())};
+  EXPECT_EQ(co_await listen_error(number), "only QEMU supports file descriptor passing");
+  auto connected = co_await connect(reactor(), number);
+  EXPECT_FALSE(connected.has_value());
+  EXPECT_GE(fcntl(fd.get(), F_GETFD), 0);
 }
 
 TASK_TEST_P(SocketTest, ErrorsNameWhatFailed) {

@@ -10,25 +10,28 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "aio/current.h"
 #include "aio/reactor.h"
-#include "base/standard_descriptors.h"
 
 namespace blockexport::net {
 namespace {
 
-// One question to the resolver; lives in the frame of resolve() while a worker answers it.
+// One question to the resolver, shared by resolve() and the worker that answers it: a name server may not answer.
 struct Question {
-  const char* host;
-  const char* port;
+  InetAddress address;
   addrinfo hints{};
   addrinfo* answer = nullptr;
   int code = 0;  // of getaddrinfo(): an operation's own result has no place for its numbers
 
+  ~Question() {
+    if (answer != nullptr) freeaddrinfo(answer);
+  }
   static std::int64_t ask(void* self) {
     auto* question = static_cast<Question*>(self);
-    question->code = getaddrinfo(question->host, question->port, &question->hints, &question->answer);
+    const char* host = question->address.host.empty() ? nullptr : question->address.host.c_str();
+    question->code = getaddrinfo(host, question->address.port.c_str(), &question->hints, &question->answer);
     return 0;
   }
 };
@@ -74,29 +77,30 @@ aio::Task<Result<std::vector<NumericAddress>>> resolve(InetAddress address, bool
             .with_hint(fmt::format("A port is a number from 0 to {}, or the name of a service.", UINT16_MAX)));
   }
   aio::Reactor& reactor = co_await aio::current_reactor();
-  Question question{.host = address.host.empty() ? nullptr : address.host.c_str(), .port = address.port.c_str()};
-  CO_TRY_ASSIGN(question.hints.ai_family, wanted_family(address));
-  question.hints.ai_socktype = SOCK_STREAM;
-  question.hints.ai_flags = AI_ADDRCONFIG | (passive ? AI_PASSIVE : 0);
-  if (address.numeric) question.hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
-  auto asked = co_await reactor.call(&Question::ask, &question);
-  if (asked && question.code != 0) {
+  auto question = std::make_shared<Question>();
+  question->address = address;
+  CO_TRY_ASSIGN(question->hints.ai_family, wanted_family(address));
+  question->hints.ai_socktype = SOCK_STREAM;
+  question->hints.ai_flags = AI_ADDRCONFIG | (passive ? AI_PASSIVE : 0);
+  if (address.numeric) question->hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
+  const std::shared_ptr<void> shared = question;
+  auto asked = co_await reactor.call_abandonably(&Question::ask, shared);
+  if (asked && question->code != 0) {
     // A host without a configured address of a family still has its loopback.
-    question.hints.ai_flags &= ~AI_ADDRCONFIG;
-    asked = co_await reactor.call(&Question::ask, &question);
+    question->hints.ai_flags &= ~AI_ADDRCONFIG;
+    asked = co_await reactor.call_abandonably(&Question::ask, shared);
   }
   if (!asked) co_return fail(Error::system("address resolution failed", asked.error()));
-  if (question.code != 0) {
-    co_return fail(unresolved(address, question.code));
+  if (question->code != 0) {
+    co_return fail(unresolved(address, question->code));
   }
   std::vector<NumericAddress> found;
-  for (addrinfo* entry = question.answer; entry != nullptr; entry = entry->ai_next) {
+  for (addrinfo* entry = question->answer; entry != nullptr; entry = entry->ai_next) {
     NumericAddress numeric;
     std::memcpy(&numeric.storage, entry->ai_addr, entry->ai_addrlen);
     numeric.length = entry->ai_addrlen;
     found.push_back(numeric);
   }
-  freeaddrinfo(question.answer);
   co_return found;
 }
 
@@ -153,24 +157,12 @@ std::string describe(const NumericAddress& address) {
 }
 
 Result<OwnedFd> adopt(const FdAddress& address) {
-  int number = -1;
-  const std::string& text = address.descriptor;
-  auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || stopped != text.data() + text.size() || number < 0) {
-    return fail(fmt::format("Unable to parse FD number {}", text));
+  if (address.socket == nullptr || !*address.socket) {
+    return fail(Error("only QEMU supports file descriptor passing")
+                    .with_hint("A socket can be inherited: name it on the command line, as in --nbd-server "
+                               "addr.type=fd,addr.str=3."));
   }
-  int type = 0;
-  socklen_t length = sizeof type;
-  if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
-    return fail(fmt::format("File descriptor '{}' is not a socket", text));
-  }
-  // A number that is a standard stream's is needed for that: it must not become another file's when this is closed.
-  const int moved = moved_from_standard_descriptors(number);
-  if (moved < 0) return fail(Error::system(fmt::format("Unable to use file descriptor '{}'", text), Errno::last()));
-  number = moved;
-  fcntl(number, F_SETFD, FD_CLOEXEC);
-  fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK);
-  return OwnedFd(number);
+  return std::move(*address.socket);
 }
 
 }  // namespace blockexport::net

@@ -30,8 +30,7 @@ Result<NumericAddress> unix_address(const UnixAddress& address);
 // A vsock address. Errors: numbers that do not parse.
 Result<NumericAddress> vsock_address(const VsockAddress& address);
 
-// A socket that the process was started with, made non-blocking; /dev/null takes its place when it was a standard
-// stream. Errors: a number that does not parse, no socket.
+// The socket of an address of the command line, once. Errors: one of QMP, which has none.
 Result<OwnedFd> adopt(const FdAddress& address);
 
 // "HOST:PORT" of a socket's numeric address; "unix:PATH" for unix sockets; for log lines.

@@ -1,0 +1,72 @@
+#include "net/inherited_descriptors.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <charconv>
+#include <memory>
+#include <optional>
+
+#include "base/standard_descriptors.h"
+
+namespace blockexport::net {
+namespace {
+
+// Where there is no /proc, higher numbers are not looked at.
+constexpr int kNumberProbedMax = 1024;
+
+std::optional<int> parse_descriptor(const std::string& text) {
+  int number = -1;
+  const char* end = text.data() + text.size();
+  auto [stopped, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc{} || stopped != end || number < 0) return std::nullopt;
+  return number;
+}
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { closedir(directory); }
+};
+
+}  // namespace
+
+InheritedDescriptors InheritedDescriptors::record() {
+  InheritedDescriptors inherited;
+  const std::unique_ptr<DIR, CloseDirectory> directory(opendir("/proc/self/fd"));
+  if (directory == nullptr) {
+    for (int fd = 0; fd < kNumberProbedMax; ++fd) {
+      if (fcntl(fd, F_GETFD) >= 0) inherited.left_.insert(fd);
+    }
+    return inherited;
+  }
+  while (const dirent* entry = readdir(directory.get())) {
+    const std::optional<int> fd = parse_descriptor(entry->d_name);
+    if (fd && *fd != dirfd(directory.get())) inherited.left_.insert(*fd);
+  }
+  return inherited;
+}
+
+Result<OwnedFd> InheritedDescriptors::take_socket(const std::string& number) {
+  const std::optional<int> fd = parse_descriptor(number);
+  if (!fd) return fail(fmt::format("Unable to parse FD number {}", number));
+  const auto refuse = [&](std::string why) {
+    return fail(Error(fmt::format("File descriptor '{}' is not a socket", number)).with_hint(std::move(why)));
+  };
+  int type = 0;
+  socklen_t length = sizeof type;
+  if (getsockopt(*fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return refuse("");
+  if (!left_.contains(*fd)) {
+    return refuse("Only what the process was started with can be named, and each descriptor once.");
+  }
+  if (type != SOCK_STREAM) return refuse("It is a socket, but not one of a stream.");
+  // A number that is a standard stream's is needed for that: it must not become another file's when this is closed.
+  OwnedFd taken(moved_from_standard_descriptors(*fd));
+  if (!taken) return fail(Error::system(fmt::format("Unable to use file descriptor '{}'", number), Errno::last()));
+  fcntl(taken.get(), F_SETFD, FD_CLOEXEC);
+  fcntl(taken.get(), F_SETFL, fcntl(taken.get(), F_GETFL) | O_NONBLOCK);
+  left_.erase(*fd);
+  return taken;
+}
+
+}  // namespace blockexport::net
