@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "aio/scope.h"
+
 namespace blockexport::chardev {
 namespace {
 
@@ -17,11 +19,23 @@ bool is_in_background(int fd) {
   return in_front >= 0 && in_front != getpgrp();
 }
 
+// Ready, or failed: both end the wait. Without a descriptor there is nothing to wait for but the end.
+aio::Task<void> poll_and_tell(aio::Reactor& reactor, int fd, std::uint32_t events, IoResult& result, aio::Event& over) {
+  if (fd < 0) {
+    result = co_await reactor.sleep_until(UINT64_MAX);
+  } else {
+    auto ready = co_await reactor.poll(fd, events);
+    result = ready ? IoResult() : fail(ready.error());
+  }
+  over.set();
+}
+
 }  // namespace
 
 IoCount DescriptorStream::try_receive(std::span<std::byte> buffer) {
   if (shut_down_) return 0;
-  if (input_ < 0 || is_in_background(input_)) return fail(EAGAIN);
+  // A pipe that had no writer yet would say that it is at its end; a poll waits for the first one.
+  if (input_ < 0 || awaits_writer_ || is_in_background(input_)) return fail(EAGAIN);
   ssize_t count;
   do {
     count = ::read(input_, buffer.data(), buffer.size());
@@ -32,38 +46,56 @@ IoCount DescriptorStream::try_receive(std::span<std::byte> buffer) {
 
 IoCount DescriptorStream::try_send(std::span<const iovec> vectors) {
   if (shut_down_) return fail(EPIPE);
-  if (output_ < 0) {
-    std::size_t swallowed = 0;
-    for (const iovec& vector : vectors) swallowed += vector.iov_len;
-    return swallowed;
+  if (output_ >= 0) {
+    ssize_t count;
+    do {
+      count = ::writev(output_, vectors.data(), static_cast<int>(vectors.size()));
+    } while (count < 0 && errno == EINTR);
+    if (count >= 0) return static_cast<std::size_t>(count);
+    if (errno == EAGAIN) return fail(EAGAIN);
   }
-  ssize_t count;
-  do {
-    count = ::writev(output_, vectors.data(), static_cast<int>(vectors.size()));
-  } while (count < 0 && errno == EINTR);
-  if (count < 0) return fail(Errno::last());
-  return static_cast<std::size_t>(count);
+  std::size_t swallowed = 0;
+  for (const iovec& vector : vectors) swallowed += vector.iov_len;
+  return swallowed;
 }
 
 aio::Task<IoResult> DescriptorStream::readable() {
-  // Without input there is nothing to wait for but the end of the task.
-  if (input_ < 0) co_return co_await reactor_->sleep_until(UINT64_MAX);
   for (;;) {
-    auto ready = co_await reactor_->poll(input_, POLLIN);
-    if (!ready) co_return fail(ready.error());
-    if (!is_in_background(input_)) co_return IoResult{};
+    IoResult ready = co_await wait_for(input_, POLLIN, reader_);
+    awaits_writer_ = false;
+    if (!ready || shut_down_ || !is_in_background(input_)) co_return ready;
     CO_TRY(co_await reactor_->sleep_until(reactor_->now_ns() + kBackgroundLookNs));
   }
 }
 
 aio::Task<IoResult> DescriptorStream::writable() {
-  auto ready = co_await reactor_->poll(output_, POLLOUT);
-  if (!ready) co_return fail(ready.error());
-  co_return IoResult{};
+  return wait_for(output_, POLLOUT, writer_);
 }
 
 aio::Task<IoResult> DescriptorStream::hung_up() {
-  co_return co_await reactor_->sleep_until(UINT64_MAX);
+  return wait_for(-1, 0, watcher_);
+}
+
+aio::Task<IoResult> DescriptorStream::wait_for(int fd, std::uint32_t events, Wake& wake) {
+  if (shut_down_) co_return IoResult{};
+  IoResult result;
+  aio::Event over(*reactor_);
+  aio::Scope polling(*reactor_);
+  wake = &over;
+  polling.spawn("chardev poll", poll_and_tell(*reactor_, fd, events, result, over));
+  IoResult waited = co_await over.wait();
+  wake = nullptr;
+  polling.cancel();
+  co_await polling.join();
+  if (!waited || shut_down_) co_return waited;
+  co_return result;
+}
+
+void DescriptorStream::shut_down() {
+  shut_down_ = true;
+  for (Wake wake : {reader_, writer_, watcher_}) {
+    if (wake != nullptr) wake->set();
+  }
 }
 
 }  // namespace blockexport::chardev

@@ -50,15 +50,17 @@ aio::Task<void> Session::run() {
   closing_ = true;
   output_ready_.set();
   aio::Scope grace(context_.reactor);
-  auto cut = [](aio::Reactor& reactor, net::Stream& stream) -> aio::Task<void> {
-    auto slept = co_await reactor.sleep_until(reactor.now_ns() + kCloseGraceNs);
-    if (slept) stream.shut_down();
-  };
-  grace.spawn("qmp close grace", cut(context_.reactor, *stream_));
+  grace.spawn("qmp close grace", cut_after_grace());
   co_await sender_.join();
   grace.cancel();
   co_await grace.join();
   stream_->shut_down();
+}
+
+aio::Task<void> Session::cut_after_grace() {
+  if (!co_await context_.reactor.sleep_until(context_.reactor.now_ns() + kCloseGraceNs)) co_return;
+  stream_->shut_down();
+  sender_.cancel();
 }
 
 void Session::greet() {
@@ -75,11 +77,12 @@ aio::Task<void> Session::receive_loop() {
       IoResult taken = co_await take_message(std::move(*message));
       if (!taken) co_return;
       while (output_.size() > kOutputBytesMax) {
-        output_drained_.reset();
-        if (!co_await output_drained_.wait()) co_return;
+        if (!co_await wait_for_drain()) co_return;
       }
-      // A client that sends command after command finds its input there each time, and would never wait.
+      // A client that sends command after command finds its input there each time, and would never wait; and its sender
+      // has to see that it left.
       co_await aio::next_turn();
+      if (sender_ended_) co_return;
     }
     // Now a client may say nothing for a long time.
     wipe_dead_stack();
@@ -91,6 +94,23 @@ aio::Task<void> Session::receive_loop() {
     // The same with a message that is long.
     if (*received == buffer.size()) co_await aio::next_turn();
   }
+}
+
+// Until the client has taken some of what it asked for.
+aio::Task<IoResult> Session::wait_for_drain() {
+  output_drained_.reset();
+  aio::Scope watch(context_.reactor);
+  watch.spawn("qmp half-closed watch", cut_a_half_closed_client());
+  IoResult drained = co_await output_drained_.wait();
+  watch.cancel();
+  co_await watch.join();
+  co_return drained;
+}
+
+// One that has closed its sending side asks for nothing more: it holds the monitor for as long as it takes answers.
+aio::Task<void> Session::cut_a_half_closed_client() {
+  if (!co_await stream_->hung_up()) co_return;
+  co_await cut_after_grace();
 }
 
 // Runs it, or lets it wait for its turn when those behind it are to be read meanwhile. Fails when the session is to
@@ -105,6 +125,7 @@ aio::Task<IoResult> Session::take_message(Message message) {
   while (in_band_.size() >= kInBandQueueMax) {
     in_band_room_.reset();
     CO_TRY(co_await in_band_room_.wait());
+    if (sender_ended_) co_return fail(ECONNABORTED);
   }
   co_return IoResult{};
 }
@@ -153,7 +174,7 @@ aio::Task<IoResult> Session::handle(const Message& message) {
   }
   if (id != nullptr) reply.set("id", *id);
   send(std::move(reply));
-  if (closing_) co_return fail(ECONNABORTED);
+  if (closing_ || sender_ended_) co_return fail(ECONNABORTED);
   co_return IoResult{};
 }
 
@@ -205,6 +226,7 @@ void Session::on_event(const json::Value& event) {
 }
 
 void Session::send(const json::Value& message) {
+  if (sender_ended_) return;
   if (context_.pretty) {
     std::string indented;
     json::write_pretty(message, indented);
@@ -221,25 +243,30 @@ void Session::send(const json::Value& message) {
 }
 
 aio::Task<void> Session::send_loop() {
+  IoResult sent = co_await send_all_output();
+  // The reader may be in any of its waits: for input, for room in the output, for room among the commands.
+  sender_ended_ = true;
+  output_.clear();
+  if (!sent) stream_->shut_down();
+  output_drained_.set();
+  in_band_room_.set();
+}
+
+// Until everything is sent and nothing more will come, or nothing can be sent any longer.
+aio::Task<IoResult> Session::send_all_output() {
   std::string sending;
   for (;;) {
     if (output_.empty()) {
-      if (closing_) co_return;
+      if (closing_) co_return IoResult{};
       output_ready_.reset();
-      if (!co_await output_ready_.wait()) co_return;
+      CO_TRY(co_await output_ready_.wait());
       continue;
     }
     sending.swap(output_);
-    IoResult sent = co_await net::send_all(*stream_, std::as_bytes(std::span(sending)));
+    CO_TRY(co_await net::send_all(*stream_, std::as_bytes(std::span(sending))));
     sending.clear();
     if (sending.capacity() > kOutputBytesKept) release_memory(sending);
     output_drained_.set();
-    if (!sent) {
-      // The receiver sees the end of the stream and ends the session.
-      stream_->shut_down();
-      output_.clear();
-      co_return;
-    }
   }
 }
 

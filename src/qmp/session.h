@@ -3,8 +3,9 @@
 // Messages are parsed as bytes arrive and run one at a time; while one runs, no more input is read. A client that has
 // negotiated out-of-band execution is read further: up to kInBandQueueMax of its commands wait for their turn, and
 // those sent with exec-oob overtake them. Output that the client does not take is bounded: beyond kOutputBytesMax no
-// further command is read, and a client that then still lets events pile up to twice that is disconnected. Lives in the
-// frame of the monitor's task; thread: the control reactor.
+// further command is read, and a client that then still lets events pile up to twice that is disconnected. What was not
+// begun when the client has gone is dropped. Reader, sender and the worker of in-band commands end each other: see
+// docs/loops.md. Lives in the frame of the monitor's task; thread: the control reactor.
 #pragma once
 
 #include <deque>
@@ -54,7 +55,11 @@ class Session final : public EventListener {
   aio::Task<IoResult> take_message(Message message);
   aio::Task<void> in_band_loop();
   aio::Task<void> end_in_band();
+  aio::Task<IoResult> wait_for_drain();
+  aio::Task<void> cut_a_half_closed_client();
+  aio::Task<void> cut_after_grace();
   aio::Task<void> send_loop();
+  aio::Task<IoResult> send_all_output();
   aio::Task<IoResult> handle(const Message& message);
   aio::Task<Result<json::Value>> execute(Command command);
   Result<json::Value> negotiate(const Command& command);
@@ -75,7 +80,8 @@ class Session final : public EventListener {
   aio::Event in_band_room_;
   bool negotiated_ = false;
   bool out_of_band_ = false;
-  bool closing_ = false;
+  bool closing_ = false;       // the reader has ended
+  bool sender_ended_ = false;  // nobody hears what is answered
 };
 
 }  // namespace blockexport::qmp

@@ -299,6 +299,75 @@ TASK_TEST_P(SessionTest, TheSessionEndsWithItsClientAndDropsWhatIsHalfParsed) {
   EXPECT_EQ(runner_->commands, 0u);
 }
 
+// --- docs/loops.md: reader, sender and worker of a session end each other ---
+
+TASK_TEST_P(SessionTest, ASenderThatEndsFreesAReaderThatWaitsForRoomInTheOutput) {
+  co_await start_negotiated();
+  constexpr std::size_t kCommands = 30;
+  std::string many;
+  for (std::size_t i = 0; i < kCommands; ++i) many += R"({"execute": "big"})";
+  co_await say(many);
+  co_await pause();
+  client_.reset();
+  co_await scope_->join();
+  EXPECT_LT(runner_->commands, kCommands);
+}
+
+TASK_TEST_P(SessionTest, ASenderThatEndsFreesAReaderThatWaitsForRoomAmongTheCommands) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_out_of_band();
+  std::string many = R"({"execute": "slow"})";
+  for (std::size_t i = 0; i < 2 * kInBandQueueMax; ++i) many += R"({"execute": "echo"})";
+  co_await say(many);
+  co_await aio::testing::until(reactor(), [this] { return runner_->commands == 1; });
+  client_.reset();
+  // The first thing that is said to it shows that it has gone.
+  events_->emit(json::Object{{"event", "HAPPENED"}});
+  co_await pause();
+  gate.set();
+  co_await scope_->join();
+  EXPECT_EQ(runner_->commands, 1u);
+}
+
+TASK_TEST_P(SessionTest, WhatWasNotBegunIsDroppedWhenTheClientIsGone) {
+  aio::Event gate(reactor());
+  runner_->gate = &gate;
+  co_await start_negotiated();
+  co_await say(R"({"execute": "slow"} {"execute": "echo"} {"execute": "echo"} {"execute": "echo"})");
+  co_await aio::testing::until(reactor(), [this] { return runner_->commands == 1; });
+  client_.reset();
+  gate.set();
+  co_await scope_->join();
+  EXPECT_LE(runner_->commands, 2u);
+}
+
+TASK_TEST_P(SessionTest, AReaderThatEndsCutsASenderWhoseClientDoesNotRead) {
+  co_await start_negotiated();
+  co_await say(R"({"execute": "big"} {"execute": "big"} {"execute": "big"})");
+  co_await aio::testing::until(reactor(), [this] { return runner_->commands == 3; });
+  // Cancelled, or half closed by a client that still could read: to the session it is the same end of its input.
+  scope_->cancel();
+  co_await scope_->join();
+  EXPECT_EQ(scope_->size(), 0u);
+}
+
+TASK_TEST_P(SessionTest, OthersHaveTheirTurnBetweenCommandsThatCameTogether) {
+  co_await start_negotiated();
+  constexpr std::size_t kCommands = 100;
+  std::string many;
+  for (std::size_t i = 0; i < kCommands; ++i) many += R"({"execute": "echo"})";
+  co_await say(many);
+  std::size_t turns = 0;
+  while (runner_->commands < kCommands) {
+    const std::size_t before = runner_->commands;
+    co_await aio::next_turn();
+    EXPECT_LE(runner_->commands - before, 1u);
+    ++turns;
+  }
+  EXPECT_GE(turns, kCommands);
+}
+
 TASK_TEST_P(SessionTest, ACancelledSessionSendsWhatWasAnswered) {
   aio::Event gate(reactor());
   runner_->gate = &gate;

@@ -362,8 +362,11 @@ aio::Task<void> Transmission::send_loop() {
       owes_taking_ = true;
       IoResult ready = co_await stream_->writable();
       owes_taking_ = false;
-      if (!ready) co_return;
-      continue;
+      if (ready) continue;
+      // Without a sender the reader would wait for room that nobody makes.
+      lost(End::kLost);
+      reader_.cancel();
+      co_return;
     }
     sender_wanted_.reset();
     IoResult woken = co_await sender_wanted_.wait();
