@@ -14,7 +14,7 @@ aio::Task<Result<std::unique_ptr<Chardev>>> Chardev::open(aio::Reactor& reactor,
     co_return std::make_unique<StdioChardev>(reactor, std::move(label), *stdio);
   }
   if (auto* file = std::get_if<FileOptions>(&options)) {
-    co_return FileChardev::open(reactor, std::move(label), std::move(*file));
+    co_return co_await FileChardev::open(reactor, std::move(label), std::move(*file));
   }
   co_return std::make_unique<NullChardev>(reactor, std::move(label));
 }

@@ -50,6 +50,7 @@ struct FileOptions {
   std::string output_path;
   std::string input_path = {};  // "" = there is no input
   bool append = false;
+  std::uint64_t pipe_wait_ns = UINT64_MAX;  // for somebody who reads, when `output_path` is that of a pipe
 };
 
 struct NullOptions {};

@@ -1,6 +1,9 @@
 #include "chardev/chardev.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <iterator>
@@ -8,6 +11,7 @@
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
+#include "chardev/descriptor_stream.h"
 #include "chardev/registry.h"
 #include "net/connect.h"
 #include "net/listen.h"
@@ -32,6 +36,17 @@ class ChardevTest : public aio::testing::ForEachBackend {
   }
   Task<void> open_into(Options options, std::unique_ptr<Chardev>& chardev) {
     chardev = co_await open(std::move(options));
+  }
+  Task<void> open_quietly(Options options, std::unique_ptr<Chardev>& chardev) {
+    auto opened = co_await Chardev::open(reactor(), log_, "char0", std::move(options));
+    if (opened) chardev = std::move(*opened);
+  }
+  static Task<void> keep(Task<IoResult> wait, IoResult& result) { result = co_await std::move(wait); }
+  void make_pipe(const std::string& name) { EXPECT_EQ(mkfifo(path(name).c_str(), 0600), 0); }
+  static std::string content_of_pipe(int fd) {
+    std::array<char, 100> bytes;
+    ssize_t count = ::read(fd, bytes.data(), bytes.size());
+    return std::string(bytes.data(), count > 0 ? static_cast<std::size_t>(count) : 0);
   }
   Task<std::string> open_error(Options options) {
     auto chardev = co_await Chardev::open(reactor(), log_, "char0", std::move(options));
@@ -156,6 +171,77 @@ TASK_TEST_P(ChardevTest, AFileTakesOutputAndGivesInput) {
   }
   std::ifstream written(path("out"));
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(written), {}), "answer+");
+}
+
+TASK_TEST_P(ChardevTest, APipeIsWrittenToOnceSomebodyReadsIt) {
+  make_pipe("pipe");
+  std::unique_ptr<Chardev> chardev;
+  aio::Scope scope(reactor());
+  scope.spawn("open", open_into(FileOptions{.output_path = path("pipe")}, chardev));
+  co_await pause();
+  EXPECT_EQ(chardev, nullptr);
+  OwnedFd reader(::open(path("pipe").c_str(), O_RDONLY | O_NONBLOCK));
+  co_await scope.join();
+  auto stream = co_await chardev->next_stream();
+  co_await say(**stream, "hello");
+  EXPECT_EQ(content_of_pipe(reader.get()), "hello");
+  // What nobody reads is dropped, and whoever reads later sees what comes later.
+  reader.reset();
+  co_await say(**stream, "nobody");
+  reader = OwnedFd(::open(path("pipe").c_str(), O_RDONLY | O_NONBLOCK));
+  co_await say(**stream, "again");
+  EXPECT_EQ(content_of_pipe(reader.get()), "again");
+}
+
+TASK_TEST_P(ChardevTest, APipeThatNobodyReadsIsGivenUpInTime) {
+  make_pipe("pipe");
+  EXPECT_EQ(co_await open_error(FileOptions{.output_path = path("pipe"), .pipe_wait_ns = 20'000'000}),
+            "Could not open '" + path("pipe") + "': No such device or address");
+  aio::Scope scope(reactor());
+  std::unique_ptr<Chardev> chardev;
+  scope.spawn("open", open_quietly(FileOptions{.output_path = path("pipe")}, chardev));
+  scope.cancel();
+  co_await scope.join();
+  EXPECT_EQ(chardev, nullptr);
+}
+
+TASK_TEST_P(ChardevTest, InputFromAPipeBeginsWithItsFirstWriter) {
+  make_pipe("in");
+  auto chardev = co_await open(FileOptions{.output_path = path("out"), .input_path = path("in")});
+  auto stream = co_await chardev->next_stream();
+  aio::Scope scope(reactor());
+  std::string heard = "nothing yet";
+  scope.spawn("hear", hear_into(**stream, heard));
+  co_await pause();
+  EXPECT_EQ(heard, "nothing yet");
+  OwnedFd writer(::open(path("in").c_str(), O_WRONLY | O_NONBLOCK));
+  EXPECT_EQ(::write(writer.get(), "command", 7), 7);
+  co_await scope.join();
+  EXPECT_EQ(heard, "command");
+  writer.reset();
+  EXPECT_EQ(co_await hear(**stream), "");
+}
+
+TASK_TEST_P(ChardevTest, AStreamOfDescriptorsThatIsShutDownWakesEveryWait) {
+  int full[2];
+  int silent[2];
+  CO_ASSERT(pipe2(full, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(silent, O_CLOEXEC | O_NONBLOCK) == 0);
+  const OwnedFd ends[] = {OwnedFd(full[0]), OwnedFd(full[1]), OwnedFd(silent[0]), OwnedFd(silent[1])};
+  const std::string filling(1u << 20, 'x');
+  while (::write(full[1], filling.data(), filling.size()) > 0) continue;
+  DescriptorStream stream(reactor(), silent[0], full[1]);
+  IoResult results[3] = {fail(EINVAL), fail(EINVAL), fail(EINVAL)};
+  aio::Scope scope(reactor());
+  scope.spawn("reader", keep(stream.readable(), results[0]));
+  scope.spawn("writer", keep(stream.writable(), results[1]));
+  scope.spawn("watcher", keep(stream.hung_up(), results[2]));
+  co_await pause();
+  EXPECT_EQ(scope.size(), 3u);
+  stream.shut_down();
+  co_await scope.join();
+  for (const IoResult& result : results) EXPECT_TRUE(result.has_value());
+  std::array<std::byte, 1> room;
+  EXPECT_EQ(stream.try_receive(room).value_or(1), 0u);
 }
 
 TASK_TEST_P(ChardevTest, AFileThatCannotBeOpenedIsNamed) {

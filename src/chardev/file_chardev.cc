@@ -2,12 +2,19 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <utility>
+
+#include "aio/time_limit.h"
 #include "chardev/descriptor_stream.h"
 
 namespace blockexport::chardev {
 namespace {
+
+// How often a pipe is looked at for somebody who reads it: the kernel tells of nobody who comes.
+constexpr std::uint64_t kReaderLookNs = 50'000'000;
 
 using OptionalStream = std::expected<std::unique_ptr<net::Stream>, Errno>;
 
@@ -16,6 +23,40 @@ OptionalStream give_once(bool& given, aio::Reactor& reactor, int input, int outp
   if (given) return fail(ENXIO);
   given = true;
   return std::make_unique<DescriptorStream>(reactor, input, output);
+}
+
+Error cannot_open(const std::string& path, Errno cause) {
+  return Error::system(fmt::format("Could not open '{}'", path), cause);
+}
+
+aio::Task<bool> is_pipe(aio::Reactor& reactor, int fd) {
+  aio::FileInfo info;
+  co_return (co_await reactor.stat(fd, info)).has_value() && info.type == S_IFIFO;
+}
+
+aio::Task<bool> is_pipe(aio::Reactor& reactor, const std::string& path) {
+  auto fd = co_await reactor.open(path.c_str(), O_PATH);
+  if (!fd) co_return false;
+  OwnedFd opened(*fd);
+  co_return co_await is_pipe(reactor, *fd);
+}
+
+// Without blocking; of a pipe that nobody reads that gives ENXIO.
+aio::Task<Result<OwnedFd>> open_output(aio::Reactor& reactor, const FileOptions& options) {
+  const std::string& path = options.output_path;
+  const int flags = O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | (options.append ? O_APPEND : O_TRUNC);
+  const std::uint64_t deadline_ns = aio::deadline_after(reactor, options.pipe_wait_ns);
+  for (;;) {
+    auto fd = co_await reactor.open(path.c_str(), flags);
+    if (fd) co_return OwnedFd(*fd);
+    if (fd.error() != Errno(ENXIO) || !co_await is_pipe(reactor, path)) co_return fail(cannot_open(path, fd.error()));
+    if (reactor.now_ns() >= deadline_ns) {
+      co_return fail(cannot_open(path, fd.error()).with_hint("It is a pipe that nobody reads."));
+    }
+    if (IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kReaderLookNs); !slept) {
+      co_return fail(cannot_open(path, slept.error()));
+    }
+  }
 }
 
 int make_non_blocking(int fd) {
@@ -51,22 +92,22 @@ aio::Task<OptionalStream> StdioChardev::next_stream() {
   co_return give_once(given_, reactor_, STDIN_FILENO, STDOUT_FILENO);
 }
 
-Result<std::unique_ptr<Chardev>> FileChardev::open(aio::Reactor& reactor, std::string label, FileOptions options) {
+aio::Task<Result<std::unique_ptr<Chardev>>> FileChardev::open(aio::Reactor& reactor, std::string label,
+                                                              FileOptions options) {
   std::unique_ptr<FileChardev> chardev(new FileChardev(reactor, std::move(label)));
-  int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (options.append ? O_APPEND : O_TRUNC);
-  chardev->output_ = OwnedFd(::open(options.output_path.c_str(), flags, 0666));
-  if (!chardev->output_)
-    return fail(Error::system(fmt::format("Could not open '{}'", options.output_path), Errno::last()));
+  CO_TRY_ASSIGN(chardev->output_, co_await open_output(reactor, options));
   if (!options.input_path.empty()) {
-    chardev->input_ = OwnedFd(::open(options.input_path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!chardev->input_)
-      return fail(Error::system(fmt::format("Could not open '{}'", options.input_path), Errno::last()));
+    auto fd = co_await reactor.open(options.input_path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (!fd) co_return fail(cannot_open(options.input_path, fd.error()));
+    chardev->input_ = OwnedFd(*fd);
+    chardev->input_is_pipe_ = co_await is_pipe(reactor, *fd);
   }
-  return chardev;
+  co_return std::unique_ptr<Chardev>(std::move(chardev));
 }
 
 aio::Task<OptionalStream> FileChardev::next_stream() {
-  co_return give_once(given_, reactor_, input_.get(), output_.get());
+  if (std::exchange(given_, true)) co_return fail(ENXIO);
+  co_return std::make_unique<DescriptorStream>(reactor_, input_.get(), output_.get(), input_is_pipe_);
 }
 
 aio::Task<OptionalStream> NullChardev::next_stream() {

@@ -24,7 +24,9 @@ class StdioChardev final : public Chardev {
 
 class FileChardev final : public Chardev {
  public:
-  static Result<std::unique_ptr<Chardev>> open(aio::Reactor& reactor, std::string label, FileOptions options);
+  // A pipe is opened when somebody reads it.
+  static aio::Task<Result<std::unique_ptr<Chardev>>> open(aio::Reactor& reactor, std::string label,
+                                                          FileOptions options);
   std::string_view kind() const override { return "file"; }
   std::string filename() const override { return "file"; }
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() override;
@@ -35,6 +37,7 @@ class FileChardev final : public Chardev {
   aio::Reactor& reactor_;
   OwnedFd output_;
   OwnedFd input_;
+  bool input_is_pipe_ = false;
   bool given_ = false;
 };
 

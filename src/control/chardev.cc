@@ -93,6 +93,7 @@ aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Optio
   if (control.is_daemonized() && std::holds_alternative<chardev::StdioOptions>(options)) {
     co_return fail("cannot use stdio with -daemonize");
   }
+  if (auto* file = std::get_if<chardev::FileOptions>(&options)) file->pipe_wait_ns = control.pipe_wait_ns();
   CO_TRY_ASSIGN(auto opened, co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
   if (control.is_serving()) opened->settle();
   control.chardevs().add(std::move(opened));

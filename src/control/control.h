@@ -32,6 +32,9 @@ struct DataReactorOptions {
   std::uint32_t count_max = 1;  // those made by themselves, with the control reactor
 };
 
+// How long a command of QMP waits for the other end of a pipe that it opens: other commands wait meanwhile.
+inline constexpr std::uint64_t kPipeWaitNs = 2'000'000'000;
+
 class Control {
  public:
   // `driver_table` opens block drivers; `quit` is called by the command of that name. Both outlive it.
@@ -81,6 +84,9 @@ class Control {
 
   // Removes the monitor of that ID and the chardev that it uses, once the task that asks for it has gone on.
   void remove_monitor_later(const std::string& id, const std::string& chardev_id);
+
+  // How long opening a pipe waits for its other end: without end on the command line, where a signal ends it.
+  std::uint64_t pipe_wait_ns() const { return serving_.is_set() ? kPipeWaitNs : UINT64_MAX; }
 
   // From now on clients of the NBD server and of monitors are taken: every option of the command line was carried out.
   void serve();

@@ -3,8 +3,12 @@
 
 #include "control/control.h"
 #include "qmp/command.h"
+#include "schema/command_entry.h"
 
 namespace blockexport::control {
+
+// How long a command may take to open what it names.
+inline constexpr std::uint64_t kOpeningMaxNs = 30'000'000'000;
 
 class Runner final : public qmp::CommandRunner {
  public:
@@ -14,6 +18,8 @@ class Runner final : public qmp::CommandRunner {
   json::Value version() const override;
 
  private:
+  aio::Task<Result<json::Value>> run_within_limit(const schema::CommandEntry& entry, const json::Value* arguments);
+
   Control& control_;
 };
 

@@ -1,19 +1,18 @@
 #include "control/secret_object.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
 
+#include "aio/file_content.h"
+#include "aio/time_limit.h"
 #include "base/file_exposure.h"
-#include "base/owned_fd.h"
 #include "control/control.h"
 
 namespace blockexport::control {
 namespace {
 
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 // The first ones are those of any secret.
 constexpr std::size_t kCommonProperties = 3;
 constexpr std::array<PropertyDescription, 6> kProperties{{{"iv", "string"},
@@ -23,43 +22,23 @@ constexpr std::array<PropertyDescription, 6> kProperties{{{"iv", "string"},
                                                           {"strict-modes", "bool"},
                                                           {"data", "string"}}};
 
-// Reading a file, on a worker.
-struct FileReading {
-  std::string path;
-  bool is_strict = false;
-  Result<SecretBytes> content = SecretBytes();
-  std::optional<std::string> exposure = {};
-
-  static std::int64_t run(void* reading) {
-    auto& self = *static_cast<FileReading*>(reading);
-    self.content = self.read();
-    return 0;
+// It may be a pipe, whose length nobody knows and whose writer may never come. `status` gets what the file is.
+aio::Task<Result<SecretBytes>> read_secret_file(aio::Reactor& reactor, std::string path, std::uint64_t wait_ns,
+                                                struct stat& status) {
+  SecretBytes bytes(kSecretFileBytesMax + 1);
+  const std::uint64_t deadline_ns = aio::deadline_after(reactor, wait_ns);
+  IoCount filled = co_await aio::read_file_until(reactor, path, bytes.bytes(), deadline_ns, &status);
+  if (!filled && filled.error() == Errno(ETIMEDOUT)) {
+    co_return fail(Error(fmt::format("Unable to read {}: it has not come to its end in {} s", path,
+                                     wait_ns / kNanosecondsPerSecond))
+                       .with_hint("A pipe has to be written to, and closed, by then."));
   }
-
-  Error cannot_read(Errno cause) const { return Error::system(fmt::format("Unable to read {}", path), cause); }
-
-  Result<SecretBytes> read() {
-    OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat status{};
-    if (!fd || fstat(fd.get(), &status) != 0) return fail(cannot_read(Errno::last()));
-    exposure = find_exposure(path, status, FileSecrecy::kPrivate, geteuid());
-    if (exposure && is_strict) return fail(fmt::format("Unable to use {}: {}", path, *exposure));
-    // It may be a pipe, whose length nobody knows.
-    SecretBytes bytes(kSecretFileBytesMax + 1);
-    std::size_t filled = 0;
-    while (filled < bytes.size()) {
-      const ssize_t count = ::read(fd.get(), bytes.bytes().data() + filled, bytes.size() - filled);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return fail(cannot_read(Errno::last()));
-      if (count == 0) break;
-      filled += static_cast<std::size_t>(count);
-    }
-    if (filled > kSecretFileBytesMax) {
-      return fail(fmt::format("Unable to read {}: longer than {} bytes", path, kSecretFileBytesMax));
-    }
-    return SecretBytes(bytes.text().substr(0, filled));
+  if (!filled) co_return fail(Error::system(fmt::format("Unable to read {}", path), filled.error()));
+  if (*filled > kSecretFileBytesMax) {
+    co_return fail(fmt::format("Unable to read {}: longer than {} bytes", path, kSecretFileBytesMax));
   }
-};
+  co_return SecretBytes(bytes.text().substr(0, *filled));
+}
 
 }  // namespace
 
@@ -89,11 +68,11 @@ aio::Task<Result<>> SecretObject::complete() {
   forbid_core_dumps();
   SecretBytes written = std::move(data_);
   if (file_) {
-    FileReading reading{.path = *file_, .is_strict = strict_modes_};
-    (void)co_await control_.reactor().call(FileReading::run, &reading);
-    CO_TRY_ASSIGN(written, std::move(reading.content));
-    if (reading.exposure) {
-      control_.log().warning(fmt::format("secret '{}': {}: {}", id(), *file_, *reading.exposure));
+    struct stat status{};
+    CO_TRY_ASSIGN(written, co_await read_secret_file(control_.reactor(), *file_, control_.pipe_wait_ns(), status));
+    if (auto exposure = find_exposure(*file_, status, FileSecrecy::kPrivate, geteuid())) {
+      if (strict_modes_) co_return fail(fmt::format("Unable to use {}: {}", *file_, *exposure));
+      control_.log().warning(fmt::format("secret '{}': {}: {}", id(), *file_, *exposure));
     }
   }
   std::optional<SecretCipher> cipher;
