@@ -1,6 +1,9 @@
 #include "control/control.h"
 
+#include <algorithm>
+
 #include "aio/shielded.h"
+#include "aio/time_limit.h"
 #include "control/runner.h"
 #include "schema/block_export.h"
 
@@ -72,6 +75,7 @@ aio::Task<void> Control::remove_monitor(std::string id, std::string chardev_id) 
 
 nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
   options.clients_before = nbd_clients_ever_;
+  options.close_grace_ns = std::max(nbd::kCloseGraceNs, shutdown_grace_ns_);
   nbd_server_ = std::make_unique<nbd::Server>(reactor_, data_reactors_, budget_, log_, serving_, std::move(options));
   return *nbd_server_;
 }
@@ -93,6 +97,11 @@ aio::Task<void> Control::stop_nbd_server() {
   nbd_server_stopped_.set();
 }
 
+aio::Task<void> Control::cut_clients_after_grace() {
+  if (!co_await reactor_.sleep_until(aio::deadline_after(reactor_, shutdown_grace_ns_))) co_return;
+  co_await exports_.remove_all(exports::RemoveMode::kHard, [](const exports::Export&) { return true; });
+}
+
 aio::Task<void> Control::shut_down() {
   if (std::exchange(shut_down_, true)) {
     (void)co_await shut_down_done_.wait();
@@ -103,9 +112,13 @@ aio::Task<void> Control::shut_down() {
 }
 
 aio::Task<void> Control::end_everything() {
+  aio::Scope grace(reactor_);
+  grace.spawn("shutdown grace", cut_clients_after_grace());
   if (nbd_server_ && is_serving()) nbd_server_->keep_paths();
   co_await stop_nbd_server();
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
+  grace.cancel();
+  co_await grace.join();
   co_await graph_.close();
   can_be_destroyed_ = co_await pam_calls_.close();
   if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process ends without waiting for it");

@@ -85,6 +85,8 @@ class Control {
   // Removes the monitor of that ID and the chardev that it uses, once the task that asks for it has gone on.
   void remove_monitor_later(const std::string& id, const std::string& chardev_id);
 
+  // How long clients may take to take their last replies when the daemon ends.
+  void set_shutdown_grace_ns(std::uint64_t grace_ns) { shutdown_grace_ns_ = grace_ns; }
   // How long opening a pipe waits for its other end: without end on the command line, where a signal ends it.
   std::uint64_t pipe_wait_ns() const { return serving_.is_set() ? kPipeWaitNs : UINT64_MAX; }
 
@@ -95,9 +97,9 @@ class Control {
   void set_daemonized() { daemonized_ = true; }
   bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
-  // Ends exports, server, nodes and all objects but monitors, in this order; nothing acknowledged is lost.
-  // The files of the server's unix sockets stay, unless it never served. Called again meanwhile, it waits for the same
-  // end.
+  // Ends exports, server, nodes and all objects but monitors, in this order; nothing acknowledged is lost. Clients that
+  // have not taken their replies within the grace are cut. The files of the server's unix sockets stay, unless it never
+  // served. Called again meanwhile, it waits for the same end.
   aio::Task<void> shut_down();
   // After shut_down(), and before it is destroyed: what was answered is sent, and no more commands come.
   aio::Task<void> close_monitors();
@@ -113,6 +115,7 @@ class Control {
   void export_gone(const std::string& id);
   aio::Task<void> remove_monitor(std::string id, std::string chardev_id);
   aio::Task<void> end_everything();
+  aio::Task<void> cut_clients_after_grace();
 
   aio::Reactor& reactor_;
   const Log& log_;
@@ -141,6 +144,7 @@ class Control {
   aio::Event nbd_server_stopped_;
   aio::Event shut_down_done_;
   aio::Mutex iothread_visits_;
+  std::uint64_t shutdown_grace_ns_ = 0;
   bool nbd_server_is_stopping_ = false;
   bool shut_down_ = false;
   bool can_be_destroyed_ = true;

@@ -32,6 +32,7 @@ enum Code {
   kLogFile,
   kAioBackend,
   kReactors,
+  kShutdownGrace,
 };
 
 constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioBackend},
@@ -47,6 +48,7 @@ constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioB
                                {"object", required_argument, nullptr, kObject},
                                {"pidfile", required_argument, nullptr, kPidfile},
                                {"reactors", required_argument, nullptr, kReactors},
+                               {"shutdown-grace-seconds", required_argument, nullptr, kShutdownGrace},
                                {"trace", required_argument, nullptr, kTrace},
                                {"version", no_argument, nullptr, kVersion},
                                {nullptr, 0, nullptr, 0}};
@@ -90,6 +92,9 @@ Exports disk images as network block devices, driven by these options and by QMP
                          how to wait for input and output (default: auto)
   --reactors auto|N      serve clients of exports without an iothread on up to N threads, started as they are
                          needed (default: auto, as many as there are processors)
+  --shutdown-grace-seconds N
+                         when the daemon ends, give clients N seconds to take the replies to what they have asked
+                         for (default: 1; 0 to 3600). A second SIGTERM or SIGINT ends it at once
 
 Example, an image for every program on this machine:
   {0} --blockdev file,node-name=disk,filename=disk.img \
@@ -114,18 +119,18 @@ std::optional<aio::BackendKind> backend_of(std::string_view name) {
   return std::nullopt;
 }
 
+// A number from `least` to `most`, or nothing.
+std::optional<std::uint32_t> number_in(std::string_view text, std::uint32_t least, std::uint32_t most) {
+  std::uint32_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < least || number > most) return std::nullopt;
+  return number;
+}
+
 // Sets line.reactors; false when `text` is neither "auto" nor a number in the range.
 bool take_reactors(CommandLine& line, std::string_view text) {
-  if (text == "auto") {
-    line.reactors = std::nullopt;
-    return true;
-  }
-  std::uint32_t count = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size()) return false;
-  if (count < 1 || count > aio::kDataReactorsMax) return false;
-  line.reactors = count;
-  return true;
+  line.reactors = number_in(text, 1, aio::kDataReactorsMax);
+  return line.reactors || text == "auto";
 }
 
 // The kind of an option of the second pass.
@@ -208,6 +213,15 @@ void take_option(CommandLine& line, int code, std::string_view program) {
       print(stderr, "{}: --reactors {}: must be 'auto' or a number from 1 to {}\n", program, optarg,
             aio::kDataReactorsMax);
       line.exit_code = 1;
+      break;
+    case kShutdownGrace:
+      if (auto seconds = number_in(optarg, 0, kShutdownGraceSecondsMax)) {
+        line.shutdown_grace_seconds = *seconds;
+      } else {
+        fmt::print(stderr, "{}: --shutdown-grace-seconds {}: must be a number from 0 to {}\n", program, optarg,
+                   kShutdownGraceSecondsMax);
+        line.exit_code = 1;
+      }
       break;
     default:
       // getopt_long() has said what is wrong.

@@ -15,6 +15,9 @@
 
 namespace blockexport::daemon {
 
+inline constexpr std::uint32_t kShutdownGraceSecondsDefault = 1;
+inline constexpr std::uint32_t kShutdownGraceSecondsMax = 3600;
+
 enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kListen, kObject, kTrace };
 
 // One option that is carried out in the second pass.
@@ -30,6 +33,8 @@ struct CommandLine {
   std::optional<std::string> log_file;  // none: the log goes to standard error
   aio::BackendKind backend = aio::BackendKind::kAuto;
   std::optional<std::uint32_t> reactors;  // threads that serve clients at most; none: as the machine has processors
+  // How long clients may take to take their last replies when the daemon ends.
+  std::uint32_t shutdown_grace_seconds = kShutdownGraceSecondsDefault;
   bool daemonize = false;
   std::optional<int> exit_code;  // the line was answered already (--help, --version, a mistake)
 };

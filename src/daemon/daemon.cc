@@ -9,12 +9,38 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
+#include <string_view>
 
+#include "aio/time_limit.h"
 #include "base/secret_bytes.h"
 #include "daemon/startup.h"
 
 namespace blockexport::daemon {
 namespace {
+
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+
+// Making a file waits for its file system, which may not answer: on a worker, who shares this.
+struct PidFileMaking {
+  std::string path;
+  std::optional<Result<PidFile>> made = {};
+
+  static std::int64_t make(void* making) {
+    auto& self = *static_cast<PidFileMaking*>(making);
+    self.made.emplace(PidFile::create(self.path));
+    return 0;
+  }
+};
+
+aio::Task<Result<PidFile>> create_pid_file(aio::Reactor& reactor, std::string path) {
+  auto making = std::make_shared<PidFileMaking>();
+  making->path = std::move(path);
+  const std::shared_ptr<void> shared = making;
+  auto done = co_await reactor.call_abandonably(PidFileMaking::make, shared);
+  if (!done) co_return fail(Error::system("cannot create PID file", done.error()));
+  co_return std::move(*making->made);
+}
 
 // Signals that end the daemon in order. They arrive through a descriptor: no code ever runs in a signal handler.
 sigset_t ending_signals() {
@@ -56,21 +82,24 @@ int Daemon::run(std::optional<Background> background) {
   reactor_ = std::move(*reactor);
   quit_ = std::make_unique<aio::Event>(*reactor_);
   control_ = std::make_unique<control::Control>(*reactor_, data_reactors(), log_, drivers_, [this] { quit_->set(); });
+  control_->set_shutdown_grace_ns(command_line_.shutdown_grace_seconds * kNanosecondsPerSecond);
 
   aio::Scope scope(*reactor_);
   aio::Scope signals_scope(*reactor_);
   signals_scope.spawn("signals", watch_signals(signal_fd.get()));
+  signals_scope.spawn("shutdown limit", limit_shutdown());
   scope.spawn("daemon", live(std::move(background)));
   while (scope.size() > 0) reactor_->run_once(UINT64_MAX);
   signals_scope.cancel();
   while (signals_scope.size() > 0) reactor_->run_once(UINT64_MAX);
-  if (!control_->can_be_destroyed()) leave();
+  if (!control_->can_be_destroyed() || reactor_->has_abandoned_calls()) leave();
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);
 }
 
-// The end of a process in which a foreign thread still runs: what others see of it goes, the rest is the kernel's.
+// The end of a process in which something still runs that may never end, or that nobody wants to wait for: what others
+// see of it goes, the rest is the kernel's. What was acknowledged is with the kernel too.
 void Daemon::leave() {
   control_->chardevs().clear();
   pid_file_.reset();
@@ -101,7 +130,7 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
   co_await interrupt.join();
 
   if (!exit_code_ && !quit_->is_set()) {
-    if (Result<> finished = finish_start(background); finished) {
+    if (Result<> finished = co_await finish_start(background); finished) {
       log_.trace().note(TraceEvent::kDaemonServing, {"backend ", reactor_->backend_name()});
       control_->serve();
       (void)co_await quit_->wait();
@@ -110,9 +139,31 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
       exit_code_ = 1;
     }
   }
+  co_await shut_down();
+}
+
+aio::Task<void> Daemon::shut_down() {
+  // Whatever the reason, from here on the end has its limit.
+  quit_->set();
   co_await control_->shut_down();
   co_await control_->close_monitors();
   co_await control_->events().close();
+}
+
+aio::Task<void> Daemon::limit_shutdown() {
+  if (!co_await quit_->wait()) co_return;
+  const std::uint64_t limit_ns = command_line_.shutdown_grace_seconds * kNanosecondsPerSecond + kShutdownMaxNs;
+  if (!co_await reactor_->sleep_until(aio::deadline_after(*reactor_, limit_ns))) co_return;
+  log_.warning(fmt::format("the process ends without waiting any longer for: {}", tasks_left()));
+  leave();
+}
+
+// The names of what still runs, each once.
+std::string Daemon::tasks_left() const {
+  std::set<std::string_view> names;
+  for (const aio::TaskRoot& task : reactor_->tasks()) names.insert(task.name);
+  for (std::string_view ours : {"signals", "shutdown limit", "daemon"}) names.erase(ours);
+  return names.empty() ? "other threads" : fmt::format("{}", fmt::join(names, ", "));
 }
 
 aio::Task<void> Daemon::start() {
@@ -138,17 +189,17 @@ aio::Task<void> Daemon::start() {
   }
 }
 
-Result<> Daemon::finish_start(std::optional<Background>& background) {
+aio::Task<Result<>> Daemon::finish_start(std::optional<Background>& background) {
   if (command_line_.pidfile) {
-    TRY_ASSIGN(PidFile file, PidFile::create(*command_line_.pidfile));
+    CO_TRY_ASSIGN(PidFile file, co_await create_pid_file(*reactor_, *command_line_.pidfile));
     pid_file_.emplace(std::move(file));
   }
   // What was said so far is for whoever started us.
   log_.flush();
   // What libraries say, and trace events, belong to the log.
   if (log_file_ >= 0) dup2(log_file_, STDERR_FILENO);
-  if (background) TRY(background->release());
-  return {};
+  if (background) CO_TRY(background->release());
+  co_return Result<>();
 }
 
 // To whoever started us, too.
@@ -158,9 +209,13 @@ void Daemon::report_failed_start(const std::string& why) {
 }
 
 aio::Task<void> Daemon::watch_signals(int signal_fd) {
+  bool signalled = false;
   for (;;) {
     signalfd_siginfo info{};
     if (::read(signal_fd, &info, sizeof info) == sizeof info) {
+      // Who sends a second one does not want to wait. Supervisors send SIGHUP behind SIGTERM without meaning that.
+      if (signalled && info.ssi_signo != SIGHUP) leave();
+      signalled = true;
       quit_->set();
       continue;
     }

@@ -14,6 +14,10 @@
 
 namespace blockexport::daemon {
 
+// How long the end of the process may take beyond the grace of clients. What has not ended by then never may: a disk
+// that does not answer, or a module.
+inline constexpr std::uint64_t kShutdownMaxNs = 1'500'000'000;
+
 class Daemon {
  public:
   // `trace` is the log's, to be switched by --trace; `inherited` is what the command line may name by number. All of
@@ -32,7 +36,10 @@ class Daemon {
   aio::Task<void> live(std::optional<Background> background);
   aio::Task<void> start();
   aio::Task<void> watch_signals(int signal_fd);
-  Result<> finish_start(std::optional<Background>& background);
+  aio::Task<void> limit_shutdown();
+  aio::Task<void> shut_down();
+  std::string tasks_left() const;
+  aio::Task<Result<>> finish_start(std::optional<Background>& background);
   void report_failed_start(const std::string& why);
 
   CommandLine command_line_;

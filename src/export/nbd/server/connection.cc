@@ -174,7 +174,8 @@ aio::Task<void> Connection::transmit() {
                              .trace = log_.trace(),
                              .peer = peer_,
                              .writethrough = serving.writethrough(),
-                             .log = &log_});
+                             .log = &log_,
+                             .close_grace_ns = server_.options_.close_grace_ns});
   log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
   serving.attach(client);
   co_await serving.notice_lost_clients();

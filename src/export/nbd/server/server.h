@@ -19,6 +19,7 @@
 #include "authz/authorizer.h"
 #include "base/log.h"
 #include "export/nbd/server/connection.h"
+#include "export/nbd/transmission/transmission.h"
 #include "export/nbd/wire/export_info.h"
 #include "net/listen.h"
 #include "net/tls_credentials.h"
@@ -47,9 +48,10 @@ struct ServerOptions {
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
   std::size_t handshakes_max = handshakes_permitted();
-  authz::Directory* authorizers = nullptr;  // those that TLS and exports name
-  std::optional<ServerTls> tls = {};        // with it, clients are served over TLS alone
-  std::uint64_t clients_before = 0;         // that earlier servers of the process had: their numbers go on
+  authz::Directory* authorizers = nullptr;       // those that TLS and exports name
+  std::optional<ServerTls> tls = {};             // with it, clients are served over TLS alone
+  std::uint64_t clients_before = 0;              // that earlier servers of the process had: their numbers go on
+  std::uint64_t close_grace_ns = kCloseGraceNs;  // see TransmissionContext
 };
 
 class Server final : public ExportDirectory {

@@ -134,7 +134,7 @@ void Transmission::lost(End end) {
 }
 
 aio::Task<void> Transmission::close_grace() {
-  auto slept = co_await context_.reactor.sleep_until(context_.reactor.now_ns() + kCloseGraceNs);
+  auto slept = co_await context_.reactor.sleep_until(context_.reactor.now_ns() + context_.close_grace_ns);
   if (slept) lost(End::kLost);
 }
 

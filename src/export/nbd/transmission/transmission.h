@@ -62,7 +62,8 @@ struct TransmissionContext {
   bool writethrough = false;                   // every write is durable before it is answered
   const PeerLog* log = nullptr;                // null: nothing is logged
   const std::atomic<bool>* refused = nullptr;  // once true, it is as after refuse(); null: never
-  bool was_overtaken = false;                  // clients that came later may have been served before this one
+  std::uint64_t close_grace_ns = kCloseGraceNs;
+  bool was_overtaken = false;  // clients that came later may have been served before this one
 };
 
 class Transmission final : private aio::HangUpWatch {
