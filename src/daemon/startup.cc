@@ -75,8 +75,7 @@ aio::Task<Startup::Outcome> Startup::run(StartOption option) {
     case OptionKind::kMonitor:
       co_return co_await run_monitor(option.argument.view());
     case OptionKind::kTrace:
-      CO_TRY_ASSIGN(std::optional<int> exit_code,
-                    run_trace_option(option, trace_, control_.log()));
+      CO_TRY_ASSIGN(std::optional<int> exit_code, run_trace_option(option, trace_, control_.log()));
       if (exit_code) co_return Exit{*exit_code};
       co_return std::nullopt;
   }
