@@ -10,11 +10,13 @@ import pathlib
 import sys
 import tomllib
 
-from tidy_rules import calls, coroutines, headers, layers, limits, names, peer_log, sizes, test_bodies, text, tree
+from tidy_rules import (
+    calls, coroutines, documented, headers, layers, limits, names, peer_log, sizes, test_bodies, text, tree)
 
 RULES = {
     "calls": calls.check,
     "coroutines": coroutines.check,
+    "documented": documented.check,
     "layers": layers.check,
     "limits": limits.check,
     "names": names.check,
