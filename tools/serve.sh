@@ -1,5 +1,6 @@
 #!/bin/bash
-# Exports one raw image on a unix socket and on loopback TCP, says how to reach it, and tidies up on Ctrl-C.
+# Exports one image on a unix socket and on loopback TCP, says how to reach it, and tidies up on Ctrl-C. The bytes of
+# the file are exported as they are: of an image in another format than raw that is told before.
 # Usage: tools/serve.sh PROGRAM, with IMAGE, SOCKET, PORT, EXPORT, WRITABLE in the environment (each may be empty).
 # Without IMAGE a demo image of 64 MiB is made. An image of the caller's own is read-only unless WRITABLE=on.
 set -euo pipefail
@@ -55,6 +56,79 @@ in_uri() {
   printf '%s' "$result"
 }
 
+# bytes_at FILE OFFSET COUNT: so many bytes of a file as hexadecimal digits.
+bytes_at() {
+  od --address-radix=n --format=x1 --skip-bytes="$2" --read-bytes="$3" -- "$1" 2>/dev/null | tr -d ' \n'
+}
+
+# The format of an image by its magic numbers, where it is one that has some; nothing for raw ones.
+detected_format() {
+  local path=$1 start end size
+  size=$(stat --dereference --format=%s -- "$path")
+  start=$(bytes_at "$path" 0 64)
+  end=
+  if ((size >= 512)); then end=$(bytes_at "$path" $((size - 512)) 8); fi
+  case $start in
+    514649fb00000001*) echo qcow ;;
+    514649fb*) echo qcow2 ;;
+    4b444d56* | 434f5744* | 23204469736b2044657363726970746f7246696c65*) echo vmdk ;;
+    7668647866696c65*) echo vhdx ;;
+    636f6e6563746978*) echo vhd ;;
+    51454400*) echo qed ;;
+    4c554b53babe*) echo LUKS ;;
+    576974686f757446726565537061636* | 576974686f75467265537061634578*) echo parallels ;;
+    1f8b*) echo gzip ;;
+    fd377a585a00*) echo xz ;;
+    28b52ffd*) echo zstd ;;
+    425a68??314159265359*) echo bzip2 ;;
+    504b0304*) echo zip ;;
+    *)
+      if [[ $(bytes_at "$path" 64 4) == 7f10dabe ]]; then
+        echo vdi
+      elif [[ $end == 636f6e6563746978 ]]; then
+        echo vhd
+      elif [[ $end == 6b6f6c79* ]]; then
+        echo dmg
+      fi
+      ;;
+  esac
+}
+
+# A line for a shell, which may be copied.
+converted_line() {
+  local format=$1 path=$2 target
+  target=$(basename -- "${path%.*}").raw
+  case $format in
+    gzip | xz | zstd | bzip2) printf '%q --decompress --stdout %q >%q' "$format" "$path" "$target" ;;
+    zip) printf 'unzip %q' "$path" ;;
+    LUKS)
+      printf 'qemu-img convert --object secret,id=key,file=KEYFILE -O raw --image-opts '
+      printf 'driver=luks,key-secret=key,file.filename=%q %q' "$path" "$target"
+      ;;
+    vhd) printf 'qemu-img convert -f vpc -O raw %q %q' "$path" "$target" ;;
+    *) printf 'qemu-img convert -f %q -O raw %q %q' "$format" "$path" "$target" ;;
+  esac
+}
+
+# Says what is about to be exported, and warns of an image that clients will not see as the disk that it holds.
+announce() {
+  local path=$1 writable=$2 format
+  format=$(detected_format "$path")
+  if [[ -z $format ]]; then
+    echo "serve: about to export $path as a raw image (writable: $writable)"
+    return
+  fi
+  echo "serve: about to export the bytes of $path, which is a file of the format $format (writable: $writable)"
+  {
+    echo "serve: warning: $path is no raw image: its format is $format, which blockexportd does not read yet."
+    echo "  Clients will see the container, not the disk in it. To serve the disk, convert it first:"
+    echo "    $(converted_line "$format" "$path")"
+    if [[ $writable == on ]]; then
+      echo "  WRITABLE=on: a client that writes to it as to a disk destroys the image."
+    fi
+  } >&2
+}
+
 # say_missing PACKAGE COMMAND...: names those of the commands shown that are not installed here.
 say_missing() {
   local package=$1 command missing=()
@@ -86,6 +160,8 @@ if [[ -z $port ]]; then
 fi
 read_only=on
 if [[ $writable == on ]]; then read_only=off; fi
+
+announce "$image" "$writable"
 
 "$program" \
   --pidfile "$private/pid" \
