@@ -4,10 +4,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/print.h"
+#include "base/similar_text.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
 #include "client/tls_holders.h"
@@ -20,6 +25,30 @@ int report(const Error& error) {
   print(stderr, "blockexport: {}\n", error.message());
   if (!error.hint().empty()) print(stderr, "{}\n", error.hint());
   return kExitFailed;
+}
+
+// Which word was meant by the first one that is no command or option here, as a sentence; empty when none is like it.
+std::string hint_for(const CLI::App& app, int argument_count, char** arguments) {
+  const CLI::App* command = &app;
+  for (int i = 1; i < argument_count; ++i) {
+    const std::string_view word = arguments[i];
+    std::vector<std::string> names;
+    if (word.starts_with("--")) {
+      for (const CLI::Option* option : command->get_options()) {
+        for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+      }
+    } else {
+      for (const CLI::App* one : command->get_subcommands({})) names.push_back(one->get_name());
+      // What stands there then is a value.
+      if (names.empty()) continue;
+    }
+    const std::string_view name = word.substr(0, word.find('='));
+    if (std::ranges::find(names, name) == names.end()) {
+      return suggest_similar(name, std::vector<std::string_view>(names.begin(), names.end()));
+    }
+    if (!word.starts_with("--")) command = command->get_subcommand(std::string(name));
+  }
+  return {};
 }
 
 int print_report(const Result<TlsReport>& found) {
@@ -113,7 +142,10 @@ int run_command_line(int argument_count, char** arguments) {
   try {
     app.parse(argument_count, arguments);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitFine : kExitUsage;
+    if (app.exit(error) == 0) return kExitFine;
+    const std::string hint = hint_for(app, argument_count, arguments);
+    if (!hint.empty()) print(stderr, "{}\n", hint);
+    return kExitUsage;
   }
   if (init->parsed()) return print_made(tls_init(init_options));
   if (check->parsed()) return print_report(tls_check(check_options));
