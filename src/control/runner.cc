@@ -5,9 +5,11 @@
 #include <algorithm>
 
 #include "aio/time_limit.h"
+#include "base/similar_text.h"
 #include "control/version.h"
 #include "schema/codec.h"
 #include "schema/command_table.h"
+#include "schema/elsewhere.h"
 
 namespace blockexport::control {
 namespace {
@@ -28,12 +30,29 @@ aio::Task<void> run_into(Control& control, const schema::CommandEntry& entry, co
   result = co_await entry.run(control, arguments);
 }
 
+// What the answer does not tell, since its form is qemu-storage-daemon's, is in the trace of commands.
+Error no_such_command(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const schema::CommandEntry& entry : schema::command_table()) known.push_back(entry.name);
+  std::string hint = schema::elsewhere_note(schema::ElsewhereSort::kCommand, "", name);
+  if (hint.empty()) hint = suggest_similar(name, known);
+  return Error(ErrorKind::kCommandNotFound, fmt::format("The command {} has not been found", name))
+      .with_hint(std::move(hint));
+}
+
+void trace_error(const Trace& trace, std::string_view command, const Error& error) {
+  const bool has_hint = !error.hint().empty();
+  trace.note(TraceEvent::kQmpCommandEnd, {command, " ", error.message(), has_hint ? " Hint: " : "", error.hint()});
+}
+
 }  // namespace
 
 aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   const schema::CommandEntry* entry = schema::find_command(schema::command_table(), command.name);
   if (entry == nullptr) {
-    co_return fail(Error(ErrorKind::kCommandNotFound, fmt::format("The command {} has not been found", command.name)));
+    Error error = no_such_command(command.name);
+    trace_error(control_.log().trace(), command.name, error);
+    co_return fail(std::move(error));
   }
   if (command.out_of_band && !entry->allow_oob) {
     co_return fail(fmt::format("The command {} does not support OOB", command.name));
@@ -50,8 +69,11 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   Result<json::Value> result = opens_things(command.name) ? co_await run_within_limit(*entry, command.arguments)
                                                           : co_await entry->run(control_, command.arguments);
   if (!command.out_of_band) control_.set_commanding_monitor({});
-  trace.note(TraceEvent::kQmpCommandEnd,
-             {command.name, " ", result ? "ok" : std::string_view(result.error().message())});
+  if (result) {
+    trace.note(TraceEvent::kQmpCommandEnd, {command.name, " ok"});
+  } else {
+    trace_error(trace, command.name, result.error());
+  }
   co_return result;
 }
 

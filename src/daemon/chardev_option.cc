@@ -7,7 +7,9 @@
 #include <optional>
 
 #include "base/print.h"
+#include "base/similar_text.h"
 #include "schema/char.h"
+#include "schema/hints.h"
 #include "schema/keyval_decoder.h"
 
 namespace blockexport::daemon {
@@ -129,7 +131,8 @@ Result<chardev::Options> read_options(const std::string& backend, const Values& 
 Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::string_view as_typed, const Log& log) {
   for (const json::Option& option : list.options) {
     if (std::find(kParameters.begin(), kParameters.end(), option.key) == kParameters.end()) {
-      return fail(fmt::format("Invalid parameter '{}'", option.key));
+      return fail(
+          Error(fmt::format("Invalid parameter '{}'", option.key)).with_hint(suggest_similar(option.key, kParameters)));
     }
     for (const auto& [key, text] : kWarnings) {
       if (option.key == key) log.warning_in_option(as_typed, text);
@@ -143,7 +146,8 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::str
   if (!backend) return fail(fmt::format("chardev: \"{}\" missing backend", *id));
   const auto& known = schema::EnumNames<schema::ChardevBackendKind>::kNames;
   if (std::find(known.begin(), known.end(), *backend) == known.end()) {
-    return fail(fmt::format("'{}' is not a valid char driver name", *backend));
+    return fail(Error(fmt::format("'{}' is not a valid char driver name", *backend))
+                    .with_hint(schema::hint_for_value("backend", "type", *backend, known)));
   }
   for (std::string_view key : {"logappend", "logtimestamp"}) TRY(values.flag(key));
   TRY_ASSIGN(chardev::Options options, read_options(*backend, values));

@@ -10,6 +10,7 @@
 
 #include "aio/reactor_pool.h"
 #include "base/print.h"
+#include "base/similar_text.h"
 #include "control/version.h"
 #include "daemon/secret_option.h"
 
@@ -96,6 +97,9 @@ Exports disk images as network block devices, driven by these options and by QMP
                          when the daemon ends, give clients N seconds to take the replies to what they have asked
                          for (default: 1; 0 to 3600). A second SIGTERM or SIGINT ends it at once
 
+An option with 'help' as its argument lists what there is: --blockdev help, --export help, --object help,
+--chardev help; with a type before it the options of that type: --blockdev file,help, --object secret,help.
+
 Example, an image for every program on this machine:
   {0} --blockdev file,node-name=disk,filename=disk.img \
       --nbd-server addr.type=unix,addr.path=/tmp/disk.sock \
@@ -180,8 +184,24 @@ StartOption start_option(OptionKind kind, char** argv, int first) {
   return {.kind = kind, .argument = std::move(argument), .as_typed = as_typed(argv, first, optind)};
 }
 
+// Says which option was meant by one that getopt_long() has refused, if one is like it.
+void suggest_option(std::string_view typed) {
+  if (!typed.starts_with("--")) return;
+  const std::string_view name = typed.substr(0, typed.find('=')).substr(2);
+  std::vector<std::string_view> known;
+  for (const option& one : kOptions) {
+    if (one.name == nullptr) break;
+    // It was right, or stood for several: getopt_long() has said what is wrong.
+    if (std::string_view(one.name).starts_with(name)) return;
+    known.emplace_back(one.name);
+  }
+  const std::string hint = suggest_similar(name, known, "--");
+  if (!hint.empty()) print(stderr, "{}\n", hint);
+}
+
 // Takes one option of the first pass; sets exit_code when the line is answered with it.
-void take_option(CommandLine& line, int code, std::string_view program) {
+// `typed` is how it stands on the line.
+void take_option(CommandLine& line, int code, std::string_view program, std::string_view typed) {
   switch (code) {
     case kHelp:
       print(stdout, kHelpText, program);
@@ -225,6 +245,7 @@ void take_option(CommandLine& line, int code, std::string_view program) {
       break;
     default:
       // getopt_long() has said what is wrong.
+      suggest_option(typed);
       line.exit_code = 1;
       break;
   }
@@ -246,7 +267,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     } else if (std::optional<OptionKind> kind = kind_of(code)) {
       line.options.push_back(start_option(*kind, argv, first));
     } else {
-      take_option(line, code, program);
+      take_option(line, code, program, argv[std::min(first, argc - 1)]);
     }
     if (line.exit_code) return line;
   }

@@ -14,6 +14,7 @@
 
 #include "aio/time_limit.h"
 #include "base/secret_bytes.h"
+#include "daemon/path_hint.h"
 #include "daemon/startup.h"
 
 namespace blockexport::daemon {
@@ -191,8 +192,12 @@ aio::Task<void> Daemon::start() {
 
 aio::Task<Result<>> Daemon::finish_start(std::optional<Background>& background) {
   if (command_line_.pidfile) {
-    CO_TRY_ASSIGN(PidFile file, co_await create_pid_file(*reactor_, *command_line_.pidfile));
-    pid_file_.emplace(std::move(file));
+    Result<PidFile> file = co_await create_pid_file(*reactor_, *command_line_.pidfile);
+    if (!file) {
+      const std::string hint = path_hint(*command_line_.pidfile);
+      co_return fail(file.error().message() + (hint.empty() ? "" : "\n") + hint);
+    }
+    pid_file_.emplace(std::move(*file));
   }
   // What was said so far is for whoever started us.
   log_.flush();

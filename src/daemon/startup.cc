@@ -2,14 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "base/print.h"
 #include "control/addresses.h"
 #include "control/chardev.h"
 #include "control/nbd_server.h"
-#include "control/object_types.h"
 #include "daemon/chardev_option.h"
+#include "daemon/option_help.h"
+#include "daemon/path_hint.h"
 #include "daemon/trace_option.h"
 #include "json/keyval.h"
 #include "json/parser.h"
@@ -22,8 +20,6 @@
 namespace blockexport::daemon {
 namespace {
 
-constexpr std::string_view kNoHelp = "Help is not available for this option";
-
 // A typed value out of an argument, which is JSON when it begins with a brace.
 template <class T>
 Result<T> decode_argument(std::string_view argument, std::string_view implied_key) {
@@ -32,33 +28,20 @@ Result<T> decode_argument(std::string_view argument, std::string_view implied_ke
     return schema::decode<T>(document);
   }
   TRY_ASSIGN(json::Keyval keyval, json::parse_keyval(argument, implied_key));
-  if (keyval.help) return fail(std::string(kNoHelp));
   return schema::decode_keyval<T>(json::Value(std::move(keyval.options)));
-}
-
-void print_object_types() {
-  std::vector<std::string_view> names;
-  for (const control::ObjectTypeEntry& type : control::object_types()) {
-    if (type.is_user_creatable()) names.push_back(type.name);
-  }
-  std::ranges::sort(names);
-  print(stdout, "List of user creatable objects:\n");
-  for (std::string_view name : names) print(stdout, "  {}\n", name);
-}
-
-void print_object_properties(const control::ObjectTypeEntry& type) {
-  std::span<const control::PropertyDescription> properties = type.property_list();
-  std::vector<control::PropertyDescription> sorted(properties.begin(), properties.end());
-  std::ranges::sort(sorted, {}, &control::PropertyDescription::name);
-  print(stdout, "{} options:\n", type.name);
-  for (const control::PropertyDescription& property : sorted) {
-    print(stdout, "  {}=<{}>\n", property.name, property.type);
-  }
 }
 
 }  // namespace
 
 aio::Task<Startup::Outcome> Startup::run(StartOption option) {
+  if (answer_help(option)) co_return Exit{0};
+  Outcome outcome = co_await carry_out(option);
+  if (outcome || !outcome.error().hint().empty()) co_return outcome;
+  std::string hint = path_hint(option, outcome.error().message());
+  co_return fail(std::move(outcome).error().with_hint(std::move(hint)));
+}
+
+aio::Task<Startup::Outcome> Startup::carry_out(const StartOption& option) {
   switch (option.kind) {
     case OptionKind::kBlockdev:
       co_return co_await run_blockdev(option.argument.view());
@@ -134,16 +117,6 @@ Result<> Startup::take_inherited(net::SocketAddress& address) {
 }
 
 aio::Task<Startup::Outcome> Startup::run_object(std::string_view argument) {
-  if (!argument.starts_with('{')) {
-    CO_TRY_ASSIGN(json::Keyval keyval, json::parse_keyval(argument, "qom-type"));
-    if (keyval.help) {
-      const json::Value* name = keyval.options.find("qom-type");
-      bool is_named = name != nullptr && name->as_string() != nullptr;
-      const control::ObjectTypeEntry* type = is_named ? control::find_object_type(*name->as_string()) : nullptr;
-      type != nullptr && type->is_user_creatable() ? print_object_properties(*type) : print_object_types();
-      co_return Exit{0};
-    }
-  }
   CO_TRY_ASSIGN(auto options, decode_argument<schema::ObjectOptions>(argument, "qom-type"));
   CO_TRY(co_await control::object_add(control_, std::move(options)));
   co_return std::nullopt;

@@ -28,7 +28,8 @@ class Startup {
     int code;
   };
 
-  // Carries out one option. An error is a message without the option it belongs to.
+  // Carries out one option, or prints the help that it asks for. An error is a message without the option that it
+  // belongs to.
   aio::Task<Result<std::optional<Exit>>> run(StartOption option);
 
  private:
@@ -39,6 +40,7 @@ class Startup {
   aio::Task<Outcome> run_blockdev(std::string_view argument);
   aio::Task<Outcome> run_export(std::string_view argument);
   aio::Task<Outcome> run_nbd_server(std::string_view argument);
+  aio::Task<Outcome> carry_out(const StartOption& option);
   aio::Task<Outcome> run_listen(std::string_view argument);
   aio::Task<Outcome> run_object(std::string_view argument);
   aio::Task<Outcome> run_chardev(const StartOption& option);

@@ -7,7 +7,9 @@
 #include <fstream>
 
 #include "base/print.h"
+#include "base/similar_text.h"
 #include "json/option_list.h"
+#include "schema/hints.h"
 
 namespace blockexport::daemon {
 namespace {
@@ -16,7 +18,8 @@ constexpr std::array<std::string_view, 3> kParameters{"enable", "events", "file"
 
 std::string unknown_event(std::string_view pattern) {
   if (pattern.starts_with('-')) pattern.remove_prefix(1);
-  return fmt::format("trace event '{}' does not exist", pattern);
+  std::string hint = suggest_similar(pattern, Trace::kNames);
+  return fmt::format("trace event '{}' does not exist{}{}", pattern, hint.empty() ? "" : "\n", hint);
 }
 
 void print_events() {
@@ -45,7 +48,8 @@ Result<std::optional<int>> run_trace_option(const StartOption& option, Trace& tr
   for (const json::Option& each : list.options) {
     if (each.short_form) log.warning_in_option(option.as_typed, json::deprecation_note(each));
     if (std::ranges::find(kParameters, each.key) == kParameters.end()) {
-      return fail(fmt::format("Invalid parameter '{}'", each.key));
+      return fail(Error(fmt::format("Invalid parameter '{}'", each.key))
+                      .with_hint(schema::hint_for_option(each.key, kParameters, "", "")));
     }
   }
   if (const json::Option* enable = list.find("enable"); enable != nullptr && !enable->value.empty()) {

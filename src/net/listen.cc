@@ -76,6 +76,20 @@ bool connection_broke(Errno error) {
   }
 }
 
+// What could not be listened on, which the message of the error does not say.
+std::string why_not(const InetAddress& address, const std::vector<NumericAddress>& candidates, Errno cause) {
+  std::string places;
+  for (const NumericAddress& candidate : candidates) {
+    if (!places.empty()) places += ", ";
+    places += describe(candidate);
+    if (address.to) places += fmt::format(" to {}", *address.to);
+  }
+  if (cause == Errno(EADDRINUSE)) return fmt::format("Another socket has the address {}.", places);
+  if (cause == Errno(EADDRNOTAVAIL)) return fmt::format("This host does not have the address of {}.", places);
+  if (cause == Errno(EACCES)) return fmt::format("{}: ports below 1024 need CAP_NET_BIND_SERVICE.", places);
+  return fmt::format("The address is {}.", places);
+}
+
 bool is_loopback(in_addr_t address) {
   return ntohl(address) >> 24 == IN_LOOPBACKNET;
 }
@@ -137,8 +151,9 @@ aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
     }
   }
   if (!sockets_.empty()) co_return Result<>{};
-  if (last_error == Errno(EADDRINUSE)) co_return fail(Error::system("Failed to find an available port", last_error));
-  co_return fail(Error::system("Failed to bind socket", last_error));
+  const bool is_taken = last_error == Errno(EADDRINUSE);
+  co_return fail(Error::system(is_taken ? "Failed to find an available port" : "Failed to bind socket", last_error)
+                     .with_hint(why_not(address, candidates, last_error)));
 }
 
 // A ring holds the file that it polls until the kernel has taken the ring apart, which it does behind the back of a

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cassert>
 
+#include "base/similar_text.h"
+#include "schema/hints.h"
+
 namespace blockexport::schema {
 
 namespace {
@@ -63,9 +66,10 @@ const json::Value* Decoder::peek(Name name) const {
 }
 
 const json::Value* Decoder::take(Name name) {
+  note_asked(name);
   const json::Value* value = peek(name);
   if (value == nullptr) {
-    fail(fmt::format("Parameter '{}' is missing", path(name)));
+    fail(fmt::format("Parameter '{}' is missing", path(name)), hint_for_missing(name));
     return nullptr;
   }
   if (frames_.empty()) return value;
@@ -75,6 +79,34 @@ const json::Value* Decoder::take(Name name) {
     known_.emplace_back(name);
   }
   return value;
+}
+
+void Decoder::note_asked(Name name) {
+  if (name != nullptr && !frames_.empty() && frames_.back().value->as_object() != nullptr) asked_.emplace_back(name);
+}
+
+std::string Decoder::hint_for_unexpected(std::string_view name) const {
+  const Frame& frame = frames_.back();
+  const auto options = std::span(asked_).subspan(frame.first_asked);
+  std::string place;
+  if (!options.empty()) {
+    place = options.front();
+    const json::Value* tag = frame.value->as_object()->find(options.front());
+    const std::string* branch = tag != nullptr ? tag->as_string() : nullptr;
+    if (branch != nullptr) place += " " + *branch;
+  }
+  return hint_for_option(name, options, place, path(""));
+}
+
+std::string Decoder::hint_for_missing(Name name) const {
+  if (frames_.empty() || name == nullptr || frames_.back().value->as_object() == nullptr) return {};
+  const auto asked = std::span(asked_).subspan(frames_.back().first_asked);
+  std::vector<std::string_view> strangers;
+  for (const auto& [written, value] : *frames_.back().value->as_object()) {
+    if (strangers.size() == kSimilarCandidatesMax) break;
+    if (std::ranges::find(asked, written) == asked.end()) strangers.push_back(written);
+  }
+  return hint_for_absent_option(name, strangers, path(""));
 }
 
 std::string Decoder::element_text(std::size_t index) const {
@@ -96,8 +128,8 @@ std::string Decoder::path(Name name) const {
   return text.empty() ? last_component(name) : text;
 }
 
-bool Decoder::fail(std::string message) {
-  error_.emplace(std::move(message));
+bool Decoder::fail(std::string message, std::string hint) {
+  error_.emplace(Error(std::move(message)).with_hint(std::move(hint)));
   return false;
 }
 bool Decoder::fail_type(Name name, const char* expected) {
@@ -114,7 +146,8 @@ bool Decoder::begin_object(Name name) {
   const json::Value* value = take(name);
   if (value == nullptr) return false;
   if (value->as_object() == nullptr) return fail_type(name, "object");
-  frames_.push_back({.value = value, .name = name, .next = 0, .first_known = known_.size()});
+  frames_.push_back(
+      {.value = value, .name = name, .next = 0, .first_known = known_.size(), .first_asked = asked_.size()});
   return true;
 }
 
@@ -126,10 +159,11 @@ bool Decoder::end_object() {
   if (known.size() != object.size()) {
     for (const auto& [name, value] : object) {
       if (std::ranges::find(known, name) != known.end()) continue;
-      return fail(fmt::format("Parameter '{}' is unexpected", path(echo(name).c_str())));
+      return fail(fmt::format("Parameter '{}' is unexpected", path(echo(name).c_str())), hint_for_unexpected(name));
     }
   }
   known_.resize(frame.first_known);
+  asked_.resize(frame.first_asked);
   frames_.pop_back();
   return true;
 }
@@ -140,7 +174,8 @@ bool Decoder::begin_list(Name name, std::size_t& count) {
   const json::Array* array = value->as_array();
   if (array == nullptr) return fail_type(name, "array");
   count = array->size();
-  frames_.push_back({.value = value, .name = name, .next = 0, .first_known = known_.size()});
+  frames_.push_back(
+      {.value = value, .name = name, .next = 0, .first_known = known_.size(), .first_asked = asked_.size()});
   return true;
 }
 
@@ -150,6 +185,7 @@ bool Decoder::end_list() {
 }
 
 bool Decoder::optional(Name name, bool /*has*/) {
+  note_asked(name);
   return peek(name) != nullptr;
 }
 
@@ -159,7 +195,7 @@ std::optional<std::size_t> Decoder::string_branch(std::string_view /*text*/, std
 
 bool Decoder::alternate(Name name, const char* type, std::span<const JsonKind> kinds, std::size_t& which) {
   const json::Value* value = peek(name);
-  if (value == nullptr) return fail(fmt::format("Parameter '{}' is missing", path(name)));
+  if (value == nullptr) return fail(fmt::format("Parameter '{}' is missing", path(name)), hint_for_missing(name));
   const std::string* text = value->as_string();
   auto branch = text != nullptr ? string_branch(*text, kinds) : branch_of(kind_of(*value), kinds);
   if (!branch) {
@@ -246,7 +282,8 @@ bool Decoder::enumeration(Name name, std::span<const std::string_view> names, st
   if (!string(name, text)) return false;
   auto found = std::ranges::find(names, text);
   if (found == names.end()) {
-    return fail(fmt::format("Parameter '{}' does not accept value '{}'", last_component(name), echo(text)));
+    return fail(fmt::format("Parameter '{}' does not accept value '{}'", last_component(name), echo(text)),
+                hint_for_value(path(name), last_component(name), text, names));
   }
   index = static_cast<std::size_t>(found - names.begin());
   return true;

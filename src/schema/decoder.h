@@ -1,7 +1,8 @@
 // Decoder: reads a typed value out of a JSON document, strictly, with QMP's error texts.
 //
 // Members are read in the schema's order; names that nobody asked for are an error once an object's known members are
-// read. The first thing wrong ends it. It borrows the document. Use decode<T>() of schema/codec.h.
+// read. The first thing wrong ends it; its hint says what was meant (schema/hints.h). It borrows the document. Use
+// decode<T>() of schema/codec.h.
 // Thread: one at a time. Bounded by the document: it allocates no more than what it has read.
 #pragma once
 
@@ -54,7 +55,7 @@ class Decoder : public Visitor {
   virtual std::optional<std::size_t> string_branch(std::string_view text, std::span<const JsonKind> kinds) const;
 
   // Each sets the error and gives false.
-  bool fail(std::string message);
+  bool fail(std::string message, std::string hint = {});
   bool fail_type(Name name, const char* expected);
   bool fail_expects(Name name, const char* expected);
 
@@ -64,11 +65,20 @@ class Decoder : public Visitor {
     Name name;                 // in the frame around it
     std::size_t next;          // the element that comes next; of arrays
     std::size_t first_known;   // into known_; of objects
+    std::size_t first_asked;   // into asked_; of objects
   };
+
+  // `name` is one of the members of the innermost object.
+  void note_asked(Name name);
+  // What may have been meant by the member `name` of the innermost object, which the schema does not have.
+  std::string hint_for_unexpected(std::string_view name) const;
+  // Which member may have been written for `name`, which is missing.
+  std::string hint_for_missing(Name name) const;
 
   const json::Value& document_;
   std::vector<Frame> frames_;
   std::vector<std::string_view> known_;  // names asked for and found, of all open objects
+  std::vector<std::string_view> asked_;  // names asked for, of all open objects; some stand there twice
   std::optional<Error> error_;
 };
 
