@@ -238,7 +238,7 @@ void take_option(CommandLine& line, int code, std::string_view program, std::str
       if (auto seconds = number_in(optarg, 0, kShutdownGraceSecondsMax)) {
         line.shutdown_grace_seconds = *seconds;
       } else {
-        fmt::print(stderr, "{}: --shutdown-grace-seconds {}: must be a number from 0 to {}\n", program, optarg,
+        print(stderr, "{}: --shutdown-grace-seconds {}: must be a number from 0 to {}\n", program, optarg,
                    kShutdownGraceSecondsMax);
         line.exit_code = 1;
       }

@@ -30,7 +30,7 @@ std::string where(const std::string& path) {
 
 // What is wrong with `directory`, all before which is right. Empty: nothing.
 std::string fault_of(const std::string& directory) {
-  struct stat info {};
+  struct stat info{};
   if (stat(directory.c_str(), &info) != 0) {
     if (errno == ENOENT) return fmt::format("There is no directory '{}'{}.", directory, where(directory));
     return fmt::format("'{}'{}: {}.", directory, where(directory), errno_text(Errno::last()));
@@ -72,7 +72,7 @@ std::string path_hint(const std::string& path) {
     if (path[slash - 1] == '/') continue;
     if (std::string fault = fault_of(path.substr(0, slash)); !fault.empty()) return fault;
   }
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) != 0 && errno == ENOENT && lstat(path.c_str(), &info) == 0) {
     return fmt::format("'{}'{} is a symbolic link to something that does not exist.", path, where(path));
   }
