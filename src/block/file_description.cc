@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace blockexport::block {
 namespace {
 
@@ -50,12 +48,8 @@ struct Description {
   bool is_storage = false;  // not a node on top of another
 };
 
-const GraphNode& entry_of(const Graph& graph, const Node& node) {
-  return *std::ranges::find_if(graph.nodes(), [&](const GraphNode& entry) { return entry.node.get() == &node; });
-}
-
 Description describe(const Graph& graph, Node& node) {
-  const schema::BlockdevOptions& options = entry_of(graph, node).options;
+  const schema::BlockdevOptions& options = graph.about(node).options;
   Members members(options.driver());
   auto describe_branch = [&]<class Branch>(const Branch& branch) -> Description {
     if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsFile>) {
@@ -80,7 +74,7 @@ Description describe(const Graph& graph, Node& node) {
 }  // namespace
 
 std::string file_description(const Graph& graph, const Node& node) {
-  Description description = describe(graph, *entry_of(graph, node).node);
+  Description description = describe(graph, *graph.about(node).node);
   return description.name.empty() ? "json:" + description.json : description.name;
 }
 

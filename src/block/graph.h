@@ -49,6 +49,8 @@ class Graph {
   // The error that QMP gives: "Cannot find device='' nor node-name='X'".
   Result<Node*> lookup(std::string_view name) const;
   const std::list<GraphNode>& nodes() const { return nodes_; }  // oldest first
+  // What is kept about a node of this graph.
+  const GraphNode& about(const Node& node) const { return entry(node); }
 
   // While it is held nothing changes; for who looks at more than one node and awaits in between.
   auto keep_unchanged() { return changes_.lock(); }

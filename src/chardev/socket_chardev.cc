@@ -50,7 +50,7 @@ aio::Task<Result<std::unique_ptr<Chardev>>> SocketChardev::open(aio::Reactor& re
     } else if (chardev->options_.reconnect_ms == 0) {
       co_return fail(std::move(fd).error());
     } else {
-      chardev->call_failed(fd.error().message());
+      chardev->call_failed(fmt::format("chardev '{}': {}", chardev->label(), fd.error().message()));
     }
     chardev->called_ = true;
   }
@@ -130,7 +130,8 @@ aio::Task<OptionalStream> SocketChardev::call_peer() {
       CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + options_.reconnect_ms * kNanosecondsPerMillisecond));
     }
     called_ = true;
-    auto fd = co_await net::connect(reactor_, peer_);
+    const auto* local = std::get_if<net::UnixAddress>(&options_.address);
+    auto fd = co_await net::connect(reactor_, peer_, local != nullptr ? local->path : std::string());
     if (!fd) {
       call_failed(fmt::format("chardev '{}': {}", label(), fd.error().message()));
       continue;

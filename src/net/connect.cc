@@ -28,18 +28,18 @@ aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, Numer
 }
 
 // A path that an address has no room for is reached through its directory, which `directory` keeps open meanwhile.
-Result<NumericAddress> address_of_path(const UnixAddress& address, OwnedFd& directory) {
+Result<NumericAddress> address_of_path(const UnixAddress& address, const std::string& shown, OwnedFd& directory) {
   auto numeric = unix_address(address);
   if (numeric || address.abstract || !address.path.starts_with('/')) return numeric;
   const std::size_t slash = address.path.rfind('/');
   directory = OwnedFd(::open(address.path.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!directory) return fail(Error::system(fmt::format("Failed to connect to '{}'", address.path), Errno::last()));
+  if (!directory) return fail(Error::system(fmt::format("Failed to connect to '{}'", shown), Errno::last()));
   return unix_address({.path = fmt::format("/proc/self/fd/{}{}", directory.get(), address.path.substr(slash))});
 }
 
 }  // namespace
 
-aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address) {
+aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address, std::string shown_path) {
   std::vector<NumericAddress> candidates;
   OwnedFd directory;
   KeepAlive keep_alive;
@@ -51,7 +51,8 @@ aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address)
     keep_alive = inet->keep_alive;
     if (inet->multipath) protocol = IPPROTO_MPTCP;
   } else if (auto* local = std::get_if<UnixAddress>(&address)) {
-    CO_TRY_ASSIGN(NumericAddress numeric, address_of_path(*local, directory));
+    if (shown_path.empty()) shown_path = local->path;
+    CO_TRY_ASSIGN(NumericAddress numeric, address_of_path(*local, shown_path, directory));
     candidates.push_back(numeric);
   } else {
     CO_TRY_ASSIGN(NumericAddress numeric, vsock_address(std::get<VsockAddress>(address)));
@@ -69,7 +70,7 @@ aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address)
   }
   const auto* local = std::get_if<UnixAddress>(&address);
   co_return fail(Error::system(
-      fmt::format("Failed to connect to '{}'", local != nullptr ? local->path : describe(address)), last_error));
+      fmt::format("Failed to connect to '{}'", local != nullptr ? shown_path : describe(address)), last_error));
 }
 
 }  // namespace blockexport::net

@@ -328,7 +328,8 @@ class BusyStartTest(HandoverTest):
             self.assertEqual(result.returncode, 1)
             program = os.path.basename(settings.program())
             self.assertEqual(result.stderr, f"{program}: --nbd-server {address}: Failed to find an available port: "
-                                            "Address already in use\n")
+                                            "Address already in use\nAnother socket has the address "
+                                            f"127.0.0.1:{taken.getsockname()[1]}.\n")
 
     def test_restart_after_sigkill(self):
         """A server under load that is killed is followed by another one on its port and image, at once."""

@@ -177,7 +177,7 @@ class SplitTest(HostileTest):
             expected = expected or answers
             self.assertEqual(answers, expected, f"split after byte {cut}")
             connection.close()
-        self.fds_return(3)
+        self.fds_return(1 + self.REACTOR_FDS)
 
     def test_simple(self):
         """Row 8, R132: a simple session split at every byte."""

@@ -212,4 +212,4 @@ class VanishTest(HostileTest):
             self.assertEqual(good.read(3 * MIB + index * 4096, 4096), data)
             bad.close()
         good.close()
-        wait.until(lambda: self.daemon.open_fds() <= self.fds_before + 2, 10, "the descriptors")
+        wait.until(lambda: self.daemon.open_fds() <= self.fds_before + self.REACTOR_FDS, 10, "the descriptors")

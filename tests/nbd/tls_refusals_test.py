@@ -119,7 +119,7 @@ class RefusedClientTest(unittest.TestCase):
 
     def call(self, port):
         """A server with a monitor that calls this port."""
-        server = daemon.Daemon(self.workdir, ["--chardev", f"socket,id=calling,host=localhost,port={port},ipv6=off,"
+        server = daemon.Daemon(self.workdir, ["--chardev", f"socket,id=calling,host=127.0.0.1,port={port},ipv6=off,"
                                               "tls-creds=us", "--monitor", "chardev=calling"], nbd_server=None,
                                objects=[f"tls-creds-x509,id=us,endpoint=client,dir={self.pki.path}"])
         self.addCleanup(server.kill)

@@ -15,6 +15,8 @@ constexpr int kHangUpsPerCall = 64;
 
 }  // namespace
 
+HangUpSet::HangUpSet() : epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
+
 IoResult HangUpSet::add(int fd, HangUpWatch& watch) {
   if (!epoll_) epoll_ = OwnedFd(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_) return fail(errno);

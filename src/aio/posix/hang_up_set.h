@@ -12,13 +12,16 @@ namespace blockexport::aio::posix {
 
 class HangUpSet {
  public:
+  // Takes a descriptor now, so that the number of those that are open does not grow with the first client.
+  HangUpSet();
+
   IoResult add(int fd, HangUpWatch& watch);
   void remove(int fd);
   // Appends the watches whose peers have hung up since they were collected last, each at least once.
   void collect(std::vector<HangUpWatch*>& hung_up);
 
  private:
-  OwnedFd epoll_;  // made with the first watch
+  OwnedFd epoll_;  // none while the process has no descriptor left: add() tries again
 };
 
 }  // namespace blockexport::aio::posix

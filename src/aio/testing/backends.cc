@@ -74,8 +74,10 @@ void ForEachBackend::SetUp() {
 std::string ForEachBackend::make_file(std::string_view content) {
   std::string name = fmt::format("file{}", ++files_);
   if (simulated()) {
-    simulation_->write_file(name, std::as_bytes(std::span(content)));
-    return name;
+    // Absolute, as those of the real backends are.
+    std::string path = "/" + name;
+    simulation_->write_file(path, std::as_bytes(std::span(content)));
+    return path;
   }
   std::string path = directory_->path() + "/" + name;
   std::ofstream(path, std::ios::binary) << content;
