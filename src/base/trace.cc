@@ -67,7 +67,8 @@ void Trace::flush() const {
 }
 
 Result<> Trace::write_to_file(const std::string& path) {
-  OwnedFd opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666));
+  // A pipe that nobody reads is an error: it would hold up the start, signals included.
+  OwnedFd opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666));
   if (!opened) return fail(Error::system(fmt::format("Error opening logfile {}", path), Errno::last()));
   file_ = std::make_unique<LogChannel>(std::move(opened), "warning: ");
   // Without a thread for it, whoever has a line writes it.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,6 +63,18 @@ TEST(Trace, LinesGoToTheFileAndArePrintable) {
   EXPECT_EQ(content.str(), "nbd_client_left a\\x0ab\nnbd_request_end cookie 1\n");
   EXPECT_EQ(trace.write_to_file("/nonexistent/x").error().message(),
             "Error opening logfile /nonexistent/x: No such file or directory");
+}
+
+TEST(Trace, APipeThatNobodyReadsIsAnErrorAndNotWaitedFor) {
+  char directory[] = "/tmp/trace_test.XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  const std::string pipe = std::string(directory) + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  Trace trace;
+  EXPECT_EQ(trace.write_to_file(pipe).error().message(),
+            "Error opening logfile " + pipe + ": No such device or address");
+  unlink(pipe.c_str());
+  rmdir(directory);
 }
 
 }  // namespace

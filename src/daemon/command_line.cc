@@ -239,7 +239,7 @@ void take_option(CommandLine& line, int code, std::string_view program, std::str
         line.shutdown_grace_seconds = *seconds;
       } else {
         print(stderr, "{}: --shutdown-grace-seconds {}: must be a number from 0 to {}\n", program, optarg,
-                   kShutdownGraceSecondsMax);
+              kShutdownGraceSecondsMax);
         line.exit_code = 1;
       }
       break;
