@@ -204,12 +204,16 @@ aio::Task<Result<net::TlsCredentialsReference>> TlsObject::load() {
 aio::Task<Result<>> TlsObject::complete() {
   shown_ = settings_;
   forbid_core_dumps();
+  // Before the files are read, so that no later change is missed.
+  WatchResult watch = fail(ENOENT);
+  if (!settings_.directory.empty())
+    watch = co_await aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
   CO_TRY_ASSIGN(current_, co_await load());
   warn_of_exposures();
   // They are read again from wherever the daemon will stand then.
   settings_.directory = absolute_path(settings_.directory);
   warn_of_expiry();
-  if (!settings_.directory.empty()) tasks_.spawn("tls files", follow_files());
+  if (!settings_.directory.empty()) tasks_.spawn("tls files", follow_files(std::move(watch)));
   if (kind_ == Kind::kCertificate) tasks_.spawn("tls dates", watch_dates());
   co_return Result<>();
 }
@@ -219,25 +223,26 @@ aio::Task<void> TlsObject::close() {
   co_await tasks_.join();
 }
 
-aio::Task<void> TlsObject::follow_files() {
+aio::Task<void> TlsObject::follow_files(WatchResult watch) {
   for (;;) {
-    auto watch = co_await aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
-    if (!watch && watch.error() == Errno(ECANCELED)) co_return;
-    if (!watch && watch.error() != Errno(ENOENT)) {
+    if (watch) {
+      auto changed = co_await (*watch)->changed();
+      if (!changed && changed.error() != Errno(ENOENT)) co_return;
+      if (changed) {
+        if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kCredentialsQuietNs)) co_return;
+        co_await load_again();
+        continue;
+      }
+    } else if (watch.error() != Errno(ENOENT)) {
+      if (watch.error() == Errno(ECANCELED)) co_return;
       control_.log().warning(fmt::format("{} '{}': changes of its files will not be seen: {}", type_name(), id(),
                                          errno_text(watch.error())));
       co_return;
     }
-    for (;;) {
-      IoResult changed = fail(ENOENT);
-      if (watch) changed = co_await (*watch)->changed();
-      const bool is_gone = !changed && changed.error() == Errno(ENOENT);
-      if (!changed && !is_gone) co_return;
-      const std::uint64_t pause_ns = is_gone ? kDirectoryRetryNs : kCredentialsQuietNs;
-      if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + pause_ns)) co_return;
-      co_await load_again();
-      if (is_gone) break;
-    }
+    // The directory is gone, and may come back.
+    if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kDirectoryRetryNs)) co_return;
+    watch = co_await aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
+    co_await load_again();
   }
 }
 

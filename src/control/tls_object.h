@@ -5,6 +5,7 @@
 // a certificate is about to expire or a key is open to others. Thread: the control reactor; loading runs on a worker.
 #pragma once
 
+#include "aio/directory_watch.h"
 #include "aio/scope.h"
 #include "base/lasting_condition.h"
 #include "control/object_store.h"
@@ -56,11 +57,13 @@ class TlsObject final : public UserObject {
   net::TlsCredentialsReference tls_credentials() override { return current_; }
 
  private:
+  using WatchResult = std::expected<std::unique_ptr<aio::DirectoryWatch>, Errno>;
+
   TlsObject(Control& control, std::string id, Kind kind);
   void take(const std::optional<bool>& verify_peer, const std::optional<std::string>& directory,
             const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint, const std::optional<std::string>& priority);
   aio::Task<Result<net::TlsCredentialsReference>> load();
-  aio::Task<void> follow_files();
+  aio::Task<void> follow_files(WatchResult watch);
   aio::Task<void> load_again();
   aio::Task<void> watch_dates();
   void warn_of_exposures();
