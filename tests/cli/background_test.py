@@ -11,7 +11,7 @@ import stat
 import subprocess
 import unittest
 
-from lib import client_tool, daemon, images, nbd_raw, settings, wait
+from lib import client_tool, daemon, images, nbd_raw, processes, settings, wait
 from lib.images import MIB
 from lib.qmp import QmpClient
 from lib.testcase import file_node, nbd_export, null_node
@@ -196,9 +196,8 @@ class SocketOnStandardInputTest(BackgroundTest):
 
     def test_its_number_is_not_given_to_others(self):
         """After nbd-server-stop descriptor 0 is still there, so that nothing that is opened next becomes it."""
-        with subprocess.Popen([settings.program(), *self.arguments("--pidfile", "server.pid")], cwd=self.workdir,
-                              stdin=self.listener()) as process:
-            self.addCleanup(process.kill)
+        with processes.running([settings.program(), *self.arguments("--pidfile", "server.pid")], cwd=self.workdir,
+                               stdin=self.listener()) as process:
             pid = self.pid()
             self.serves()
             with QmpClient(self.path("qmp.sock")) as client:
@@ -263,10 +262,9 @@ class LogTest(BackgroundTest):
 
     def test_log_file_in_the_foreground(self):
         """Without --daemonize: nothing more goes to where standard error was."""
-        with subprocess.Popen([settings.program(), "--log-file", "server.log", "--pidfile", "server.pid",
-                               *self.talkative()], cwd=self.workdir, stdin=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE) as process:
-            self.addCleanup(process.kill)
+        with processes.running([settings.program(), "--log-file", "server.log", "--pidfile", "server.pid",
+                                *self.talkative()], cwd=self.workdir, stdin=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE) as process:
             pid = self.pid()
             self.assertEqual(process.stderr.read(), b"")
             self.assertIn(b"warning: ", self.read("server.log"))

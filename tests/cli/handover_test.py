@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from lib import daemon, images, nbd_raw, settings, wait
+from lib import daemon, images, nbd_raw, processes, settings, wait
 from lib.images import MIB
 from lib.testcase import file_node, nbd_export, null_node
 
@@ -189,9 +189,8 @@ class FailedStartTest(HandoverTest):
     def test_a_signal_during_the_start(self):
         """SIGTERM while the start waits for a client: the same."""
         older = self.start()
-        with subprocess.Popen([settings.program(), *self.arguments("--chardev", "socket,id=w,path=w.sock,server=on")],
-                              cwd=self.workdir, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as newer:
-            self.addCleanup(newer.kill)
+        with processes.running([settings.program(), *self.arguments("--chardev", "socket,id=w,path=w.sock,server=on")],
+                               cwd=self.workdir, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as newer:
             wait.until(lambda: os.path.exists(self.path("w.sock")), what="the socket that is waited at")
             self.assertEqual(self.listener_of("nbd.sock"), newer.pid)
             newer.terminate()

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from lib import certificates, daemon, images, nbd_raw, settings, wait
+from lib import certificates, daemon, images, nbd_raw, processes, settings, wait
 from lib.images import MIB
 from lib.nbd_wire import *
 from lib.qmp import QmpClient, QmpClosed
@@ -118,26 +118,18 @@ class StartTest(HangingTest):
     @contextlib.contextmanager
     def starting(self, *arguments):
         """A process that is not up yet."""
-        with open(self.path("log"), "wb") as log, subprocess.Popen(
+        with open(self.path("log"), "wb") as log, processes.running(
                 [settings.program(), "--pidfile", "server.pid", *arguments], cwd=self.workdir,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
-            self.addCleanup(process.kill)
             yield process
 
     def check_signal(self, *arguments):
         """The start goes on waiting, and SIGTERM ends it."""
         with self.starting(*arguments) as process:
-            # It blocks the signals that end it once it can be ended in order.
-            wait.until(lambda: self.blocks_sigterm(process.pid), 10, "the start to begin")
+            wait.until(lambda: processes.takes_signals(process.pid), 10, "the start to begin")
             process.terminate()
             self.assertEqual(process.wait(settings.seconds(END_MAX_SECONDS)), 0)
         self.assertFalse(os.path.exists(self.path("server.pid")))
-
-    def blocks_sigterm(self, pid):
-        """True once the process takes the signal in its loop."""
-        with open(f"/proc/{pid}/status", encoding="ascii") as file:
-            blocked = next(line.split()[1] for line in file if line.startswith("SigBlk:"))
-        return int(blocked, 16) & (1 << (signal.SIGTERM - 1)) != 0
 
     @settings.unlike_qemu("a start that waits in open() can be ended by SIGKILL alone")
     def test_chardev(self):
@@ -245,9 +237,8 @@ class EndTest(HangingTest):
     def test_monitor_on_a_full_pipe(self):
         """A monitor on standard input and output, whose output nobody reads and whose input has ended."""
         for ends_input in (True, False):
-            with subprocess.Popen([settings.program(), "--chardev", "stdio,id=c", "--monitor", "c"], cwd=self.workdir,
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-                self.addCleanup(process.kill)
+            with processes.running([settings.program(), "--chardev", "stdio,id=c", "--monitor", "c"], cwd=self.workdir,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
                 process.stdin.write(b'{"execute":"qmp_capabilities"}\n' + b'{"execute":"query-qmp-schema"}\n' * 50)
                 process.stdin.flush()
                 process.stdout.readline()

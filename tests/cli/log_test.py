@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 
-from lib import certificates, daemon, images, nbd_raw, settings, wait
+from lib import certificates, daemon, images, nbd_raw, processes, settings, wait
 from lib.images import MIB
 from lib.nbd_wire import CMD_READ, ENOSPC, OPT_INFO, OPT_STARTTLS, REP_ACK
 from lib.nbd_raw import info_bytes, request_bytes
@@ -144,8 +144,8 @@ class StuckReaderTest(unittest.TestCase):
         """A start that fails says all of it, though the reader looks later."""
         pipe = PipeLog()
         self.addCleanup(pipe.close)
-        with subprocess.Popen([settings.program(), "--blockdev", "driver=nonsense,node-name=" + "n" * 3000],
-                              cwd=self.workdir, stdin=subprocess.DEVNULL, stderr=pipe.writing) as process:
+        with processes.running([settings.program(), "--blockdev", "driver=nonsense,node-name=" + "n" * 3000],
+                               cwd=self.workdir, stdin=subprocess.DEVNULL, stderr=pipe.writing) as process:
             pipe.close_writing()
             self.assertEqual(process.wait(settings.seconds(10)), 1)
         self.assertIn(b"does not accept value 'nonsense'\n", pipe.read_all())

@@ -13,7 +13,7 @@ import termios
 import time
 import unittest
 
-from lib import daemon, images, nbd_raw, settings, wait
+from lib import daemon, images, nbd_raw, processes, settings, wait
 from lib.images import MIB
 from lib.nbd_wire import *
 from lib.qmp import QmpClient
@@ -294,11 +294,10 @@ class RestrictionTest(unittest.TestCase):
         if os.geteuid() != 0:
             self.skipTest("becoming another user needs root")
         os.chmod(self.workdir, 0o777)
-        with open(os.path.join(self.workdir, "log"), "w+b") as log, subprocess.Popen(
+        with open(os.path.join(self.workdir, "log"), "w+b") as log, processes.running(
                 [settings.program(), "--chardev", "socket,id=c0,path=qmp.sock,server=on,wait=off", "--monitor", "c0"],
                 cwd=self.workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=65534, group=65534,
                 extra_groups=[]) as process:
-            self.addCleanup(process.kill)
             path = os.path.join(self.workdir, "qmp.sock")
             client = QmpClient(wait.until(lambda: daemon.connected_or_none(path), 20, "the QMP socket"))
             client.execute("object-add", {"qom-type": "authz-pam", "id": "a0", "service": "nothing"})

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import unittest
 
-from lib import daemon, images, nbd_raw, settings, tools, wait
+from lib import daemon, images, nbd_raw, processes, settings, tools, wait
 from lib.images import MIB
 from lib.qmp import QmpClient
 from lib.testcase import file_node, nbd_export, null_node
@@ -186,22 +186,20 @@ class SignalsTest(ProcessTest):
     @settings.unlike_qemu("a start that waits for a client cannot be interrupted but by SIGKILL")
     def test_term_while_waiting_for_a_client(self):
         """--chardev socket,server=on without wait=off waits for a client; SIGTERM ends that wait."""
-        with open(self.path("log"), "wb") as log, subprocess.Popen(
+        with open(self.path("log"), "wb") as log, processes.running(
                 [settings.program(), "--chardev", "socket,id=c0,path=c0.sock,server=on"], cwd=self.workdir,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
-            self.addCleanup(process.kill)
             wait.until(lambda: os.path.exists(self.path("c0.sock")), 10, "the socket")
             process.terminate()
             self.assertIn(process.wait(settings.seconds(10)), (0, 1, -signal.SIGTERM))
 
     def test_waiting_for_a_client(self):
         """server=on alone says that it waits, and goes on when a client has come."""
-        with open(self.path("log"), "wb") as log, subprocess.Popen(
+        with open(self.path("log"), "wb") as log, processes.running(
                 [settings.program(), "--chardev", "socket,id=c0,path=c0.sock,server=on", "--monitor", "c0"],
                 cwd=self.workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
-            self.addCleanup(process.kill)
-            wait.until(lambda: os.path.exists(self.path("c0.sock")), 10, "the socket")
-            client = QmpClient(self.path("c0.sock"))
+            # The path is there an instant before anybody listens at it.
+            client = QmpClient(wait.until(lambda: daemon.connected_or_none(self.path("c0.sock")), 10, "the socket"))
             self.assertEqual(client.execute("query-block"), [])
             client.execute("quit")
             client.close()
@@ -215,9 +213,8 @@ class StandardStreamsTest(ProcessTest):
 
     def test_stdio_monitor(self):
         """--chardev stdio: QMP on standard input and output; the end of input does not end the server."""
-        with subprocess.Popen([settings.program(), "--chardev", "stdio,id=c0", "--monitor", "c0"], cwd=self.workdir,
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            self.addCleanup(process.kill)
+        with processes.running([settings.program(), "--chardev", "stdio,id=c0", "--monitor", "c0"], cwd=self.workdir,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             self.assertIn(b'"QMP"', process.stdout.readline())
             process.stdin.write(b'{"execute": "qmp_capabilities"}\n{"execute": "query-block"}\n')
             process.stdin.flush()
@@ -235,9 +232,8 @@ class StandardStreamsTest(ProcessTest):
             listener.bind(self.path("ours.sock"))
             listener.listen()
             listener.settimeout(settings.seconds(10))
-            with subprocess.Popen([settings.program(), "--chardev", "socket,id=c0,path=ours.sock", "--monitor", "c0"],
-                                  cwd=self.workdir, stdin=subprocess.DEVNULL) as process:
-                self.addCleanup(process.kill)
+            with processes.running([settings.program(), "--chardev", "socket,id=c0,path=ours.sock", "--monitor", "c0"],
+                                   cwd=self.workdir, stdin=subprocess.DEVNULL) as process:
                 client = QmpClient(listener.accept()[0])
                 self.assertEqual(client.execute("query-block"), [])
                 client.execute("quit")
@@ -313,9 +309,8 @@ class HelpTest(ProcessTest):
 
     def test_nothing_to_do(self):
         """A server that has nothing to do runs until it is told to end."""
-        with subprocess.Popen([settings.program(), "--pidfile", "server.pid"], cwd=self.workdir,
-                              stdin=subprocess.DEVNULL) as process:
-            self.addCleanup(process.kill)
+        with processes.running([settings.program(), "--pidfile", "server.pid"], cwd=self.workdir,
+                               stdin=subprocess.DEVNULL) as process:
             wait.until(lambda: os.path.exists(self.path("server.pid")), 10, "the server to be up")
             process.terminate()
             self.assertEqual(process.wait(settings.seconds(10)), 0)

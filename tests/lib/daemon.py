@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from lib import settings, wait
+from lib import processes, settings, wait
 from lib.qmp import QmpClient
 
 SANITIZER = re.compile(rb"Sanitizer|runtime error:|Assertion .* failed|stack smashing|terminate called")
@@ -103,7 +103,9 @@ class Daemon:
         return self.process.poll() is None
 
     def stderr(self):
-        """All that the server has written so far to its standard output and error."""
+        """All that the server has written to its standard output and error, lines of before this call included."""
+        if self.process and self.alive():
+            processes.settle_log(self.process.pid)
         with open(self.stderr_path, "rb") as file:
             return file.read()
 
