@@ -134,7 +134,9 @@ class OptionsTest(ToolTest):
 
     def test_no_room(self):
         """A limit on the size of files is an error like a full disk: nothing is made, nothing ends half-way."""
-        limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh"]
+        # A sanitizer's own start makes a file before the program can ignore the signal.
+        ignored = "trap '' XFSZ; " if settings.sanitized() else ""
+        limited = ["sh", "-c", f'{ignored}ulimit -f 0; exec "$@"', "sh"]
         for arguments in ([], ["--psk"]):
             _, error = self.tool("tls", "init", "pki", *arguments, expected=1, prefix=limited)
             self.assertIn("File too large", error)
