@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "authz/pam_authorizer.h"
-#include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport::authz {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "authz/rule_list.h"
-#include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport::authz {
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport::authz {
 namespace {

@@ -6,6 +6,7 @@
 // The inside of a LastingCondition. Thread: not safe by itself. Reads no clock.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -52,6 +53,13 @@ class ConditionSchedule {
   std::uint64_t written_ns_ = 0;
   std::uint64_t distance_ns_ = 0;
   std::uint64_t quiet_ns_ = 0;
+};
+
+// A schedule as a log keeps it for a LastingCondition: under the log's lock, but for `is_on`, which any thread may
+// read.
+struct ConditionEpisode {
+  ConditionSchedule schedule = {};
+  std::atomic<bool> is_on = false;
 };
 
 }  // namespace blockexport

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport {
 namespace {

@@ -5,7 +5,6 @@
 // Owned by the component it happens to; the log outlives it. Thread: any.
 #pragma once
 
-#include <atomic>
 #include <string_view>
 
 #include "base/condition_schedule.h"
@@ -28,14 +27,11 @@ class LastingCondition {
   // It is over for good: for those who say so themselves. The next time is a new begin.
   void clear();
   // Whether an episode is on; cheap, for what makes the text of ended().
-  bool is_on() const { return is_on_.load(std::memory_order_relaxed); }
+  bool is_on() const { return episode_.is_on.load(std::memory_order_relaxed); }
 
  private:
-  friend class LogEpisodes;
-
   const Log& log_;
-  ConditionSchedule schedule_;  // under the lock of the log's episodes
-  std::atomic<bool> is_on_ = false;
+  ConditionEpisode episode_;
 };
 
 }  // namespace blockexport

@@ -3,38 +3,12 @@
 #include <utility>
 
 #include "base/log_episodes.h"
+#include "base/log_line.h"
 
 namespace blockexport {
 namespace {
 
 const Trace kNothingTraced;
-
-std::string_view level_prefix(LogLevel level) {
-  switch (level) {
-    case LogLevel::kError:
-      return "";
-    case LogLevel::kWarning:
-      return "warning: ";
-    case LogLevel::kInfo:
-      return "info: ";
-    case LogLevel::kDebug:
-      return "debug: ";
-  }
-  __builtin_unreachable();
-}
-
-void append_printable(std::string& out, std::string_view text, bool keep_newlines) {
-  constexpr char kHex[] = "0123456789abcdef";
-  for (char c : text) {
-    auto byte = static_cast<unsigned char>(c);
-    bool control = byte < 0x20 || byte == 0x7f;
-    if (!control || (keep_newlines && c == '\n')) {
-      out += c;
-    } else {
-      out += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
-    }
-  }
-}
 
 }  // namespace
 
@@ -86,22 +60,6 @@ void Log::write_line(const ConditionSchedule::Line& line) const {
 void Log::flush() const {
   (void)channel_->flush();
   trace_->flush();
-}
-
-std::string log_line(std::string_view program_name, LogLevel level, std::string_view place, std::string_view message) {
-  std::string line(program_name);
-  append_printable(line, place, true);
-  line += level_prefix(level);
-  append_printable(line, message, true);
-  line += '\n';
-  return line;
-}
-
-std::string printable(std::string_view text, std::size_t limit) {
-  std::string out;
-  append_printable(out, text.substr(0, limit), false);
-  if (text.size() > limit) out += "...";
-  return out;
 }
 
 }  // namespace blockexport

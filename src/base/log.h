@@ -66,10 +66,4 @@ class Log {
   const std::shared_ptr<LogEpisodes> episodes_;
 };
 
-// The line with its newline: "PROGRAM: warning: MESSAGE", with `place` for the first ": ".
-std::string log_line(std::string_view program_name, LogLevel level, std::string_view place, std::string_view message);
-
-// `text` with control bytes and invalid bytes written as \xNN, cut to `limit` bytes plus "...".
-std::string printable(std::string_view text, std::size_t limit = 80);
-
 }  // namespace blockexport

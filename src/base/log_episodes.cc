@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "base/lasting_condition.h"
+#include "base/log_line.h"
 
 namespace blockexport {
 
@@ -15,39 +15,39 @@ PeerLineLimiter::Verdict LogEpisodes::admit(std::string_view group) {
   return limiter_.admit(group, now);
 }
 
-void LogEpisodes::add(LastingCondition& condition) {
+void LogEpisodes::add(ConditionEpisode& episode) {
   std::lock_guard lock(mutex_);
-  conditions_.push_back(&condition);
+  episodes_.push_back(&episode);
 }
 
-void LogEpisodes::remove(LastingCondition& condition) {
+void LogEpisodes::remove(ConditionEpisode& episode) {
   std::lock_guard lock(mutex_);
-  std::erase(conditions_, &condition);
+  std::erase(episodes_, &episode);
 }
 
-ConditionSchedule::Line LogEpisodes::happened(LastingCondition& condition, std::string_view text) {
+ConditionSchedule::Line LogEpisodes::happened(ConditionEpisode& episode, std::string_view text) {
   const std::uint64_t now = SystemClock().now_ns();
   std::lock_guard lock(mutex_);
-  condition.is_on_.store(true, std::memory_order_relaxed);
-  return condition.schedule_.happened(text, now);
+  episode.is_on.store(true, std::memory_order_relaxed);
+  return episode.schedule.happened(text, now);
 }
 
-void LogEpisodes::ended(LastingCondition& condition, std::string_view text) {
+void LogEpisodes::ended(ConditionEpisode& episode, std::string_view text) {
   const std::uint64_t now = SystemClock().now_ns();
   std::lock_guard lock(mutex_);
-  condition.schedule_.ended(text, now);
+  episode.schedule.ended(text, now);
 }
 
-void LogEpisodes::clear(LastingCondition& condition) {
+void LogEpisodes::clear(ConditionEpisode& episode) {
   std::lock_guard lock(mutex_);
-  condition.schedule_.clear();
-  condition.is_on_.store(false, std::memory_order_relaxed);
+  episode.schedule.clear();
+  episode.is_on.store(false, std::memory_order_relaxed);
 }
 
 std::uint64_t LogEpisodes::due_ns() const {
   std::lock_guard lock(mutex_);
   std::uint64_t due = overdue_.empty() ? limiter_.due_ns() : 0;
-  for (const LastingCondition* condition : conditions_) due = std::min(due, condition->schedule_.due_ns());
+  for (const ConditionEpisode* episode : episodes_) due = std::min(due, episode->schedule.due_ns());
   return due;
 }
 
@@ -55,9 +55,9 @@ void LogEpisodes::take_due(std::uint64_t now_ns, std::string& lines) {
   std::lock_guard lock(mutex_);
   lines += std::exchange(overdue_, {});
   if (limiter_.due_ns() <= now_ns) append({.text = limiter_.take_due()}, lines);
-  for (LastingCondition* condition : conditions_) {
-    append(condition->schedule_.take_due(now_ns), lines);
-    condition->is_on_.store(condition->schedule_.is_on(), std::memory_order_relaxed);
+  for (ConditionEpisode* episode : episodes_) {
+    append(episode->schedule.take_due(now_ns), lines);
+    episode->is_on.store(episode->schedule.is_on(), std::memory_order_relaxed);
   }
 }
 

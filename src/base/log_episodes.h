@@ -16,8 +16,6 @@
 
 namespace blockexport {
 
-class LastingCondition;
-
 class LogEpisodes final : public TimedLines {
  public:
   LogEpisodes(std::string program_name, LogLevel threshold)
@@ -26,12 +24,12 @@ class LogEpisodes final : public TimedLines {
   // Whether a line about a peer of `group` may be written now.
   PeerLineLimiter::Verdict admit(std::string_view group);
 
-  void add(LastingCondition& condition);
-  void remove(LastingCondition& condition);
+  void add(ConditionEpisode& episode);
+  void remove(ConditionEpisode& episode);
   // The line to write now, or an empty one.
-  ConditionSchedule::Line happened(LastingCondition& condition, std::string_view text);
-  void ended(LastingCondition& condition, std::string_view text);
-  void clear(LastingCondition& condition);
+  ConditionSchedule::Line happened(ConditionEpisode& episode, std::string_view text);
+  void ended(ConditionEpisode& episode, std::string_view text);
+  void clear(ConditionEpisode& episode);
 
   // TimedLines
   std::uint64_t due_ns() const override;
@@ -46,7 +44,7 @@ class LogEpisodes final : public TimedLines {
   mutable std::mutex mutex_;
   PeerLineLimiter limiter_;
   std::string overdue_;  // lines that were due when the limiter was asked
-  std::vector<LastingCondition*> conditions_;
+  std::vector<ConditionEpisode*> episodes_;
 };
 
 }  // namespace blockexport

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "base/absolute_path.h"
 #include "base/peer_log.h"
+#include "base/printable.h"
 #include "chardev/socket_names.h"
 #include "net/connect.h"
 #include "net/peer_group.h"

@@ -7,7 +7,7 @@
 #include <array>
 #include <ctime>
 
-#include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport::client {
 namespace {

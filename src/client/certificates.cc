@@ -7,7 +7,7 @@
 #include <ctime>
 #include <span>
 
-#include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport::client {
 

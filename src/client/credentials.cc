@@ -9,7 +9,7 @@
 #include <set>
 
 #include "base/file_exposure.h"
-#include "base/log.h"
+#include "base/printable.h"
 #include "client/holders.h"
 #include "client/tls_files.h"
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "base/log.h"
+#include "base/printable.h"
 #include "client/tls_files.h"
 
 namespace blockexport::client {

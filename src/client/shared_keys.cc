@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <set>
 
-#include "base/log.h"
+#include "base/printable.h"
 #include "client/credentials.h"
 #include "client/tls_files.h"
 #include "net/psk_file.h"

@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "base/log.h"
+#include "base/printable.h"
 #include "client/authority.h"
 #include "client/holder_choice.h"
 #include "client/shared_key_users.h"

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "base/log.h"
+#include "base/printable.h"
 #include "client/credentials.h"
 #include "client/holder_choice.h"
 #include "client/tls_check.h"

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/log.h"
+#include "base/printable.h"
 
 namespace blockexport::client {
 namespace {
