@@ -64,10 +64,6 @@ class Chardev {
   Chardev(const Chardev&) = delete;
   Chardev& operator=(const Chardev&) = delete;
 
-  // Opens what `options` describe. Errors name the path or address.
-  static aio::Task<Result<std::unique_ptr<Chardev>>> open(aio::Reactor& reactor, const Log& log, std::string label,
-                                                          Options options);
-
   const std::string& label() const { return label_; }
   // The schema's name of the backend: "socket", "stdio", ...
   virtual std::string_view kind() const = 0;

@@ -1,5 +1,3 @@
-#include "chardev/chardev.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -12,6 +10,7 @@
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
 #include "chardev/descriptor_stream.h"
+#include "chardev/open_chardev.h"
 #include "chardev/registry.h"
 #include "net/connect.h"
 #include "net/listen.h"
@@ -30,7 +29,7 @@ class ChardevTest : public aio::testing::ForEachBackend {
 
   std::string path(const std::string& name = "socket") const { return directory_.path() + "/" + name; }
   Task<std::unique_ptr<Chardev>> open(Options options) {
-    auto chardev = co_await Chardev::open(reactor(), log_, "char0", std::move(options));
+    auto chardev = co_await open_chardev(reactor(), log_, "char0", std::move(options));
     EXPECT_TRUE(chardev.has_value()) << (chardev ? "" : chardev.error().message());
     co_return chardev ? std::move(*chardev) : nullptr;
   }
@@ -38,7 +37,7 @@ class ChardevTest : public aio::testing::ForEachBackend {
     chardev = co_await open(std::move(options));
   }
   Task<void> open_quietly(Options options, std::unique_ptr<Chardev>& chardev) {
-    auto opened = co_await Chardev::open(reactor(), log_, "char0", std::move(options));
+    auto opened = co_await open_chardev(reactor(), log_, "char0", std::move(options));
     if (opened) chardev = std::move(*opened);
   }
   static Task<void> keep(Task<IoResult> wait, IoResult& result) { result = co_await std::move(wait); }
@@ -49,7 +48,7 @@ class ChardevTest : public aio::testing::ForEachBackend {
     return std::string(bytes.data(), count > 0 ? static_cast<std::size_t>(count) : 0);
   }
   Task<std::string> open_error(Options options) {
-    auto chardev = co_await Chardev::open(reactor(), log_, "char0", std::move(options));
+    auto chardev = co_await open_chardev(reactor(), log_, "char0", std::move(options));
     co_return chardev ? "" : chardev.error().message();
   }
   Task<std::unique_ptr<net::Stream>> dial() {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "chardev/open_chardev.h"
 #include "control/addresses.h"
 #include "control/authorizers.h"
 #include "control/control.h"
@@ -94,7 +95,7 @@ aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Optio
     co_return fail("cannot use stdio with -daemonize");
   }
   if (auto* file = std::get_if<chardev::FileOptions>(&options)) file->pipe_wait_ns = control.pipe_wait_ns();
-  CO_TRY_ASSIGN(auto opened, co_await chardev::Chardev::open(control.reactor(), control.log(), id, std::move(options)));
+  CO_TRY_ASSIGN(auto opened, co_await chardev::open_chardev(control.reactor(), control.log(), id, std::move(options)));
   if (control.is_serving()) opened->settle();
   control.chardevs().add(std::move(opened));
   co_return Result<>{};
