@@ -4,7 +4,6 @@
 
 #include "aio/shielded.h"
 #include "aio/time_limit.h"
-#include "control/runner.h"
 #include "schema/block_export.h"
 
 namespace blockexport::control {
@@ -18,7 +17,6 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       here_(reactor),
       data_reactors_(here_, data_reactors.each, log, data_reactors.count_max),
       events_(reactor),
-      runner_(std::make_unique<Runner>(*this)),
       command_mutex_(reactor),
       graph_(reactor, driver_table, log.trace()),
       exports_(

@@ -76,7 +76,6 @@ class Control {
   authz::PamCalls& pam_calls() { return pam_calls_; }
 
   // Runs commands; those that are not out of band one at a time, each under the mutex.
-  qmp::CommandRunner& runner() { return *runner_; }
   aio::Mutex& command_mutex() { return command_mutex_; }
   // The ID of the monitor whose command runs now; empty when none does.
   const std::string& commanding_monitor() const { return commanding_monitor_; }
@@ -125,7 +124,6 @@ class Control {
   aio::ReactorPool data_reactors_;
   aio::ProcessBudget budget_;
   qmp::EventQueue events_;
-  std::unique_ptr<qmp::CommandRunner> runner_;
   aio::Mutex command_mutex_;
   std::string commanding_monitor_;
   block::Graph graph_;

@@ -17,6 +17,7 @@ constexpr std::array<PropertyDescription, 3> kProperties{
 MonitorObject::MonitorObject(Control& control, std::string id, const schema::MonitorQMPProperties& properties)
     : UserObject(std::move(id)),
       control_(control),
+      runner_(control),
       chardev_(properties.chardev),
       pretty_(properties.pretty.value_or(false)),
       close_action_(properties.close_action.value_or(schema::MonitorQMPCloseAction::kNone)) {}
@@ -61,7 +62,7 @@ aio::Task<Result<>> MonitorObject::complete() {
   if (chardev == nullptr) co_return fail(fmt::format("chardev \"{}\" not found", chardev_));
   if (chardev->has_frontend()) co_return fail(fmt::format("chardev '{}' is already in use", chardev_));
   qmp::SessionContext context{.reactor = control_.reactor(),
-                              .runner = control_.runner(),
+                              .runner = runner_,
                               .events = control_.events(),
                               .command_mutex = control_.command_mutex(),
                               .log = control_.log(),

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "control/object_store.h"
+#include "control/runner.h"
 #include "qmp/monitor.h"
 #include "schema/qom.h"
 
@@ -39,6 +40,7 @@ class MonitorObject final : public UserObject {
   void client_left();
 
   Control& control_;
+  Runner runner_;
   std::string chardev_;
   bool pretty_;
   schema::MonitorQMPCloseAction close_action_;
