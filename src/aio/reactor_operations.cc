@@ -171,4 +171,26 @@ TimerAwaiter Reactor::sleep_until(std::uint64_t deadline_ns, Where where) {
   return TimerAwaiter(*this, deadline_ns, where);
 }
 
+bool TimerAwaiter::begin() {
+  if (root_->cancelled) {
+    cancelled_ = true;
+    return false;
+  }
+  root_->waiting = this;
+  root_->where = where_;
+  reactor_.timers_.add(*this);
+  return true;
+}
+
+void TimerAwaiter::cancel() {
+  cancelled_ = true;
+  reactor_.timers_.remove(*this);
+  resume_soon();
+}
+
+void TimerAwaiter::resume_soon() {
+  root_->waiting = nullptr;
+  reactor_.schedule(waiter_, root_);
+}
+
 }  // namespace blockexport::aio

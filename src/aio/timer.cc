@@ -1,30 +1,6 @@
 #include "aio/timer.h"
 
-#include "aio/reactor.h"
-
 namespace blockexport::aio {
-
-bool TimerAwaiter::begin() {
-  if (root_->cancelled) {
-    cancelled_ = true;
-    return false;
-  }
-  root_->waiting = this;
-  root_->where = where_;
-  reactor_.timers_.add(*this);
-  return true;
-}
-
-void TimerAwaiter::cancel() {
-  cancelled_ = true;
-  reactor_.timers_.remove(*this);
-  resume_soon();
-}
-
-void TimerAwaiter::resume_soon() {
-  root_->waiting = nullptr;
-  reactor_.schedule(waiter_, root_);
-}
 
 void TimerQueue::add(TimerAwaiter& timer) {
   heap_.push_back(&timer);
