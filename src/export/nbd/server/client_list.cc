@@ -16,7 +16,7 @@ aio::Task<void> report_hang_ups(aio::Reactor& reactor) {
 
 void ClientList::attach(PlacedTransmission& client) {
   clients_.push_back(&client);
-  client.attached(*this, ++newest_number_);
+  client.attached(newest_number_, ++newest_number_);
   auto known = std::ranges::find(places_, &client.place(), &Place::reactor);
   if (known == places_.end()) {
     places_.push_back({.reactor = &client.place(), .clients = 1});

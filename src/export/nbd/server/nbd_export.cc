@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "block/edge.h"
 #include "block/node.h"
 #include "export/nbd/server/server.h"
 #include "export/nbd/wire/contexts.h"

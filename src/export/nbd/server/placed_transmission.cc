@@ -3,16 +3,14 @@
 #include <cassert>
 #include <utility>
 
-#include "export/nbd/server/client_list.h"
-
 namespace blockexport::nbd {
 
 PlacedTransmission::~PlacedTransmission() {
   assert(!transmission_);
 }
 
-void PlacedTransmission::attached(const ClientList& list, std::uint64_t number) {
-  list_ = &list;
+void PlacedTransmission::attached(const std::atomic<std::uint64_t>& newest_number, std::uint64_t number) {
+  newest_number_ = &newest_number;
   number_ = number;
 }
 
@@ -25,7 +23,7 @@ aio::Task<void> PlacedTransmission::run(std::unique_ptr<net::Stream> stream, Ses
 aio::Task<void> PlacedTransmission::serve(std::unique_ptr<net::Stream> stream, SessionState state,
                                           std::vector<std::byte> early) {
   if (&place_.reactor != &control_) stream->attach(place_.reactor);
-  context_.was_overtaken = list_ != nullptr && list_->newest_number() > number_;
+  context_.was_overtaken = newest_number_ != nullptr && newest_number_->load() > number_;
   transmission_.emplace(context_, std::move(stream), std::move(state), early);
   // All of it: an empty list assigned would leave its memory here for the client's whole life.
   early = std::vector<std::byte>();

@@ -16,8 +16,6 @@
 
 namespace blockexport::nbd {
 
-class ClientList;
-
 class PlacedTransmission {
  public:
   // Whoever wants to know when waits_for_storage() becomes true.
@@ -40,8 +38,8 @@ class PlacedTransmission {
 
   aio::DataReactor& place() const { return place_; }
 
-  // By `list`, which outlives it: it is client `number` there.
-  void attached(const ClientList& list, std::uint64_t number);
+  // Before run(): it is client `number` of its export, whose newest client has `newest_number`, which outlives it.
+  void attached(const std::atomic<std::uint64_t>& newest_number, std::uint64_t number);
 
   // Carries the stream to the place, and serves the client there until it leaves or one of the calls below ends it.
   aio::Task<void> run(std::unique_ptr<net::Stream> stream, SessionState state, std::vector<std::byte> early);
@@ -72,8 +70,8 @@ class PlacedTransmission {
   TransmissionContext context_;
   Observer* observer_ = nullptr;
   bool waits_for_storage_ = false;
-  std::atomic<bool> refused_ = false;  // read by the place's thread
-  const ClientList* list_ = nullptr;
+  std::atomic<bool> refused_ = false;                          // read by the place's thread
+  const std::atomic<std::uint64_t>* newest_number_ = nullptr;  // null: it is nobody's client
   std::uint64_t number_ = 0;
 
   // --- of the place's thread ---
