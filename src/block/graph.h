@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/trace.h"
 #include "block/driver_table.h"
+#include "block/edge.h"
 #include "block/node.h"
 #include "schema/block_core.h"
 

@@ -5,6 +5,7 @@
 #include <ranges>
 #include <unordered_map>
 
+#include "block/edge.h"
 #include "block/file_description.h"
 
 namespace blockexport::block {

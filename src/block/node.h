@@ -14,7 +14,6 @@
 #include "aio/task.h"
 #include "base/intrusive_list.h"
 #include "block/driver.h"
-#include "block/edge.h"
 #include "block/io.h"
 #include "block/node_options.h"
 #include "block/node_statistics.h"
@@ -23,6 +22,8 @@
 #include "block/write_guard.h"
 
 namespace blockexport::block {
+
+class Edge;
 
 // Larger nodes are refused, so that every size and offset fits a signed number even when it is rounded up to any
 // alignment.

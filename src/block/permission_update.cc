@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "block/edge.h"
+
 namespace blockexport::block {
 namespace {
 

@@ -14,6 +14,7 @@
 
 #include "aio/scope.h"
 #include "aio/sync.h"
+#include "block/edge.h"
 #include "export/export.h"
 
 namespace blockexport::exports {

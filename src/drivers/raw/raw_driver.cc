@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "block/edge.h"
 #include "drivers/options.h"
 
 namespace blockexport::drivers {

@@ -14,6 +14,7 @@
 #include "aio/sync.h"
 #include "aio/testing/backends.h"
 #include "block/buffers.h"
+#include "block/edge.h"
 #include "block/node.h"
 #include "export/nbd/transmission/transmission.h"
 
