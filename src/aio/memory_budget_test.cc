@@ -114,6 +114,25 @@ TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedWhenAnotherConnectionGives
   other.give_back(kAllowance + 1);
 }
 
+TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedWhileOthersKeepTheirs) {
+  ProcessBudget process(1000);
+  MemoryBudget keeps(*reactor_, process);
+  MemoryBudget gives(*reactor_, process);
+  MemoryBudget waits(*reactor_, process);
+  ASSERT_TRUE(keeps.try_take(kAllowance + 600));
+  ASSERT_TRUE(gives.try_take(kAllowance + 400));
+  std::vector<int> order;
+  Scope scope(*reactor_);
+  scope.spawn("taker", take_and_note(waits, kAllowance + 300, 1, order));
+  idle();
+  EXPECT_TRUE(order.empty());
+  gives.give_back(kAllowance + 400);
+  idle();
+  EXPECT_EQ(order, (std::vector<int>{1}));
+  waits.give_back(kAllowance + 300);
+  keeps.give_back(kAllowance + 600);
+}
+
 // The process's share stays used up by a client that never reads its replies.
 TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceThatIsFree) {
   ProcessBudget process(1000);
@@ -226,6 +245,42 @@ TEST_P(MemoryAcrossThreadsTest, ConnectionsOfTwoReactorsWaitForTheProcesssMemory
   }
   run(scope.join());
   EXPECT_EQ(process.used_bytes(), 0u);
+}
+
+constexpr int kMeetings = 2000;
+
+// Gives back all that there is while the other one is about to wait for it.
+Task<void> give_back_when_asked(ProcessBudget& process, testing::Meeting& taken, testing::Meeting& asked) {
+  MemoryBudget budget(co_await current_reactor(), process);
+  for (int number = 1; number <= kMeetings; ++number) {
+    EXPECT_TRUE(budget.try_take(kAllowance + 1000));
+    taken.begin(number);
+    asked.await_begin(number);
+    budget.give_back(kAllowance + 1000);
+    asked.await_end(number);
+  }
+}
+
+Task<void> ask(ProcessBudget& process, testing::Meeting& taken, testing::Meeting& asked) {
+  MemoryBudget budget(co_await current_reactor(), process);
+  for (int number = 1; number <= kMeetings; ++number) {
+    taken.await_begin(number);
+    asked.begin(number);
+    EXPECT_TRUE(co_await budget.take(kAllowance + 1000));
+    budget.give_back(kAllowance + 1000);
+    asked.end(number);
+  }
+}
+
+TEST_P(MemoryAcrossThreadsTest, WhatIsGivenBackWhileSomebodyBeginsToWaitIsNotMissed) {
+  auto thread = start_thread("other");
+  ProcessBudget process(1000);
+  testing::Meeting taken;
+  testing::Meeting asked;
+  Scope scope(reactor());
+  scope.spawn("there", run_on(thread->place(), "there", give_back_when_asked(process, taken, asked)));
+  scope.spawn("here", ask(process, taken, asked));
+  run(scope.join());
 }
 
 }  // namespace

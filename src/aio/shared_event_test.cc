@@ -69,6 +69,21 @@ TEST_P(SharedEventTest, AWakeUpThatCrossesACancellationFindsNobody) {
   settle();
 }
 
+TEST_P(SharedEventTest, NobodyIsWokenForAWaitThatWasCancelled) {
+  SharedEvent event(SharedEvent::State::kReset);
+  int woken = 0;
+  int cancelled = 0;
+  Scope scope(reactor());
+  scope.spawn("waiter", wait_for(event, woken, cancelled));
+  settle();
+  scope.cancel();
+  run(scope.join());
+  EXPECT_EQ(cancelled, 1);
+  settle();
+  event.set();
+  EXPECT_FALSE(reactor().run_once(0)) << "work was posted for it";
+}
+
 class AcrossThreadsTest : public testing::WithThreads {};
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(AcrossThreadsTest);
 
@@ -92,6 +107,36 @@ TEST_P(AcrossThreadsTest, EventsPassATurnBetweenTwoReactors) {
   scope.spawn("there", run_on(thread->place(), "there", take_turns(there_may, here_may, 1000, taken)));
   run(scope.join());
   EXPECT_EQ(taken, 2000);
+}
+
+constexpr int kMeetings = 2000;
+
+Task<void> set_when_waited_for(SharedEvent& event, testing::Meeting& meeting) {
+  for (int number = 1; number <= kMeetings; ++number) {
+    meeting.await_begin(number);
+    event.set();
+    meeting.await_end(number);
+  }
+  co_return;
+}
+
+Task<void> wait_again_and_again(SharedEvent& event, testing::Meeting& meeting) {
+  for (int number = 1; number <= kMeetings; ++number) {
+    event.reset();
+    meeting.begin(number);
+    EXPECT_TRUE(co_await event.wait());
+    meeting.end(number);
+  }
+}
+
+TEST_P(AcrossThreadsTest, AnEventThatIsSetWhileSomebodyBeginsToWaitIsNotMissed) {
+  auto thread = start_thread("other");
+  SharedEvent event(SharedEvent::State::kReset);
+  testing::Meeting meeting;
+  Scope scope(reactor());
+  scope.spawn("there", run_on(thread->place(), "there", set_when_waited_for(event, meeting)));
+  scope.spawn("here", wait_again_and_again(event, meeting));
+  run(scope.join());
 }
 
 }  // namespace

@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "aio/reactor_thread.h"
@@ -42,6 +44,27 @@ class WithThreads : public ::testing::TestWithParam<const char*> {
   ReactorOptions options_;
   std::unique_ptr<Reactor> reactor_;
   std::optional<DataReactor> here_;
+};
+
+// Two threads that meet round by round, so that one acts while the other is in the middle of something short. The
+// moment moves a little further in each round.
+class Meeting {
+ public:
+  // The one who acts: until the other has begun round `number`, and a little longer.
+  void await_begin(int number) const {
+    while (begun_.load() < number) std::this_thread::yield();
+    for (int i = 0; i < number % 128; ++i) (void)begun_.load();
+  }
+  void await_end(int number) const {
+    while (ended_.load() < number) std::this_thread::yield();
+  }
+  // The other.
+  void begin(int number) { begun_ = number; }
+  void end(int number) { ended_ = number; }
+
+ private:
+  std::atomic<int> begun_ = 0;
+  std::atomic<int> ended_ = 0;
 };
 
 }  // namespace blockexport::aio::testing

@@ -28,7 +28,8 @@ struct MemoryDriverState {
   bool fast_zeroes = false;        // zeroes without a fallback succeed
   bool try_verbs = true;
   bool syncing = false;
-  aio::Event* read_pause = nullptr;  // reads end only after it is set
+  aio::Event* read_pause = nullptr;   // reads end only after it is set
+  aio::Event* flush_pause = nullptr;  // flushes too
 };
 
 class MemoryDriver final : public Driver {
@@ -45,7 +46,7 @@ class MemoryDriver final : public Driver {
     co_return transfer("write", range, buffers, true, options.force_unit_access ? " fua" : "");
   }
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) override {
-    if (IoResult result = record("write_zeroes", range, options.may_unmap ? " unmap" : ""); !result) co_return result;
+    if (IoResult result = record("write_zeroes", range, suffix_of(options)); !result) co_return result;
     if (options.no_fallback && !state_.fast_zeroes) co_return fail(ENOTSUP);
     std::memset(state_.bytes.data() + range.offset, 0, range.length);
     co_return IoResult();
@@ -53,8 +54,9 @@ class MemoryDriver final : public Driver {
   aio::Task<IoResult> discard(Range range) override { co_return record("discard", range, ""); }
   aio::Task<IoResult> flush() override {
     state_.calls.push_back("flush");
-    if (state_.error != 0) co_return fail(state_.error);
-    co_return IoResult();
+    const IoResult result = state_.error != 0 ? fail(state_.error) : IoResult();
+    if (state_.flush_pause != nullptr) (void)co_await state_.flush_pause->wait();
+    co_return result;
   }
   aio::Task<IoResult> extents(Range range, Extents& extents) override {
     extents.push_back(Extent{.length = range.length, .data = true});
@@ -80,11 +82,19 @@ class MemoryDriver final : public Driver {
     return {};
   }
 
+  aio::Task<Result<>> resize(std::uint64_t size_bytes) override {
+    state_.bytes.resize(size_bytes);
+    co_return Result<>();
+  }
   std::uint64_t size_bytes() const override { return state_.bytes.size(); }
   Limits limits() const override { return state_.limits; }
   std::string_view format_name() const override { return "memory"; }
 
  private:
+  static const char* suffix_of(ZeroOptions options) {
+    if (options.may_unmap) return options.force_unit_access ? " unmap fua" : " unmap";
+    return options.force_unit_access ? " fua" : "";
+  }
   IoResult record(const char* verb, Range range, const char* suffix) {
     EXPECT_FALSE(range.empty());
     EXPECT_TRUE(range.fits(state_.bytes.size()));

@@ -60,15 +60,42 @@ TASK_TEST_P(WriteFenceTest, ReadsAndFlushesOfALostConnectionRaiseNoFence) {
 }
 
 TASK_TEST_P(WriteFenceTest, AClientThatDisconnectsInOrderRaisesItToo) {
+  for (Command change : {Command::kWriteZeroes, Command::kTrim}) {
+    aio::Event gate(reactor());
+    storage().write_gate = &gate;
+    auto leaving = connect();
+    (void)co_await leaving->client.request(change, 1, 0, 4096);
+    (void)co_await leaving->client.request(Command::kDisconnect, 2, 0, 0);
+    co_await until([this] { return backing().fence.is_up(); });
+    gate.set();
+    EXPECT_EQ((co_await leaving->client.answer()).cookie, 1u);
+    co_await leaving->ended();
+  }
+}
+
+TASK_TEST_P(WriteFenceTest, ALargeWriteWhosePayloadWasArrivingWaitsToo) {
   aio::Event gate(reactor());
   storage().write_gate = &gate;
-  auto leaving = connect();
-  (void)co_await leaving->client.request(Command::kWriteZeroes, 1, 0, 4096);
-  (void)co_await leaving->client.request(Command::kDisconnect, 2, 0, 0);
+  storage().immediate = false;
+  auto lost = connect();
+  auto next = connect();
+  (void)co_await lost->client.write(1, 0, bytes_of('a', 512));
+  co_await until([this] { return storage().waiting == 1; });
+  // Its header and the first half are with the server before the other client is lost.
+  constexpr std::size_t kBytes = 2 * kSmallWriteBytesMax;
+  const std::vector<std::byte> write = next->client.codec().write(1, 0, bytes_of('b', kBytes));
+  (void)co_await next->client.send({write.begin(), write.begin() + kBytes / 2});
+  for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+  lost->client.close();
   co_await until([this] { return backing().fence.is_up(); });
+  (void)co_await next->client.send({write.begin() + kBytes / 2, write.end()});
+  for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+  EXPECT_EQ(storage().waiting, 1u);
   gate.set();
-  EXPECT_EQ((co_await leaving->client.answer()).cookie, 1u);
-  co_await leaving->ended();
+  EXPECT_EQ((co_await next->client.answer()).error, 0u);
+  EXPECT_EQ((co_await next->client.ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
+  co_await lost->ended();
+  co_await next->end();
 }
 
 // The server reads nothing from a client while it waits for memory or for one of its many requests to end; that the
@@ -107,6 +134,37 @@ TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed)
     EXPECT_EQ(storage().bytes[0], std::byte{'b'});
     co_await next->end();
   }
+}
+
+// The server takes many turns to read the requests that a client left behind; the first of them end meanwhile.
+TEST(WriteFenceTurnsTest, StaysUpUntilAllRequestsOfALostClientAreRead) {
+  constexpr std::size_t kWrites = 6 * kInlineBytesPerTurnMax / kSmallWriteBytesMax;
+  aio::Simulation simulation({.streams = {.buffer_bytes = 8 * kInlineBytesPerTurnMax}});
+  std::unique_ptr<aio::Reactor> reactor = aio::Reactor::create(simulation);
+  Backing backing(*reactor);
+  aio::Event gate(*reactor);
+  backing.storage.write_gate = &gate;
+  backing.storage.immediate = false;
+  Session lost(backing, simulation.socket_pair(), make_state(HeaderMode::kSimple, backing.storage.bytes.size()));
+  aio::Scope client(*reactor);
+  client.spawn("client", [](Client& sender) -> Task<void> {
+    (void)co_await sender.write(0, kSmallWriteBytesMax, bytes_of('a', 512));
+  }(lost.client));
+  while (backing.storage.waiting == 0) reactor->run_once(UINT64_MAX);
+  backing.storage.immediate = true;
+  client.spawn("client", [](Client& sender) -> Task<void> {
+    for (std::size_t i = 1; i <= kWrites; ++i) (void)co_await sender.write(i, 0, bytes_of('a', kSmallWriteBytesMax));
+    sender.close();
+  }(lost.client));
+  while (backing.storage.bytes[0] != std::byte{'a'} || client.size() > 0) reactor->run_once(UINT64_MAX);
+  reactor->report_hang_ups();
+  EXPECT_TRUE(backing.fence.is_up());
+  gate.set();
+  while (backing.storage.waiting > 0) reactor->run_once(UINT64_MAX);
+  ASSERT_LT(backing.storage.tries.size(), kWrites) << "nothing was left to read";
+  EXPECT_TRUE(backing.fence.is_up());
+  simulation.run_until_idle(*reactor);
+  EXPECT_FALSE(backing.fence.is_up());
 }
 
 // One round of the property: clients write the same few blocks, die at any moment, and others take over.
