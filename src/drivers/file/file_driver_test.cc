@@ -200,6 +200,23 @@ TEST_F(FileDriverTest, WritesZeroesWithAndWithoutSpace) {
   EXPECT_EQ(blocks(path), before - 128);
 }
 
+// It cannot zero a range, only make a hole and fill it.
+TEST_F(FileDriverTest, AFileSystemInMemoryKeepsTheSpaceOfZeroes) {
+  OwnedFd memory(memfd_create("disk", MFD_CLOEXEC));
+  ASSERT_TRUE(memory);
+  const std::string content(1 << 20, 'x');
+  ASSERT_EQ(::write(memory.get(), content.data(), content.size()), static_cast<ssize_t>(content.size()));
+  const std::string path = "/proc/self/fd/" + std::to_string(memory.get());
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  const std::uint64_t before = blocks(path);
+  ASSERT_TRUE(run(disk->write_zeroes({4096, 65536}, {})));
+  EXPECT_EQ(blocks(path), before);
+  std::string got(65538, '-');
+  ASSERT_TRUE(read(*disk, 4095, got));
+  EXPECT_EQ(got, "x" + std::string(65536, '\0') + "x");
+}
+
 TEST_F(FileDriverTest, DiscardMakesHoles) {
   std::string path = directory_.file("a", std::string(1 << 20, 'x'));
   auto disk = open({.filename = path}, {.discard = block::DiscardMode::kUnmap});

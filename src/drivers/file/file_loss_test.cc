@@ -122,5 +122,27 @@ TEST(FileLossTest, NobodyIsPromisedWhatTheKernelToldSomebodyElseIsLost) {
   EXPECT_GT(heard, losses / 2);
 }
 
+Task<void> flush_after_a_loss(aio::Simulation& simulation, block::Node& node) {
+  for (std::uint64_t i = 0; i < kWrites; ++i) {
+    EXPECT_TRUE(co_await write_sector(node, i * kSectorBytes, std::byte{1}, false));
+  }
+  EXPECT_TRUE(simulation.fail_write_back("disk"));
+  EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
+  // The kernel has told, and succeeds from here on.
+  EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
+  EXPECT_TRUE(co_await write_sector(node, 0, std::byte{2}, false));
+  EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
+}
+
+TEST(FileLossTest, NoFlushSucceedsAfterALoss) {
+  aio::Simulation simulation(1);
+  std::unique_ptr<aio::Reactor> reactor = aio::Reactor::create(simulation);
+  simulation.write_file("disk", std::vector(kWrites * kSectorBytes, kUntouched));
+  std::unique_ptr<block::Node> node;
+  aio::testing::run(*reactor, open_node("disk", node));
+  ASSERT_NE(node, nullptr);
+  aio::testing::run(*reactor, flush_after_a_loss(simulation, *node));
+}
+
 }  // namespace
 }  // namespace blockexport::drivers

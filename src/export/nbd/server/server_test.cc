@@ -204,6 +204,24 @@ TASK_TEST_P(ServerTest, SafeRemovalIsRefusedWhileAClientIsThere) {
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
+TASK_TEST_P(ServerTest, AnExportIsNeverLargerThanItsNode) {
+  co_await start();
+  Backing odd(*reactor_, 1023);
+  auto edge = std::make_unique<block::Edge>(odd.node, block::EdgeParent{.role = "root"}, block::Permissions{});
+  EXPECT_EQ(NbdExport(*server_, {.id = "odd", .name = "odd"}, std::move(edge)).info().size_bytes, 512u);
+}
+
+TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
+  co_await start();
+  for (std::uint32_t alignment : {1u, 4096u, 65536u}) {
+    Backing blocks(*reactor_, 1u << 20, aio::ProcessBudget::kBytesDefault, {.request_alignment = alignment});
+    auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    const NbdExport offered(*server_, {.id = "blocks", .name = "blocks"}, std::move(edge));
+    EXPECT_EQ(offered.info().block_sizes.minimum, alignment);
+    EXPECT_EQ(offered.info().block_sizes.preferred, std::max(4096u, alignment));
+  }
+}
+
 TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
   co_await start();
   add("disk");

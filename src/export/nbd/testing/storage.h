@@ -30,6 +30,7 @@ struct StorageState {
   std::uint64_t knows_extents_to = 0;    // try_extents() answers up to here
   std::uint64_t full_from = UINT64_MAX;  // there is no space for bytes from here on
   int error = 0;                         // what every verb gives, when not 0
+  block::Limits limits = {};             // of a driver that is made from now on
   aio::Event* read_gate = nullptr;       // reads wait for it before they look
   aio::Event* write_gate = nullptr;      // everything that changes bytes waits for it before it does
   std::shared_ptr<const aio::OpenFile> file = nullptr;  // offered by try_share(), at the same offsets
@@ -124,7 +125,7 @@ class StorageDriver final : public block::Driver {
   }
 
   std::uint64_t size_bytes() const override { return state_.bytes.size(); }
-  block::Limits limits() const override { return {}; }
+  block::Limits limits() const override { return state_.limits; }
   std::string_view format_name() const override { return "storage"; }
 
  private:
@@ -153,9 +154,9 @@ class StorageDriver final : public block::Driver {
 // All that transmissions borrow, over storage of `size_bytes` zeros.
 struct Backing {
   explicit Backing(aio::Reactor& on, std::size_t size_bytes = 1u << 20,
-                   std::uint64_t budget_bytes = aio::ProcessBudget::kBytesDefault)
+                   std::uint64_t budget_bytes = aio::ProcessBudget::kBytesDefault, block::Limits limits = {})
       : reactor(on),
-        storage{.bytes = std::vector<std::byte>(size_bytes)},
+        storage{.bytes = std::vector<std::byte>(size_bytes), .limits = limits},
         node("disk", std::make_unique<StorageDriver>(on, storage), {.discard = block::DiscardMode::kUnmap}),
         edge(node, {.role = "root"}, {}),
         budget(budget_bytes) {}

@@ -118,6 +118,17 @@ TEST_IN_EVERY_MODE(FastZeroesSayThatTheyAreNotSupported) {
   EXPECT_EQ(answer.error, static_cast<std::uint32_t>(NbdError::kNotSupported));
 }
 
+// It has a meaning of its own there.
+TEST_IN_EVERY_MODE(NothingElseIsAnsweredAsNotSupported) {
+  storage().error = ENOTSUP;
+  storage().immediate = false;
+  const auto io = static_cast<std::uint32_t>(NbdError::kIo);
+  EXPECT_EQ((co_await session.client.ask(Command::kRead, 0, 512)).error, io);
+  EXPECT_EQ((co_await session.client.ask_write(0, bytes_of('x', 512))).error, io);
+  EXPECT_EQ((co_await session.client.ask(Command::kTrim, 0, 4096)).error, io);
+  EXPECT_EQ((co_await session.client.ask(Command::kWriteZeroes, 0, 4096)).error, io);
+}
+
 TEST_IN_EVERY_MODE(ForceUnitAccessIsDurableBeforeTheReply) {
   (void)co_await session.client.ask_write(0, bytes_of('x', 512), command_flag::kFua);
   EXPECT_EQ(storage().calls, std::vector<std::string>{"fua write 0+512"});

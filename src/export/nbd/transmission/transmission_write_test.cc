@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "aio/testing/task_test.h"
 #include "export/nbd/testing/scripted_stream.h"
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission/transmission.h"
@@ -19,6 +20,8 @@ constexpr auto kIo = static_cast<std::uint32_t>(NbdError::kIo);
 
 class TransmissionWriteTest : public TransmissionTest {
  protected:
+  template <class Test>
+  Task<void> body();
   // What a client gets that sends `segments` and then waits for its replies.
   std::map<std::uint64_t, Answer> answers(ClientCodec& codec, HeaderMode mode, std::deque<Bytes> segments) {
     StreamScript script{.input = {segments.begin(), segments.end()}};
@@ -220,6 +223,31 @@ TEST_P(TransmissionWriteTest, LongOnesThatComeInPiecesAreWrittenWhole) {
     for (auto [cookie, is_refused] : refused) ASSERT_EQ(all[cookie].error, is_refused ? kNoSpace : 0) << cookie;
     ASSERT_TRUE(storage().bytes == expected) << "seed " << seed;
   }
+}
+
+// The node took such writes at once when its payload began to arrive, and no longer when it was there.
+TASK_TEST_P(TransmissionWriteTest, ALargeWriteThatHasToWaitKeepsWhatArrivedWithItsHeader) {
+  constexpr std::size_t kBytes = 2 * kSmallWriteBytesMax;
+  aio::Event gate(reactor());
+  auto session = connect(HeaderMode::kSimple);
+  ClientCodec& codec = session->client.codec();
+  const Bytes write = codec.write(1, 0, bytes_of('a', kBytes));
+  const auto rest = write.begin() + 4096;
+  (void)co_await session->client.send({write.begin(), rest});
+  for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
+  storage().write_gate = &gate;
+  storage().immediate = false;
+  (void)co_await session->client.send({rest, write.end()});
+  co_await until([this] { return storage().waiting == 1; });
+  // More arrives where its first bytes were received.
+  for (std::uint64_t cookie = 2; cookie < 6; ++cookie) {
+    (void)co_await session->client.write(cookie, kBytes, bytes_of('b', 4096));
+  }
+  co_await until([this] { return storage().waiting == 5; });
+  gate.set();
+  for (int i = 0; i < 5; ++i) EXPECT_EQ((co_await session->client.answer()).error, 0u);
+  EXPECT_EQ(Bytes(storage().bytes.begin(), storage().bytes.begin() + kBytes), bytes_of('a', kBytes));
+  co_await session->end();
 }
 
 }  // namespace
