@@ -76,10 +76,10 @@ Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, 
                                 .allocation_depth = nbd.allocation_depth.value_or(false),
                                 .places = std::move(places),
                                 .tls_authz = nbd.tls_authz};
-  TRY(nbd::NbdExport::check(*control.nbd_server(), options));
+  TRY(nbd::NbdExport::check(control.nbd_server()->state(), options));
   TRY(check_bitmaps(nbd));
   if (nbd.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *nbd.tls_authz);
-  control.exports().add(std::make_unique<nbd::NbdExport>(*control.nbd_server(), options, std::move(edge)));
+  control.exports().add(std::make_unique<nbd::NbdExport>(control.nbd_server()->state(), options, std::move(edge)));
   return {};
 }
 

@@ -77,7 +77,7 @@ aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress addres
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
   if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
   warn_of_takeover(control, *listener);
-  if (!control.nbd_server()->requires_tls()) warn_of_public_address(control, *listener);
+  if (!control.nbd_server()->state().requires_tls()) warn_of_public_address(control, *listener);
   control.nbd_server()->listen_on(std::move(listener));
   co_return Result<>{};
 }

@@ -8,7 +8,7 @@
 #include "aio/scope.h"
 #include "base/release_memory.h"
 #include "export/nbd/server/nbd_export.h"
-#include "export/nbd/server/server.h"
+#include "export/nbd/server/server_state.h"
 
 namespace blockexport::nbd {
 namespace {
@@ -27,26 +27,24 @@ std::uint64_t deadline_after(std::uint64_t since_ns, std::uint32_t seconds) {
 
 }  // namespace
 
-Connection::Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group)
-    : Place(peer_group, server.reactor_.now_ns()),
+Connection::Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer,
+                       net::PeerGroup peer_group)
+    : Place(peer_group, server.reactor.now_ns()),
       server_(server),
-      log_(server.log_, net::describe(peer_group)),
+      log_(server.log, net::describe(peer_group)),
       stream_(std::move(stream)),
       peer_(std::move(peer)),
-      deadline_ns_(deadline_after(since_ns(), server.options_.handshake_max_seconds)),
+      deadline_ns_(deadline_after(since_ns(), server.options.handshake_max_seconds)),
       handshake_(std::make_unique<Handshake>(
           server,
-          HandshakeOptions{.tls = server.options_.tls ? TlsPolicy::kRequired : TlsPolicy::kNone, .limits = {}})) {
-  server_.handshakes_.add(*this);
-  server_.handshake_began_.set();
+          HandshakeOptions{.tls = server.options.tls ? TlsPolicy::kRequired : TlsPolicy::kNone, .limits = {}})) {
+  server_.handshakes.add(*this);
+  server_.handshake_began.set();
 }
 
 Connection::~Connection() {
-  server_.handshakes_.remove(*this);
-  if (has_slot_) {
-    --server_.clients_;
-    server_.slot_free_.set();
-  }
+  server_.handshakes.remove(*this);
+  if (has_slot_) server_.give_back_slot();
 }
 
 void Connection::drop() {
@@ -117,7 +115,7 @@ aio::Task<IoResult> Connection::negotiate() {
 // asking wait for each other and not it for them.
 aio::Task<IoResult> Connection::give_turn() {
   if (work_ <= kHandshakeStepsAtOnceMax) co_return IoResult{};
-  co_return co_await server_.long_handshakes_.turn();
+  co_return co_await server_.long_handshakes.turn();
 }
 
 // Some bytes more; one that waits for them holds no buffer.
@@ -139,14 +137,14 @@ aio::Task<IoResult> Connection::receive() {
 aio::Task<IoResult> Connection::take_slot() {
   if (server_.is_full()) {
     // A client that left, or was dropped, must not sit here with its descriptor until somebody else leaves.
-    aio::Scope watch(server_.reactor_);
+    aio::Scope watch(server_.reactor);
     watch.spawn("nbd loss watch", cancel_when_gone(co_await aio::current_task()));
     IoResult waited = co_await server_.wait_for_slot();
     watch.cancel();
     co_await watch.join();
     CO_TRY(std::move(waited));
   }
-  ++server_.clients_;
+  server_.take_slot();
   has_slot_ = true;
   co_return IoResult{};
 }
@@ -159,23 +157,23 @@ aio::Task<void> Connection::transmit() {
   // The export may have gone while we waited, or given its name to another.
   const ExportInfo* chosen = server_.find(handshake_->state().export_name);
   if (chosen == nullptr || chosen->sequence != chosen_sequence_) co_return;
-  auto& serving = *static_cast<NbdExport*>(chosen->owner);
+  NbdExport& serving = *NbdExport::of(chosen);
   SessionState state = handshake_->state();
   std::vector<std::byte> early = std::move(input_);
-  server_.handshakes_.remove(*this);
+  server_.handshakes.remove(*this);
   handshake_.reset();
-  std::optional<aio::ReactorPool::Seat> seat(serving.seat(server_.reactors_));
-  PlacedTransmission client(server_.reactor_, seat->place(),
+  std::optional<aio::ReactorPool::Seat> seat(serving.seat(server_.reactors));
+  PlacedTransmission client(server_.reactor, seat->place(),
                             {.reactor = seat->place().reactor,
                              .pool = seat->place().pool,
-                             .process_budget = server_.budget_,
+                             .process_budget = server_.budget,
                              .edge = serving.edge(),
                              .fence = serving.fence(),
                              .trace = log_.trace(),
                              .peer = peer_,
                              .writethrough = serving.writethrough(),
                              .log = &log_,
-                             .close_grace_ns = server_.options_.close_grace_ns});
+                             .close_grace_ns = server_.options.close_grace_ns});
   log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
   serving.attach(client);
   co_await serving.notice_lost_clients();

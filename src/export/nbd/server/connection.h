@@ -18,14 +18,13 @@
 
 namespace blockexport::nbd {
 
-class NbdExport;
-class Server;
+class ServerState;
 
 class Connection : public HandshakeTable::Place {
  public:
   // `peer` names the client in log lines; `peer_group` tells whose share of the handshakes it takes.
   // Lines of the log about it count for that group too.
-  Connection(Server& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group);
+  Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group);
   ~Connection();
 
   aio::Task<void> run();
@@ -55,7 +54,7 @@ class Connection : public HandshakeTable::Place {
   aio::Task<void> cancel_when_gone(aio::TaskRoot& task);
   aio::Task<void> transmit();
 
-  Server& server_;
+  ServerState& server_;
   const PeerLog log_;
   std::unique_ptr<net::Stream> stream_;
   std::string peer_;

@@ -4,7 +4,7 @@
 
 #include "export/nbd/server/connection.h"
 #include "export/nbd/server/nbd_export.h"
-#include "export/nbd/server/server.h"
+#include "export/nbd/server/server_state.h"
 
 namespace blockexport::nbd {
 namespace {
@@ -16,7 +16,7 @@ constexpr std::size_t kIdentityShownBytesMax = 1024;
 
 // Goes on with a new handshake: what was said in clear, by whomever, is forgotten.
 aio::Task<IoResult> Connection::start_tls() {
-  const ServerTls& tls = *server_.options_.tls;
+  const ServerTls& tls = *server_.options.tls;
   auto credentials = tls.credentials->find(tls.credentials_id, net::TlsEndpoint::kServer);
   if (!credentials) {
     log_refusal("tls-creds", credentials.error().message());
@@ -25,7 +25,7 @@ aio::Task<IoResult> Connection::start_tls() {
   auto secured = std::make_unique<net::TlsStream>(std::move(stream_), std::move(*credentials));
   net::TlsStream& stream = *secured;
   stream_ = std::move(secured);
-  Result<std::string> identity = co_await stream.handshake(server_.reactor_, deadline_ns_, &server_.tls_handshakes_);
+  Result<std::string> identity = co_await stream.handshake(server_.reactor, deadline_ns_, &server_.tls_handshakes);
   if (!identity) {
     if (stream.ended_by() == net::TlsEnd::kUs) {
       log_refusal("tls-creds", identity.error().message());
@@ -43,19 +43,19 @@ aio::Task<IoResult> Connection::start_tls() {
 
 // Asks the server's authorizer, if it has one, whether the peer may come in.
 aio::Task<IoResult> Connection::let_in(net::TlsStream& stream) {
-  const ServerTls& tls = *server_.options_.tls;
+  const ServerTls& tls = *server_.options.tls;
   if (!tls.authorizer_id) co_return IoResult{};
   authz::Verdict verdict = co_await ask(*tls.authorizer_id);
   if (verdict.allowed) co_return IoResult{};
   log_refusal(verdict.rule, verdict.reason);
-  co_await stream.refuse(server_.reactor_);
+  co_await stream.refuse(server_.reactor);
   co_return fail(EACCES);
 }
 
 // What is known already about an export that the list has come to: exports of one authorizer need one question.
 bool Connection::authorize_from_list() {
   if (!handshake_->is_listing()) return false;
-  const NbdExport* listed = server_.find_export(handshake_->wanted_export());
+  const NbdExport* listed = NbdExport::of(server_.find(handshake_->wanted_export()));
   if (listed == nullptr || !listed->tls_authz()) return false;
   const auto known = listed_for_.find(*listed->tls_authz());
   if (known == listed_for_.end()) return false;
@@ -66,7 +66,7 @@ bool Connection::authorize_from_list() {
 // Asks the authorizer of the export that the client wants, or that its list has come to.
 aio::Task<void> Connection::authorize_export() {
   std::string name(handshake_->wanted_export());
-  NbdExport* wanted = server_.find_export(name);
+  const NbdExport* wanted = NbdExport::of(server_.find(name));
   // One that is gone by now is not found by the handshake either.
   if (wanted == nullptr || !wanted->tls_authz()) {
     handshake_->authorized(false);
@@ -91,7 +91,7 @@ void Connection::log_export_refusal() {
 
 // What is refused tells by which authorizer.
 aio::Task<authz::Verdict> Connection::ask(std::string authorizer_id) {
-  authz::Verdict verdict = co_await authz::authorize(*server_.options_.authorizers, authorizer_id, identity_);
+  authz::Verdict verdict = co_await authz::authorize(*server_.options.authorizers, authorizer_id, identity_);
   verdict.rule = fmt::format("{} of tls-authz '{}'", verdict.rule.empty() ? "nothing" : verdict.rule, authorizer_id);
   co_return verdict;
 }

@@ -6,7 +6,6 @@
 
 #include "block/edge.h"
 #include "block/node.h"
-#include "export/nbd/server/server.h"
 #include "export/nbd/wire/contexts.h"
 
 namespace blockexport::nbd {
@@ -21,12 +20,12 @@ std::uint64_t export_bytes(std::uint64_t node_bytes) {
 
 }  // namespace
 
-Result<> NbdExport::check(const Server& server, const NbdExportOptions& options) {
+Result<> NbdExport::check(const ServerState& server, const NbdExportOptions& options) {
   if (options.name.size() > kStringBytesMax) return fail(fmt::format("export name '{}' too long", options.name));
   if (options.description && options.description->size() > kStringBytesMax) {
     return fail(fmt::format("description '{}' too long", *options.description));
   }
-  if (server.find_export(options.name) != nullptr) {
+  if (server.has_export(options.name)) {
     return fail(fmt::format("NBD server already has export named '{}'", options.name));
   }
   if (options.tls_authz && !server.requires_tls()) {
@@ -38,7 +37,7 @@ Result<> NbdExport::check(const Server& server, const NbdExportOptions& options)
   return {};
 }
 
-NbdExport::NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
+NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
     : Export(options.id, std::move(edge)),
       server_(server),
       places_(options.places),
@@ -60,12 +59,12 @@ NbdExport::NbdExport(Server& server, const NbdExportOptions& options, std::uniqu
   }
   info_.is_restricted = options.tls_authz.has_value();
   info_.owner = this;
-  info_.sequence = server.publish(*this);
+  info_.sequence = server.publish(*this, info_.name);
   current_info();
 }
 
 NbdExport::~NbdExport() {
-  if (visible_) server_.withdraw(*this);
+  if (visible_) server_.withdraw(info_);
 }
 
 const ExportInfo& NbdExport::current_info() {
@@ -90,7 +89,7 @@ void NbdExport::detach(PlacedTransmission& client) {
 void NbdExport::leave(exports::RemoveMode mode) {
   if (visible_) {
     visible_ = false;
-    server_.withdraw(*this);
+    server_.withdraw(info_);
   }
   for (PlacedTransmission* client : clients_) {
     switch (mode) {

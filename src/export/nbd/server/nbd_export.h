@@ -8,12 +8,11 @@
 #include "export/export.h"
 #include "export/nbd/server/client_list.h"
 #include "export/nbd/server/placed_transmission.h"
+#include "export/nbd/server/server_state.h"
 #include "export/nbd/transmission/write_fence.h"
 #include "export/nbd/wire/export_info.h"
 
 namespace blockexport::nbd {
-
-class Server;
 
 struct NbdExportOptions {
   std::string id;
@@ -26,14 +25,14 @@ struct NbdExportOptions {
   std::optional<std::string> tls_authz = {};   // who decides which clients may use it; nothing: all may
 };
 
-class NbdExport final : public exports::Export, private PlacedTransmission::Observer {
+class NbdExport final : public exports::Export, private PublishedExport, private PlacedTransmission::Observer {
  public:
   // Whether the server can take such an export. Errors: a name or description that is too long, a name in use, an
   // authorizer though the server has no TLS.
-  static Result<> check(const Server& server, const NbdExportOptions& options);
+  static Result<> check(const ServerState& server, const NbdExportOptions& options);
 
   // Publishes an export that was checked at `server`, which outlives it.
-  NbdExport(Server& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
+  NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
   ~NbdExport() override;
 
   std::string_view type() const override { return "nbd"; }
@@ -42,7 +41,11 @@ class NbdExport final : public exports::Export, private PlacedTransmission::Obse
 
   const ExportInfo& info() const { return info_; }
   // The description of it as new clients see it: the size may have grown.
-  const ExportInfo& current_info();
+  const ExportInfo& current_info() override;
+  // The export that `info` describes; null for null.
+  static NbdExport* of(const ExportInfo* info) {
+    return info == nullptr ? nullptr : static_cast<NbdExport*>(info->owner);
+  }
   const std::optional<std::string>& tls_authz() const { return tls_authz_; }
   bool visible() const { return visible_; }
   WriteFence& fence() { return fence_; }
@@ -66,7 +69,7 @@ class NbdExport final : public exports::Export, private PlacedTransmission::Obse
   void leave(exports::RemoveMode mode) override;
   void client_waits_for_storage() override { client_was_cut(); }
 
-  Server& server_;
+  ServerState& server_;
   ExportInfo info_;
   WriteFence fence_;
   ClientList clients_;

@@ -1,13 +1,11 @@
 #include "export/nbd/server/server.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 
 #include "aio/current.h"
 #include "base/lasting_condition.h"
-#include "export/nbd/server/nbd_export.h"
 #include "net/peer_group.h"
 
 namespace blockexport::nbd {
@@ -22,29 +20,14 @@ std::string name_of(const net::Accepted& accepted, std::uint64_t number) {
 
 }  // namespace
 
-std::size_t handshakes_permitted() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kHandshakesMax;
-  return std::clamp<std::size_t>(limit.rlim_cur / 2, 1, kHandshakesMax);
-}
-
 Server::Server(aio::Reactor& reactor, aio::ReactorPool& reactors, aio::ProcessBudget& budget, const Log& log,
                aio::Event& serving, ServerOptions options)
-    : reactor_(reactor),
-      reactors_(reactors),
-      budget_(budget),
-      log_(log),
+    : state_(reactor, reactors, budget, log, std::move(options)),
       serving_(serving),
-      options_(std::move(options)),
-      clients_ever_(options_.clients_before),
+      clients_ever_(state_.options.clients_before),
       accepting_(reactor),
-      connections_(reactor),
-      handshakes_(options_.handshakes_max),
-      slot_free_(reactor),
-      long_handshakes_(reactor),
-      tls_handshakes_(reactor),
-      handshake_began_(reactor) {
-  if (options_.handshake_max_seconds > 0) accepting_.spawn("nbd handshake watch", watch_handshakes());
+      connections_(reactor) {
+  if (state_.options.handshake_max_seconds > 0) accepting_.spawn("nbd handshake watch", watch_handshakes());
 }
 
 Server::~Server() = default;
@@ -66,7 +49,7 @@ void Server::keep_paths() {
 }
 
 aio::Task<void> Server::close_connections() {
-  while (HandshakeTable::Place* place = handshakes_.oldest()) end_handshake(*place);
+  while (HandshakeTable::Place* place = state_.handshakes.oldest()) end_handshake(*place);
   connections_.cancel();
   co_await connections_.join();
 }
@@ -74,10 +57,12 @@ aio::Task<void> Server::close_connections() {
 aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) {
   if (!co_await serving_.wait()) co_return;
   listener.settle();
-  LastingCondition refusal(log_);
+  LastingCondition refusal(state_.log);
   const aio::TaskRoot& task = co_await aio::current_task();
   for (std::size_t taken = 0;; ++taken) {
-    if (!co_await wait_for_slot()) co_return;
+    // When every slot is taken, a new client is not greeted, and the next ones wait in the kernel's queue, as they do
+    // with QEMU's server.
+    if (!co_await state_.wait_for_slot()) co_return;
     // While clients keep coming nothing here waits, and nothing else would see that the task was cancelled.
     if (taken >= kAcceptsPerTurnMax) {
       taken = 0;
@@ -90,37 +75,27 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
       refusal.happened(fmt::format("cannot accept NBD clients on {}: {}", net::describe(listener.address()),
                                    errno_text(accepted.error())));
       drop_a_handshake();
-      if (!co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs)) co_return;
+      if (!co_await state_.reactor.sleep_until(state_.reactor.now_ns() + kAcceptPauseNs)) co_return;
       continue;
     }
     if (refusal.is_on()) {
       refusal.ended(fmt::format("NBD clients are accepted on {} again", net::describe(listener.address())));
     }
     // The last place may have gone while we waited for this client.
-    if (!co_await wait_for_slot()) co_return;
+    if (!co_await state_.wait_for_slot()) co_return;
     std::string peer = name_of(*accepted, ++clients_ever_);
     const net::PeerGroup group = net::peer_group_of(accepted->peer, accepted->peer_uid);
-    admit(std::make_unique<net::SocketStream>(reactor_, accepted->fd.release()), std::move(peer), group);
+    admit(std::make_unique<net::SocketStream>(state_.reactor, accepted->fd.release()), std::move(peer), group);
   }
-}
-
-// When every place is taken, a new client is not greeted, and the next ones wait in the kernel's queue, as they do with
-// QEMU's server.
-aio::Task<IoResult> Server::wait_for_slot() {
-  while (is_full()) {
-    slot_free_.reset();
-    CO_TRY(co_await slot_free_.wait());
-  }
-  co_return IoResult{};
 }
 
 void Server::admit(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group) {
-  if (handshakes_.is_full()) drop_a_handshake();
+  if (state_.handshakes.is_full()) drop_a_handshake();
   connections_.spawn("nbd connection", serve(std::move(stream), std::move(peer), group));
 }
 
 aio::Task<void> Server::serve(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group) {
-  Connection connection(*this, std::move(stream), std::move(peer), group);
+  Connection connection(state_, std::move(stream), std::move(peer), group);
   co_await connection.run();
 }
 
@@ -128,61 +103,29 @@ aio::Task<void> Server::serve(std::unique_ptr<net::Stream> stream, std::string p
 aio::Task<void> Server::watch_handshakes() {
   for (;;) {
     std::size_t dropped = 0;
-    for (Connection* oldest = oldest_handshake(); oldest != nullptr && oldest->deadline_ns() <= reactor_.now_ns();
+    for (Connection* oldest = oldest_handshake(); oldest != nullptr && oldest->deadline_ns() <= state_.reactor.now_ns();
          oldest = oldest_handshake()) {
       end_handshake(*oldest);
       if (++dropped % kAcceptsPerTurnMax == 0) co_await aio::next_turn();
     }
     Connection* oldest = oldest_handshake();
     if (oldest == nullptr) {
-      handshake_began_.reset();
-      if (!co_await handshake_began_.wait()) co_return;
+      state_.handshake_began.reset();
+      if (!co_await state_.handshake_began.wait()) co_return;
       continue;
     }
-    if (!co_await reactor_.sleep_until(oldest->deadline_ns())) co_return;
+    if (!co_await state_.reactor.sleep_until(oldest->deadline_ns())) co_return;
   }
 }
 
 void Server::drop_a_handshake() {
-  if (HandshakeTable::Place* place = handshakes_.to_drop(reactor_.now_ns())) end_handshake(*place);
+  if (HandshakeTable::Place* place = state_.handshakes.to_drop(state_.reactor.now_ns())) end_handshake(*place);
 }
 
 // Its connection ends in a later turn.
 void Server::end_handshake(HandshakeTable::Place& place) {
   static_cast<Connection&>(place).drop();
-  handshakes_.remove(place);
-}
-
-NbdExport* Server::find_export(std::string_view name) const {
-  auto found = exports_by_name_.find(name);
-  return found == exports_by_name_.end() ? nullptr : found->second;
-}
-
-std::uint64_t Server::publish(NbdExport& added) {
-  visible_exports_.emplace(++last_sequence_, &added);
-  exports_by_name_.emplace(added.info().name, &added);
-  return last_sequence_;
-}
-
-void Server::withdraw(NbdExport& removed) {
-  visible_exports_.erase(removed.info().sequence);
-  exports_by_name_.erase(removed.info().name);
-}
-
-const ExportInfo* Server::find(std::string_view name) {
-  NbdExport* found = find_export(name);
-  return found == nullptr ? nullptr : &found->current_info();
-}
-
-const ExportInfo* Server::next_after(std::uint64_t sequence) {
-  auto next = visible_exports_.upper_bound(sequence);
-  return next == visible_exports_.end() ? nullptr : &next->second->current_info();
-}
-
-std::optional<std::string> Server::tls_refusal() {
-  auto credentials = options_.tls->credentials->find(options_.tls->credentials_id, net::TlsEndpoint::kServer);
-  if (credentials) return std::nullopt;
-  return credentials.error().message();
+  state_.handshakes.remove(place);
 }
 
 }  // namespace blockexport::nbd

@@ -65,9 +65,10 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
 
   NbdExport& add(const std::string& name, bool writable = true) {
     NbdExportOptions options{.id = name, .name = name, .writable = writable};
-    EXPECT_TRUE(NbdExport::check(*server_, options).has_value());
+    EXPECT_TRUE(NbdExport::check(server_->state(), options).has_value());
     auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
-    return static_cast<NbdExport&>(registry_->add(std::make_unique<NbdExport>(*server_, options, std::move(edge))));
+    return static_cast<NbdExport&>(
+        registry_->add(std::make_unique<NbdExport>(server_->state(), options, std::move(edge))));
   }
 
   // A connection on which nothing was said yet.
@@ -176,8 +177,8 @@ TASK_TEST_P(ServerTest, AnExportThatLeavesIsInvisibleAndItsClientsStay) {
   add("disk");
   auto client = co_await connect("disk");
   EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
-  EXPECT_EQ(server_->find_export("disk"), nullptr);
-  EXPECT_EQ(server_->next_after(0), nullptr);
+  EXPECT_EQ(server_->state().find("disk"), nullptr);
+  EXPECT_EQ(server_->state().next_after(0), nullptr);
   EXPECT_EQ(co_await connect("disk"), nullptr);
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
   EXPECT_TRUE(deleted_.empty());
@@ -208,7 +209,7 @@ TASK_TEST_P(ServerTest, AnExportIsNeverLargerThanItsNode) {
   co_await start();
   Backing odd(*reactor_, 1023);
   auto edge = std::make_unique<block::Edge>(odd.node, block::EdgeParent{.role = "root"}, block::Permissions{});
-  EXPECT_EQ(NbdExport(*server_, {.id = "odd", .name = "odd"}, std::move(edge)).info().size_bytes, 512u);
+  EXPECT_EQ(NbdExport(server_->state(), {.id = "odd", .name = "odd"}, std::move(edge)).info().size_bytes, 512u);
 }
 
 TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
@@ -216,7 +217,7 @@ TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
   for (std::uint32_t alignment : {1u, 4096u, 65536u}) {
     Backing blocks(*reactor_, 1u << 20, aio::ProcessBudget::kBytesDefault, {.request_alignment = alignment});
     auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.role = "root"}, block::Permissions{});
-    const NbdExport offered(*server_, {.id = "blocks", .name = "blocks"}, std::move(edge));
+    const NbdExport offered(server_->state(), {.id = "blocks", .name = "blocks"}, std::move(edge));
     EXPECT_EQ(offered.info().block_sizes.minimum, alignment);
     EXPECT_EQ(offered.info().block_sizes.preferred, std::max(4096u, alignment));
   }
@@ -225,9 +226,9 @@ TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
 TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
   co_await start();
   add("disk");
-  auto again = NbdExport::check(*server_, {.id = "other", .name = "disk"});
+  auto again = NbdExport::check(server_->state(), {.id = "other", .name = "disk"});
   EXPECT_EQ(again.error().message(), "NBD server already has export named 'disk'");
-  EXPECT_FALSE(NbdExport::check(*server_, {.id = "long", .name = std::string(4097, 'x')}));
+  EXPECT_FALSE(NbdExport::check(server_->state(), {.id = "long", .name = std::string(4097, 'x')}));
 }
 
 TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
@@ -277,7 +278,7 @@ TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) 
   std::size_t before = deleted_.size();
   NbdExportOptions options{.id = "second", .name = "disk"};
   auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
-  auto made = std::make_unique<NbdExport>(*server_, options, std::move(edge));
+  auto made = std::make_unique<NbdExport>(server_->state(), options, std::move(edge));
   NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));
   co_await until([&] { return deleted_.size() > before; });
   Bytes rest = co_await receive(*waiting, 1000);
