@@ -48,13 +48,15 @@ def connected_or_none(path):
 class Daemon:
     """One server process with a QMP monitor on `qmp_path`, and an NBD server on `nbd_path` when asked for.
 
-    Relative paths in `arguments` are relative to the private directory, in which the server runs.
+    Relative paths in `arguments` are relative to the private directory, in which the server runs. `prefix` is a command
+    that becomes the server, with the same process id; see tools.injecting().
     """
 
     def __init__(self, workdir, arguments=(), nbd_server="", monitor=True, pass_fds=(), environment=None,
-                 program=None, objects=()):
+                 program=None, objects=(), prefix=()):
         self.workdir = workdir
         self.program = program or settings.program()
+        self.prefix = list(prefix)
         self.qmp_path = os.path.join(workdir, "qmp.sock")
         self.nbd_path = os.path.join(workdir, "nbd.sock")
         self.stderr_path = os.path.join(workdir, f"stderr-{time.monotonic_ns()}")
@@ -79,7 +81,7 @@ class Daemon:
         """Starts the process and returns when it answers QMP (or, without a monitor, when its NBD socket exists)."""
         with open(self.stderr_path, "wb") as stderr:
             self.process = subprocess.Popen(
-                [self.program, *self.arguments], cwd=self.workdir, stdin=subprocess.DEVNULL,
+                [*self.prefix, self.program, *self.arguments], cwd=self.workdir, stdin=subprocess.DEVNULL,
                 stdout=stderr, stderr=stderr, pass_fds=self.pass_fds, env=self.environment)
         if self.monitor:
             self.qmp = wait.until(lambda: self._connected(self.qmp_path), 20, "the QMP socket")

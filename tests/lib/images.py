@@ -1,8 +1,10 @@
 """Image files for tests: random, sparse, patterned; and their checksums."""
 
+import ctypes
 import hashlib
 import os
 import random
+import tempfile
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -72,6 +74,16 @@ def data_ranges(path):
             offset = os.lseek(file.fileno(), start, os.SEEK_HOLE)
             ranges.append((start, offset - start))
     return ranges
+
+
+def makes_holes(directory):
+    """Whether the file system of a directory frees the space of a part of a file."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.write(bytes(4096))
+        file.flush()
+        # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE; the module os has no name for them.
+        offset, length = ctypes.c_int64(0), ctypes.c_int64(4096)
+        return ctypes.CDLL(None).fallocate(file.fileno(), 3, offset, length) == 0
 
 
 def allocated(path):

@@ -12,6 +12,7 @@ class DaemonTest(unittest.TestCase):
 
     nbd_server = ""
     environment = None
+    prefix = ()
 
     @classmethod
     def prepare(cls):
@@ -29,7 +30,7 @@ class DaemonTest(unittest.TestCase):
         cls.addClassCleanup(daemon.remove_workdir, cls.workdir)
         arguments = cls.prepare()
         cls.daemon = daemon.Daemon(cls.workdir, arguments, nbd_server=cls.nbd_server, environment=cls.environment,
-                                   objects=cls.objects())
+                                   objects=cls.objects(), prefix=cls.prefix)
         cls.addClassCleanup(cls.daemon.kill)
         cls.daemon.start()
         cls.qmp = cls.daemon.qmp

@@ -19,6 +19,22 @@ def run(*command, timeout=30.0, cwd=None, stdin=None, expected=0):
     return result.stdout
 
 
+def injecting(fault, trace):
+    """The prefix of a server in which the kernel answers as strace's `inject=` says; `trace` is a file for strace.
+
+    unittest.SkipTest where that cannot be. A call that io_uring makes is not seen: the server needs another backend.
+    """
+    strace = shutil.which("strace", path=PATH)
+    if strace is None:
+        raise unittest.SkipTest("strace is not installed")
+    if settings.sanitized():
+        raise unittest.SkipTest("a sanitizer looks for leaks as a debugger does, of which there can be one")
+    prefix = [strace, "-D", "-f", "-qq", "-o", trace, "-e", f"inject={fault}"]
+    if subprocess.run([*prefix, "/bin/true"], capture_output=True, timeout=60, check=False).returncode:
+        raise unittest.SkipTest("strace cannot look into processes here")
+    return prefix
+
+
 def finish(*command, timeout=30.0, cwd=None, stdin=None):
     """Runs a program; the CompletedProcess, whatever its exit code."""
     program = shutil.which(command[0], path=PATH)

@@ -126,11 +126,11 @@ class CommandsTest(ExtendedTest):
         self.assertEqual(connection.read(MIB, 4096), images.read_range(self.sparse, MIB, 4096))
 
     def test_read_of_a_huge_length(self):
-        """R119: READ and CACHE above the limit get an error and the connection lives."""
+        """R119: READ and CACHE above the limit get EINVAL and the connection lives."""
         connection = self.extended("null")
         for command in (CMD_READ, CMD_CACHE):
             for length in (MAX_PAYLOAD + 1, 1 << 32, 1 << 40):
-                self.assertIn(connection.call(command, 0, length).error, (EINVAL, EOVERFLOW), f"{command} {length:#x}")
+                self.assertEqual(connection.call(command, 0, length).error, EINVAL, f"{command} {length:#x}")
         self.assertEqual(len(connection.read(0, 512)), 512)
 
     def test_bounds(self):
@@ -158,11 +158,11 @@ class PayloadTest(ExtendedTest):
         return nbd_raw.Request(command, 0, length, flags, connection.cookies, "extended", {}, "sparse", payload)
 
     def test_write_without_the_flag(self):
-        """R186: WRITE without PAYLOAD_LEN is tolerated as QSD does, or fails; the stream stays in step."""
+        """R186: WRITE without PAYLOAD_LEN is tolerated as QSD does: it is written, and the stream stays in step."""
         connection = self.extended()
         request = self.send_with_payload(connection, CMD_WRITE, 512, 0, b"w" * 512)
-        self.assertIn(connection.read_reply(request).error, (0, EINVAL))
-        self.assertEqual(len(connection.read(0, 512)), 512)
+        self.assertEqual(connection.read_reply(request).error, 0)
+        self.assertEqual(connection.read(0, 512), b"w" * 512)
 
     def test_payload_where_none_belongs(self):
         """R187: PAYLOAD_LEN on a command without a payload gets EINVAL, the payload is consumed."""
@@ -180,7 +180,7 @@ class PayloadTest(ExtendedTest):
                 connection = self.extended()
                 request = self.send_with_payload(connection, command, length, FLAG_PAYLOAD_LEN, b"")
                 try:
-                    self.assertIn(connection.read_reply(request).error, (EINVAL, EOVERFLOW))
+                    self.assertEqual(connection.read_reply(request).error, EINVAL)
                 except nbd_raw.Closed:
                     continue
                 self.assertTrue(connection.at_end(), f"command {command} {length:#x}")
@@ -258,7 +258,7 @@ class DataTest(ExtendedTest):
     """Data through extended headers."""
 
     def test_round_trip(self):
-        """R161: what is written is read, in all modes."""
+        """R161: what is written with FUA is read, and is in the file."""
         data = images.random_bytes(300 * KIB, 9)
         connection = self.extended()
         self.assertEqual(connection.write(3 * MIB + 5, data, FLAG_FUA), 0)

@@ -3,7 +3,7 @@
 import functools
 import struct
 
-from lib import images, nbd_raw, settings
+from lib import images, nbd_raw, settings, wait
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest, file_node, nbd_export, null_node
@@ -72,10 +72,12 @@ class ReadWriteTest(TransmissionTest):
 
     @in_each_mode()
     def test_zero_length(self, connection):
-        """R157: commands of no length do not end the connection."""
+        """R157: commands of no length succeed, change nothing, and do not end the connection."""
+        before = images.sha256(self.disk)
         for command in (CMD_READ, CMD_WRITE, CMD_TRIM, CMD_WRITE_ZEROES, CMD_CACHE, CMD_FLUSH):
-            self.assertIn(connection.call(command, 512, 0).error, (0, EINVAL), f"command {command}")
+            self.assertEqual(connection.call(command, 512, 0).error, 0, f"command {command}")
             self.works(connection)
+        self.assertEqual(images.sha256(self.disk), before)
 
     @in_each_mode()
     def test_write_zeroes(self, connection):
@@ -96,12 +98,16 @@ class ReadWriteTest(TransmissionTest):
 
     @in_each_mode()
     def test_fast_zero(self, connection):
-        """R166: FAST_ZERO is done, or ENOTSUP with nothing changed."""
-        connection.write(4 * MIB, b"\xdd" * 64 * KIB)
-        error = connection.call(CMD_WRITE_ZEROES, 4 * MIB, 64 * KIB, FLAG_FAST_ZERO).error
-        self.assertIn(error, (0, ENOTSUP))
-        content = bytes(64 * KIB) if not error else b"\xdd" * 64 * KIB
-        self.assertEqual(connection.read(4 * MIB, 64 * KIB), content)
+        """R166: FAST_ZERO is done where the file system makes holes; where it does not, ENOTSUP and nothing changed."""
+        makes_holes = images.makes_holes(self.workdir)
+        for offset, length in ((4 * MIB, 64 * KIB), (4 * MIB + 100, 5000)):
+            model = bytearray(b"\xdd" * 64 * KIB)
+            self.assertEqual(connection.write(4 * MIB, bytes(model)), 0)
+            error = connection.call(CMD_WRITE_ZEROES, offset, length, FLAG_FAST_ZERO).error
+            self.assertEqual(error, 0 if makes_holes else ENOTSUP)
+            if makes_holes:
+                model[offset - 4 * MIB:offset - 4 * MIB + length] = bytes(length)
+            self.assertEqual(connection.read(4 * MIB, 64 * KIB), bytes(model))
 
     @in_each_mode()
     def test_trim(self, connection):
@@ -179,23 +185,47 @@ class ReadWriteTest(TransmissionTest):
 class StructuredReadTest(TransmissionTest):
     """Content chunks."""
 
-    def test_holes_read_as_zeroes(self):
-        """R137 R138 R139: a sparse file's data come as data, its holes as data or as OFFSET_HOLE."""
+    def sparse(self):
+        """A client of a file with a hole at either end, of which the server knows; and the file."""
         path = images.make_sparse(self.path("sparse.img"), 4 * MIB, [(MIB, MIB)])
         self.add_node("sparse", driver="file", filename=path)
         self.add_export("sparse")
-        connection = self.session("sparse", "structured")
+        connection = self.session("sparse", "structured", ["base:allocation"])
+
+        def tells_of_holes():
+            self.assertEqual(connection.block_status(0, 4 * MIB), [(MIB, 3), (MIB, 0), (2 * MIB, 3)])
+            return len(self.content(connection.call(CMD_READ, 0, 4 * MIB))) > 1
+        # What was written a moment ago may still be written to, with the same time stamp.
+        wait.until(tells_of_holes, 10, "the holes to be remembered")
+        return connection, path
+
+    def content(self, reply):
+        """(type, offset, length) of the content chunks of a READ, by offset."""
+        found = []
+        for chunk in reply.chunks:
+            if chunk.type in (CHUNK_OFFSET_DATA, CHUNK_OFFSET_HOLE):
+                (offset,) = struct.unpack(">Q", chunk.payload[:8])
+                hole = chunk.type == CHUNK_OFFSET_HOLE
+                length = struct.unpack(">I", chunk.payload[8:])[0] if hole else len(chunk.payload) - 8
+                found.append((chunk.type, offset, length))
+        return sorted(found, key=lambda chunk: chunk[1])
+
+    def test_holes_at_the_ends(self):
+        """R137 R138 R139: holes that are known at either end of a read come as OFFSET_HOLE, the rest as data."""
+        connection, path = self.sparse()
         reply = connection.call(CMD_READ, 0, 4 * MIB)
         self.assertEqual(reply.data, images.read_range(path, 0, 4 * MIB))
-        types = {chunk.type for chunk in reply.chunks if chunk.type}
-        self.assertIn(CHUNK_OFFSET_DATA, types)
-        self.assertLessEqual(types, {CHUNK_OFFSET_DATA, CHUNK_OFFSET_HOLE})
+        self.assertEqual(self.content(reply), [(CHUNK_OFFSET_HOLE, 0, MIB), (CHUNK_OFFSET_DATA, MIB, MIB),
+                                               (CHUNK_OFFSET_HOLE, 2 * MIB, 2 * MIB)])
 
     def test_df(self):
-        """R140 R141: DF gives one content chunk."""
-        connection = self.session("disk", "structured")
-        for length in (1, 65536, MIB):
-            self.assertEqual(len(connection.read(0, length, FLAG_DF)), length)
+        """R140 R141: DF gives one content chunk with all of the data, where there would be several without it."""
+        connection, path = self.sparse()
+        for offset, length in ((0, 4 * MIB), (MIB // 2, MIB), (MIB, 2 * MIB)):
+            self.assertGreater(len(self.content(connection.call(CMD_READ, offset, length))), 1)
+            reply = connection.call(CMD_READ, offset, length, FLAG_DF)
+            self.assertEqual(self.content(reply), [(CHUNK_OFFSET_DATA, offset, length)])
+            self.assertEqual(reply.data, images.read_range(path, offset, length))
 
     def test_zero_length_read(self):
         """A read of no length: one NONE chunk."""
@@ -278,7 +308,7 @@ class ErrorsTest(TransmissionTest):
         """R118 R153: READ and CACHE above 32 MiB get EINVAL, not memory, and the connection lives."""
         for command in (CMD_READ, CMD_CACHE):
             for length in (MAX_PAYLOAD + 1, 1 << 31, 0xFFFFFFFF):
-                self.assertIn(connection.call(command, 0, length).error, (EINVAL, EOVERFLOW), f"{command} {length:#x}")
+                self.assertEqual(connection.call(command, 0, length).error, EINVAL, f"{command} {length:#x}")
         self.works(connection)
 
     @in_each_mode("null", modes=MODES)
@@ -287,7 +317,7 @@ class ErrorsTest(TransmissionTest):
         for length in (MAX_PAYLOAD + 1, 1 << 31, 0xFFFFFFFF):
             fresh = self.session("null", connection.mode)
             request = fresh.send_request(CMD_WRITE, 0, length)
-            self.assertIn(fresh.read_reply(request).error, (EINVAL, EOVERFLOW))
+            self.assertEqual(fresh.read_reply(request).error, EINVAL)
             self.assertTrue(fresh.at_end())
 
     @in_each_mode(modes=MODES)
@@ -303,11 +333,16 @@ class ErrorsTest(TransmissionTest):
             self.assertTrue(connection.at_end())
 
     def test_one_bad_client_does_not_harm_another(self):
-        """R196: while one connection fails in many ways, the other goes on."""
+        """R196: connections whose requests are garbage end one after the other, and another one goes on."""
         good = self.session("disk", "structured")
+        request = nbd_raw.Request(CMD_READ, 0, 0, 0, (1 << 64) - 1, "simple", {}, "disk", b"")
         for _ in range(20):
             bad = self.session("disk")
             bad.send(b"\xff" * 28)
             self.works(good)
-            self.assertIn(True, (bad.at_end(), True))
+            try:
+                self.assertEqual(bad.read_reply(request).error, EINVAL)
+            except nbd_raw.Closed:
+                continue
+            self.assertTrue(bad.at_end())
         self.works(good)
