@@ -86,6 +86,15 @@ def makes_holes(directory):
         return ctypes.CDLL(None).fallocate(file.fileno(), 3, offset, length) == 0
 
 
+def knows_direct(path):
+    """Whether the file can be opened past the page cache."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+        return True
+    except OSError:
+        return False
+
+
 def allocated(path):
     """Bytes that the file takes on its file system."""
     return os.stat(path).st_blocks * 512

@@ -5,7 +5,7 @@ import json
 import socket
 import time
 
-from lib import settings
+from lib import settings, wait
 
 
 class QmpError(AssertionError):
@@ -102,6 +102,11 @@ class QmpClient:
         except QmpError as error:
             return error.kind, error.text
         raise AssertionError(f"{name} succeeded: {result!r}")
+
+    def wait_for_tasks(self, name, count):
+        """Waits until so many tasks of that name are at work, as x-debug-tasks tells: a command of blockexportd alone."""
+        wait.until(lambda: sum(task["name"] == name for task in self.execute("x-debug-tasks")) >= count, 10,
+                   f"{count} tasks '{name}'")
 
     def wait_event(self, name, timeout=10.0):
         """Removes and returns the first event of that name, waiting for it if it has not come yet."""

@@ -9,6 +9,7 @@ BLOCKEXPORT_THOROUGH        not empty: what is repeated is repeated as often as 
 """
 
 import functools
+import inspect
 import os
 import re
 import shlex
@@ -79,7 +80,10 @@ def seconds(value):
 
 
 def unlike_qemu(reason):
-    """The expectation is the specification's or our own, and qemu-storage-daemon departs from it: not asked of it."""
+    """The expectation is the specification's or our own, and qemu-storage-daemon departs from it: not asked of it.
+
+    For functions: a test, or its setUp(). Of a class it would take all tests away.
+    """
     return _only_when(lambda: qemu_version() is None, f"qemu-storage-daemon departs here: {reason}")
 
 
@@ -91,6 +95,9 @@ def since_qemu(major, minor, what):
 
 def _only_when(condition, reason):
     def decorate(function):
+        if not inspect.isfunction(function):
+            raise TypeError(f"this is for functions, and {function!r} is none: decorate its setUp()")
+
         @functools.wraps(function)
         def wrapper(self, *args, **kwargs):
             if not condition() and not os.environ.get("BLOCKEXPORT_STRICT"):

@@ -1,8 +1,6 @@
 """How the server ends: by signals and quit, with clients in every state (reliability rows 4, 15; bar 35)."""
 
-import contextlib
 import signal
-import time
 import unittest
 
 from lib import daemon, images, nbd_raw, settings
@@ -12,8 +10,12 @@ from lib.testcase import file_node, nbd_export, null_node
 from removal_test import Writer
 
 
+# Whoever is waited for though nobody needs it would be seen: the bars are far below.
+LONG_GRACE_SECONDS = 60
+
+
 class ShutdownTest(unittest.TestCase):
-    """One server for each test, since none survives it."""
+    """One server for each test, since none survives it. Its clients could have a minute to take their replies."""
 
     def setUp(self):
         self.workdir = daemon.make_workdir()
@@ -21,7 +23,9 @@ class ShutdownTest(unittest.TestCase):
         self.disk = images.make_empty(f"{self.workdir}/disk.img", 8 * MIB)
         arguments = [*file_node("disk", self.disk), *nbd_export("disk", writable="on"),
                      *null_node("null", 1 << 30), *nbd_export("null"),
-                     *null_node("slow", 1 << 30, **{"latency-ns": 300_000_000}), *nbd_export("slow")]
+                     *null_node("slow", 1 << 30, **{"latency-ns": 1_500_000_000}), *nbd_export("slow")]
+        if settings.qemu_version() is None and self._testMethodName != "test_with_a_client_that_does_not_read":
+            arguments += ["--shutdown-grace-seconds", str(LONG_GRACE_SECONDS)]
         self.daemon = daemon.Daemon(self.workdir, arguments)
         self.addCleanup(self.daemon.kill)
         self.daemon.start()
@@ -35,22 +39,20 @@ class ShutdownTest(unittest.TestCase):
 
     def end(self, number, limit):
         """Sends the signal; the server ends with 0 within the limit."""
-        started = time.monotonic()
         self.daemon.signal(number)
         self.daemon.check_end(self.daemon.wait_exit(limit))
-        return time.monotonic() - started
 
-    def test_signals(self):
-        """SIGTERM ends an idle server with 0 at once."""
-        self.assertLess(self.end(signal.SIGTERM, 5), settings.seconds(1))
+    def test_terminate(self):
+        """SIGTERM ends an idle server with 0, without the grace of clients."""
+        self.end(signal.SIGTERM, 5)
 
     def test_interrupt(self):
-        """SIGINT ends an idle server with 0 at once."""
-        self.assertLess(self.end(signal.SIGINT, 5), settings.seconds(1))
+        """SIGINT ends an idle server with 0, without the grace of clients."""
+        self.end(signal.SIGINT, 5)
 
     def test_hangup(self):
-        """SIGHUP ends an idle server with 0 at once."""
-        self.assertLess(self.end(signal.SIGHUP, 5), settings.seconds(1))
+        """SIGHUP ends an idle server with 0, without the grace of clients."""
+        self.end(signal.SIGHUP, 5)
 
     def test_quit(self):
         """quit: events of all exports first, its reply last, exit code 0."""
@@ -85,15 +87,16 @@ class ShutdownTest(unittest.TestCase):
             deaf.send_request(CMD_READ, index * MIB, MIB)
         self.end(signal.SIGTERM, 3)
 
+    @settings.unlike_qemu("in-flight requests get no reply")
     def test_with_requests_in_flight(self):
-        """SIGTERM while slow requests are in flight: exit 0, and each reply that comes is whole."""
+        """SIGTERM while slow requests are in flight: each is answered with its result, then exit 0."""
         client = self.session("slow")
         pending = client.send_reads(8)
-        self.session("slow").read(0, 1)
+        self.daemon.qmp.wait_for_tasks("nbd read", len(pending))
         self.daemon.signal(signal.SIGTERM)
-        with contextlib.suppress(nbd_raw.Closed):
-            for reply in client.read_replies(pending):
-                self.assertIn(reply.error, (0, ESHUTDOWN))
+        for reply in client.read_replies(pending):
+            self.assertEqual(reply.error, 0)
+        self.assertTrue(client.at_end())
         self.daemon.check_end(self.daemon.wait_exit(6))
 
     def test_under_load(self):
@@ -125,8 +128,7 @@ class ShutdownTest(unittest.TestCase):
         """SIGTERM while nbd-server-stop waits for a client: both wait for the same end, and nothing new is begun."""
         client = self.session("slow")
         client.send_reads(4)
-        self.session("slow").read(0, 1)
-        client.send_reads(4)
+        self.daemon.qmp.wait_for_tasks("nbd read", 4)
         self.daemon.qmp.send({"execute": "nbd-server-stop"})
         self.daemon.signal(signal.SIGTERM)
         self.daemon.qmp.send({"execute": "block-export-add",
