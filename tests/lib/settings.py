@@ -58,6 +58,12 @@ def is_qemu(path=None):
     return qemu_version(path) is not None
 
 
+def modes():
+    """The modes of transmission that the server under test knows."""
+    version = qemu_version()
+    return ("simple", "structured") if version and version < (8, 2) else ("simple", "structured", "extended")
+
+
 def extra_arguments():
     """Arguments that every server under test gets."""
     return shlex.split(os.environ.get("BLOCKEXPORTD_ARGUMENTS", ""))

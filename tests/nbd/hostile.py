@@ -10,6 +10,7 @@ from lib import daemon, images, nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_raw import info_bytes, meta_bytes, option_bytes, request_bytes
 from lib.nbd_wire import *
+from lib.settings import modes
 from lib.testcase import DaemonTest, file_node, nbd_export, null_node
 
 SIZE = 8 * MIB
@@ -124,12 +125,6 @@ def read_session(connection, mode, requests):
     for reply in connection.read_replies(dict(requests)):
         answers.append((reply.cookie, reply.error, reply.data, reply.extents()))
     return answers[:-len(requests)] + sorted(answers[-len(requests):], key=lambda answer: answer[0])
-
-
-def modes():
-    """The modes that the server under test knows."""
-    version = settings.qemu_version()
-    return ("simple", "structured") if version and version < (8, 2) else ("simple", "structured", "extended")
 
 
 def option_sequences(longest):

@@ -5,10 +5,12 @@ import pathlib
 import random
 import time
 
-from lib import images, settings, tools
+from lib import images, settings, tools, wait
+from lib.forgetful_disk import ForgetfulDisk
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest
+from removal_test import Writer
 
 SIZE = 2 * MIB
 LENGTHS = (1, 100, 511, 512, 513, 4096, 4097, 65536, 70000)
@@ -20,8 +22,11 @@ class NodesTest(DaemonTest):
     def setUp(self):
         self.disk = images.make_random(self.path(f"{self._testMethodName}.img"), SIZE, 3)
 
-    def run_operations(self, start=0, size=SIZE, seed=1, count=250):
-        """Random reads, writes, zeroes, trims and flushes over two connections; the file's bytes afterwards."""
+    def run_operations(self, start=0, size=SIZE, seed=1, count=250, after_change=None):
+        """Random reads, writes, zeroes, trims and flushes over two connections; the file's bytes afterwards.
+
+        after_change(bytes, step) is called when a change was answered, with what the export has to hold by then.
+        """
         generator = random.Random(seed)
         model = bytearray(images.read_range(self.disk, start, size))
         connections = [self.session("disk", "structured"), self.session("disk")]
@@ -48,6 +53,8 @@ class NodesTest(DaemonTest):
                 self.assertEqual(connection.call(CMD_FLUSH).error, 0, where)
             else:
                 self.assertEqual(connection.read(offset, length), model[offset:offset + length], where)
+            if after_change and action not in ("flush", "read"):
+                after_change(model, where)
         self.assertEqual(connections[0].read(0, size), bytes(model))
         self.assertEqual(connections[0].call(CMD_FLUSH).error, 0)
         self.assertEqual(images.read_range(self.disk, start, size), bytes(model))
@@ -106,20 +113,29 @@ class FileTest(NodesTest):
         self.run_operations(seed=5)
 
     def test_no_flush(self):
-        """cache.no-flush=on."""
+        """cache.no-flush=on: all that does not need a flush is as ever. (durability_test.py has the rest.)"""
         self.file_node(cache={"no-flush": True})
         self.run_operations(seed=6)
 
-    def test_writethrough(self):
-        """writethrough=on: what is written is in the file at once."""
-        self.add_node("disk", driver="file", filename=self.disk)
-        self.add_export("disk", writable=True, writethrough=True)
-        self.run_operations(seed=7)
-
     def test_detect_zeroes(self):
-        """detect-zeroes=on: writes of zeroes are zero afterwards."""
+        """detect-zeroes=on: writes of zeroes are no data afterwards, and keep their space."""
         self.file_node(**{"detect-zeroes": "on"})
         self.run_operations(seed=8)
+        if not images.makes_holes(self.workdir):
+            self.skipTest("this file system makes no holes")
+        connection = self.session("disk", "structured", ["base:allocation"])
+        self.assertEqual(connection.write(0, images.random_bytes(SIZE)), 0)
+        before = images.allocated(self.disk)
+        self.assertEqual(connection.write(0, bytes(MIB)), 0)
+        self.assertEqual(connection.block_status(0, MIB), [(MIB, STATE_HOLE | STATE_ZERO)])
+        self.assertEqual(images.data_ranges(self.disk), [(MIB, MIB)])
+        self.assertGreaterEqual(images.allocated(self.disk), before)
+
+    def test_zeroes_are_data_without_detection(self):
+        """detect-zeroes=off, the default: writes of zeroes are data as any other."""
+        self.file_node(discard="unmap")
+        self.assertEqual(self.session("disk").write(0, bytes(MIB), FLAG_FUA), 0)
+        self.assertEqual(images.data_ranges(self.disk), [(0, SIZE)])
 
     def test_detect_zeroes_unmap(self):
         """detect-zeroes=unmap: writes of zeroes give space back."""
@@ -143,27 +159,28 @@ class FileTest(NodesTest):
 
     @settings.unlike_qemu("7.2 ends with an assertion when a client of such an export leaves")
     def test_an_iothread_looks_for_work_before_it_sleeps(self):
-        """poll-max-ns: requests that come soon after each other find the thread awake; 0 lets it sleep each time."""
-        self.qmp.execute("object-add", {"qom-type": "iothread", "id": "io0", "poll-max-ns": 10**10})
+        """poll-max-ns: requests that come soon after each other find the thread awake; 0 lets it sleep after each."""
+        self.qmp.execute("object-add", {"qom-type": "iothread", "id": "io0", "poll-max-ns": 10**11})
         self.addCleanup(self.qmp.command, "object-del", {"id": "io0"})
         self.add_node("disk", driver="file", filename=self.disk)
         self.add_export("disk", iothread="io0")
         connection = self.session("disk")
-        self.assertLess(self.sleeps_in_reads(connection), 60)
-        self.qmp.execute("qom-set", {"path": "/objects/io0", "property": "poll-max-ns", "value": 0})
-        self.assertGreater(self.sleeps_in_reads(connection), 150)
-
-    def sleeps_in_reads(self, connection):
-        """How often the thread io0 slept in the second half of 600 reads, each a moment after the one before."""
         for read in range(600):
+            # By then it has learnt how long to look for work.
             if read == 300:
                 before = self.sleeps_of("io0")
             connection.read(0, 4096)
-            # On a busy machine the next read would be there before the thread could sleep.
             time.sleep(0.0005)
-        return self.sleeps_of("io0") - before
+        self.assertLess(self.sleeps_of("io0") - before, 60)
+        self.qmp.execute("qom-set", {"path": "/objects/io0", "property": "poll-max-ns", "value": 0})
+        connection.read(0, 4096)
+        for _ in range(60):
+            before = self.sleeps_of("io0")
+            connection.read(0, 4096)
+            wait.until(lambda before=before: self.sleeps_of("io0") > before, 10, "the thread to sleep")
 
     def sleeps_of(self, thread):
+        """How often the thread of that name has given up its processor."""
         for status in pathlib.Path(f"/proc/{self.daemon.pid}/task").glob("*/status"):
             lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
             if lines["Name"] == thread:
@@ -176,6 +193,27 @@ class FileTest(NodesTest):
         self.file_node(cache={"direct": True})
         extents = self.session("disk", "structured", ["base:allocation"]).block_status(0, SIZE)
         self.assertEqual(extents, [(256 * KIB, 3), (256 * KIB, 0), (SIZE - 512 * KIB, 3)])
+
+
+class WritethroughTest(NodesTest):
+    """An export with writethrough=on, on a disk that forgets what was not flushed."""
+
+    def setUp(self):
+        self.witness = ForgetfulDisk(self.workdir, SIZE)
+        self.addCleanup(self.witness.close)
+        self.disk = self.witness.path
+
+    def check_durable(self, model, where):
+        """A power cut now would lose nothing of what was answered."""
+        with self.witness.lock:
+            self.assertEqual(self.witness.stable, bytes(model), f"{where} would be lost")
+
+    @settings.unlike_qemu("it answers some writes before a flush that covers them")
+    def test_random_operations(self):
+        """What was written, zeroed or trimmed is durable when it is answered, one by one."""
+        self.add_node("disk", driver="file", filename=self.disk, locking="off", discard="unmap")
+        self.add_export("disk", writable=True, writethrough=True)
+        self.run_operations(seed=7, after_change=self.check_durable)
 
 
 class RawTest(NodesTest):
@@ -202,7 +240,9 @@ class RawTest(NodesTest):
         self.add_export("disk", writable=True)
         connection = self.session("disk")
         self.assertEqual(connection.info.size, MIB)
-        self.assertNotEqual(connection.call(CMD_READ, MIB - 1, 2).error, 0)
+        self.assertEqual(connection.call(CMD_READ, MIB - 1, 2).error, EINVAL)
+        self.assertNotEqual(connection.write(MIB - 1, b"xy"), 0)
+        self.assertEqual(connection.read(MIB - 1, 1), images.read_range(self.disk, 4096 + MIB - 1, 1))
 
     def test_map_of_a_part(self):
         """The extents of a part are those of the file, moved."""
@@ -257,16 +297,17 @@ class LargeSectorTest(NodesTest):
 
     @settings.unlike_qemu("it answers ENOTSUP after the bytes were zeroed")
     def test_fast_zeroes(self):
-        """FAST_ZERO of parts of sectors: success with zeroes, or ENOTSUP with nothing changed."""
+        """FAST_ZERO: zeroes, where a whole sector is in the range, else ENOTSUP with nothing changed."""
         connection = self.session("disk")
         for flags in (FLAG_FAST_ZERO, FLAG_FAST_ZERO | FLAG_NO_HOLE):
-            for offset, length in ((1536, 512), (1024, 1536), (7680, 5120), (100, 7), (100, 20000), (4096, 8192)):
+            for offset, length, is_done in ((1536, 512, False), (1024, 1536, False), (7680, 5120, True),
+                                            (100, 7, False), (100, 20000, True), (4096, 8192, True)):
                 where = f"flags {flags}: {offset}+{length}"
                 model = bytearray(b"z" * 32768)
                 self.assertEqual(connection.write(0, bytes(model)), 0)
                 error = connection.call(CMD_WRITE_ZEROES, offset, length, flags).error
-                self.assertIn(error, (0, ENOTSUP), where)
-                if error == 0:
+                self.assertEqual(error, 0 if is_done else ENOTSUP, where)
+                if is_done:
                     model[offset:offset + length] = bytes(length)
                 self.assertEqual(connection.read(0, len(model)), bytes(model), where)
 
@@ -311,7 +352,7 @@ class ResizeTest(NodesTest):
         new = self.session("disk")
         self.assertEqual((old.info.size, new.info.size), (SIZE, 2 * SIZE))
         self.assertEqual(new.write(2 * SIZE - 4096, b"g" * 4096), 0)
-        self.assertNotEqual(old.call(CMD_READ, SIZE, 512).error, 0)
+        self.assertEqual(old.call(CMD_READ, SIZE, 512).error, EINVAL)
         self.assertEqual(len(old.read(SIZE - 512, 512)), 512)
         self.assertEqual(os.path.getsize(self.disk), 2 * SIZE)
 
@@ -386,30 +427,54 @@ class StatisticsTest(NodesTest):
 
     @settings.unlike_qemu("the I/O of exports is not counted")
     def test_failures_are_counted(self):
-        """A request that the node fails is counted as failed, not as done."""
-        self.add_node("disk", driver="null-co", size=MIB)
-        self.add_export("disk")
+        """A request that the node fails is counted as failed, not as done; one that never came to it not at all."""
+        self.file_node()
         connection = self.session("disk")
-        self.assertNotEqual(connection.call(CMD_READ, MIB, 512).error, 0)
+        os.truncate(self.disk, MIB)
+        for _ in range(3):
+            self.assertEqual(connection.call(CMD_READ, MIB, 512).error, EIO)
+        self.assertEqual(connection.call(CMD_READ, SIZE, 512).error, EINVAL)
         (entry,) = [entry for entry in self.qmp.execute("query-blockstats", {"query-nodes": True})
                     if entry.get("node-name") == "disk"]
-        self.assertEqual(entry["stats"]["rd_operations"], 0)
+        stats = entry["stats"]
+        self.assertEqual((stats["rd_operations"], stats["rd_bytes"], stats["failed_rd_operations"]), (0, 0, 3))
 
 
 class ReopenTest(NodesTest):
     """blockdev-reopen under an export."""
 
-    def test_reopen_under_load(self):
-        """Options of a node change while a client works on it."""
-        self.add_node("disk", driver="file", filename=self.disk)
-        self.add_export("disk", writable=True)
+    def test_options_take_effect(self):
+        """What is reopened with another discard option gives space back from then on, or no longer."""
+        if not images.makes_holes(self.workdir):
+            self.skipTest("this file system makes no holes")
+        self.file_node()
         connection = self.session("disk")
-        for round_number in range(20):
-            self.assertEqual(connection.write(round_number * 4096, b"r" * 4096), 0)
-            discard = "unmap" if round_number % 2 else "ignore"
+        for discard in ("unmap", "ignore", "unmap"):
+            self.assertEqual(connection.write(0, images.random_bytes(MIB)), 0)
+            before = images.allocated(self.disk)
             self.qmp.execute("blockdev-reopen", {"options": [
                 {"driver": "file", "node-name": "disk", "filename": self.disk, "discard": discard}]})
-            self.assertEqual(connection.read(round_number * 4096, 4096), b"r" * 4096)
+            self.assertEqual(connection.call(CMD_TRIM, 0, MIB).error, 0)
+            self.assertEqual(images.allocated(self.disk) < before, discard == "unmap", discard)
+
+    def test_reopen_under_load(self):
+        """Clients that write meanwhile see no error, and lose nothing, when the node gets another descriptor."""
+        self.file_node()
+        writers = [Writer(self.daemon.connect_nbd(), "disk", index * 256 * KIB) for index in range(4)]
+        for writer in writers:
+            writer.start()
+            self.assertTrue(writer.warm.wait(settings.seconds(20)), "a writer never got going")
+        for number in range(20):
+            direct = images.knows_direct(self.disk) and number % 2 == 0
+            self.qmp.execute("blockdev-reopen", {"options": [
+                {"driver": "file", "node-name": "disk", "filename": self.disk, "cache": {"direct": direct}}]})
+            sent = [sum(writer.sent) for writer in writers]
+            wait.until(lambda sent=sent: all(sum(writer.acknowledged) > before for writer, before in zip(writers, sent)),
+                       20, "the writers to go on")
+        self.qmp.execute("block-export-del", {"id": "disk", "mode": "hard"})
+        for writer in writers:
+            writer.join(settings.seconds(15))
+            writer.check(self, self.disk)
 
     def test_read_only_under_a_writer(self):
         """A node with a writing export cannot become read-only, and stays as it was."""
@@ -425,9 +490,12 @@ class DebugTest(NodesTest):
 
     @settings.unlike_qemu("our own command")
     def test_tasks(self):
-        """x-debug-tasks lists the live tasks of the core: more of them with a connected client than without."""
+        """x-debug-tasks lists the live tasks of the core: among them one reader for each client, while it is there."""
         self.file_node()
-        before = len(self.qmp.execute("x-debug-tasks"))
-        self.session("disk")
-        self.session("disk")
-        self.assertGreater(len(self.qmp.execute("x-debug-tasks")), before)
+        readers = lambda: sum(task["name"] == "nbd reader" for task in self.qmp.execute("x-debug-tasks"))
+        before = readers()
+        clients = [self.session("disk") for _ in range(3)]
+        wait.until(lambda: readers() == before + 3, 10, "three readers")
+        for client in clients:
+            client.close()
+        wait.until(lambda: readers() == before, 10, "the readers to end")
