@@ -9,7 +9,7 @@ from lib.nbd_wire import OPT_STARTTLS, REP_ACK
 from lib.testcase import DaemonTest, file_node, nbd_export
 
 try:
-    import nbd
+    from nbd import NBD  # without libnbd's module the name would be that of the folder tests/nbd
 except ImportError:
     raise unittest.SkipTest("python3-libnbd is not installed") from None
 
@@ -53,7 +53,7 @@ class TlsTest(DaemonTest):
 
     def connect(self, pki=None, **options):
         """libnbd's handle over TLS."""
-        handle = nbd.NBD()
+        handle = NBD()
         handle.set_uri_allow_local_file(True)
         handle.connect_uri(self.tls_uri(pki, **options))
         self.addCleanup(handle.shutdown)

@@ -66,29 +66,30 @@ class LengthsTest(HostileTest):
         self.assertTrue(connection.list())
 
     def test_large_options_are_skipped(self):
-        """Row 12: unknown options of 1 and 8 MiB are skipped or end the connection, without memory for them."""
+        """Row 12: unknown options of 1 and 8 MiB are skipped, without memory for them, and the connection lives."""
         before = self.daemon.rss()
         for size in (1 << 20, 8 << 20):
             connection = self.client()
-            try:
-                connection.send_option(99, bytes(size))
-                self.assertIn(connection.option_replies(99)[-1][0], (ERR_UNSUP, ERR_TOO_BIG, ERR_INVALID))
-            except (nbd_raw.Closed, ConnectionError):
-                continue
+            self.assertEqual(connection.option_result(99, bytes(size)), ERR_UNSUP)
+            self.assertTrue(connection.list())
         if not settings.sanitized():
             self.assertLess(self.daemon.rss() - before, 6 << 20)
 
     def test_many_queries(self):
-        """A SET_META_CONTEXT of 100,000 empty queries and one of 8,000 long ones are answered or refused."""
+        """SET_META_CONTEXT of 100,000 empty queries, or of 8,000 long ones, is too big; the connection lives."""
+        expected = REP_ACK if settings.is_qemu() else ERR_TOO_BIG
         for queries in ([b""] * 100_000, [b"base:allocation"] * 50_000, [b"x" * 4096] * 8000):
             connection = self.client()
             connection.structured_reply()
-            try:
-                connection.send_option(OPT_SET_META_CONTEXT, meta_bytes("disk", queries))
-                kind = connection.option_replies(OPT_SET_META_CONTEXT)[-1][0]
-                self.assertIn(kind, (REP_ACK, ERR_INVALID, ERR_TOO_BIG))
-            except (nbd_raw.Closed, ConnectionError):
-                continue
+            self.assertEqual(connection.option_result(OPT_SET_META_CONTEXT, meta_bytes("disk", queries)), expected)
+            self.assertTrue(connection.list())
+
+    def test_queries_up_to_the_limit(self):
+        """What fits an option of 64 KiB is answered, however many queries it is."""
+        for queries, expected in (([b""] * 16_000, set()), ([b"base:allocation"] * 3000, {"base:allocation"})):
+            connection = self.client()
+            connection.structured_reply()
+            self.assertEqual(set(connection.set_contexts("disk", queries)), expected)
 
 
 class CutTest(HostileTest):
@@ -277,12 +278,11 @@ class LongSequencesTest(SequencesTest):
         self.fds_return()
 
     def test_many_options(self):
-        """A client that sends 20,000 options is answered or dropped, but does not hold up others."""
+        """A client that sends 20,000 options, 100 at a time, is answered, and others are served meanwhile."""
         connection = self.client()
-        for _ in range(200):
-            try:
-                connection.send(option_bytes(OPT_LIST) * 100)
-                for _ in range(100):
-                    connection.option_replies(OPT_LIST)
-            except (nbd_raw.Closed, ConnectionError):
-                break
+        for number in range(200):
+            connection.send(option_bytes(OPT_LIST) * 100)
+            if number % 20 == 0:
+                self.good_client()
+            for _ in range(100):
+                self.assertEqual(len(connection.option_replies(OPT_LIST)), 4)
