@@ -36,6 +36,11 @@ class BackgroundTest(unittest.TestCase):
         except FileNotFoundError:
             return b""
 
+    def written(self, name, pid):
+        """What the server has logged so far, in its file."""
+        processes.settle_log(pid)
+        return self.read(name)
+
     def run_server(self, *arguments, **streams):
         """Runs the server to its end, which is that of the parent when it goes to the background."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams}
@@ -229,7 +234,7 @@ class LogTest(BackgroundTest):
             pid = self.daemonize(*self.talkative(), stderr=log)
         self.assertEqual(self.target(pid, 2), self.path("log"))
         self.assertEqual({self.target(pid, number) for number in range(2)}, {"/dev/null"})
-        self.assertIn(b"warning: ", self.read("log"))
+        self.assertIn(b"warning: ", self.written("log", pid))
         self.end(pid)
 
     def test_a_terminal_is_let_go(self):
@@ -252,13 +257,14 @@ class LogTest(BackgroundTest):
         pid = self.daemonize("--log-file", "server.log", *self.talkative(), umask=0o022)
         self.assertEqual(stat.S_IMODE(os.stat(self.path("server.log")).st_mode), 0o640)
         self.assertEqual(self.target(pid, 2), self.path("server.log"))
-        first = self.read("server.log")
+        first = self.written("server.log", pid)
         self.assertIn(b"warning: ", first)
         self.end(pid)
         with open(self.path("server.log"), "r+b") as file:
             file.truncate(len(first))
         self.end(self.daemonize("--log-file", "server.log", *NULL_SERVER, "--trace", "daemon_serving"))
         self.assertTrue(self.read("server.log").startswith(first))
+        self.assertIn(b"daemon_serving", self.read("server.log")[len(first):])
 
     def test_log_file_in_the_foreground(self):
         """Without --daemonize: nothing more goes to where standard error was."""
@@ -267,7 +273,7 @@ class LogTest(BackgroundTest):
                                stderr=subprocess.PIPE) as process:
             pid = self.pid()
             self.assertEqual(process.stderr.read(), b"")
-            self.assertIn(b"warning: ", self.read("server.log"))
+            self.assertIn(b"warning: ", self.written("server.log", pid))
             self.end(pid)
 
     def test_an_error_at_start_is_told_twice(self):

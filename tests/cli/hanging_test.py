@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -11,12 +12,11 @@ import time
 from lib import certificates, daemon, images, nbd_raw, processes, settings, wait
 from lib.images import MIB
 from lib.nbd_wire import *
-from lib.qmp import QmpClient, QmpClosed
 from lib.testcase import file_node, nbd_export, null_node
 from process_test import ProcessTest
 
-# The grace of clients, 1 s by default, and what the end may take beside.
-END_MAX_SECONDS = 3
+# The grace of clients, 1 s by default, 1.5 s that the end may take beside, and what a busy machine takes.
+END_MAX_SECONDS = 4
 
 
 class HangingTest(ProcessTest):
@@ -58,7 +58,7 @@ class CommandPathsTest(HangingTest):
         server.qmp.send({"execute": command, "arguments": arguments})
         self.check_service(server)
         reply = server.qmp.read_reply()
-        self.assertLess(time.monotonic() - started, settings.seconds(3))
+        self.assertLess(time.monotonic() - started, settings.seconds(6))
         self.assertIn(text, reply["error"]["desc"])
         self.check_service(server)
         self.end(server)
@@ -171,6 +171,8 @@ class EndTest(HangingTest):
         client.go("null")
         for index in range(16):
             client.send_request(CMD_READ, index * MIB, MIB)
+        # The first of them are on their way to it.
+        self.assertTrue(select.select([client.socket], [], [], settings.seconds(10))[0], "nothing was answered")
 
     def deaf_monitor(self, server):
         """A QMP client that reads none of its answers."""
@@ -197,7 +199,7 @@ class EndTest(HangingTest):
         self.end(server, 2)
         server = self.serve("--shutdown-grace-seconds", "3")
         self.deaf_client(server)
-        self.assertGreaterEqual(self.end(server, 5), 2.9)
+        self.assertGreaterEqual(self.end(server, 6), 2.9)
 
     @settings.unlike_qemu("waits for it for ever")
     def test_second_signal(self):
@@ -208,8 +210,9 @@ class EndTest(HangingTest):
             server.signal(signal.SIGTERM)
             wait.until(lambda: not os.path.exists(server.nbd_path) or self.refuses(server), 10, "the end to begin")
             server.signal(signal.SIGHUP)
-            self.assertTrue(server.alive())
-            self.end(server, 2, number)
+            with self.assertRaises(subprocess.TimeoutExpired):
+                server.process.wait(0.5)
+            self.end(server, END_MAX_SECONDS, number)
 
     def refuses(self, server):
         """True when nobody listens any longer."""
@@ -256,8 +259,7 @@ class EndTest(HangingTest):
         wait.until(lambda: os.path.exists(self.path("peer.sock")), 10, "the socket")
         self.check_service(server)
         self.end(server)
-        with contextlib.suppress(QmpClosed):
-            self.assertIn("error", server.qmp.read_reply())
+        self.assertIn("error", server.qmp.read_reply())
 
 
 class FrozenDiskTest(HangingTest):

@@ -104,7 +104,7 @@ class QmpClient:
         raise AssertionError(f"{name} succeeded: {result!r}")
 
     def wait_for_tasks(self, name, count):
-        """Waits until so many tasks of that name are at work, as x-debug-tasks tells: a command of blockexportd alone."""
+        """Waits until so many tasks of that name are at work, as x-debug-tasks of blockexportd tells."""
         wait.until(lambda: sum(task["name"] == name for task in self.execute("x-debug-tasks")) >= count, 10,
                    f"{count} tasks '{name}'")
 

@@ -12,7 +12,7 @@ import time
 import unittest
 
 from hostile import HostileTest, threads_of
-from lib import daemon, nbd_raw, settings, wait
+from lib import daemon, nbd_raw, settings
 from lib.nbd_raw import option_bytes
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest, nbd_export, null_node

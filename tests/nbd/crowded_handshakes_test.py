@@ -5,7 +5,7 @@ import socket
 
 from lib import daemon, nbd_raw, settings
 from lib.nbd_wire import *
-from lib.testcase import DaemonTest, nbd_export, null_node
+from lib.testcase import DaemonTest, null_node
 
 # The server keeps half of its descriptors for handshakes.
 DESCRIPTORS = 400

@@ -7,7 +7,7 @@ from socket import MSG_PEEK
 from lib import images, nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_wire import *
-from lib.testcase import DaemonTest, file_node
+from lib.testcase import DaemonTest
 
 SIZE = 8 * MIB
 ASKED = 64  # reads of 1 MiB; a unix socket takes the first few of them

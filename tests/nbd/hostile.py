@@ -10,7 +10,6 @@ from lib import daemon, images, nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_raw import info_bytes, meta_bytes, option_bytes, request_bytes
 from lib.nbd_wire import *
-from lib.settings import modes
 from lib.testcase import DaemonTest, file_node, nbd_export, null_node
 
 SIZE = 8 * MIB

@@ -5,10 +5,11 @@ Reliability rows 1-14, 17, 18.
 
 import struct
 
-from hostile import HostileTcpTest, HostileTest, modes, option_sequences, read_session, session_script
+from hostile import HostileTcpTest, HostileTest, option_sequences, read_session, session_script
 from lib import nbd_raw, settings
 from lib.nbd_raw import info_bytes, meta_bytes, option_bytes
 from lib.nbd_wire import *
+from lib.settings import modes
 
 
 class LengthsTest(HostileTest):

@@ -9,11 +9,12 @@ import struct
 import subprocess
 import sys
 
-from hostile import SIZE, HostileTest, modes
+from hostile import SIZE, HostileTest
 from lib import images, nbd_raw, settings, wait
 from lib.images import MIB
 from lib.nbd_raw import request_bytes
 from lib.nbd_wire import *
+from lib.settings import modes
 
 LENGTHS = (0, 1, 511, 512, 513, (1 << 25) - 1, 1 << 25, (1 << 25) + 1, 1 << 26, (1 << 26) + 1, 1 << 31, 0xFFFFFE00,
            0xFFFFFFFF)
@@ -154,6 +155,7 @@ import os, signal, socket, struct, sys
 sys.path.insert(0, sys.argv[1])
 from lib import nbd_raw
 from lib.nbd_wire import *
+from lib.settings import modes
 client = socket.socket(socket.AF_UNIX)
 client.connect(sys.argv[2])
 connection = nbd_raw.Connection(client)

@@ -469,8 +469,8 @@ class ReopenTest(NodesTest):
             self.qmp.execute("blockdev-reopen", {"options": [
                 {"driver": "file", "node-name": "disk", "filename": self.disk, "cache": {"direct": direct}}]})
             sent = [sum(writer.sent) for writer in writers]
-            wait.until(lambda sent=sent: all(sum(writer.acknowledged) > before for writer, before in zip(writers, sent)),
-                       20, "the writers to go on")
+            wait.until(lambda sent=sent: all(sum(writer.acknowledged) > before
+                                             for writer, before in zip(writers, sent)), 20, "the writers to go on")
         self.qmp.execute("block-export-del", {"id": "disk", "mode": "hard"})
         for writer in writers:
             writer.join(settings.seconds(15))

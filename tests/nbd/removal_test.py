@@ -10,7 +10,7 @@ from lib.images import MIB
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest, file_node, null_node
 
-SLOW_NS = 1_500_000_000
+SLOW_NS = 1_000_000_000
 
 
 class RemovalTest(DaemonTest):

@@ -85,7 +85,7 @@ class ShutdownTest(unittest.TestCase):
         deaf = self.session("null")
         for index in range(16):
             deaf.send_request(CMD_READ, index * MIB, MIB)
-        self.end(signal.SIGTERM, 3)
+        self.end(signal.SIGTERM, 4)
 
     @settings.unlike_qemu("in-flight requests get no reply")
     def test_with_requests_in_flight(self):

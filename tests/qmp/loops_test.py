@@ -57,9 +57,9 @@ class MonitorLoopsTest(DaemonTest):
                 "--chardev", f"socket,id=tls,host=127.0.0.1,port={cls.tls},server=on,wait=off,tls-creds=tls0",
                 "--monitor", "tls", *null_node("null", 1 << 20), *nbd_export("null")]
 
-    def dial(self, kind):
+    def dial(self, kind, patience=10):
         """A connection to the monitor of that kind."""
-        limit = settings.seconds(10)
+        limit = settings.seconds(patience)
         if kind == "unix":
             client = socket.socket(socket.AF_UNIX)
             client.settimeout(limit)
@@ -75,9 +75,9 @@ class MonitorLoopsTest(DaemonTest):
         self.addCleanup(client.close)
         return client
 
-    def check_next_client(self, kind):
+    def check_next_client(self, kind, patience=10):
         """Somebody else is greeted and answered."""
-        with QmpClient(self.dial(kind)) as client:
+        with QmpClient(self.dial(kind, patience), timeout=patience) as client:
             self.assertEqual(client.execute("query-block"), [])
 
     def flood(self, client, message, count):
@@ -144,11 +144,14 @@ class MonitorLoopsTest(DaemonTest):
             client.close()
 
     def test_silence_in_a_handshake(self):
-        """A TLS client that stops in its handshake holds the monitor up no longer than the limit of that."""
-        client = socket.create_connection(("127.0.0.1", self.tls), settings.seconds(10))
-        client.sendall(b"\x16\x03\x01\x02\x00")
-        client.close()
+        """A TLS client that stops in its handshake, or leaves in it, holds the monitor up no longer than 10 s."""
+        with socket.create_connection(("127.0.0.1", self.tls), settings.seconds(10)) as client:
+            client.sendall(b"\x16\x03\x01\x02\x00")
         self.check_next_client("tls")
+        with socket.create_connection(("127.0.0.1", self.tls), settings.seconds(10)) as client:
+            client.sendall(b"\x16\x03\x01\x02\x00")
+            self.check_next_client("tls", 20)
+            self.assertEqual(client.recv(1), b"")
 
 
 class TransmissionLoopsTest(DaemonTest):

@@ -3,10 +3,11 @@
 import json
 import os
 import socket
+import stat
 import time
 
 from lib import nbd_raw, settings, wait
-from lib.qmp import QmpClient, QmpClosed
+from lib.qmp import QmpClient
 from lib.testcase import DaemonTest, nbd_export, null_node
 
 
@@ -110,36 +111,31 @@ class LimitsTest(MonitorTest):
         self.drain(client)
 
     def drain(self, client):
-        """The connection works again after byte 0xff, or is closed."""
-        try:
-            client.send_raw(b'\xff{"execute": "query-block", "id": "drained"}\n')
-            wait.until(lambda: client.read_message().get("id") == "drained", 20, "an answer")
-        except (QmpClosed, ConnectionError):
-            pass
+        """The connection works again after byte 0xff."""
+        client.send_raw(b'\xff{"execute": "query-block", "id": "drained"}\n')
+        wait.until(lambda: client.read_message().get("id") == "drained", 20, "an answer")
 
     def test_long_string(self):
-        """A string of 256 KiB is taken or refused, memory for it is given back, others are not held up."""
+        """A string of 256 KiB is taken as any other."""
         client = self.hostile()
         client.send_raw(b'{"execute": "query-block", "id": "' + b"x" * (1 << 18) + b'"}\n')
-        try:
-            self.assertTrue({"error", "return"} & set(client.read_message()))
-        except QmpClosed:
-            pass
+        self.assertEqual(client.read_message(), {"return": [], "id": "x" * (1 << 18)})
 
+    @settings.unlike_qemu("it takes many seconds for each megabyte")
     def test_endless_string(self):
-        """A string that never ends is cut off at 64 MiB: an error or a closed connection, and bounded memory."""
+        """A string that never ends is an error at 64 MiB, takes bounded memory, and the monitor recovers."""
         client = self.hostile()
-        client.socket.settimeout(settings.seconds(0.5))
+        client.socket.settimeout(settings.seconds(30))
         before = self.daemon.rss()
-        try:
-            client.send_raw(b'{"execute": "')
-            for _ in range(80):
-                client.send_raw(b"x" * (1 << 20))
-        except (TimeoutError, ConnectionError):
-            pass
+        client.send_raw(b'{"execute": "')
+        for _ in range(80):
+            client.send_raw(b"x" * (1 << 20))
+        self.assertIn("token size limit exceeded", client.read_message()["error"]["desc"])
         if not settings.sanitized():
             self.assertLess(self.daemon.rss() - before, 400 << 20)
+        self.drain(client)
 
+    @settings.unlike_qemu("it takes many seconds for each megabyte")
     def test_memory_of_long_messages(self):
         """What messages of megabytes took is given back, though their client stays."""
         client = self.hostile()
@@ -157,15 +153,16 @@ class LimitsTest(MonitorTest):
         client = self.hostile()
         for junk in (b"1" * (1 << 20), b"a" * (1 << 20), b"-" + b"9" * 1000 + b"e" + b"9" * 1000):
             client.send_raw(b'{"execute": "query-block", "id": ' + junk + b"}\n")
-            self.assertTrue({"error", "return"} & set(client.read_message()))
+            self.assertIn("error", client.read_message())
             self.drain(client)
 
     def test_many_members(self):
-        """An object of 20,000 members is answered."""
+        """An object of 20,000 members is taken, and comes back whole."""
         client = self.hostile()
         members = ", ".join(f'"m{index}": {index}' for index in range(20_000))
         client.send_raw(('{"execute": "query-block", "id": {' + members + "}}\n").encode())
-        self.assertTrue({"error", "return"} & set(client.read_message()))
+        expected = {f"m{index}": index for index in range(20_000)}
+        self.assertEqual(client.read_message(), {"return": [], "id": expected})
 
     def test_every_byte_alone(self):
         """Each single byte, followed by 0xff and a command: the command is answered."""
@@ -203,7 +200,7 @@ class FloodTest(MonitorTest):
             self.assertLess(growth, 16 << 20)
 
     def test_unread_events(self):
-        """Events for a client that does not read them are bounded too, and the commands that cause them go on."""
+        """A client that does not read its events does not hold up the commands that cause them."""
         self.hostile()
         for index in range(300):
             self.add_export(f"e{index}", "null", name="x")
@@ -294,5 +291,9 @@ class StyleTest(MonitorTest):
         self.assertLess(len(json.dumps(schema)), 1 << 20)
 
     def test_permissions_of_the_socket(self):
-        """The monitor's socket exists as long as the server runs."""
-        self.assertTrue(os.path.exists(self.other))
+        """The monitor's socket is there, with the permissions that the umask leaves."""
+        umask = os.umask(0o077)
+        os.umask(umask)
+        mode = os.stat(self.other).st_mode
+        self.assertTrue(stat.S_ISSOCK(mode))
+        self.assertEqual(stat.S_IMODE(mode), 0o777 & ~umask)
