@@ -7,7 +7,7 @@ import stat
 import subprocess
 import tarfile
 
-from lib import settings, tools
+from lib import processes, settings, tools
 from lib.client_tool import ToolTest, program
 
 
@@ -321,11 +321,11 @@ class BundleTest(HolderTest):
         """Through a pipe to tar, whose directory is fine for a check."""
         self.tls("add", "--client", "anna")
         os.makedirs(self.path("host"))
-        with subprocess.Popen([program(), "tls", "bundle", "pki", "--client", "anna", "--output", "-"],
-                              cwd=self.workdir, stdout=subprocess.PIPE) as bundle:
+        with processes.running([program(), "tls", "bundle", "pki", "--client", "anna", "--output", "-"],
+                               cwd=self.workdir, stdout=subprocess.PIPE) as bundle:
             subprocess.run(["tar", "x"], cwd=self.path("host"), stdin=bundle.stdout, check=True,
                            timeout=settings.seconds(30))
-        self.assertEqual(bundle.returncode, 0)
+            self.assertEqual(bundle.wait(settings.seconds(30)), 0)
         self.check("host/anna", fault=False)
 
     def test_nothing_is_overwritten(self):
