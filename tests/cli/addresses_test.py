@@ -4,7 +4,7 @@ import os
 import socket
 import unittest
 
-from lib import daemon, nbd_raw, settings, tools
+from lib import daemon, nbd_raw, processes, settings, tools
 from lib.images import MIB
 from lib.testcase import nbd_export, null_node
 
@@ -71,31 +71,16 @@ class AddressesTest(unittest.TestCase):
             if port > 65000:
                 self.skipTest("the range would end behind the last port")
             server = self.start(f"addr.type=inet,addr.host=127.0.0.1,addr.port={port},addr.to={port + 100}")
-            listening = self.listening_ports(server.pid)
+            listening = processes.listening_ports(server.pid)
             self.assertEqual(len(listening), 1)
             self.assertTrue(port < listening[0] <= port + 100, listening)
             self.serves(socket.create_connection(("127.0.0.1", listening[0])))
             server.stop()
 
-    def listening_ports(self, pid):
-        """TCP ports on which a process listens."""
-        inodes = set()
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-        ports = []
-        for table in ("tcp", "tcp6"):
-            with open(f"/proc/net/{table}", encoding="ascii") as file:
-                for fields in map(str.split, list(file)[1:]):
-                    if fields[3] == "0A" and fields[9] in inodes:
-                        ports.append(int(fields[1].rsplit(":", 1)[1], 16))
-        return ports
-
     def test_port_zero(self):
         """Port 0 takes a free port."""
         server = self.start("addr.type=inet,addr.host=127.0.0.1,addr.port=0")
-        (port,) = self.listening_ports(server.pid)
+        (port,) = processes.listening_ports(server.pid)
         self.serves(socket.create_connection(("127.0.0.1", port)))
         server.stop()
 

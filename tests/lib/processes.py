@@ -47,6 +47,23 @@ def takes_signals(pid):
     return False
 
 
+def listening_ports(pid):
+    """The TCP ports on which the process listens."""
+    inodes = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    ports = []
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}", encoding="ascii") as file:
+            for fields in map(str.split, list(file)[1:]):
+                if fields[3] == "0A" and fields[9] in inodes:
+                    ports.append(int(fields[1].rsplit(":", 1)[1], 16))
+    return ports
+
+
 @contextlib.contextmanager
 def running(command, **keywords):
     """A subprocess.Popen that is killed where the block ends, if it has not ended by then: a test that fails ends."""
