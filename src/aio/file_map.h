@@ -34,6 +34,8 @@ inline constexpr std::uint64_t kMapBytesMax = std::uint64_t{1} << 60;
 struct FileMap {
   std::vector<FileRun> runs;  // consecutive, from the offset asked for; neighbours may be of one kind
   FileInfo info;              // when `exact`: of the file just before its runs were looked at
+  // The size of the file at that time. What lies behind it is told as empty.
+  std::uint64_t file_bytes = UINT64_MAX;
   // From a file system that knows of what waits for its disk too, and on which try_stat() never waits. What another one
   // tells holds at that moment only, and is not to be remembered.
   bool exact = false;

@@ -141,13 +141,14 @@ std::int64_t stat_file(int fd, FileInfo& info) {
 
 std::int64_t map_file(int fd, std::uint64_t offset, std::uint64_t length, FileMap& map) {
   auto seek_in_file = [fd](std::uint64_t at, int whence) { return seek(fd, at, whence); };
-  if (!has_exact_fiemap(fd) || stat_file(fd, map.info) != 0 || map_by_fiemap(fd, offset, offset + length, map) < 0) {
+  if (stat_file(fd, map.info) == 0) map.file_bytes = map.info.size_bytes;
+  if (!has_exact_fiemap(fd) || map_by_fiemap(fd, offset, offset + length, map) < 0) {
     map.runs.clear();
     return std::min<std::int64_t>(map_by_seeking(seek_in_file, offset, length, FileRunKind::kZeros, map), 0);
   }
   FileInfo after;
-  map.exact = true;
-  map.lasting = is_settled(map.info) && stat_file(fd, after) == 0 && after == map.info;
+  map.exact = map.file_bytes != UINT64_MAX;
+  map.lasting = map.exact && is_settled(map.info) && stat_file(fd, after) == 0 && after == map.info;
   return 0;
 }
 

@@ -250,6 +250,7 @@ std::int64_t World::map(const SimulatedFile& file, const Operation& operation) {
   auto seek_in_file = [&](std::uint64_t offset, int whence) { return seek(file.pages(), offset, whence); };
   std::int64_t reached = map_by_seeking(seek_in_file, operation.offset, operation.length, FileRunKind::kHole, map);
   map.info = info_of(file);
+  map.file_bytes = map.info.size_bytes;
   map.exact = true;
   map.lasting = !random.one_in(4) && options.maps_last;
   return std::min<std::int64_t>(reached, 0);

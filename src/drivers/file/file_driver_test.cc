@@ -146,6 +146,24 @@ TEST_F(FileDriverTest, AFileThatWasCutReadsAsAnError) {
   EXPECT_TRUE(read(*disk, 0, got));
 }
 
+// Who copies only what is data must meet the error.
+TEST_F(FileDriverTest, WhatWasCutOffIsNoHole) {
+  std::string path = directory_.sparse_file("a", 1 << 20);
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  ASSERT_TRUE(write(*disk, 0, std::string(4096, 'x')));
+  Extents before;
+  ASSERT_TRUE(run(disk->extents({8192, 65536}, before)));
+  EXPECT_TRUE(before.front().zero);
+  std::filesystem::resize_file(path, 16384);
+  Extents after;
+  ASSERT_TRUE(run(disk->extents({8192, 65536}, after)));
+  EXPECT_EQ(after, (Extents{{.length = 8192, .data = false, .zero = true}, {.length = 57344, .data = true}}));
+  Extents beyond;
+  ASSERT_TRUE(run(disk->extents({32768, 4096}, beyond)));
+  EXPECT_EQ(beyond, (Extents{{.length = 4096, .data = true}}));
+}
+
 TEST_F(FileDriverTest, TryVerbsServeFromThePageCache) {
   auto disk = open({.filename = directory_.file("a", std::string(1000, 'x'))});
   ASSERT_NE(disk, nullptr) << error_;

@@ -1,5 +1,6 @@
 // FileDriver's extents: what the file system says about holes, and what is remembered of it.
 #include <algorithm>
+#include <utility>
 
 #include "aio/current.h"
 #include "aio/file_map.h"
@@ -38,6 +39,19 @@ void append(block::Extents& extents, const std::vector<aio::FileRun>& runs, std:
   }
 }
 
+// Another process has cut the file short: to read what it took is an error, which zeroes would hide.
+void tell_lost_part_as_data(Range window, aio::FileMap& map) {
+  std::uint64_t left = map.file_bytes > window.offset ? map.file_bytes - window.offset : 0;
+  const std::uint64_t told = bytes_of(map.runs);
+  for (std::vector<aio::FileRun> runs = std::exchange(map.runs, {}); const aio::FileRun& run : runs) {
+    const std::uint64_t there = std::min<std::uint64_t>(run.length, left);
+    map.add(there, run.kind);
+    left -= there;
+  }
+  map.add(told - bytes_of(map.runs), aio::FileRunKind::kData);
+  map.exact = false;
+}
+
 }  // namespace
 
 Range FileDriver::map_window(Range range) const {
@@ -58,6 +72,7 @@ aio::Task<IoResult> FileDriver::extents(Range range, block::Extents& extents) {
     const ExtentCache::Look look = extents_.begin_look();
     auto mapped = co_await reactor.map(fd_, window.offset, window.length, map);
     if (!mapped) no_seek_hole_.store(true, std::memory_order_relaxed);
+    if (map.file_bytes < window.offset + bytes_of(map.runs)) tell_lost_part_as_data(window, map);
     // They belong to what is before them.
     if (window.offset + bytes_of(map.runs) == file_bytes) map.add(size_bytes() - file_bytes, map.runs.back().kind);
     // To look further than asked pays as long as at least half of what is seen is news to be remembered. Of a file that
