@@ -39,6 +39,10 @@ Result<std::unique_ptr<Backend>> make_backend(const ReactorOptions& options, con
 
 Result<std::unique_ptr<Reactor>> Reactor::create(ReactorOptions options, const Log& log) {
   TRY_ASSIGN(std::unique_ptr<Backend> backend, make_backend(options, log));
+  return create(std::move(backend), options, log);
+}
+
+std::unique_ptr<Reactor> Reactor::create(std::unique_ptr<Backend> backend, ReactorOptions options, const Log& log) {
   return std::unique_ptr<Reactor>(new Reactor(std::move(backend), options, &log));
 }
 

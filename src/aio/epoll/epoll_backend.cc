@@ -17,8 +17,9 @@ constexpr std::size_t kEventsPerWait = 256;
 
 class EpollBackend final : public posix::PosixBackend {
  public:
-  EpollBackend(Watches watches, std::unique_ptr<posix::WakeEvent> wake, std::uint32_t worker_threads_max)
-      : PosixBackend(std::move(wake), worker_threads_max), watches_(std::move(watches)) {}
+  EpollBackend(Watches watches, std::unique_ptr<posix::WakeEvent> wake, std::uint32_t worker_threads_max,
+               const posix::SystemCalls& calls)
+      : PosixBackend(std::move(wake), worker_threads_max, calls), watches_(std::move(watches)) {}
 
   std::string_view name() const override { return "epoll"; }
 
@@ -83,12 +84,12 @@ bool EpollBackend::wait(std::uint64_t deadline_ns, OperationList& completed) {
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> make_epoll_backend(std::uint32_t worker_threads_max) {
+Result<std::unique_ptr<Backend>> make_epoll_backend(std::uint32_t worker_threads_max, const posix::SystemCalls& calls) {
   auto wake = std::make_unique<posix::WakeEvent>();
   if (!wake->ok()) return fail(Error::system("cannot create an eventfd", Errno::last()));
   auto watches = Watches::create(wake->fd());
   if (!watches) return fail(Error::system("cannot create an epoll instance", watches.error()));
-  return std::make_unique<EpollBackend>(std::move(*watches), std::move(wake), worker_threads_max);
+  return std::make_unique<EpollBackend>(std::move(*watches), std::move(wake), worker_threads_max, calls);
 }
 
 }  // namespace blockexport::aio

@@ -4,10 +4,13 @@
 #include <memory>
 
 #include "aio/backend.h"
+#include "aio/posix/system_calls.h"
 #include "base/error.h"
 
 namespace blockexport::aio {
 
-Result<std::unique_ptr<Backend>> make_epoll_backend(std::uint32_t worker_threads_max);
+// `calls` outlives the backend.
+Result<std::unique_ptr<Backend>> make_epoll_backend(std::uint32_t worker_threads_max,
+                                                    const posix::SystemCalls& calls = posix::kSystemCalls);
 
 }  // namespace blockexport::aio

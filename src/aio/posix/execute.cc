@@ -47,21 +47,22 @@ std::int64_t test_lock(const Operation& operation) {
   return lock.l_type == F_UNLCK ? 0 : 1;
 }
 
-std::int64_t perform(Operation& o) {
+std::int64_t perform(Operation& o, const SystemCalls& calls) {
   switch (o.kind) {
     case OperationKind::kRead:
-      return retry(
-          [&] { return preadv2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), transfer_flags(o)); });
+      return retry([&] {
+        return calls.preadv2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), transfer_flags(o));
+      });
     case OperationKind::kWrite:
       return retry([&] {
-        return pwritev2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), transfer_flags(o));
+        return calls.pwritev2(o.fd, o.vectors.data(), count_of(o.vectors), as_offset(o.offset), transfer_flags(o));
       });
     case OperationKind::kSync:
-      return retry([&] { return fdatasync(o.fd); });
+      return retry([&] { return calls.fdatasync(o.fd); });
     case OperationKind::kAllocate:
-      return retry([&] { return fallocate(o.fd, o.mode, as_offset(o.offset), as_offset(o.length)); });
+      return retry([&] { return calls.fallocate(o.fd, o.mode, as_offset(o.offset), as_offset(o.length)); });
     case OperationKind::kTruncate:
-      return retry([&] { return ftruncate(o.fd, as_offset(o.length)); });
+      return retry([&] { return calls.ftruncate(o.fd, as_offset(o.length)); });
     case OperationKind::kMap:
       return map_file(o.fd, o.offset, o.length, *o.map);
     case OperationKind::kPrefetch:
@@ -95,8 +96,8 @@ std::int64_t perform(Operation& o) {
 
 }  // namespace
 
-void execute(Operation& operation) {
-  operation.result = perform(operation);
+void execute(Operation& operation, const SystemCalls& calls) {
+  operation.result = perform(operation, calls);
 }
 
 }  // namespace blockexport::aio::posix

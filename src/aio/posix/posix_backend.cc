@@ -38,28 +38,30 @@ bool PosixBackend::has_waited_since(std::uint64_t before) const {
 }
 
 IoCount PosixBackend::try_receive(int fd, std::span<std::byte> buffer) {
-  return as_count(retry([&] { return recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); }));
+  return as_count(retry([&] { return calls_.recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT); }));
 }
 
 IoCount PosixBackend::try_send(int fd, std::span<const iovec> vectors) {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(vectors.data());
   message.msg_iovlen = static_cast<std::size_t>(count_of(vectors));
-  return as_count(retry([&] { return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); }));
+  return as_count(retry([&] { return calls_.sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL); }));
 }
 
 IoCount PosixBackend::try_read(int fd, std::span<const iovec> vectors, std::uint64_t offset, Caching caching) {
   const int flags = RWF_NOWAIT | caching_flag(caching);
   return as_count(
-      retry([&] { return preadv2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), flags); }));
+      retry([&] { return calls_.preadv2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), flags); }));
 }
 
 IoCount PosixBackend::try_read_memory(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
-  return as_count(retry([&] { return preadv(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset)); }));
+  return as_count(
+      retry([&] { return calls_.preadv2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), 0); }));
 }
 
 IoCount PosixBackend::try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
-  return as_count(retry([&] { return pwritev(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset)); }));
+  return as_count(
+      retry([&] { return calls_.pwritev2(fd, vectors.data(), count_of(vectors), static_cast<off_t>(offset), 0); }));
 }
 
 IoResult PosixBackend::try_stat(int fd, FileInfo& info) {

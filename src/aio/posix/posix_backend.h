@@ -7,6 +7,7 @@
 #include "aio/backend.h"
 #include "aio/posix/hang_up_set.h"
 #include "aio/posix/seen_windows.h"
+#include "aio/posix/system_calls.h"
 #include "aio/posix/wake_event.h"
 #include "aio/posix/worker_pool.h"
 
@@ -14,8 +15,9 @@ namespace blockexport::aio::posix {
 
 class PosixBackend : public Backend {
  public:
-  PosixBackend(std::unique_ptr<WakeEvent> wake, std::uint32_t worker_threads_max)
-      : wake_(std::move(wake)), workers_(worker_threads_max, *wake_) {}
+  // `calls` outlives the backend.
+  PosixBackend(std::unique_ptr<WakeEvent> wake, std::uint32_t worker_threads_max, const SystemCalls& calls)
+      : calls_(calls), wake_(std::move(wake)), workers_(worker_threads_max, *wake_, calls) {}
 
   void wake() final { wake_->wake(); }
   bool has_abandoned_calls() final { return workers_.abandoned() > 0; }
@@ -45,6 +47,7 @@ class PosixBackend : public Backend {
   WorkerPool& workers() { return workers_; }
 
  private:
+  const SystemCalls& calls_;
   SystemClock clock_;
   SeenWindows seen_;
   HangUpSet hang_ups_;

@@ -71,13 +71,13 @@ IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int fil
     message.msg_iov = const_cast<iovec*>(head.data());
     message.msg_iovlen = head.size();
     // TCP waits for what follows and sends both together.
-    std::int64_t sent = retry([&] { return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE); });
+    std::int64_t sent = retry([&] { return calls_.sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE); });
     if (sent < 0) return fail(static_cast<int>(-sent));
     if (static_cast<std::size_t>(sent) < head_bytes) return static_cast<std::size_t>(sent);
   }
   auto at = static_cast<off_t>(offset);
   // It raises SIGPIPE when the peer has gone; the process ignores that signal.
-  std::int64_t sent = retry([&] { return sendfile(fd, file, &at, length); });
+  std::int64_t sent = retry([&] { return calls_.sendfile(fd, file, &at, length); });
   if (sent > 0) return head_bytes + static_cast<std::size_t>(sent);
   // The next call, without a head, tells what is wrong.
   if (head_bytes > 0) return head_bytes;

@@ -15,7 +15,8 @@ constexpr std::uintptr_t kDone = 2;
 
 }  // namespace
 
-WorkerPool::WorkerPool(std::uint32_t threads_max, WakeEvent& wake) : threads_max_(threads_max), wake_(wake) {}
+WorkerPool::WorkerPool(std::uint32_t threads_max, WakeEvent& wake, const SystemCalls& calls)
+    : threads_max_(threads_max), wake_(wake), calls_(calls) {}
 
 WorkerPool::~WorkerPool() {
   {
@@ -36,7 +37,7 @@ void WorkerPool::submit(Operation& operation) {
   }
   if (more_threads) start_thread();
   if (threads_.empty()) {
-    if (!operation.abandonable) execute(operation);
+    if (!operation.abandonable) execute(operation, calls_);
     std::lock_guard lock(mutex_);
     return complete(operation, operation.abandonable ? -EAGAIN : operation.result);
   }
@@ -121,7 +122,7 @@ void WorkerPool::work() {
       continue;
     }
     lock.unlock();
-    execute(operation);
+    execute(operation, calls_);
     lock.lock();
     complete(operation, operation.result);
   }

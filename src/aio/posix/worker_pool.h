@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "aio/operation.h"
+#include "aio/posix/system_calls.h"
 #include "aio/posix/wake_event.h"
 
 namespace blockexport::aio::posix {
@@ -23,8 +24,8 @@ inline constexpr std::uint32_t kAbandonedCallsMax = 8;
 
 class WorkerPool {
  public:
-  // `wake` outlives the pool.
-  WorkerPool(std::uint32_t threads_max, WakeEvent& wake);
+  // `wake` and `calls` outlive the pool.
+  WorkerPool(std::uint32_t threads_max, WakeEvent& wake, const SystemCalls& calls = kSystemCalls);
   // Waits for what was submitted, and for what was abandoned.
   ~WorkerPool();
 
@@ -50,6 +51,7 @@ class WorkerPool {
 
   std::uint32_t threads_max_;
   WakeEvent& wake_;
+  const SystemCalls& calls_;
   std::mutex mutex_;
   std::condition_variable work_ready_;
   OperationList waiting_;

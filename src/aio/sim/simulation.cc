@@ -45,6 +45,20 @@ std::optional<std::vector<std::byte>> Simulation::read_file(const std::string& p
   return content;
 }
 
+std::optional<Fault> take_fault(std::span<Fault> faults, OperationKind kind, std::string_view path, bool immediate) {
+  for (Fault& fault : faults) {
+    if (fault.kind != kind || fault.immediate != immediate || fault.count == 0) continue;
+    if (!fault.path.empty() && fault.path != path) continue;
+    if (fault.after > 0) {
+      --fault.after;
+      continue;
+    }
+    --fault.count;
+    return fault;
+  }
+  return std::nullopt;
+}
+
 void Simulation::inject(Fault fault) {
   world_->faults.push_back(std::move(fault));
 }

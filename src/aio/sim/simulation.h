@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -38,14 +39,20 @@ struct SimulationOptions {
 };
 
 // Operations that fail: of the operations of `kind` on `path` (empty: any), the first `after` pass and the next `count`
-// give `error`. The immediate calls answer EAGAIN while a fault stands against their kind.
+// give `error`, or (reads and writes, where it is told) move at most `moved_bytes` and succeed with that. The immediate
+// calls answer EAGAIN while a fault stands against their kind; with `immediate` it stands against them alone.
 struct Fault {
   OperationKind kind;
-  int error;
+  int error = 0;
   std::uint64_t after = 0;
   std::uint64_t count = 1;
   std::string path = {};
+  std::optional<std::uint64_t> moved_bytes = {};
+  bool immediate = false;
 };
+
+// The first fault that meets a call of `kind` on `path`, if one does; it is counted.
+std::optional<Fault> take_fault(std::span<Fault> faults, OperationKind kind, std::string_view path, bool immediate);
 
 class Simulation {
  public:

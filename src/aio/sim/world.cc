@@ -42,6 +42,13 @@ void scatter(std::span<const std::byte> data, std::span<const iovec> vectors) {
   }
 }
 
+// As strict disks have it.
+bool is_of_whole_blocks(std::span<const iovec> vectors, std::uint64_t offset) {
+  std::uint64_t bits = offset;
+  for (const iovec& vector : vectors) bits |= reinterpret_cast<std::uintptr_t>(vector.iov_base) | vector.iov_len;
+  return bits % PageStore::kPageBytes == 0;
+}
+
 IoCount as_count(std::int64_t result) {
   if (result < 0) return fail(static_cast<int>(-result));
   return static_cast<std::size_t>(result);
@@ -60,20 +67,12 @@ int World::add(Descriptor descriptor) {
 }
 
 bool World::may_fail(OperationKind kind) const {
-  return std::ranges::any_of(faults, [&](const Fault& fault) { return fault.kind == kind && fault.count > 0; });
+  return std::ranges::any_of(
+      faults, [&](const Fault& fault) { return fault.kind == kind && !fault.immediate && fault.count > 0; });
 }
 
-int World::take_fault(OperationKind kind, const std::string& path) {
-  for (Fault& fault : faults) {
-    if (fault.kind != kind || fault.count == 0 || (!fault.path.empty() && fault.path != path)) continue;
-    if (fault.after > 0) {
-      --fault.after;
-      continue;
-    }
-    --fault.count;
-    return fault.error;
-  }
-  return 0;
+std::optional<Fault> World::take_fault(OperationKind kind, const std::string& path, bool immediate) {
+  return aio::take_fault(faults, kind, path, immediate);
 }
 
 void World::begin(Operation& operation) {
@@ -97,7 +96,7 @@ void World::copy_durable_write(Operation& operation, Descriptor& descriptor) {
 
 std::int64_t World::write_durably(Operation& operation, Descriptor& descriptor) {
   if (operation.length == 0) copy_durable_write(operation, descriptor);
-  if (operation.result < 0) return operation.result;
+  if (operation.result <= 0) return operation.result;
   if (take_loss(descriptor)) return -EIO;
   descriptor.file->keep(operation.length - 1);
   return operation.result;
@@ -121,7 +120,8 @@ std::int64_t World::perform(Operation& operation) {
   Descriptor* descriptor = find(operation.fd);
   bool opens = operation.kind == OperationKind::kOpen;
   if (!opens && descriptor == nullptr) return -EBADF;
-  int error = take_fault(operation.kind, opens ? operation.path : descriptor->path);
+  const std::optional<Fault> fault = take_fault(operation.kind, opens ? operation.path : descriptor->path, false);
+  const int error = fault ? fault->error : 0;
   if (operation.kind == OperationKind::kClose) {
     std::int64_t closed = close(operation.fd);
     return error != 0 ? -error : closed;
@@ -130,7 +130,10 @@ std::int64_t World::perform(Operation& operation) {
   if (opens) return open(operation.path, operation.mode);
   if (descriptor->dead) return -EIO;
   if (descriptor->file == nullptr) return operation.kind == OperationKind::kSync ? -EINVAL : -ESPIPE;
-  return perform_on_file(operation, *descriptor);
+  if (fault && fault->moved_bytes) moved_bytes_max_ = *fault->moved_bytes;
+  const std::int64_t result = perform_on_file(operation, *descriptor);
+  moved_bytes_max_ = UINT64_MAX;
+  return result;
 }
 
 std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor) {
@@ -187,16 +190,19 @@ std::int64_t World::open(const char* path, int flags) {
               .listener = nullptr,
               .readable = access != O_WRONLY,
               .writable = access != O_RDONLY,
+              .direct = (flags & O_DIRECT) != 0,
               .losses_told = found->second->losses_told()});
 }
 
 std::size_t World::perhaps_shorter(std::size_t count) {
+  if (moved_bytes_max_ != UINT64_MAX) return std::min<std::size_t>(count, moved_bytes_max_);
   if (!options.short_transfers || count < 2 || !random.one_in(4)) return count;
   return random.between(1, count - 1);
 }
 
 std::int64_t World::read(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset) {
   if (!descriptor.readable) return -EBADF;
+  if (descriptor.direct && !is_of_whole_blocks(vectors, offset)) return -EINVAL;
   std::vector<std::byte> data(perhaps_shorter(total_of(vectors)));
   std::size_t count = descriptor.file->pages().read(offset, data);
   scatter(std::span(data).first(count), vectors);
@@ -204,10 +210,12 @@ std::int64_t World::read(Descriptor& descriptor, std::span<const iovec> vectors,
 }
 
 std::int64_t World::write(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset) {
+  if (descriptor.direct && !is_of_whole_blocks(vectors, offset)) return -EINVAL;
   std::vector<std::byte> data = gather(vectors);
   if (data.size() > kOffsetMax - offset) return -EFBIG;
   data.resize(perhaps_shorter(data.size()));
   auto count = static_cast<std::int64_t>(data.size());
+  if (count == 0) return 0;
   descriptor.file->apply({.kind = FileChange::Kind::kWrite, .offset = offset, .data = std::move(data)});
   return count;
 }
@@ -306,7 +314,8 @@ IoCount World::try_read(int fd, std::span<const iovec> vectors, std::uint64_t of
   if (descriptor->dead) return fail(EIO);
   if (may_fail(OperationKind::kRead) || random.one_in(4)) return fail(EAGAIN);
   if (offset > kOffsetMax) return fail(EINVAL);
-  return as_count(read(*descriptor, vectors, offset));
+  return try_unless(take_fault(OperationKind::kRead, descriptor->path, true), *descriptor, OperationKind::kRead,
+                    vectors, offset);
 }
 
 IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
@@ -317,7 +326,18 @@ IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t o
   if (offset > kOffsetMax) return fail(EINVAL);
   clock.advance_to(clock.now_ns() + options.write_hold_ns);
   if (options.write_hold_ns > 0 && options.write_hold_waits) ++times_waited;
-  return as_count(write(*descriptor, vectors, offset));
+  return try_unless(take_fault(OperationKind::kWrite, descriptor->path, true), *descriptor, OperationKind::kWrite,
+                    vectors, offset);
+}
+
+IoCount World::try_unless(const std::optional<Fault>& fault, Descriptor& descriptor, OperationKind kind,
+                          std::span<const iovec> vectors, std::uint64_t offset) {
+  if (fault && fault->error != 0) return fail(fault->error);
+  if (fault && fault->moved_bytes) moved_bytes_max_ = *fault->moved_bytes;
+  const std::int64_t result =
+      kind == OperationKind::kRead ? read(descriptor, vectors, offset) : write(descriptor, vectors, offset);
+  moved_bytes_max_ = UINT64_MAX;
+  return as_count(result);
 }
 
 IoResult World::try_stat(int fd, FileInfo& info) {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct Descriptor {
   std::shared_ptr<SimulatedListener> listener;
   bool readable = true;
   bool writable = true;
+  bool direct = false;            // O_DIRECT: of whole blocks only
   bool dead = false;              // the power was cut since it was opened
   std::uint64_t losses_told = 0;  // of the file's losses()
 };
@@ -78,7 +80,10 @@ class World {
   std::vector<class SimulatedBackend*> backends;  // of the reactors that run over it
 
  private:
-  int take_fault(OperationKind kind, const std::string& path);
+  // The fault that meets a call, if one does.
+  std::optional<Fault> take_fault(OperationKind kind, const std::string& path, bool immediate);
+  IoCount try_unless(const std::optional<Fault>& fault, Descriptor& descriptor, OperationKind kind,
+                     std::span<const iovec> vectors, std::uint64_t offset);
   bool may_fail(OperationKind kind) const;
   std::int64_t perform_on_file(Operation& operation, Descriptor& descriptor);
   std::int64_t open(const char* path, int flags);
@@ -94,6 +99,7 @@ class World {
   std::int64_t seek(const PageStore& pages, std::uint64_t offset, int whence) const;
   std::size_t perhaps_shorter(std::size_t count);
 
+  std::uint64_t moved_bytes_max_ = UINT64_MAX;  // of the transfer that is being done
   int next_descriptor_ = Simulation::kFirstDescriptor;
   std::uint64_t next_inode_ = 1;
 

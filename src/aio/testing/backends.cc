@@ -64,11 +64,18 @@ void ForEachBackend::SetUp() {
     return;
   }
   ReactorOptions options;
-  options.backend = backend() == "epoll" ? BackendKind::kEpoll : BackendKind::kIoUring;
-  Result<std::unique_ptr<Reactor>> made = Reactor::create(options, log_);
+  Result<std::unique_ptr<Backend>> made = kernel_.make_backend(backend(), options.worker_threads_max);
   if (!made) GTEST_SKIP() << made.error().message();
-  reactor_ = std::move(*made);
+  reactor_ = Reactor::create(std::move(*made), options, log_);
   directory_ = std::make_unique<TemporaryDirectory>();
+}
+
+void ForEachBackend::inject(Fault fault) {
+  simulated() ? simulation_->inject(std::move(fault)) : kernel_.inject(std::move(fault));
+}
+
+void ForEachBackend::clear_faults() {
+  simulated() ? simulation_->clear_faults() : kernel_.clear_faults();
 }
 
 std::string ForEachBackend::make_file(std::string_view content) {

@@ -4,8 +4,8 @@
 //   BLOCKEXPORT_FOR_EACH_BACKEND(MyTest);
 //   TEST_P(MyTest, DoesThis) { run(task(reactor())); }
 //
-// Files and sockets come from the fixture, so that they fit the backend. A backend that the system refuses is skipped.
-// Thread: the test's.
+// Files, sockets and faults come from the fixture, so that they fit the backend. A backend that the system refuses is
+// skipped. Thread: the test's.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,6 +18,7 @@
 #include "aio/reactor.h"
 #include "aio/sim/simulation.h"
 #include "aio/task.h"
+#include "aio/testing/odd_kernel.h"
 #include "base/log.h"
 
 namespace blockexport::aio::testing {
@@ -49,6 +50,12 @@ class ForEachBackend : public ::testing::TestWithParam<const char*> {
   Reactor& reactor() { return *reactor_; }
   // Only when simulated().
   Simulation& simulation() { return *simulation_; }
+  // Only when not.
+  OddKernel& kernel() { return kernel_; }
+
+  // A fault of the simulation, or of the kernel under a real backend.
+  void inject(Fault fault);
+  void clear_faults();
 
   void run(Task<void> task) { testing::run(*reactor_, std::move(task)); }
 
@@ -63,6 +70,7 @@ class ForEachBackend : public ::testing::TestWithParam<const char*> {
   Log log_{"aio_test", 2, LogLevel::kError};
   std::unique_ptr<TemporaryDirectory> directory_;
   std::unique_ptr<Simulation> simulation_;
+  OddKernel kernel_;
   std::unique_ptr<Reactor> reactor_;
   int files_ = 0;
 };

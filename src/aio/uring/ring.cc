@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "aio/slabs.h"
@@ -10,6 +11,8 @@ namespace blockexport::aio {
 namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+// Before entries that the kernel did not take are offered to it again.
+constexpr std::uint64_t kRefusedPauseNs = 1'000'000;
 
 struct Opcode {
   int number;
@@ -49,9 +52,9 @@ std::string likely_cause(int error) {
 
 }  // namespace
 
-Result<std::unique_ptr<Ring>> Ring::create(unsigned kernel_threads_max) {
-  std::unique_ptr<Ring> made(new Ring);
-  int error = made->set_up();
+Result<std::unique_ptr<Ring>> Ring::create(RingOptions options, unsigned kernel_threads_max) {
+  std::unique_ptr<Ring> made(new Ring(options.calls));
+  int error = made->set_up(options);
   if (error != 0) {
     return fail(Error::system("io_uring is not available", Errno(error)).with_hint(likely_cause(error)));
   }
@@ -63,13 +66,13 @@ Result<std::unique_ptr<Ring>> Ring::create(unsigned kernel_threads_max) {
   return made;
 }
 
-int Ring::set_up() {
+int Ring::set_up(const RingOptions& options) {
   int result = -EINVAL;
   for (unsigned flags : kFlags) {
     io_uring_params parameters{};
     parameters.flags = flags;
-    parameters.cq_entries = kCompletions;
-    result = io_uring_queue_init_params(kEntries, &ring_, &parameters);
+    parameters.cq_entries = options.completions;
+    result = io_uring_queue_init_params(options.entries, &ring_, &parameters);
     if (result != -EINVAL) break;
   }
   made_ = result == 0;
@@ -116,7 +119,7 @@ Ring::~Ring() {
 io_uring_sqe* Ring::next_entry() {
   io_uring_sqe* entry = io_uring_get_sqe(&ring_);
   if (entry != nullptr) return entry;
-  io_uring_submit(&ring_);
+  calls_.submit(ring_);
   return io_uring_get_sqe(&ring_);
 }
 
@@ -128,14 +131,21 @@ bool Ring::kernel_has_work() const {
 
 void Ring::enter(std::uint64_t timeout_ns) {
   if (timeout_ns == 0 || io_uring_cq_ready(&ring_) > 0) {
-    if (io_uring_sq_ready(&ring_) > 0 || kernel_has_work()) io_uring_submit_and_get_events(&ring_);
+    if (io_uring_sq_ready(&ring_) > 0 || kernel_has_work()) calls_.submit_and_get_events(ring_);
     return;
   }
   __kernel_timespec timeout{};
   timeout.tv_sec = static_cast<std::int64_t>(timeout_ns / kNanosecondsPerSecond);
   timeout.tv_nsec = static_cast<std::int64_t>(timeout_ns % kNanosecondsPerSecond);
+  const int result = calls_.submit_and_wait(ring_, timeout_ns == UINT64_MAX ? nullptr : &timeout);
+  // The kernel is short of memory and took nothing, nor did it wait: what it has in hand already may set some free.
+  if (result == -EAGAIN || result == -EBUSY || result == -ENOMEM) wait_briefly(timeout_ns);
+}
+
+void Ring::wait_briefly(std::uint64_t timeout_ns) {
+  __kernel_timespec timeout{.tv_sec = 0, .tv_nsec = static_cast<long long>(std::min(timeout_ns, kRefusedPauseNs))};
   io_uring_cqe* ignored;
-  io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, timeout_ns == UINT64_MAX ? nullptr : &timeout, nullptr);
+  io_uring_wait_cqe_timeout(&ring_, &ignored, &timeout);
 }
 
 }  // namespace blockexport::aio

@@ -29,8 +29,9 @@ constexpr std::size_t kTransferBytesMax = 0x7ffff000;
 
 class UringBackend final : public posix::PosixBackend {
  public:
-  UringBackend(std::unique_ptr<Ring> ring, std::unique_ptr<posix::WakeEvent> wake, std::uint32_t worker_threads_max)
-      : PosixBackend(std::move(wake), worker_threads_max), ring_(std::move(ring)) {}
+  UringBackend(std::unique_ptr<Ring> ring, std::unique_ptr<posix::WakeEvent> wake, std::uint32_t worker_threads_max,
+               const posix::SystemCalls& calls)
+      : PosixBackend(std::move(wake), worker_threads_max, calls), ring_(std::move(ring)) {}
 
   std::string_view name() const override { return "io_uring"; }
   void submit(Operation& operation) override;
@@ -231,21 +232,28 @@ void UringBackend::finish_poll(Operation& poll, int result, bool goes_on, Operat
   waiting_.push_back(poll);
 }
 
+// It would have had to wait, was interrupted, or the kernel found no thread for it (as under a limit on processes,
+// where it cancels what waits for one): a worker does it from the start.
+bool was_not_begun(int result) {
+  return result == -EAGAIN || result == -EINTR || result == -ECANCELED;
+}
+
 void UringBackend::finish(Operation& operation, int result, bool goes_on, OperationList& completed) {
   if (operation.kind == OperationKind::kPoll) return finish_poll(operation, result, goes_on, completed);
   if (is_transfer(operation.kind)) --transfers_begun_;
-  if (result == -EAGAIN || result == -EINTR) return workers().submit(operation);
+  if (was_not_begun(result)) return workers().submit(operation);
   operation.result = result;
   completed.push_back(operation);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> make_uring_backend(std::uint32_t worker_threads_max) {
-  TRY_ASSIGN(std::unique_ptr<Ring> ring, Ring::create(worker_threads_max));
+Result<std::unique_ptr<Backend>> make_uring_backend(std::uint32_t worker_threads_max, RingOptions options,
+                                                    const posix::SystemCalls& calls) {
+  TRY_ASSIGN(std::unique_ptr<Ring> ring, Ring::create(options, worker_threads_max));
   auto wake = std::make_unique<posix::WakeEvent>();
   if (!wake->ok()) return fail(Error::system("cannot create an eventfd", Errno::last()));
-  return std::make_unique<UringBackend>(std::move(ring), std::move(wake), worker_threads_max);
+  return std::make_unique<UringBackend>(std::move(ring), std::move(wake), worker_threads_max, calls);
 }
 
 }  // namespace blockexport::aio
