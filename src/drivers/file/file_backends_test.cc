@@ -74,7 +74,7 @@ TEST_P(FileBackendsTest, WhatIsNotToStayInThePageCacheIsWrittenAndReadWhereTheFi
   run(run_models(models));
 }
 
-// Only a simulated disk fails on demand, and only a simulated host loses its power.
+// What needs a disk whose time and random choices follow from a seed, or a host that loses its power.
 class SimulatedFileTest : public FileBackendsTest {
  public:
   static aio::Task<void> write_number(block::Node& node, std::uint64_t offset, std::uint64_t number,
