@@ -1,8 +1,8 @@
 #include "aio/buffer_pool.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
+
+#include "base/free_pages.h"
 
 namespace blockexport::aio {
 
@@ -36,10 +36,7 @@ void BufferPool::give_back(std::byte* data, std::size_t size) {
   used_ = true;
   std::size_t index = buffer_size_class(size);
   if (index < Slabs::kSizeClasses && slabs_.give_back(data, index)) return;
-  if (index >= kClasses || idle_bytes_ + size > idle_bytes_max_) {
-    std::free(data);
-    return;
-  }
+  if (index >= kClasses || idle_bytes_ + size > idle_bytes_max_) return free_pages(data, size);
   idle_[index].push_back(data);
   idle_bytes_ += size;
 }
@@ -47,11 +44,7 @@ void BufferPool::give_back(std::byte* data, std::size_t size) {
 void BufferPool::trim() {
   slabs_.trim();
   for (std::size_t index = 0; index < kClasses; ++index) {
-    for (std::byte* data : idle_[index]) {
-      // The allocator may keep what is freed; its pages go all the same.
-      (void)::madvise(data, buffer_bytes(index), MADV_DONTNEED);
-      std::free(data);
-    }
+    for (std::byte* data : idle_[index]) free_pages(data, buffer_bytes(index));
     idle_[index].clear();
   }
   idle_bytes_ = 0;

@@ -4,6 +4,10 @@
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <vector>
+
+#include "aio/testing/resident.h"
 
 namespace blockexport::aio {
 namespace {
@@ -43,6 +47,29 @@ TEST(BufferPoolTest, AMovedBufferIsReturnedOnce) {
   Buffer one = pool.take(4096);
   Buffer other = pool.take(4096);
   EXPECT_NE(one.data(), other.data());
+}
+
+// Small things that live longer stand between buffers, and keep the allocator from giving back what is free. Buffers of
+// another size do not fit into the gaps.
+TEST(BufferPoolTest, WhatWasTakenInOneSizeIsNotHeldBesideWhatIsTakenInTheNext) {
+  if (testing::kAllocatorKeepsAll) GTEST_SKIP() << "this allocator keeps what is freed";
+  constexpr std::size_t kIdleBytes = 8u << 20;
+  constexpr std::size_t kHeldBytes = 96u << 20;
+  testing::use_heap_up_to_2_mib();
+  BufferPool pool(kIdleBytes);
+  std::vector<std::unique_ptr<char[]>> others;
+  const std::size_t before = testing::resident_bytes();
+  for (std::size_t bytes : {200'000u, 400'000u, 800'000u, 3'000'000u}) {
+    std::vector<Buffer> held;
+    for (std::size_t total = 0; total < kHeldBytes; total += held.back().size()) {
+      held.push_back(pool.take(bytes));
+      std::memset(held.back().data(), 0xff, held.back().size());
+      others.push_back(std::make_unique<char[]>(2000));
+    }
+    EXPECT_LE(testing::resident_bytes() - before, (kHeldBytes + kIdleBytes) * 5 / 4) << bytes;
+    held.clear();
+    EXPECT_LE(testing::resident_bytes() - before, 3 * kIdleBytes) << bytes;
+  }
 }
 
 TEST(BufferPoolTest, IdleMemoryIsBounded) {

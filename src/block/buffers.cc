@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/free_pages.h"
+
 namespace blockexport::block {
 namespace {
 
@@ -78,11 +80,15 @@ bool is_aligned(IoBuffers buffers, std::uint32_t alignment) {
   });
 }
 
-AlignedMemory::AlignedMemory(std::size_t bytes, std::size_t alignment)
-    : memory_(static_cast<std::byte*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment))),
-      size_(bytes) {}
+AlignedMemory::AlignedMemory(std::size_t bytes, std::size_t alignment) : memory_(allocate(bytes, alignment), {bytes}) {}
+
+std::byte* AlignedMemory::allocate(std::size_t bytes, std::size_t alignment) {
+  if (bytes >= kLargeBytes) alignment = std::max(alignment, kFreedAlignmentBytes);
+  return static_cast<std::byte*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
+}
 
 void AlignedMemory::Free::operator()(std::byte* memory) const {
+  if (bytes >= kLargeBytes) return free_pages(memory, bytes);
   std::free(memory);
 }
 

@@ -34,14 +34,19 @@ class AlignedMemory {
  public:
   AlignedMemory(std::size_t bytes, std::size_t alignment);
   explicit operator bool() const { return memory_ != nullptr; }
-  std::span<std::byte> bytes() const { return {memory_.get(), size_}; }
+  std::span<std::byte> bytes() const { return {memory_.get(), memory_.get_deleter().bytes}; }
 
  private:
+  // From here on the pages of what is freed go back to the system at once.
+  static constexpr std::size_t kLargeBytes = 128u << 10;
+
   struct Free {
     void operator()(std::byte* memory) const;
+    std::size_t bytes;
   };
+  static std::byte* allocate(std::size_t bytes, std::size_t alignment);
+
   std::unique_ptr<std::byte, Free> memory_;
-  std::size_t size_;
 };
 
 }  // namespace blockexport::block

@@ -1,0 +1,30 @@
+// resident_bytes(): what this process has of memory now. For tests of what goes back to the system; any thread.
+#pragma once
+
+#include <malloc.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <fstream>
+
+namespace blockexport::aio::testing {
+
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+inline constexpr bool kAllocatorKeepsAll = true;
+#else
+inline constexpr bool kAllocatorKeepsAll = false;
+#endif
+
+inline std::size_t resident_bytes() {
+  std::ifstream status("/proc/self/statm");
+  std::size_t pages = 0;
+  status >> pages >> pages;
+  return pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+// As the daemon sets it: what is smaller comes from the heap.
+inline void use_heap_up_to_2_mib() {
+  mallopt(M_MMAP_THRESHOLD, 2 << 20);
+}
+
+}  // namespace blockexport::aio::testing
