@@ -71,6 +71,30 @@ TEST_F(RawDriverTest, ReachesToTheEndOfItsChild) {
   EXPECT_EQ((*driver)->size_bytes(), 0u);
 }
 
+// Of a part that begins anywhere every byte to the end of the child can be had, and none behind it.
+TEST_F(RawDriverTest, APartOfAnOddSizeIsExactlyThat) {
+  for (std::uint64_t offset : {1u, 100u, 511u, 513u, 4095u}) {
+    SCOPED_TRACE(offset);
+    auto driver = open({.offset = offset});
+    ASSERT_TRUE(driver);
+    Node part{"part", std::move(*driver), {}};
+    const std::uint64_t size = 4096 - offset;
+    EXPECT_EQ(part.size_bytes(), size);
+    char bytes[2] = {'x', 'y'};
+    iovec one{bytes, 1};
+    iovec both{bytes, 2};
+    state_.bytes.assign(4096, std::byte{'.'});
+    EXPECT_TRUE(run(part.write({size - 1, 1}, IoBuffers(&one, 1), {})));
+    EXPECT_EQ(state_.bytes[4095], std::byte{'x'});
+    EXPECT_TRUE(run(part.read({size - 1, 1}, IoBuffers(&one, 1))));
+    EXPECT_EQ(run(part.write({size, 1}, IoBuffers(&one, 1), {})), IoResult(fail(ENOSPC)));
+    EXPECT_EQ(run(part.write({size - 1, 2}, IoBuffers(&both, 1), {})), IoResult(fail(ENOSPC)));
+    EXPECT_EQ(run(part.read({size - 1, 2}, IoBuffers(&both, 1))), IoResult(fail(EINVAL)));
+    EXPECT_EQ(run(part.read({size, 1}, IoBuffers(&one, 1))), IoResult(fail(EINVAL)));
+    EXPECT_EQ(state_.bytes.size(), 4096u);
+  }
+}
+
 TEST_F(RawDriverTest, APartDoesNotLetOthersResize) {
   auto whole = open({});
   auto part = open({.offset = 512});

@@ -13,11 +13,6 @@ namespace {
 
 constexpr std::uint32_t kPreferredBytes = 4096;
 
-// The size a client is told: the node's, cut to whole sectors as QEMU cuts it.
-std::uint64_t export_bytes(std::uint64_t node_bytes) {
-  return node_bytes / 512 * 512;
-}
-
 }  // namespace
 
 Result<> NbdExport::check(const ServerState& server, const NbdExportOptions& options) {
@@ -68,7 +63,7 @@ NbdExport::~NbdExport() {
 }
 
 const ExportInfo& NbdExport::current_info() {
-  info_.size_bytes = export_bytes(edge().node().size_bytes());
+  info_.size_bytes = edge().node().size_bytes();
   return info_;
 }
 

@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
+#include "aio/current.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
 #include "aio/testing/until.h"
@@ -296,6 +297,70 @@ TASK_TEST_P(ServerTest, AHandshakeThatTakesTooLongIsCut) {
   EXPECT_GE(reactor_->now_ns() - began_ns, 900'000'000u);
   // One that has chosen is not in its handshake any more.
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
+}
+
+// Of clients of one peer, the one that came first.
+TASK_TEST_P(ServerTest, OneHandshakeMoreThanAllowedEndsTheOldestAndNoOther) {
+  co_await start({.handshakes_max = 3});
+  add("disk");
+  std::vector<std::unique_ptr<net::Stream>> silent;
+  for (int i = 0; i < 3; ++i) {
+    silent.push_back(co_await dial());
+    EXPECT_EQ((co_await receive(*silent.back(), kGreetingBytes)).size(), kGreetingBytes);
+  }
+  co_await pause();
+  Bytes byte(1);
+  for (auto& one : silent) EXPECT_EQ(one->try_receive(byte), IoCount(fail(EAGAIN)));
+  auto late = co_await dial();
+  EXPECT_EQ((co_await receive(*silent[0], 1)).size(), 0u);
+  co_await choose(*late, "disk");
+  EXPECT_TRUE((co_await chosen(*late)).has_value());
+  for (std::size_t i : {1u, 2u}) EXPECT_EQ(silent[i]->try_receive(byte), IoCount(fail(EAGAIN))) << i;
+  // It has chosen, and is in its handshake no more: there is a place again.
+  auto next = co_await dial();
+  EXPECT_EQ((co_await receive(*next, kGreetingBytes)).size(), kGreetingBytes);
+  co_await pause();
+  for (std::size_t i : {1u, 2u}) EXPECT_EQ(silent[i]->try_receive(byte), IoCount(fail(EAGAIN))) << i;
+}
+
+TASK_TEST_P(ServerTest, NoMoreClientsThanAllowedAreAcceptedInATurn) {
+  constexpr std::uint64_t kClients = 3 * kAcceptsPerTurnMax + 1;
+  serving_->reset();
+  co_await start();
+  std::vector<std::unique_ptr<net::Stream>> clients;
+  while (clients.size() < kClients) clients.push_back(co_await dial());
+  serving_->set();
+  std::uint64_t most = 0;
+  for (std::uint64_t before = 0; before < kClients;) {
+    co_await aio::next_turn();
+    most = std::max(most, server_->clients_ever() - before);
+    before = server_->clients_ever();
+  }
+  EXPECT_EQ(most, kAcceptsPerTurnMax);
+}
+
+// As large as its node to the byte: nothing of it out of reach, and nothing told that is not there.
+TASK_TEST_P(ServerTest, AnExportOfAnOddSizeIsExactlyAsLargeAsItsNode) {
+  co_await start();
+  for (std::size_t size : {1u, 511u, 513u, 10'001u, 12'288u, 12'289u}) {
+    SCOPED_TRACE(size);
+    backing_->storage.bytes.assign(size, std::byte{'.'});
+    const std::string name = "disk" + std::to_string(size);
+    add(name);
+    auto client = co_await connect(name);
+    CO_ASSERT(client != nullptr);
+    EXPECT_EQ((co_await client->ask_write(size - 1, bytes_of('x', 1))).error, 0u);
+    EXPECT_EQ((co_await client->ask(Command::kRead, size - 1, 1)).data, bytes_of('x', 1));
+    EXPECT_EQ((co_await client->ask(Command::kRead, 0, static_cast<std::uint32_t>(size))).data.size(), size);
+    const auto no_space = static_cast<std::uint32_t>(NbdError::kNoSpace);
+    const auto invalid = static_cast<std::uint32_t>(NbdError::kInvalid);
+    EXPECT_EQ((co_await client->ask_write(size, bytes_of('y', 1))).error, no_space);
+    EXPECT_EQ((co_await client->ask_write(size - 1, bytes_of('y', 2))).error, no_space);
+    EXPECT_EQ((co_await client->ask(Command::kRead, size - 1, 2)).error, invalid);
+    EXPECT_EQ(backing_->storage.bytes.size(), size);
+    EXPECT_EQ(backing_->storage.bytes.back(), std::byte{'x'});
+    client->close();
+  }
 }
 
 TASK_TEST_P(ServerTest, SilentClientsTakeNoPlace) {
