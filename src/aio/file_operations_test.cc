@@ -1,8 +1,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -10,6 +12,7 @@
 #include "aio/reactor.h"
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
+#include "base/owned_fd.h"
 
 namespace blockexport::aio {
 namespace {
@@ -323,6 +326,27 @@ Task<void> write_blocks(Reactor& reactor, std::string path, std::uint64_t count,
   for (std::uint64_t i = 0; i < count; ++i) scope.spawn("writer", write_block(reactor, *fd, i, done));
   co_await scope.join();
   reactor.close_now(*fd);
+}
+
+Task<void> write_much(Reactor& reactor, int fd, void* memory, std::size_t bytes, IoCount& written) {
+  iovec vector{memory, bytes};
+  written = co_await reactor.write(fd, std::span(&vector, 1), 0, false);
+}
+
+// To where bytes vanish, from memory that has none, so that it takes no time.
+TEST_P(FileOperationsTest, ATransferOfMoreThanACallMovesIsShort) {
+  if (simulated()) GTEST_SKIP() << "a simulation keeps what is written";
+  constexpr std::size_t kMoved = 0x7ffff000;
+  constexpr std::size_t kBytes = std::size_t{3} << 30;
+  void* memory = mmap(nullptr, kBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) GTEST_SKIP() << "the system has no such range of addresses";
+  OwnedFd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  for (std::size_t bytes : {kMoved - 1, kMoved, kMoved + 1, kBytes}) {
+    IoCount written;
+    run(write_much(reactor(), null.get(), memory, bytes, written));
+    EXPECT_EQ(written, IoCount(std::min(bytes, kMoved)));
+  }
+  munmap(memory, kBytes);
 }
 
 // More than the ring has entries.

@@ -76,6 +76,7 @@ class TlsStreamTest : public aio::testing::ForEachBackend {
   // The tests are lambdas, outside of the fixture.
   using ForEachBackend::make_socket_pair;
   using ForEachBackend::reactor;
+  using ForEachBackend::simulated;
 
   struct Pair {
     std::unique_ptr<TlsStream> server;
@@ -493,6 +494,29 @@ TEST_P(TlsStreamTest, ASilentPeerIsLeftAtTheDeadline) {
     EXPECT_FALSE(outcome.has_value());
     if (!outcome) EXPECT_EQ(outcome.error().message(), "TLS handshake failed: it took too long");
     EXPECT_GE(test->reactor().now_ns(), began_ns + 50'000'000);
+  }(this));
+}
+
+// Until its peer hangs up.
+Task<void> send_without_end(Stream& stream) {
+  const std::vector<std::byte> bytes = pattern(64u << 10);
+  while (co_await send_all(stream, bytes)) continue;
+}
+
+TEST_P(TlsStreamTest, ARefusedPeerThatGoesOnSendingIsHeardForSoManyBytesAndNoMore) {
+  run([](TlsStreamTest* test) -> Task<void> {
+    Pair pair = test->make_x509();
+    co_await test->connect(pair);
+    const std::size_t before = *test->received_bytes_;
+    aio::Scope sending(test->reactor());
+    sending.spawn("sender", send_without_end(*pair.client));
+    co_await pair.server->refuse(test->reactor());
+    const std::size_t heard = *test->received_bytes_ - before;
+    EXPECT_LE(heard, kTlsFarewellBytesMax + kTlsInputBytes);
+    // Elsewhere the time for it may be over before.
+    if (test->simulated()) EXPECT_GE(heard, kTlsFarewellBytesMax);
+    pair.server->shut_down();
+    co_await sending.join();
   }(this));
 }
 

@@ -268,18 +268,48 @@ TEST_F(HandshakeHostile, AKnownOptionThatIsTooBigIsSkippedAndToldSo) {
   EXPECT_EQ(client.ask(ClientBytes().option(Option::kStructuredReply)).type, OptionReply::kAck);
 }
 
-TEST_F(HandshakeHostile, OptionsOfOneHandshakeAreCounted) {
-  const HandshakeOptions few{.tls = TlsPolicy::kNone, .limits = {.options_max = 3}};
-  Conversation talker(directory_, few);
-  ClientBytes client;
-  for (int round = 0; round < 3; ++round) client.option(Option::kList);
-  EXPECT_EQ(talker.send(client), HandshakeStatus::kNeedInput);
-  EXPECT_EQ(talker.send(ClientBytes().option(Option::kList)), HandshakeStatus::kClose);
+TEST_F(HandshakeHostile, OneOptionMoreThanAllowedEndsTheConnection) {
+  for (const std::uint32_t allowed : {0u, 1u, 3u, 300u}) {
+    SCOPED_TRACE(allowed);
+    const HandshakeOptions few{.tls = TlsPolicy::kNone, .limits = {.options_max = allowed}};
+    Conversation talker(directory_, few);
+    ClientBytes client;
+    for (std::uint32_t round = 0; round < allowed; ++round) client.option_header(99, 0);
+    EXPECT_EQ(talker.send(client), HandshakeStatus::kNeedInput);
+    EXPECT_EQ(talker.replies().size(), allowed);
+    EXPECT_EQ(talker.send(ClientBytes().option_header(99, 0)), HandshakeStatus::kClose);
+    EXPECT_EQ(talker.replies().size(), allowed) << "it is answered all the same";
+  }
+}
 
+TEST_F(HandshakeHostile, OneByteOfOptionsMoreThanAllowedEndsTheConnection) {
   const HandshakeOptions small{.tls = TlsPolicy::kNone, .limits = {.option_bytes_max = 100}};
+  const Bytes first = ClientBytes().option_header(99, 60).raw(Bytes(60)).bytes();
+  Conversation talker(directory_, small);
+  EXPECT_EQ(talker.send(first), HandshakeStatus::kNeedInput);
+  EXPECT_EQ(talker.send(ClientBytes().option_header(99, 40).raw(Bytes(40))), HandshakeStatus::kNeedInput);
+  EXPECT_EQ(talker.send(ClientBytes().option(Option::kList)), HandshakeStatus::kNeedInput);
   Conversation shouter(directory_, small);
-  EXPECT_EQ(shouter.send(ClientBytes().option_header(99, 60).raw(Bytes(60))), HandshakeStatus::kNeedInput);
-  EXPECT_EQ(shouter.send(ClientBytes().option_header(99, 60)), HandshakeStatus::kClose);
+  EXPECT_EQ(shouter.send(first), HandshakeStatus::kNeedInput);
+  EXPECT_EQ(shouter.send(ClientBytes().option_header(99, 41)), HandshakeStatus::kClose);
+}
+
+TEST_F(HandshakeHostile, AnOptionThatIsRefusedMayBeAsLongAsIsSkippedAndNoLonger) {
+  const HandshakeOptions small{.tls = TlsPolicy::kNone, .limits = {.skipped_bytes_max = 1000}};
+  Conversation client(directory_, small);
+  EXPECT_EQ(client.ask(ClientBytes().option_header(99, 1000).raw(Bytes(1000))).type, OptionReply::kErrorUnsupported);
+  EXPECT_EQ(client.send(ClientBytes().option_header(99, 1001)), HandshakeStatus::kClose);
+  EXPECT_EQ(client.handshake.close_reason(), "len (1001) is larger than max len (1000)");
+}
+
+TEST_F(HandshakeHostile, AnOptionMayBeAsLongAsItsPayloadIsKeptAndNoLonger) {
+  // A name of four bytes, its length, and the number of types, which is none.
+  const HandshakeOptions small{.tls = TlsPolicy::kNone, .limits = {.payload_bytes_max = 10}};
+  directory_.add("disks");
+  Conversation client(directory_, small);
+  EXPECT_EQ(client.ask(ClientBytes().info(Option::kInfo, "disk")).type, OptionReply::kAck);
+  EXPECT_EQ(client.ask(ClientBytes().info(Option::kInfo, "disks")).type, OptionReply::kErrorTooBig);
+  EXPECT_EQ(client.ask(ClientBytes().info(Option::kInfo, "disk")).type, OptionReply::kAck);
 }
 
 TEST_F(HandshakeHostile, R7_R21_a_wrong_option_magic_ends_the_connection) {

@@ -27,6 +27,7 @@ struct StorageState {
   std::vector<std::string> tries = {};   // the writes asked for at once, "0+512", or "0+1024 of 2" for two requests
   std::uintptr_t read_addresses = 0;     // of all buffers that waiting reads had, or-ed
   bool immediate = true;                 // whether the node can answer reads and writes at once
+  bool zeroes_fast = false;              // whether it has a faster way than writing zeros
   std::uint64_t knows_extents_to = 0;    // try_extents() answers up to here
   std::uint64_t full_from = UINT64_MAX;  // there is no space for bytes from here on
   int error = 0;                         // what every verb gives, when not 0
@@ -59,7 +60,7 @@ class StorageDriver final : public block::Driver {
   }
   aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override {
     CO_TRY(co_await begin(options.may_unmap ? "unmapping zeroes" : "zeroes", range, state_.write_gate));
-    if (options.no_fallback) co_return fail(ENOTSUP);
+    if (options.no_fallback && !state_.zeroes_fast) co_return fail(ENOTSUP);
     std::ranges::fill(part(range), std::byte{0});
     co_return IoResult{};
   }

@@ -309,8 +309,11 @@ TASK_TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
     Answer mixed = co_await session->client.ask(Command::kRead, 2 * kBytes, kBytes);
     EXPECT_TRUE(std::ranges::equal(mixed.data, std::span(storage().bytes).subspan(2 * kBytes, kBytes)));
     EXPECT_EQ(mixed.hole_bytes, chunks ? kBytes - 4096 : 0u);
-    // Small reads are not worth a look.
+    // Small reads are not worth a look: from 64 KiB on they are.
+    constexpr std::uint32_t kSearched = 64u << 10;
     EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, 4096)).hole_bytes, 0u);
+    EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, kSearched - 1)).hole_bytes, 0u);
+    EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, kSearched)).hole_bytes, chunks ? kSearched : 0u);
     co_await session->end();
   }
 }

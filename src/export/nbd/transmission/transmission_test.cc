@@ -113,9 +113,20 @@ TEST_IN_EVERY_MODE(ZeroesMayUnmapUnlessNoHoleIsAskedFor) {
   EXPECT_EQ(storage().bytes[6144], std::byte{'x'});
 }
 
-TEST_IN_EVERY_MODE(FastZeroesSayThatTheyAreNotSupported) {
-  Answer answer = co_await session.client.ask(Command::kWriteZeroes, 0, 4096, command_flag::kFastZero);
-  EXPECT_EQ(answer.error, static_cast<std::uint32_t>(NbdError::kNotSupported));
+TEST_IN_EVERY_MODE(FastZeroesAreZeroesOrNotSupportedAndNoChange) {
+  for (bool can : {false, true}) {
+    for (std::uint16_t others : {std::uint16_t{0}, command_flag::kNoHole, command_flag::kFua}) {
+      storage().zeroes_fast = can;
+      std::ranges::fill(storage().bytes, std::byte{'x'});
+      const auto flags = static_cast<std::uint16_t>(command_flag::kFastZero | others);
+      Answer answer = co_await session.client.ask(Command::kWriteZeroes, 512, 4096, flags);
+      EXPECT_EQ(answer.error, can ? 0u : static_cast<std::uint32_t>(NbdError::kNotSupported));
+      const auto zeroes = std::ranges::count(storage().bytes, std::byte{0});
+      EXPECT_EQ(zeroes, can ? 4096 : 0);
+      EXPECT_EQ(storage().bytes[511], std::byte{'x'});
+      EXPECT_EQ(storage().bytes[4608], std::byte{'x'});
+    }
+  }
 }
 
 // It has a meaning of its own there.
