@@ -206,13 +206,6 @@ TASK_TEST_P(ServerTest, SafeRemovalIsRefusedWhileAClientIsThere) {
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-TASK_TEST_P(ServerTest, AnExportIsNeverLargerThanItsNode) {
-  co_await start();
-  Backing odd(*reactor_, 1023);
-  auto edge = std::make_unique<block::Edge>(odd.node, block::EdgeParent{.role = "root"}, block::Permissions{});
-  EXPECT_EQ(NbdExport(server_->state(), {.id = "odd", .name = "odd"}, std::move(edge)).info().size_bytes, 512u);
-}
-
 TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
   co_await start();
   for (std::uint32_t alignment : {1u, 4096u, 65536u}) {
