@@ -83,6 +83,14 @@ void SimulatedFile::power_cut(Random& random) {
   locks_.clear();
 }
 
+PageStore SimulatedFile::stable_pages() const {
+  PageStore stable = on_disk_;
+  for (const FileChange& change : unflushed_) {
+    if (change.survives) apply_to(stable, change);
+  }
+  return stable;
+}
+
 bool SimulatedFile::can_lock(std::uint64_t offset, std::uint64_t owner, int mode) const {
   auto held = locks_.find(offset);
   if (held == locks_.end() || mode == F_UNLCK) return true;
@@ -103,6 +111,14 @@ bool SimulatedFile::lock(std::uint64_t offset, std::uint64_t owner, int mode) {
 
 void SimulatedFile::unlock_all(std::uint64_t owner) {
   for (auto& [offset, owners] : locks_) owners.erase(owner);
+}
+
+std::vector<std::uint64_t> SimulatedFile::locked_by(std::uint64_t owner) const {
+  std::vector<std::uint64_t> offsets;
+  for (const auto& [offset, owners] : locks_) {
+    if (owners.contains(owner)) offsets.push_back(offset);
+  }
+  return offsets;
 }
 
 }  // namespace blockexport::aio

@@ -42,6 +42,8 @@ class SimulatedFile {
   // Brings the change of this number to the disk, if it has not been lost.
   void keep(std::uint64_t number);
   void power_cut(Random& random);
+  // What a power cut now leaves at the least: no change is in it that may still be lost.
+  PageStore stable_pages() const;
 
   // Some of the writes that are not on the disk yet will never be. False: there was none.
   bool fail_write_back(Random& random);
@@ -55,6 +57,7 @@ class SimulatedFile {
   bool lock(std::uint64_t offset, std::uint64_t owner, int mode);
   bool can_lock(std::uint64_t offset, std::uint64_t owner, int mode) const;
   void unlock_all(std::uint64_t owner);
+  std::vector<std::uint64_t> locked_by(std::uint64_t owner) const;
 
  private:
   std::uint64_t inode_;

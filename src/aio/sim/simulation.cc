@@ -5,6 +5,15 @@
 #include "aio/sim/world.h"
 
 namespace blockexport::aio {
+namespace {
+
+std::vector<std::byte> content_of(const PageStore& pages) {
+  std::vector<std::byte> content(pages.size());
+  pages.read(0, content);
+  return content;
+}
+
+}  // namespace
 
 Simulation::Simulation(SimulationOptions options) : world_(std::make_unique<World>(options)) {}
 
@@ -39,16 +48,26 @@ void Simulation::make_file(const std::string& path, std::uint64_t size_bytes) {
 std::optional<std::vector<std::byte>> Simulation::read_file(const std::string& path) const {
   auto found = world_->files.find(path);
   if (found == world_->files.end()) return std::nullopt;
-  const PageStore& pages = found->second->pages();
-  std::vector<std::byte> content(pages.size());
-  pages.read(0, content);
-  return content;
+  return content_of(found->second->pages());
 }
 
-std::optional<Fault> take_fault(std::span<Fault> faults, OperationKind kind, std::string_view path, bool immediate) {
+std::optional<std::vector<std::byte>> Simulation::stable_content(const std::string& path) const {
+  auto found = world_->files.find(path);
+  if (found == world_->files.end()) return std::nullopt;
+  return content_of(found->second->stable_pages());
+}
+
+bool concerns(const Fault& fault, const FaultyCall& call) {
+  if (fault.count == 0 || fault.immediate != call.immediate) return false;
+  if (!fault.path.empty() && fault.path != call.path) return false;
+  if (fault.kind) return *fault.kind == call.kind;
+  return !call.unlocks && call.kind != OperationKind::kPoll && call.kind != OperationKind::kCall &&
+         call.kind != OperationKind::kClose;
+}
+
+std::optional<Fault> take_fault(std::span<Fault> faults, const FaultyCall& call) {
   for (Fault& fault : faults) {
-    if (fault.kind != kind || fault.immediate != immediate || fault.count == 0) continue;
-    if (!fault.path.empty() && fault.path != path) continue;
+    if (!concerns(fault, call)) continue;
     if (fault.after > 0) {
       --fault.after;
       continue;
@@ -65,6 +84,12 @@ void Simulation::inject(Fault fault) {
 
 void Simulation::clear_faults() {
   world_->faults.clear();
+}
+
+std::uint64_t Simulation::faults_left() const {
+  std::uint64_t left = 0;
+  for (const Fault& fault : world_->faults) left += fault.count;
+  return left;
 }
 
 bool Simulation::fail_write_back(const std::string& path) {
@@ -106,6 +131,20 @@ void Simulation::reset_connection(int fd) {
 
 std::size_t Simulation::open_descriptors() const {
   return world_->descriptors.size();
+}
+
+std::string Simulation::describe_open_files() const {
+  std::string text;
+  for (const auto& [fd, descriptor] : world_->descriptors) {
+    if (descriptor.file == nullptr) continue;
+    text += descriptor.path + (descriptor.readable ? " r" : " ") + (descriptor.writable ? "w" : "") +
+            (descriptor.direct ? " direct" : "") + " locks";
+    for (std::uint64_t offset : descriptor.file->locked_by(static_cast<std::uint64_t>(fd))) {
+      text += " " + std::to_string(offset);
+    }
+    text += "\n";
+  }
+  return text;
 }
 
 void Simulation::run_until_idle(Reactor& reactor) {

@@ -39,10 +39,11 @@ struct SimulationOptions {
 };
 
 // Operations that fail: of the operations of `kind` on `path` (empty: any), the first `after` pass and the next `count`
-// give `error`, or (reads and writes, where it is told) move at most `moved_bytes` and succeed with that. The immediate
-// calls answer EAGAIN while a fault stands against their kind; with `immediate` it stands against them alone.
+// give `error`, or (reads and writes, where it is told) move at most `moved_bytes` and succeed with that. Without a
+// kind it is each of those that can fail on a file: not polls, calls, closing, or giving a lock up. The immediate calls
+// answer EAGAIN while a fault stands against their kind; with `immediate` it stands against them alone.
 struct Fault {
-  OperationKind kind;
+  std::optional<OperationKind> kind;
   int error = 0;
   std::uint64_t after = 0;
   std::uint64_t count = 1;
@@ -51,8 +52,16 @@ struct Fault {
   bool immediate = false;
 };
 
-// The first fault that meets a call of `kind` on `path`, if one does; it is counted.
-std::optional<Fault> take_fault(std::span<Fault> faults, OperationKind kind, std::string_view path, bool immediate);
+// A call that a fault may meet.
+struct FaultyCall {
+  OperationKind kind;
+  std::string_view path;
+  bool immediate = false;
+  bool unlocks = false;  // of kLock: gives the lock up
+};
+bool concerns(const Fault& fault, const FaultyCall& call);
+// The first fault that meets the call, if one does; it is counted.
+std::optional<Fault> take_fault(std::span<Fault> faults, const FaultyCall& call);
 
 class Simulation {
  public:
@@ -75,9 +84,14 @@ class Simulation {
   void make_file(const std::string& path, std::uint64_t size_bytes);
   // What a reader of the file sees now; nothing when there is none.
   std::optional<std::vector<std::byte>> read_file(const std::string& path) const;
+  // What a power cut now leaves of the file for certain: all changes that may still be lost are. Nothing when there is
+  // no such file.
+  std::optional<std::vector<std::byte>> stable_content(const std::string& path) const;
 
   void inject(Fault fault);
   void clear_faults();
+  // Errors that injected faults have yet to give.
+  std::uint64_t faults_left() const;
 
   // Writing the file back from the page cache fails: some of what was written and not synced is lost, though readers
   // see it until the power goes. Each descriptor is told once: its next sync, or durable write, to end gives EIO.
@@ -96,6 +110,8 @@ class Simulation {
 
   // Descriptors not yet closed.
   std::size_t open_descriptors() const;
+  // The same as text, to be compared: a line for each, with the path, the access and the bytes that it has locked.
+  std::string describe_open_files() const;
 
   // Runs until nothing can run, no operation is under way and no timer is set; what waits for others may still wait.
   void run_until_idle(Reactor& reactor);

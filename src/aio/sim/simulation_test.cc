@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <array>
 #include <set>
 #include <string>
 
@@ -54,6 +55,96 @@ TEST(SimulationTest, WhatWasSyncedSurvivesAPowerCut) {
     simulation.power_cut();
     EXPECT_EQ(text_of(simulation, "image"), std::string(2000, 'a'));
   }
+}
+
+Task<void> write_twice(Reactor& reactor, Simulation& simulation) {
+  auto fd = co_await reactor.open("image", O_RDWR | O_CREAT);
+  std::string first(1000, 'a');
+  std::string second(1000, 'b');
+  iovec vectors[] = {{first.data(), first.size()}, {second.data(), second.size()}};
+  EXPECT_TRUE((co_await reactor.write(*fd, std::span(vectors, 1), 0, false)).has_value());
+  EXPECT_EQ(simulation.stable_content("image")->size(), 0u);
+  EXPECT_TRUE((co_await reactor.write(*fd, std::span(vectors + 1, 1), 4096, true)).has_value());
+  EXPECT_EQ((*simulation.stable_content("image"))[0], std::byte{0}) << "only what synced itself is certain";
+  EXPECT_EQ((*simulation.stable_content("image"))[4096], std::byte{'b'});
+  EXPECT_TRUE((co_await reactor.sync(*fd)).has_value());
+  EXPECT_EQ(simulation.stable_content("image"), simulation.read_file("image"));
+  reactor.close_now(*fd);
+}
+
+TEST(SimulationTest, TellsWhatIsOnTheDiskForCertain) {
+  Simulation simulation;
+  EXPECT_FALSE(simulation.stable_content("image").has_value());
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  testing::run(*reactor, write_twice(*reactor, simulation));
+}
+
+Task<void> write_directly(Reactor& reactor, std::span<char> data) {
+  auto fd = co_await reactor.open("image", O_RDWR | O_CREAT | O_DIRECT);
+  for (std::size_t offset : {0, 1}) {
+    for (std::size_t length : {512, 513}) {
+      for (std::uint64_t at : {std::uint64_t{512}, std::uint64_t{4}}) {
+        iovec vector{data.data() + offset, length};
+        const bool is_aligned = offset == 0 && length == 512 && at == 512;
+        const IoCount written = co_await reactor.write(*fd, std::span(&vector, 1), at, false);
+        EXPECT_EQ(written, is_aligned ? IoCount(512) : IoCount(fail(EINVAL)));
+        if (is_aligned) continue;
+        EXPECT_EQ(co_await reactor.read(*fd, std::span(&vector, 1), at), IoCount(fail(EINVAL)));
+      }
+    }
+  }
+  reactor.close_now(*fd);
+}
+
+TEST(SimulationTest, DirectAccessTakesWholeSectorsOnly) {
+  Simulation simulation;
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  alignas(512) std::array<char, 1024> data = {};
+  testing::run(*reactor, write_directly(*reactor, data));
+}
+
+// Opens, asks for the size and reads: three operations, of which one may fail.
+Task<void> look_at(Reactor& reactor, std::vector<bool>& succeeded) {
+  auto fd = co_await reactor.open("image", O_RDWR | O_CREAT);
+  succeeded.push_back(fd.has_value());
+  if (!fd) co_return;
+  FileInfo info;
+  succeeded.push_back((co_await reactor.stat(*fd, info)).has_value());
+  char byte = 0;
+  iovec vector{&byte, 1};
+  succeeded.push_back((co_await reactor.read(*fd, std::span(&vector, 1), 0)).has_value());
+  reactor.close_now(*fd);
+}
+
+TEST(SimulationTest, AFaultOfAnyKindMeetsOneOperationAfterTheOther) {
+  const std::vector<bool> expected[] = {{false}, {true, false, true}, {true, true, false}, {true, true, true}};
+  for (std::uint64_t after = 0; after < 4; ++after) {
+    Simulation simulation;
+    std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+    simulation.inject({.kind = {}, .error = EIO, .after = after});
+    std::vector<bool> succeeded;
+    testing::run(*reactor, look_at(*reactor, succeeded));
+    EXPECT_EQ(succeeded, expected[after]) << after;
+    EXPECT_EQ(simulation.faults_left(), after == 3 ? 1u : 0u);
+  }
+}
+
+Task<void> open_and_lock(Reactor& reactor, Simulation& simulation) {
+  auto fd = co_await reactor.open("image", O_RDONLY | O_CREAT | O_DIRECT);
+  auto other = co_await reactor.open("image", O_RDWR);
+  EXPECT_TRUE((co_await reactor.lock(*fd, 7, F_RDLCK)).has_value());
+  EXPECT_EQ(simulation.describe_open_files(), "image r direct locks 7\nimage rw locks\n");
+  EXPECT_TRUE((co_await reactor.lock(*fd, 7, F_UNLCK)).has_value());
+  reactor.close_now(*other);
+  EXPECT_EQ(simulation.describe_open_files(), "image r direct locks\n");
+  reactor.close_now(*fd);
+}
+
+TEST(SimulationTest, TellsWhatIsOpenAndLocked) {
+  Simulation simulation;
+  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  testing::run(*reactor, open_and_lock(*reactor, simulation));
+  EXPECT_EQ(simulation.describe_open_files(), "");
 }
 
 // What one write of 2000 bytes over zeroes leaves, over many seeds.

@@ -18,6 +18,8 @@ constexpr std::uint64_t kAllocateBytesMax = 256u << 20;
 constexpr std::uint64_t kOffsetMax = INT64_MAX;
 // What one try_send_file() looks at; no simulated connection takes more at a time.
 constexpr std::uint64_t kSendBytesMax = 1u << 20;
+// What is direct begins and ends at multiples of this, in the file and in memory.
+constexpr std::uint64_t kDirectBytes = 512;
 
 std::size_t total_of(std::span<const iovec> vectors) {
   std::size_t total = 0;
@@ -67,12 +69,15 @@ int World::add(Descriptor descriptor) {
 }
 
 bool World::may_fail(OperationKind kind) const {
-  return std::ranges::any_of(
-      faults, [&](const Fault& fault) { return fault.kind == kind && !fault.immediate && fault.count > 0; });
+  return std::ranges::any_of(faults, [&](const Fault& fault) {
+    // Whatever its path.
+    return concerns(fault, {.kind = kind, .path = fault.path});
+  });
 }
 
-std::optional<Fault> World::take_fault(OperationKind kind, const std::string& path, bool immediate) {
-  return aio::take_fault(faults, kind, path, immediate);
+std::optional<Fault> World::take_fault(const Operation& operation, const std::string& path) {
+  const bool unlocks = operation.kind == OperationKind::kLock && operation.mode == F_UNLCK;
+  return aio::take_fault(faults, {.kind = operation.kind, .path = path, .unlocks = unlocks});
 }
 
 void World::begin(Operation& operation) {
@@ -120,7 +125,7 @@ std::int64_t World::perform(Operation& operation) {
   Descriptor* descriptor = find(operation.fd);
   bool opens = operation.kind == OperationKind::kOpen;
   if (!opens && descriptor == nullptr) return -EBADF;
-  const std::optional<Fault> fault = take_fault(operation.kind, opens ? operation.path : descriptor->path, false);
+  const std::optional<Fault> fault = take_fault(operation, opens ? operation.path : descriptor->path);
   const int error = fault ? fault->error : 0;
   if (operation.kind == OperationKind::kClose) {
     std::int64_t closed = close(operation.fd);
@@ -194,16 +199,18 @@ std::int64_t World::open(const char* path, int flags) {
               .losses_told = found->second->losses_told()});
 }
 
-std::size_t World::perhaps_shorter(std::size_t count) {
+// What is direct ends at a block of the file system.
+std::size_t World::perhaps_shorter(std::size_t count, const Descriptor& descriptor) {
   if (moved_bytes_max_ != UINT64_MAX) return std::min<std::size_t>(count, moved_bytes_max_);
-  if (!options.short_transfers || count < 2 || !random.one_in(4)) return count;
-  return random.between(1, count - 1);
+  const std::size_t step = descriptor.direct ? PageStore::kPageBytes : 1;
+  if (!options.short_transfers || count < 2 * step || !random.one_in(4)) return count;
+  return random.between(1, count / step - 1) * step;
 }
 
 std::int64_t World::read(Descriptor& descriptor, std::span<const iovec> vectors, std::uint64_t offset) {
   if (!descriptor.readable) return -EBADF;
   if (descriptor.direct && !is_of_whole_blocks(vectors, offset)) return -EINVAL;
-  std::vector<std::byte> data(perhaps_shorter(total_of(vectors)));
+  std::vector<std::byte> data(perhaps_shorter(total_of(vectors), descriptor));
   std::size_t count = descriptor.file->pages().read(offset, data);
   scatter(std::span(data).first(count), vectors);
   return static_cast<std::int64_t>(count);
@@ -213,7 +220,7 @@ std::int64_t World::write(Descriptor& descriptor, std::span<const iovec> vectors
   if (descriptor.direct && !is_of_whole_blocks(vectors, offset)) return -EINVAL;
   std::vector<std::byte> data = gather(vectors);
   if (data.size() > kOffsetMax - offset) return -EFBIG;
-  data.resize(perhaps_shorter(data.size()));
+  data.resize(perhaps_shorter(data.size(), descriptor));
   auto count = static_cast<std::int64_t>(data.size());
   if (count == 0) return 0;
   descriptor.file->apply({.kind = FileChange::Kind::kWrite, .offset = offset, .data = std::move(data)});
@@ -314,8 +321,9 @@ IoCount World::try_read(int fd, std::span<const iovec> vectors, std::uint64_t of
   if (descriptor->dead) return fail(EIO);
   if (may_fail(OperationKind::kRead) || random.one_in(4)) return fail(EAGAIN);
   if (offset > kOffsetMax) return fail(EINVAL);
-  return try_unless(take_fault(OperationKind::kRead, descriptor->path, true), *descriptor, OperationKind::kRead,
-                    vectors, offset);
+  return try_unless(
+      aio::take_fault(faults, {.kind = OperationKind::kRead, .path = descriptor->path, .immediate = true}), *descriptor,
+      OperationKind::kRead, vectors, offset);
 }
 
 IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t offset) {
@@ -326,8 +334,9 @@ IoCount World::try_write(int fd, std::span<const iovec> vectors, std::uint64_t o
   if (offset > kOffsetMax) return fail(EINVAL);
   clock.advance_to(clock.now_ns() + options.write_hold_ns);
   if (options.write_hold_ns > 0 && options.write_hold_waits) ++times_waited;
-  return try_unless(take_fault(OperationKind::kWrite, descriptor->path, true), *descriptor, OperationKind::kWrite,
-                    vectors, offset);
+  return try_unless(
+      aio::take_fault(faults, {.kind = OperationKind::kWrite, .path = descriptor->path, .immediate = true}),
+      *descriptor, OperationKind::kWrite, vectors, offset);
 }
 
 IoCount World::try_unless(const std::optional<Fault>& fault, Descriptor& descriptor, OperationKind kind,

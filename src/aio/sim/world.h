@@ -81,7 +81,7 @@ class World {
 
  private:
   // The fault that meets a call, if one does.
-  std::optional<Fault> take_fault(OperationKind kind, const std::string& path, bool immediate);
+  std::optional<Fault> take_fault(const Operation& operation, const std::string& path);
   IoCount try_unless(const std::optional<Fault>& fault, Descriptor& descriptor, OperationKind kind,
                      std::span<const iovec> vectors, std::uint64_t offset);
   bool may_fail(OperationKind kind) const;
@@ -97,7 +97,7 @@ class World {
   static FileInfo info_of(const SimulatedFile& file);
   std::int64_t map(const SimulatedFile& file, const Operation& operation);
   std::int64_t seek(const PageStore& pages, std::uint64_t offset, int whence) const;
-  std::size_t perhaps_shorter(std::size_t count);
+  std::size_t perhaps_shorter(std::size_t count, const Descriptor& descriptor);
 
   std::uint64_t moved_bytes_max_ = UINT64_MAX;  // of the transfer that is being done
   int next_descriptor_ = Simulation::kFirstDescriptor;

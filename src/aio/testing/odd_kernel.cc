@@ -233,7 +233,8 @@ void OddKernel::refuse_entries(int error, std::uint64_t count) {
 std::optional<Fault> OddKernel::take(OperationKind kind, int fd, bool immediate) {
   std::lock_guard lock(mutex_);
   if (faults_.empty()) return std::nullopt;
-  std::optional<Fault> fault = take_fault(faults_, kind, path_of(fd), immediate);
+  const std::string path = path_of(fd);
+  std::optional<Fault> fault = take_fault(faults_, {.kind = kind, .path = path, .immediate = immediate});
   if (fault) ++faults_met_;
   return fault;
 }
