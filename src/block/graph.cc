@@ -4,6 +4,7 @@
 
 #include <cassert>
 #include <ranges>
+#include <span>
 #include <utility>
 
 #include "aio/shielded.h"
@@ -115,6 +116,9 @@ aio::Task<Result<>> Graph::resize_quiesced(Node& node, std::uint64_t size_bytes)
   std::vector<Edge*> edges = root_edges_above(resized);
   for (Edge* above : edges) co_await above->quiesce();
   result = co_await node.resize(size_bytes);
+  // Users of nodes above see the new size too, and a flush of theirs is to make it durable.
+  std::vector<Node*> reached = with_all_above(resized);
+  for (Node* above : std::span(reached).subspan(resized.size())) above->require_flush();
   for (Edge* above : edges) above->resume();
   right.reset();
   // Gives back; nothing new is asked for.

@@ -173,12 +173,16 @@ Result<> Graph::Reopening::prepare_child(const Item& item, Edge& edge) {
 }
 
 aio::Task<void> Graph::Reopening::commit() {
+  std::vector<Node*> changed;
   for (Item& item : items_) {
+    changed.push_back(item.node);
     co_await item.node->driver().commit_reopen();
     item.node->set_options(item.node_options);
     item.node->refresh_limits();
     graph_.entry(*item.node).options = *item.options;
   }
+  // What was flushed while cache.no-flush was on was not made durable.
+  for (Node* above : with_all_above(changed)) above->require_flush();
   std::vector<std::string> left;
   for (const Switch& change : switches_) left.push_back(change.before->name());
   co_await graph_.drop_unused(std::move(left));

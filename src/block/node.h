@@ -54,6 +54,9 @@ class Node {
   // After a resize or reopen changed what the driver says; nothing may be under way.
   void refresh_limits() { limits_ = driver_->limits(); }
 
+  // The next flush reaches the driver, though nothing was written: what is below has changed.
+  void require_flush() { write_generation_.fetch_add(1, std::memory_order_release); }
+
   // Sets the size of what the driver opened. Nothing may be under way.
   aio::Task<Result<>> resize(std::uint64_t size_bytes);
 

@@ -234,19 +234,25 @@ std::vector<Node*> with_all_below(Node& node) {
   return found;
 }
 
+std::vector<Node*> with_all_above(std::span<Node* const> nodes) {
+  std::vector<Node*> found;
+  std::unordered_set<Node*> seen;
+  for (Node* node : nodes) {
+    if (seen.insert(node).second) found.push_back(node);
+  }
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    for (Edge& edge : found[i]->parents()) {
+      if (!edge.is_root() && seen.insert(edge.parent().node).second) found.push_back(edge.parent().node);
+    }
+  }
+  return found;
+}
+
 std::vector<Edge*> root_edges_above(std::span<Node* const> nodes) {
   std::vector<Edge*> edges;
-  std::vector<Node*> to_visit(nodes.begin(), nodes.end());
-  std::unordered_set<Node*> seen(nodes.begin(), nodes.end());
-  while (!to_visit.empty()) {
-    Node* node = to_visit.back();
-    to_visit.pop_back();
+  for (Node* node : with_all_above(nodes)) {
     for (Edge& edge : node->parents()) {
-      if (edge.is_root()) {
-        edges.push_back(&edge);
-      } else if (seen.insert(edge.parent().node).second) {
-        to_visit.push_back(edge.parent().node);
-      }
+      if (edge.is_root()) edges.push_back(&edge);
     }
   }
   return edges;

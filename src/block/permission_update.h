@@ -38,6 +38,9 @@ aio::Task<Result<>> update_permissions_for_growth(Node& growing);
 // `node` and all that is below it.
 std::vector<Node*> with_all_below(Node& node);
 
+// `nodes`, each once, and all that is above them.
+std::vector<Node*> with_all_above(std::span<Node* const> nodes);
+
 // The root edges through which requests reach `nodes`.
 std::vector<Edge*> root_edges_above(std::span<Node* const> nodes);
 

@@ -18,8 +18,6 @@ constexpr std::uint64_t kAllocateBytesMax = 256u << 20;
 constexpr std::uint64_t kOffsetMax = INT64_MAX;
 // What one try_send_file() looks at; no simulated connection takes more at a time.
 constexpr std::uint64_t kSendBytesMax = 1u << 20;
-// What is direct begins and ends at multiples of this, in the file and in memory.
-constexpr std::uint64_t kDirectBytes = 512;
 
 std::size_t total_of(std::span<const iovec> vectors) {
   std::size_t total = 0;

@@ -1,0 +1,107 @@
+// PromiseModel: what users of a disk may rely on: for each sector, the contents that it may have after the power goes
+// now. A sector is written by one request at a time, each write of it with one byte all over; different sectors are
+// written by anybody at once.
+//
+// For tests that know what is on the simulated disk for certain. Plain values; thread: the test's.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "block/range.h"
+
+namespace blockexport::block {
+
+class PromiseModel {
+ public:
+  static constexpr std::uint64_t kSectorBytes = 512;
+
+  // How much of what was written to each sector had been acknowledged at some moment.
+  using Moment = std::vector<std::size_t>;
+
+  // All of it is `initial`, and durable.
+  PromiseModel(std::size_t sectors, std::byte initial) : sectors_(sectors, Sector{.written = {initial}}) {}
+
+  // A write of whole sectors goes out. Until it is acknowledged a sector may have either content.
+  void write_begins(Range range, std::byte value) {
+    for (Sector& sector : of(range)) sector.written.push_back(value);
+  }
+  void write_is_acknowledged(Range range, bool is_durable) {
+    for (Sector& sector : of(range)) {
+      sector.acknowledged = sector.last();
+      if (is_durable) sector.durable = std::max(sector.durable, sector.acknowledged);
+    }
+  }
+
+  // A flush begins now; once it is acknowledged, what had been acknowledged then is durable.
+  Moment flush_begins() const {
+    Moment acknowledged;
+    for (const Sector& sector : sectors_) acknowledged.push_back(sector.acknowledged);
+    return acknowledged;
+  }
+  void flush_is_acknowledged(const Moment& begun) {
+    for (std::size_t i = 0; i < sectors_.size(); ++i) {
+      sectors_[i].durable = std::max(sectors_[i].durable, begun[i]);
+    }
+  }
+
+  // Whether every reader must see this now; no write of the range is under way.
+  bool is_current(Range range, std::span<const std::byte> content) const {
+    return fits(range, content, [](const Sector& sector, std::byte value) { return sector.written.back() == value; });
+  }
+  // The same while writes may be under way, or were never answered.
+  bool may_be_read(Range range, std::span<const std::byte> content) const {
+    return fits(range, content, [](const Sector& sector, std::byte value) {
+      return is_among(sector.written, sector.acknowledged, value);
+    });
+  }
+  // Whether this may be what is left of the range after a power cut.
+  bool may_be_left(Range range, std::span<const std::byte> content) const {
+    return fits(range, content,
+                [](const Sector& sector, std::byte value) { return is_among(sector.written, sector.durable, value); });
+  }
+  // Whether it reads as zeros; no write of the range is under way.
+  bool is_zero(Range range) const {
+    return std::ranges::all_of(of(range), [](const Sector& one) { return one.written.back() == std::byte{0}; });
+  }
+  Range whole() const { return {0, sectors_.size() * kSectorBytes}; }
+
+ private:
+  struct Sector {
+    std::vector<std::byte> written;  // in order
+    // Places in it: of the newest that was acknowledged, and of the newest that is durable for certain.
+    std::size_t acknowledged = 0;
+    std::size_t durable = 0;
+
+    std::size_t last() const { return written.size() - 1; }
+  };
+
+  static bool is_among(std::span<const std::byte> written, std::size_t first, std::byte value) {
+    return std::ranges::find(written.subspan(first), value) != written.end();
+  }
+  std::span<Sector> of(Range range) {
+    return std::span(sectors_).subspan(range.offset / kSectorBytes, range.length / kSectorBytes);
+  }
+  std::span<const Sector> of(Range range) const {
+    return std::span(sectors_).subspan(range.offset / kSectorBytes, range.length / kSectorBytes);
+  }
+  template <class Judge>
+  bool fits(Range range, std::span<const std::byte> content, Judge judge) const {
+    std::size_t at = 0;
+    for (const Sector& sector : of(range)) {
+      // Of each byte: a write may be done in parts that end within a sector.
+      for (std::byte value : content.subspan(at, kSectorBytes)) {
+        if (!judge(sector, value)) return false;
+      }
+      at += kSectorBytes;
+    }
+    return true;
+  }
+
+  std::vector<Sector> sectors_;
+};
+
+}  // namespace blockexport::block
