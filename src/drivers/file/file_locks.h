@@ -7,35 +7,36 @@
 // reactor.
 #pragma once
 
+#include <memory>
 #include <string>
 
+#include "aio/open_file.h"
 #include "aio/task.h"
 #include "base/error.h"
 #include "block/permissions.h"
-
-namespace blockexport::aio {
-class Reactor;
-}
 
 namespace blockexport::drivers {
 
 class FileLocks {
  public:
-  // `fd` is borrowed; the locks go when it is closed.
-  FileLocks(int fd, std::string filename) : fd_(fd), filename_(std::move(filename)) {}
+  // The locks go when `file` is closed, of which this keeps a share.
+  FileLocks(std::shared_ptr<const aio::OpenFile> file, std::string filename)
+      : file_(std::move(file)), filename_(std::move(filename)) {}
 
-  // Whether the file system has such locks at all.
-  static aio::Task<bool> supported(aio::Reactor& reactor, int fd);
+  // Whether the file system has such locks at all. Errors: it did not tell.
+  static aio::Task<std::expected<bool, Errno>> supported(aio::Reactor& reactor, int fd);
 
   // From what is held now to `wanted`. New bytes are locked first, then checked, then old ones given up; on failure all
-  // is as it was.
+  // is as it was. Only to give up cannot fail.
   aio::Task<Result<>> change(aio::Reactor& reactor, block::Permissions wanted);
 
   // Locks the same bytes in another open file description of this file, goes on with that, and gives up those of the
-  // one before, which may stay open. What is held in one place may be held in the other, so this does not fail.
-  aio::Task<void> move_to(aio::Reactor& reactor, int fd);
+  // one before, which may stay open. What is held in one place may be held in the other; where the system refuses it
+  // all the same, the one before is kept open with its locks, so that the file is never without.
+  aio::Task<void> move_to(aio::Reactor& reactor, std::shared_ptr<const aio::OpenFile> file);
 
  private:
+  aio::Task<Result<>> lock_and_check(aio::Reactor& reactor, block::Permissions wanted);
   aio::Task<Result<>> lock_all(aio::Reactor& reactor, block::Permissions wanted);
   aio::Task<Result<>> check_all(aio::Reactor& reactor, block::Permissions wanted) const;
   aio::Task<void> unlock_all_but(aio::Reactor& reactor, block::Permissions wanted);
@@ -43,7 +44,9 @@ class FileLocks {
   static aio::Task<IoResult> set_bytes(aio::Reactor& reactor, int fd, std::uint64_t base, block::PermissionSet bits,
                                        int mode);
 
-  int fd_;
+  int fd() const { return file_->fd(); }
+
+  std::shared_ptr<const aio::OpenFile> file_;
   std::string filename_;
   block::PermissionSet used_;      // the bytes locked at kUsedBase
   block::PermissionSet unshared_;  // and at kUnsharedBase

@@ -1,10 +1,13 @@
 // Locks against ourselves, and against another program that keeps to the same bytes where it is installed.
 #include "drivers/file/file_locks.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 
+#include "aio/simulation.h"
 #include "block/testing/reactor_test.h"
 #include "block/testing/temp_dir.h"
 #include "drivers/file/file_driver.h"
@@ -20,6 +23,47 @@ constexpr Permissions kReader{.used = Permission::kConsistentRead};
 constexpr Permissions kNothing{};
 const Permissions kWriter{.used = Permission::kConsistentRead | Permission::kWrite | Permission::kResize,
                           .shared = Permission::kConsistentRead | Permission::kWriteUnchanged};
+
+// What opening a file for a writer gives on a simulated disk that answers a question about locks with `error`; and the
+// locks that are then held.
+aio::Task<void> open_for_writing(aio::Simulation& simulation, FileLocking locking, std::string& message,
+                                 std::string& locks) {
+  auto driver = co_await FileDriver::open({.filename = "/image", .locking = locking});
+  message = driver ? "" : driver.error().message();
+  if (!driver) co_return;
+  const Result<> locked = co_await (*driver)->set_permissions(kWriter);
+  EXPECT_TRUE(locked);
+  locks = simulation.describe_open_files();
+}
+
+struct Opened {
+  std::string message;
+  std::string locks;
+};
+Opened open_with_lock_error(int error, FileLocking locking) {
+  aio::Simulation simulation;
+  simulation.make_file("/image", 4096);
+  simulation.inject({.kind = aio::OperationKind::kTestLock, .error = error});
+  std::unique_ptr<aio::Reactor> reactor = aio::Reactor::create(simulation);
+  Opened opened;
+  aio::testing::run(*reactor, open_for_writing(simulation, locking, opened.message, opened.locks));
+  EXPECT_EQ(simulation.open_descriptors(), 0u);
+  return opened;
+}
+
+// Beside another process that locks the file.
+TEST(FileWithoutLocksTest, IsOpenedOnlyWhereTheSystemSaysThatThereAreNone) {
+  for (int error : {EINVAL, ENOSYS, EOPNOTSUPP, ENOLCK}) {
+    const Opened opened = open_with_lock_error(error, FileLocking::kAuto);
+    EXPECT_EQ(opened.message, "");
+    EXPECT_EQ(opened.locks, "/image rw locks\n");
+    EXPECT_EQ(open_with_lock_error(error, FileLocking::kOn).message,
+              "The file system of '/image' has no locks, which locking=on asks for");
+  }
+  for (FileLocking locking : {FileLocking::kAuto, FileLocking::kOn}) {
+    EXPECT_EQ(open_with_lock_error(EIO, locking).message, "Failed to lock '/image': Input/output error");
+  }
+}
 
 class FileLocksTest : public block::ReactorTest {
  protected:
@@ -72,6 +116,21 @@ TEST_F(FileLocksTest, WhoSharesNothingFindsUsers) {
   EXPECT_EQ(set(*other, {.used = {}, .shared = {}}), "Failed to get shared \"consistent read\" lock");
   EXPECT_EQ(set(*one, {.used = Permission::kResize}), "");
   EXPECT_EQ(set(*other, {.used = {}, .shared = Permission::kWrite}), "Failed to get shared \"resize\" lock");
+}
+
+// Other processes lock first, look then, and go: what is in the way for that moment is no reason to keep a lock.
+TEST_F(FileLocksTest, GivingUpNeedsNobodysConsent) {
+  auto one = open();
+  EXPECT_EQ(set(*one, kWriter), "");
+  const int fd = ::open(path_.c_str(), O_RDWR);
+  struct flock others{.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 200, .l_len = 4, .l_pid = 0};
+  ASSERT_EQ(fcntl(fd, F_OFD_SETLK, &others), 0);
+  EXPECT_EQ(set(*one, kReader), "");
+  EXPECT_EQ(set(*one, kWriter), "Failed to get \"consistent read\" lock");
+  EXPECT_EQ(set(*one, kNothing), "");
+  ::close(fd);
+  auto other = open();
+  EXPECT_EQ(set(*other, kWriter), "");
 }
 
 TEST_F(FileLocksTest, AFailedChangeLeavesEverythingAsItWas) {

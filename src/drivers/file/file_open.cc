@@ -110,8 +110,10 @@ aio::Task<Result<>> FileDriver::inspect() {
   limits_ = co_await limits_of(home_, fd_, options_, info.block_bytes);
   if (options_.locking == FileLocking::kOff) co_return Result<>();
 
-  if (co_await FileLocks::supported(home_, fd_)) {
-    locks_ = std::make_unique<FileLocks>(fd_, path);
+  auto has_locks = co_await FileLocks::supported(home_, fd_);
+  if (!has_locks) co_return fail(Error::system(fmt::format("Failed to lock '{}'", path), has_locks.error()));
+  if (*has_locks) {
+    locks_ = std::make_unique<FileLocks>(file_, path);
   } else if (options_.locking == FileLocking::kOn) {
     co_return fail(fmt::format("The file system of '{}' has no locks, which locking=on asks for", path));
   }

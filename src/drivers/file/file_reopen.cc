@@ -53,9 +53,9 @@ aio::Task<Result<int>> FileDriver::open_again(FileOptions& options) {
 aio::Task<void> FileDriver::commit_reopen() {
   std::unique_ptr<FileReopening> reopening = std::move(reopening_);
   if (reopening->fd != fd_) {
-    if (locks_ != nullptr) co_await locks_->move_to(home_, reopening->fd);
     // Replies that are still being sent from it keep the old one open.
     file_ = std::make_shared<aio::OpenFile>(home_, reopening->fd);
+    if (locks_ != nullptr) co_await locks_->move_to(home_, file_);
     fd_ = reopening->fd;
     extents_.clear();
   }
