@@ -248,6 +248,7 @@ TASK_TEST_P(ChardevTest, AFileThatCannotBeOpenedIsNamed) {
             "Could not open '" + path("no/such") + "': No such file or directory");
   EXPECT_EQ(co_await open_error(FileOptions{.output_path = path("out"), .input_path = path("in")}),
             "Could not open '" + path("in") + "': No such file or directory");
+  EXPECT_NE(access(path("out").c_str(), F_OK), 0) << "made for nothing";
 }
 
 TASK_TEST_P(ChardevTest, NullSwallowsAndIsSilent) {

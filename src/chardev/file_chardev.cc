@@ -95,13 +95,14 @@ aio::Task<OptionalStream> StdioChardev::next_stream() {
 aio::Task<Result<std::unique_ptr<Chardev>>> FileChardev::open(aio::Reactor& reactor, std::string label,
                                                               FileOptions options) {
   std::unique_ptr<FileChardev> chardev(new FileChardev(reactor, std::move(label)));
-  CO_TRY_ASSIGN(chardev->output_, co_await open_output(reactor, options));
   if (!options.input_path.empty()) {
     auto fd = co_await reactor.open(options.input_path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (!fd) co_return fail(cannot_open(options.input_path, fd.error()));
     chardev->input_ = OwnedFd(*fd);
     chardev->input_is_pipe_ = co_await is_pipe(reactor, *fd);
   }
+  // Last: this makes the file, or empties it, which is not to be for nothing.
+  CO_TRY_ASSIGN(chardev->output_, co_await open_output(reactor, options));
   co_return std::unique_ptr<Chardev>(std::move(chardev));
 }
 
