@@ -26,6 +26,20 @@ bool reaches(Node& from, const Node& target) {
   return false;
 }
 
+std::vector<Edge*> parents_of(Node& node) {
+  std::vector<Edge*> parents;
+  for (Edge& edge : node.parents()) parents.push_back(&edge);
+  return parents;
+}
+
+// `parents` are all of the node's.
+void restore_order(Node& node, const std::vector<Edge*>& parents) {
+  for (Edge* edge : parents) {
+    edge->unlink();
+    node.parents().push_back(*edge);
+  }
+}
+
 }  // namespace
 
 class Graph::Reopening {
@@ -46,6 +60,7 @@ class Graph::Reopening {
   struct Switch {
     Edge* edge;
     Node* before;
+    std::vector<Edge*> parents;  // of `before`, in their order
   };
 
   void plan_node(Node& node, const schema::BlockdevOptions& options, Node* parent);
@@ -167,7 +182,7 @@ Result<> Graph::Reopening::prepare_child(const Item& item, Edge& edge) {
     return fail(fmt::format("Making '{}' a {} child of '{}' would create a cycle", target->name(), edge.role(),
                             item.node->name()));
   }
-  switches_.push_back({&edge, &edge.node()});
+  switches_.push_back({&edge, &edge.node(), parents_of(edge.node())});
   edge.attach(*target);
   return {};
 }
@@ -190,7 +205,10 @@ aio::Task<void> Graph::Reopening::commit() {
 
 aio::Task<void> Graph::Reopening::abort() {
   while (prepared_ > 0) co_await items_[--prepared_].node->driver().abort_reopen();
-  for (const Switch& change : switches_ | std::views::reverse) change.edge->attach(*change.before);
+  for (const Switch& change : switches_ | std::views::reverse) {
+    change.edge->attach(*change.before);
+    restore_order(*change.before, change.parents);
+  }
 }
 
 aio::Task<Result<>> Graph::reopen(std::vector<schema::BlockdevOptions> options) {
