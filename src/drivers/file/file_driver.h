@@ -108,6 +108,7 @@ class FileDriver final : public block::Driver {
   // What completed before is durable when it succeeds; shared with who else waits for that.
   aio::Task<IoResult> sync(aio::Reactor& reactor);
   aio::Task<IoResult> sync_alone(aio::Reactor& reactor);
+  aio::Task<IoResult> sync_file(aio::Reactor& reactor);
   // fallocate, unless it was refused before for what `refused` stands for; ENOTSUP then and from then on.
   aio::Task<IoResult> allocate(aio::Reactor& reactor, int mode, block::Range range, std::atomic<bool>& refused);
 

@@ -42,6 +42,11 @@ class Remainder {
   std::uint64_t done_ = 0;
 };
 
+// A sync that fails, however it says so, may have been told of a loss.
+bool is_any(Errno) {
+  return true;
+}
+
 // Whether a write that syncs itself and fails so may have been told what else could not be written back: a disk has
 // many words for that. Not what says that the write was refused before anything was synced. A thin disk that is full
 // says ENOSPC as well, and cannot be told from a full file system.
@@ -125,12 +130,8 @@ aio::Task<IoResult> FileDriver::write_durably(Range range, IoBuffers buffers) {
 
 aio::Task<IoResult> FileDriver::write_alone(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   if (options_.direct) co_return co_await write_content(range, buffers, true);
-  LossReport::Call call(reactor, LossReport::Promise::kOwnData);
-  losses_.begin(call);
-  IoResult result = co_await write_content(range, buffers, true);
-  losses_.end(reactor, call, result, !result && may_be_loss(result.error()));
-  (void)co_await call.settled.wait();
-  co_return call.result;
+  aio::Task<IoResult> writing = write_content(range, buffers, true);
+  co_return co_await losses_.run(reactor, LossReport::Promise::kOwnData, std::move(writing), may_be_loss);
 }
 
 aio::Task<IoResult> FileDriver::write_content(Range range, IoBuffers buffers, bool data_sync) {
@@ -184,26 +185,20 @@ aio::Task<IoResult> FileDriver::flush() {
 
 aio::Task<IoResult> FileDriver::sync(aio::Reactor& reactor) {
   if (options_.no_flush) co_return IoResult();
-  SyncGroup::Member member(reactor);
-  if (!syncs_.lead_or_join(member)) {
-    (void)co_await member.woken.wait();
-    if (!member.leads) co_return member.result;
-  }
-  IoResult result = co_await sync_alone(reactor);
-  syncs_.finish(reactor, result);
-  co_return result;
+  aio::Task<IoResult> alone = sync_alone(reactor);
+  co_return co_await syncs_.share(reactor, std::move(alone));
 }
 
 aio::Task<IoResult> FileDriver::sync_alone(aio::Reactor& reactor) {
   // The kernel tells once, then drops what it could not write; a later success would promise data that are gone.
   if (IoResult known = losses_.known(); !known) co_return known;
   if (options_.direct) co_return co_await reactor.sync(fd_);
-  LossReport::Call call(reactor, LossReport::Promise::kAllBefore);
-  losses_.begin(call);
-  IoResult result = co_await reactor.sync(fd_);
-  losses_.end(reactor, call, result, !result.has_value());
-  (void)co_await call.settled.wait();
-  co_return call.result;
+  aio::Task<IoResult> syncing = sync_file(reactor);
+  co_return co_await losses_.run(reactor, LossReport::Promise::kAllBefore, std::move(syncing), is_any);
+}
+
+aio::Task<IoResult> FileDriver::sync_file(aio::Reactor& reactor) {
+  co_return co_await reactor.sync(fd_);
 }
 
 aio::Task<IoResult> FileDriver::prefetch(Range range) {

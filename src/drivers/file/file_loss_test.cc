@@ -1,5 +1,7 @@
 // The file driver on a simulated disk that loses what was written to the page cache, and of which the kernel tells one
-// call only: nobody is promised what is lost, whoever was told.
+// call only: nobody is promised what is lost, whoever was told, on whichever reactor.
+#include <gtest/gtest.h>
+
 #include <array>
 #include <deque>
 #include <random>
@@ -7,7 +9,7 @@
 
 #include "aio/current.h"
 #include "aio/scope.h"
-#include "aio/testing/backends.h"
+#include "aio/testing/interleaving.h"
 #include "block/node.h"
 #include "drivers/file/file_driver.h"
 
@@ -62,32 +64,35 @@ Task<void> open_node(std::string path, std::unique_ptr<block::Node>& node) {
 }
 
 // Whether something was lost on the way.
-Task<void> write_while_it_fails(block::Node& node, std::deque<Client>& clients, aio::Simulation& simulation,
+Task<void> write_while_it_fails(block::Node& node, std::deque<Client>& clients, aio::testing::Interleaving& reactors,
                                 bool& lost) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   aio::Scope scope(reactor);
-  for (Client& client : clients) scope.spawn("client", write_all(node, client, simulation.random().next()));
-  (void)co_await reactor.sleep_until(reactor.now_ns() + simulation.random().below(8'000'000));
-  lost = simulation.fail_write_back("disk");
+  for (Client& client : clients) {
+    aio::DataReactor& place = reactors.place(reactors.random().below(reactors.size()));
+    scope.spawn("client", aio::run_on(place, "client", write_all(node, client, reactors.random().next())));
+  }
+  (void)co_await reactor.sleep_until(reactor.now_ns() + reactors.random().below(8'000'000));
+  lost = reactors.simulation().fail_write_back("disk");
   co_await scope.join();
 }
 
 // One disk, one loss. What the clients were told is held against what a power cut leaves.
 class LosingDisk {
  public:
-  explicit LosingDisk(std::uint64_t seed) : simulation_(seed) {
-    for (std::uint64_t i = 0; i < 2 + seed % 3; ++i) clients_.push_back({.offset = i * kWrites * kSectorBytes});
-    simulation_.write_file("disk", std::vector(clients_.size() * kWrites * kSectorBytes, kUntouched));
+  explicit LosingDisk(std::uint64_t seed) : reactors_(1 + seed % 3, {.seed = seed}) {
+    for (std::uint64_t i = 0; i < 2 + seed % 4; ++i) clients_.push_back({.offset = i * kWrites * kSectorBytes});
+    simulation().write_file("disk", std::vector(clients_.size() * kWrites * kSectorBytes, kUntouched));
     // Zeros are written, as data are.
-    simulation_.inject({.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = UINT64_MAX});
-    aio::testing::run(*reactor_, open_node("disk", node_));
+    simulation().inject({.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = UINT64_MAX});
+    reactors_.run(open_node("disk", node_));
   }
 
   void run() {
     ASSERT_NE(node_, nullptr);
-    aio::testing::run(*reactor_, write_while_it_fails(*node_, clients_, simulation_, lost));
-    simulation_.power_cut();
-    const std::vector<std::byte> left = simulation_.read_file("disk").value_or(std::vector<std::byte>());
+    reactors_.run(write_while_it_fails(*node_, clients_, reactors_, lost));
+    simulation().power_cut();
+    const std::vector<std::byte> left = simulation().read_file("disk").value_or(std::vector<std::byte>());
     for (const Client& client : clients_) {
       failed += client.failed;
       for (std::size_t i = 0; i < kWrites; ++i) {
@@ -100,8 +105,9 @@ class LosingDisk {
   int failed = 0;  // answers
 
  private:
-  aio::Simulation simulation_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  aio::Simulation& simulation() { return reactors_.simulation(); }
+
+  aio::testing::Interleaving reactors_;
   std::deque<Client> clients_;
   std::unique_ptr<block::Node> node_;
 };

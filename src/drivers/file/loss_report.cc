@@ -1,8 +1,20 @@
 #include "drivers/file/loss_report.h"
 
+#include <utility>
+
 #include "drivers/file/wake.h"
 
 namespace blockexport::drivers {
+
+aio::Task<IoResult> LossReport::run(aio::Reactor& reactor, Promise promise, aio::Task<IoResult> calling,
+                                    bool (*is_loss)(Errno)) {
+  Call call(reactor, promise);
+  begin(call);
+  IoResult result = co_await std::move(calling);
+  end(reactor, call, result, !result && is_loss(result.error()));
+  (void)co_await call.settled.wait();
+  co_return call.result;
+}
 
 IoResult LossReport::known() {
   std::lock_guard guard(mutex_);

@@ -38,6 +38,12 @@ class LossReport {
     std::uint64_t losses_before_ = 0;
   };
 
+  // Runs `calling`, which calls the kernel once it is known who does so besides; the answer that may be believed.
+  // `is_loss` says whether an error of the kernel is a report of a loss, or may be one.
+  aio::Task<IoResult> run(aio::Reactor& reactor, Promise promise, aio::Task<IoResult> calling, bool (*is_loss)(Errno));
+
+  // --- what that is made of ---
+
   // The first loss of all; what was in the page cache then may be gone, and no sync can promise it any more.
   IoResult known();
 

@@ -61,16 +61,10 @@ class Disk {
 
 constexpr std::array<std::size_t, kWriters> kAll = {0, 1, 2, 3, 4, 5};
 
-// One write and the call that is to make it durable; whether it is then promised.
-Task<IoResult> write_once(aio::Reactor& reactor, Disk& disk, std::size_t writer, std::uint64_t number, Promise promise,
-                          std::uint64_t takes_ns) {
+// What calls the kernel: a write that syncs its own place, or a sync.
+Task<IoResult> call_disk(aio::Reactor& reactor, Disk& disk, std::size_t writer, std::uint64_t number, Promise promise,
+                         std::uint64_t takes_ns) {
   std::span<const std::size_t> covered = kAll;
-  if (promise == Promise::kAllBefore) {
-    disk.copy(writer, number);
-    if (IoResult known = disk.losses.known(); !known) co_return known;
-  }
-  LossReport::Call call(reactor, promise);
-  disk.losses.begin(call);
   if (promise == Promise::kOwnData) {
     disk.copy(writer, number);
     covered = covered.subspan(writer, 1);
@@ -79,9 +73,19 @@ Task<IoResult> write_once(aio::Reactor& reactor, Disk& disk, std::size_t writer,
   IoResult result = disk.write_back(covered);
   // The answer of one may be on its way while the next looks.
   (void)co_await reactor.sleep_until(reactor.now_ns() + takes_ns);
-  disk.losses.end(reactor, call, result, !result.has_value());
-  (void)co_await call.settled.wait();
-  co_return call.result;
+  co_return result;
+}
+
+bool is_loss(Errno) {
+  return true;
+}
+
+// One write and the call that is to make it durable; whether it is then promised.
+Task<IoResult> write_once(aio::Reactor& reactor, Disk& disk, std::size_t writer, std::uint64_t number, Promise promise,
+                          std::uint64_t takes_ns) {
+  if (promise == Promise::kAllBefore) disk.copy(writer, number);
+  Task<IoResult> calling = call_disk(reactor, disk, writer, number, promise, takes_ns);
+  co_return co_await disk.losses.run(reactor, promise, std::move(calling), is_loss);
 }
 
 Task<void> write_many(Disk& disk, std::size_t writer, std::uint64_t seed, std::atomic<int>& failed) {

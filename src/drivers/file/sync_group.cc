@@ -1,8 +1,21 @@
 #include "drivers/file/sync_group.h"
 
+#include <utility>
+
 #include "drivers/file/wake.h"
 
 namespace blockexport::drivers {
+
+aio::Task<IoResult> SyncGroup::share(aio::Reactor& reactor, aio::Task<IoResult> syncing) {
+  Member member(reactor);
+  if (!lead_or_join(member)) {
+    (void)co_await member.woken.wait();
+    if (!member.leads) co_return member.result;
+  }
+  IoResult result = co_await std::move(syncing);
+  finish(reactor, result);
+  co_return result;
+}
 
 bool SyncGroup::lead_or_join(Member& member) {
   std::lock_guard guard(mutex_);

@@ -37,22 +37,13 @@ Task<IoResult> sync_disk(aio::Reactor& reactor, Disk& disk) {
   co_return fails ? IoResult(fail(EIO)) : IoResult();
 }
 
-Task<IoResult> sync(aio::Reactor& reactor, Disk& disk) {
-  SyncGroup::Member member(reactor);
-  if (!disk.group.lead_or_join(member)) {
-    (void)co_await member.woken.wait();
-    if (!member.leads) co_return member.result;
-  }
-  IoResult result = co_await sync_disk(reactor, disk);
-  disk.group.finish(reactor, result);
-  co_return result;
-}
-
 Task<void> write_and_sync(Disk& disk, std::size_t writer) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   for (std::uint64_t number = 1; number <= kRounds; ++number) {
     disk.written[writer] = number;
-    if (co_await sync(reactor, disk)) EXPECT_GE(disk.durable[writer].load(), number);
+    Task<IoResult> syncing = sync_disk(reactor, disk);
+    const IoResult result = co_await disk.group.share(reactor, std::move(syncing));
+    if (result) EXPECT_GE(disk.durable[writer].load(), number);
   }
 }
 
