@@ -19,6 +19,7 @@
 #include "aio/testing/backends.h"
 #include "base/owned_fd.h"
 #include "control/control.h"
+#include "control/runner.h"
 #include "drivers/driver_table.h"
 #include "json/parser.h"
 #include "json/writer.h"
@@ -139,7 +140,7 @@ class FailingDescriptorTest : public testing::TestWithParam<Case> {
   }
   Task<void> run_into(std::string command, std::string arguments, Result<json::Value>& result) {
     const json::Value parsed = *json::parse(arguments);
-    result = co_await control_->runner().run({.name = std::move(command), .arguments = &parsed});
+    result = co_await Runner(*control_).run({.name = std::move(command), .arguments = &parsed});
   }
 
   aio::testing::TemporaryDirectory directory_;

@@ -12,6 +12,7 @@
 #include "aio/simulation.h"
 #include "aio/testing/backends.h"
 #include "control/control.h"
+#include "control/runner.h"
 #include "drivers/driver_table.h"
 #include "json/parser.h"
 #include "json/writer.h"
@@ -105,7 +106,7 @@ class Daemon {
     for (std::uint64_t offset : {101, 201}) (void)co_await reactor_->lock(fd.value_or(-1), offset, F_RDLCK);
   }
   Task<void> run_into(std::string command, json::Value arguments, Result<json::Value>& result) {
-    result = co_await control_->runner().run({.name = std::move(command), .arguments = &arguments});
+    result = co_await Runner(*control_).run({.name = std::move(command), .arguments = &arguments});
   }
 
   aio::Simulation simulation_{aio::SimulationOptions{.latency_max_ns = 10'000}};

@@ -119,7 +119,7 @@ Task<bool> Household::open() {
   if (!expect(edge.has_value(), "the export has no node")) co_return false;
   NbdExportOptions wanted{.id = "e", .name = "e", .writable = true};
   for (std::size_t i = 0; i < reactors_.size(); ++i) wanted.places.push_back(&reactors_.place(i));
-  registry_.add(std::make_unique<NbdExport>(server_, wanted, std::move(*edge)));
+  registry_.add(std::make_unique<NbdExport>(server_.state(), wanted, std::move(*edge)));
   co_return true;
 }
 

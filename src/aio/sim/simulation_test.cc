@@ -82,12 +82,12 @@ TEST(SimulationTest, TellsWhatIsOnTheDiskForCertain) {
 Task<void> write_directly(Reactor& reactor, std::span<char> data) {
   auto fd = co_await reactor.open("image", O_RDWR | O_CREAT | O_DIRECT);
   for (std::size_t offset : {0, 1}) {
-    for (std::size_t length : {512, 513}) {
-      for (std::uint64_t at : {std::uint64_t{512}, std::uint64_t{4}}) {
+    for (std::size_t length : {4096, 4097}) {
+      for (std::uint64_t at : {std::uint64_t{4096}, std::uint64_t{4}}) {
         iovec vector{data.data() + offset, length};
-        const bool is_aligned = offset == 0 && length == 512 && at == 512;
+        const bool is_aligned = offset == 0 && length == 4096 && at == 4096;
         const IoCount written = co_await reactor.write(*fd, std::span(&vector, 1), at, false);
-        EXPECT_EQ(written, is_aligned ? IoCount(512) : IoCount(fail(EINVAL)));
+        EXPECT_EQ(written, is_aligned ? IoCount(4096) : IoCount(fail(EINVAL)));
         if (is_aligned) continue;
         EXPECT_EQ(co_await reactor.read(*fd, std::span(&vector, 1), at), IoCount(fail(EINVAL)));
       }
@@ -99,7 +99,7 @@ Task<void> write_directly(Reactor& reactor, std::span<char> data) {
 TEST(SimulationTest, DirectAccessTakesWholeSectorsOnly) {
   Simulation simulation;
   std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
-  alignas(512) std::array<char, 1024> data = {};
+  alignas(4096) std::array<char, 8192> data = {};
   testing::run(*reactor, write_directly(*reactor, data));
 }
 

@@ -9,6 +9,7 @@
 
 #include "aio/current.h"
 #include "aio/scope.h"
+#include "aio/testing/backends.h"
 #include "aio/testing/interleaving.h"
 #include "block/node.h"
 #include "drivers/file/file_driver.h"

@@ -278,7 +278,7 @@ TEST_F(HandshakeHostile, OneOptionMoreThanAllowedEndsTheConnection) {
     EXPECT_EQ(talker.send(client), HandshakeStatus::kNeedInput);
     EXPECT_EQ(talker.replies().size(), allowed);
     EXPECT_EQ(talker.send(ClientBytes().option_header(99, 0)), HandshakeStatus::kClose);
-    EXPECT_EQ(talker.replies().size(), allowed) << "it is answered all the same";
+    EXPECT_TRUE(talker.replies().empty()) << "it is not answered";
   }
 }
 
@@ -307,9 +307,13 @@ TEST_F(HandshakeHostile, AnOptionMayBeAsLongAsItsPayloadIsKeptAndNoLonger) {
   const HandshakeOptions small{.tls = TlsPolicy::kNone, .limits = {.payload_bytes_max = 10}};
   directory_.add("disks");
   Conversation client(directory_, small);
-  EXPECT_EQ(client.ask(ClientBytes().info(Option::kInfo, "disk")).type, OptionReply::kAck);
-  EXPECT_EQ(client.ask(ClientBytes().info(Option::kInfo, "disks")).type, OptionReply::kErrorTooBig);
-  EXPECT_EQ(client.ask(ClientBytes().info(Option::kInfo, "disk")).type, OptionReply::kAck);
+  for (int round = 0; round < 2; ++round) {
+    client.send(ClientBytes().info(Option::kInfo, "disk"));
+    const auto replies = client.replies();
+    ASSERT_FALSE(replies.empty());
+    EXPECT_EQ(replies.back().type, OptionReply::kAck);
+    EXPECT_EQ(client.ask(ClientBytes().info(Option::kInfo, "disks")).type, OptionReply::kErrorTooBig);
+  }
 }
 
 TEST_F(HandshakeHostile, R7_R21_a_wrong_option_magic_ends_the_connection) {
