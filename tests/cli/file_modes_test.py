@@ -6,6 +6,7 @@ import subprocess
 import unittest
 
 from lib import certificates, settings, tools, wait
+from lib.images import MIB
 from lib.testcase import DaemonTest
 
 SOMEBODY = 12345
@@ -134,6 +135,21 @@ class FileModesTest(DaemonTest):
                 self.qmp.execute("object-del", {"id": "o"})
             help_text = tools.run(settings.program(), "--object", f"{properties['qom-type']},help")
             self.assertIn("  strict-modes=<bool>\n", help_text)
+
+    @settings.unlike_qemu("it has no such limit")
+    def test_length(self):
+        """A file of credentials may have four mebibytes, and not one byte more; the error names the file."""
+        path = self.pki.file("ca-cert.pem")
+        with open(path, "rb") as file:
+            content = file.read()
+        self.addCleanup(self.pki.write, "ca-cert.pem", content, 0o644)
+        # What stands before the first certificate is a comment.
+        comment = b"#" * (4 * MIB - len(content) - 1) + b"\n"
+        self.pki.write("ca-cert.pem", comment + content, 0o644)
+        self.assertIsNone(self.add(self.kinds()[0][0])[0])
+        self.pki.write("ca-cert.pem", b"#" + comment + content, 0o644)
+        self.assertEqual(self.add(self.kinds()[0][0])[0],
+                         f"Unable to access credentials {path}: longer than {4 * MIB} bytes")
 
     def test_command_line(self):
         """A line with such a key starts the server."""
