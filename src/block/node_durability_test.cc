@@ -70,6 +70,15 @@ TEST_F(NodeDurabilityTest, AWriteThatFailedNeedsTheNextFlush) {
   EXPECT_EQ(flushes(), 1u);
 }
 
+TEST_F(NodeDurabilityTest, AWriteInPiecesEndsWithThePieceThatFailed) {
+  state_.limits = {.transfer_bytes_max = 512};
+  disk();
+  state_.write_error = ENOSPC;
+  state_.write_error_from = 512;
+  EXPECT_EQ(run(write({0, 2048})).error(), Errno(ENOSPC));
+  EXPECT_EQ(state_.calls, (Calls{"write 0+512"}));
+}
+
 TEST_F(NodeDurabilityTest, AfterAFlushThatFailedTheNextOneReachesTheDriver) {
   Node& node = disk();
   EXPECT_TRUE(run(write({0, 512})));

@@ -22,10 +22,11 @@ struct MemoryDriverState {
 
   std::vector<std::byte> bytes;
   Limits limits;
-  std::vector<std::string> calls;  // "read 0+512", "write 512+512 fua", ...
-  int error = 0;                   // what every verb gives, when not 0
-  int write_error = 0;             // what writes give, when not 0
-  bool fast_zeroes = false;        // zeroes without a fallback succeed
+  std::vector<std::string> calls;      // "read 0+512", "write 512+512 fua", ...
+  int error = 0;                       // what every verb gives, when not 0
+  int write_error = 0;                 // what writes give, when not 0
+  std::uint64_t write_error_from = 0;  // those that begin here or later
+  bool fast_zeroes = false;            // zeroes without a fallback succeed
   bool try_verbs = true;
   bool syncing = false;
   aio::Event* read_pause = nullptr;   // reads end only after it is set
@@ -42,7 +43,7 @@ class MemoryDriver final : public Driver {
     co_return result;
   }
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options) override {
-    if (state_.write_error != 0) co_return fail(state_.write_error);
+    if (state_.write_error != 0 && range.offset >= state_.write_error_from) co_return fail(state_.write_error);
     co_return transfer("write", range, buffers, true, options.force_unit_access ? " fua" : "");
   }
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) override {
