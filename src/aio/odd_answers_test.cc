@@ -1,5 +1,5 @@
-// What a kernel answers rarely: short counts, interruptions, refusals, no room. On every backend an operation gives
-// what its call gave, moves that much and no more, and is answered once.
+// Rare answers of the kernel: short counts, interruptions, refusals, no space. On every backend an operation returns
+// the result of its call, moves that many bytes and no more, and completes once.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/falloc.h>
@@ -119,7 +119,7 @@ TEST_P(OddAnswersTest, TheErrorOfAnOperationIsThatOfItsOwnCall) {
   }
 }
 
-// Of sync, allocate and truncate in a row.
+// The errors of a sync, an allocate and a truncate, one after the other.
 Task<void> change(Reactor& reactor, int fd, std::vector<int>& errors) {
   errors.push_back(errno_of(co_await reactor.sync(fd)));
   errors.push_back(errno_of(co_await reactor.allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kBlockBytes)));
@@ -163,7 +163,7 @@ TEST_P(OddAnswersTest, AnImmediateCallGivesWhatItMoved) {
   EXPECT_EQ(got, "fre??");
 }
 
-// What is done again from the start: what a worker's call says of an interruption, and a ring of what it has not begun.
+// A worker repeats a call that was interrupted; a ring's operation that was not begun is repeated too.
 TEST_P(OddAnswersTest, WhatWasNotBegunIsDoneAgain) {
   if (simulated()) GTEST_SKIP() << "a simulated disk is not interrupted";
   const std::vector<int> errors =

@@ -1,5 +1,4 @@
-// What is said when something keeps the loop from turning. Time is a simulation's, so that a busy machine makes no
-// stall of its own.
+// Reports of tasks that hold up the loop. The clock is a simulation's, so that a busy machine causes no stall.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -42,7 +42,7 @@ class SimulatedFile {
   // Brings the change of this number to the disk, if it has not been lost.
   void keep(std::uint64_t number);
   void power_cut(Random& random);
-  // What a power cut now leaves at the least: no change is in it that may still be lost.
+  // The content without any change that a power cut may still take away.
   PageStore stable_pages() const;
 
   // Some of the writes that are not on the disk yet will never be. False: there was none.

@@ -84,8 +84,8 @@ class Simulation {
   void make_file(const std::string& path, std::uint64_t size_bytes);
   // What a reader of the file sees now; nothing when there is none.
   std::optional<std::vector<std::byte>> read_file(const std::string& path) const;
-  // What a power cut now leaves of the file for certain: all changes that may still be lost are. Nothing when there is
-  // no such file.
+  // The content of the file without any change that a power cut may still take away. Nothing when there is no such
+  // file.
   std::optional<std::vector<std::byte>> stable_content(const std::string& path) const;
 
   void inject(Fault fault);

@@ -68,7 +68,7 @@ int World::add(Descriptor descriptor) {
 
 bool World::may_fail(OperationKind kind) const {
   return std::ranges::any_of(faults, [&](const Fault& fault) {
-    // Whatever its path.
+    // The path is not known here, so a fault of any path counts.
     return concerns(fault, {.kind = kind, .path = fault.path});
   });
 }
@@ -197,7 +197,7 @@ std::int64_t World::open(const char* path, int flags) {
               .losses_told = found->second->losses_told()});
 }
 
-// What is direct ends at a block of the file system.
+// A direct transfer ends at a block of the file system.
 std::size_t World::perhaps_shorter(std::size_t count, const Descriptor& descriptor) {
   if (moved_bytes_max_ != UINT64_MAX) return std::min<std::size_t>(count, moved_bytes_max_);
   const std::size_t step = descriptor.direct ? PageStore::kPageBytes : 1;

@@ -16,7 +16,7 @@
 namespace blockexport::aio::testing {
 namespace {
 
-// Of the real clock, for a test that hangs; a sanitizer on a busy machine needs a minute for some.
+// After this much real time a test counts as hanging. Under a sanitizer on a busy machine some tests need a minute.
 constexpr std::uint64_t kDeadlineNs = 100'000'000'000;
 constexpr std::uint64_t kTurnNs = 1'000'000'000;
 

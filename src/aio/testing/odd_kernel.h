@@ -21,7 +21,7 @@
 
 namespace blockexport::aio::testing {
 
-// How the calls of sockets answer.
+// The answers to calls on sockets.
 struct OddSockets {
   std::size_t moved_bytes_max = SIZE_MAX;  // by one call
   bool interrupted = false;                // each call once before it does anything (EINTR)
@@ -61,7 +61,7 @@ class OddKernel {
   std::optional<Fault> take(OperationKind kind, int fd, bool immediate);
   bool is_barred(OperationKind kind);
   bool is_entry_refused(int& error);
-  // Whether this call of a socket is answered with `errno` now.
+  // True: this call on a socket fails, with the number in `errno`.
   bool socket_call_fails();
   std::size_t socket_bytes_max();
 

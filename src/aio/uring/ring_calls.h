@@ -23,7 +23,7 @@ class RingCalls {
     io_uring_cqe* ignored;
     return io_uring_submit_and_wait_timeout(&ring, &ignored, 1, timeout, nullptr);
   }
-  // How many completions can be looked at now, the oldest first.
+  // The number of completions in the queue; the oldest one is first.
   virtual unsigned completions_ready(io_uring& ring) const { return io_uring_cq_ready(&ring); }
 };
 
