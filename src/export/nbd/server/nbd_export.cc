@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "block/edge.h"
 #include "block/node.h"
@@ -12,6 +13,14 @@ namespace blockexport::nbd {
 namespace {
 
 constexpr std::uint32_t kPreferredBytes = 4096;
+
+// The protocol wants a size that is a multiple of the minimum, and clients refuse another one. A node takes requests of
+// any alignment, so the last blocks of a file of an odd size are told as the smaller ones that it consists of.
+std::uint32_t minimum_block_bytes(std::uint32_t request_alignment, std::uint64_t size_bytes) {
+  if (size_bytes == 0) return request_alignment;
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(request_alignment, std::uint64_t{1} << std::countr_zero(size_bytes)));
+}
 
 }  // namespace
 
@@ -41,7 +50,6 @@ NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::
   const block::Limits& limits = this->edge().node().limits();
   info_.name = options.name;
   info_.description = options.description;
-  info_.block_sizes.minimum = limits.request_alignment;
   info_.block_sizes.preferred = std::max(kPreferredBytes, limits.request_alignment);
   info_.block_sizes.maximum =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(limits.transfer_bytes_max, kPayloadBytesMax));
@@ -63,7 +71,9 @@ NbdExport::~NbdExport() {
 }
 
 const ExportInfo& NbdExport::current_info() {
-  info_.size_bytes = edge().node().size_bytes();
+  const block::Node& node = edge().node();
+  info_.size_bytes = node.size_bytes();
+  info_.block_sizes.minimum = minimum_block_bytes(node.limits().request_alignment, info_.size_bytes);
   return info_;
 }
 

@@ -217,6 +217,23 @@ TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
   }
 }
 
+TASK_TEST_P(ServerTest, TheSizeIsAMultipleOfTheMinimumWhateverTheNodesAlignment) {
+  struct Case {
+    std::uint64_t size_bytes;
+    std::uint32_t alignment, minimum;
+  };
+  co_await start();
+  for (Case with : {Case{0, 4096, 4096}, Case{512, 4096, 512}, Case{8192 + 1024, 4096, 1024}, Case{12288, 4096, 4096},
+                    Case{16384, 4096, 4096}, Case{1000, 1, 1}}) {
+    Backing blocks(*reactor_, with.size_bytes, aio::ProcessBudget::kBytesDefault,
+                   {.request_alignment = with.alignment});
+    auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    const NbdExport offered(server_->state(), {.id = "blocks", .name = "blocks"}, std::move(edge));
+    EXPECT_EQ(offered.info().block_sizes.minimum, with.minimum) << with.size_bytes;
+    EXPECT_EQ(offered.info().size_bytes % with.minimum, 0u) << with.size_bytes;
+  }
+}
+
 TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
   co_await start();
   add("disk");
