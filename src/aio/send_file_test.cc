@@ -124,6 +124,19 @@ TEST_P(SendFileTest, WhatWasJustWrittenIsCachedAndWhatIsNotThereIsNot) {
   EXPECT_EQ(posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED), 0);
 }
 
+TEST_P(SendFileTest, WhatWasCutOffIsNotCachedEvenIfItWasAMomentAgo) {
+  if (simulated()) GTEST_SKIP() << "the simulation remembers no looks";
+  constexpr off_t kWindowBytes = 8 << 20;
+  std::vector<char> data(kWindowBytes);
+  ASSERT_EQ(pwrite(file_, data.data(), data.size(), 0), kWindowBytes);
+  bool cached = false;
+  for (int i = 0; i < 100 && !cached; ++i) cached = reactor().is_cached(file_, 0, 100);
+  if (!cached) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+  ASSERT_EQ(ftruncate(file_, 4096), 0);
+  EXPECT_FALSE(reactor().is_cached(file_, 4096, 100));
+  EXPECT_FALSE(reactor().is_cached(file_, 0, 4097));
+}
+
 TEST(SeenWindows, BelievesWhatItSawForAMoment) {
   posix::SeenWindows seen;
   seen.add(5, 1000, 2000, 10);

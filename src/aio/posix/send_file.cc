@@ -1,6 +1,7 @@
 // PosixBackend's calls that send from the page cache.
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -61,6 +62,12 @@ bool all_there(int file, std::uint64_t offset, std::uint64_t end, std::uint64_t 
   return true;
 }
 
+bool reaches(int file, std::uint64_t end) {
+  struct stat status{};
+  if (fstat(file, &status) != 0) return false;
+  return S_ISBLK(status.st_mode) || static_cast<std::uint64_t>(status.st_size) >= end;
+}
+
 }  // namespace
 
 IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
@@ -87,7 +94,8 @@ IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int fil
 bool PosixBackend::is_cached(int file, std::uint64_t offset, std::uint64_t length) {
   const std::uint64_t now_ns = clock_.now_ns();
   const std::uint64_t end = offset + length;
-  if (seen_.holds(file, offset, end, now_ns)) return true;
+  // A page that is dropped meanwhile is read again; what is cut off the file would break a reply that was announced.
+  if (seen_.holds(file, offset, end, now_ns)) return reaches(file, end);
   if (length < kWindowBytes && all_there(file, offset, offset + kWindowBytes, kWindowProbeBytes)) {
     seen_.add(file, offset, offset + kWindowBytes, now_ns);
     return true;
