@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import random
+import subprocess
 import tempfile
 
 KIB = 1024
@@ -84,6 +85,12 @@ def makes_holes(directory):
         # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE; the module os has no name for them.
         offset, length = ctypes.c_int64(0), ctypes.c_int64(4096)
         return ctypes.CDLL(None).fallocate(file.fileno(), 3, offset, length) == 0
+
+
+def tells_lasting_holes(directory):
+    """Whether the server remembers the holes of files in a directory: only such a file system tells all of them."""
+    command = ["stat", "--file-system", "--format=%T", directory]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() in ("ext2/ext3", "xfs")
 
 
 def knows_direct(path):

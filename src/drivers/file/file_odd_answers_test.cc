@@ -9,6 +9,7 @@
 
 #include "aio/current.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/file_abilities.h"
 #include "block/node.h"
 #include "drivers/file/file_driver.h"
 
@@ -339,6 +340,7 @@ TEST_P(FileOddAnswersTest, AFlagThatTheFileSystemDoesNotKnowIsLeftOut) {
   if (simulated()) GTEST_SKIP() << "simulated files never know it: see file_backends_test.cc";
   std::unique_ptr<block::Node> node = open(pattern(kFileBytes, 10), {.keep_cached = false});
   ASSERT_NE(node, nullptr);
+  if (!aio::testing::knows_dropping(path_)) GTEST_SKIP() << "the kernel or the file system has no RWF_DONTCACHE";
   inject(shorter(4096 + 512));
   inject(failing(EOPNOTSUPP));
   const std::string data = pattern(kRange.length, 11);

@@ -1,0 +1,31 @@
+// What the file system of a test's files can do, for tests of what only some of them do. Any thread.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/uio.h>
+
+#include <string>
+
+#include "aio/posix/transfer_flags.h"
+#include "base/owned_fd.h"
+
+namespace blockexport::aio::testing {
+
+// Whether the first byte of this file is read with these flags of preadv2(); the file has one.
+inline bool reads_with(const std::string& path, int flags) {
+  const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char byte = 0;
+  const iovec vector{.iov_base = &byte, .iov_len = 1};
+  return preadv2(fd.get(), &vector, 1, 0, flags) == 1;
+}
+
+// From the page cache or not at all: overlay and tmpfs do not know it.
+inline bool reads_without_waiting(const std::string& path) {
+  return reads_with(path, 0) && reads_with(path, RWF_NOWAIT);
+}
+
+inline bool knows_dropping(const std::string& path) {
+  return reads_with(path, posix::caching_flag(Caching::kDrop));
+}
+
+}  // namespace blockexport::aio::testing
