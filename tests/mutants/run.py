@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Puts small faults into the code, one at a time, and tells which of them the tests notice.
 
-    tests/mutants/run.py [--list | --check] [--build-dir DIR] [NAME ...]
+    tests/mutants/run.py [--list | --check] [--jobs N] [--build-dir DIR] [NAME ...]
 
 Each fault stands in a TOML file beside this program: the file, the text to find there (once), the text to put in its
-place, and the tests that should notice. The sources are copied, so the work tree stays as it is. Exit code: 1 when
-more than SURVIVORS_MAX_PERCENT of the faults survive, when one does not build, or when the tests fail without a fault.
+place, and the tests that should notice. The sources are copied once for each job, so the work tree stays as it is.
+Exit code: 1 when more than SURVIVORS_MAX_PERCENT of the faults survive, when one does not build, or when the tests
+fail without a fault.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import queue
 import shutil
 import subprocess
 import sys
@@ -61,11 +64,12 @@ def load(folder=HERE):
 
 
 class Tree:
-    """A copy of the sources with a build of its own."""
+    """A copy of the sources with a build of its own, for one fault at a time."""
 
-    def __init__(self, build_dir):
-        self.root = build_dir
-        self.build = build_dir / "build"
+    def __init__(self, root, build_jobs):
+        self.root = root
+        self.build = root / "build"
+        self.build_jobs = build_jobs
 
     def prepare(self):
         """Copies what git knows, and configures."""
@@ -87,7 +91,8 @@ class Tree:
 
     def make(self, targets):
         """Builds; None, or what the build printed."""
-        done = subprocess.run(["cmake", "--build", self.build, "--target", *targets], capture_output=True, text=True)
+        command = ["cmake", "--build", self.build, "--parallel", str(self.build_jobs), "--target", *targets]
+        done = subprocess.run(command, capture_output=True, text=True)
         return None if done.returncode == 0 else done.stdout[-4000:]
 
     def run(self, test):
@@ -139,15 +144,41 @@ def judge(tree, mutant):
         path.write_text(before)
 
 
-def check_without_fault(tree, mutants):
-    """The tests pass while there is no fault; otherwise nothing that follows says anything."""
+def prepare(trees, mutants):
+    """Builds all trees. The tests pass while there is no fault; otherwise nothing that follows says anything."""
     tests = sorted({test for mutant in mutants for test in mutant.tests})
-    problem = tree.make(targets_of(tests))
-    if problem is not None:
-        sys.exit(f"the tree does not build:\n{problem}")
-    failed = [seen for seen in map(tree.run, tests) if seen is not None]
+    for tree in trees:
+        tree.prepare()
+        problem = tree.make(targets_of(tests))
+        if problem is not None:
+            sys.exit(f"{tree.root} does not build:\n{problem}")
+    failed = [seen for seen in in_trees(trees, lambda tree, test: tree.run(test), tests) if seen is not None]
     if failed:
         sys.exit("tests fail without a fault:\n" + "\n".join(failed))
+
+
+def in_trees(trees, work, items):
+    """Calls `work(tree, item)` for all items, each in the next tree that is free; gives the results as they come."""
+    free = queue.SimpleQueue()
+    for tree in trees:
+        free.put(tree)
+
+    def one(item):
+        tree = free.get()
+        try:
+            return work(tree, item)
+        finally:
+            free.put(tree)
+    with concurrent.futures.ThreadPoolExecutor(len(trees)) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(one, item) for item in items]):
+            yield done.result()
+
+
+def timed_judgement(tree, mutant):
+    """A mutant with what judge() says of it, and the seconds that took."""
+    started = time.monotonic()
+    outcome, seen = judge(tree, mutant)
+    return mutant, outcome, seen, time.monotonic() - started
 
 
 def check_list(mutants):
@@ -169,6 +200,7 @@ def main():
     parser.add_argument("names", nargs="*", help="mutants to run; all if none is named")
     parser.add_argument("--list", action="store_true", help="print the names and faults, and do nothing")
     parser.add_argument("--check", action="store_true", help="tell whether all faults fit the code, and do nothing")
+    parser.add_argument("--jobs", type=int, help="faults that are tried at a time; as many as processors if not given")
     parser.add_argument("--build-dir", type=pathlib.Path, default=ROOT / "build-mutants")
     arguments = parser.parse_args()
     mutants = load()
@@ -183,17 +215,17 @@ def main():
         return 0
     if arguments.check:
         return check_list(mutants)
-    tree = Tree(arguments.build_dir.resolve())
-    tree.prepare()
-    check_without_fault(tree, mutants)
+    cores = len(os.sched_getaffinity(0))
+    jobs = arguments.jobs or cores
+    trees = [Tree(arguments.build_dir.resolve() / str(number), max(1, cores // jobs)) for number in range(jobs)]
+    prepare(trees, mutants)
     outcomes = []
-    for number, mutant in enumerate(mutants, 1):
-        started = time.monotonic()
-        outcome, seen = judge(tree, mutant)
+    survivors = []
+    for mutant, outcome, seen, seconds in in_trees(trees, timed_judgement, mutants):
         outcomes.append(outcome)
-        seconds = time.monotonic() - started
-        print(f"{number:3}/{len(mutants)} {outcome:9} {mutant.name} ({seconds:.0f} s): {seen}", flush=True)
-    survivors = [mutant.name for mutant, outcome in zip(mutants, outcomes) if outcome == SURVIVED]
+        if outcome == SURVIVED:
+            survivors.append(mutant.name)
+        print(f"{len(outcomes):3}/{len(mutants)} {outcome:9} {mutant.name} ({seconds:.0f} s): {seen}", flush=True)
     print(f"{outcomes.count(NOTICED)} of {len(mutants)} noticed; survivors: {', '.join(survivors) or 'none'}")
     too_many = len(survivors) * 100 > SURVIVORS_MAX_PERCENT * len(mutants)
     return 1 if too_many or BROKEN in outcomes else 0
