@@ -1,7 +1,6 @@
 """What a server keeps of its surroundings: standard streams that are missing, its log, and relative paths once it
 stands in the root directory."""
 
-import contextlib
 import os
 import pty
 import shutil
@@ -56,26 +55,13 @@ class BackgroundTest(unittest.TestCase):
     def pid(self):
         """The pid of the server that is up."""
         pid = int(wait.until(lambda: self.read("server.pid"), what="the pid file"))
-        self.addCleanup(self.kill, pid)
+        self.addCleanup(processes.kill, pid)
         return pid
-
-    def kill(self, pid):
-        """Ends a process if it is still there."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-    def alive(self, pid):
-        """True while the process runs (a zombie does not)."""
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-        except (FileNotFoundError, ProcessLookupError):
-            return False
 
     def end(self, pid):
         """Ends the server with SIGTERM."""
         os.kill(pid, signal.SIGTERM)
-        wait.until(lambda: not self.alive(pid), what="the server's end")
+        wait.until(lambda: not processes.alive(pid), what="the server's end")
 
     def target(self, pid, descriptor):
         """What a descriptor of the process has open."""

@@ -310,8 +310,7 @@ class FrozenDiskTest(HangingTest):
         """True when the process has ended, or its first thread has and the kernel waits for another one."""
         if not server.alive():
             return True
-        with open(f"/proc/{server.pid}/stat", encoding="ascii") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+        return processes.state(server.pid) in (None, "Z")
 
 
 class InheritedTest(HangingTest):

@@ -1,6 +1,5 @@
 """What the process asks of the kernel: no signal of input and output ends it, and it never becomes more than it is."""
 
-import contextlib
 import json
 import os
 import pty
@@ -197,12 +196,11 @@ class TerminalTest(unittest.TestCase):
         wait.until(lambda: os.path.exists(os.path.join(workdir, "pid")), 10, "the process id")
         with open(os.path.join(workdir, "pid"), encoding="ascii") as file:
             server = int(file.read())
-        self.addCleanup(self.kill, server)
+        self.addCleanup(processes.kill, server)
         os.write(terminal, b"ls -l\n")
         began = time.monotonic()
         while time.monotonic() - began < 1.5:
-            with open(f"/proc/{server}/stat", encoding="ascii") as file:
-                self.assertIn(file.read().rsplit(")", 1)[1].split()[0], "SRD")
+            self.assertIn(processes.state(server), ("S", "R", "D"))
             client = daemon.connected_or_none(nbd_path)
             client.settimeout(settings.seconds(10))
             connection = nbd_raw.Connection(client)
@@ -218,11 +216,6 @@ class TerminalTest(unittest.TestCase):
             self.assertGreater(deadline, time.monotonic(), said)
             if select.select([terminal], [], [], 0.1)[0]:
                 said += os.read(terminal, 4096)
-
-    def kill(self, pid):
-        """Ends a process if it is still there."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
     def shell(self, nbd_path):
         """Never returns."""

@@ -1,6 +1,5 @@
 """The server as a process: daemonize, pidfile, signals, exit codes, stdio monitors, relative paths (qsd-compat 3)."""
 
-import contextlib
 import fcntl
 import os
 import re
@@ -92,21 +91,8 @@ class DaemonizeTest(ProcessTest):
         self.assertEqual((result.returncode, result.stderr), (0, b""))
         with open(self.path("server.pid"), encoding="ascii") as file:
             pid = int(file.read())
-        self.addCleanup(self.kill, pid)
+        self.addCleanup(processes.kill, pid)
         return pid
-
-    def kill(self, pid):
-        """Ends a process if it is still there."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-    def alive(self, pid):
-        """True while the process runs (a zombie does not)."""
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-        except FileNotFoundError:
-            return False
 
     def test_ready_when_the_parent_ends(self):
         """The parent ends with 0 when everything is served: no waiting afterwards."""
@@ -115,7 +101,7 @@ class DaemonizeTest(ProcessTest):
         uri = f"nbd+unix:///n0?socket={self.path('nbd.sock')}"
         self.assertEqual(tools.run("nbdinfo", "--size", uri).strip(), "1048576")
         os.kill(pid, signal.SIGTERM)
-        wait.until(lambda: not self.alive(pid), 10, "the daemon's end")
+        wait.until(lambda: not processes.alive(pid), 10, "the daemon's end")
         self.assertFalse(os.path.exists(self.path("server.pid")))
 
     def test_detached(self):
@@ -138,7 +124,7 @@ class DaemonizeTest(ProcessTest):
         self.assertEqual(len(client.execute("query-block-exports")), 1)
         self.assertEqual(stat.S_IMODE(os.stat(self.path("nbd.sock")).st_mode) & 0o027, 0)
         client.execute("quit")
-        wait.until(lambda: not self.alive(pid), 10, "the daemon's end")
+        wait.until(lambda: not processes.alive(pid), 10, "the daemon's end")
         self.assertFalse(os.path.exists(self.path("server.pid")))
         if settings.qemu_version() is None:  # It looks for them in the root directory.
             self.assertFalse(os.path.exists(self.path("qmp.sock")))

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 
-from lib import settings, tools
+from lib import processes, settings, tools
 from lib.client_tool import ToolTest, program
 from lib.wait import until
 
@@ -60,8 +60,7 @@ class GuideTest(ToolTest):
         with open(path, encoding="ascii") as file:
             pid = int(file.read())
         os.kill(pid, signal.SIGTERM)
-        until(lambda: not os.path.exists(f"/proc/{pid}") or "\nState:\tZ" in open(f"/proc/{pid}/status").read(),
-              what="the server's end")
+        until(lambda: not processes.alive(pid), what="the server's end")
 
     @settings.unlike_qemu("the guide is for our server")
     def test_from_nothing_in_five_commands(self):

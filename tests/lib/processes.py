@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 
 from lib import wait
@@ -17,9 +18,25 @@ def threads(pid, name):
     return found
 
 
-def _sleeps(pid, thread):
-    with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] == "S"
+def state(pid, thread=None):
+    """The letter of ps for the process or one of its threads (R, S, D, Z, ...); None when there is none."""
+    path = f"/proc/{pid}/stat" if thread is None else f"/proc/{pid}/task/{thread}/stat"
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def alive(pid):
+    """True while the process runs (a zombie does not)."""
+    return state(pid) not in (None, "Z")
+
+
+def kill(pid):
+    """Ends a process if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def settle_log(pid):
@@ -31,7 +48,7 @@ def settle_log(pid):
     try:
         for thread in threads(pid, "log"):
             for _ in range(2):
-                wait.until(lambda thread=thread: _sleeps(pid, thread), 10, "the log to be written", 0.001)
+                wait.until(lambda thread=thread: state(pid, thread) in ("S", None), 10, "the log to be written", 0.001)
     except (FileNotFoundError, ProcessLookupError):
         return  # it has ended, and writes nothing any more
 

@@ -10,7 +10,7 @@ import time
 import unittest
 from contextlib import contextmanager
 
-from lib import images, settings, tools, wait
+from lib import images, processes, settings, tools, wait
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest, file_node, nbd_export
@@ -73,12 +73,7 @@ class FrozenFileSystemTest(DaemonTest):
         """The server's threads that wait in the kernel for something that is not theirs to give up."""
         held = set()
         for thread in os.listdir(f"/proc/{self.daemon.pid}/task"):
-            try:
-                with open(f"/proc/{self.daemon.pid}/task/{thread}/stat", encoding="ascii", errors="replace") as file:
-                    state = file.read().rpartition(")")[2].split()[0]
-            except FileNotFoundError:
-                continue
-            if state == "D":
+            if processes.state(self.daemon.pid, thread) == "D":
                 held.add(int(thread))
         return held
 
