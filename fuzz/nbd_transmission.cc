@@ -78,7 +78,7 @@ void fuzz(ByteReader reader) {
   script.send_bytes_max = (peer_choice & 2) == 0 ? SIZE_MAX : 1000;
 
   aio::Simulation simulation(storage_choice);
-  auto reactor = aio::Reactor::create(simulation);
+  auto reactor = simulation.make_reactor();
   {
     testing::Backing backing(*reactor, kStorageBytes, kBudgetBytes);
     backing.storage.immediate = (storage_choice & 1) != 0;

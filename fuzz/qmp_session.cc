@@ -52,7 +52,7 @@ void fuzz(std::uint8_t choice, std::span<const std::byte> words) {
   aio::Simulation simulation(choice);
   simulation.options().streams.any_length = (choice & 1) != 0;
   simulation.options().streams.byte_by_byte = (choice & 2) != 0;
-  auto reactor = aio::Reactor::create(simulation);
+  auto reactor = simulation.make_reactor();
   {
     Log log("fuzz", 2, LogLevel::kError);
     EventQueue events(*reactor);

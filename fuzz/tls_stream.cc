@@ -115,7 +115,7 @@ void fuzz(std::uint8_t choice, std::span<const std::byte> input) {
   aio::Simulation simulation(choice);
   simulation.options().streams.any_length = (choice & kAnyLength) != 0;
   simulation.options().streams.byte_by_byte = (choice & kByteByByte) != 0;
-  auto reactor = aio::Reactor::create(simulation);
+  auto reactor = simulation.make_reactor();
   auto [server_end, client_end] = simulation.socket_pair();
   auto changes = changed ? changes_of(input) : std::map<std::size_t, std::byte>();
   TlsStream server(

@@ -11,11 +11,12 @@ import sys
 import tomllib
 
 from tidy_rules import (
-    calls, coroutines, documented, headers, layers, limits, names, peer_log, sizes, test_bodies, text, tree)
+    calls, coroutines, cycles, documented, headers, layers, limits, names, peer_log, sizes, test_bodies, text, tree)
 
 RULES = {
     "calls": calls.check,
     "coroutines": coroutines.check,
+    "cycles": cycles.check,
     "documented": documented.check,
     "layers": layers.check,
     "limits": limits.check,

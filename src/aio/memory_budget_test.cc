@@ -18,7 +18,7 @@ class MemoryBudgetTest : public ::testing::Test {
   void idle() { simulation_.run_until_idle(*reactor_); }
 
   Simulation simulation_;
-  std::unique_ptr<Reactor> reactor_ = Reactor::create(simulation_);
+  std::unique_ptr<Reactor> reactor_ = simulation_.make_reactor();
   ProcessBudget process_;
 };
 

@@ -301,7 +301,7 @@ TEST_P(OddAnswersTest, ARingThatIsFarTooSmallLosesNothing) {
   Log log("test", 2, LogLevel::kError);
   auto backend = kernel().make_ring(2, 4);
   ASSERT_TRUE(backend.has_value()) << backend.error().message();
-  std::unique_ptr<Reactor> small = Reactor::create(std::move(*backend), ReactorOptions(), log);
+  std::unique_ptr<Reactor> small = Reactor::create(std::move(*backend), ReactorOptions(), &log);
   const std::string path = make_file();
   const int fd = open(path);
   auto sockets = make_socket_pair();

@@ -23,7 +23,7 @@ class PoolTrimmerTest : public ::testing::Test {
   }
 
   Simulation simulation_;
-  std::unique_ptr<Reactor> reactor_ = Reactor::create(simulation_);
+  std::unique_ptr<Reactor> reactor_ = simulation_.make_reactor();
   DataReactor place_{*reactor_};
 };
 

@@ -9,7 +9,6 @@
 
 #include "aio/current.h"
 #include "aio/epoll/epoll_backend.h"
-#include "aio/sim/simulation.h"
 #include "aio/uring/uring_backend.h"
 
 namespace blockexport::aio {
@@ -39,15 +38,11 @@ Result<std::unique_ptr<Backend>> make_backend(const ReactorOptions& options, con
 
 Result<std::unique_ptr<Reactor>> Reactor::create(ReactorOptions options, const Log& log) {
   TRY_ASSIGN(std::unique_ptr<Backend> backend, make_backend(options, log));
-  return create(std::move(backend), options, log);
+  return create(std::move(backend), options, &log);
 }
 
-std::unique_ptr<Reactor> Reactor::create(std::unique_ptr<Backend> backend, ReactorOptions options, const Log& log) {
-  return std::unique_ptr<Reactor>(new Reactor(std::move(backend), options, &log));
-}
-
-std::unique_ptr<Reactor> Reactor::create(Simulation& simulation) {
-  return std::unique_ptr<Reactor>(new Reactor(simulation.make_backend(), ReactorOptions(), nullptr));
+std::unique_ptr<Reactor> Reactor::create(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log) {
+  return std::unique_ptr<Reactor>(new Reactor(std::move(backend), options, log));
 }
 
 Reactor::Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log)

@@ -25,8 +25,6 @@
 
 namespace blockexport::aio {
 
-class Simulation;
-
 enum class BackendKind { kAuto, kIoUring, kEpoll };
 
 struct ReactorOptions {
@@ -44,10 +42,9 @@ class Reactor {
  public:
   // kAuto falls back from io_uring to epoll with one log line; kIoUring fails when the kernel refuses it.
   static Result<std::unique_ptr<Reactor>> create(ReactorOptions options, const Log& log);
-  // A reactor over a backend that was made for it, as tests do (aio/testing/odd_kernel.h).
-  static std::unique_ptr<Reactor> create(std::unique_ptr<Backend> backend, ReactorOptions options, const Log& log);
-  // A reactor over simulated files, sockets and time (aio/sim). `simulation` outlives it.
-  static std::unique_ptr<Reactor> create(Simulation& simulation);
+  // A reactor over a backend that was made for it, as tests do (aio/sim, aio/testing/odd_kernel.h). Without a `log` it
+  // reports no stalls.
+  static std::unique_ptr<Reactor> create(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log);
   ~Reactor();
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;

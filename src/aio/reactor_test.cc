@@ -124,7 +124,7 @@ Task<void> call_while_others_run(Reactor& reactor, int& turns_at_end, int& turns
 // How long the call takes is known only in a simulation.
 TEST(ReactorTurnTest, ABusyTaskDoesNotKeepCompletionsAway) {
   Simulation simulation({.latency_max_ns = 2'000});
-  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  std::unique_ptr<Reactor> reactor = simulation.make_reactor();
   int turns = 0;
   int turns_at_end = 1000;
   testing::run(*reactor, call_while_others_run(*reactor, turns_at_end, turns));

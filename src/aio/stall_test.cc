@@ -30,7 +30,7 @@ class StallTest : public ::testing::Test {
     log_.emplace("test", writing_.get(), LogLevel::kInfo);
     ReactorOptions options;
     options.stall_report_ns = kLimitNs;
-    reactor_ = Reactor::create(simulation_.make_backend(), options, *log_);
+    reactor_ = simulation_.make_reactor(options, &*log_);
     simulation_.make_file("disk", 4096);
     testing::run(*reactor_, open_file());
     ASSERT_GE(file_, 0);

@@ -90,7 +90,7 @@ TEST_P(TimerTest, ATimerThatHasFiredIsNotCancelledAnyMore) {
 TEST(SimulatedTimerTest, AYearPassesAtOnce) {
   constexpr std::uint64_t kYearNs = 365 * 86400 * kSecondNs;
   Simulation simulation;
-  std::unique_ptr<Reactor> reactor = Reactor::create(simulation);
+  std::unique_ptr<Reactor> reactor = simulation.make_reactor();
   std::uint64_t end_ns = reactor->now_ns() + kYearNs;
   std::vector<std::uint64_t> woken;
   int cut = 0;

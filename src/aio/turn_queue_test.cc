@@ -14,7 +14,7 @@ namespace {
 class TurnQueueTest : public ::testing::Test {
  protected:
   Simulation simulation_;
-  std::unique_ptr<Reactor> reactor_ = Reactor::create(simulation_);
+  std::unique_ptr<Reactor> reactor_ = simulation_.make_reactor();
   TurnQueue queue_{*reactor_};
 };
 

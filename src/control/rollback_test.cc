@@ -110,7 +110,7 @@ class Daemon {
   }
 
   aio::Simulation simulation_{aio::SimulationOptions{.latency_max_ns = 10'000}};
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   drivers::BuiltInDrivers drivers_;
   Log log_{"control_test", 2, LogLevel::kError};
   std::unique_ptr<Control> control_;

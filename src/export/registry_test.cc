@@ -67,7 +67,7 @@ class RegistryTest : public ::testing::Test {
   }
 
   aio::Simulation simulation_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   nbd::testing::Backing backing_{*reactor_, 4096};
   std::vector<std::string> deleted_;
   aio::Event* slow_to_let_go_ = nullptr;

@@ -47,7 +47,7 @@ class EventQueueTest : public ::testing::Test {
   }
 
   aio::Simulation simulation_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   Listener listener_;
   EventQueue queue_{*reactor_};
 };

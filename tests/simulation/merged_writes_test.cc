@@ -276,7 +276,7 @@ class MergingDisk {
   aio::Simulation simulation_;
   const int error_;
   const HeaderMode mode_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   std::unique_ptr<block::Node> node_;
   std::optional<block::Edge> edge_;
   aio::BufferPool pool_;

@@ -49,7 +49,7 @@ class WorkerPoolTest : public ::testing::Test {
   }
 
   Simulation simulation_;
-  std::unique_ptr<Reactor> reactor_ = Reactor::create(simulation_);
+  std::unique_ptr<Reactor> reactor_ = simulation_.make_reactor();
   WakeEvent wake_;
   std::deque<Call> operations_;
 };

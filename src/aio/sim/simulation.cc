@@ -1,6 +1,5 @@
 #include "aio/sim/simulation.h"
 
-#include "aio/reactor.h"
 #include "aio/sim/simulated_backend.h"
 #include "aio/sim/world.h"
 
@@ -55,27 +54,6 @@ std::optional<std::vector<std::byte>> Simulation::stable_content(const std::stri
   auto found = world_->files.find(path);
   if (found == world_->files.end()) return std::nullopt;
   return content_of(found->second->stable_pages());
-}
-
-bool concerns(const Fault& fault, const FaultyCall& call) {
-  if (fault.count == 0 || fault.immediate != call.immediate) return false;
-  if (!fault.path.empty() && fault.path != call.path) return false;
-  if (fault.kind) return *fault.kind == call.kind;
-  return !call.unlocks && call.kind != OperationKind::kPoll && call.kind != OperationKind::kCall &&
-         call.kind != OperationKind::kClose;
-}
-
-std::optional<Fault> take_fault(std::span<Fault> faults, const FaultyCall& call) {
-  for (Fault& fault : faults) {
-    if (!concerns(fault, call)) continue;
-    if (fault.after > 0) {
-      --fault.after;
-      continue;
-    }
-    --fault.count;
-    return fault;
-  }
-  return std::nullopt;
 }
 
 void Simulation::inject(Fault fault) {
@@ -154,8 +132,8 @@ void Simulation::run_until_idle(Reactor& reactor) {
   world_->stop_when_idle = false;
 }
 
-std::unique_ptr<Backend> Simulation::make_backend() {
-  return std::make_unique<SimulatedBackend>(*world_);
+std::unique_ptr<Reactor> Simulation::make_reactor(ReactorOptions options, const Log* log) {
+  return Reactor::create(std::make_unique<SimulatedBackend>(*world_), options, log);
 }
 
 }  // namespace blockexport::aio

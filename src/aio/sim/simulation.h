@@ -1,6 +1,6 @@
 // Simulation: files, stream connections and time that follow from a seed, for tests of everything above the reactor.
 //
-// Made by a test; a Reactor::create(simulation) runs over it, or several of one thread that take turns. Time stands
+// Made by a test; a reactor that it makes runs over it, or several of one thread that take turns. Time stands
 // still while something can run and jumps to the next completion or timer when nothing can. A test that fails names its
 // seed and fails again with it. It outlives its reactors; after power_cut() a new one may follow the old. Descriptors
 // start at 1 << 30 and are never used twice. Thread: its reactor's, except Reactor::post().
@@ -11,62 +11,21 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "aio/operation.h"
+#include "aio/reactor.h"
+#include "aio/sim/fault.h"
 #include "aio/sim/random.h"
-#include "aio/sim/simulated_stream.h"
+#include "aio/sim/simulation_options.h"
 #include "base/clock.h"
 
 namespace blockexport::aio {
 
-class Backend;
 class World;
-
-struct SimulationOptions {
-  std::uint64_t seed = 1;
-  // How long an operation takes: at random between these.
-  std::uint64_t latency_min_ns = 1'000;
-  std::uint64_t latency_max_ns = 1'000'000;
-  bool short_transfers = false;  // of files: one in four moves less than was asked for
-  // How long an immediate write holds its caller up, and whether that is a wait in the kernel (or a lost processor).
-  std::uint64_t write_hold_ns = 0;
-  bool write_hold_waits = true;
-  bool maps_last = true;  // most of them; false: no map does, as of files that are written to all the time
-  StreamRules streams = {};
-};
-
-// Operations that fail: of the operations of `kind` on `path` (empty: any), the first `after` pass and the next `count`
-// give `error`, or (reads and writes, where it is told) move at most `moved_bytes` and succeed with that. Without a
-// kind it is each of those that can fail on a file: not polls, calls, closing, or giving a lock up. The immediate calls
-// answer EAGAIN while a fault stands against their kind; with `immediate` it stands against them alone.
-struct Fault {
-  std::optional<OperationKind> kind;
-  int error = 0;
-  std::uint64_t after = 0;
-  std::uint64_t count = 1;
-  std::string path = {};
-  std::optional<std::uint64_t> moved_bytes = {};
-  bool immediate = false;
-};
-
-// A call that a fault may meet.
-struct FaultyCall {
-  OperationKind kind;
-  std::string_view path;
-  bool immediate = false;
-  bool unlocks = false;  // of kLock: gives the lock up
-};
-bool concerns(const Fault& fault, const FaultyCall& call);
-// The first fault that meets the call, if one does; it is counted.
-std::optional<Fault> take_fault(std::span<Fault> faults, const FaultyCall& call);
 
 class Simulation {
  public:
-  static constexpr int kFirstDescriptor = 1 << 30;
-
   explicit Simulation(SimulationOptions options);
   explicit Simulation(std::uint64_t seed = 1) : Simulation(SimulationOptions{.seed = seed}) {}
   ~Simulation();
@@ -116,8 +75,8 @@ class Simulation {
   // Runs until nothing can run, no operation is under way and no timer is set; what waits for others may still wait.
   void run_until_idle(Reactor& reactor);
 
-  // For Reactor::create().
-  std::unique_ptr<Backend> make_backend();
+  // A reactor over this simulation's files, connections and time. With a `log` it reports its stalls.
+  std::unique_ptr<Reactor> make_reactor(ReactorOptions options = {}, const Log* log = nullptr);
 
  private:
   std::unique_ptr<World> world_;

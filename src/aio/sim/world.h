@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "aio/sim/fault.h"
 #include "aio/sim/simulated_file.h"
 #include "aio/sim/simulated_stream.h"
-#include "aio/sim/simulation.h"
+#include "aio/sim/simulation_options.h"
+#include "base/clock.h"
 
 namespace blockexport::aio {
 
@@ -39,6 +41,9 @@ struct Descriptor {
 
 class World {
  public:
+  // Far from those of the process, so that no test mistakes one for the other.
+  static constexpr int kFirstDescriptor = 1 << 30;
+
   explicit World(SimulationOptions chosen) : options(chosen), random(chosen.seed) {}
 
   // When an operation is asked for: a sync, which takes time, covers what was written until then and no more; a durable
@@ -100,7 +105,7 @@ class World {
   std::size_t perhaps_shorter(std::size_t count, const Descriptor& descriptor);
 
   std::uint64_t moved_bytes_max_ = UINT64_MAX;  // of the transfer that is being done
-  int next_descriptor_ = Simulation::kFirstDescriptor;
+  int next_descriptor_ = kFirstDescriptor;
   std::uint64_t next_inode_ = 1;
 
   friend class Simulation;

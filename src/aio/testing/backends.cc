@@ -61,13 +61,13 @@ void ForEachBackend::SetUp() {
   if (backend() == "simulation") {
     simulation_ =
         std::make_unique<Simulation>(static_cast<std::uint64_t>(::testing::UnitTest::GetInstance()->random_seed()));
-    reactor_ = Reactor::create(*simulation_);
+    reactor_ = simulation_->make_reactor();
     return;
   }
   ReactorOptions options;
   Result<std::unique_ptr<Backend>> made = kernel_.make_backend(backend(), options.worker_threads_max);
   if (!made) GTEST_SKIP() << made.error().message();
-  reactor_ = Reactor::create(std::move(*made), options, log_);
+  reactor_ = Reactor::create(std::move(*made), options, &log_);
   directory_ = std::make_unique<TemporaryDirectory>();
 }
 

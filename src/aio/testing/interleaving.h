@@ -22,7 +22,7 @@ class Interleaving {
  public:
   Interleaving(std::size_t reactors, SimulationOptions options) : simulation_(options), random_(options.seed) {
     for (std::size_t i = 0; i < reactors; ++i) {
-      reactors_.push_back(Reactor::create(simulation_));
+      reactors_.push_back(simulation_.make_reactor());
       places_.push_back(std::make_unique<DataReactor>(*reactors_.back()));
     }
   }

@@ -62,7 +62,7 @@ class ReactorTest : public testing::Test {
   static std::unique_ptr<aio::Reactor> make(aio::Simulation& simulation, const Log& log) {
     const char* wanted = std::getenv("BLOCKEXPORT_TEST_BACKEND");
     std::string_view name = wanted == nullptr ? "epoll" : wanted;
-    if (name == "simulation") return aio::Reactor::create(simulation);
+    if (name == "simulation") return simulation.make_reactor();
     aio::BackendKind backend = name == "io_uring" ? aio::BackendKind::kAuto : aio::BackendKind::kEpoll;
     auto reactor = aio::Reactor::create({.backend = backend}, log);
     if (reactor) return std::move(*reactor);

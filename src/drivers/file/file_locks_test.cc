@@ -44,7 +44,7 @@ Opened open_with_lock_error(int error, FileLocking locking) {
   aio::Simulation simulation;
   simulation.make_file("/image", 4096);
   simulation.inject({.kind = aio::OperationKind::kTestLock, .error = error});
-  std::unique_ptr<aio::Reactor> reactor = aio::Reactor::create(simulation);
+  std::unique_ptr<aio::Reactor> reactor = simulation.make_reactor();
   Opened opened;
   aio::testing::run(*reactor, open_for_writing(simulation, locking, opened.message, opened.locks));
   EXPECT_EQ(simulation.open_descriptors(), 0u);

@@ -143,7 +143,7 @@ Task<void> flush_after_a_loss(aio::Simulation& simulation, block::Node& node) {
 
 TEST(FileLossTest, NoFlushSucceedsAfterALoss) {
   aio::Simulation simulation(1);
-  std::unique_ptr<aio::Reactor> reactor = aio::Reactor::create(simulation);
+  std::unique_ptr<aio::Reactor> reactor = simulation.make_reactor();
   simulation.write_file("disk", std::vector(kWrites * kSectorBytes, kUntouched));
   std::unique_ptr<block::Node> node;
   aio::testing::run(*reactor, open_node("disk", node));

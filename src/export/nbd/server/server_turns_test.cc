@@ -135,7 +135,7 @@ class ServerTurnsTest : public ::testing::TestWithParam<const char*> {
     }
   }
   aio::Simulation simulation_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   Log log_{"server_turns_test", 2, LogLevel::kError};
   Backing backing_{*reactor_};
   aio::DataReactor control_{*reactor_};

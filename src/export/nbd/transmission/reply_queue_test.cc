@@ -56,7 +56,7 @@ class ReplyQueueTest : public ::testing::Test {
   std::string sent() const { return {reinterpret_cast<const char*>(script_.output.data()), script_.output.size()}; }
 
   aio::Simulation simulation_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   std::shared_ptr<const aio::OpenFile> file_;
   aio::BufferPool pool_;
   aio::ProcessBudget process_;

@@ -238,7 +238,7 @@ struct SeededRun {
   }
   std::string content = pattern(kFileBytes);
   aio::Simulation simulation;
-  std::unique_ptr<aio::Reactor> reactor = aio::Reactor::create(simulation);
+  std::unique_ptr<aio::Reactor> reactor = simulation.make_reactor();
   Backing backing{*reactor};
 };
 

@@ -46,7 +46,7 @@ class TransmissionScarceTest : public ::testing::TestWithParam<HeaderMode> {
   }
 
   aio::Simulation simulation_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   // All of the memory is held by somebody.
   Backing backing_{*reactor_, kDiskBytes, kBudgetBytes};
 };

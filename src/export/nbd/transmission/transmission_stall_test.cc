@@ -42,7 +42,7 @@ class TransmissionStallTest : public ::testing::Test {
   }
 
   aio::Simulation simulation_;
-  std::unique_ptr<aio::Reactor> reactor_ = aio::Reactor::create(simulation_);
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   Backing backing_{*reactor_, kDiskBytes, kBudgetBytes};
 };
 

@@ -140,7 +140,7 @@ TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed)
 TEST(WriteFenceTurnsTest, StaysUpUntilAllRequestsOfALostClientAreRead) {
   constexpr std::size_t kWrites = 6 * kInlineBytesPerTurnMax / kSmallWriteBytesMax;
   aio::Simulation simulation({.streams = {.buffer_bytes = 8 * kInlineBytesPerTurnMax}});
-  std::unique_ptr<aio::Reactor> reactor = aio::Reactor::create(simulation);
+  std::unique_ptr<aio::Reactor> reactor = simulation.make_reactor();
   Backing backing(*reactor);
   aio::Event gate(*reactor);
   backing.storage.write_gate = &gate;
@@ -172,7 +172,7 @@ class FenceProperty {
  public:
   explicit FenceProperty(std::uint64_t seed)
       : simulation_({.seed = seed, .latency_max_ns = kPollLatencyNs}),
-        reactor_(aio::Reactor::create(simulation_)),
+        reactor_(simulation_.make_reactor()),
         random_(seed * 977),
         backing_(*reactor_, kBlocks * kBlockBytes) {
     backing_.storage.delays = &random_;
