@@ -11,9 +11,11 @@ import sys
 import tomllib
 
 from tidy_rules import (
-    calls, coroutines, cycles, documented, headers, layers, limits, names, peer_log, sizes, test_bodies, text, tree)
+    awaits, calls, coroutines, cycles, documented, headers, layers, limits, names, peer_log, sizes, test_bodies, text,
+    tree)
 
 RULES = {
+    "awaits": awaits.check,
     "calls": calls.check,
     "coroutines": coroutines.check,
     "cycles": cycles.check,

@@ -1,5 +1,6 @@
 #include "block/edge.h"
 
+#include <cassert>
 #include <utility>
 
 #include "block/node.h"
@@ -13,22 +14,45 @@ Edge::Edge(Node& node, EdgeParent parent, Permissions permissions)
 }
 
 Edge::~Edge() {
-  node_->permission_totals().remove(permissions_);
-  unlink();
+  if (linked()) withdraw();
 }
 
 void Edge::set_permissions(Permissions permissions) {
+  assert(linked());
   node_->permission_totals().remove(permissions_);
   permissions_ = permissions;
   node_->permission_totals().add(permissions_);
 }
 
 void Edge::attach(Node& node) {
-  node_->permission_totals().remove(permissions_);
-  unlink();
+  if (linked()) withdraw();
   node_ = &node;
   node_->parents().push_back(*this);
   node_->permission_totals().add(permissions_);
+}
+
+void Edge::withdraw() {
+  assert(linked());
+  node_->permission_totals().remove(permissions_);
+  unlink();
+}
+
+Edge* Edge::next_parent() {
+  assert(linked());
+  IntrusiveList<Edge>::Iterator next(this);
+  ++next;
+  return next == node_->parents().end() ? nullptr : &*next;
+}
+
+void Edge::attach_before(Node& node, Edge* next) {
+  attach(node);
+  // Those from `next` on go behind it.
+  while (next != nullptr) {
+    Edge* following = next->next_parent();
+    next->unlink();
+    node.parents().push_back(*next);
+    next = following == this ? nullptr : following;
+  }
 }
 
 }  // namespace blockexport::block

@@ -46,8 +46,16 @@ class Edge : public ListLink<Edge> {
   // Who opens its children before it exists itself tells them of it afterwards.
   void set_parent_node(Node& parent) { parent_.node = &parent; }
 
-  // Moves it to another node; nobody may be inside.
+  // --- as steps of a change of the graph (Graph::apply), while nobody is inside ---
+
+  // Moves it to another node, as the youngest of that node's parents.
   void attach(Node& node);
+  // Takes it from its node's parents; node() stays what it is. Not linked: destroy it, or attach_before().
+  void withdraw();
+  // The next younger parent of its node; null when it is the youngest.
+  Edge* next_parent();
+  // Puts it among the parents of `node` again, before `next` (null: as the youngest).
+  void attach_before(Node& node, Edge* next);
 
   // --- the gate ---
   bool is_open() const { return gate_.is_open(); }

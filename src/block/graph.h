@@ -1,7 +1,8 @@
 // Graph: owns all block nodes, by name, and is where they are made, changed, connected and removed.
 //
-// Owned by the daemon. Every change validates permissions over all that it touches and either takes effect as a whole
-// or not at all; changes happen one after the other. The order of checks and their texts are QMP's.
+// Owned by the daemon. Every change is a list of steps (block/graph_step.h), validates permissions over all that it
+// touches, and either takes effect as a whole or not at all; changes happen one after the other. The order of checks
+// and their texts are QMP's.
 // Thread: the control reactor. It never does I/O for clients and never runs the loop.
 #pragma once
 
@@ -18,6 +19,7 @@
 #include "base/trace.h"
 #include "block/driver_table.h"
 #include "block/edge.h"
+#include "block/graph_step.h"
 #include "block/node.h"
 #include "schema/block_core.h"
 
@@ -56,13 +58,16 @@ class Graph {
   // While it is held nothing changes; for who looks at more than one node and awaits in between.
   auto keep_unchanged() { return changes_.lock(); }
 
-  // --- the commands ---
+  // Makes a change of one or several steps: all of them take effect, or none does and the error is that of the first
+  // that cannot. Cancelling ends the opening of nodes; from then on the change goes on to its end, or is undone.
+  aio::Task<Result<>> apply(std::vector<GraphStep> steps);
+
+  // --- the commands, each a change of one step ---
   aio::Task<Result<>> add(schema::BlockdevOptions options);
   aio::Task<Result<>> remove(std::string name);
   // All of them or none.
   aio::Task<Result<>> reopen(std::vector<schema::BlockdevOptions> options);
-  // `size_bytes` as it came in. Root edges that tolerate growth do not stand in its way. It is one change: requests
-  // wait meanwhile, and whatever fails, all permissions are then as they were.
+  // `size_bytes` as it came in. Root edges that tolerate growth do not stand in its way. Requests wait meanwhile.
   aio::Task<Result<>> resize(std::string name, std::int64_t size_bytes);
   // Flushes everything and removes all nodes, parents first, those with a root edge once that is given back. No node
   // is made and no edge given out from now on.
@@ -77,21 +82,40 @@ class Graph {
 
  private:
   class Opening;
+  class Change;
+  class Work;
+  class Addition;
+  class Removal;
   class Reopening;
+  class Resizing;
+  class Attachment;
+  class Detachment;
+  class Replacement;
+  class Emptying;
+  using Place = std::list<GraphNode>::iterator;
+
+  static std::unique_ptr<Work> work_of(AddNode step);
+  static std::unique_ptr<Work> work_of(RemoveNode step);
+  static std::unique_ptr<Work> work_of(ReopenNodes step);
+  static std::unique_ptr<Work> work_of(ResizeNode step);
+  static std::unique_ptr<Work> work_of(AttachEdge step);
+  static std::unique_ptr<Work> work_of(DetachEdge step);
+  static std::unique_ptr<Work> work_of(ReplaceNode step);
+  static std::unique_ptr<Work> work_of_closing();
+  static Error closing_error();
 
   GraphNode* entry(std::string_view name) const;
   GraphNode& entry(const Node& node) const;
   Result<> check_name(std::string_view name) const;
   std::string generate_name();
   // Makes a node and, with it, the children that its options hold. `parent`: of which it is such a child, or null.
-  // Its permissions are yet to be updated.
+  // Its permissions are yet to be updated. When it fails, children may have been made.
   aio::Task<Result<Node*>> open_node(const schema::BlockdevOptions& options, const NodeOptions* parent);
-  aio::Task<Result<>> resize_quiesced(Node& node, std::uint64_t size_bytes);
+  aio::Task<Result<>> run_change(std::vector<std::unique_ptr<Work>> works);
   aio::Task<void> give_back(std::unique_ptr<Edge> edge);
   aio::Task<void> remove_all();
-  // Removes those that nobody uses and no command made, then their children likewise; names of no node are skipped.
-  aio::Task<void> drop_unused(std::vector<std::string> names);
-  std::unique_ptr<Node> take(Node& node);
+  // Its name is found no more.
+  std::unique_ptr<Node> take(Place place);
 
   DriverTable& drivers_;
   const Trace& trace_;
@@ -113,5 +137,6 @@ Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, cons
 
 // What `options` say of the child of that role; null when the driver has none.
 const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view role);
+schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view role);
 
 }  // namespace blockexport::block

@@ -202,7 +202,7 @@ TEST_F(GraphChangeTest, UsersThatLeaveDuringAResizeAreLetGoAfterIt) {
   int detached = 0;
   start(resize_and_tell(graph_, resized));
   for (auto& edge : edges) start(detach_and_tell(graph_, std::move(edge), resized, detached));
-  EXPECT_EQ(graph_.find("f")->permissions().used, Permission::kConsistentRead | Permission::kResize);
+  EXPECT_EQ(drivers_.told.back(), "c--r/cww-");
   EXPECT_EQ(detached, 0);
   pause.set();
   until_idle();

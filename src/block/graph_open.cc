@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "block/graph.h"
 
@@ -68,6 +69,10 @@ const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& option
       options.branch);
 }
 
+schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view role) {
+  return const_cast<schema::BlockdevRef*>(child_reference(std::as_const(options), role));
+}
+
 // What one driver asks for while it is being opened.
 class Graph::Opening final : public ChildOpener {
  public:
@@ -84,20 +89,15 @@ class Graph::Opening final : public ChildOpener {
       }
     } else {
       CO_TRY_ASSIGN(node, co_await graph_.open_node(*reference.definition(), &parent_));
-      made_.push_back(node->name());
     }
     EdgeParent parent{.role = std::string(role), .description = fmt::format("node '{}'", parent_name_)};
     co_return std::make_unique<Edge>(*node, std::move(parent), Permissions{});
   }
 
-  // Names of the nodes that were made for it.
-  std::vector<std::string> take_made() { return std::move(made_); }
-
  private:
   Graph& graph_;
   std::string parent_name_;
   const NodeOptions& parent_;
-  std::vector<std::string> made_;
 };
 
 Result<> Graph::check_name(std::string_view name) const {
@@ -128,10 +128,7 @@ aio::Task<Result<Node*>> Graph::open_node(const schema::BlockdevOptions& options
     driver = fail(Error::system("Could not refresh total sector count", Errno(EFBIG))
                       .with_hint(fmt::format("A node has at most {} bytes.", kNodeBytesMax)));
   }
-  if (!driver) {
-    co_await drop_unused(opening.take_made());
-    co_return fail(std::move(driver).error());
-  }
+  if (!driver) co_return fail(std::move(driver).error());
   node_options.read_only = node_options.read_only || (*driver)->is_read_only();
   auto node = std::make_unique<Node>(std::move(name), std::move(*driver), node_options);
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);

@@ -1,12 +1,10 @@
-// Graph::reopen: new options for nodes, and new children, for all of them or for none.
+// The step of a change that reopens nodes: new options for them, and new children.
 #include <fmt/format.h>
 
-#include <ranges>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "block/graph.h"
-#include "block/permission_update.h"
+#include "block/graph_change.h"
 
 namespace blockexport::block {
 namespace {
@@ -26,29 +24,15 @@ bool reaches(Node& from, const Node& target) {
   return false;
 }
 
-std::vector<Edge*> parents_of(Node& node) {
-  std::vector<Edge*> parents;
-  for (Edge& edge : node.parents()) parents.push_back(&edge);
-  return parents;
-}
-
-// `parents` are all of the node's.
-void restore_order(Node& node, const std::vector<Edge*>& parents) {
-  for (Edge* edge : parents) {
-    edge->unlink();
-    node.parents().push_back(*edge);
-  }
-}
-
 }  // namespace
 
-class Graph::Reopening {
+class Graph::Reopening final : public Graph::Work {
  public:
-  explicit Reopening(Graph& graph) : graph_(graph) {}
+  explicit Reopening(ReopenNodes step) : step_(std::move(step)) {}
 
-  // Finds the nodes, and with each the inline children whose options are part of its own. `options` outlive this.
-  Result<> plan(const std::vector<schema::BlockdevOptions>& options);
-  aio::Task<Result<>> execute();
+  aio::Task<Result<>> prepare(Change& change) override;
+  aio::Task<void> commit(Change& change) override;
+  aio::Task<void> abort(Change& change) override;
 
  private:
   struct Item {
@@ -57,86 +41,83 @@ class Graph::Reopening {
     Node* parent;  // of which it is an inline child, or null
     NodeOptions node_options;
   };
-  struct Switch {
-    Edge* edge;
-    Node* before;
-    std::vector<Edge*> parents;  // of `before`, in their order
-  };
 
-  void plan_node(Node& node, const schema::BlockdevOptions& options, Node* parent);
+  // Finds the nodes, and with each the inline children whose options are part of its own.
+  Result<> plan(Change& change);
+  void plan_node(Graph& graph, Node& node, const schema::BlockdevOptions& options, Node* parent);
   bool is_planned(const Node& node) const;
-  aio::Task<Result<>> prepare(Item& item);
-  Result<> prepare_children(const Item& item);
-  Result<> prepare_child(const Item& item, Edge& edge);
+  aio::Task<Result<>> prepare_all(Change& change);
+  aio::Task<Result<>> prepare_item(Change& change, Item& item);
+  Result<> prepare_children(Change& change, const Item& item);
+  Result<> prepare_child(Change& change, const Item& item, Edge& edge);
   const NodeOptions* options_of_parent(const Item& item) const;
-  aio::Task<Result<>> prepare_all();
-  aio::Task<void> commit();
-  aio::Task<void> abort();
 
-  Graph& graph_;
+  ReopenNodes step_;
   std::vector<Item> items_;
   std::unordered_map<const Node*, std::size_t> item_numbers_;
   std::size_t prepared_ = 0;
-  std::vector<Switch> switches_;
+  std::vector<Node*> left_;  // nodes whose users went to others
 };
 
 bool Graph::Reopening::is_planned(const Node& node) const {
   return item_numbers_.contains(&node);
 }
 
-void Graph::Reopening::plan_node(Node& node, const schema::BlockdevOptions& options, Node* parent) {
+void Graph::Reopening::plan_node(Graph& graph, Node& node, const schema::BlockdevOptions& options, Node* parent) {
   item_numbers_.emplace(&node, items_.size());
   items_.push_back({&node, &options, parent, {}});
   for (Edge* edge : node.driver().children()) {
     const schema::BlockdevRef* after = child_reference(options, edge->role());
-    const schema::BlockdevRef* before = child_reference(graph_.entry(node).options, edge->role());
+    const schema::BlockdevRef* before = child_reference(graph.entry(node).options, edge->role());
     if (after == nullptr || before == nullptr || after->definition() == nullptr || before->definition() == nullptr) {
       continue;
     }
-    if (!is_planned(edge->node())) plan_node(edge->node(), *after->definition(), &node);
+    if (!is_planned(edge->node())) plan_node(graph, edge->node(), *after->definition(), &node);
   }
 }
 
-Result<> Graph::Reopening::plan(const std::vector<schema::BlockdevOptions>& options) {
-  for (const schema::BlockdevOptions& one : options) {
+Result<> Graph::Reopening::plan(Change& change) {
+  Graph& graph = change.graph();
+  for (const schema::BlockdevOptions& one : step_.options) {
     if (!one.node_name) return fail("node-name not specified");
-    Node* node = graph_.find(*one.node_name);
+    Node* node = graph.find(*one.node_name);
     if (node == nullptr) return fail(fmt::format("Failed to find node with node-name='{}'", *one.node_name));
-    if (!is_planned(*node)) plan_node(*node, one, nullptr);
+    if (!is_planned(*node)) plan_node(graph, *node, one, nullptr);
+  }
+  for (const Item& item : items_) {
+    if (change.has_planned(*item.node)) {
+      return fail(fmt::format("Node '{}' is reopened twice in one change", item.node->name()));
+    }
   }
   return {};
 }
 
-aio::Task<Result<>> Graph::Reopening::execute() {
+aio::Task<Result<>> Graph::Reopening::prepare(Change& change) {
+  CO_TRY(plan(change));
   std::vector<Node*> nodes;
   for (const Item& item : items_) nodes.push_back(item.node);
-  std::vector<Edge*> edges = root_edges_above(nodes);
-  for (Edge* edge : edges) co_await edge->quiesce();
-
-  Result<> result = co_await prepare_all();
-  if (result) {
-    std::vector<PlannedOptions> planned;
-    for (const Item& item : items_) planned.push_back({item.node, item.node_options});
-    for (const Switch& change : switches_) nodes.push_back(change.before);
-    result = check_depth(nodes);
-    if (result) result = co_await update_permissions(nodes, planned);
+  co_await change.quiesce_above(nodes);
+  Result<> result = co_await prepare_all(change);
+  if (!result) {
+    co_await abort(change);
+    co_return result;
   }
-  if (result) {
-    co_await commit();
-  } else {
-    co_await abort();
+  for (const Item& item : items_) {
+    change.plan_options(*item.node, item.node_options);
+    change.set_options(*item.node, *item.options);
+    change.note_deeper(*item.node);
   }
-  for (Edge* edge : edges) edge->resume();
-  co_return result;
+  for (Node* node : left_) co_await change.withdraw_if_unused(*node);
+  co_return Result<>();
 }
 
-aio::Task<Result<>> Graph::Reopening::prepare_all() {
+aio::Task<Result<>> Graph::Reopening::prepare_all(Change& change) {
   for (const Item& item : items_) {
     if (IoResult flushed = co_await item.node->flush(); !flushed) {
       co_return fail(Error::system("Error flushing drive", flushed.error()));
     }
   }
-  for (Item& item : items_) CO_TRY(co_await prepare(item));
+  for (Item& item : items_) CO_TRY(co_await prepare_item(change, item));
   co_return Result<>();
 }
 
@@ -146,8 +127,8 @@ const NodeOptions* Graph::Reopening::options_of_parent(const Item& item) const {
   return &items_[item_numbers_.at(item.parent)].node_options;
 }
 
-aio::Task<Result<>> Graph::Reopening::prepare(Item& item) {
-  const schema::BlockdevOptions& before = graph_.entry(*item.node).options;
+aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
+  const schema::BlockdevOptions& before = change.graph().entry(*item.node).options;
   if (before.driver() != item.options->driver()) co_return fail("Cannot change the option 'driver'");
   // An inline child is known by its place.
   if (item.parent != nullptr && item.options->node_name && *item.options->node_name != item.node->name()) {
@@ -157,66 +138,57 @@ aio::Task<Result<>> Graph::Reopening::prepare(Item& item) {
     co_return fail("Cannot change the option 'force-share'");
   }
   CO_TRY_ASSIGN(item.node_options, node_options_of(*item.options, options_of_parent(item)));
-  CO_TRY(prepare_children(item));
+  CO_TRY(prepare_children(change, item));
   CO_TRY(co_await item.node->driver().prepare_reopen(before, *item.options, item.node_options));
   prepared_++;
   co_return Result<>();
 }
 
-Result<> Graph::Reopening::prepare_children(const Item& item) {
-  for (Edge* edge : item.node->driver().children()) TRY(prepare_child(item, *edge));
+Result<> Graph::Reopening::prepare_children(Change& change, const Item& item) {
+  for (Edge* edge : item.node->driver().children()) TRY(prepare_child(change, item, *edge));
   return {};
 }
 
-Result<> Graph::Reopening::prepare_child(const Item& item, Edge& edge) {
+Result<> Graph::Reopening::prepare_child(Change& change, const Item& item, Edge& edge) {
+  Graph& graph = change.graph();
   const schema::BlockdevRef* reference = child_reference(*item.options, edge.role());
   if (reference == nullptr) return {};
   if (reference->definition() != nullptr) {
-    const schema::BlockdevRef* before = child_reference(graph_.entry(*item.node).options, edge.role());
+    const schema::BlockdevRef* before = child_reference(graph.entry(*item.node).options, edge.role());
     if (before != nullptr && before->definition() != nullptr) return {};
     return fail(fmt::format("Cannot change the option '{}.driver'", edge.role()));
   }
-  TRY_ASSIGN(Node * target, graph_.lookup(*reference->reference()));
+  TRY_ASSIGN(Node * target, graph.lookup(*reference->reference()));
   if (target == &edge.node()) return {};
   if (reaches(*target, *item.node)) {
     return fail(fmt::format("Making '{}' a {} child of '{}' would create a cycle", target->name(), edge.role(),
                             item.node->name()));
   }
-  switches_.push_back({&edge, &edge.node(), parents_of(edge.node())});
-  edge.attach(*target);
+  left_.push_back(&edge.node());
+  change.move_edge(edge, *target);
   return {};
 }
 
-aio::Task<void> Graph::Reopening::commit() {
+aio::Task<void> Graph::Reopening::commit(Change&) {
   std::vector<Node*> changed;
   for (Item& item : items_) {
     changed.push_back(item.node);
     co_await item.node->driver().commit_reopen();
     item.node->set_options(item.node_options);
-    item.node->refresh_limits();
-    graph_.entry(*item.node).options = *item.options;
   }
-  // What was flushed while cache.no-flush was on was not made durable.
-  for (Node* above : with_all_above(changed)) above->require_flush();
-  std::vector<std::string> left;
-  for (const Switch& change : switches_) left.push_back(change.before->name());
-  co_await graph_.drop_unused(std::move(left));
+  for (Node* above : children_first_above(changed)) {
+    above->refresh_limits();
+    // What was flushed while cache.no-flush was on was not made durable.
+    above->require_flush();
+  }
 }
 
-aio::Task<void> Graph::Reopening::abort() {
+aio::Task<void> Graph::Reopening::abort(Change&) {
   while (prepared_ > 0) co_await items_[--prepared_].node->driver().abort_reopen();
-  for (const Switch& change : switches_ | std::views::reverse) {
-    change.edge->attach(*change.before);
-    restore_order(*change.before, change.parents);
-  }
 }
 
-aio::Task<Result<>> Graph::reopen(std::vector<schema::BlockdevOptions> options) {
-  auto guard = co_await changes_.lock();
-  if (!guard) co_return fail(Error::system("The change of the block graph was given up", guard.error()));
-  Reopening reopening(*this);
-  CO_TRY(reopening.plan(options));
-  co_return co_await reopening.execute();
+std::unique_ptr<Graph::Work> Graph::work_of(ReopenNodes step) {
+  return std::make_unique<Reopening>(std::move(step));
 }
 
 }  // namespace blockexport::block

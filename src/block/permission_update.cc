@@ -26,6 +26,15 @@ std::string user_of(const Edge& edge) {
   return fmt::format("{} (uses node '{}' as '{}' child)", edge.parent().description, edge.node().name(), edge.role());
 }
 
+// Depth first; no deeper than kGraphDepthMax.
+void visit_above(Node& node, std::unordered_set<Node*>& visited, std::vector<Node*>& parents_first) {
+  if (!visited.insert(&node).second) return;
+  for (Edge& edge : node.parents()) {
+    if (!edge.is_root()) visit_above(*edge.parent().node, visited, parents_first);
+  }
+  parents_first.push_back(&node);
+}
+
 // Finds the longest ways up and down from nodes, counting the node itself.
 class DepthSearch {
  public:
@@ -50,19 +59,26 @@ class DepthSearch {
   std::unordered_map<Node*, std::size_t> below_;
 };
 
-// One update: a plan, then its execution.
-class Update {
+Permissions both(const Permissions& one, const Permissions& other) {
+  return {.used = one.used | other.used, .shared = one.shared & other.shared};
+}
+
+class Update final : public PermissionUpdate {
  public:
   enum class Conflicts : bool { kRefused, kIgnored };
 
   explicit Update(std::span<const PlannedOptions> options, Conflicts conflicts = Conflicts::kRefused);
 
-  // Plans as if `edge` had other permissions. Before plan().
+  // Plans as if `edge` had other permissions. Before plan_nodes().
   void assume(Edge& edge, Permissions permissions) { plan_edge(edge, permissions); }
-  Result<> plan(std::span<Node* const> changed);
-  aio::Task<Result<>> execute();
+  Result<> plan_nodes(std::span<Node* const> changed);
+
+  aio::Task<Result<>> prepare() override;
+  aio::Task<void> commit() override;
+  aio::Task<void> abort() override;
 
  private:
+  // The permissions that the driver of a node is told.
   struct Step {
     Node* node;
     Permissions before;
@@ -78,16 +94,17 @@ class Update {
   const NodeOptions& options_of(Node& node) const;
 
   Conflicts conflicts_;
-  std::unordered_map<Node*, const NodeOptions*> planned_options_;
+  std::unordered_map<Node*, NodeOptions> planned_options_;
   std::unordered_set<Node*> visited_;
   std::vector<Node*> children_first_;
   std::unordered_map<const Edge*, Permissions> planned_edges_;
   std::unordered_map<Node*, PermissionTotals> planned_totals_;  // of nodes with planned edges
   std::vector<Step> steps_;
+  std::size_t prepared_ = 0;  // of the steps
 };
 
 Update::Update(std::span<const PlannedOptions> options, Conflicts conflicts) : conflicts_(conflicts) {
-  for (const PlannedOptions& planned : options) planned_options_.emplace(planned.node, &planned.options);
+  for (const PlannedOptions& planned : options) planned_options_.emplace(planned.node, planned.options);
 }
 
 // Depth first.
@@ -97,7 +114,7 @@ void Update::visit(Node& node) {
   children_first_.push_back(&node);
 }
 
-Result<> Update::plan(std::span<Node* const> changed) {
+Result<> Update::plan_nodes(std::span<Node* const> changed) {
   for (Node* node : changed) visit(*node);
   for (Node* node : children_first_ | std::views::reverse) TRY(plan_node(*node));
   return {};
@@ -125,7 +142,7 @@ void Update::plan_edge(Edge& edge, Permissions permissions) {
 
 const NodeOptions& Update::options_of(Node& node) const {
   auto found = planned_options_.find(&node);
-  return found != planned_options_.end() ? *found->second : node.options();
+  return found != planned_options_.end() ? found->second : node.options();
 }
 
 // Counts tell whether there is a conflict; only the message needs to know whose.
@@ -164,29 +181,41 @@ Result<> Update::plan_node(Node& node) {
   return {};
 }
 
-aio::Task<Result<>> Update::execute() {
-  for (std::size_t done = 0; done < steps_.size(); done++) {
-    Result<> result = co_await steps_[done].node->driver().set_permissions(steps_[done].after);
+aio::Task<Result<>> Update::prepare() {
+  for (; prepared_ < steps_.size(); ++prepared_) {
+    const Step& step = steps_[prepared_];
+    const Permissions held = both(step.before, step.after);
+    if (held == step.before) continue;
+    Result<> result = co_await step.node->driver().set_permissions(held);
     if (result) continue;
-    while (done-- > 0) {
-      // Going back to what was held a moment ago; if another process was quicker, there is nothing better to do.
-      (void)co_await steps_[done].node->driver().set_permissions(steps_[done].before);
-    }
+    co_await abort();
     co_return result;
   }
+  co_return Result<>();
+}
+
+aio::Task<void> Update::commit() {
   for (const Step& step : steps_) {
+    if (both(step.before, step.after) != step.after) (void)co_await step.node->driver().set_permissions(step.after);
     step.node->set_permissions(step.after);
   }
   for (Node* node : children_first_) {
     for (Edge* child : node->driver().children()) child->set_permissions(planned_edges_[child]);
   }
-  co_return Result<>();
+}
+
+aio::Task<void> Update::abort() {
+  while (prepared_ > 0) {
+    const Step& step = steps_[--prepared_];
+    if (both(step.before, step.after) == step.before) continue;
+    (void)co_await step.node->driver().set_permissions(step.before);
+  }
 }
 
 // Plans the growth as if those who tolerate it shared resizing, in order to learn who does not.
-Result<> check_growth(Node& growing) {
-  Update trial({});
-  std::vector<Node*> changed = with_all_below(growing);
+Result<> check_growth(const PermissionChange& change) {
+  Update trial(change.planned);
+  std::vector<Node*> changed = with_all_below(*change.growing);
   const std::vector<Edge*> users = root_edges_above(changed);
   for (Edge* edge : users) {
     if (!edge->parent().tolerates_growth) continue;
@@ -195,10 +224,21 @@ Result<> check_growth(Node& growing) {
     trial.assume(*edge, sharing);
     changed.push_back(&edge->node());
   }
-  return trial.plan(changed);
+  changed.insert(changed.end(), change.nodes.begin(), change.nodes.end());
+  return trial.plan_nodes(changed);
 }
 
 }  // namespace
+
+Result<std::unique_ptr<PermissionUpdate>> PermissionUpdate::plan(PermissionChange change) {
+  const bool grows = change.growing != nullptr;
+  if (grows) TRY(check_growth(change));
+  auto update =
+      std::make_unique<Update>(change.planned, grows ? Update::Conflicts::kIgnored : Update::Conflicts::kRefused);
+  if (grows) change.nodes.push_back(change.growing);
+  TRY(update->plan_nodes(change.nodes));
+  return update;
+}
 
 Result<> check_depth(std::span<Node* const> nodes) {
   DepthSearch search;
@@ -207,20 +247,6 @@ Result<> check_depth(std::span<Node* const> nodes) {
     return fail(fmt::format("The block graph would be more than {} nodes deep", kGraphDepthMax));
   }
   return {};
-}
-
-aio::Task<Result<>> update_permissions(std::span<Node* const> changed, std::span<const PlannedOptions> planned) {
-  Update update(planned);
-  CO_TRY(update.plan(changed));
-  co_return co_await update.execute();
-}
-
-aio::Task<Result<>> update_permissions_for_growth(Node& growing) {
-  CO_TRY(check_growth(growing));
-  Update update({}, Update::Conflicts::kIgnored);
-  Node* const changed[] = {&growing};
-  CO_TRY(update.plan(changed));
-  co_return co_await update.execute();
 }
 
 std::vector<Node*> with_all_below(Node& node) {
@@ -246,6 +272,14 @@ std::vector<Node*> with_all_above(std::span<Node* const> nodes) {
     }
   }
   return found;
+}
+
+std::vector<Node*> children_first_above(std::span<Node* const> nodes) {
+  std::unordered_set<Node*> visited;
+  std::vector<Node*> parents_first;
+  for (Node* node : nodes) visit_above(*node, visited, parents_first);
+  std::ranges::reverse(parents_first);
+  return parents_first;
 }
 
 std::vector<Edge*> root_edges_above(std::span<Node* const> nodes) {

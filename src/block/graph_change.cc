@@ -1,0 +1,221 @@
+#include "block/graph_change.h"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+#include <unordered_set>
+#include <utility>
+
+#include "aio/shielded.h"
+
+namespace blockexport::block {
+
+Error Graph::closing_error() {
+  return Error("The block graph is being closed");
+}
+
+aio::Task<Result<>> Graph::Work::perform(Change&) {
+  co_return Result<>();
+}
+
+aio::Task<void> Graph::Work::commit(Change&) {
+  co_return;
+}
+
+aio::Task<void> Graph::Work::abort(Change&) {
+  co_return;
+}
+
+aio::Task<Result<>> Graph::Change::run() {
+  Result<> prepared = co_await prepare();
+  // What has begun is ended either way, whoever does not want to wait for it.
+  aio::Task<Result<>> finishing = finish(std::move(prepared));
+  co_return co_await aio::shielded("block graph change", std::move(finishing));
+}
+
+aio::Task<Result<>> Graph::Change::prepare() {
+  for (const auto& work : works_) {
+    if (work->must_be_last() && work != works_.back()) co_return fail("A resize must be the last step of a change");
+  }
+  for (const auto& work : works_) {
+    const std::size_t journal_size = journal_.size();
+    if (Result<> result = co_await work->prepare(*this); !result) {
+      undo_to(journal_size);
+      co_return result;
+    }
+    journal_sizes_.push_back(journal_size);
+  }
+  co_return Result<>();
+}
+
+aio::Task<Result<>> Graph::Change::finish(Result<> prepared) {
+  Result<> result = std::move(prepared);
+  if (result) result = co_await take_permissions();
+  if (result) {
+    result = co_await works_.back()->perform(*this);
+    if (!result) co_await permissions_->abort();
+  }
+  if (result) {
+    co_await commit();
+  } else {
+    co_await abort();
+  }
+  for (Edge* edge : quiesced_) edge->resume();
+  co_return result;
+}
+
+aio::Task<Result<>> Graph::Change::take_permissions() {
+  CO_TRY(check_depth(those_that_stay(deeper_)));
+  CO_TRY_ASSIGN(permissions_,
+                PermissionUpdate::plan(
+                    {.nodes = those_that_stay(changed_), .planned = std::move(planned_), .growing = growing_}));
+  co_return co_await permissions_->prepare();
+}
+
+aio::Task<void> Graph::Change::commit() {
+  co_await permissions_->commit();
+  for (const auto& work : works_) co_await work->commit(*this);
+  for (Place place : withdrawn_) graph_.take(place).reset();
+}
+
+aio::Task<void> Graph::Change::abort() {
+  while (!journal_sizes_.empty()) {
+    co_await works_[journal_sizes_.size() - 1]->abort(*this);
+    undo_to(journal_sizes_.back());
+    journal_sizes_.pop_back();
+  }
+}
+
+aio::Task<void> Graph::Change::quiesce_above(std::span<Node* const> nodes) {
+  for (Edge* edge : root_edges_above(nodes)) {
+    if (std::ranges::find(quiesced_, edge) != quiesced_.end()) continue;
+    co_await edge->quiesce();
+    quiesced_.push_back(edge);
+  }
+}
+
+void Graph::Change::forget_edge(Edge& edge) {
+  if (std::erase(quiesced_, &edge) > 0) edge.resume();
+}
+
+void Graph::Change::note_deeper(Node& node) {
+  note_changed(node);
+  deeper_.push_back(&node);
+}
+
+void Graph::Change::plan_options(Node& node, const NodeOptions& options) {
+  planned_.push_back({&node, options});
+}
+
+bool Graph::Change::has_planned(const Node& node) const {
+  return std::ranges::find(planned_, &node, &PlannedOptions::node) != planned_.end();
+}
+
+void Graph::Change::set_owned_by_user(Node& node, bool owned) {
+  journal_.emplace_back(OwnerSet{&node, std::exchange(graph_.entry(node).owned_by_user, owned)});
+}
+
+void Graph::Change::set_options(Node& node, schema::BlockdevOptions options) {
+  journal_.emplace_back(OptionsSet{&node, std::exchange(graph_.entry(node).options, std::move(options))});
+}
+
+void Graph::Change::move_edge(Edge& edge, Node& to) {
+  journal_.emplace_back(EdgeMoved{&edge, &edge.node(), edge.next_parent()});
+  edge.attach(to);
+}
+
+void Graph::Change::withdraw_edge(Edge& edge) {
+  journal_.emplace_back(EdgeMoved{&edge, &edge.node(), edge.next_parent()});
+  edge.withdraw();
+}
+
+aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
+  const GraphNode* entry = graph_.entry(node.name());
+  if (entry == nullptr || entry->node.get() != &node) co_return;  // it went with another one
+  if (entry->owned_by_user || !node.parents().empty()) {
+    note_changed(node);
+    co_return;
+  }
+  // Whoever removes a node has been told of every failed flush that they asked for.
+  (void)co_await node.flush();
+  auto found = graph_.nodes_by_name_.find(node.name());
+  journal_.emplace_back(NodeWithdrawn{found->second});
+  withdrawn_.push_back(found->second);
+  graph_.nodes_by_name_.erase(found);
+  for (Edge* child : node.driver().children()) {
+    withdraw_edge(*child);
+    co_await withdraw_if_unused(child->node());
+  }
+}
+
+std::vector<Node*> Graph::Change::those_that_stay(const std::vector<Node*>& nodes) const {
+  std::unordered_set<const Node*> going;
+  for (Place place : withdrawn_) going.insert(place->node.get());
+  std::vector<Node*> staying;
+  for (Node* node : nodes) {
+    if (!going.contains(node)) staying.push_back(node);
+  }
+  return staying;
+}
+
+void Graph::Change::undo_to(std::size_t journal_size) {
+  while (journal_.size() > journal_size) {
+    std::visit([this](auto& edit) { undo(edit); }, journal_.back());
+    journal_.pop_back();
+  }
+}
+
+void Graph::Change::undo(NodesAdded& edit) {
+  while (graph_.nodes_.size() > edit.count_before) {
+    const Place youngest = std::prev(graph_.nodes_.end());
+    graph_.nodes_by_name_.erase(youngest->node->name());
+    graph_.take(youngest).reset();
+  }
+}
+
+void Graph::Change::undo(OwnerSet& edit) {
+  graph_.entry(*edit.node).owned_by_user = edit.before;
+}
+
+void Graph::Change::undo(OptionsSet& edit) {
+  graph_.entry(*edit.node).options = std::move(edit.before);
+}
+
+void Graph::Change::undo(EdgeMoved& edit) {
+  edit.edge->attach_before(*edit.before, edit.next);
+}
+
+void Graph::Change::undo(NodeWithdrawn& edit) {
+  assert(withdrawn_.back() == edit.place);
+  withdrawn_.pop_back();
+  graph_.nodes_by_name_.emplace(edit.place->node->name(), edit.place);
+}
+
+aio::Task<Result<>> Graph::apply(std::vector<GraphStep> steps) {
+  std::vector<std::unique_ptr<Work>> works;
+  for (GraphStep& step : steps) {
+    works.push_back(std::visit([](auto& one) { return work_of(std::move(one)); }, step));
+  }
+  co_return co_await run_change(std::move(works));
+}
+
+aio::Task<Result<>> Graph::run_change(std::vector<std::unique_ptr<Work>> works) {
+  auto guard = co_await changes_.lock();
+  if (!guard) co_return fail(Error::system("The change of the block graph was given up", guard.error()));
+  if (works.empty()) co_return Result<>();
+  Change change(*this, std::move(works));
+  co_return co_await change.run();
+}
+
+aio::Task<void> Graph::remove_all() {
+  while (true) {
+    std::vector<std::unique_ptr<Work>> works;
+    works.push_back(work_of_closing());
+    (void)co_await run_change(std::move(works));
+    if (nodes_.empty()) co_return;
+    root_edge_gone_.reset();
+    (void)co_await root_edge_gone_.wait();
+  }
+}
+
+}  // namespace blockexport::block

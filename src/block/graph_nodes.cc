@@ -1,0 +1,194 @@
+// The steps of a change that add, remove, resize and replace nodes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ranges>
+
+#include "block/graph_change.h"
+
+namespace blockexport::block {
+class Graph::Addition final : public Graph::Work {
+ public:
+  explicit Addition(AddNode step) : step_(std::move(step)) {}
+
+  aio::Task<Result<>> prepare(Change& change) override {
+    Graph& graph = change.graph();
+    if (graph.closing_) co_return fail(closing_error());
+    if (!step_.options.node_name) co_return fail("'node-name' must be specified for the root node");
+    change.expect_nodes();
+    CO_TRY_ASSIGN(Node * node, co_await graph.open_node(step_.options, nullptr));
+    change.set_owned_by_user(*node, true);
+    change.note_deeper(*node);
+    co_return Result<>();
+  }
+
+ private:
+  AddNode step_;
+};
+
+class Graph::Removal final : public Graph::Work {
+ public:
+  explicit Removal(RemoveNode step) : step_(std::move(step)) {}
+
+  aio::Task<Result<>> prepare(Change& change) override {
+    const std::string& name = step_.name;
+    GraphNode* found = change.graph().entry(name);
+    if (found == nullptr) co_return fail(fmt::format("Failed to find node with node-name='{}'", name));
+    for (Edge& edge : found->node->parents()) {
+      if (edge.is_root()) co_return fail(fmt::format("Node {} is in use", name));
+    }
+    if (!found->owned_by_user) co_return fail(fmt::format("Node {} is not owned by the monitor", name));
+    if (!found->node->parents().empty()) co_return fail(fmt::format("Block device {} is in use", name));
+    change.set_owned_by_user(*found->node, false);
+    co_await change.withdraw_if_unused(*found->node);
+    co_return Result<>();
+  }
+
+ private:
+  RemoveNode step_;
+};
+
+class Graph::Resizing final : public Graph::Work {
+ public:
+  explicit Resizing(ResizeNode step) : step_(std::move(step)) {}
+
+  bool must_be_last() const override { return true; }
+
+  aio::Task<Result<>> prepare(Change& change) override {
+    CO_TRY_ASSIGN(node_, change.graph().lookup(step_.name));
+    if (step_.size_bytes < 0) co_return fail("Parameter 'size' expects a >0 size");
+    right_ = std::make_unique<Edge>(*node_, EdgeParent{.role = "root", .description = std::string(kUnnamedUser)},
+                                    Permissions{.used = Permission::kResize});
+    if (size_bytes() >= node_->size_bytes()) {
+      change.grow(*node_);
+    } else {
+      change.note_changed(*node_);
+    }
+    co_return Result<>();
+  }
+
+  aio::Task<Result<>> perform(Change& change) override {
+    // Whoever reaches the node, or what it is resized with.
+    std::vector<Node*> resized = with_all_below(*node_);
+    co_await change.quiesce_above(resized);
+    Result<> result = co_await node_->resize(size_bytes());
+    // Users of nodes above see the new size too, and a flush of theirs is to make it durable.
+    std::vector<Node*> reached = with_all_above(resized);
+    for (Node* above : std::span(reached).subspan(resized.size())) above->require_flush();
+    co_return result;
+  }
+
+  aio::Task<void> commit(Change&) override {
+    right_.reset();
+    // Gives up the right to resize, which nobody refuses.
+    auto update = PermissionUpdate::plan({.nodes = {node_}});
+    if (update && co_await (*update)->prepare()) co_await (*update)->commit();
+  }
+
+  aio::Task<void> abort(Change&) override {
+    right_.reset();
+    co_return;
+  }
+
+ private:
+  std::uint64_t size_bytes() const { return static_cast<std::uint64_t>(step_.size_bytes); }
+
+  ResizeNode step_;
+  Node* node_ = nullptr;
+  std::unique_ptr<Edge> right_;
+};
+
+class Graph::Replacement final : public Graph::Work {
+ public:
+  explicit Replacement(ReplaceNode step) : step_(std::move(step)) {}
+
+  aio::Task<Result<>> prepare(Change& change) override {
+    CO_TRY_ASSIGN(Node * node, change.graph().lookup(step_.name));
+    CO_TRY_ASSIGN(by_, change.graph().lookup(step_.by));
+    if (node == by_) co_return fail(fmt::format("Cannot replace '{}' by itself", step_.name));
+    if (node->size_bytes() != by_->size_bytes()) {
+      co_return fail(fmt::format("Cannot replace '{}' by '{}': they have {} and {} bytes", step_.name, step_.by,
+                                 node->size_bytes(), by_->size_bytes()));
+    }
+    Node* const both[] = {node, by_};
+    co_await change.quiesce_above(both);
+    // Whoever works through the old node without the new one has its writes flushed before they part.
+    if (IoResult flushed = co_await node->flush(); !flushed) {
+      co_return fail(Error::system(fmt::format("Error flushing node '{}'", step_.name), flushed.error()));
+    }
+    CO_TRY(move_users(change, *node));
+    change.note_deeper(*by_);
+    co_await change.withdraw_if_unused(*node);
+    co_return Result<>();
+  }
+
+  aio::Task<void> commit(Change&) override {
+    Node* const changed[] = {by_};
+    for (Node* above : children_first_above(changed)) {
+      above->refresh_limits();
+      // Their last flush was one of the node that is replaced.
+      above->require_flush();
+    }
+    co_return;
+  }
+
+ private:
+  // All but those that `by_` itself works through.
+  Result<> move_users(Change& change, Node& node) {
+    std::vector<Edge*> users;
+    const std::vector<Node*> below = with_all_below(*by_);
+    for (Edge& edge : node.parents()) {
+      if (edge.is_root() || std::ranges::find(below, edge.parent().node) == below.end()) users.push_back(&edge);
+    }
+    for (Edge* edge : users) {
+      Node* parent = edge->parent().node;
+      change.move_edge(*edge, *by_);
+      if (parent == nullptr) continue;
+      change.note_changed(*parent);
+      schema::BlockdevOptions options = change.graph().about(*parent).options;
+      if (schema::BlockdevRef* reference = child_reference(options, edge->role())) {
+        *reference = schema::BlockdevRef{by_->name()};
+        change.set_options(*parent, std::move(options));
+      }
+    }
+    return {};
+  }
+
+  ReplaceNode step_;
+  Node* by_ = nullptr;
+};
+
+class Graph::Emptying final : public Graph::Work {
+ public:
+  aio::Task<Result<>> prepare(Change& change) override {
+    std::vector<Node*> unused;
+    for (GraphNode& each : change.graph().nodes_ | std::views::reverse) {
+      change.set_owned_by_user(*each.node, false);
+      if (each.node->parents().empty()) unused.push_back(each.node.get());
+    }
+    for (Node* node : unused) co_await change.withdraw_if_unused(*node);
+    co_return Result<>();
+  }
+};
+
+std::unique_ptr<Graph::Work> Graph::work_of(AddNode step) {
+  return std::make_unique<Addition>(std::move(step));
+}
+
+std::unique_ptr<Graph::Work> Graph::work_of(RemoveNode step) {
+  return std::make_unique<Removal>(std::move(step));
+}
+
+std::unique_ptr<Graph::Work> Graph::work_of(ResizeNode step) {
+  return std::make_unique<Resizing>(std::move(step));
+}
+
+std::unique_ptr<Graph::Work> Graph::work_of(ReplaceNode step) {
+  return std::make_unique<Replacement>(std::move(step));
+}
+
+std::unique_ptr<Graph::Work> Graph::work_of_closing() {
+  return std::make_unique<Emptying>();
+}
+
+}  // namespace blockexport::block

@@ -1,0 +1,449 @@
+// Changes of several steps in which each call of a driver fails once: every failure leaves the graph exactly as it was,
+// with clients at work on another reactor.
+//
+// With BLOCKEXPORT_THOROUGH in the environment it runs 10,000 seeds. A failure names its seed.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aio/current.h"
+#include "aio/testing/interleaving.h"
+#include "block/graph.h"
+#include "json/writer.h"
+#include "schema/codec.h"
+
+namespace blockexport::block {
+namespace {
+
+constexpr std::uint64_t kBytes = 4096;
+
+// The drivers of a test: what it sets and looks at. Outlives the graph.
+struct ScriptedDrivers final : DriverTable {
+  explicit ScriptedDrivers(aio::Random& random_source) : random(random_source) {}
+
+  aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions& options, const NodeOptions&,
+                                                  ChildOpener& children) override;
+
+  // To be awaited by each call that may fail: takes a while, and fails if it is the one that is to.
+  aio::Task<Result<>> call(const char* name) {
+    if (random.one_in(2)) {
+      aio::Reactor& reactor = co_await aio::current_reactor();
+      (void)co_await reactor.sleep_until(reactor.now_ns() + random.below(50'000));
+    }
+    if (calls_until_failure && (*calls_until_failure)-- == 0) {
+      failed_call = name;
+      calls_until_failure.reset();
+      co_return fail(fmt::format("{} fails", name));
+    }
+    co_return Result<>();
+  }
+
+  aio::Random& random;
+  std::optional<std::uint64_t> calls_until_failure;
+  std::string failed_call;
+  int drivers = 0;
+};
+
+// A store, or a filter with a child, that looks only after the order of its calls.
+class ScriptedDriver final : public Driver {
+ public:
+  ScriptedDriver(ScriptedDrivers& drivers, std::unique_ptr<Edge> file) : drivers_(drivers), file_(std::move(file)) {
+    ++drivers_.drivers;
+  }
+  ~ScriptedDriver() override {
+    EXPECT_FALSE(is_preparing_);
+    EXPECT_EQ(requests_.load(), 0);
+    --drivers_.drivers;
+  }
+
+  aio::Task<IoResult> read(Range range, IoBuffers buffers) override {
+    ++requests_;
+    EXPECT_FALSE(is_preparing_) << "a request during a reopen";
+    aio::Reactor& reactor = co_await aio::current_reactor();
+    (void)co_await reactor.sleep_until(reactor.now_ns() + 5'000);
+    IoResult result;
+    if (file_ != nullptr) result = co_await file_->node().read(range, buffers);
+    --requests_;
+    co_return result;
+  }
+  aio::Task<IoResult> write(Range, IoBuffers, WriteOptions) override { co_return IoResult(); }
+  aio::Task<IoResult> write_zeroes(Range, ZeroOptions) override { co_return IoResult(); }
+  aio::Task<IoResult> discard(Range) override { co_return IoResult(); }
+  aio::Task<IoResult> flush() override {
+    Result<> result = co_await drivers_.call("flush");
+    if (result) co_return IoResult();
+    co_return fail(EIO);
+  }
+  aio::Task<IoResult> extents(Range, Extents&) override { co_return IoResult(); }
+  aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
+  std::uint64_t size_bytes() const override { return file_ != nullptr ? file_->node().size_bytes() : size_bytes_; }
+  Limits limits() const override {
+    Limits limits;
+    limits.optimal_bytes = file_ != nullptr ? file_->node().limits().optimal_bytes : 4096u << generation_ % 4;
+    return limits;
+  }
+  std::string_view format_name() const override { return file_ != nullptr ? "raw" : "null-co"; }
+  std::vector<Edge*> children() const override {
+    return file_ == nullptr ? std::vector<Edge*>{} : std::vector<Edge*>{file_.get()};
+  }
+
+  // As a lock on a file: giving up never fails.
+  aio::Task<Result<>> set_permissions(Permissions permissions) override {
+    const bool gives_up_only = held_.used.contains(permissions.used) && permissions.shared.contains(held_.shared);
+    if (!gives_up_only) CO_TRY(co_await drivers_.call("set_permissions"));
+    held_ = permissions;
+    co_return Result<>();
+  }
+  aio::Task<Result<>> resize(std::uint64_t size_bytes) override {
+    if (file_ != nullptr) co_return co_await file_->node().resize(size_bytes);
+    EXPECT_EQ(requests_.load(), 0);
+    CO_TRY(co_await drivers_.call("resize"));
+    size_bytes_ = size_bytes;
+    co_return Result<>();
+  }
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&,
+                                     NodeOptions&) override {
+    EXPECT_FALSE(is_preparing_);
+    EXPECT_EQ(requests_.load(), 0);
+    CO_TRY(co_await drivers_.call("prepare_reopen"));
+    is_preparing_ = true;
+    co_return Result<>();
+  }
+  aio::Task<void> commit_reopen() override {
+    EXPECT_TRUE(is_preparing_);
+    is_preparing_ = false;
+    ++generation_;
+    co_return;
+  }
+  aio::Task<void> abort_reopen() override {
+    EXPECT_TRUE(is_preparing_);
+    is_preparing_ = false;
+    co_return;
+  }
+
+  const Permissions& held() const { return held_; }
+  bool is_preparing() const { return is_preparing_; }
+
+ private:
+  ScriptedDrivers& drivers_;
+  std::unique_ptr<Edge> file_;
+  Permissions held_;
+  std::uint64_t size_bytes_ = kBytes;
+  std::uint32_t generation_ = 0;
+  std::atomic<int> requests_ = 0;
+  bool is_preparing_ = false;
+};
+
+aio::Task<Result<std::unique_ptr<Driver>>> ScriptedDrivers::open(const schema::BlockdevOptions& options,
+                                                                 const NodeOptions&, ChildOpener& children) {
+  std::unique_ptr<Edge> file;
+  if (const auto* raw = options.as_if<schema::BlockdevDriver::kRaw>()) {
+    CO_TRY_ASSIGN(file, co_await children.open_child(raw->file, "file"));
+  }
+  CO_TRY(co_await call("open"));
+  co_return std::make_unique<ScriptedDriver>(*this, std::move(file));
+}
+
+std::string text_of(PermissionSet set) {
+  std::string text;
+  for (Permission permission : kAllPermissions) text += set.has(permission) ? permission_text(permission)[0] : '-';
+  return text;
+}
+
+std::string text_of(const Permissions& permissions) {
+  return text_of(permissions.used) + "/" + text_of(permissions.shared);
+}
+
+// A root edge and the client that reads through it.
+struct Client {
+  std::string node;
+  Permissions permissions;
+  std::unique_ptr<Edge> edge;
+  bool stop = false;
+  bool runs = false;
+  std::uint64_t reads = 0;
+};
+
+aio::Task<void> keep_reading(Client& client) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  std::vector<std::byte> buffer(512);
+  const iovec vector{.iov_base = buffer.data(), .iov_len = buffer.size()};
+  while (!client.stop) {
+    if (!co_await client.edge->enter()) break;
+    EXPECT_TRUE((co_await client.edge->node().read({0, 512}, {&vector, 1})).has_value());
+    client.edge->leave();
+    ++client.reads;
+    (void)co_await reactor.sleep_until(reactor.now_ns() + 20'000);
+  }
+  client.runs = false;
+}
+
+// A change as a test draws it, to be made anew for every try.
+struct Plan {
+  std::vector<GraphStep> steps;
+  std::vector<std::unique_ptr<Client>> attached;  // in the order of their steps
+  std::vector<Client*> detached;
+  std::vector<std::string> names;  // of nodes that are there, or that it adds
+  std::string text;
+};
+
+class Course {
+ public:
+  explicit Course(std::uint64_t seed)
+      : seed_(seed),
+        world_(2, {.seed = seed, .latency_max_ns = 50'000}),
+        random_(seed * 7919),
+        drivers_(random_),
+        graph_(world_.control(), drivers_, trace_) {}
+
+  // Makes changes, each with every failure that it can have, and removes everything at the end.
+  void run() {
+    for (int change = 0; change < 40 && !testing::Test::HasFailure(); ++change) make_change(random_.next());
+    for (auto& client : clients_) stop(*client);
+    for (auto& client : clients_) world_.run(graph_.detach(std::move(client->edge)));
+    world_.run(graph_.close());
+    EXPECT_TRUE(graph_.nodes().empty());
+    EXPECT_EQ(drivers_.drivers, 0);
+  }
+  std::uint64_t reads() const { return reads_; }
+  std::uint64_t failures() const { return failures_; }
+  std::uint64_t successes() const { return successes_; }
+
+ private:
+  static schema::BlockdevOptions options_of(const json::Object& members) {
+    auto decoded = schema::decode<schema::BlockdevOptions>(json::Value(members));
+    EXPECT_TRUE(decoded) << decoded.error().message();
+    return *decoded;
+  }
+  // Mostly one that will be there; now and then any, for changes that are refused.
+  static std::string node_name(aio::Random& random, const Plan& plan) {
+    if (plan.names.empty() || random.one_in(20)) return new_name(random);
+    return plan.names[random.below(plan.names.size())];
+  }
+  static std::string new_name(aio::Random& random) { return fmt::format("n{}", random.below(40)); }
+
+  static json::Object some_options(aio::Random& random, Plan& plan) {
+    std::string name = new_name(random);
+    json::Object object{{"node-name", name}};
+    if (random.one_in(12)) object.set("read-only", true);
+    if (random.one_in(4)) object.set("detect-zeroes", "on");
+    if (random.one_in(3)) {
+      object.set("driver", "null-co");
+    } else {
+      object.set("driver", "raw");
+      if (random.one_in(3)) {
+        object.set("file", json::Object{{"driver", "null-co"}, {"node-name", fmt::format("i{}", random.below(40))}});
+      } else {
+        object.set("file", node_name(random, plan));
+      }
+    }
+    plan.names.push_back(std::move(name));
+    return object;
+  }
+
+  // What a reopen may say: mostly what the node has, with one thing changed.
+  schema::BlockdevOptions reopen_options(aio::Random& random, Plan& plan) {
+    Node* node = graph_.find(node_name(random, plan));
+    if (node == nullptr || random.one_in(20)) return options_of(some_options(random, plan));
+    schema::BlockdevOptions options = graph_.about(*node).options;
+    options.read_only = random.one_in(8);
+    if (schema::BlockdevRef* reference = child_reference(options, "file"); reference != nullptr && random.one_in(2)) {
+      reference->value = node_name(random, plan);
+    }
+    return options;
+  }
+
+  GraphStep draw_step(aio::Random& random, Plan& plan) {
+    switch (random.below(10)) {
+      case 0:
+      case 1:
+      case 2:
+        return AddNode{options_of(some_options(random, plan))};
+      case 3:
+        return RemoveNode{node_name(random, plan)};
+      case 4: {
+        ReopenNodes step;
+        for (std::uint64_t count = random.between(1, 2); count > 0; --count) {
+          step.options.push_back(reopen_options(random, plan));
+        }
+        return step;
+      }
+      case 5:
+        return ReplaceNode{node_name(random, plan), node_name(random, plan)};
+      case 6:
+        if (!clients_.empty()) {
+          Client* leaving = clients_[random.below(clients_.size())].get();
+          if (std::ranges::find(plan.detached, leaving) == plan.detached.end()) {
+            plan.detached.push_back(leaving);
+            return DetachEdge{&leaving->edge};
+          }
+        }
+        [[fallthrough]];
+      default: {
+        auto client = std::make_unique<Client>();
+        client->node = node_name(random, plan);
+        client->permissions.used = Permission::kConsistentRead;
+        if (random.one_in(4)) client->permissions.used = client->permissions.used | Permission::kWrite;
+        if (random.one_in(8)) client->permissions.shared = PermissionSet::all() - Permission::kWrite;
+        client->permissions.shared = client->permissions.shared - Permission::kResize;
+        AttachEdge step{.name = client->node,
+                        .parent = {.role = "root", .description = "a client", .tolerates_growth = random.one_in(2)},
+                        .permissions = client->permissions,
+                        .attached = &client->edge};
+        plan.attached.push_back(std::move(client));
+        return step;
+      }
+    }
+  }
+
+  Plan draw(std::uint64_t plan_seed) {
+    aio::Random random(plan_seed);
+    Plan plan;
+    for (const GraphNode& entry : graph_.nodes()) plan.names.push_back(entry.node->name());
+    for (std::uint64_t count = random.between(1, 4); count > 0; --count) {
+      plan.steps.push_back(draw_step(random, plan));
+    }
+    if (random.one_in(6)) {
+      const auto size = static_cast<std::int64_t>(kBytes << random.below(3));
+      plan.steps.insert(plan.steps.end() - (random.one_in(8) ? 1 : 0), ResizeNode{node_name(random, plan), size});
+    }
+    for (const GraphStep& step : plan.steps) plan.text += fmt::format(" {}", step.index());
+    return plan;
+  }
+
+  // All that a change could alter.
+  std::string dump() {
+    std::string text;
+    for (const GraphNode& entry : graph_.nodes()) {
+      Node& node = *entry.node;
+      auto& driver = static_cast<ScriptedDriver&>(node.driver());
+      json::Value options = schema::encode(entry.options);
+      text += fmt::format(
+          "{} {} owned={} {} read-only={} zeroes={} size={} optimal={} perm={} told={} preparing={}\n", node.name(),
+          json::to_string(options), entry.owned_by_user, graph_.find(node.name()) == &node ? "found" : "not found",
+          node.options().read_only, static_cast<int>(node.options().detect_zeroes), node.size_bytes(),
+          node.limits().optimal_bytes, text_of(node.permissions()), text_of(driver.held()), driver.is_preparing());
+      for (Edge& edge : node.parents()) {
+        text += fmt::format("  {} of {} {} {} open={}\n", static_cast<const void*>(&edge),
+                            edge.is_root() ? "a client" : edge.parent().node->name(), edge.role(),
+                            text_of(edge.permissions()), edge.is_open());
+      }
+    }
+    return text;
+  }
+
+  // What holds between changes.
+  void check() {
+    for (const GraphNode& entry : graph_.nodes()) {
+      Node& node = *entry.node;
+      const auto& driver = static_cast<ScriptedDriver&>(node.driver());
+      PermissionTotals totals;
+      for (Edge& edge : node.parents()) totals.add(edge.permissions());
+      EXPECT_TRUE(totals.get_along()) << dump();
+      EXPECT_EQ(text_of(totals.together()), text_of(node.permissions())) << node.name() << "\n" << dump();
+      EXPECT_EQ(text_of(node.permission_totals().together()), text_of(node.permissions())) << node.name();
+      EXPECT_EQ(text_of(driver.held()), text_of(node.permissions())) << node.name() << "\n" << dump();
+      EXPECT_TRUE(entry.owned_by_user || !node.parents().empty()) << node.name() << "\n" << dump();
+      if (schema::BlockdevOptions options = entry.options; const auto* reference = child_reference(options, "file")) {
+        ASSERT_EQ(driver.children().size(), 1u);
+        const Node& child = driver.children()[0]->node();
+        if (reference->reference() != nullptr) EXPECT_EQ(*reference->reference(), child.name()) << dump();
+        EXPECT_EQ(node.limits().optimal_bytes, child.limits().optimal_bytes) << node.name() << "\n" << dump();
+      }
+    }
+  }
+
+  aio::Task<void> apply(std::vector<GraphStep> steps, Result<>& result) {
+    result = co_await graph_.apply(std::move(steps));
+  }
+
+  void make_change(std::uint64_t plan_seed) {
+    for (std::uint64_t failing = 0;; ++failing) {
+      Plan plan = draw(plan_seed);
+      SCOPED_TRACE(fmt::format("seed {}, steps{}, call {} fails", seed_, plan.text, failing));
+      for (Client* client : plan.detached) stop(*client);
+      const std::string before = dump();
+      drivers_.calls_until_failure = failing;
+      drivers_.failed_call.clear();
+      Result<> result;
+      world_.run(apply(std::move(plan.steps), result));
+      const bool failed = std::exchange(drivers_.calls_until_failure, std::nullopt) == std::nullopt;
+      if (!result) {
+        ++failures_;
+        EXPECT_EQ(dump(), before) << drivers_.failed_call << ": " << result.error().message();
+        for (auto& client : plan.attached) EXPECT_EQ(client->edge, nullptr);
+        for (Client* client : plan.detached) start(*client);
+      } else {
+        ++successes_;
+        for (auto& client : plan.attached) {
+          ASSERT_NE(client->edge, nullptr);
+          start(*client);
+          clients_.push_back(std::move(client));
+        }
+        std::erase_if(clients_, [](const auto& client) { return client->edge == nullptr; });
+      }
+      check();
+      // The flush of a node that goes may fail: nobody can be told.
+      if (!failed || testing::Test::HasFailure() || result) return;
+    }
+  }
+
+  void start(Client& client) {
+    client.stop = false;
+    client.runs = true;
+    world_.place(1).scope.spawn("client", keep_reading(client));
+  }
+  void stop(Client& client) {
+    client.stop = true;
+    world_.run(wait_for_end(client));
+    reads_ += std::exchange(client.reads, 0);
+  }
+  aio::Task<void> wait_for_end(Client& client) {
+    aio::Reactor& reactor = world_.control();
+    while (client.runs) (void)co_await reactor.sleep_until(reactor.now_ns() + 10'000);
+  }
+
+  std::uint64_t seed_;
+  aio::testing::Interleaving world_;
+  aio::Random random_;
+  ScriptedDrivers drivers_;
+  Trace trace_;
+  Graph graph_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  std::uint64_t reads_ = 0;
+  std::uint64_t failures_ = 0;
+  std::uint64_t successes_ = 0;
+};
+
+// The rings and files of a kernel have no part in it: it runs once, with the simulation's tests.
+TEST(GraphStepsTest, EveryFailureLeavesTheGraphAsItWas) {
+  const char* backend = std::getenv("BLOCKEXPORT_TEST_BACKEND");
+  if (backend != nullptr && std::string_view(backend) != "simulation") GTEST_SKIP() << "it is all simulated";
+  const std::uint64_t seeds = std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 10'000 : 60;
+  std::uint64_t reads = 0;
+  std::uint64_t failures = 0;
+  std::uint64_t successes = 0;
+  for (std::uint64_t seed = 1; seed <= seeds && !HasFailure(); ++seed) {
+    Course course(seed);
+    course.run();
+    reads += course.reads();
+    failures += course.failures();
+    successes += course.successes();
+  }
+  std::printf("%llu seeds: %llu changes that failed, %llu that were made, %llu reads meanwhile\n",
+              static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(failures),
+              static_cast<unsigned long long>(successes), static_cast<unsigned long long>(reads));
+  EXPECT_GT(failures, seeds * 10);
+  EXPECT_GT(successes, seeds * 3);
+  EXPECT_GT(reads, seeds * 10);
+}
+
+}  // namespace
+}  // namespace blockexport::block
