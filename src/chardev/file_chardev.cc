@@ -29,16 +29,19 @@ Error cannot_open(const std::string& path, Errno cause) {
   return Error::system(fmt::format("Could not open '{}'", path), cause);
 }
 
-aio::Task<bool> is_pipe(aio::Reactor& reactor, int fd) {
+// Whether it is a pipe.
+aio::Task<std::expected<bool, Errno>> look_at(aio::Reactor& reactor, int fd) {
   aio::FileInfo info;
-  co_return (co_await reactor.stat(fd, info)).has_value() && info.type == S_IFIFO;
+  auto looked = co_await reactor.stat(fd, info);
+  if (!looked) co_return fail(looked.error());
+  co_return info.type == S_IFIFO;
 }
 
 aio::Task<bool> is_pipe(aio::Reactor& reactor, const std::string& path) {
   auto fd = co_await reactor.open(path.c_str(), O_PATH);
   if (!fd) co_return false;
   OwnedFd opened(*fd);
-  co_return co_await is_pipe(reactor, *fd);
+  co_return (co_await look_at(reactor, *fd)).value_or(false);
 }
 
 // Without blocking; of a pipe that nobody reads that gives ENXIO.
@@ -99,7 +102,9 @@ aio::Task<Result<std::unique_ptr<Chardev>>> FileChardev::open(aio::Reactor& reac
     auto fd = co_await reactor.open(options.input_path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (!fd) co_return fail(cannot_open(options.input_path, fd.error()));
     chardev->input_ = OwnedFd(*fd);
-    chardev->input_is_pipe_ = co_await is_pipe(reactor, *fd);
+    const auto is_pipe = co_await look_at(reactor, *fd);
+    if (!is_pipe) co_return fail(cannot_open(options.input_path, is_pipe.error()));
+    chardev->input_is_pipe_ = *is_pipe;
   }
   // Last: this makes the file, or empties it, which is not to be for nothing.
   CO_TRY_ASSIGN(chardev->output_, co_await open_output(reactor, options));

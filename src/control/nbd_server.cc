@@ -35,6 +35,27 @@ net::SocketAddress with_keep_alive(net::SocketAddress address) {
   return address;
 }
 
+// Errors: options that do not fit together, credentials that are not there or are a client's.
+Result<nbd::ServerOptions> to_server_options(Control& control, const schema::NbdServerOptionsBase& options) {
+  if (options.tls_authz && !options.tls_creds) {
+    return fail(Error("'tls-authz' option requires 'tls-creds' option")
+                    .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
+                               "tls-authz out to let everybody in."));
+  }
+  nbd::ServerOptions server_options;
+  server_options.authorizers = &control.authorizers();
+  if (options.tls_creds) {
+    // Only to be told of a wrong name now: each handshake looks it up again.
+    TRY(control.tls_credentials().find(*options.tls_creds, net::TlsEndpoint::kServer));
+    server_options.tls = nbd::ServerTls{.credentials = &control.tls_credentials(),
+                                        .credentials_id = *options.tls_creds,
+                                        .authorizer_id = options.tls_authz};
+  }
+  server_options.max_connections = options.max_connections.value_or(server_options.max_connections);
+  server_options.handshake_max_seconds = options.handshake_max_seconds.value_or(server_options.handshake_max_seconds);
+  return server_options;
+}
+
 Result<> check_no_server(Control& control) {
   if (control.has_nbd_server()) return fail("NBD server already running");
   if (control.is_shutting_down()) return fail("The daemon is shutting down");
@@ -46,28 +67,14 @@ Result<> check_no_server(Control& control) {
 aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address,
                                      schema::NbdServerOptionsBase options) {
   CO_TRY(check_no_server(control));
-  if (options.tls_authz && !options.tls_creds) {
-    co_return fail(Error("'tls-authz' option requires 'tls-creds' option")
-                       .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
-                                  "tls-authz out to let everybody in."));
-  }
+  // Before the address: whoever has its unix path would have to give way for a server that there will not be.
+  CO_TRY_ASSIGN(nbd::ServerOptions server_options, to_server_options(control, options));
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
   // Again: resolving a name takes its time.
   CO_TRY(check_no_server(control));
-  nbd::ServerOptions server_options;
-  server_options.authorizers = &control.authorizers();
-  if (options.tls_creds) {
-    // Only to be told of a wrong name now: each handshake looks it up again.
-    CO_TRY(control.tls_credentials().find(*options.tls_creds, net::TlsEndpoint::kServer));
-    server_options.tls = nbd::ServerTls{.credentials = &control.tls_credentials(),
-                                        .credentials_id = *options.tls_creds,
-                                        .authorizer_id = options.tls_authz};
-    if (options.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *options.tls_authz);
-  }
   warn_of_takeover(control, *listener);
   if (!server_options.tls) warn_of_public_address(control, *listener);
-  server_options.max_connections = options.max_connections.value_or(server_options.max_connections);
-  server_options.handshake_max_seconds = options.handshake_max_seconds.value_or(server_options.handshake_max_seconds);
+  if (options.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *options.tls_authz);
   control.make_nbd_server(server_options).listen_on(std::move(listener));
   co_return Result<>{};
 }

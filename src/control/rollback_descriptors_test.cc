@@ -4,30 +4,17 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
-#include <optional>
-#include <set>
 #include <string>
+#include <vector>
 
 #include "aio/testing/backends.h"
-#include "base/owned_fd.h"
-#include "control/control.h"
-#include "control/runner.h"
-#include "drivers/driver_table.h"
-#include "json/parser.h"
-#include "json/writer.h"
+#include "control/testing/bare_daemon.h"
 
 namespace blockexport::control {
 namespace {
-
-using aio::Task;
 
 // More descriptors than any command here opens.
 constexpr rlim_t kDescriptorsMax = 64;
@@ -57,22 +44,6 @@ class DescriptorLimit {
   rlimit before_ = {};
 };
 
-std::multiset<std::string> open_files() {
-  std::multiset<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code gone;
-    std::string name = std::filesystem::read_symlink(entry.path(), gone).string();
-    // Not that of this loop; sockets and pipes without the number that each has.
-    if (!gone && !name.starts_with("/proc/")) names.insert(name.substr(0, name.find(":[")));
-  }
-  return names;
-}
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 struct Case {
   const char* name;
   const char* command;
@@ -82,92 +53,47 @@ struct Case {
   std::string made = {};  // a file in the directory that it makes
 };
 
-class FailingDescriptorTest : public testing::TestWithParam<Case> {
+class FailingDescriptorTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    auto reactor = aio::Reactor::create({.backend = aio::BackendKind::kEpoll}, log_);
-    ASSERT_TRUE(reactor);
-    reactor_ = std::move(*reactor);
     std::ofstream(directory_.path() + "/list") << R"({"rules": []})";
     std::ofstream(directory_.path() + "/secret") << "secret";
     std::ofstream(directory_.path() + "/log") << "before";
     std::filesystem::resize_file(directory_.path() + "/secret", 4096);
-    control_ = std::make_unique<Control>(*reactor_, DataReactorOptions{}, log_, drivers_, [] {});
     // What the process opens once and keeps.
-    EXPECT_EQ(run(GetParam().command, GetParam().arguments), "");
+    EXPECT_EQ(daemon_.run(step_), "");
     undo();
   }
-  void TearDown() override {
-    if (!control_) return;
-    aio::testing::run(*reactor_, control_->shut_down());
-    aio::testing::run(*reactor_, control_->close_monitors());
-  }
 
-  std::string run(const char* command, const std::string& arguments) {
-    Result<json::Value> result = json::Value();
-    aio::testing::run(*reactor_, run_into(command, in_directory(arguments), result));
-    return result ? "" : result.error().message();
-  }
   void undo() {
-    EXPECT_EQ(run(GetParam().undo, GetParam().undo_arguments), "");
+    EXPECT_EQ(daemon_.run({GetParam().undo, GetParam().undo_arguments}), "");
     std::error_code ignored;
     if (!GetParam().made.empty()) std::filesystem::remove(directory_.path() + "/" + GetParam().made, ignored);
   }
 
-  // What can be asked for, what is open, and what stands in the directory.
-  std::string state() {
-    std::string text;
-    for (const char* query : {"query-named-block-nodes", "query-chardev", "query-iothreads", "qom-list"}) {
-      Result<json::Value> result = json::Value();
-      const bool lists = std::string_view(query) == "qom-list";
-      aio::testing::run(*reactor_, run_into(query, lists ? R"({"path": "/objects"})" : "{}", result));
-      if (result) json::write(*result, text);
-      text += "\n";
-    }
-    for (const std::string& name : open_files()) text += "open " + name + "\n";
-    std::set<std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path()))
-      files.insert(entry.path().string());
-    for (const std::string& file : files) text += "file " + file + ": " + text_of(file) + "\n";
-    return text + (control_->has_nbd_server() ? "server\n" : "no server\n");
-  }
-
-  std::string in_directory(std::string text) const {
-    for (std::size_t at = text.find('@'); at != std::string::npos; at = text.find('@')) {
-      text.replace(at, 1, directory_.path());
-    }
-    return text;
-  }
-  Task<void> run_into(std::string command, std::string arguments, Result<json::Value>& result) {
-    const json::Value parsed = *json::parse(arguments);
-    result = co_await Runner(*control_).run({.name = std::move(command), .arguments = &parsed});
-  }
-
   aio::testing::TemporaryDirectory directory_;
-  Log log_{"control_test", 2, LogLevel::kError};
-  std::unique_ptr<aio::Reactor> reactor_;
-  drivers::BuiltInDrivers drivers_;
-  std::unique_ptr<Control> control_;
+  testing::BareDaemon daemon_{directory_.path()};
+  const testing::Step step_{GetParam().command, GetParam().arguments};
 };
 
 TEST_P(FailingDescriptorTest, LeavesEverythingAsItWas) {
-  const std::string before = state();
+  const std::string before = daemon_.state();
   rlim_t count = 0;
   for (bool succeeded = false; !succeeded && !HasFailure(); ++count) {
     ASSERT_LT(count, kDescriptorsMax);
-    SCOPED_TRACE(testing::Message() << count << " descriptors");
+    SCOPED_TRACE(::testing::Message() << count << " descriptors");
     std::string message;
     {
       DescriptorLimit limit(count);
-      message = run(GetParam().command, GetParam().arguments);
+      message = daemon_.run(step_);
     }
     succeeded = message.empty();
     if (!succeeded) {
-      EXPECT_EQ(state(), before) << message;
-      EXPECT_EQ(run(GetParam().command, GetParam().arguments), "");
+      EXPECT_EQ(daemon_.state_that_becomes(before), before) << message;
+      EXPECT_EQ(daemon_.run(step_), "");
     }
     undo();
-    EXPECT_EQ(state(), before);
+    EXPECT_EQ(daemon_.state_that_becomes(before), before);
   }
   EXPECT_GT(count, 1u) << "it opens something";
 }
@@ -195,7 +121,7 @@ std::vector<Case> cases() {
        "blockdev-del", R"({"node-name": "r"})"},
   };
 }
-INSTANTIATE_TEST_SUITE_P(Commands, FailingDescriptorTest, testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(Commands, FailingDescriptorTest, ::testing::ValuesIn(cases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -160,13 +160,18 @@ aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
 // process that was killed: the address would be in use for some time after the process has gone. The epoll descriptor
 // stands between: it holds no file.
 Result<> Listener::add(OwnedFd listening) {
-  OwnedFd readiness(epoll_create1(EPOLL_CLOEXEC));
-  epoll_event wanted{.events = EPOLLIN, .data = {}};
-  if (!readiness || epoll_ctl(readiness.get(), EPOLL_CTL_ADD, listening.get(), &wanted) != 0) {
-    return fail(Error::system("Failed to wait for connections", Errno::last()));
-  }
+  TRY_ASSIGN(OwnedFd readiness, watch(listening.get()));
   sockets_.push_back({.listening = std::move(listening), .readiness = std::move(readiness)});
   return {};
+}
+
+Result<OwnedFd> Listener::watch(int socket) {
+  OwnedFd readiness(epoll_create1(EPOLL_CLOEXEC));
+  epoll_event wanted{.events = EPOLLIN, .data = {}};
+  if (!readiness || epoll_ctl(readiness.get(), EPOLL_CTL_ADD, socket, &wanted) != 0) {
+    return fail(Error::system("Failed to wait for connections", Errno::last()));
+  }
+  return readiness;
 }
 
 Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
@@ -177,6 +182,8 @@ Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
   TRY_ASSIGN(NumericAddress numeric, unix_address(bound));
   OwnedFd fd(socket(AF_UNIX, kSocketFlags, 0));
   if (!fd) return fail(Error::system("Failed to create Unix socket", Errno::last()));
+  // Before the path is touched, where somebody may be served: what can be refused is refused now.
+  TRY_ASSIGN(OwnedFd readiness, watch(fd.get()));
   if (!bound.abstract) {
     TRY_ASSIGN(UnixSocketFile file, UnixSocketFile::bind(fd.get(), bound.path, numeric));
     file_.emplace(std::move(file));
@@ -184,7 +191,8 @@ Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
     return fail(Error::system(fmt::format("Failed to bind socket to {}", bound.path), Errno::last()));
   }
   if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on socket", Errno::last()));
-  return add(std::move(fd));
+  sockets_.push_back({.listening = std::move(fd), .readiness = std::move(readiness)});
+  return {};
 }
 
 Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {

@@ -69,6 +69,8 @@ class Listener {
 
   Listener(aio::Reactor& reactor, SocketAddress address) : reactor_(reactor), address_(std::move(address)) {}
   Result<> add(OwnedFd listening);
+  // The epoll descriptor of a socket that listens, or will.
+  static Result<OwnedFd> watch(int socket);
   Result<> listen_unix(const UnixAddress& address, int backlog);
   Result<> listen_vsock(const VsockAddress& address, int backlog);
   Result<> listen_fd(const FdAddress& address, int backlog);

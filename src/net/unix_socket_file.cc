@@ -54,8 +54,8 @@ std::optional<std::string> who_answers(const NumericAddress& address) {
 // these two calls.
 std::optional<FileIdentity> identity_of_name(int socket, const std::string& path) {
   OwnedFd file(ioctl(socket, SIOCUNIXFILE));
-  if (!file) return FileIdentity::of_path(path);
-  return FileIdentity::of_descriptor(file.get());
+  if (auto identity = file ? FileIdentity::of_descriptor(file.get()) : std::nullopt) return identity;
+  return FileIdentity::of_path(path);
 }
 
 }  // namespace

@@ -207,6 +207,18 @@ class FailedStartTest(HandoverTest):
         self.assertEqual(self.names(), [])
 
 
+    @settings.unlike_qemu("it has one address only")
+    def test_a_second_address_that_is_taken(self):
+        """A server whose second address belongs to somebody else leaves no socket at its first one."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            result = self.finish("--nbd-server", "addr.type=unix,addr.path=nbd.sock", "--listen",
+                                 f"type=inet,host=127.0.0.1,port={port}")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("Failed to find an available port: Address already in use", result.stderr)
+        self.assertEqual(self.names(), [])
+
+
 class SocketFilesTest(HandoverTest):
     """What happens to the files of unix sockets when nobody interferes."""
 

@@ -1,0 +1,152 @@
+#include "control/testing/bare_daemon.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <set>
+
+#include "aio/testing/backends.h"
+#include "control/runner.h"
+#include "json/parser.h"
+#include "json/writer.h"
+
+namespace blockexport::control::testing {
+namespace {
+
+using Names = std::multiset<std::string>;
+
+constexpr std::uint64_t kStateWaitNs = 10'000'000'000;
+constexpr std::uint64_t kStatePauseNs = 2'000'000;
+constexpr const char* kQueries[] = {"query-named-block-nodes", "query-block-exports", "query-chardev"};
+
+Names open_files() {
+  Names names;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    std::string name = std::filesystem::read_symlink(entry.path(), gone).string();
+    // Not that of this loop; sockets and pipes without the number that each has.
+    if (!gone && !name.starts_with("/proc/")) names.insert(name.substr(0, name.find(":[")));
+  }
+  return names;
+}
+
+std::string text_of(const std::string& path) {
+  std::ifstream file(path);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+Names threads() {
+  Names names;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name = text_of(entry.path().string() + "/comm");
+    if (!name.empty() && name != "file-worker") names.insert(std::move(name));
+  }
+  return names;
+}
+
+// The content of what is no file is which one it is.
+Names files_in(const std::string& directory) {
+  Names files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    struct stat status{};
+    if (lstat(entry.path().c_str(), &status) != 0) continue;
+    const bool is_file = S_ISREG(status.st_mode);
+    const std::string content = is_file ? text_of(entry.path().string()) : std::to_string(status.st_ino);
+    files.insert(entry.path().string() + ": " + content);
+  }
+  return files;
+}
+
+aio::Task<void> keep(aio::Task<Result<>> task, Result<>& result) {
+  result = co_await std::move(task);
+}
+
+aio::Task<void> run_into(Control& control, std::string command, std::string arguments, Result<json::Value>& result) {
+  const json::Value parsed = *json::parse(arguments);
+  result = co_await Runner(control).run({.name = std::move(command), .arguments = &parsed});
+}
+
+aio::Task<void> pause(aio::Reactor& reactor) {
+  (void)co_await reactor.sleep_until(reactor.now_ns() + kStatePauseNs);
+}
+
+}  // namespace
+
+BareDaemon::BareDaemon(std::string directory) : directory_(std::move(directory)) {
+  // Its calls are the C library's, which FailingCalls can meet.
+  auto reactor = aio::Reactor::create({.backend = aio::BackendKind::kEpoll}, log_);
+  if (!reactor) std::abort();
+  reactor_ = std::move(*reactor);
+  DataReactorOptions data{.each = {.backend = aio::BackendKind::kEpoll}};
+  control_ = std::make_unique<Control>(*reactor_, data, log_, drivers_, [] {});
+  control_->serve();
+}
+
+BareDaemon::~BareDaemon() {
+  aio::testing::run(*reactor_, control_->shut_down());
+  aio::testing::run(*reactor_, control_->close_monitors());
+}
+
+std::string BareDaemon::run(const Step& step) {
+  Result<json::Value> result = json::Value();
+  aio::testing::run(*reactor_, run_into(*control_, step.command, in_directory(step.arguments), result));
+  return result ? "" : result.error().message();
+}
+
+std::string BareDaemon::run(aio::Task<Result<>> task) {
+  Result<> result;
+  aio::testing::run(*reactor_, keep(std::move(task), result));
+  return result ? "" : result.error().message();
+}
+
+std::string BareDaemon::answer(const Step& step) {
+  Result<json::Value> result = json::Value();
+  aio::testing::run(*reactor_, run_into(*control_, step.command, step.arguments, result));
+  EXPECT_TRUE(result) << step.command;
+  std::string text;
+  if (result) json::write(*result, text);
+  return text + "\n";
+}
+
+std::string BareDaemon::visible_state() {
+  std::string text;
+  for (const char* query : kQueries) text += answer({query});
+  for (const auto& object : control_->objects().all()) {
+    const std::string path = "\"/objects/" + object->id() + "\"";
+    text += path + ": " + answer({"qom-list-get", "{\"paths\": [" + path + "]}"});
+  }
+  text += control_->has_nbd_server() ? "server\n" : "no server\n";
+  static const std::regex port("127\\.0\\.0\\.1:[0-9]+");
+  return std::regex_replace(text, port, "127.0.0.1:0");
+}
+
+std::string BareDaemon::state() {
+  std::string text = visible_state();
+  for (const std::string& name : open_files()) text += "open " + name + "\n";
+  for (const std::string& name : threads()) text += "thread " + name + "\n";
+  for (const std::string& file : files_in(directory_)) text += "file " + file + "\n";
+  return text;
+}
+
+std::string BareDaemon::state_that_becomes(std::string_view expected) {
+  const std::uint64_t end_ns = reactor_->now_ns() + kStateWaitNs;
+  for (;;) {
+    std::string found = state();
+    if (found == expected || reactor_->now_ns() > end_ns) return found;
+    aio::testing::run(*reactor_, pause(*reactor_));
+  }
+}
+
+std::string BareDaemon::in_directory(std::string text) const {
+  for (std::size_t at = text.find('@'); at != std::string::npos; at = text.find('@')) text.replace(at, 1, directory_);
+  return text;
+}
+
+}  // namespace blockexport::control::testing

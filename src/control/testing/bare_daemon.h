@@ -1,0 +1,60 @@
+// BareDaemon: for tests: a daemon's control plane over the host's own files and sockets, without a process around it,
+// and all that can be seen of its state as one text.
+//
+// Commands and what is expected of them name files of a private directory as "@/name". Not part of the daemon. Thread:
+// the test's.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "aio/reactor.h"
+#include "base/log.h"
+#include "control/control.h"
+#include "drivers/driver_table.h"
+
+namespace blockexport::control::testing {
+
+struct Step {
+  std::string command;
+  std::string arguments = "{}";
+};
+
+class BareDaemon {
+ public:
+  // `directory` is what "@" stands for.
+  explicit BareDaemon(std::string directory);
+  // Ends it as the process does.
+  ~BareDaemon();
+  BareDaemon(const BareDaemon&) = delete;
+  BareDaemon& operator=(const BareDaemon&) = delete;
+
+  Control& control() { return *control_; }
+  aio::Reactor& reactor() { return *reactor_; }
+  // Runs a command as a monitor would; the error's message, or "".
+  std::string run(const Step& step);
+  // Runs the task to its end; the error's message, or "".
+  std::string run(aio::Task<Result<>> task);
+
+  // What queries tell of nodes, exports, chardevs and objects with their properties, and whether there is an
+  // NBD server. Ports that the kernel chose are the same number.
+  std::string visible_state();
+  // That, and the process's open files and threads, and what stands in the directory with its content. Workers are no
+  // part of it: they stay once they were needed.
+  std::string state();
+  // Runs for a while, as long as state() is another one than this; state() then. Threads and tasks may be about to end.
+  std::string state_that_becomes(std::string_view expected);
+
+ private:
+  std::string answer(const Step& step);
+  std::string in_directory(std::string text) const;
+
+  std::string directory_;
+  Log log_{"control_test", 2, LogLevel::kError};
+  drivers::BuiltInDrivers drivers_;
+  std::unique_ptr<aio::Reactor> reactor_;
+  std::unique_ptr<Control> control_;
+};
+
+}  // namespace blockexport::control::testing
