@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "aio/time_limit.h"
 #include "base/absolute_path.h"
 
 namespace blockexport::authz {
@@ -62,11 +63,24 @@ aio::Task<void> ListFile::refresh() {
   }
 }
 
+aio::Task<void> ListFile::wait_into(ChangeSource& changes, IoResult& changed) {
+  changed = co_await changes.changed();
+}
+
+aio::Task<IoResult> ListFile::wait_for_change(ChangeSource& changes) {
+  if (trouble_.empty()) co_return co_await changes.changed();
+  IoResult changed;
+  const std::uint64_t retry_ns = aio::deadline_after(reactor_, kListFileRetryNs);
+  aio::Task<void> waiting = wait_into(changes, changed);
+  const bool is_late = co_await aio::run_within(reactor_, "list file", retry_ns, std::move(waiting));
+  co_return is_late ? IoResult() : changed;
+}
+
 aio::Task<IoResult> ListFile::follow(ChangeSource& changes) {
   for (;;) {
     co_await refresh();
     CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + kListFilePauseNs));
-    CO_TRY(co_await changes.changed());
+    CO_TRY(co_await wait_for_change(changes));
   }
 }
 

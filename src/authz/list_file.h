@@ -25,6 +25,9 @@ inline constexpr std::size_t kListFileBytesMax = 1u << 20;
 // read.
 inline constexpr std::uint64_t kListFileGraceNs = 1'000'000'000;
 inline constexpr std::uint64_t kListFilePauseNs = 100'000'000;
+// How long until a broken file is read again though nothing says that it has changed: what was wrong may have been the
+// reading, as in a process that is out of descriptors.
+inline constexpr std::uint64_t kListFileRetryNs = 1'000'000'000;
 
 // Tells of changes beside the file; the daemon's is aio::DirectoryWatch.
 class ChangeSource {
@@ -59,6 +62,9 @@ class ListFile final : public Authorizer {
 
  private:
   aio::Task<Result<std::string>> read_text();
+  // Waits for a change; not for ever while everyone is denied.
+  aio::Task<IoResult> wait_for_change(ChangeSource& changes);
+  static aio::Task<void> wait_into(ChangeSource& changes, IoResult& changed);
 
   aio::Reactor& reactor_;
   const Log& log_;

@@ -172,6 +172,21 @@ TEST_P(ListFileTest, AFileThatIsGoneDeniesEveryone) {
   EXPECT_FALSE(check("anna").allowed);
 }
 
+TEST_P(ListFileTest, ABrokenFileIsReadAgainThoughNobodyTellsOfAChange) {
+  ASSERT_TRUE(load());
+  Bell bell(reactor());
+  IoResult ended;
+  aio::Scope scope(reactor());
+  write("nonsense");
+  scope.spawn("follow", keep(file_->follow(bell), ended));
+  run(until(reactor(), *file_, "anna", false));
+  write("allow bob");
+  run(until(reactor(), *file_, "bob", true));
+  scope.cancel();
+  run(scope.join());
+  EXPECT_EQ(ended, IoResult(fail(ECANCELED)));
+}
+
 TEST_P(ListFileTest, FollowingEndsWhenNoMoreIsTold) {
   ASSERT_TRUE(load());
   Bell bell(reactor());

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "aio/directory_watch.h"
+#include "aio/time_limit.h"
 #include "base/absolute_path.h"
 #include "control/control.h"
 #include "control/secret_object.h"
@@ -61,6 +62,10 @@ struct Loading {
   }
 };
 
+aio::Task<void> wait_into(aio::DirectoryWatch& watch, IoResult& changed) {
+  changed = co_await watch.changed();
+}
+
 }  // namespace
 
 Properties TlsObject::certificate_properties() {
@@ -82,6 +87,7 @@ TlsObject::TlsObject(Control& control, std::string id, Kind kind)
       control_(control),
       kind_(kind),
       load_refusal_(control.log()),
+      watch_refusal_(control.log()),
       tasks_(control.reactor()) {}
 
 void TlsObject::take(const std::optional<bool>& verify_peer, const std::optional<std::string>& directory,
@@ -225,30 +231,39 @@ aio::Task<void> TlsObject::close() {
 
 aio::Task<void> TlsObject::follow_files(WatchResult watch) {
   for (;;) {
-    if (watch) {
-      auto changed = co_await (*watch)->changed();
-      if (!changed && changed.error() != Errno(ENOENT)) co_return;
-      if (changed) {
-        if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kCredentialsQuietNs)) co_return;
-        co_await load_again();
-        continue;
-      }
-    } else if (watch.error() != Errno(ENOENT)) {
-      if (watch.error() == Errno(ECANCELED)) co_return;
-      control_.log().warning(fmt::format("{} '{}': changes of its files will not be seen: {}", type_name(), id(),
-                                         errno_text(watch.error())));
-      co_return;
+    const IoResult changed = watch ? co_await wait_for_change(**watch) : IoResult(fail(watch.error()));
+    if (tasks_.cancelled()) co_return;
+    if (changed) {
+      if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kCredentialsQuietNs)) co_return;
+      co_await load_again();
+      continue;
     }
-    // The directory is gone, and may come back.
-    if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kDirectoryRetryNs)) co_return;
+    // The directory is gone, and may come back; or what the kernel refuses now it may give later.
+    if (changed.error() != Errno(ENOENT)) {
+      watch_refusal_.happened(fmt::format("{} '{}': changes of its files are not seen: {}", type_name(), id(),
+                                          errno_text(changed.error())));
+    }
+    if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kCredentialsRetryNs)) co_return;
     watch = co_await aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
+    if (!watch && watch.error() != Errno(ENOENT)) continue;
+    watch_refusal_.clear();
     co_await load_again();
   }
+}
+
+aio::Task<IoResult> TlsObject::wait_for_change(aio::DirectoryWatch& watch) {
+  if (is_usable_) co_return co_await watch.changed();
+  IoResult changed;
+  const std::uint64_t retry_ns = aio::deadline_after(control_.reactor(), kCredentialsRetryNs);
+  aio::Task<void> waiting = wait_into(watch, changed);
+  const bool is_late = co_await aio::run_within(control_.reactor(), "tls files", retry_ns, std::move(waiting));
+  co_return is_late ? IoResult() : changed;
 }
 
 // What cannot be used is reported, and changes nothing.
 aio::Task<void> TlsObject::load_again() {
   Result<net::TlsCredentialsReference> loaded = co_await load();
+  is_usable_ = loaded.has_value();
   if (loaded) {
     current_ = std::move(*loaded);
     load_refusal_.clear();

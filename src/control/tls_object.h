@@ -21,8 +21,9 @@ class Control;
 // How long after a change in their directory credentials are loaded anew: files that belong together are replaced one
 // by one.
 inline constexpr std::uint64_t kCredentialsQuietNs = 200'000'000;
-// How long until a directory that was itself removed or renamed is looked for again.
-inline constexpr std::uint64_t kDirectoryRetryNs = 1'000'000'000;
+// How long until files that could not be loaded or watched are tried again, though nothing says that they have changed:
+// their directory was removed or renamed, or the process was out of descriptors.
+inline constexpr std::uint64_t kCredentialsRetryNs = 1'000'000'000;
 // How often the dates of certificates are looked at.
 inline constexpr std::uint64_t kExpiryCheckNs = 3600ull * 1'000'000'000;
 
@@ -64,6 +65,9 @@ class TlsObject final : public UserObject {
             const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint, const std::optional<std::string>& priority);
   aio::Task<Result<net::TlsCredentialsReference>> load();
   aio::Task<void> follow_files(WatchResult watch);
+  // Waits for a change; not for ever while the files are no good. Errors: of the watch, which is of no more use.
+  aio::Task<IoResult> wait_for_change(aio::DirectoryWatch& watch);
+  // Afterwards `is_usable_` says whether the files could be loaded.
   aio::Task<void> load_again();
   aio::Task<void> watch_dates();
   void warn_of_exposures();
@@ -74,7 +78,9 @@ class TlsObject final : public UserObject {
   Settings settings_;  // as it was made
   Settings shown_;     // as qom-set may have changed them
   net::TlsCredentialsReference current_;
-  LastingCondition load_refusal_;  // the files have changed and cannot be used
+  bool is_usable_ = true;           // what the files were when they were read last
+  LastingCondition load_refusal_;   // the files have changed and cannot be used
+  LastingCondition watch_refusal_;  // there is a directory, and it cannot be watched
   std::string last_warning_;
   std::vector<std::string> told_exposures_;  // what the log says of the files that are loaded
   aio::Scope tasks_;
