@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -50,6 +52,29 @@ TEST_P(ReactorThreadTest, OnTheSameReactorItIsAPlainAwait) {
   run(run_on(here(), "visit", visit(seen)));
   EXPECT_EQ(seen.reactor, &reactor());
   EXPECT_EQ(here().scope.size(), 0u);
+}
+
+// What the system calls the thread of `place`.
+std::string system_name(ReactorThread& thread, Reactor& here) {
+  std::array<char, 64> name{};
+  auto ask = [](std::array<char, 64>& told) -> Task<void> {
+    EXPECT_EQ(pthread_getname_np(pthread_self(), told.data(), told.size()), 0);
+    co_return;
+  };
+  auto there = [](DataReactor& place, Task<void> task) -> Task<void> {
+    co_await run_on(place, "name", std::move(task));
+  };
+  testing::run(here, there(thread.place(), ask(name)));
+  return name.data();
+}
+
+TEST_P(ReactorThreadTest, TheSystemKnowsAsMuchOfItsNameAsItTakes) {
+  const std::string fits = "fifteen letters";
+  ASSERT_EQ(fits.size(), 15u);
+  EXPECT_EQ(system_name(*start_thread(fits), reactor()), fits);
+  auto longer = start_thread(fits + "!");
+  EXPECT_EQ(longer->name(), fits + "!");
+  EXPECT_EQ(system_name(*longer, reactor()), fits);
 }
 
 // Its destructor tells when it runs, and where.
