@@ -14,9 +14,6 @@
 namespace blockexport::net {
 namespace {
 
-// Where there is no /proc, higher numbers are not looked at.
-constexpr int kNumberProbedMax = 1024;
-
 std::optional<int> parse_descriptor(const std::string& text) {
   int number = -1;
   const char* end = text.data() + text.size();
@@ -31,9 +28,9 @@ struct CloseDirectory {
 
 }  // namespace
 
-InheritedDescriptors InheritedDescriptors::record() {
+InheritedDescriptors InheritedDescriptors::record(const char* open_files) {
   InheritedDescriptors inherited;
-  const std::unique_ptr<DIR, CloseDirectory> directory(opendir("/proc/self/fd"));
+  const std::unique_ptr<DIR, CloseDirectory> directory(opendir(open_files));
   if (directory == nullptr) {
     for (int fd = 0; fd < kNumberProbedMax; ++fd) {
       if (fcntl(fd, F_GETFD) >= 0) inherited.left_.insert(fd);

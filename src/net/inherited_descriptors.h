@@ -14,10 +14,14 @@
 
 namespace blockexport::net {
 
+// Where the kernel does not list what is open, higher numbers are not looked at.
+inline constexpr int kNumberProbedMax = 1024;
+
 class InheritedDescriptors {
  public:
-  // Those that are open now: the first act of the process.
-  static InheritedDescriptors record();
+  // Those that are open now: the first act of the process. `open_files` is the folder in which the kernel lists them;
+  // where there is none, numbers below kNumberProbedMax are tried.
+  static InheritedDescriptors record(const char* open_files = "/proc/self/fd");
 
   // The stream socket of that number, made non-blocking and close-on-exec; /dev/null takes its place when it was a
   // standard stream. Errors: `number` does not parse; it was not

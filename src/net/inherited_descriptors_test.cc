@@ -37,6 +37,26 @@ TEST(InheritedDescriptorsTest, WhatWasOpenedLaterIsNotTheirs) {
   EXPECT_EQ(refusal(inherited, number), not_a_socket(number));
 }
 
+// The socket under the given number, which nobody else has.
+OwnedFd socket_with_number(int number) {
+  const OwnedFd there(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return OwnedFd(fcntl(there.get(), F_DUPFD_CLOEXEC, number));
+}
+
+TEST(InheritedDescriptorsTest, WhereNothingListsThemSoManyNumbersAreTriedAndNoMore) {
+  OwnedFd last = socket_with_number(kNumberProbedMax - 1);
+  OwnedFd beyond = socket_with_number(kNumberProbedMax);
+  if (!beyond) GTEST_SKIP() << "the process may not have so many descriptors open";
+  ASSERT_EQ(last.get(), kNumberProbedMax - 1);
+  ASSERT_EQ(beyond.get(), kNumberProbedMax);
+  const std::string number = std::to_string(kNumberProbedMax);
+  auto listed = InheritedDescriptors::record();
+  auto tried = InheritedDescriptors::record("/no folder");
+  EXPECT_EQ(refusal(tried, number), not_a_socket(number));
+  EXPECT_EQ(refusal(tried, std::to_string(last.release())), "taken");
+  EXPECT_EQ(refusal(listed, std::to_string(beyond.release())), "taken");
+}
+
 TEST(InheritedDescriptorsTest, OnlySocketsOfAStreamAreTaken) {
   OwnedFd file(open("/dev/null", O_RDWR | O_CLOEXEC));
   OwnedFd datagram(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "aio/scope.h"
@@ -45,6 +46,36 @@ TEST(Address, VsockNumbersAreChecked) {
   EXPECT_EQ(describe(*vsock_address({.cid = "3", .port = "99"})), "vsock:3:99");
   EXPECT_EQ(vsock_address({.cid = "x", .port = "99"}).error().message(), "Failed to parse cid 'x'");
   EXPECT_EQ(vsock_address({.cid = "3", .port = ""}).error().message(), "Failed to parse port ''");
+}
+
+int send_buffer_bytes(const OwnedFd& socket) {
+  int bytes = 0;
+  socklen_t length = sizeof bytes;
+  EXPECT_EQ(getsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &bytes, &length), 0);
+  return bytes;
+}
+
+// What the kernel reports of a buffer for which `bytes` were asked: twice as much as it allows of them.
+int reported(int bytes) {
+  int allowed_bytes = bytes;
+  std::ifstream("/proc/sys/net/core/wmem_max") >> allowed_bytes;
+  return 2 * std::min(bytes, allowed_bytes);
+}
+
+TEST(SendBuffer, AUnixConnectionGetsTheSizeThatIsNamed) {
+  const OwnedFd local(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  tune_connection(local.get(), AF_UNIX);
+  EXPECT_EQ(send_buffer_bytes(local), reported(1 << 20));
+  tune_for_files(local.get());
+  EXPECT_EQ(send_buffer_bytes(local), reported(4 << 20));
+}
+
+TEST(SendBuffer, OfATcpConnectionIsTheSystems) {
+  const OwnedFd inet(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int before_bytes = send_buffer_bytes(inet);
+  tune_connection(inet.get(), AF_INET);
+  tune_for_files(inet.get());
+  EXPECT_EQ(send_buffer_bytes(inet), before_bytes);
 }
 
 class SocketTest : public aio::testing::ForEachBackend {

@@ -12,7 +12,7 @@ namespace blockexport::net {
 
 // Certificates of authorities that one file may hold and that are checked: more than any system trusts.
 inline constexpr unsigned kAuthoritiesMax = 1024;
-// Certificates between ours and an authority's.
+// Certificates of a chain of our own, ours among them, that are looked at.
 inline constexpr unsigned kChainMax = 16;
 
 struct OwnCertificates {

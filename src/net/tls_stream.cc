@@ -441,6 +441,11 @@ IoResult TlsStream::update_keys() {
   return flush_now();
 }
 
+IoResult TlsStream::send_warning() {
+  if (gnutls_alert_send(session_, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED) < 0) return fail(EPROTO);
+  return flush_now();
+}
+
 void TlsStream::shut_down() {
   if (established_ && !std::exchange(said_goodbye_, true)) {
     (void)gnutls_bye(session_, GNUTLS_SHUT_WR);

@@ -81,9 +81,11 @@ class TlsStream final : public Stream {
   void detach() override { lower_->detach(); }
   void attach(aio::Reactor& reactor) override { lower_->attach(reactor); }
 
-  // For tests: bytes of buffers held; and new keys for both directions, which any peer may ask for (TLS 1.3).
+  // For tests: bytes of buffers held; and what any peer may send besides data: new keys for both directions (TLS 1.3),
+  // and a warning, which ends nothing.
   std::size_t buffer_bytes() const { return input_.capacity + output_.capacity; }
   IoResult update_keys();
+  IoResult send_warning();
 
  private:
   // Bytes [begin, end) of memory that is there only while it is needed.

@@ -532,6 +532,32 @@ TEST_P(TlsStreamTest, KeysMayBeChangedOnTheWay) {
   }(this));
 }
 
+// For GnuTLS each alert of TLS 1.3 is the end, and of new keys it takes eight in a second.
+constexpr const char* kVersionWithWarnings = "NORMAL:-VERS-ALL:+VERS-TLS1.2";
+
+// What the server receives of a byte that the client sends behind so many warnings.
+Task<IoCount> receive_behind_warnings(TlsStreamTest::Pair& pair, unsigned warnings) {
+  for (unsigned i = 0; i < warnings; ++i) EXPECT_TRUE(pair.client->send_warning());
+  std::byte byte{1};
+  const iovec vector{.iov_base = &byte, .iov_len = 1};
+  EXPECT_EQ(pair.client->try_send({&vector, 1}), 1u);
+  std::array<std::byte, 10> buffer;
+  co_return co_await receive_some(*pair.server, buffer);
+}
+
+TEST_P(TlsStreamTest, BetweenTwoPiecesOfDataComeSoManyWarningsAndNoMore) {
+  run([](TlsStreamTest* test) -> Task<void> {
+    Pair pair = test->make(x509(test->files_, TlsEndpoint::kServer),
+                           x509(test->files_, TlsEndpoint::kClient, kVersionWithWarnings));
+    co_await test->connect(pair);
+    EXPECT_TRUE(pair.at_server.has_value());
+    if (!pair.at_server) co_return;
+    // Data begin the count anew.
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(co_await receive_behind_warnings(pair, kTlsIdleRecordsMax), 1u);
+    EXPECT_EQ(co_await receive_behind_warnings(pair, kTlsIdleRecordsMax + 1), IoCount(fail(ECONNRESET)));
+  }(this));
+}
+
 TEST_P(TlsStreamTest, NothingIsTakenOrGivenBeforeTheHandshake) {
   run([](TlsStreamTest* test) -> Task<void> {
     Pair pair = test->make_x509();

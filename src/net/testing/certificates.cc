@@ -108,11 +108,11 @@ void CertificateDirectory::make_authority() {
 }
 
 void CertificateDirectory::make_certificate(const std::string& name, const CertificateShape& shape) {
-  Key authority_key = import_key(read("ca-key.pem"));
-  GnutlsCertificate authority = import_certificate(read("ca-cert.pem"));
+  Key issuer_key = import_key(read(shape.issuer + "-key.pem"));
+  GnutlsCertificate issuer = import_certificate(read(shape.issuer + "-cert.pem"));
   Key key = make_key();
   GnutlsCertificate certificate = make_unsigned(shape, key, serial_++);
-  expect_done(gnutls_x509_crt_sign2(certificate.get(), authority.get(), authority_key.get(), GNUTLS_DIG_SHA256, 0));
+  expect_done(gnutls_x509_crt_sign2(certificate.get(), issuer.get(), issuer_key.get(), GNUTLS_DIG_SHA256, 0));
   write(name + "-cert.pem", export_certificate(certificate), 0644);
   write(name + "-key.pem", export_key(key, shape.password));
 }

@@ -17,6 +17,7 @@ struct CertificateShape {
   long begins_in = -3600;
   long ends_in = 100L * 24 * 3600;
   std::string password = {};  // encrypts the key
+  std::string issuer = "ca";  // whose certificate and key in the same directory sign it
 };
 
 class CertificateDirectory {
@@ -29,7 +30,8 @@ class CertificateDirectory {
 
   // Makes ca-cert.pem anew; what was signed before is not signed by this one.
   void make_authority();
-  // Makes NAME-cert.pem and NAME-key.pem, signed by the authority; the file of the certificate is 0644, the key's 0600.
+  // Makes NAME-cert.pem and NAME-key.pem, signed by the shape's issuer; the file of the certificate is 0644, the key's
+  // 0600.
   void make_certificate(const std::string& name, const CertificateShape& shape);
   // Makes ca-crl.pem, which revokes NAME-cert.pem.
   void revoke(const std::string& name);
