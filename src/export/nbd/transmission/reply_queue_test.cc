@@ -16,6 +16,7 @@ using testing::StreamScript;
 class ReplyQueueTest : public ::testing::Test {
  protected:
   static constexpr std::uint64_t kLimitBytes = 3 * ReplyQueue::kSharedBufferBytes;
+  static constexpr std::size_t kSpareReplies = 64;  // that docs/limits.md lets an empty queue keep room for
   static constexpr std::string_view kContent = "content";
 
   void SetUp() override {
@@ -218,7 +219,16 @@ TEST_F(ReplyQueueTest, AQueueThatIsNeverEmptyDoesNotGrow) {
     script_.sends_max = script_.sends + 1;
     EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
   }
-  EXPECT_LT(queue_.capacity(), 1000u);
+  EXPECT_LE(queue_.capacity(), 2 * kSpareReplies);
+}
+
+TEST_F(ReplyQueueTest, AnEmptyQueueKeepsRoomForSoManyRepliesAndNoMore) {
+  for (std::size_t count : {kSpareReplies, kSpareReplies + 1}) {
+    for (std::size_t i = 0; i < count; ++i) push('a', 1);
+    EXPECT_GE(queue_.capacity(), count);
+    EXPECT_TRUE(send());
+    EXPECT_EQ(queue_.capacity(), count == kSpareReplies ? kSpareReplies : 0);
+  }
 }
 
 TEST_F(ReplyQueueTest, TheBudgetBoundsReservations) {

@@ -91,6 +91,8 @@ class Transmission final : private aio::HangUpWatch {
   void refuse() { refusing_ = true; }
 
   const SessionState& state() const { return state_; }
+  // For tests: extents that it keeps room for between READs.
+  std::size_t spare_extents() const { return known_.capacity(); }
 
  private:
   // What the reader waits for before it looks at its input again.

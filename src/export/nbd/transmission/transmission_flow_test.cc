@@ -370,5 +370,49 @@ TASK_TEST_P(TransmissionFlowTest, AReadBetweenHolesThatFailsIsOneError) {
   co_await session->end();
 }
 
+// A block of data and a hole by turns, from the start on.
+void write_every_other_block(StorageState& storage, std::uint64_t blocks) {
+  storage.bytes.assign(blocks * StorageDriver::kBlockBytes, std::byte{0});
+  for (std::size_t at = 0; at < storage.bytes.size(); at += 2 * StorageDriver::kBlockBytes) {
+    storage.bytes[at] = std::byte{1};
+  }
+  storage.knows_extents_to = storage.bytes.size();
+}
+
+// An answer that counts as a small reply stands in the buffer of those, and gives back what was taken for it; a longer
+// one keeps that until it is sent.
+TASK_TEST_P(TransmissionFlowTest, AnAnswerToBlockStatusOfSoManyBytesIsASmallReplyAndNoneOfMore) {
+  constexpr std::size_t kSmallBytes = 16u << 10;
+  constexpr std::size_t kHeadBytes = 20 + 4;
+  constexpr std::uint64_t kExtents = (kSmallBytes - kHeadBytes) / 8;
+  for (std::uint64_t extents : {kExtents, kExtents + 1}) {
+    write_every_other_block(storage(), extents);
+    SessionState state = make_state(HeaderMode::kStructured, storage().bytes.size());
+    state.contexts.resize(1);
+    ClientCodec codec(HeaderMode::kStructured);
+    StreamScript script{.input = {codec.request(Command::kBlockStatus, 1, 0, storage().bytes.size())}, .reads = false};
+    script.ends = false;
+    Transmission transmission(backing().context(), std::make_unique<ScriptedStream>(reactor(), script), state, {});
+    aio::Scope scope(reactor());
+    scope.spawn("transmission", transmission.run());
+    co_await until([&] { return script.input.empty(); });
+    EXPECT_EQ(backing().budget.used_bytes() > 2 * ReplyQueue::kSharedBufferBytes, extents > kExtents);
+    transmission.drop();
+    co_await scope.join();
+  }
+}
+
+TASK_TEST_P(TransmissionFlowTest, RoomIsKeptForSoManyExtentsOfAReadAndNoMore) {
+  constexpr std::uint64_t kSpareExtents = 16;
+  for (std::uint64_t extents : {kSpareExtents, kSpareExtents + 1}) {
+    write_every_other_block(storage(), extents);
+    auto session = connect();
+    Answer answer = co_await session->client.ask(Command::kRead, 0, storage().bytes.size());
+    EXPECT_EQ(answer.error, 0u);
+    EXPECT_EQ(session->transmission.spare_extents(), extents == kSpareExtents ? kSpareExtents : 0);
+    co_await session->end();
+  }
+}
+
 }  // namespace
 }  // namespace blockexport::nbd::testing

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <functional>
+
+#include "base/byte_writer.h"
 
 namespace blockexport::nbd {
 namespace {
@@ -83,6 +86,28 @@ TEST(SessionState, AHugeCountOfContextsIsNotBelieved) {
   auto bytes = serialize(example());
   for (std::size_t at = 32; at < 36; ++at) bytes[at] = std::byte{0xff};
   EXPECT_FALSE(deserialize(bytes).has_value());
+}
+
+TEST(SessionState, CarriesSoManyContextsAndNoMore) {
+  constexpr std::size_t kCountOffset = 32;
+  SessionState state = example();
+  state.contexts.clear();
+  for (std::uint32_t id = 0; id < kContextsMax; ++id) state.contexts.push_back({"a:b", id});
+  std::vector<std::byte> bytes = serialize(state);
+  const auto back = deserialize(bytes);
+  ASSERT_TRUE(back.has_value()) << back.error();
+  EXPECT_EQ(*back, state);
+  // One more, and the count that says so.
+  std::array<std::byte, 9> added;
+  ByteWriter writer(added);
+  writer.u32(kContextsMax);
+  writer.u16(3);
+  writer.text("a:b");
+  bytes.insert(bytes.end(), added.begin(), added.end());
+  ByteWriter(std::span(bytes).subspan(kCountOffset, 4)).u32(kContextsMax + 1);
+  const auto refused = deserialize(bytes);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error(), "too many contexts");
 }
 
 TEST(BlockSizes, R110_to_R112_are_checked) {
