@@ -8,6 +8,7 @@
 
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/descriptor_limit.h"
 #include "aio/testing/task_test.h"
 #include "chardev/descriptor_stream.h"
 #include "chardev/open_chardev.h"
@@ -119,6 +120,21 @@ TASK_TEST_P(ChardevTest, WaitingForAPeerCanBeCancelled) {
   scope.cancel();
   co_await scope.join();
   EXPECT_EQ(stream.error(), Errno(ECANCELED));
+}
+
+TASK_TEST_P(ChardevTest, WithoutADescriptorForAPeerAcceptingPauses) {
+  auto chardev = co_await open(server());
+  OptionalStream stream = fail(EINVAL);
+  aio::Scope scope(reactor());
+  std::optional<aio::testing::DescriptorLimit> limit(1);  // the peer's own
+  const std::uint64_t began_ns = reactor().now_ns();
+  auto peer = co_await dial();
+  scope.spawn("next", take_next(*chardev, stream));
+  co_await pause();
+  limit.reset();
+  co_await scope.join();
+  EXPECT_TRUE(stream.has_value());
+  EXPECT_GE(reactor().now_ns() - began_ns, 100'000'000u);
 }
 
 TASK_TEST_P(ChardevTest, AClientCallsOnce) {

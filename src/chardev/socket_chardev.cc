@@ -16,7 +16,6 @@ namespace {
 using OptionalStream = std::expected<std::unique_ptr<net::Stream>, Errno>;
 
 constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
-constexpr std::uint64_t kAcceptPauseNs = 100 * kNanosecondsPerMillisecond;
 // A client that finds the place taken waits in this queue.
 constexpr int kBacklog = 1;
 // Of an identity that is repeated in the log.
@@ -120,7 +119,7 @@ aio::Task<OptionalStream> SocketChardev::accept_peer() {
     if (accepted.error() == Errno(ECANCELED)) co_return fail(ECANCELED);
     accept_refusal_.happened(fmt::format("chardev '{}': cannot accept clients on {}: {}", label(),
                                          net::describe(options_.address), errno_text(accepted.error())));
-    CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + kAcceptPauseNs));
+    CO_TRY(co_await reactor_.sleep_until(reactor_.now_ns() + net::kAcceptPauseNs));
   }
 }
 

@@ -1,7 +1,6 @@
 // Commands for which the process may open no more descriptors after the first, the second, ... that they need: they
 // fail, everything is as it was before, and they succeed when they are given again. On the host's own files and
 // sockets.
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "aio/testing/backends.h"
+#include "aio/testing/descriptor_limit.h"
 #include "control/testing/bare_daemon.h"
 
 namespace blockexport::control {
@@ -18,31 +18,6 @@ namespace {
 
 // More descriptors than any command here opens.
 constexpr rlim_t kDescriptorsMax = 64;
-
-// While it lives the process may open `count` descriptors more.
-class DescriptorLimit {
- public:
-  explicit DescriptorLimit(rlim_t count) {
-    getrlimit(RLIMIT_NOFILE, &before_);
-    rlimit less = before_;
-    less.rlim_cur = lowest_after(count);
-    setrlimit(RLIMIT_NOFILE, &less);
-  }
-  ~DescriptorLimit() { setrlimit(RLIMIT_NOFILE, &before_); }
-  DescriptorLimit(const DescriptorLimit&) = delete;
-  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
-
- private:
-  // Below this number `count` are free.
-  static rlim_t lowest_after(rlim_t count) {
-    rlim_t number = 0;
-    for (;; ++number) {
-      const bool is_free = fcntl(static_cast<int>(number), F_GETFD) < 0;
-      if (is_free && count-- == 0) return number;
-    }
-  }
-  rlimit before_ = {};
-};
 
 struct Case {
   const char* name;
@@ -84,7 +59,7 @@ TEST_P(FailingDescriptorTest, LeavesEverythingAsItWas) {
     SCOPED_TRACE(::testing::Message() << count << " descriptors");
     std::string message;
     {
-      DescriptorLimit limit(count);
+      aio::testing::DescriptorLimit limit(count);
       message = daemon_.run(step_);
     }
     succeeded = message.empty();

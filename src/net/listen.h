@@ -25,6 +25,9 @@ struct Accepted {
   std::uint32_t peer_uid = UINT32_MAX;  // of a unix peer (SO_PEERCRED)
 };
 
+// How long whoever accepts pauses when the process has no descriptors or memory left.
+inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
+
 class Listener {
  public:
   // Errors are sentences with the address: see docs/compatibility.md for those that scripts know. What is at a unix

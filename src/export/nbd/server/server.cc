@@ -75,7 +75,7 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
       refusal.happened(fmt::format("cannot accept NBD clients on {}: {}", net::describe(listener.address()),
                                    errno_text(accepted.error())));
       drop_a_handshake();
-      if (!co_await state_.reactor.sleep_until(state_.reactor.now_ns() + kAcceptPauseNs)) co_return;
+      if (!co_await state_.reactor.sleep_until(state_.reactor.now_ns() + net::kAcceptPauseNs)) co_return;
       continue;
     }
     if (refusal.is_on()) {

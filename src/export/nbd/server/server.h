@@ -19,8 +19,6 @@ namespace blockexport::nbd {
 
 // Clients that are accepted, or dropped because their time is over, before others have their turn.
 inline constexpr std::size_t kAcceptsPerTurnMax = 32;
-// How long accepting pauses when the process has no descriptors or memory left.
-inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
 class Server {
  public:

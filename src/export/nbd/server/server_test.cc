@@ -7,6 +7,7 @@
 
 #include "aio/current.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/descriptor_limit.h"
 #include "aio/testing/task_test.h"
 #include "aio/testing/until.h"
 #include "export/nbd/server/nbd_export.h"
@@ -439,6 +440,17 @@ TASK_TEST_P(ServerTest, ANewClientOfALostOneWaitsForItsWrites) {
   gate.set();
   EXPECT_EQ((co_await next->answer()).cookie, 2u);
   EXPECT_EQ((co_await next->ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
+}
+
+TASK_TEST_P(ServerTest, WithoutADescriptorForAClientAcceptingPauses) {
+  co_await start();
+  std::optional<aio::testing::DescriptorLimit> limit(1);  // the client's own
+  const std::uint64_t began_ns = reactor_->now_ns();
+  auto stream = co_await dial();
+  co_await pause();
+  limit.reset();
+  EXPECT_EQ((co_await receive(*stream, kGreetingBytes)).size(), kGreetingBytes);
+  EXPECT_GE(reactor_->now_ns() - began_ns, 100'000'000u);
 }
 
 }  // namespace
