@@ -1,6 +1,15 @@
 #include "authz/authorizer.h"
 
+#include <fmt/format.h>
+
+#include "base/printable.h"
+
 namespace blockexport::authz {
+
+std::string describe_refusal(std::string_view identity, std::string_view rule, std::string_view reason) {
+  return fmt::format("identity '{}', rule: {}: {}", printable(identity, kIdentityShownBytesMax), rule,
+                     printable(reason, kIdentityShownBytesMax));
+}
 
 aio::Task<Verdict> authorize(Directory& directory, std::string id, std::string identity) {
   auto found = directory.find(id);

@@ -40,6 +40,13 @@ class Directory {
   ~Directory() = default;
 };
 
+// Of an identity, and of a reason, that a line of the log repeats.
+inline constexpr std::size_t kIdentityShownBytesMax = 1024;
+
+// What a log says of a peer that is refused: "identity 'CN=a', rule: policy: it is not in the list". Whatever the
+// identity and the reason hold, they come out printable, and cut after kIdentityShownBytesMax bytes.
+std::string describe_refusal(std::string_view identity, std::string_view rule, std::string_view reason);
+
 // Asks the authorizer `id` about `identity`, now. `directory` outlives the task.
 aio::Task<Verdict> authorize(Directory& directory, std::string id, std::string identity);
 

@@ -89,5 +89,18 @@ TEST_P(AuthorizerTest, AnObjectThatIsDeletedWhileItThinksAnswersAllTheSame) {
   EXPECT_EQ(verdict.rule, "a rule of its own");
 }
 
+TEST(DescribeRefusal, SaysWhoAndByWhichRule) {
+  EXPECT_EQ(describe_refusal("CN=anna", "policy", "it is not in the list"),
+            "identity 'CN=anna', rule: policy: it is not in the list");
+  EXPECT_EQ(describe_refusal("a\nb", "policy", "c\rd"), "identity 'a\\x0ab', rule: policy: c\\x0dd");
+}
+
+TEST(DescribeRefusal, RepeatsSoMuchOfAnIdentityAndOfAReasonAndNoMore) {
+  const std::string fits(1024, 'i');
+  EXPECT_EQ(describe_refusal(fits, "policy", fits), "identity '" + fits + "', rule: policy: " + fits);
+  EXPECT_EQ(describe_refusal(fits + "i", "policy", fits + "i"),
+            "identity '" + fits + "...', rule: policy: " + fits + "...");
+}
+
 }  // namespace
 }  // namespace blockexport::authz

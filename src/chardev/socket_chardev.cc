@@ -4,7 +4,6 @@
 
 #include "base/absolute_path.h"
 #include "base/peer_log.h"
-#include "base/printable.h"
 #include "chardev/socket_names.h"
 #include "net/connect.h"
 #include "net/peer_group.h"
@@ -18,8 +17,6 @@ using OptionalStream = std::expected<std::unique_ptr<net::Stream>, Errno>;
 constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
 // A client that finds the place taken waits in this queue.
 constexpr int kBacklog = 1;
-// Of an identity that is repeated in the log.
-constexpr std::size_t kIdentityShownBytesMax = 1024;
 
 // The same address as it is found from every working directory.
 net::SocketAddress from_everywhere(net::SocketAddress address) {
@@ -188,9 +185,9 @@ aio::Task<Result<>> SocketChardev::shake_hands(net::TlsStream& stream, std::stri
   authz::Verdict verdict = co_await authz::authorize(*options_.tls->authorizers, authorizer, *identity);
   if (verdict.allowed) co_return Result<>{};
   co_await stream.refuse(reactor_);
-  co_return fail(fmt::format("{} refused: identity '{}', rule: {} of tls-authz '{}': {}", who,
-                             printable(*identity, kIdentityShownBytesMax),
-                             verdict.rule.empty() ? "nothing" : verdict.rule, authorizer, verdict.reason));
+  const std::string rule =
+      fmt::format("{} of tls-authz '{}'", verdict.rule.empty() ? "nothing" : verdict.rule, authorizer);
+  co_return fail(fmt::format("{} refused: {}", who, authz::describe_refusal(*identity, rule, verdict.reason)));
 }
 
 }  // namespace blockexport::chardev

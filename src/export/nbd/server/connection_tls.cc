@@ -7,12 +7,6 @@
 #include "export/nbd/server/server_state.h"
 
 namespace blockexport::nbd {
-namespace {
-
-// Of an identity that is repeated in the log.
-constexpr std::size_t kIdentityShownBytesMax = 1024;
-
-}  // namespace
 
 // Goes on with a new handshake: what was said in clear, by whomever, is forgotten.
 aio::Task<IoResult> Connection::start_tls() {
@@ -98,9 +92,10 @@ aio::Task<authz::Verdict> Connection::ask(std::string authorizer_id) {
 
 void Connection::log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name) {
   std::string wanted = export_name.empty() ? std::string() : fmt::format(" export '{}',", printable(export_name));
-  log_.warning(fmt::format("nbd client {} refused:{} identity '{}', rule: {}: {}", peer_, wanted,
-                           printable(identity_, kIdentityShownBytesMax), rule,
-                           printable(reason, kIdentityShownBytesMax)));
+  // What is no UTF-8 is a question mark, as in all that is said of a client's bytes.
+  log_.warning(fmt::format(
+      "nbd client {} refused:{} {}", peer_, wanted,
+      authz::describe_refusal(printable(identity_, identity_.size()), rule, printable(reason, reason.size()))));
 }
 
 }  // namespace blockexport::nbd
