@@ -216,6 +216,17 @@ TEST_P(FileExtentsTest, LooksFurtherThanAskedWhileThatTeachesMuch) {
   EXPECT_EQ(known(blocks(62, 2)), (Extents{data(2)}));
 }
 
+TEST_P(FileExtentsTest, LooksSoFarAndNoFurther) {
+  if (!simulated()) GTEST_SKIP() << "whether a map of the host's lasts is a question of time";
+  constexpr std::uint64_t kWindowBlocks = (1u << 30) / kBlockBytes;
+  simulation().options().maps_last = false;
+  open_hole(2 * kWindowBlocks);
+  write(blocks(kWindowBlocks - 1, 2));
+  EXPECT_EQ(asked(blocks(0, 1)), (Extents{hole(1)}));
+  EXPECT_EQ(known(blocks(kWindowBlocks - 1, 1)), (Extents{data(1)}));
+  EXPECT_EQ(known(blocks(kWindowBlocks, 1)), Extents());
+}
+
 // A model: whether a block holds data. All by one task, so that what it must be is known at each moment.
 class RandomBlocks {
  public:

@@ -4,45 +4,34 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "aio/current.h"
 #include "aio/reactor.h"
 #include "base/absolute_path.h"
 #include "drivers/file/file_driver.h"
+#include "drivers/file/file_limits.h"
 
 namespace blockexport::drivers {
 namespace {
 
-// Direct I/O that is not told otherwise: every disk takes this.
-constexpr std::uint32_t kDirectAlignmentDefault = 4096;
-constexpr std::uint32_t kDirectAlignmentMax = 65536;
-constexpr std::uint32_t kOptimalBytesMax = 1u << 20;
-
-struct DirectAlignment {
-  int fd = -1;
-  std::uint32_t memory = 0;  // zero: not told
-  std::uint32_t offset = 0;
+struct AskedFile {
+  int fd;
+  DirectAlignment alignment = {};
 };
 
 // For Reactor::call. Kernels before 6.1 do not tell.
 std::int64_t ask_direct_alignment(void* argument) {
 #ifdef STATX_DIOALIGN
-  auto& asked = *static_cast<DirectAlignment*>(argument);
+  auto& asked = *static_cast<AskedFile*>(argument);
   struct statx status{};
   if (statx(asked.fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) != 0) return -errno;
   if ((status.stx_mask & STATX_DIOALIGN) == 0) return 0;
-  asked.memory = status.stx_dio_mem_align;
-  asked.offset = status.stx_dio_offset_align;
+  asked.alignment = {.memory = status.stx_dio_mem_align, .offset = status.stx_dio_offset_align};
 #else
   (void)argument;
 #endif
   return 0;
-}
-
-bool usable_alignment(std::uint32_t value) {
-  return std::has_single_bit(value) && value <= kDirectAlignmentMax;
 }
 
 }  // namespace
@@ -122,17 +111,10 @@ aio::Task<Result<>> FileDriver::inspect() {
 
 aio::Task<block::Limits> FileDriver::limits_of(aio::Reactor& reactor, int fd, const FileOptions& options,
                                                std::uint32_t block_bytes) {
-  block::Limits limits;
-  if (std::has_single_bit(block_bytes)) {
-    limits.optimal_bytes = std::clamp(block_bytes, limits.optimal_bytes, kOptimalBytesMax);
-  }
-  if (!options.direct) co_return limits;
-  DirectAlignment alignment{.fd = fd};
-  auto asked = co_await reactor.call(ask_direct_alignment, &alignment);
-  bool told = asked && usable_alignment(alignment.offset) && usable_alignment(alignment.memory);
-  limits.request_alignment = told ? alignment.offset : kDirectAlignmentDefault;
-  limits.memory_alignment = told ? alignment.memory : kDirectAlignmentDefault;
-  co_return limits;
+  if (!options.direct) co_return file_limits(block_bytes, std::nullopt);
+  AskedFile asked{.fd = fd};
+  const auto answer = co_await reactor.call(ask_direct_alignment, &asked);
+  co_return file_limits(block_bytes, answer ? asked.alignment : DirectAlignment());
 }
 
 std::uint64_t FileDriver::size_bytes() const {
