@@ -15,8 +15,6 @@ namespace blockexport::qmp {
 namespace {
 
 constexpr std::size_t kReceiveBytes = 16u << 10;
-// An output buffer grown beyond this goes back to the heap once it was sent.
-constexpr std::size_t kOutputBytesKept = 64u << 10;
 constexpr std::uint64_t kCloseGraceNs = 1'000'000'000;
 
 json::Value error_object(const Error& error) {
@@ -247,6 +245,7 @@ aio::Task<void> Session::send_loop() {
   // The reader may be in any of its waits: for input, for room in the output, for room among the commands.
   sender_ended_ = true;
   output_.clear();
+  release_memory(sending_);
   if (!sent) stream_->shut_down();
   output_drained_.set();
   in_band_room_.set();
@@ -254,7 +253,6 @@ aio::Task<void> Session::send_loop() {
 
 // Until everything is sent and nothing more will come, or nothing can be sent any longer.
 aio::Task<IoResult> Session::send_all_output() {
-  std::string sending;
   for (;;) {
     if (output_.empty()) {
       if (closing_) co_return IoResult{};
@@ -262,10 +260,10 @@ aio::Task<IoResult> Session::send_all_output() {
       CO_TRY(co_await output_ready_.wait());
       continue;
     }
-    sending.swap(output_);
-    CO_TRY(co_await net::send_all(*stream_, std::as_bytes(std::span(sending))));
-    sending.clear();
-    if (sending.capacity() > kOutputBytesKept) release_memory(sending);
+    sending_.swap(output_);
+    CO_TRY(co_await net::send_all(*stream_, std::as_bytes(std::span(sending_))));
+    sending_.clear();
+    if (output_capacity_bytes() > kOutputBytesKept) release_memory(sending_);
     output_drained_.set();
   }
 }

@@ -24,6 +24,8 @@ namespace blockexport::qmp {
 
 inline constexpr std::size_t kOutputBytesMax = 4u << 20;
 inline constexpr std::size_t kInBandQueueMax = 8;
+// Memory that a session keeps for output while there is none.
+inline constexpr std::size_t kOutputBytesKept = 64u << 10;
 
 struct SessionContext {
   aio::Reactor& reactor;
@@ -45,6 +47,9 @@ class Session final : public EventListener {
   aio::Task<void> run();
 
   void on_event(const json::Value& event) override;
+
+  // For tests: memory that it holds for what is to be sent.
+  std::size_t output_capacity_bytes() const { return output_.capacity() + sending_.capacity(); }
 
   // Whether what is sent from now on is indented.
   void set_pretty(bool pretty) { context_.pretty = pretty; }
@@ -70,7 +75,8 @@ class Session final : public EventListener {
   const PeerLog log_;
   std::unique_ptr<net::Stream> stream_;
   json::Parser parser_;
-  std::string output_;
+  std::string output_;   // not taken by the sender yet
+  std::string sending_;  // the sender's
   aio::Scope sender_;
   aio::Event output_ready_;
   aio::Event output_drained_;

@@ -65,9 +65,11 @@ class SessionTest : public aio::testing::ForEachBackend {
     co_await start();
     EXPECT_EQ(co_await ask(kNegotiateOutOfBand), kSuccess);
   }
-  static Task<void> serve(SessionContext context, std::unique_ptr<net::Stream> stream) {
+  Task<void> serve(SessionContext context, std::unique_ptr<net::Stream> stream) {
     Session session(context, std::move(stream));
+    session_ = &session;
     co_await session.run();
+    session_ = nullptr;
   }
 
   Task<void> say(std::string_view text) {
@@ -109,6 +111,7 @@ class SessionTest : public aio::testing::ForEachBackend {
   std::optional<aio::Mutex> commands_;
   std::optional<aio::Scope> scope_;
   std::unique_ptr<net::Stream> client_;
+  Session* session_ = nullptr;  // while it runs
   std::string received_;
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(SessionTest);
@@ -408,6 +411,25 @@ TASK_TEST_P(SessionTest, PrettyOutputIsIndented) {
   co_await start(true);
   EXPECT_EQ(co_await line(), "{");
   EXPECT_EQ(co_await line(), "    \"QMP\": {");
+}
+
+TASK_TEST_P(SessionTest, BetweenMessagesSoMuchRoomForOutputIsKeptAndNoMore) {
+  constexpr std::size_t kKeptBytes = 64u << 10;
+  co_await start_negotiated();
+  std::size_t most_kept_bytes = 0;
+  for (std::size_t bytes = 8u << 10; bytes < 2 * kKeptBytes; bytes += 4u << 10) {
+    const std::string text(bytes, 'x');
+    // Twice: what is collected while the sender is busy has memory of its own.
+    for (int i = 0; i < 2; ++i) {
+      co_await say(R"({"execute": "echo", "arguments": {"a": ")" + text + R"("}})");
+      EXPECT_EQ(co_await line(), R"({"return": {"a": ")" + text + R"("}})");
+    }
+    // What comes with the next answer was sent when the one before had been.
+    EXPECT_EQ(co_await ask(R"({"execute": "echo"})"), kSuccess);
+    EXPECT_LE(session_->output_capacity_bytes(), kKeptBytes) << bytes;
+    most_kept_bytes = std::max(most_kept_bytes, session_->output_capacity_bytes());
+  }
+  EXPECT_GT(most_kept_bytes, kKeptBytes / 2);
 }
 
 }  // namespace
