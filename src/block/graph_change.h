@@ -58,7 +58,7 @@ class Graph::Change {
   void move_edge(Edge& edge, Node& to);
   // Its node has one user less, but is there still.
   void withdraw_edge(Edge& edge);
-  // A root edge that withdraw_edge() took is about to be destroyed. Of works that commit.
+  // A root edge is about to be destroyed: it is opened if it was quiesced, and not touched again.
   void forget_edge(Edge& edge);
   // Takes a node out of the graph if nobody uses it and no command made it; then likewise each of its children.
   aio::Task<void> withdraw_if_unused(Node& node);

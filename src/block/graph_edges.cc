@@ -20,7 +20,8 @@ class Graph::Attachment final : public Graph::Work {
     co_return;
   }
 
-  aio::Task<void> abort(Change&) override {
+  aio::Task<void> abort(Change& change) override {
+    change.forget_edge(*edge_);
     edge_.reset();
     co_return;
   }

@@ -78,19 +78,23 @@ class Graph::Resizing final : public Graph::Work {
     co_return result;
   }
 
-  aio::Task<void> commit(Change&) override {
-    right_.reset();
+  aio::Task<void> commit(Change& change) override {
+    give_up_right(change);
     // Gives up the right to resize, which nobody refuses.
     auto update = PermissionUpdate::plan({.nodes = {node_}});
     if (update && co_await (*update)->prepare()) co_await (*update)->commit();
   }
 
-  aio::Task<void> abort(Change&) override {
-    right_.reset();
+  aio::Task<void> abort(Change& change) override {
+    give_up_right(change);
     co_return;
   }
 
  private:
+  void give_up_right(Change& change) {
+    change.forget_edge(*right_);
+    right_.reset();
+  }
   std::uint64_t size_bytes() const { return static_cast<std::uint64_t>(step_.size_bytes); }
 
   ResizeNode step_;
