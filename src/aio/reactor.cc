@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -86,6 +87,7 @@ void Reactor::report_hang_ups() {
 }
 
 void Reactor::schedule(std::coroutine_handle<> waiter, const TaskRoot* root) {
+  assert(is_own_thread());
   scheduled_.push_back({waiter, root});
 }
 
@@ -95,6 +97,7 @@ void NextTurnAwaiter::resume_next_turn(TaskRoot& root, std::coroutine_handle<> w
 }
 
 bool Reactor::run_once(std::uint64_t timeout_ns) {
+  assert(is_own_thread());
   std::uint64_t now = now_ns();
   std::uint64_t deadline = timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
   deadline = std::min({deadline, timers_.next_deadline_ns(), trimmer_.deadline_ns()});
@@ -198,6 +201,7 @@ void Operation::cancel() {
 }
 
 bool begin_operation(Operation& operation, std::source_location where) {
+  assert(operation.reactor.is_own_thread());
   TaskRoot& root = *operation.root;
   if (operation.cancellable && root.cancelled) {
     operation.result = -ECANCELED;

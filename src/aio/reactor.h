@@ -12,6 +12,7 @@
 #include <optional>
 #include <source_location>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "aio/backend.h"
@@ -52,6 +53,8 @@ class Reactor {
   // Runs until stop(). Everything spawned must have been joined by then.
   void run();
   void stop();
+  // Whether this thread made the reactor, and so may call all that is not said to be for any thread.
+  bool is_own_thread() const { return std::this_thread::get_id() == thread_; }
   // Runs one turn: waits for at most `timeout_ns`, runs what is ready. True when something ran. For tests.
   bool run_once(std::uint64_t timeout_ns);
 
@@ -162,6 +165,7 @@ class Reactor {
     const TaskRoot* root;
   };
 
+  const std::thread::id thread_ = std::this_thread::get_id();
   std::unique_ptr<Backend> backend_;
   ReactorOptions options_;
   OperationList ready_;

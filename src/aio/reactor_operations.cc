@@ -1,6 +1,7 @@
 // The awaitable operations of Reactor: each fills in an Operation. What is not cancellable is what must not be left
 // half done, or what ends soon by itself; see Operation::cancellable.
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "aio/file_map.h"
@@ -178,6 +179,7 @@ bool TimerAwaiter::begin() {
   }
   root_->waiting = this;
   root_->where = where_;
+  assert(reactor_.is_own_thread());
   reactor_.timers_.add(*this);
   return true;
 }

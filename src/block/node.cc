@@ -86,9 +86,9 @@ aio::Task<IoResult> Node::write(Range range, IoBuffers buffers, WriteOptions opt
       result = co_await write_zeroes_any(range, zero);
     } else if (limits_.request_alignment == 1 && is_direct(range, buffers)) {
       if (options.force_unit_access && driver_->is_syncing() && write_at_once(reactor, range, buffers, 1)) {
-        result = co_await driver_->flush();
+        result = co_await driver_.flush();
       } else {
-        result = co_await driver_->write(range, buffers, options);
+        result = co_await driver_.write(range, buffers, options);
       }
     } else {
       result = co_await write_any(range, buffers, options);
@@ -123,7 +123,7 @@ aio::Task<IoResult> Node::discard(Range range) {
     std::uint64_t start = (range.offset + mask) & ~mask;
     std::uint64_t end = range.end() == size_bytes() ? (range.end() + mask) & ~mask : range.end() & ~mask;
     if (start < end) {
-      result = co_await driver_->discard(Range{start, end - start});
+      result = co_await driver_.discard(Range{start, end - start});
       write_generation_.fetch_add(1, std::memory_order_release);
     }
   }
@@ -139,7 +139,7 @@ aio::Task<IoResult> Node::flush_written() {
   std::uint64_t generation = write_generation_.load(std::memory_order_acquire);
   // Nothing ended since the last flush that succeeded; a read-only node never gets here with anything.
   if (flushed_generation_.load(std::memory_order_acquire) == generation) co_return IoResult();
-  IoResult result = co_await driver_->flush();
+  IoResult result = co_await driver_.flush();
   if (!result) co_return result;
   std::uint64_t seen = flushed_generation_.load(std::memory_order_relaxed);
   while (seen < generation && !flushed_generation_.compare_exchange_weak(seen, generation, std::memory_order_release)) {
@@ -149,19 +149,19 @@ aio::Task<IoResult> Node::flush_written() {
 
 aio::Task<IoResult> Node::extents(Range range, Extents& extents) {
   if (IoResult checked = check_read(range); !checked || range.empty()) co_return checked;
-  co_return co_await driver_->extents(range, extents);
+  co_return co_await driver_.extents(range, extents);
 }
 
 aio::Task<IoResult> Node::prefetch(Range range) {
   if (IoResult checked = check_read(range); !checked || range.empty()) co_return checked;
-  co_return co_await driver_->prefetch(range);
+  co_return co_await driver_.prefetch(range);
 }
 
 IoResult Node::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   // What is wrong, or needs work, is for the verb.
   if (range.empty() || !range.fits(size_bytes()) || !is_direct(range, buffers)) return fail(EAGAIN);
   Measurement measurement(reactor, statistics_.read, range.length);
-  IoResult result = driver_->try_read(reactor, range, buffers);
+  IoResult result = driver_.try_read(reactor, range, buffers);
   if (!result && result.error() == Errno(EAGAIN)) return result;
   return measurement.finish(result);
 }
@@ -169,7 +169,7 @@ IoResult Node::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
 std::expected<FileSpan, Errno> Node::try_share(aio::Reactor& reactor, Range range) {
   if (range.empty() || !range.fits(size_bytes())) return fail(EAGAIN);
   Measurement measurement(reactor, statistics_.read, range.length);
-  std::expected<FileSpan, Errno> span = driver_->try_share(reactor, range);
+  std::expected<FileSpan, Errno> span = driver_.try_share(reactor, range);
   if (span) (void)measurement.finish({});
   return span;
 }
@@ -193,7 +193,7 @@ std::expected<std::uint64_t, Errno> Node::write_at_once(aio::Reactor& reactor, R
   if (!write_guard_.admits(started_ns)) return fail(EAGAIN);
   const bool watched = write_guard_.watches(started_ns);
   const std::uint64_t waits_before = watched ? reactor.times_waited() : 0;
-  IoResult result = driver_->try_write(reactor, range, buffers, requests);
+  IoResult result = driver_.try_write(reactor, range, buffers, requests);
   const std::uint64_t elapsed_ns = reactor.now_ns() - started_ns;
   if (WriteGuard::is_long(elapsed_ns)) {
     write_guard_.took_long(started_ns + elapsed_ns, elapsed_ns, watched && reactor.has_waited_since(waits_before));
@@ -204,7 +204,7 @@ std::expected<std::uint64_t, Errno> Node::write_at_once(aio::Reactor& reactor, R
 
 IoResult Node::try_extents(aio::Reactor& reactor, Range range, Extents& extents) {
   if (range.empty() || !range.fits(size_bytes())) return fail(EAGAIN);
-  return driver_->try_extents(reactor, range, extents);
+  return driver_.try_extents(reactor, range, extents);
 }
 
 }  // namespace blockexport::block

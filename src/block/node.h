@@ -13,6 +13,7 @@
 
 #include "aio/task.h"
 #include "base/intrusive_list.h"
+#include "block/checked_driver.h"
 #include "block/driver.h"
 #include "block/io.h"
 #include "block/node_options.h"
@@ -127,7 +128,7 @@ class Node {
   void wrote(Range range, const IoResult& result);
 
   std::string name_;
-  std::unique_ptr<Driver> driver_;
+  CheckedDriver driver_;
   NodeOptions options_;
   Permissions permissions_;
   Limits limits_;

@@ -39,7 +39,7 @@ std::uint64_t Node::bounce_bytes_of_zeroes(Range range) const {
 
 // No coroutine: the driver's own is the one that is awaited.
 aio::Task<IoResult> Node::read_any(Range range, IoBuffers buffers) {
-  return is_direct(range, buffers) ? driver_->read(range, buffers) : read_pieces(range, buffers);
+  return is_direct(range, buffers) ? driver_.read(range, buffers) : read_pieces(range, buffers);
 }
 
 aio::Task<IoResult> Node::read_long(Range range, IoBuffers buffers) {
@@ -49,7 +49,7 @@ aio::Task<IoResult> Node::read_long(Range range, IoBuffers buffers) {
     const Range piece{range.offset + done, std::min(kReadPieceBytes, range.length - done)};
     std::vector<iovec> vectors = slice(buffers, done, piece.length);
     // What has to be waited for, or fails, is for the verb, with all that is left.
-    if (!is_direct(piece, vectors) || !driver_->try_read(reactor, piece, vectors)) break;
+    if (!is_direct(piece, vectors) || !driver_.try_read(reactor, piece, vectors)) break;
     done += piece.length;
     if (done < range.length) co_await aio::next_turn();
   }
@@ -65,7 +65,7 @@ aio::Task<IoResult> Node::read_pieces(Range range, IoBuffers buffers) {
   for (std::uint64_t done = 0; done < range.length;) {
     std::uint64_t length = std::min(range.length - done, limits_.transfer_bytes_max);
     std::vector<iovec> piece = slice(buffers, done, length);
-    IoResult result = co_await driver_->read(Range{range.offset + done, length}, piece);
+    IoResult result = co_await driver_.read(Range{range.offset + done, length}, piece);
     if (!result) co_return result;
     done += length;
   }
@@ -81,7 +81,7 @@ aio::Task<IoResult> Node::read_bounced(Range range, IoBuffers buffers) {
   for (std::uint64_t at = around.offset; at < around.end();) {
     std::uint64_t length = std::min(around.end() - at, step_max);
     iovec bounce{memory.bytes().data(), length};
-    IoResult result = co_await driver_->read(Range{at, length}, IoBuffers(&bounce, 1));
+    IoResult result = co_await driver_.read(Range{at, length}, IoBuffers(&bounce, 1));
     if (!result) co_return result;
     std::uint64_t first = std::max(at, range.offset);
     std::uint64_t last = std::min(at + length, range.end());
@@ -106,7 +106,7 @@ aio::Task<IoResult> Node::write_pieces(Range range, IoBuffers buffers, WriteOpti
   for (std::uint64_t done = 0; done < range.length;) {
     std::uint64_t length = std::min(range.length - done, limits_.transfer_bytes_max);
     std::vector<iovec> piece = slice(buffers, done, length);
-    IoResult result = co_await driver_->write(Range{range.offset + done, length}, piece, options);
+    IoResult result = co_await driver_.write(Range{range.offset + done, length}, piece, options);
     if (!result) co_return result;
     done += length;
   }
@@ -139,21 +139,21 @@ aio::Task<IoResult> Node::write_one_bounced(Range range, IoBuffers buffers, std:
   bool tail = range.end() != around.end();
   if (head) {
     iovec vector{bytes, block_bytes};
-    IoResult result = co_await driver_->read(Range{around.offset, block_bytes}, IoBuffers(&vector, 1));
+    IoResult result = co_await driver_.read(Range{around.offset, block_bytes}, IoBuffers(&vector, 1));
     if (!result) co_return result;
   }
   if (tail && !(head && around.length == block_bytes)) {
     iovec vector{bytes + around.length - block_bytes, block_bytes};
-    IoResult result = co_await driver_->read(Range{around.end() - block_bytes, block_bytes}, IoBuffers(&vector, 1));
+    IoResult result = co_await driver_.read(Range{around.end() - block_bytes, block_bytes}, IoBuffers(&vector, 1));
     if (!result) co_return result;
   }
   copy_out(buffers, done, memory.bytes().subspan(range.offset - around.offset, range.length));
   iovec vector{bytes, around.length};
-  co_return co_await driver_->write(around, IoBuffers(&vector, 1), options);
+  co_return co_await driver_.write(around, IoBuffers(&vector, 1), options);
 }
 
 aio::Task<IoResult> Node::write_zeroes_any(Range range, ZeroOptions options) {
-  if (limits_.request_alignment == 1) co_return co_await driver_->write_zeroes(range, options);
+  if (limits_.request_alignment == 1) co_return co_await driver_.write_zeroes(range, options);
 
   auto kind = is_aligned(range) ? RangeLock::Kind::kShared : RangeLock::Kind::kExclusive;
   RangeLock::Hold hold(writes_, co_await aio::current_reactor(), aligned_around(range), kind);
@@ -164,7 +164,7 @@ aio::Task<IoResult> Node::write_zeroes_any(Range range, ZeroOptions options) {
   if (start >= end) co_return co_await write_zeroes_edge(range, options.force_unit_access);
 
   // The whole blocks first: when the driver refuses them, nothing has changed.
-  CO_TRY(co_await driver_->write_zeroes(Range{start, end - start}, options));
+  CO_TRY(co_await driver_.write_zeroes(Range{start, end - start}, options));
   IoResult result;
   if (start > range.offset) {
     result = co_await write_zeroes_edge(Range{range.offset, start - range.offset}, options.force_unit_access);
