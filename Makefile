@@ -10,7 +10,8 @@ PROGRAMS := blockexportd blockexport
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build serve test lint format asan tsan fuzz mutants bench profile bare docs install uninstall clean
+.PHONY: help setup build serve test lint format checked asan tsan fuzz mutants bench profile bare docs
+.PHONY: install uninstall clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +39,10 @@ lint: ## Check layers, names, sizes, formatting, and run clang-tidy
 
 format: ## Rewrite the sources as .clang-format asks
 	tools/lint.sh --fix
+
+checked: ## Run the suite in a build that is optimised and has assertions
+	tools/setup.sh build test
+	cmake --workflow --preset checked
 
 asan: ## Run the suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	tools/setup.sh build test sanitize
@@ -85,4 +90,4 @@ uninstall: ## Remove what `make install` put under DESTDIR and PREFIX
 	@tools/install.sh uninstall '$(DESTDIR)' '$(PREFIX)'
 
 clean: ## Remove the build trees
-	rm -rf build build-dev build-asan build-tsan build-fuzz build-mutants
+	rm -rf build build-dev build-checked build-asan build-tsan build-fuzz build-mutants
