@@ -1,6 +1,6 @@
-"""The judge: what every answer of an NBD server has to obey, whatever was asked. Rule numbers are those of nbd-rules.
+"""The judge: what every answer of an NBD server has to obey, whatever was asked.
 
-Each check raises AssertionError with the number of the rule that was broken.
+Each check raises AssertionError with the number of the rule that was broken; docs/nbd-rules.md lists the rules.
 """
 
 import struct

@@ -279,7 +279,7 @@ class Connection:
                     reply.data = reply.assemble(request.offset, request.length)
                 return reply
             (following,) = struct.unpack(">I", self.receive(4))
-            assert following == magic, f"R183: a reply that changes its form to {following:#x}"
+            assert following == magic, f"a reply whose chunks differ in their magic: {following:#x}"
 
     def call(self, command, offset=0, length=0, flags=0, payload=b"", judge=True):
         """Sends one request and returns its reply."""

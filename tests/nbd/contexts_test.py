@@ -1,4 +1,7 @@
-"""Meta contexts and BLOCK_STATUS in compact mode (R72-R94, R172-R182)."""
+"""Meta contexts and BLOCK_STATUS in compact mode.
+
+The rule numbers are those of docs/nbd-rules.md.
+"""
 
 import struct
 
@@ -40,7 +43,7 @@ class ListTest(ContextsTest):
         self.assertEqual(self.structured().list_contexts("plain"), [BASE])
 
     def test_wildcards(self):
-        """R78 R81: `base:` and `qemu:` are wildcards for LIST."""
+        """R78 R81 R93: `base:` and `qemu:` are wildcards for LIST."""
         connection = self.structured()
         self.assertEqual(connection.list_contexts("sparse", ["base:"]), [BASE])
         self.assertEqual(connection.list_contexts("sparse", ["qemu:"]), [DEPTH])
@@ -64,7 +67,7 @@ class ListTest(ContextsTest):
         self.assertEqual(self.structured().list_contexts("plain", queries), [])
 
     def test_duplicate_queries(self):
-        """R87: a context is reported once however often it was asked for."""
+        """R78: a context is reported once however often it was asked for."""
         self.assertEqual(self.structured().list_contexts("plain", [BASE, BASE, "base:"]), [BASE])
 
     def test_unknown_export(self):
@@ -135,7 +138,7 @@ class SetTest(ContextsTest):
         self.assertEqual({status for _, status in reply.extents(1)}, {1})
 
     def test_wildcards_select_nothing(self):
-        """R82 R84: `base:` and `qemu:` select nothing in SET."""
+        """R82 R84 R93: `base:` and `qemu:` select nothing in SET."""
         self.assertEqual(self.structured().set_contexts("sparse", ["base:", "qemu:", "qemu:dirty-bitmap:"]), {})
 
     def test_zero_queries(self):
@@ -179,7 +182,7 @@ class StatusTest(ContextsTest):
         return self.session(export, "structured", contexts)
 
     def test_map_of_a_sparse_file(self):
-        """R172-R179: the extents of the file: data 0, holes HOLE|ZERO."""
+        """R172 R174 R177 R178 R179 R182: the extents of the file: data 0, holes HOLE|ZERO."""
         extents = self.status("plain").block_status(0, SIZE)
         self.assertEqual(extents, [(MIB, 3), (MIB, 0), (2 * MIB, 3), (64 * KIB, 0), (4 * MIB - 64 * KIB, 3)])
 
@@ -228,7 +231,7 @@ class StatusTest(ContextsTest):
             self.assertEqual(connection.call(CMD_BLOCK_STATUS, offset, length).error, EINVAL, f"{offset}+{length}")
 
     def test_four_gigabytes(self):
-        """Row 19: BLOCK_STATUS of nearly 4 GiB over one larger extent is one extent of that length."""
+        """BLOCK_STATUS of nearly 4 GiB over one larger extent is one extent of that length."""
         connection = self.status("null")
         for length in (0xFFFFFFFF, 0xFFFFFE00, 0x80000000):
             for flags in (0, FLAG_REQ_ONE):

@@ -1,6 +1,6 @@
 """Extended headers: negotiation, 64-bit lengths, payload lengths, filtered block status.
 
-R54, R61, R62, R68-R71, R183-R195.
+The rule numbers are those of docs/nbd-rules.md.
 """
 
 import struct
@@ -43,7 +43,7 @@ class NegotiationTest(ExtendedTest):
     """The option and what it changes in haggling."""
 
     def test_accepted_alone(self):
-        """R69: EXTENDED_HEADERS needs no STRUCTURED_REPLY before, and is accepted after one as well."""
+        """R54 R69: EXTENDED_HEADERS needs no STRUCTURED_REPLY before, and is accepted after one as well."""
         connection = self.client()
         connection.extended_headers()
         connection = self.client()
@@ -126,7 +126,7 @@ class CommandsTest(ExtendedTest):
         self.assertEqual(connection.read(MIB, 4096), images.read_range(self.sparse, MIB, 4096))
 
     def test_read_of_a_huge_length(self):
-        """R119: READ and CACHE above the limit get EINVAL and the connection lives."""
+        """R119 R153: READ and CACHE above the limit get EINVAL and the connection lives."""
         connection = self.extended("null")
         for command in (CMD_READ, CMD_CACHE):
             for length in (MAX_PAYLOAD + 1, 1 << 32, 1 << 40):

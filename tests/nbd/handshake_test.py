@@ -1,4 +1,7 @@
-"""The handshake rule by rule: opening, options in general, EXPORT_NAME, INFO and GO, TLS refusal (R1-R71, R95-R97)."""
+"""The handshake rule by rule: opening, options in general, EXPORT_NAME, INFO and GO, TLS refusal.
+
+The rule numbers are those of docs/nbd-rules.md.
+"""
 
 import socket
 import struct
@@ -70,7 +73,7 @@ class OpeningTest(HandshakeTest):
         self.assertTrue(connection.at_end())
 
     def test_bad_option_magic(self):
-        """R23: an option without its magic ends the connection, without a byte of answer."""
+        """R21: an option without its magic ends the connection, without a byte of answer."""
         connection = self.client()
         connection.send(struct.pack(">QII", IHAVEOPT ^ 1, OPT_LIST, 0))
         self.assertTrue(connection.at_end())
@@ -88,7 +91,7 @@ class OptionsTest(HandshakeTest):
     """Options in general."""
 
     def test_unknown_options(self):
-        """R18 R19: unknown options get ERR_UNSUP and the stream stays in step, with and without data."""
+        """R18 R19 R32: unknown options get ERR_UNSUP and the stream stays in step, with and without data."""
         connection = self.client()
         for number in (0, OPT_PEEK_EXPORT, 12, 99, 255, 0x7FFFFFFF, 0xFFFFFFFF):
             for data in (b"", b"x", bytes(5000)):
@@ -111,7 +114,7 @@ class OptionsTest(HandshakeTest):
         self.after_option(self.client())
 
     def test_list(self):
-        """R28 R29 R31: LIST shows every export, oldest first, with its description."""
+        """R28 R29: LIST shows every export, oldest first, with its description."""
         exports = self.client().list()
         self.assertEqual(exports, [("disk", ""), ("null", "nothing in it"), ("", "")])
 
@@ -200,7 +203,7 @@ class ExportNameTest(HandshakeTest):
         self.assertTrue(connection.at_end())
 
     def test_too_long_name(self):
-        """R34: a name above 4096 bytes ends the session before its bytes are awaited."""
+        """R2 R34: a name above 4096 bytes ends the session before its bytes are awaited."""
         connection = self.client()
         connection.send_option(OPT_EXPORT_NAME, b"", length=4097)
         self.assertTrue(connection.at_end())
@@ -244,12 +247,12 @@ class InfoTest(HandshakeTest):
         self.assertNotIn(INFO_NAME, self.client().information(OPT_INFO, "null", [INFO_BLOCK_SIZE]).items)
 
     def test_block_size(self):
-        """R42 R53 R110-R112: minimum 1, preferred 4096, maximum payload 32 MiB for a buffered file."""
+        """R42 R110 R111 R112: minimum 1, preferred 4096, maximum payload 32 MiB for a buffered file."""
         info = self.client().information(OPT_INFO, "disk", [INFO_BLOCK_SIZE])
         self.assertEqual(struct.unpack(">III", info.items[INFO_BLOCK_SIZE]), (1, 4096, MAX_PAYLOAD))
 
     def test_flags(self):
-        """R55-R63: the flags of the four cases."""
+        """R55 R56 R58 R59 R63: what a writable and a read-only export show; DF only with structured replies."""
         for export, structured, expected in (("disk", False, 0xD6D), ("disk", True, 0xDED),
                                              ("null", False, 0x50F), ("null", True, 0x58F)):
             connection = self.client()
@@ -287,13 +290,13 @@ class InfoTest(HandshakeTest):
         self.after_option(connection)
 
     def test_name_of_4097_bytes(self):
-        """R45: a name above 4096 bytes gets ERR_INVALID."""
+        """R2 R24: a name above 4096 bytes gets ERR_INVALID."""
         connection = self.client()
         self.assertEqual(connection.information(OPT_GO, "x" * 4097), ERR_INVALID)
         self.after_option(connection)
 
     def test_name_with_nul(self):
-        """R1: a name with a NUL is invalid, and the stream stays in step."""
+        """R1 R24: a name with a NUL is invalid, and the stream stays in step."""
         connection = self.client()
         for number in (OPT_INFO, OPT_GO):
             self.assertEqual(connection.information(number, "disk\0"), ERR_INVALID)
@@ -306,7 +309,7 @@ class InfoTest(HandshakeTest):
         self.assertEqual(connection.call(CMD_READ, 0, 16).cookie, connection.cookies)
 
     def test_client_that_does_not_ask_for_sizes(self):
-        """R48 R49 R115: no ERR_BLOCK_SIZE_REQD where the sizes are the default ones."""
+        """R49 R115: no ERR_BLOCK_SIZE_REQD where the sizes are the default ones."""
         self.assertIsInstance(self.client().information(OPT_INFO, "disk"), nbd_raw.Info)
         self.assertIsInstance(self.client().information(OPT_GO, "disk"), nbd_raw.Info)
 
@@ -327,7 +330,7 @@ class OddSizesTest(DaemonTest):
         self.assertEqual(self.client().go("null").size, 1024)
 
     def test_size_is_a_multiple_of_the_minimum(self):
-        """R113: with a minimum block size above 1 the size in INFO_EXPORT is a multiple of it, whatever the file's."""
+        """R53 R113: a minimum block size above 1 is told, and the size of the export is a multiple of it."""
         options = {"driver": "file", "node-name": "direct", "filename": self.path("odd.img"), "read-only": True,
                    "cache": {"direct": True}}
         if "error" in self.qmp.command("blockdev-add", options):

@@ -1,4 +1,4 @@
-"""Storage that fails under the server: a full file system, a file cut short, a device that errs (bar 30, 33)."""
+"""Storage that fails under the server: a full file system, a file cut short, a device that errs."""
 
 import contextlib
 import os
@@ -45,7 +45,7 @@ class FullFileSystemTest(DaemonTest):
         self.fail("the file system never got full")
 
     def test_no_space(self):
-        """Bar 30: ENOSPC is told, the connection lives, what was acknowledged reads back, and trim makes room again."""
+        """ENOSPC is told, the connection lives, what was acknowledged reads back, and trim makes room again."""
         for mode in MODES:
             connection = self.session("disk", mode)
             stored = self.fill(connection)
@@ -91,7 +91,7 @@ class TruncatedTest(DaemonTest):
 
     @settings.unlike_qemu("what is gone reads as zeroes")
     def test_truncated_under_the_daemon(self):
-        """Bar 33: what is left reads right; the lost part fails with EIO, small or large; the connection lives."""
+        """What is left reads right; the lost part fails with EIO, small or large; the connection lives."""
         for mode in MODES:
             images.make_random(self.disk, 8 * MIB)
             connection = self.session("disk", mode)
@@ -165,7 +165,7 @@ class NoHolesTest(DaemonTest):
         self.assertEqual(images.sha256(self.disk), before)
 
     def test_zeroes(self):
-        """R164: without FAST_ZERO zeroes are written, and not a byte around them."""
+        """R164 R167: without FAST_ZERO zeroes are written, and not a byte around them."""
         connection = self.session("disk")
         for flags in (0, FLAG_NO_HOLE, FLAG_FUA):
             model = bytearray(images.random_bytes(256 * KIB, flags))
@@ -239,7 +239,7 @@ class FailingDeviceTest(DaemonTest):
 
     @settings.unlike_qemu("the connection is dropped on a structured read error")
     def test_read_error_in_structured_mode(self):
-        """R127 R144 R146: a failing read becomes an error chunk and the connection lives."""
+        """R126 R127 R144: a failing read becomes an error chunk and the connection lives."""
         connection = self.session("disk", "structured")
         with self.failing("pread"):
             self.assertEqual(connection.call(CMD_READ, 0, 65536).error, EIO)

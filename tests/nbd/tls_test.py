@@ -201,7 +201,7 @@ class StarttlsTest(TlsTest):
     """STARTTLS as the specification wants it, by a client that tries what is not allowed."""
 
     def test_state_is_forgotten(self):
-        """What was asked for in clear does not count: replies are simple, and no context is selected."""
+        """R100 R105: what was asked for in clear does not count: replies are simple, and no context is selected."""
         connection = self.client()
         for option in (OPT_STRUCTURED_REPLY, OPT_EXTENDED_HEADERS):
             self.assertEqual(connection.option_result(option), ERR_TLS_REQD)
@@ -233,20 +233,20 @@ class StarttlsTest(TlsTest):
             self.assertNotIn(struct.pack(">Q", OPTION_REPLY_MAGIC), received)
 
     def test_twice(self):
-        """A second STARTTLS, within TLS, is refused."""
+        """R99: a second STARTTLS, within TLS, is refused."""
         connection = self.starttls()
         ((kind, text),) = connection.option(OPT_STARTTLS)
         self.assertEqual((kind, text), (ERR_INVALID, b"TLS already enabled"))
         self.assertEqual([name for name, _ in connection.list()], ["disk"])
 
     def test_with_payload(self):
-        """STARTTLS with a payload is refused, and may be tried again."""
+        """R97: STARTTLS with a payload is refused, and may be tried again."""
         connection = self.client()
         self.assertEqual(connection.option_result(OPT_STARTTLS, b"x"), ERR_INVALID)
         self.assertEqual(connection.option_result(OPT_STARTTLS), REP_ACK)
 
     def test_export_name_in_clear(self):
-        """EXPORT_NAME before TLS ends the connection, without a size."""
+        """R101: EXPORT_NAME before TLS ends the connection, without a size."""
         connection = self.client()
         connection.send_option(OPT_EXPORT_NAME, b"disk")
         self.assertTrue(connection.at_end())
@@ -260,7 +260,7 @@ class StarttlsTest(TlsTest):
 
     @settings.unlike_qemu("it cuts the connection")
     def test_farewell(self):
-        """After DISC, and ABORT, the server says good-bye in TLS's way: a client knows that nothing was cut off."""
+        """R108: after DISC, and ABORT, the server ends TLS before it closes: a client knows that nothing is missing."""
         for transmission in (True, False):
             connection = self.acknowledged()
             # Else the end of the stream would do for the farewell.
@@ -289,7 +289,7 @@ class StarttlsTest(TlsTest):
         self.assert_works()
 
     def test_garbage(self):
-        """Garbage instead of a handshake ends that connection alone."""
+        """R104: garbage instead of a handshake ends that connection alone."""
         for seed in range(20):
             connection = self.acknowledged()
             connection.send(images.random_bytes(500, seed))

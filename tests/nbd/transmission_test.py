@@ -1,4 +1,7 @@
-"""Requests and replies in every mode: commands, flags, bounds, errors (R117-R171)."""
+"""Requests and replies in every mode: commands, flags, bounds, errors.
+
+The rule numbers are those of docs/nbd-rules.md.
+"""
 
 import functools
 import struct
@@ -272,7 +275,7 @@ class ErrorsTest(TransmissionTest):
     @settings.unlike_qemu("EINVAL instead of ENOSPC")
     @in_each_mode()
     def test_write_past_the_end(self, connection):
-        """R151: WRITE and WRITE_ZEROES past the end get ENOSPC; the payload is consumed."""
+        """R130 R151: WRITE and WRITE_ZEROES past the end get ENOSPC; the payload is consumed."""
         for offset, length in ((SIZE, 1), (SIZE - 1, 2), (1 << 63, 512), ((1 << 64) - 1, 1)):
             self.assertEqual(connection.write(offset, bytes(length)), ENOSPC, f"{offset}+{length}")
             self.assertEqual(connection.call(CMD_WRITE_ZEROES, offset, length).error, ENOSPC, f"{offset}+{length}")
@@ -307,7 +310,7 @@ class ErrorsTest(TransmissionTest):
 
     @in_each_mode("null")
     def test_read_above_the_limit(self, connection):
-        """R118 R153: READ and CACHE above 32 MiB get EINVAL, not memory, and the connection lives."""
+        """R119 R153: READ and CACHE above 32 MiB get EINVAL, not memory, and the connection lives."""
         for command in (CMD_READ, CMD_CACHE):
             for length in (MAX_PAYLOAD + 1, 1 << 31, 0xFFFFFFFF):
                 self.assertEqual(connection.call(command, 0, length).error, EINVAL, f"{command} {length:#x}")
@@ -315,7 +318,7 @@ class ErrorsTest(TransmissionTest):
 
     @in_each_mode("null", modes=MODES)
     def test_write_above_the_limit(self, connection):
-        """R118: a WRITE above 32 MiB gets EINVAL and the connection ends: its payload was not read."""
+        """A WRITE above 32 MiB gets EINVAL and the connection ends: its payload was not read."""
         for length in (MAX_PAYLOAD + 1, 1 << 31, 0xFFFFFFFF):
             fresh = self.session("null", connection.mode)
             request = fresh.send_request(CMD_WRITE, 0, length)
@@ -324,7 +327,7 @@ class ErrorsTest(TransmissionTest):
 
     @in_each_mode(modes=MODES)
     def test_bad_magic(self, connection):
-        """Row 22: a request without its magic gets EINVAL at most, and the connection ends."""
+        """A request without its magic gets EINVAL at most, and the connection ends."""
         connection.send(struct.pack(">IHHQQI", REQUEST_MAGIC ^ 1, 0, CMD_READ, 5, 0, 512))
         request = nbd_raw.Request(CMD_READ, 0, 512, 0, 5, connection.mode, {}, "disk", b"")
         try:

@@ -32,7 +32,7 @@ std::string shape(const std::vector<Reply>& replies) {
   return result;
 }
 
-TEST_F(HandshakeInfo, R38_to_R44_the_answer_in_its_order) {
+TEST_F(HandshakeInfo, R38_R39_R40_R41_R42_R43_R44_the_answer_in_its_order) {
   ExportInfo& info = directory_.add("full");
   info.description = "words";
   info.block_sizes = {.minimum = 512, .preferred = 65536, .maximum = 1u << 20};
@@ -113,7 +113,7 @@ std::uint16_t flags_told(Conversation& client, Option option) {
   return static_cast<std::uint16_t>(static_cast<unsigned>(payload.at(10)) << 8 | static_cast<unsigned>(payload.at(11)));
 }
 
-TEST_F(HandshakeInfo, R55_to_R63_transmission_flags) {
+TEST_F(HandshakeInfo, R55_R56_R58_R61_R62_R63_transmission_flags) {
   const struct {
     bool read_only;
     HeaderMode mode;

@@ -198,7 +198,7 @@ TEST(BlockStatusReply, R120_a_chunk_stays_within_the_payload_maximum) {
   }
 }
 
-TEST(BlockStatusReply, H19_huge_extents_are_clipped_to_what_was_asked) {
+TEST(BlockStatusReply, HugeExtentsAreClippedToTheRequest) {
   for (const std::uint64_t length : {0xffffffffull, 0xfffffe00ull}) {
     for (const std::uint16_t flags : {std::uint16_t{0}, command_flag::kOneExtent}) {
       BlockStatus status(make(HeaderMode::kStructured, Command::kBlockStatus, flags), length);

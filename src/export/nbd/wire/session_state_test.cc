@@ -110,7 +110,7 @@ TEST(SessionState, CarriesSoManyContextsAndNoMore) {
   EXPECT_EQ(refused.error(), "too many contexts");
 }
 
-TEST(BlockSizes, R110_to_R112_are_checked) {
+TEST(BlockSizes, R110_R111_R112_are_checked) {
   EXPECT_TRUE(are_valid({}));
   EXPECT_TRUE(are_valid({.minimum = 65536, .preferred = 65536, .maximum = 65536}));
   EXPECT_FALSE(are_valid({.minimum = 0}));
