@@ -11,12 +11,13 @@ import sys
 import tomllib
 
 from tidy_rules import (
-    awaits, calls, coroutines, cycles, documented, headers, layers, limits, names, peer_log, sizes, test_bodies, text,
-    tree)
+    awaits, calls, cited_rules, coroutines, cycles, documented, headers, layers, limits, names, peer_log, sizes,
+    test_bodies, text, tree)
 
 RULES = {
     "awaits": awaits.check,
     "calls": calls.check,
+    "cited_rules": cited_rules.check,
     "coroutines": coroutines.check,
     "cycles": cycles.check,
     "documented": documented.check,
