@@ -1,4 +1,4 @@
-"""Addresses of the NBD server: TCP, IPv6, abstract sockets, inherited descriptors, vsock (qsd-compat 1.1, 3)."""
+"""Addresses of the NBD server: TCP, IPv6, abstract sockets, inherited descriptors, vsock."""
 
 import os
 import socket

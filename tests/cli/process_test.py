@@ -1,4 +1,4 @@
-"""The server as a process: daemonize, pidfile, signals, exit codes, stdio monitors, relative paths (qsd-compat 3)."""
+"""The server as a process: daemonize, pidfile, signals, exit codes, stdio monitors, relative paths."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Budgets: memory that hostile clients can make the server take (reliability bar 7-10)."""
+"""Budgets: memory that hostile clients can make the server take."""
 
 import contextlib
 import select
@@ -69,7 +69,7 @@ class MemoryTest(MeasuredTest):
     """Clients that stall."""
 
     def test_stalled_write_headers(self):
-        """Bar 7: 100 clients announce a WRITE of 32 MiB and stall: at most 0.2 MB each."""
+        """100 clients announce a WRITE of 32 MiB and stall: at most 0.2 MB each."""
         with contextlib.ExitStack() as stack:
             header = request_bytes("simple", CMD_WRITE, 0, 32 * MIB)
             clients = self.sessions(stack, 100)
@@ -77,7 +77,7 @@ class MemoryTest(MeasuredTest):
             self.good_client()
 
     def test_write_that_stalls_in_its_payload(self):
-        """Bar 8: one WRITE of 32 MiB that stalls a byte before its end takes about its size at most."""
+        """One WRITE of 32 MiB that stalls a byte before its end takes about its size at most."""
         with contextlib.ExitStack() as stack:
             data = request_bytes("simple", CMD_WRITE, 0, 32 * MIB) + bytes(32 * MIB - 1)
             clients = self.sessions(stack, 1)
@@ -85,7 +85,7 @@ class MemoryTest(MeasuredTest):
 
     @settings.unlike_qemu("it takes 32 MiB for each of them")
     def test_hundred_writes_that_stall_in_their_payload(self):
-        """Bar 8: 100 of them stay within the budget of the process, 1 GiB, and others are still served."""
+        """100 WRITEs that stall like that stay within the budget of the process, 1 GiB, and others are still served."""
         with contextlib.ExitStack() as stack:
             data = request_bytes("simple", CMD_WRITE, 0, 32 * MIB) + bytes(32 * MIB - 1)
             clients = self.sessions(stack, 100)
@@ -105,7 +105,7 @@ class MemoryTest(MeasuredTest):
 
     @settings.unlike_qemu("it takes 512 MiB")
     def test_reader_that_does_not_read(self):
-        """Bar 9: a client with 64 READs of 32 MiB that reads no reply takes at most 64 MiB and a little."""
+        """A client with 64 READs of 32 MiB that reads no reply takes at most 64 MiB and a little."""
         with contextlib.ExitStack() as stack:
             data = b"".join(request_bytes("simple", CMD_READ, 0, 32 * MIB, cookie=index) for index in range(64))
             clients = self.sessions(stack, 1)
@@ -113,7 +113,7 @@ class MemoryTest(MeasuredTest):
 
     @settings.unlike_qemu("it takes 512 MiB for each of them")
     def test_many_readers_that_do_not_read(self):
-        """Bar 9: 40 of them stay within the budget of the process, 1 GiB, and others are still served."""
+        """40 clients that read none of so many replies stay within the process's 1 GiB, and others are still served."""
         with contextlib.ExitStack() as stack:
             data = b"".join(request_bytes("simple", CMD_READ, 0, 32 * MIB, cookie=index) for index in range(64))
             clients = self.sessions(stack, 40)
@@ -158,7 +158,7 @@ class MemoryTest(MeasuredTest):
             self.assert_served(self.session("disk"), 200)
 
     def test_good_client_beside_non_readers(self):
-        """Bar 10: beside 10 stalled readers a good client's requests are served."""
+        """Beside 10 stalled readers a good client's requests are served."""
         with contextlib.ExitStack() as stack:
             data = b"".join(request_bytes("simple", CMD_READ, 0, 4 * MIB, cookie=index) for index in range(16))
             self.push(self.sessions(stack, 10), data)

@@ -165,7 +165,7 @@ class ConnectingTest(RemovalTest):
 
 
 class HideTest(RemovalTest):
-    """hide: the mode that the seed planned."""
+    """hide: a mode that QSD does not have."""
 
     @settings.unlike_qemu("only planned there")
     def test_hide_under_a_live_client(self):

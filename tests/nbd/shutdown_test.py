@@ -1,4 +1,4 @@
-"""How the server ends: by signals and quit, with clients in every state (reliability rows 4, 15; bar 35)."""
+"""How the server ends: by signals and quit, with clients in every state."""
 
 import signal
 import unittest
@@ -63,7 +63,7 @@ class ShutdownTest(unittest.TestCase):
         self.daemon.check_end(self.daemon.wait_exit(5))
 
     def test_with_silent_and_idle_clients(self):
-        """Bar 35: clients that are silent, in haggling, or idle do not hold up SIGTERM."""
+        """Clients that are silent, in haggling, or idle do not hold up SIGTERM."""
         silent = self.daemon.connect_nbd()
         self.addCleanup(silent.close)
         haggling = nbd_raw.Connection(self.daemon.connect_nbd())
@@ -73,7 +73,7 @@ class ShutdownTest(unittest.TestCase):
         self.end(signal.SIGTERM, 6)
 
     def test_with_a_stalled_write(self):
-        """Bar 35: a client in the middle of a write does not hold up SIGTERM, and nothing of it is stored."""
+        """A client in the middle of a write does not hold up SIGTERM, and nothing of it is stored."""
         stalled = self.session("disk")
         stalled.send(nbd_raw.request_bytes("simple", CMD_WRITE, 0, MIB) + b"x" * 1000)
         self.end(signal.SIGTERM, 6)
@@ -81,7 +81,7 @@ class ShutdownTest(unittest.TestCase):
 
     @settings.unlike_qemu("7.2 waits for it for ever")
     def test_with_a_client_that_does_not_read(self):
-        """Bar 35: a client that reads none of its replies holds up SIGTERM no longer than the grace of 1 second."""
+        """A client that reads none of its replies holds up SIGTERM no longer than the grace of 1 second."""
         deaf = self.session("null")
         for index in range(16):
             deaf.send_request(CMD_READ, index * MIB, MIB)
@@ -140,7 +140,7 @@ class ShutdownTest(unittest.TestCase):
         self.daemon.check_end(self.daemon.wait_exit(6))
 
     def test_signal_storm(self):
-        """Row 4: 500 signals of harmless kinds during traffic change nothing."""
+        """500 signals of harmless kinds during traffic change nothing (CVE-2015-0847: a server deadlocked)."""
         writer = Writer(self.daemon.connect_nbd(), "disk", 0)
         writer.start()
         writer.warm.wait(settings.seconds(10))

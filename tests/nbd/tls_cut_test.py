@@ -1,4 +1,4 @@
-"""Clients that leave in the middle of the TLS handshake, thousands of them (reliability 29, 30)."""
+"""Clients that leave in the middle of the TLS handshake, thousands of them."""
 
 import socket
 import ssl
@@ -127,7 +127,7 @@ class CutTlsTest(TlsTest):
 
 
 class CutAfterRecordsTest(CutTlsTest):
-    """Row 30: the end after each record of the handshake, in each way that a connection can end."""
+    """The end after each record of the handshake, in each way that a connection can end."""
 
     def places(self, context):
         """How many records a client sends until it has shaken hands."""
@@ -176,7 +176,7 @@ class CutAfterRecordsTest(CutTlsTest):
 
 
 class LimitTlsTest(CutTlsTest):
-    """Row 29: the limit of connections, reached while others are in their TLS handshake."""
+    """The limit of connections, reached while others are in their TLS handshake."""
 
     nbd_server = "tls-creds=tls0,max-connections=2"
 

@@ -1,4 +1,4 @@
-"""The monitor beyond scripts: limits, clients that do not read, many clients (reliability 33-35, bar 21, 22)."""
+"""The monitor beyond scripts: limits, clients that do not read, many clients."""
 
 import json
 import os
@@ -185,7 +185,7 @@ class FloodTest(MonitorTest):
     """Clients that do not read."""
 
     def test_unread_answers(self):
-        """Bar 22: 1,500 query-qmp-schema whose answers nobody reads take at most 16 MiB."""
+        """1,500 query-qmp-schema whose answers nobody reads take at most 16 MiB."""
         self.measure_memory()
         client = self.hostile()
         client.socket.settimeout(settings.seconds(0.5))
@@ -218,7 +218,7 @@ class ClientsTest(MonitorTest):
     """One socket, one client."""
 
     def test_second_client_is_served_after_the_first(self):
-        """Row 35: the second client of a monitor is greeted when the first has gone."""
+        """The second client of a monitor is greeted when the first has gone."""
         first = self.hostile()
         second = socket.socket(socket.AF_UNIX)
         second.settimeout(settings.seconds(10))

@@ -1,4 +1,5 @@
-// Clients that mean harm, or that split what they say: H numbers are rows of the project's list of known failures.
+// Clients that mean harm, or that split what they say. A CVE number names the fault of another NBD server that the
+// test is modelled on.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -64,7 +65,8 @@ void walk(Conversation& client, const std::vector<const Bytes*>& messages) {
   }
 }
 
-TEST_F(HandshakeHostile, H17_every_sequence_of_three_options_stays_in_step) {
+// CVE-2019-14851.
+TEST_F(HandshakeHostile, EverySequenceOfThreeOptionsStaysInStep) {
   const std::vector<Bytes> words = vocabulary();
   for (const TlsPolicy tls : {TlsPolicy::kNone, TlsPolicy::kRequired}) {
     for (const Bytes& first : words) {
@@ -119,7 +121,8 @@ Outcome play(ExportDirectory& directory, std::span<const std::byte> session, std
   return outcome;
 }
 
-TEST_F(HandshakeHostile, R132_H8_a_session_split_at_every_byte_is_the_same_session) {
+// CVE-2017-7539.
+TEST_F(HandshakeHostile, R132_a_session_split_at_every_byte_is_the_same_session) {
   const Bytes session = long_session();
   const Outcome whole = play(directory_, session, std::array{session.size()});
   EXPECT_EQ(whole.status, HandshakeStatus::kTransmission);
@@ -174,7 +177,8 @@ TEST_F(HandshakeHostile, AnExportAddedOrRemovedInTheMiddleOfAListDoesNoHarm) {
   EXPECT_EQ(names, "e0e2e3e4.");
 }
 
-TEST_F(HandshakeHostile, H2_a_client_may_stop_after_any_number_of_bytes) {
+// CVE-2013-7441.
+TEST_F(HandshakeHostile, AClientMayStopAfterAnyNumberOfBytes) {
   const Bytes session = ClientBytes().u32(3).export_name("nope").bytes();
   for (std::size_t size = 0; size < session.size(); ++size) {
     const Outcome outcome = play(directory_, session, std::array{size});
@@ -183,7 +187,8 @@ TEST_F(HandshakeHostile, H2_a_client_may_stop_after_any_number_of_bytes) {
   }
 }
 
-TEST_F(HandshakeHostile, H5_H12_announced_lengths_are_not_believed) {
+// CVE-2022-26495, CVE-2017-15119.
+TEST_F(HandshakeHostile, AnnouncedLengthsAreNotBelieved) {
   const struct {
     std::uint32_t option;
     std::uint32_t length;
@@ -202,7 +207,8 @@ TEST_F(HandshakeHostile, H5_H12_announced_lengths_are_not_believed) {
   }
 }
 
-TEST_F(HandshakeHostile, H6_a_name_longer_than_its_option_is_invalid) {
+// CVE-2022-26496.
+TEST_F(HandshakeHostile, ANameLongerThanItsOptionIsInvalid) {
   for (const Option option : {Option::kInfo, Option::kGo, Option::kListMetaContext, Option::kSetMetaContext}) {
     for (const std::uint32_t length : {11u, 12u, 13u, 14u, 1000u, 8000u, 0x7fffffffu, 0xffffffffu}) {
       Conversation client(directory_);
@@ -215,7 +221,8 @@ TEST_F(HandshakeHostile, H6_a_name_longer_than_its_option_is_invalid) {
   }
 }
 
-TEST_F(HandshakeHostile, H11_names_of_every_awkward_length) {
+// CVE-2017-15118.
+TEST_F(HandshakeHostile, NamesOfEveryAwkwardLength) {
   for (const std::size_t size : {0u, 255u, 256u, 257u, 3000u, 4095u, 4096u, 4097u}) {
     const std::string name(size, 'n');
     Conversation client(directory_);
@@ -236,7 +243,8 @@ TEST_F(HandshakeHostile, H11_names_of_every_awkward_length) {
   }
 }
 
-TEST_F(HandshakeHostile, H13_R1_R3_long_and_odd_names_come_back_short_and_printable) {
+// CVE-2020-10761.
+TEST_F(HandshakeHostile, R1_R3_long_and_odd_names_come_back_short_and_printable) {
   std::string formats;
   while (formats.size() < 4096) formats += "%s";
   const struct {
@@ -252,7 +260,7 @@ TEST_F(HandshakeHostile, H13_R1_R3_long_and_odd_names_come_back_short_and_printa
   for (const auto& [name, text] : cases) EXPECT_EQ(client.ask(ClientBytes().info(Option::kGo, name)).text(), text);
 }
 
-TEST_F(HandshakeHostile, H14_export_name_answer_is_as_long_as_agreed) {
+TEST_F(HandshakeHostile, R14_R15_export_name_answer_is_as_long_as_agreed) {
   for (const std::uint32_t flags : {0u, 1u, 2u, 3u}) {
     Conversation client(directory_, {}, flags);
     client.send(ClientBytes().export_name("disk"));
@@ -316,7 +324,7 @@ TEST_F(HandshakeHostile, AnOptionMayBeAsLongAsItsPayloadIsKeptAndNoLonger) {
   }
 }
 
-TEST_F(HandshakeHostile, R7_R21_a_wrong_option_magic_ends_the_connection) {
+TEST_F(HandshakeHostile, R21_a_wrong_option_magic_ends_the_connection) {
   Conversation client(directory_);
   EXPECT_EQ(client.send(ClientBytes().u64(kNbdMagic).u64(0)), HandshakeStatus::kClose);
   EXPECT_EQ(client.handshake.close_reason(), "Bad magic received");
