@@ -90,9 +90,9 @@ class GuideTest(ToolTest):
     def test_authorization_objects(self):
         """Each object of the guide can be made as it stands there, given its file."""
         os.makedirs(self.path("etc"))
-        rules = re.search(r"^```json\n(.*?)^```", section("Who may come in"), re.S | re.M)
+        rules = re.search(r"^```json\n(.*?)^```", section("Authorization"), re.S | re.M)
         self.write(rules.group(1), "etc", "door.json")
-        lines = commands("Who may come in")
+        lines = commands("Authorization")
         self.assertEqual(len(lines), 4)
         for line in lines:
             line = line.replace("/etc/blockexportd", self.path("etc"))
@@ -100,28 +100,28 @@ class GuideTest(ToolTest):
 
     def test_other_directories(self):
         """The two other uses of init make what the guide says."""
-        self.shell(commands("Which file goes where")[0])
+        self.shell(commands("Files of each host")[0])
         self.assertIn("DNS:disks.example, IP:192.0.2.7", self.shell("blockexport tls show pki"))
-        self.shell(commands("A shared key instead")[0])
+        self.shell(commands("Shared keys")[0])
         self.assertIn("user 'anna'", self.shell("blockexport tls show psk"))
 
     def test_more_clients(self):
         """A further client and server, an archive, renewal and revocation, in the order in which they stand there."""
         self.init()
-        lines = commands("More clients, longer, no more")
+        lines = commands("More clients, renewal, revocation")
         self.assertEqual(len(lines), 7)
         for line in lines:
             out = self.shell(line)
         self.assertIn("IP:192.0.2.8", out)
         self.assertIn("revoked      by ca-crl.pem", out)
         self.assertTrue(os.path.exists(self.path("anna.tar")))
-        self.shell(commands("A shared key instead")[0])
-        self.shell(re.search("`(blockexport tls add psk [^`]*)`", section("A shared key instead")).group(1))
+        self.shell(commands("Shared keys")[0])
+        self.shell(re.search("`(blockexport tls add psk [^`]*)`", section("Shared keys")).group(1))
         self.assertIn("user 'bob'", self.shell("blockexport tls show psk"))
 
     def test_messages_of_the_last_section(self):
         """What the last table says that `tls check` says, it says of a directory with such a fault."""
-        table = section("When it does not work").split("Under TLS 1.3")[0]
+        table = section("Troubleshooting").split("Under TLS 1.3")[0]
         said = re.findall(r"^\| (`.*?`) \|", table, re.M)
         self.assertGreater(len(said), 5)
         told = "\n".join(self.messages())
