@@ -65,7 +65,7 @@ class Driver {
   virtual std::uint64_t size_bytes() const = 0;
   virtual Limits limits() const = 0;
 
-  // --- the rest is for the control reactor, while no verb is under way ---
+  // --- the rest is for the control reactor; no verb is under way during a resize and a reopen ---
 
   // "file", "raw", ...: the name it has in the schema. Static text.
   virtual std::string_view format_name() const = 0;
