@@ -18,6 +18,9 @@ else
   echo 'lint: no header was compiled alone: there is no build/ (make build)'
 fi
 clang-format-19 --dry-run -Werror "${sources[@]}" || status=1
+# The code of a page looks like all other code.
+python3 tools/guide_code.py docs/guides/driver.md byte_counter.h - \
+  | clang-format-19 --dry-run -Werror --assume-filename=src/block/byte_counter.h || status=1
 if [[ ${1:-} != --quick ]]; then
   cmake --preset dev
   cmake --build --preset dev   # generated headers must exist before clang-tidy reads their includers

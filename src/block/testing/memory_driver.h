@@ -28,6 +28,7 @@ struct MemoryDriverState {
   std::uint64_t write_error_from = 0;  // those that begin here or later
   bool fast_zeroes = false;            // zeroes without a fallback succeed
   bool try_verbs = true;
+  bool shares = false;  // try_share succeeds, with a null file
   bool syncing = false;
   aio::Event* read_pause = nullptr;   // reads end only after it is set
   aio::Event* flush_pause = nullptr;  // flushes too
@@ -72,6 +73,11 @@ class MemoryDriver final : public Driver {
   IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, std::uint32_t) override {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_write", range, buffers, true, "");
+  }
+
+  std::expected<FileSpan, Errno> try_share(aio::Reactor&, Range range) override {
+    if (!state_.shares) return fail(EAGAIN);
+    return FileSpan{.file = nullptr, .offset = range.offset};
   }
 
   bool is_syncing() override { return state_.syncing; }
