@@ -88,14 +88,13 @@ aio::Task<void> Graph::Change::abort() {
 
 aio::Task<void> Graph::Change::quiesce_above(std::span<Node* const> nodes) {
   for (Edge* edge : root_edges_above(nodes)) {
-    if (std::ranges::find(quiesced_, edge) != quiesced_.end()) continue;
+    if (!quiesced_.insert(edge).second) continue;
     co_await edge->quiesce();
-    quiesced_.push_back(edge);
   }
 }
 
 void Graph::Change::forget_edge(Edge& edge) {
-  if (std::erase(quiesced_, &edge) > 0) edge.resume();
+  if (quiesced_.erase(&edge) > 0) edge.resume();
 }
 
 void Graph::Change::note_deeper(Node& node) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -102,7 +103,7 @@ class Graph::Change {
   std::vector<std::unique_ptr<Work>> works_;
   std::vector<std::size_t> journal_sizes_;  // before each work that is prepared
   std::vector<Edit> journal_;
-  std::vector<Edge*> quiesced_;
+  std::unordered_set<Edge*> quiesced_;
   std::vector<Node*> changed_;
   std::vector<Node*> deeper_;
   std::vector<PlannedOptions> planned_;
