@@ -85,7 +85,7 @@ class Daemon:
                 stdout=stderr, stderr=stderr, pass_fds=self.pass_fds, env=self.environment)
         if self.monitor:
             self.qmp = wait.until(lambda: self._connected(self.qmp_path), 20, "the QMP socket")
-            self.qmp = QmpClient(self.qmp)
+            self.qmp = QmpClient(self.qmp, may_greet_twice=settings.is_qemu(self.program))
         else:
             wait.until(lambda: self._connected(self.nbd_path), 20, "the NBD socket").close()
         return self

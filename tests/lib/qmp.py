@@ -22,9 +22,13 @@ class QmpClosed(AssertionError):
 
 
 class QmpClient:
-    """A client of one monitor. It reads the greeting when it is made, and negotiates unless told not to."""
+    """A client of one monitor. It reads the greeting when it is made, and negotiates unless told not to.
 
-    def __init__(self, address, negotiate=True, timeout=10.0, greeting=True):
+    `may_greet_twice`: the server is qemu-storage-daemon, which does so to a client that connects while it is starting.
+    """
+
+    def __init__(self, address, negotiate=True, timeout=10.0, greeting=True, may_greet_twice=False):
+        self.may_greet_twice = may_greet_twice
         family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
         self.socket = address if isinstance(address, socket.socket) else socket.socket(family)
         self.socket.settimeout(settings.seconds(timeout))
@@ -73,9 +77,10 @@ class QmpClient:
         """The next reply; events that come before it are kept in `events`."""
         while True:
             message = self.read_message()
-            if "event" not in message:
+            if "event" in message:
+                self.events.append(message)
+            elif "QMP" not in message or not self.may_greet_twice:
                 return message
-            self.events.append(message)
 
     def command(self, name, arguments=None, **members):
         """Sends a command and returns the whole reply, error or not."""
