@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -50,8 +51,11 @@ GraphNode* Graph::entry(std::string_view name) const {
 
 GraphNode& Graph::entry(const Node& node) const {
   GraphNode* found = entry(node.name());
-  assert(found != nullptr && found->node.get() == &node);
-  return *found;
+  if (found != nullptr && found->node.get() == &node) return *found;
+  // A change that is being prepared has taken the node's name away; queries see the node until the change is committed.
+  auto place = std::ranges::find(nodes_, &node, [](const GraphNode& one) -> const Node* { return one.node.get(); });
+  assert(place != nodes_.end());
+  return const_cast<GraphNode&>(*place);
 }
 
 aio::Task<Result<>> Graph::add(schema::BlockdevOptions options) {

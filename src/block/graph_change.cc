@@ -28,7 +28,7 @@ aio::Task<void> Graph::Work::abort(Change&) {
 
 aio::Task<Result<>> Graph::Change::run() {
   Result<> prepared = co_await prepare();
-  // What has begun is ended either way, whoever does not want to wait for it.
+  // A caller that gives up waiting does not stop the change half-way.
   aio::Task<Result<>> finishing = finish(std::move(prepared));
   co_return co_await aio::shielded("block graph change", std::move(finishing));
 }

@@ -23,6 +23,7 @@ struct Drivers final : DriverTable {
   int permissions_until_error = -1;
   std::uint64_t resize_error = 0;
   aio::Event* resize_pause = nullptr;  // a resize ends only after it is set
+  aio::Event* flush_pause = nullptr;   // a flush likewise
   std::uint64_t size_bytes = 4096;
 };
 
@@ -46,7 +47,10 @@ class TestDriver final : public Driver {
   aio::Task<IoResult> write(Range, IoBuffers, WriteOptions) override { co_return IoResult(); }
   aio::Task<IoResult> write_zeroes(Range, ZeroOptions) override { co_return IoResult(); }
   aio::Task<IoResult> discard(Range) override { co_return IoResult(); }
-  aio::Task<IoResult> flush() override { co_return IoResult(); }
+  aio::Task<IoResult> flush() override {
+    if (drivers_.flush_pause != nullptr) (void)co_await drivers_.flush_pause->wait();
+    co_return IoResult();
+  }
   aio::Task<IoResult> extents(Range, Extents&) override { co_return IoResult(); }
   aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
   std::uint64_t size_bytes() const override { return drivers_.size_bytes; }
@@ -249,6 +253,25 @@ TEST_F(GraphChangeTest, ANodeThatGoesWhileAUserWaitsForItIsNotFound) {
   pause.set();
   until_idle();
   EXPECT_EQ(error, "Cannot find device='' nor node-name='f'");
+}
+
+aio::Task<void> remove_filter(Graph& graph) {
+  EXPECT_TRUE(co_await graph.remove("r"));
+}
+
+// The child is flushed after the name of its parent has been taken away.
+TEST_F(GraphChangeTest, QueriesSeeANodeUntilItsRemovalIsCommitted) {
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}, {"node-name", "in"}}}});
+  graph_.find("in")->require_flush();
+  aio::Event pause(reactor());
+  drivers_.flush_pause = &pause;
+  start(remove_filter(graph_));
+  EXPECT_EQ(graph_.find("r"), nullptr);
+  for (const GraphNode& entry : graph_.nodes()) EXPECT_EQ(&graph_.about(*entry.node), &entry);
+  EXPECT_EQ(graph_.nodes().size(), 2u);
+  pause.set();
+  until_idle();
+  EXPECT_TRUE(graph_.nodes().empty());
 }
 
 TEST_F(GraphChangeTest, ANodeThatNoCommandMadeGoesWithItsLastUser) {

@@ -7,6 +7,7 @@
 #include "block/graph_change.h"
 
 namespace blockexport::block {
+
 class Graph::Addition final : public Graph::Work {
  public:
   explicit Addition(AddNode step) : step_(std::move(step)) {}
@@ -68,7 +69,7 @@ class Graph::Resizing final : public Graph::Work {
   }
 
   aio::Task<Result<>> perform(Change& change) override {
-    // Whoever reaches the node, or what it is resized with.
+    // Requests that reach the node, or the nodes below, which are resized with it.
     std::vector<Node*> resized = with_all_below(*node_);
     co_await change.quiesce_above(resized);
     Result<> result = co_await node_->resize(size_bytes());
