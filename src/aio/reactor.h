@@ -53,7 +53,7 @@ class Reactor {
   // Runs until stop(). Everything spawned must have been joined by then.
   void run();
   void stop();
-  // Whether this thread made the reactor, and so may call all that is not said to be for any thread.
+  // Whether the calling thread made the reactor: functions that do not say "any thread" are for that thread alone.
   bool is_own_thread() const { return std::this_thread::get_id() == thread_; }
   // Runs one turn: waits for at most `timeout_ns`, runs what is ready. True when something ran. For tests.
   bool run_once(std::uint64_t timeout_ns);

@@ -40,10 +40,10 @@ class Directory {
   ~Directory() = default;
 };
 
-// Of an identity, and of a reason, that a line of the log repeats.
+// Longest part of an identity, or of a reason, that a line of the log shows.
 inline constexpr std::size_t kIdentityShownBytesMax = 1024;
 
-// What a log says of a peer that is refused: "identity 'CN=a', rule: policy: it is not in the list". Whatever the
+// The text of a log line about a refused peer: "identity 'CN=a', rule: policy: it is not in the list". Whatever the
 // identity and the reason hold, they come out printable, and cut after kIdentityShownBytesMax bytes.
 std::string describe_refusal(std::string_view identity, std::string_view rule, std::string_view reason);
 

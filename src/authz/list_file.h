@@ -25,8 +25,8 @@ inline constexpr std::size_t kListFileBytesMax = 1u << 20;
 // read.
 inline constexpr std::uint64_t kListFileGraceNs = 1'000'000'000;
 inline constexpr std::uint64_t kListFilePauseNs = 100'000'000;
-// How long until a broken file is read again though nothing says that it has changed: what was wrong may have been the
-// reading, as in a process that is out of descriptors.
+// Pause before a broken file is read again without a change of it: the read itself may have failed, as in a process
+// that has no descriptors left.
 inline constexpr std::uint64_t kListFileRetryNs = 1'000'000'000;
 
 // Tells of changes beside the file; the daemon's is aio::DirectoryWatch.

@@ -1,4 +1,4 @@
-// What the file system of a test's files can do, for tests of what only some of them do. Any thread.
+// Probes of the file system under a test's files, for tests of abilities that only some file systems have. Any thread.
 #pragma once
 
 #include <fcntl.h>
@@ -19,11 +19,12 @@ inline bool reads_with(const std::string& path, int flags) {
   return preadv2(fd.get(), &vector, 1, 0, flags) == 1;
 }
 
-// From the page cache or not at all: overlay and tmpfs do not know it.
+// Whether a read can be limited to the page cache; overlay and tmpfs do not support that.
 inline bool reads_without_waiting(const std::string& path) {
   return reads_with(path, 0) && reads_with(path, RWF_NOWAIT);
 }
 
+// Whether a read can drop the pages that it brought into the page cache (RWF_DONTCACHE, Linux 6.14).
 inline bool knows_dropping(const std::string& path) {
   return reads_with(path, posix::caching_flag(Caching::kDrop));
 }
