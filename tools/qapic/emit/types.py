@@ -97,8 +97,18 @@ def _object(type_: ObjectType, layout: Layout) -> str:
     lines += [_member(type_, member, layout) for member in type_.all_members() if member.name != tag]
     if isinstance(type_, UnionType):
         lines.append(_union_part(type_, layout))
+    elif any(type_.all_members()):
+        lines.append(_typed_visit(type_))
     lines.append(f"\n  friend bool operator==(const {name}&, const {name}&) = default;\n}};\n")
     return "".join(lines)
+
+
+def _typed_visit(type_: ObjectType) -> str:
+    calls = "".join(f'    see("{member.name}", self.{member_name(type_, member)});\n' for member in type_.all_members())
+    return (
+        "\n  // Calls see(name, member) for each member, with the member's own type.\n"
+        f"  void for_each_member(this auto& self, auto&& see) {{\n{calls}  }}\n"
+    )
 
 
 def _union_part(union: UnionType, layout: Layout) -> str:
