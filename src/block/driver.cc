@@ -4,8 +4,12 @@
 
 namespace blockexport::block {
 
-aio::Task<std::optional<std::uint64_t>> Driver::allocated_bytes() {
-  co_return std::nullopt;
+aio::Task<IoResult> Driver::grow(std::uint64_t) {
+  co_return fail(ENOSPC);
+}
+
+aio::Task<void> Driver::quiesce() {
+  co_return;
 }
 
 // A driver that only forwards passes on what its own users need and share.

@@ -27,7 +27,7 @@ struct GuideDrivers final : DriverTable {
   aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions& options, const NodeOptions&,
                                                   ChildOpener& children) override {
     if (const auto* raw = options.as_if<schema::BlockdevDriver::kRaw>()) {
-      CO_TRY_ASSIGN(std::unique_ptr<Edge> file, co_await children.open_child(raw->file, "file"));
+      CO_TRY_ASSIGN(std::unique_ptr<Edge> file, co_await children.open_child(raw->file, "file", ChildRole::kFiltered));
       co_return std::make_unique<ByteCounter>(std::move(file));
     }
     co_return std::make_unique<MemoryDriver>(memory(*options.node_name));
@@ -64,7 +64,7 @@ class DriverGuideTest : public ReactorTest {
   void add_counter() { EXPECT_EQ(message(run(graph_.add(counter_options("disk")))), ""); }
   static std::string message(const Result<>& result) { return result ? "" : result.error().message(); }
   std::unique_ptr<Edge> attach(const char* name) {
-    EdgeParent parent{.role = "root", .description = "a client", .tolerates_growth = true};
+    EdgeParent parent{.name = "root", .description = "a client", .tolerates_growth = true};
     auto edge = run(graph_.attach(name, parent, kWriter));
     EXPECT_TRUE(edge) << (edge ? "" : edge.error().message());
     return edge ? std::move(*edge) : nullptr;
@@ -149,15 +149,6 @@ TEST_F(DriverGuideTest, CountsWhatIsSharedAsRead) {
   ASSERT_TRUE(span);
   EXPECT_EQ(span->offset, 512u);
   EXPECT_EQ(counts().read, 1024u);
-}
-
-// A durable write whose child is about to be flushed is made at once and then flushed, as without the filter.
-TEST_F(DriverGuideTest, LeavesTheQuestionOfFlushesToItsChild) {
-  add_counter();
-  disk().syncing = true;
-  EXPECT_TRUE(run(counter().write({0, 32}, first(32), {.force_unit_access = true})));
-  EXPECT_EQ(disk().calls, (Calls{"try_write 0+32", "flush"}));
-  EXPECT_EQ(counts().write, 32u);
 }
 
 TEST_F(DriverGuideTest, ShowsTheNodeBelow) {

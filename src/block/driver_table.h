@@ -20,10 +20,10 @@ namespace blockexport::block {
 // What a driver that is being opened asks for its children.
 class ChildOpener {
  public:
-  // The node that `reference` names, or a new one made of the options that it holds, as the child of this role. The new
-  // one lives as long as an edge leads to it. `role` is static text.
+  // The node that `reference` names, or a new one made of the options that it holds, as the child of this name: the
+  // name of the schema's member, static text. The new node lives as long as an edge leads to it.
   virtual aio::Task<Result<std::unique_ptr<Edge>>> open_child(const schema::BlockdevRef& reference,
-                                                              std::string_view role) = 0;
+                                                              std::string_view name, ChildRoles roles) = 0;
 
  protected:
   ~ChildOpener() = default;

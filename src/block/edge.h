@@ -1,6 +1,6 @@
 // Edge: a parent's right to use a node: what it may do with it, and the gate that stops it while the graph changes.
 //
-// Owned by the parent: another node's driver ("file", "backing"), an export or a job ("root"). Requests of the outside
+// Owned by the parent: another node's driver, an export or a job. Requests of the outside
 // world go through the gate of the root edge they come in by; drivers forward to their children without one, so that
 // closing the root edges above a node makes everything below them quiet.
 // Thread: enter(), try_enter(), leave() and node() on any reactor; all else on the control reactor.
@@ -11,6 +11,7 @@
 #include "aio/task.h"
 #include "base/errno.h"
 #include "base/intrusive_list.h"
+#include "block/child_roles.h"
 #include "block/permissions.h"
 #include "block/request_gate.h"
 
@@ -20,11 +21,12 @@ class Node;
 
 // Who holds an edge, as messages and listings name it.
 struct EdgeParent {
-  std::string role = {};         // "root", "file", "backing", ...
+  std::string name = {};         // "root", or the schema's name of the child: "file", "backing", ...
   std::string description = {};  // "node 'disk'", "an unnamed block device", ...
   Node* node = nullptr;          // null for a root edge
   // Its holder does not share resizing, yet the node may grow: what the holder knows of the size stays true.
   bool tolerates_growth = false;
+  ChildRoles roles = {};  // of a child; none for a root edge
 };
 
 class Edge : public ListLink<Edge> {
@@ -37,16 +39,20 @@ class Edge : public ListLink<Edge> {
 
   Node& node() const { return *node_; }
   const EdgeParent& parent() const { return parent_; }
-  const std::string& role() const { return parent_.role; }
+  const std::string& name() const { return parent_.name; }
+  ChildRoles roles() const { return parent_.roles; }
   bool is_root() const { return parent_.node == nullptr; }
 
   const Permissions& permissions() const { return permissions_; }
   void set_permissions(Permissions permissions);
 
-  // Who opens its children before it exists itself tells them of it afterwards.
+  // A node's driver opens its children before the node exists, which is told to them afterwards.
   void set_parent_node(Node& parent) { parent_.node = &parent; }
 
   // --- as steps of a change of the graph (Graph::apply), while nobody is inside ---
+
+  // A reopen may change what the parent takes from the child.
+  void set_roles(ChildRoles roles) { parent_.roles = roles; }
 
   // Moves it to another node, as the youngest of that node's parents.
   void attach(Node& node);

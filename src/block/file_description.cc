@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "block/chain.h"
+
 namespace blockexport::block {
 namespace {
 
@@ -62,7 +64,7 @@ Description describe(const Graph& graph, Node& node) {
     } else {
       members.add_if("offset", branch.offset);
       members.add_if("size", branch.size);
-      Description file = describe(graph, node.driver().children()[0]->node());
+      Description file = describe(graph, *image_node(node));
       bool says_all = members.only_driver() && file.is_storage;
       members.add("file", file.json);
       return {says_all ? file.name : "", members.json(), false};

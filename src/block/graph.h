@@ -8,6 +8,7 @@
 
 #include <list>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -59,7 +60,9 @@ class Graph {
   auto keep_unchanged() { return changes_.lock(); }
 
   // Makes a change of one or several steps: all of them take effect, or none does and the error is that of the first
-  // that cannot. Cancelling ends the opening of nodes; from then on the change goes on to its end, or is undone.
+  // that cannot. Nodes that the first steps add are opened before the change begins, if their options refer to no other
+  // node: slow storage then holds up this change alone. Cancelling ends the opening of nodes; from then on the change
+  // goes on to its end, or is undone.
   aio::Task<Result<>> apply(std::vector<GraphStep> steps);
 
   // --- the commands, each a change of one step ---
@@ -82,6 +85,7 @@ class Graph {
 
  private:
   class Opening;
+  class NewNodes;
   class Change;
   class Work;
   class Addition;
@@ -91,6 +95,7 @@ class Graph {
   class Attachment;
   class Detachment;
   class Replacement;
+  class Listening;
   class Emptying;
   using Place = std::list<GraphNode>::iterator;
 
@@ -101,6 +106,8 @@ class Graph {
   static std::unique_ptr<Work> work_of(AttachEdge step);
   static std::unique_ptr<Work> work_of(DetachEdge step);
   static std::unique_ptr<Work> work_of(ReplaceNode step);
+  static std::unique_ptr<Work> work_of(AddListener step);
+  static std::unique_ptr<Work> work_of(RemoveListener step);
   static std::unique_ptr<Work> work_of_closing();
   static Error closing_error();
 
@@ -108,9 +115,8 @@ class Graph {
   GraphNode& entry(const Node& node) const;
   Result<> check_name(std::string_view name) const;
   std::string generate_name();
-  // Makes a node and, with it, the children that its options hold. `parent`: of which it is such a child, or null.
-  // Its permissions are yet to be updated. When it fails, children may have been made.
-  aio::Task<Result<Node*>> open_node(const schema::BlockdevOptions& options, const NodeOptions* parent);
+  // Whether a child that they name is a node by itself, and no definition.
+  static bool refers_to_nodes(const schema::BlockdevOptions& options);
   aio::Task<Result<>> run_change(std::vector<std::unique_ptr<Work>> works);
   aio::Task<void> give_back(std::unique_ptr<Edge> edge);
   aio::Task<void> remove_all();
@@ -123,7 +129,7 @@ class Graph {
   aio::Event root_edge_gone_;
   std::list<GraphNode> nodes_;
   std::unordered_map<std::string_view, std::list<GraphNode>::iterator> nodes_by_name_;  // the names are the nodes'
-  std::vector<std::string_view> names_being_opened_;
+  std::set<std::string, std::less<>> names_being_opened_;
   std::uint64_t names_generated_ = 0;
   bool closing_ = false;
 };
@@ -135,8 +141,16 @@ inline constexpr std::string_view kUnnamedUser = "an unnamed block device";
 // Fails when they do not go together.
 Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, const NodeOptions* parent);
 
-// What `options` say of the child of that role; null when the driver has none.
-const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view role);
-schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view role);
+// A member of a driver's options that names a child, or holds the child's own options.
+struct ChildReference {
+  std::string_view name;  // of the member; static text
+  const schema::BlockdevRef* reference;
+};
+// Those of `options`, in the schema's order.
+std::vector<ChildReference> child_references(const schema::BlockdevOptions& options);
+
+// What `options` say of the child of that name; null when the driver has none.
+const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view name);
+schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view name);
 
 }  // namespace blockexport::block

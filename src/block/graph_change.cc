@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <iterator>
+#include <ranges>
 #include <unordered_set>
 #include <utility>
 
@@ -12,6 +13,10 @@ namespace blockexport::block {
 
 Error Graph::closing_error() {
   return Error("The block graph is being closed");
+}
+
+aio::Task<Result<>> Graph::Work::open(Graph&) {
+  co_return Result<>();
 }
 
 aio::Task<Result<>> Graph::Work::perform(Change&) {
@@ -60,7 +65,7 @@ aio::Task<Result<>> Graph::Change::finish(Result<> prepared) {
   } else {
     co_await abort();
   }
-  for (Edge* edge : quiesced_) edge->resume();
+  resume_all();
   co_return result;
 }
 
@@ -75,7 +80,10 @@ aio::Task<Result<>> Graph::Change::take_permissions() {
 aio::Task<void> Graph::Change::commit() {
   co_await permissions_->commit();
   for (const auto& work : works_) co_await work->commit(*this);
-  for (Place place : withdrawn_) graph_.take(place).reset();
+  for (Place place : withdrawn_) {
+    forget_node(*place->node);
+    graph_.take(place).reset();
+  }
 }
 
 aio::Task<void> Graph::Change::abort() {
@@ -91,6 +99,25 @@ aio::Task<void> Graph::Change::quiesce_above(std::span<Node* const> nodes) {
     if (!quiesced_.insert(edge).second) continue;
     co_await edge->quiesce();
   }
+  for (Node* node : parents_first_above(nodes)) co_await quiesce(*node);
+}
+
+aio::Task<void> Graph::Change::quiesce(Node& node) {
+  if (quiesced_nodes_left_.contains(&node)) co_return;
+  note_quiesced(node);
+  co_await node.driver().quiesce();
+}
+
+void Graph::Change::note_quiesced(Node& node) {
+  quiesced_nodes_left_.insert(&node);
+  quiesced_nodes_.push_back(&node);
+}
+
+void Graph::Change::resume_all() {
+  for (Node* node : quiesced_nodes_ | std::views::reverse) {
+    if (quiesced_nodes_left_.erase(node) > 0) node->driver().resume();
+  }
+  for (Edge* edge : quiesced_) edge->resume();
 }
 
 void Graph::Change::forget_edge(Edge& edge) {
@@ -108,6 +135,17 @@ void Graph::Change::plan_options(Node& node, const NodeOptions& options) {
 
 bool Graph::Change::has_planned(const Node& node) const {
   return std::ranges::find(planned_, &node, &PlannedOptions::node) != planned_.end();
+}
+
+void Graph::Change::add_nodes(NewNodes& added) {
+  journal_.emplace_back(NodesAdded{graph_.nodes_.size()});
+  std::list<GraphNode>& nodes = added.nodes();
+  for (GraphNode& one : nodes | std::views::reverse) note_quiesced(*one.node);
+  const Place first = nodes.begin();
+  graph_.nodes_.splice(graph_.nodes_.end(), nodes);
+  for (Place place = first; place != graph_.nodes_.end(); ++place) {
+    graph_.nodes_by_name_.emplace(place->node->name(), place);
+  }
 }
 
 void Graph::Change::set_owned_by_user(Node& node, bool owned) {
@@ -135,6 +173,7 @@ aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
     note_changed(node);
     co_return;
   }
+  co_await quiesce(node);
   // Whoever removes a node has been told of every failed flush that they asked for.
   (void)co_await node.flush();
   auto found = graph_.nodes_by_name_.find(node.name());
@@ -167,6 +206,7 @@ void Graph::Change::undo_to(std::size_t journal_size) {
 void Graph::Change::undo(NodesAdded& edit) {
   while (graph_.nodes_.size() > edit.count_before) {
     const Place youngest = std::prev(graph_.nodes_.end());
+    forget_node(*youngest->node);
     graph_.nodes_by_name_.erase(youngest->node->name());
     graph_.take(youngest).reset();
   }
@@ -199,6 +239,10 @@ aio::Task<Result<>> Graph::apply(std::vector<GraphStep> steps) {
 }
 
 aio::Task<Result<>> Graph::run_change(std::vector<std::unique_ptr<Work>> works) {
+  for (const auto& work : works) {
+    if (!work->opens_before(*this)) break;
+    CO_TRY(co_await work->open(*this));
+  }
   auto guard = co_await changes_.lock();
   if (!guard) co_return fail(Error::system("The change of the block graph was given up", guard.error()));
   if (works.empty()) co_return Result<>();

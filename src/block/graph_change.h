@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "block/graph.h"
+#include "block/graph_new_nodes.h"
 #include "block/permission_update.h"
 
 namespace blockexport::block {
@@ -23,6 +24,10 @@ class Graph::Work {
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
 
+  // Whether open() is to come before the change begins. Only of the first works of a list.
+  virtual bool opens_before(Graph&) const { return false; }
+  // What can be done, and takes long, without the graph's lock. Can be cancelled.
+  virtual aio::Task<Result<>> open(Graph& graph);
   // Does all that can fail, by edits of the change, which undoes them. What else there is to undo is undone by abort(),
   // or by a prepare() that fails.
   virtual aio::Task<Result<>> prepare(Change& change) = 0;
@@ -41,7 +46,8 @@ class Graph::Change {
 
   // --- for works that prepare ---
   Graph& graph() { return graph_; }
-  // Stops requests of the root edges above `nodes` until the change has ended.
+  // Stops the requests of the root edges above `nodes`, and then the I/O of the drivers from there down to `nodes`,
+  // until the change has ended.
   aio::Task<void> quiesce_above(std::span<Node* const> nodes);
   // Its parent edges, driver or options have changed.
   void note_changed(Node& node) { changed_.push_back(&node); }
@@ -52,8 +58,8 @@ class Graph::Change {
   void grow(Node& node) { growing_ = &node; }
 
   // --- edits, which the journal undoes ---
-  // From here on the youngest nodes of the graph are new.
-  void expect_nodes() { journal_.emplace_back(NodesAdded{graph_.nodes_.size()}); }
+  // Makes them part of the graph. I/O that their drivers do by themselves begins when the change has succeeded.
+  void add_nodes(NewNodes& added);
   void set_owned_by_user(Node& node, bool owned);
   void set_options(Node& node, schema::BlockdevOptions options);
   void move_edge(Edge& edge, Node& to);
@@ -91,6 +97,10 @@ class Graph::Change {
   aio::Task<Result<>> take_permissions();
   aio::Task<void> commit();
   aio::Task<void> abort();
+  aio::Task<void> quiesce(Node& node);
+  void note_quiesced(Node& node);
+  void forget_node(const Node& node) { quiesced_nodes_left_.erase(&node); }
+  void resume_all();
   std::vector<Node*> those_that_stay(const std::vector<Node*>& nodes) const;
   void undo_to(std::size_t journal_size);
   void undo(NodesAdded& edit);
@@ -104,6 +114,8 @@ class Graph::Change {
   std::vector<std::size_t> journal_sizes_;  // before each work that is prepared
   std::vector<Edit> journal_;
   std::unordered_set<Edge*> quiesced_;
+  std::vector<Node*> quiesced_nodes_;  // parents first; those that are gone since are not in the set any more
+  std::unordered_set<const Node*> quiesced_nodes_left_;
   std::vector<Node*> changed_;
   std::vector<Node*> deeper_;
   std::vector<PlannedOptions> planned_;

@@ -48,7 +48,7 @@ class TestDriver final : public Driver {
   aio::Task<IoResult> write_zeroes(Range, ZeroOptions) override { co_return IoResult(); }
   aio::Task<IoResult> discard(Range) override { co_return IoResult(); }
   aio::Task<IoResult> flush() override {
-    if (drivers_.flush_pause != nullptr) (void)co_await drivers_.flush_pause->wait();
+    if (drivers_.flush_pause != nullptr && file_ == nullptr) (void)co_await drivers_.flush_pause->wait();
     co_return IoResult();
   }
   aio::Task<IoResult> extents(Range, Extents&) override { co_return IoResult(); }
@@ -89,7 +89,7 @@ aio::Task<Result<std::unique_ptr<Driver>>> Drivers::open(const schema::BlockdevO
   const auto* raw = options.as_if<schema::BlockdevDriver::kRaw>();
   std::unique_ptr<Edge> file;
   if (raw != nullptr) {
-    CO_TRY_ASSIGN(file, co_await children.open_child(raw->file, "file"));
+    CO_TRY_ASSIGN(file, co_await children.open_child(raw->file, "file", ChildRole::kFiltered));
   }
   co_return std::make_unique<TestDriver>(*this, std::move(file), raw != nullptr && raw->offset.has_value());
 }
@@ -106,7 +106,7 @@ class GraphChangeTest : public ReactorTest {
   }
   static std::string message(const Result<>& result) { return result ? "" : result.error().message(); }
   static EdgeParent user(bool tolerates_growth) {
-    return {.role = "root", .description = "a user", .tolerates_growth = tolerates_growth};
+    return {.name = "root", .description = "a user", .tolerates_growth = tolerates_growth};
   }
   std::unique_ptr<Edge> attach(const std::string& name, bool tolerates_growth = true) {
     auto edge = run(graph_.attach(name, user(tolerates_growth), kReader));
@@ -233,7 +233,7 @@ TEST_F(GraphChangeTest, AResizeThatIsGivenUpIsStillUndone) {
 }
 
 aio::Task<void> attach_and_tell(Graph& graph, std::string& error) {
-  auto edge = co_await graph.attach("f", {.role = "root"}, kReader);
+  auto edge = co_await graph.attach("f", {.name = "root"}, kReader);
   error = edge ? "" : edge.error().message();
 }
 

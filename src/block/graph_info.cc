@@ -5,6 +5,7 @@
 #include <ranges>
 #include <unordered_map>
 
+#include "block/chain.h"
 #include "block/edge.h"
 #include "block/file_description.h"
 
@@ -33,17 +34,15 @@ schema::BlockdevDetectZeroesOptions detect_zeroes_of(DetectZeroes value) {
 // Whether what the node shows is a host file's, directly or through nodes that only forward.
 bool stands_on_file(Node& node) {
   if (node.driver().file_statistics() != nullptr) return true;
-  for (Edge* child : node.driver().children()) {
-    if (stands_on_file(child->node())) return true;
-  }
-  return false;
+  Node* image = image_node(node);
+  return image != nullptr && stands_on_file(*image);
 }
 
 // Which memory the file below takes. Without a file any does, and there a sector is told.
 std::uint32_t memory_alignment_of(Node& node) {
   if (node.driver().file_statistics() != nullptr) return node.limits().memory_alignment;
-  for (Edge* child : node.driver().children()) return memory_alignment_of(child->node());
-  return kSectorBytes;
+  Node* image = image_node(node);
+  return image != nullptr ? memory_alignment_of(*image) : kSectorBytes;
 }
 
 // In the order of the schema: alignment of requests, pieces of memory, alignment of memory and the best one.
@@ -54,7 +53,7 @@ schema::BlockLimitsInfo limits_of(Node& node) {
 std::vector<schema::BlockdevChild> children_of(Node& node) {
   std::vector<schema::BlockdevChild> list;
   for (Edge* child : node.driver().children())
-    list.push_back({.child = child->role(), .node_name = child->node().name()});
+    list.push_back({.child = child->name(), .node_name = child->node().name()});
   return list;
 }
 
@@ -121,8 +120,7 @@ schema::BlockStats statistics_of(Node& node) {
   stats.node_name = node.name();
   stats.stats = stats_of(node.statistics());
   stats.driver_specific = specific_of(node);
-  std::vector<Edge*> children = node.driver().children();
-  if (!children.empty()) stats.parent.emplace(statistics_of(children[0]->node()));
+  if (Node* image = image_node(node)) stats.parent.emplace(statistics_of(*image));
   return stats;
 }
 
@@ -173,7 +171,7 @@ schema::XDbgBlockGraph block_graph(const Graph& graph) {
       }
       result.edges.push_back({.parent = numbers[parent],
                               .child = numbers[entry.node.get()],
-                              .name = edge.role(),
+                              .name = edge.name(),
                               .perm = list_of(edge.permissions().used),
                               .shared_perm = list_of(edge.permissions().shared)});
     }

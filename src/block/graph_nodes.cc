@@ -12,19 +12,30 @@ class Graph::Addition final : public Graph::Work {
  public:
   explicit Addition(AddNode step) : step_(std::move(step)) {}
 
+  bool opens_before(Graph& graph) const override {
+    return !graph.closing_ && step_.options.node_name && !refers_to_nodes(step_.options);
+  }
+
+  aio::Task<Result<>> open(Graph& graph) override {
+    nodes_.emplace(graph);
+    CO_TRY(co_await nodes_->open(step_.options, nullptr));
+    co_return Result<>();
+  }
+
   aio::Task<Result<>> prepare(Change& change) override {
-    Graph& graph = change.graph();
-    if (graph.closing_) co_return fail(closing_error());
+    if (change.graph().closing_) co_return fail(closing_error());
     if (!step_.options.node_name) co_return fail("'node-name' must be specified for the root node");
-    change.expect_nodes();
-    CO_TRY_ASSIGN(Node * node, co_await graph.open_node(step_.options, nullptr));
-    change.set_owned_by_user(*node, true);
-    change.note_deeper(*node);
+    if (!nodes_) CO_TRY(co_await open(change.graph()));
+    Node& node = *nodes_->nodes().back().node;
+    change.add_nodes(*nodes_);
+    change.set_owned_by_user(node, true);
+    change.note_deeper(node);
     co_return Result<>();
   }
 
  private:
   AddNode step_;
+  std::optional<NewNodes> nodes_;
 };
 
 class Graph::Removal final : public Graph::Work {
@@ -58,7 +69,7 @@ class Graph::Resizing final : public Graph::Work {
   aio::Task<Result<>> prepare(Change& change) override {
     CO_TRY_ASSIGN(node_, change.graph().lookup(step_.name));
     if (step_.size_bytes < 0) co_return fail("Parameter 'size' expects a >0 size");
-    right_ = std::make_unique<Edge>(*node_, EdgeParent{.role = "root", .description = std::string(kUnnamedUser)},
+    right_ = std::make_unique<Edge>(*node_, EdgeParent{.name = "root", .description = std::string(kUnnamedUser)},
                                     Permissions{.used = Permission::kResize});
     if (size_bytes() >= node_->size_bytes()) {
       change.grow(*node_);
@@ -69,14 +80,10 @@ class Graph::Resizing final : public Graph::Work {
   }
 
   aio::Task<Result<>> perform(Change& change) override {
-    // Requests that reach the node, or the nodes below, which are resized with it.
-    std::vector<Node*> resized = with_all_below(*node_);
+    // The nodes below are resized with it.
+    const std::vector<Node*> resized = with_all_below(*node_);
     co_await change.quiesce_above(resized);
-    Result<> result = co_await node_->resize(size_bytes());
-    // Users of nodes above see the new size too, and a flush of theirs is to make it durable.
-    std::vector<Node*> reached = with_all_above(resized);
-    for (Node* above : std::span(reached).subspan(resized.size())) above->require_flush();
-    co_return result;
+    co_return co_await node_->resize(size_bytes());
   }
 
   aio::Task<void> commit(Change& change) override {
@@ -129,11 +136,7 @@ class Graph::Replacement final : public Graph::Work {
 
   aio::Task<void> commit(Change&) override {
     Node* const changed[] = {by_};
-    for (Node* above : children_first_above(changed)) {
-      above->refresh_limits();
-      // Their last flush was one of the node that is replaced.
-      above->require_flush();
-    }
+    for (Node* above : children_first_above(changed)) above->refresh_limits();
     co_return;
   }
 
@@ -151,7 +154,7 @@ class Graph::Replacement final : public Graph::Work {
       if (parent == nullptr) continue;
       change.note_changed(*parent);
       schema::BlockdevOptions options = change.graph().about(*parent).options;
-      if (schema::BlockdevRef* reference = child_reference(options, edge->role())) {
+      if (schema::BlockdevRef* reference = child_reference(options, edge->name())) {
         *reference = schema::BlockdevRef{by_->name()};
         change.set_options(*parent, std::move(options));
       }

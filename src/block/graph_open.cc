@@ -5,7 +5,7 @@
 #include <iterator>
 #include <utility>
 
-#include "block/graph.h"
+#include "block/graph_new_nodes.h"
 
 namespace blockexport::block {
 namespace {
@@ -58,51 +58,59 @@ Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, cons
   return result;
 }
 
-const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view role) {
-  return std::visit(
-      [role](const auto& branch) -> const schema::BlockdevRef* {
-        if constexpr (requires { branch.file; }) {
-          if (role == "file") return &branch.file;
-        }
-        return nullptr;
-      },
-      options.branch);
+std::vector<ChildReference> child_references(const schema::BlockdevOptions& options) {
+  std::vector<ChildReference> found;
+  auto see_member = [&found]<class Member>(std::string_view name, const Member& member) {
+    if constexpr (std::is_same_v<Member, schema::BlockdevRef>) found.push_back({name, &member});
+  };
+  auto see_branch = [&see_member](const auto& branch) {
+    if constexpr (requires { branch.for_each_member(see_member); }) branch.for_each_member(see_member);
+  };
+  std::visit(see_branch, options.branch);
+  return found;
 }
 
-schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view role) {
-  return const_cast<schema::BlockdevRef*>(child_reference(std::as_const(options), role));
+const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view name) {
+  for (const ChildReference& child : child_references(options)) {
+    if (child.name == name) return child.reference;
+  }
+  return nullptr;
+}
+
+schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view name) {
+  return const_cast<schema::BlockdevRef*>(child_reference(std::as_const(options), name));
 }
 
 // What one driver asks for while it is being opened.
 class Graph::Opening final : public ChildOpener {
  public:
-  Opening(Graph& graph, std::string parent_name, const NodeOptions& parent)
-      : graph_(graph), parent_name_(std::move(parent_name)), parent_(parent) {}
+  Opening(NewNodes& nodes, std::string parent_name, const NodeOptions& parent)
+      : nodes_(nodes), parent_name_(std::move(parent_name)), parent_(parent) {}
 
-  aio::Task<Result<std::unique_ptr<Edge>>> open_child(const schema::BlockdevRef& reference,
-                                                      std::string_view role) override {
+  aio::Task<Result<std::unique_ptr<Edge>>> open_child(const schema::BlockdevRef& reference, std::string_view name,
+                                                      ChildRoles roles) override {
     Node* node = nullptr;
-    if (const std::string* name = reference.reference()) {
-      node = graph_.find(*name);
+    if (const std::string* node_name = reference.reference()) {
+      node = nodes_.graph().find(*node_name);
       if (node == nullptr) {
-        co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", *name, *name));
+        co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", *node_name, *node_name));
       }
     } else {
-      CO_TRY_ASSIGN(node, co_await graph_.open_node(*reference.definition(), &parent_));
+      CO_TRY_ASSIGN(node, co_await nodes_.open(*reference.definition(), &parent_));
     }
-    EdgeParent parent{.role = std::string(role), .description = fmt::format("node '{}'", parent_name_)};
+    EdgeParent parent{.name = std::string(name), .description = fmt::format("node '{}'", parent_name_), .roles = roles};
     co_return std::make_unique<Edge>(*node, std::move(parent), Permissions{});
   }
 
  private:
-  Graph& graph_;
+  NewNodes& nodes_;
   std::string parent_name_;
   const NodeOptions& parent_;
 };
 
 Result<> Graph::check_name(std::string_view name) const {
   if (!is_well_formed(name)) return fail(fmt::format("Invalid node-name: '{}'", name));
-  if (find(name) != nullptr || std::ranges::find(names_being_opened_, name) != names_being_opened_.end()) {
+  if (find(name) != nullptr || names_being_opened_.contains(name)) {
     return fail(fmt::format("Duplicate nodes with node-name='{}'", name));
   }
   if (name.size() > kNodeNameBytesMax) return fail("Node name too long");
@@ -115,15 +123,15 @@ std::string Graph::generate_name() {
   return fmt::format("#block{}{:02}", number, (number * 37 + 61) % 100);
 }
 
-aio::Task<Result<Node*>> Graph::open_node(const schema::BlockdevOptions& options, const NodeOptions* parent) {
+aio::Task<Result<Node*>> Graph::NewNodes::open(const schema::BlockdevOptions& options, const NodeOptions* parent) {
   CO_TRY_ASSIGN(NodeOptions node_options, node_options_of(options, parent));
-  if (options.node_name) CO_TRY(check_name(*options.node_name));
-  std::string name = options.node_name ? *options.node_name : generate_name();
+  if (options.node_name) CO_TRY(graph_.check_name(*options.node_name));
+  std::string name = options.node_name ? *options.node_name : graph_.generate_name();
+  names_.push_back(name);
+  graph_.names_being_opened_.insert(name);
 
   Opening opening(*this, name, node_options);
-  names_being_opened_.push_back(name);
-  Result<std::unique_ptr<Driver>> driver = co_await drivers_.open(options, node_options, opening);
-  names_being_opened_.pop_back();
+  Result<std::unique_ptr<Driver>> driver = co_await graph_.drivers_.open(options, node_options, opening);
   if (driver && (*driver)->size_bytes() > kNodeBytesMax) {
     driver = fail(Error::system("Could not refresh total sector count", Errno(EFBIG))
                       .with_hint(fmt::format("A node has at most {} bytes.", kNodeBytesMax)));
@@ -132,11 +140,21 @@ aio::Task<Result<Node*>> Graph::open_node(const schema::BlockdevOptions& options
   node_options.read_only = node_options.read_only || (*driver)->is_read_only();
   auto node = std::make_unique<Node>(std::move(name), std::move(*driver), node_options);
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);
-  trace_.note(TraceEvent::kBlockNodeOpened, {node->name(), " driver ", node->driver().format_name()});
+  graph_.trace_.note(TraceEvent::kBlockNodeOpened, {node->name(), " driver ", node->driver().format_name()});
   nodes_.push_back(GraphNode{.node = std::move(node), .options = options});
-  Node* added = nodes_.back().node.get();
-  nodes_by_name_.emplace(added->name(), std::prev(nodes_.end()));
-  co_return added;
+  co_return nodes_.back().node.get();
+}
+
+Graph::NewNodes::~NewNodes() {
+  while (!nodes_.empty()) nodes_.pop_back();
+  for (const std::string& name : names_) graph_.names_being_opened_.erase(name);
+}
+
+bool Graph::refers_to_nodes(const schema::BlockdevOptions& options) {
+  return std::ranges::any_of(child_references(options), [](const ChildReference& child) {
+    const schema::BlockdevOptions* definition = child.reference->definition();
+    return definition == nullptr || refers_to_nodes(*definition);
+  });
 }
 
 }  // namespace blockexport::block

@@ -67,8 +67,8 @@ void Graph::Reopening::plan_node(Graph& graph, Node& node, const schema::Blockde
   item_numbers_.emplace(&node, items_.size());
   items_.push_back({&node, &options, parent, {}});
   for (Edge* edge : node.driver().children()) {
-    const schema::BlockdevRef* after = child_reference(options, edge->role());
-    const schema::BlockdevRef* before = child_reference(graph.entry(node).options, edge->role());
+    const schema::BlockdevRef* after = child_reference(options, edge->name());
+    const schema::BlockdevRef* before = child_reference(graph.entry(node).options, edge->name());
     if (after == nullptr || before == nullptr || after->definition() == nullptr || before->definition() == nullptr) {
       continue;
     }
@@ -151,17 +151,17 @@ Result<> Graph::Reopening::prepare_children(Change& change, const Item& item) {
 
 Result<> Graph::Reopening::prepare_child(Change& change, const Item& item, Edge& edge) {
   Graph& graph = change.graph();
-  const schema::BlockdevRef* reference = child_reference(*item.options, edge.role());
+  const schema::BlockdevRef* reference = child_reference(*item.options, edge.name());
   if (reference == nullptr) return {};
   if (reference->definition() != nullptr) {
-    const schema::BlockdevRef* before = child_reference(graph.entry(*item.node).options, edge.role());
+    const schema::BlockdevRef* before = child_reference(graph.entry(*item.node).options, edge.name());
     if (before != nullptr && before->definition() != nullptr) return {};
-    return fail(fmt::format("Cannot change the option '{}.driver'", edge.role()));
+    return fail(fmt::format("Cannot change the option '{}.driver'", edge.name()));
   }
   TRY_ASSIGN(Node * target, graph.lookup(*reference->reference()));
   if (target == &edge.node()) return {};
   if (reaches(*target, *item.node)) {
-    return fail(fmt::format("Making '{}' a {} child of '{}' would create a cycle", target->name(), edge.role(),
+    return fail(fmt::format("Making '{}' a {} child of '{}' would create a cycle", target->name(), edge.name(),
                             item.node->name()));
   }
   left_.push_back(&edge.node());
@@ -175,12 +175,10 @@ aio::Task<void> Graph::Reopening::commit(Change&) {
     changed.push_back(item.node);
     co_await item.node->driver().commit_reopen();
     item.node->set_options(item.node_options);
-  }
-  for (Node* above : children_first_above(changed)) {
-    above->refresh_limits();
     // What was flushed while cache.no-flush was on was not made durable.
-    above->require_flush();
+    item.node->require_flush();
   }
+  for (Node* above : children_first_above(changed)) above->refresh_limits();
 }
 
 aio::Task<void> Graph::Reopening::abort(Change&) {

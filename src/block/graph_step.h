@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "block/change_listener.h"
 #include "block/edge.h"
 #include "block/permissions.h"
 #include "schema/block_core.h"
@@ -56,6 +57,18 @@ struct ReplaceNode {
   std::string by;
 };
 
-using GraphStep = std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, AttachEdge, DetachEdge, ReplaceNode>;
+// Makes `listener` hear of every change of a node from now on, or no longer. Nothing is under way at that moment. The
+// listener outlives its time at the node, and the node is there for as long: whoever adds one holds an edge to it.
+struct AddListener {
+  std::string name;
+  ChangeListener* listener = nullptr;
+};
+struct RemoveListener {
+  std::string name;
+  ChangeListener* listener = nullptr;
+};
+
+using GraphStep = std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, AttachEdge, DetachEdge, ReplaceNode,
+                               AddListener, RemoveListener>;
 
 }  // namespace blockexport::block

@@ -145,7 +145,7 @@ aio::Task<Result<std::unique_ptr<Driver>>> ScriptedDrivers::open(const schema::B
                                                                  const NodeOptions&, ChildOpener& children) {
   std::unique_ptr<Edge> file;
   if (const auto* raw = options.as_if<schema::BlockdevDriver::kRaw>()) {
-    CO_TRY_ASSIGN(file, co_await children.open_child(raw->file, "file"));
+    CO_TRY_ASSIGN(file, co_await children.open_child(raw->file, "file", ChildRole::kFiltered));
   }
   CO_TRY(co_await call("open"));
   co_return std::make_unique<ScriptedDriver>(*this, std::move(file));
@@ -294,7 +294,7 @@ class Course {
         if (random.one_in(8)) client->permissions.shared = PermissionSet::all() - Permission::kWrite;
         client->permissions.shared = client->permissions.shared - Permission::kResize;
         AttachEdge step{.name = client->node,
-                        .parent = {.role = "root", .description = "a client", .tolerates_growth = random.one_in(2)},
+                        .parent = {.name = "root", .description = "a client", .tolerates_growth = random.one_in(2)},
                         .permissions = client->permissions,
                         .attached = &client->edge};
         plan.attached.push_back(std::move(client));
@@ -332,7 +332,7 @@ class Course {
           node.limits().optimal_bytes, text_of(node.permissions()), text_of(driver.held()), driver.is_preparing());
       for (Edge& edge : node.parents()) {
         text += fmt::format("  {} of {} {} {} open={}\n", static_cast<const void*>(&edge),
-                            edge.is_root() ? "a client" : edge.parent().node->name(), edge.role(),
+                            edge.is_root() ? "a client" : edge.parent().node->name(), edge.name(),
                             text_of(edge.permissions()), edge.is_open());
       }
     }

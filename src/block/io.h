@@ -20,12 +20,14 @@ using IoBuffers = std::span<const iovec>;
 
 struct WriteOptions {
   bool force_unit_access = false;  // durable before it succeeds
+  bool may_grow = false;           // the caller has the permission to resize: past the end the node becomes larger
 };
 
 struct ZeroOptions {
   bool force_unit_access = false;
   bool may_unmap = false;    // a hole is as good as zeros
   bool no_fallback = false;  // ENOTSUP, and nothing changed, rather than writing zeros one by one
+  bool may_grow = false;     // as in WriteOptions
 };
 
 // What a verb answers once something has changed: ENOTSUP, which says that nothing has, becomes EIO.
@@ -34,11 +36,20 @@ inline IoResult after_a_change(IoResult result) {
   return result;
 }
 
+// What a driver takes in one call. Alignments are powers of two. What is larger than request_alignment is a multiple of
+// it, but for the defaults.
 struct Limits {
-  std::uint32_t request_alignment = 1;            // bytes, a power of two, at most 65536
-  std::uint32_t memory_alignment = 1;             // of the address and length of each buffer, a power of two
+  std::uint32_t request_alignment = 1;            // of every verb but extents and prefetch; at most 65536
+  std::uint32_t memory_alignment = 1;             // of the address and length of each buffer
   std::uint64_t transfer_bytes_max = UINT32_MAX;  // of one read or write
-  std::uint32_t optimal_bytes = 4096;             // preferred request size, a power of two
+  std::uint32_t optimal_bytes = 4096;             // preferred request size
+  // Zeroes that are not aligned to this are one call for each unaligned end, which the driver may answer ENOTSUP: then
+  // the node writes them as data. 1: any.
+  std::uint32_t zeroes_alignment = 1;
+  std::uint64_t zeroes_bytes_max = UINT64_MAX;
+  // What is not aligned to this of a discard is left out. 1: any.
+  std::uint32_t discard_alignment = 1;
+  std::uint64_t discard_bytes_max = UINT64_MAX;
 };
 
 // A run of bytes of one kind.

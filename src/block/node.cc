@@ -38,10 +38,25 @@ IoResult Node::check_read(Range range) const {
   return {};
 }
 
-IoResult Node::check_write(Range range) const {
+IoResult Node::check_write(Range range, bool may_grow) const {
   if (read_only()) return fail(EPERM);
-  if (!range.fits(size_bytes())) return fail(ENOSPC);
+  if (range.fits(size_bytes())) return {};
+  if (!may_grow || !range.fits(kNodeBytesMax) || !driver_->can_grow()) return fail(ENOSPC);
   return {};
+}
+
+void Node::end_change(const Change& change) {
+  driver_.end_change(change);
+  // A change that failed may have altered something too, and so needs the next flush.
+  write_generation_.fetch_add(1, std::memory_order_release);
+  listeners_.changed(change);
+}
+
+void Node::tell_growth(std::uint64_t before_bytes) const {
+  if (listeners_.empty()) return;
+  if (const std::uint64_t after_bytes = size_bytes(); after_bytes > before_bytes) {
+    listeners_.resized(before_bytes, after_bytes);
+  }
 }
 
 aio::Task<Result<>> Node::resize(std::uint64_t size_bytes) {
@@ -49,82 +64,100 @@ aio::Task<Result<>> Node::resize(std::uint64_t size_bytes) {
   if (size_bytes > kNodeBytesMax) {
     co_return fail(fmt::format("offset({}) exceeds maximum({})", size_bytes, kNodeBytesMax));
   }
-  CO_TRY(co_await driver_->resize(size_bytes));
-  refresh_limits();
+  const std::uint64_t before_bytes = this->size_bytes();
+  const auto [smaller, larger] = std::minmax(before_bytes, size_bytes);
+  const Change change{{smaller, larger - smaller}, ChangeKind::kResize};
+  if (IoResult admitted = co_await listeners_.before_change(change); !admitted) {
+    co_return fail(Error::system(fmt::format("Could not resize node '{}'", name_), admitted.error()));
+  }
+  begin_change(change);
+  Result<> result = co_await driver_->resize(size_bytes);
+  if (result) {
+    refresh_limits();
+    listeners_.resized(before_bytes, this->size_bytes());
+  }
   // The new size is to be durable with the next flush.
-  write_generation_.fetch_add(1, std::memory_order_release);
-  co_return Result<>();
+  end_change(change);
+  co_return result;
 }
 
-void Node::wrote(Range range, const IoResult& result) {
-  // A failed write may have changed something too, and so needs the next flush.
-  write_generation_.fetch_add(1, std::memory_order_release);
-  if (result) statistics_.raise_highest_written_offset(range.end());
+aio::Task<IoResult> Node::grow(std::uint64_t size_bytes) {
+  const std::uint64_t before_bytes = this->size_bytes();
+  if (size_bytes <= before_bytes) co_return IoResult();
+  CO_TRY(check_write({before_bytes, size_bytes - before_bytes}, true));
+  const Change change{{before_bytes, size_bytes - before_bytes}, ChangeKind::kResize};
+  CO_TRY(co_await listeners_.before_change(change));
+  begin_change(change);
+  IoResult result = co_await driver_.grow(size_bytes);
+  tell_growth(before_bytes);
+  end_change(change);
+  co_return result;
 }
 
 aio::Task<IoResult> Node::read(Range range, IoBuffers buffers) {
   Measurement measurement(co_await aio::current_reactor(), statistics_.read, range.length);
   IoResult result = check_read(range);
-  if (result && !range.empty()) {
-    if (range.length > kReadAtOnceBytesMax) {
-      result = co_await read_long(range, buffers);
-    } else {
-      result = co_await read_any(range, buffers);
-    }
-  }
+  if (result && !range.empty()) result = co_await read_any(range, buffers);
   co_return measurement.finish(result);
 }
 
 aio::Task<IoResult> Node::write(Range range, IoBuffers buffers, WriteOptions options) {
-  aio::Reactor& reactor = co_await aio::current_reactor();
-  Measurement measurement(reactor, statistics_.write, range.length);
-  IoResult result = check_write(range);
+  Measurement measurement(co_await aio::current_reactor(), statistics_.write, range.length);
+  IoResult result = check_write(range, options.may_grow);
   if (result && !range.empty()) {
-    if (options_.detect_zeroes != DetectZeroes::kOff && is_zero(buffers)) {
-      ZeroOptions zero{.force_unit_access = options.force_unit_access,
-                       .may_unmap = options_.detect_zeroes == DetectZeroes::kUnmap};
-      result = co_await write_zeroes_any(range, zero);
-    } else if (limits_.request_alignment == 1 && is_direct(range, buffers)) {
-      if (options.force_unit_access && driver_->is_syncing() && write_at_once(reactor, range, buffers, 1)) {
-        result = co_await driver_.flush();
-      } else {
+    const std::uint64_t before_bytes = size_bytes();
+    const Change change = change_of(range, ChangeKind::kWrite);
+    if (!listeners_.empty()) result = co_await listeners_.before_change(change);
+    if (result) {
+      begin_change(change);
+      if (options_.detect_zeroes != DetectZeroes::kOff && is_zero(buffers)) {
+        ZeroOptions zero{.force_unit_access = options.force_unit_access,
+                         .may_unmap = options_.detect_zeroes == DetectZeroes::kUnmap,
+                         .may_grow = options.may_grow};
+        result = co_await write_zeroes_any(range, zero);
+      } else if (limits_.request_alignment == 1 && is_direct(range, buffers)) {
         result = co_await driver_.write(range, buffers, options);
+      } else {
+        result = co_await write_any(range, buffers, options);
       }
-    } else {
-      result = co_await write_any(range, buffers, options);
+      tell_growth(before_bytes);
+      end_change(change);
+      if (result) statistics_.raise_highest_written_offset(range.end());
     }
-    wrote(range, result);
   }
   co_return measurement.finish(result);
 }
 
 aio::Task<IoResult> Node::write_zeroes(Range range, ZeroOptions options) {
   Measurement measurement(co_await aio::current_reactor(), statistics_.write_zeroes, range.length);
-  IoResult result = check_write(range);
+  IoResult result = check_write(range, options.may_grow);
   if (result && !range.empty()) {
-    if (options_.discard == DiscardMode::kIgnore) options.may_unmap = false;
-    result = co_await write_zeroes_any(range, options);
-    wrote(range, result);
+    const std::uint64_t before_bytes = size_bytes();
+    const Change change = change_of(range, ChangeKind::kZeroes);
+    if (!listeners_.empty()) result = co_await listeners_.before_change(change);
+    if (result) {
+      if (options_.discard == DiscardMode::kIgnore) options.may_unmap = false;
+      begin_change(change);
+      result = co_await write_zeroes_any(range, options);
+      tell_growth(before_bytes);
+      end_change(change);
+      if (result) statistics_.raise_highest_written_offset(range.end());
+    }
   }
   co_return measurement.finish(result);
 }
 
 aio::Task<IoResult> Node::discard(Range range) {
   Measurement measurement(co_await aio::current_reactor(), statistics_.discard, range.length);
-  IoResult result;
-  if (read_only()) {
-    result = fail(EPERM);
-  } else {
-    result = check_read(range);
-  }
-  if (result && options_.discard == DiscardMode::kUnmap) {
-    // Only whole blocks; being a hint, it may leave the rest alone. The last block may end with the node.
-    std::uint64_t mask = limits_.request_alignment - 1;
-    std::uint64_t start = (range.offset + mask) & ~mask;
-    std::uint64_t end = range.end() == size_bytes() ? (range.end() + mask) & ~mask : range.end() & ~mask;
-    if (start < end) {
-      result = co_await driver_.discard(Range{start, end - start});
-      write_generation_.fetch_add(1, std::memory_order_release);
+  IoResult result = read_only() ? fail(EPERM) : check_read(range);
+  const Range blocks = discardable(range);
+  if (result && options_.discard == DiscardMode::kUnmap && !blocks.empty()) {
+    const Change change{blocks, ChangeKind::kDiscard};
+    if (!listeners_.empty()) result = co_await listeners_.before_change(change);
+    if (result) {
+      begin_change(change);
+      result = co_await discard_any(blocks);
+      end_change(change);
     }
   }
   co_return measurement.finish(result);
@@ -138,13 +171,20 @@ aio::Task<IoResult> Node::flush() {
 aio::Task<IoResult> Node::flush_written() {
   std::uint64_t generation = write_generation_.load(std::memory_order_acquire);
   // Nothing ended since the last flush that succeeded; a read-only node never gets here with anything.
-  if (flushed_generation_.load(std::memory_order_acquire) == generation) co_return IoResult();
+  if (flushed_generation_.load(std::memory_order_acquire) == generation && !driver_->owes_flush()) {
+    co_return IoResult();
+  }
   IoResult result = co_await driver_.flush();
   if (!result) co_return result;
   std::uint64_t seen = flushed_generation_.load(std::memory_order_relaxed);
   while (seen < generation && !flushed_generation_.compare_exchange_weak(seen, generation, std::memory_order_release)) {
   }
   co_return IoResult();
+}
+
+bool Node::owes_flush() const {
+  return flushed_generation_.load(std::memory_order_acquire) != write_generation_.load(std::memory_order_acquire) ||
+         driver_->owes_flush();
 }
 
 aio::Task<IoResult> Node::extents(Range range, Extents& extents) {
@@ -175,31 +215,31 @@ std::expected<FileSpan, Errno> Node::try_share(aio::Reactor& reactor, Range rang
 }
 
 IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) {
+  WriteHints hints{.requests = requests, .started_ns = reactor.now_ns()};
+  return try_write(reactor, range, buffers, hints);
+}
+
+IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) {
   // With blocks to keep apart a write takes its turn in the range lock.
   if (range.empty() || read_only() || options_.detect_zeroes != DetectZeroes::kOff || !range.fits(size_bytes()) ||
       limits_.request_alignment != 1 || !is_direct(range, buffers)) {
     return fail(EAGAIN);
   }
-  std::expected<std::uint64_t, Errno> elapsed_ns = write_at_once(reactor, range, buffers, requests);
-  if (!elapsed_ns) return fail(elapsed_ns.error());
-  wrote(range, {});
-  statistics_.write.count(range.length, {}, *elapsed_ns, requests);
-  return {};
-}
-
-std::expected<std::uint64_t, Errno> Node::write_at_once(aio::Reactor& reactor, Range range, IoBuffers buffers,
-                                                        std::uint32_t requests) {
-  const std::uint64_t started_ns = reactor.now_ns();
-  if (!write_guard_.admits(started_ns)) return fail(EAGAIN);
-  const bool watched = write_guard_.watches(started_ns);
-  const std::uint64_t waits_before = watched ? reactor.times_waited() : 0;
-  IoResult result = driver_.try_write(reactor, range, buffers, requests);
-  const std::uint64_t elapsed_ns = reactor.now_ns() - started_ns;
-  if (WriteGuard::is_long(elapsed_ns)) {
-    write_guard_.took_long(started_ns + elapsed_ns, elapsed_ns, watched && reactor.has_waited_since(waits_before));
+  const Change change{range, ChangeKind::kWrite};
+  if (!listeners_.empty()) TRY(listeners_.try_before_change(reactor, change));
+  begin_change(change);
+  IoResult result = driver_.try_write(reactor, range, buffers, hints);
+  if (!result) {
+    // It may have written a part.
+    driver_.end_change(change);
+    listeners_.changed(change);
+    return result;
   }
-  if (!result) return fail(result.error());
-  return elapsed_ns;
+  end_change(change);
+  statistics_.raise_highest_written_offset(range.end());
+  if (hints.ended_ns == 0) hints.ended_ns = reactor.now_ns();
+  statistics_.write.count(range.length, {}, hints.ended_ns - hints.started_ns, hints.requests);
+  return {};
 }
 
 IoResult Node::try_extents(aio::Reactor& reactor, Range range, Extents& extents) {

@@ -13,6 +13,7 @@
 
 #include "aio/task.h"
 #include "base/intrusive_list.h"
+#include "block/change_listener.h"
 #include "block/checked_driver.h"
 #include "block/driver.h"
 #include "block/io.h"
@@ -20,7 +21,6 @@
 #include "block/node_statistics.h"
 #include "block/permission_totals.h"
 #include "block/range_lock.h"
-#include "block/write_guard.h"
 
 namespace blockexport::block {
 
@@ -32,10 +32,8 @@ inline constexpr std::uint64_t kNodeBytesMax = (std::uint64_t{1} << 63) - (std::
 
 class Node {
  public:
-  // A read that is longer than this is taken from memory in pieces, one in each turn of the loop, as long as memory has
-  // them: a copy of all of it would hold up all others. It is slow enough for nobody to notice the turns.
+  // The longest read that is copied from memory in one turn of the event loop: a longer copy would hold up all others.
   static constexpr std::uint64_t kReadAtOnceBytesMax = 1u << 20;
-  static constexpr std::uint64_t kReadPieceBytes = 256u << 10;
 
   Node(std::string name, std::unique_ptr<Driver> driver, NodeOptions options = {});
 
@@ -55,14 +53,24 @@ class Node {
   // After a resize or reopen changed what the driver says; nothing may be under way.
   void refresh_limits() { limits_ = driver_->limits(); }
 
-  // The next flush reaches the driver, though nothing was written: what is below has changed.
+  // Makes the next flush reach the driver although this node changed nothing.
   void require_flush() { write_generation_.fetch_add(1, std::memory_order_release); }
+  // Whether a flush has something to do, here or below. Any reactor.
+  bool owes_flush() const;
+
+  // Listeners of changes; they outlive their time here. While no request is under way and the driver is quiesced.
+  void add_listener(ChangeListener& listener) { listeners_.add(listener); }
+  void remove_listener(ChangeListener& listener) { listeners_.remove(listener); }
 
   // Sets the size of what the driver opened. Nothing may be under way.
   aio::Task<Result<>> resize(std::uint64_t size_bytes);
+  // Makes the node at least that large, while requests are under way and on any reactor: for a caller that has the
+  // permission to resize. ENOSPC when the driver cannot grow so far, EPERM when the node is read-only.
+  aio::Task<IoResult> grow(std::uint64_t size_bytes);
 
   // The seven verbs. EINVAL or ENOSPC past the end, EPERM when the node is read-only; else the driver's error.
   // Ranges need no alignment: what the driver cannot take as it is goes through a bounce buffer.
+  // A write past the end grows the node when the options say that it may and the driver can_grow().
   aio::Task<IoResult> read(Range range, IoBuffers buffers);
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options);
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options);
@@ -77,12 +85,14 @@ class Node {
   // A write stands for `requests` of a client, which count as such; one that did not succeed is none of them, for the
   // caller then takes the verb.
   IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests = 1);
+  // The same for a driver above, which passes on the hints that it got.
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints);
   // Appends what is known of the first bytes of the range, at least one of them; it may stop anywhere after that, even
   // where the next extent is of the same kind.
   IoResult try_extents(aio::Reactor& reactor, Range range, Extents& extents);
   // A read without a copy: where the bytes stand in a file of this host, all of them in the page cache. It counts as
-  // read. The bytes are looked at when the span is used, so that later writes may show, or be missing if the file was
-  // cut. EAGAIN: read them.
+  // read. The bytes are read when the span is used, so that later writes may show, or be missing if the file was cut;
+  // only a live driver allows that (block/driver.h). EAGAIN: read them.
   std::expected<FileSpan, Errno> try_share(aio::Reactor& reactor, Range range);
 
   // Memory that a read or write of `range` takes for a while beside its buffers, when those are aligned as buffers of
@@ -103,7 +113,7 @@ class Node {
   static constexpr std::uint64_t kBounceBytesMax = 1u << 20;
 
   IoResult check_read(Range range) const;
-  IoResult check_write(Range range) const;
+  IoResult check_write(Range range, bool may_grow) const;
   // Whether the driver takes it in one piece and as it is.
   bool is_direct(Range range, IoBuffers buffers) const;
   bool is_aligned(Range range) const;
@@ -112,20 +122,29 @@ class Node {
 
   // Checked ranges, not empty; the caller counts.
   aio::Task<IoResult> read_any(Range range, IoBuffers buffers);
-  aio::Task<IoResult> read_long(Range range, IoBuffers buffers);
   aio::Task<IoResult> read_pieces(Range range, IoBuffers buffers);
   aio::Task<IoResult> read_bounced(Range range, IoBuffers buffers);
   aio::Task<IoResult> write_any(Range range, IoBuffers buffers, WriteOptions options);
   aio::Task<IoResult> write_pieces(Range range, IoBuffers buffers, WriteOptions options);
   aio::Task<IoResult> write_bounced(Range range, IoBuffers buffers, WriteOptions options);
   aio::Task<IoResult> write_one_bounced(Range range, IoBuffers buffers, std::uint64_t done, WriteOptions options);
+  // Of one block, which may lie past the end.
+  aio::Task<IoResult> read_block(Range block, std::byte* bytes);
   aio::Task<IoResult> write_zeroes_any(Range range, ZeroOptions options);
-  aio::Task<IoResult> write_zeroes_edge(Range range, bool force_unit_access);
-  // A checked write that the driver takes as it is, at once and under the guard; how long it took. The caller counts.
-  std::expected<std::uint64_t, Errno> write_at_once(aio::Reactor& reactor, Range range, IoBuffers buffers,
-                                                    std::uint32_t requests);
+  aio::Task<IoResult> write_zeroes_blocks(Range range, ZeroOptions options);
+  aio::Task<IoResult> write_zeroes_pieces(Range range, ZeroOptions options);
+  aio::Task<IoResult> write_zeroes_in_steps(Range range, ZeroOptions options);
+  aio::Task<IoResult> write_zeroes_piece(Range range, ZeroOptions options);
+  aio::Task<IoResult> write_zeros_as_data(Range range, const ZeroOptions& options);
+  Range discardable(Range range) const;
+  aio::Task<IoResult> discard_any(Range range);
   aio::Task<IoResult> flush_written();
-  void wrote(Range range, const IoResult& result);
+
+  // A change of bytes begins with begin_change() once no listener objects to it, and ends with end_change().
+  Change change_of(Range range, ChangeKind kind) const { return {aligned_around(range), kind}; }
+  void begin_change(const Change& change) { driver_.begin_change(change); }
+  void end_change(const Change& change);
+  void tell_growth(std::uint64_t before_bytes) const;
 
   std::string name_;
   CheckedDriver driver_;
@@ -135,7 +154,7 @@ class Node {
   PermissionTotals permission_totals_;
   IntrusiveList<Edge> parents_;
   RangeLock writes_;  // used only when the driver needs alignment
-  WriteGuard write_guard_;
+  ChangeListeners listeners_;
   NodeStatistics statistics_;
   // Writes that have ended, and how many of them the last successful flush covered.
   std::atomic<std::uint64_t> write_generation_ = 0;

@@ -1,11 +1,22 @@
 // The part of Node that fits requests to what the driver takes: aligned, and not too long.
 #include <algorithm>
+#include <cstring>
 
 #include "aio/current.h"
 #include "block/buffers.h"
 #include "block/node.h"
 
 namespace blockexport::block {
+namespace {
+
+// The largest range inside of `range` whose ends are multiples of `alignment`, or an empty one.
+Range aligned_inside(Range range, std::uint64_t alignment) {
+  const std::uint64_t start = (range.offset + alignment - 1) & ~(alignment - 1);
+  const std::uint64_t end = range.end() & ~(alignment - 1);
+  return start < end ? Range{start, end - start} : Range{};
+}
+
+}  // namespace
 
 bool Node::is_aligned(Range range) const {
   return ((range.offset | range.length) & (limits_.request_alignment - 1)) == 0;
@@ -40,22 +51,6 @@ std::uint64_t Node::bounce_bytes_of_zeroes(Range range) const {
 // No coroutine: the driver's own is the one that is awaited.
 aio::Task<IoResult> Node::read_any(Range range, IoBuffers buffers) {
   return is_direct(range, buffers) ? driver_.read(range, buffers) : read_pieces(range, buffers);
-}
-
-aio::Task<IoResult> Node::read_long(Range range, IoBuffers buffers) {
-  aio::Reactor& reactor = co_await aio::current_reactor();
-  std::uint64_t done = 0;
-  while (done < range.length) {
-    const Range piece{range.offset + done, std::min(kReadPieceBytes, range.length - done)};
-    std::vector<iovec> vectors = slice(buffers, done, piece.length);
-    // What has to be waited for, or fails, is for the verb, with all that is left.
-    if (!is_direct(piece, vectors) || !driver_.try_read(reactor, piece, vectors)) break;
-    done += piece.length;
-    if (done < range.length) co_await aio::next_turn();
-  }
-  if (done == range.length) co_return IoResult();
-  std::vector<iovec> rest = slice(buffers, done, range.length - done);
-  co_return co_await read_any(Range{range.offset + done, range.length - done}, rest);
 }
 
 aio::Task<IoResult> Node::read_pieces(Range range, IoBuffers buffers) {
@@ -137,49 +132,121 @@ aio::Task<IoResult> Node::write_one_bounced(Range range, IoBuffers buffers, std:
 
   bool head = range.offset != around.offset;
   bool tail = range.end() != around.end();
-  if (head) {
-    iovec vector{bytes, block_bytes};
-    IoResult result = co_await driver_.read(Range{around.offset, block_bytes}, IoBuffers(&vector, 1));
-    if (!result) co_return result;
-  }
+  if (head) CO_TRY(co_await read_block({around.offset, block_bytes}, bytes));
   if (tail && !(head && around.length == block_bytes)) {
-    iovec vector{bytes + around.length - block_bytes, block_bytes};
-    IoResult result = co_await driver_.read(Range{around.end() - block_bytes, block_bytes}, IoBuffers(&vector, 1));
-    if (!result) co_return result;
+    CO_TRY(co_await read_block({around.end() - block_bytes, block_bytes}, bytes + around.length - block_bytes));
   }
   copy_out(buffers, done, memory.bytes().subspan(range.offset - around.offset, range.length));
   iovec vector{bytes, around.length};
   co_return co_await driver_.write(around, IoBuffers(&vector, 1), options);
 }
 
+aio::Task<IoResult> Node::read_block(Range block, std::byte* bytes) {
+  // Only a write that makes the node larger is surrounded by a block past its end.
+  if (block.offset >= size_bytes()) {
+    std::memset(bytes, 0, block.length);
+    co_return IoResult();
+  }
+  iovec vector{bytes, block.length};
+  co_return co_await driver_.read(block, IoBuffers(&vector, 1));
+}
+
 aio::Task<IoResult> Node::write_zeroes_any(Range range, ZeroOptions options) {
-  if (limits_.request_alignment == 1) co_return co_await driver_.write_zeroes(range, options);
+  if (limits_.request_alignment == 1) co_return co_await write_zeroes_blocks(range, options);
 
   auto kind = is_aligned(range) ? RangeLock::Kind::kShared : RangeLock::Kind::kExclusive;
   RangeLock::Hold hold(writes_, co_await aio::current_reactor(), aligned_around(range), kind);
   co_await hold.acquire();
-  std::uint64_t mask = limits_.request_alignment - 1;
-  std::uint64_t start = (range.offset + mask) & ~mask;
-  std::uint64_t end = range.end() & ~mask;
-  if (start >= end) co_return co_await write_zeroes_edge(range, options.force_unit_access);
+  const Range whole = aligned_inside(range, limits_.request_alignment);
+  if (whole.empty()) co_return co_await write_zeros_as_data(range, options);
 
   // The whole blocks first: when the driver refuses them, nothing has changed.
-  CO_TRY(co_await driver_.write_zeroes(Range{start, end - start}, options));
+  CO_TRY(co_await write_zeroes_blocks(whole, options));
   IoResult result;
-  if (start > range.offset) {
-    result = co_await write_zeroes_edge(Range{range.offset, start - range.offset}, options.force_unit_access);
+  if (whole.offset > range.offset) {
+    result = co_await write_zeros_as_data({range.offset, whole.offset - range.offset}, options);
   }
-  if (result && range.end() > end) {
-    result = co_await write_zeroes_edge(Range{end, range.end() - end}, options.force_unit_access);
+  if (result && range.end() > whole.end()) {
+    result = co_await write_zeros_as_data({whole.end(), range.end() - whole.end()}, options);
   }
   co_return after_a_change(result);
 }
 
-// Less than two blocks of zeros, written as data.
-aio::Task<IoResult> Node::write_zeroes_edge(Range range, bool force_unit_access) {
-  std::vector<std::byte> zeros(range.length);
-  iovec vector{zeros.data(), zeros.size()};
-  co_return co_await write_bounced(range, IoBuffers(&vector, 1), WriteOptions{force_unit_access});
+// No coroutine: of a driver that takes any zeroes, its own is the one that is awaited.
+aio::Task<IoResult> Node::write_zeroes_blocks(Range range, ZeroOptions options) {
+  const bool takes_any = limits_.zeroes_alignment <= limits_.request_alignment;
+  if (takes_any && range.length <= limits_.zeroes_bytes_max) return driver_.write_zeroes(range, options);
+  return write_zeroes_pieces(range, options);
+}
+
+aio::Task<IoResult> Node::write_zeroes_pieces(Range range, ZeroOptions options) {
+  const Range middle = aligned_inside(range, std::max(limits_.zeroes_alignment, limits_.request_alignment));
+  if (middle.empty()) co_return co_await write_zeroes_piece(range, options);
+  // First what the driver may refuse: nothing has changed by then.
+  CO_TRY(co_await write_zeroes_in_steps(middle, options));
+  options.no_fallback = false;
+  IoResult result;
+  if (middle.offset > range.offset) {
+    result = co_await write_zeroes_piece({range.offset, middle.offset - range.offset}, options);
+  }
+  if (result && range.end() > middle.end()) {
+    result = co_await write_zeroes_piece({middle.end(), range.end() - middle.end()}, options);
+  }
+  co_return after_a_change(result);
+}
+
+aio::Task<IoResult> Node::write_zeroes_in_steps(Range range, ZeroOptions options) {
+  const std::uint64_t alignment = std::max(limits_.zeroes_alignment, limits_.request_alignment);
+  const std::uint64_t step_max = std::max(limits_.zeroes_bytes_max & ~(alignment - 1), alignment);
+  for (std::uint64_t done = 0; done < range.length;) {
+    const std::uint64_t length = std::min(range.length - done, step_max);
+    IoResult result = co_await write_zeroes_piece({range.offset + done, length}, options);
+    if (!result) co_return done == 0 ? result : after_a_change(result);
+    done += length;
+    options.no_fallback = false;
+  }
+  co_return IoResult();
+}
+
+// What the driver cannot do is written as data, unless the caller would rather have ENOTSUP.
+aio::Task<IoResult> Node::write_zeroes_piece(Range range, ZeroOptions options) {
+  IoResult result = co_await driver_.write_zeroes(range, options);
+  if (result || result.error() != Errno(ENOTSUP) || options.no_fallback) co_return result;
+  co_return co_await write_zeros_as_data(range, options);
+}
+
+aio::Task<IoResult> Node::write_zeros_as_data(Range range, const ZeroOptions& options) {
+  const WriteOptions writing{.force_unit_access = options.force_unit_access, .may_grow = options.may_grow};
+  AlignedMemory zeros(std::min(range.length, kBounceBytesMax),
+                      std::max(limits_.memory_alignment, limits_.request_alignment));
+  if (!zeros) co_return fail(ENOMEM);
+  std::ranges::fill(zeros.bytes(), std::byte{0});
+  for (std::uint64_t done = 0; done < range.length;) {
+    iovec vector{zeros.bytes().data(), std::min(range.length - done, kBounceBytesMax)};
+    CO_TRY(co_await write_pieces({range.offset + done, vector.iov_len}, IoBuffers(&vector, 1), writing));
+    done += vector.iov_len;
+  }
+  co_return IoResult();
+}
+
+// Only whole blocks: a discard is a hint, and may leave the rest alone. The last block may end past the node's end.
+Range Node::discardable(Range range) const {
+  const std::uint64_t alignment = std::max(limits_.discard_alignment, limits_.request_alignment);
+  const std::uint64_t start = (range.offset + alignment - 1) & ~(alignment - 1);
+  const std::uint64_t end = range.end() == size_bytes() ? aligned_around(range).end() : range.end() & ~(alignment - 1);
+  return start < end ? Range{start, end - start} : Range{};
+}
+
+aio::Task<IoResult> Node::discard_any(Range range) {
+  if (range.length <= limits_.discard_bytes_max) co_return co_await driver_.discard(range);
+  const std::uint64_t alignment = std::max(limits_.discard_alignment, limits_.request_alignment);
+  const std::uint64_t step_max = std::max(limits_.discard_bytes_max & ~(alignment - 1), alignment);
+  for (std::uint64_t done = 0; done < range.length;) {
+    const std::uint64_t length = std::min(range.length - done, step_max);
+    CO_TRY(co_await driver_.discard({range.offset + done, length}));
+    done += length;
+  }
+  co_return IoResult();
 }
 
 }  // namespace blockexport::block

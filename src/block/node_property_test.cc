@@ -9,7 +9,7 @@ namespace blockexport::block {
 namespace {
 
 // Lets other tasks go on before and after every request, so that requests overlap in ever new ways.
-class PausingDriver final : public Driver {
+class PausingDriver final : public LiveDriver {
  public:
   PausingDriver(MemoryDriverState& state, std::uint64_t seed) : memory_(state), random_(seed) {}
 
@@ -37,9 +37,9 @@ class PausingDriver final : public Driver {
     if (random_() % 2 == 0) return fail(EAGAIN);
     return memory_.try_read(reactor, range, buffers);
   }
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) override {
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) override {
     if (random_() % 2 == 0) return fail(EAGAIN);
-    return memory_.try_write(reactor, range, buffers, requests);
+    return memory_.try_write(reactor, range, buffers, hints);
   }
   std::uint64_t size_bytes() const override { return memory_.size_bytes(); }
   Limits limits() const override { return memory_.limits(); }
@@ -58,6 +58,8 @@ struct Case {
   std::uint32_t request_alignment;
   std::uint32_t memory_alignment;
   std::uint64_t transfer_bytes_max;
+  std::uint32_t zeroes_alignment = 1;
+  std::uint64_t zeroes_bytes_max = UINT64_MAX;
 };
 
 class NodePropertyTest : public ReactorTest {
@@ -67,7 +69,9 @@ class NodePropertyTest : public ReactorTest {
     constexpr std::uint64_t kSize = 64u << 10;
     MemoryDriverState state(kSize, {.request_alignment = with.request_alignment,
                                     .memory_alignment = with.memory_alignment,
-                                    .transfer_bytes_max = with.transfer_bytes_max});
+                                    .transfer_bytes_max = with.transfer_bytes_max,
+                                    .zeroes_alignment = with.zeroes_alignment,
+                                    .zeroes_bytes_max = with.zeroes_bytes_max});
     Node node("disk", std::make_unique<PausingDriver>(state, seed),
               {.discard = DiscardMode::kUnmap, .detect_zeroes = detect_zeroes});
     std::deque<NodeModel> models;
@@ -84,8 +88,8 @@ class NodePropertyTest : public ReactorTest {
 
 TEST_F(NodePropertyTest, NeighboursNeverLoseEachOthersBytes) {
   constexpr Case kCases[] = {
-      {1, 1, UINT32_MAX},      {1, 1, 900},        {512, 1, UINT32_MAX}, {512, 512, 4096},
-      {4096, 512, UINT32_MAX}, {4096, 4096, 8192},
+      {1, 1, UINT32_MAX},      {1, 1, 900},        {512, 1, UINT32_MAX},     {512, 512, 4096},
+      {4096, 512, UINT32_MAX}, {4096, 4096, 8192}, {1, 1, UINT32_MAX, 4096}, {512, 1, 4096, 2048, 6000},
   };
   for (const Case& with : kCases) {
     for (std::uint64_t seed = 1; seed <= 20 && !HasFailure(); seed++) {

@@ -113,21 +113,6 @@ TEST_F(NodeTest, FlushesOnlyWhatWasWritten) {
   EXPECT_EQ(state.calls, (Calls{"flush"}));
 }
 
-TEST_F(NodeTest, ADurableWriteSharesTheFlushesThatAreUnderWay) {
-  MemoryDriverState state(4096);
-  auto disk = node(state);
-  state.syncing = true;
-  EXPECT_TRUE(write(*disk, 0, filled(512, 1), {.force_unit_access = true}));
-  EXPECT_TRUE(write(*disk, 0, filled(512, 2)));
-  EXPECT_EQ(state.calls, (Calls{"try_write 0+512", "flush", "write 0+512"}));
-  EXPECT_EQ(disk->statistics().write.operations(), 2u);
-  EXPECT_EQ(disk->statistics().flush.operations(), 0u);
-  state.calls.clear();
-  state.try_verbs = false;
-  EXPECT_TRUE(write(*disk, 0, filled(512, 3), {.force_unit_access = true}));
-  EXPECT_EQ(state.calls, (Calls{"write 0+512 fua"}));
-}
-
 TEST_F(NodeTest, SplitsWhatIsTooLong) {
   MemoryDriverState state(4096, {.transfer_bytes_max = 1024});
   auto disk = node(state);
@@ -138,48 +123,6 @@ TEST_F(NodeTest, SplitsWhatIsTooLong) {
   EXPECT_EQ(got, bytes);
   EXPECT_EQ(state.calls, (Calls{"write 10+1024", "write 1034+1024", "write 2058+452", "read 10+1024", "read 1034+1024",
                                 "read 2058+452"}));
-}
-
-aio::Task<void> count_turns(int& turns, const bool& done) {
-  while (!done) {
-    ++turns;
-    co_await aio::next_turn();
-  }
-}
-
-aio::Task<void> read_and_tell(Node& node, Range range, iovec vector, IoResult& result, bool& done) {
-  result = co_await node.read(range, IoBuffers(&vector, 1));
-  done = true;
-}
-
-TEST_F(NodeTest, ALongReadFromMemoryLeavesTurnsToOthers) {
-  constexpr std::uint64_t kLength = Node::kReadAtOnceBytesMax + 100;
-  MemoryDriverState state(kLength + 10);
-  for (std::size_t i = 0; i < state.bytes.size(); i++) state.bytes[i] = static_cast<std::byte>(i % 251);
-  auto disk = node(state);
-  auto got = filled(kLength, 0);
-  IoResult result = fail(EIO);
-  bool done = false;
-  int turns = 0;
-  start(read_and_tell(*disk, {10, kLength}, iovec{got.data(), got.size()}, result, done));
-  start(count_turns(turns, done));
-  until_idle();
-  EXPECT_TRUE(result.has_value());
-  EXPECT_TRUE(std::equal(got.begin(), got.end(), state.bytes.begin() + 10));
-  EXPECT_EQ(state.calls.size(), kLength / Node::kReadPieceBytes + 1);
-  EXPECT_GE(turns, static_cast<int>(kLength / Node::kReadPieceBytes));
-  EXPECT_EQ(disk->statistics().read.operations(), 1u);
-}
-
-TEST_F(NodeTest, WhatMemoryDoesNotHaveOfALongReadIsReadAtOnce) {
-  constexpr std::uint64_t kLength = Node::kReadAtOnceBytesMax + 100;
-  MemoryDriverState state(kLength);
-  auto disk = node(state);
-  auto bytes = filled(kLength, 1);
-  state.try_verbs = false;
-  EXPECT_TRUE(read(*disk, 0, bytes));
-  EXPECT_EQ(bytes, state.bytes);
-  EXPECT_EQ(state.calls, (Calls{"read 0+" + std::to_string(kLength)}));
 }
 
 TEST_F(NodeTest, ReadsUnalignedRangesThroughABounceBuffer) {

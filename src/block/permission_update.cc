@@ -23,7 +23,7 @@ std::string names_of(PermissionSet permissions) {
 }
 
 std::string user_of(const Edge& edge) {
-  return fmt::format("{} (uses node '{}' as '{}' child)", edge.parent().description, edge.node().name(), edge.role());
+  return fmt::format("{} (uses node '{}' as '{}' child)", edge.parent().description, edge.node().name(), edge.name());
 }
 
 // Depth first; no deeper than kGraphDepthMax.
@@ -274,12 +274,17 @@ std::vector<Node*> with_all_above(std::span<Node* const> nodes) {
   return found;
 }
 
-std::vector<Node*> children_first_above(std::span<Node* const> nodes) {
+std::vector<Node*> parents_first_above(std::span<Node* const> nodes) {
   std::unordered_set<Node*> visited;
   std::vector<Node*> parents_first;
   for (Node* node : nodes) visit_above(*node, visited, parents_first);
-  std::ranges::reverse(parents_first);
   return parents_first;
+}
+
+std::vector<Node*> children_first_above(std::span<Node* const> nodes) {
+  std::vector<Node*> children_first = parents_first_above(nodes);
+  std::ranges::reverse(children_first);
+  return children_first;
 }
 
 std::vector<Edge*> root_edges_above(std::span<Node* const> nodes) {

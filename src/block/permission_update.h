@@ -60,7 +60,8 @@ std::vector<Node*> with_all_below(Node& node);
 // `nodes`, each once, and all that is above them.
 std::vector<Node*> with_all_above(std::span<Node* const> nodes);
 
-// The same, each after all of its children among them.
+// The same, each before, or after, all of its children among them.
+std::vector<Node*> parents_first_above(std::span<Node* const> nodes);
 std::vector<Node*> children_first_above(std::span<Node* const> nodes);
 
 // The root edges through which requests reach `nodes`.

@@ -86,7 +86,7 @@ Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, 
 }  // namespace
 
 block::EdgeParent export_parent() {
-  return {.role = "root", .description = std::string(block::kUnnamedUser), .tolerates_growth = true};
+  return {.name = "root", .description = std::string(block::kUnnamedUser), .tolerates_growth = true};
 }
 
 block::Permissions export_permissions(bool writable) {

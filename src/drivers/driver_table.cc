@@ -28,7 +28,8 @@ Opened open_null(const schema::BlockdevOptionsNull& options, std::string_view fo
 
 aio::Task<Opened> open_raw(const schema::BlockdevOptionsRaw& options, block::ChildOpener& children) {
   CO_TRY_ASSIGN(RawOptions raw, raw_options(options));
-  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file, co_await children.open_child(options.file, "file"));
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kData));
   co_return as_driver(RawDriver::open(raw, std::move(file)));
 }
 

@@ -216,7 +216,7 @@ Task<void> BusyGraph::run() {
   const std::size_t lanes = random().between(1, kLanesMax);
   for (std::size_t i = 0; i < lanes + 1; ++i) {
     auto edge =
-        co_await graph_.attach("r", {.role = "root"}, {.used = Permission::kConsistentRead | Permission::kWrite});
+        co_await graph_.attach("r", {.name = "root"}, {.used = Permission::kConsistentRead | Permission::kWrite});
     if (!expect(edge.has_value(), "no edge")) break;
     edges.push_back(std::move(*edge));
   }
@@ -444,7 +444,7 @@ Task<void> BusyGraph::come_and_go() {
   while (at_work_ > 0 && !is_over()) {
     Result<> added = co_await graph_.add(options({{"driver", "raw"}, {"node-name", "g"}, {"file", "f"}}));
     if (!expect(added.has_value(), "a guest's node could not be made")) co_return;
-    auto edge = co_await graph_.attach("g", {.role = "root"}, {.used = Permission::kConsistentRead});
+    auto edge = co_await graph_.attach("g", {.name = "root"}, {.used = Permission::kConsistentRead});
     if (!expect(edge.has_value(), "a guest has no edge")) co_return;
     // The last sectors before the tail are nobody's.
     const Range range{kTailStart - 2 * kSectorLength, 2 * kSectorLength};

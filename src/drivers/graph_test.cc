@@ -42,7 +42,7 @@ class GraphTest : public block::ReactorTest {
   // Null, and error_ says why.
   std::unique_ptr<Edge> attach(const std::string& name, Permissions permissions) {
     auto edge =
-        run(graph_.attach(name, {.role = "root", .description = std::string(block::kUnnamedUser)}, permissions));
+        run(graph_.attach(name, {.name = "root", .description = std::string(block::kUnnamedUser)}, permissions));
     error_ = edge ? "" : edge.error().message();
     return edge ? std::move(*edge) : nullptr;
   }
@@ -173,10 +173,10 @@ TEST_F(GraphTest, TwoGraphsKeepEachOtherOffAFile) {
   ASSERT_NE(edge, nullptr) << error_;
   Graph other(reactor(), drivers_, trace_);
   EXPECT_EQ(text_of(run(other.add(options({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}})))), "");
-  auto refused = run(other.attach("f", {.role = "root"}, {.used = Permission::kWrite}));
+  auto refused = run(other.attach("f", {.name = "root"}, {.used = Permission::kWrite}));
   EXPECT_EQ(refused.error().message(), "Failed to get \"write\" lock");
   detach(std::move(edge));
-  auto granted = run(other.attach("f", {.role = "root"}, {.used = Permission::kWrite}));
+  auto granted = run(other.attach("f", {.name = "root"}, {.used = Permission::kWrite}));
   ASSERT_TRUE(granted) << granted.error().message();
   run(other.detach(std::move(*granted)));
 }
@@ -257,7 +257,7 @@ TEST_F(ReopenTest, KeepsItsLocks) {
       "");
   Graph other(reactor(), drivers_, trace_);
   EXPECT_EQ(text_of(run(other.add(options({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}})))), "");
-  auto refused = run(other.attach("f", {.role = "root"}, {.used = Permission::kWrite}));
+  auto refused = run(other.attach("f", {.name = "root"}, {.used = Permission::kWrite}));
   EXPECT_EQ(refused.error().message(), "Failed to get \"write\" lock");
   detach(std::move(edge));
 }

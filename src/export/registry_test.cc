@@ -46,7 +46,7 @@ class RegistryTest : public ::testing::Test {
   }
 
   FakeExport& add(std::string id, std::size_t clients = 0) {
-    auto edge = std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    auto edge = std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.name = "root"}, block::Permissions{});
     auto made = std::make_unique<FakeExport>(std::move(id), std::move(edge));
     FakeExport& added = *made;
     added.clients = clients;

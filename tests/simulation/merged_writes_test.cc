@@ -203,7 +203,7 @@ class MergingDisk {
     EXPECT_TRUE(driver.has_value());
     if (!driver) co_return;
     node_ = std::make_unique<block::Node>("disk", std::move(*driver), block::NodeOptions{});
-    edge_.emplace(*node_, block::EdgeParent{.role = "root"}, block::Permissions{});
+    edge_.emplace(*node_, block::EdgeParent{.name = "root"}, block::Permissions{});
   }
 
   // The file's time stamp: it counts the changes.

@@ -115,7 +115,7 @@ Task<bool> Household::open() {
   if (added) added = co_await graph_.add(options({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}}));
   if (!expect(added.has_value(), "the nodes could not be made")) co_return false;
   const block::Permissions permissions{.used = block::Permission::kConsistentRead | block::Permission::kWrite};
-  auto edge = co_await graph_.attach("r", {.role = "root"}, permissions);
+  auto edge = co_await graph_.attach("r", {.name = "root"}, permissions);
   if (!expect(edge.has_value(), "the export has no node")) co_return false;
   NbdExportOptions wanted{.id = "e", .name = "e", .writable = true};
   for (std::size_t i = 0; i < reactors_.size(); ++i) wanted.places.push_back(&reactors_.place(i));

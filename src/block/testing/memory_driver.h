@@ -27,14 +27,15 @@ struct MemoryDriverState {
   int write_error = 0;                 // what writes give, when not 0
   std::uint64_t write_error_from = 0;  // those that begin here or later
   bool fast_zeroes = false;            // zeroes without a fallback succeed
+  bool grows = false;                  // can_grow()
+  bool owes_flush = false;
   bool try_verbs = true;
-  bool shares = false;  // try_share succeeds, with a null file
-  bool syncing = false;
+  bool shares = false;                // try_share succeeds, with a null file
   aio::Event* read_pause = nullptr;   // reads end only after it is set
   aio::Event* flush_pause = nullptr;  // flushes too
 };
 
-class MemoryDriver final : public Driver {
+class MemoryDriver final : public LiveDriver {
  public:
   explicit MemoryDriver(MemoryDriverState& state) : state_(state) {}
 
@@ -45,15 +46,23 @@ class MemoryDriver final : public Driver {
   }
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options) override {
     if (state_.write_error != 0 && range.offset >= state_.write_error_from) co_return fail(state_.write_error);
+    if (options.may_grow) grow_to(range.end());
     co_return transfer("write", range, buffers, true, options.force_unit_access ? " fua" : "");
   }
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) override {
+    if (options.may_grow) grow_to(range.end());
     if (IoResult result = record("write_zeroes", range, suffix_of(options)); !result) co_return result;
     if (options.no_fallback && !state_.fast_zeroes) co_return fail(ENOTSUP);
+    // Of a driver that takes aligned zeroes only, others are for the node.
+    if (((range.offset | range.length) & (state_.limits.zeroes_alignment - 1)) != 0) co_return fail(ENOTSUP);
+    EXPECT_LE(range.length, state_.limits.zeroes_bytes_max);
     std::memset(state_.bytes.data() + range.offset, 0, range.length);
     co_return IoResult();
   }
-  aio::Task<IoResult> discard(Range range) override { co_return record("discard", range, ""); }
+  aio::Task<IoResult> discard(Range range) override {
+    EXPECT_LE(range.length, state_.limits.discard_bytes_max);
+    co_return record("discard", range, "");
+  }
   aio::Task<IoResult> flush() override {
     state_.calls.push_back("flush");
     const IoResult result = state_.error != 0 ? fail(state_.error) : IoResult();
@@ -70,7 +79,7 @@ class MemoryDriver final : public Driver {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_read", range, buffers, false, "");
   }
-  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, std::uint32_t) override {
+  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, WriteHints&) override {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_write", range, buffers, true, "");
   }
@@ -79,8 +88,6 @@ class MemoryDriver final : public Driver {
     if (!state_.shares) return fail(EAGAIN);
     return FileSpan{.file = nullptr, .offset = range.offset};
   }
-
-  bool is_syncing() override { return state_.syncing; }
 
   IoResult try_extents(aio::Reactor&, Range range, Extents& extents) override {
     if (!state_.try_verbs) return fail(EAGAIN);
@@ -94,10 +101,20 @@ class MemoryDriver final : public Driver {
     co_return Result<>();
   }
   std::uint64_t size_bytes() const override { return state_.bytes.size(); }
+  bool owes_flush() const override { return state_.owes_flush; }
+  bool can_grow() const override { return state_.grows; }
+  aio::Task<IoResult> grow(std::uint64_t size_bytes) override {
+    state_.calls.push_back("grow " + std::to_string(size_bytes));
+    grow_to(size_bytes);
+    co_return IoResult();
+  }
   Limits limits() const override { return state_.limits; }
   std::string_view format_name() const override { return "memory"; }
 
  private:
+  void grow_to(std::uint64_t size_bytes) {
+    if (state_.grows && size_bytes > state_.bytes.size()) state_.bytes.resize(size_bytes);
+  }
   static const char* suffix_of(ZeroOptions options) {
     if (options.may_unmap) return options.force_unit_access ? " unmap fua" : " unmap";
     return options.force_unit_access ? " fua" : "";

@@ -156,7 +156,7 @@ int taken_at_once(aio::Reactor& reactor, block::Node& node) {
   return taken;
 }
 
-TEST_P(SimulatedFileTest, WritesThatStallRestAndAreTriedAgain) {
+TEST_P(SimulatedFileTest, WritesThatStallAreHandedToWorkersForAWhile) {
   std::unique_ptr<block::Node> node = make_node(8192);
   EXPECT_GT(taken_at_once(reactor(), *node), 1);
   // Long because the thread was put aside: not the file's fault, and nothing changes.
@@ -225,6 +225,36 @@ TEST_P(SimulatedFileTest, FlushesThatWaitTogetherAreOneSync) {
   run(flush_at_once(*node, 16, results));
   ASSERT_EQ(results.size(), 16u);
   for (const IoResult& flushed : results) EXPECT_TRUE(flushed.has_value());
+}
+
+aio::Task<void> write_durably_into(block::Node& node, std::uint64_t offset, std::deque<IoResult>& results) {
+  IoResult& result = results.emplace_back(fail(EAGAIN));
+  std::string text(512, 'x');
+  iovec vector{text.data(), text.size()};
+  result = co_await node.write({offset, text.size()}, {&vector, 1}, {.force_unit_access = true});
+}
+
+aio::Task<void> write_durably_during_a_flush(block::Node& node, std::deque<IoResult>& results) {
+  aio::Scope scope(co_await aio::current_reactor());
+  scope.spawn("flush", flush_into(node, results));
+  for (std::uint64_t i = 0; i < 8; ++i) scope.spawn("write", write_durably_into(node, i * 512, results));
+  co_await scope.join();
+}
+
+// A copy into the page cache holds the simulated thread for a millisecond, which shows how many were made.
+TEST_P(SimulatedFileTest, DurableWritesDuringASyncAreMadeAtOnceAndShareTheNext) {
+  std::unique_ptr<block::Node> node = make_node(8192);
+  IoResult result;
+  run(write_text(*node, 0, "text", result));
+  simulation().options().write_hold_ns = 1'000'000;
+  simulation().options().write_hold_waits = false;
+  const std::uint64_t started_ns = reactor().now_ns();
+  std::deque<IoResult> results;
+  run(write_durably_during_a_flush(*node, results));
+  // The simulation refuses one copy in four.
+  EXPECT_GE(reactor().now_ns() - started_ns, 4'000'000u);
+  ASSERT_EQ(results.size(), 9u);
+  for (const IoResult& each : results) EXPECT_TRUE(each.has_value());
 }
 
 TEST_P(SimulatedFileTest, WhoSharesAFailedSyncFailsAndSoDoAllAfterIt) {

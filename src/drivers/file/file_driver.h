@@ -13,16 +13,21 @@
 #include "aio/open_file.h"
 #include "aio/operation.h"
 #include "block/driver.h"
+#include "block/range_lock.h"
 #include "drivers/file/extent_cache.h"
 #include "drivers/file/file_locks.h"
 #include "drivers/file/file_options.h"
 #include "drivers/file/loss_report.h"
 #include "drivers/file/sync_group.h"
+#include "drivers/file/write_backoff.h"
 
 namespace blockexport::drivers {
 
 // A regular file's size is rounded up to this.
 inline constexpr std::uint64_t kSectorBytes = 512;
+// A read of a regular file that is longer than Node::kReadAtOnceBytesMax is copied from the page cache in pieces of
+// this length, one in each turn of the event loop.
+inline constexpr std::uint64_t kReadPieceBytes = 256u << 10;
 
 // What a reopen has prepared.
 struct FileReopening {
@@ -31,7 +36,7 @@ struct FileReopening {
   int fd;  // the one in use, when that need not change
 };
 
-class FileDriver final : public block::Driver {
+class FileDriver final : public block::LiveDriver {
  public:
   // Opens on the reactor of the awaiting task, which must outlive the driver. Takes no locks yet: set_permissions does.
   static aio::Task<Result<std::unique_ptr<FileDriver>>> open(FileOptions options);
@@ -47,14 +52,15 @@ class FileDriver final : public block::Driver {
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                     std::uint32_t requests) override;
-  bool is_syncing() override { return durable_writes_.load(std::memory_order_relaxed) > 0 || syncs_.is_running(); }
+                     block::WriteHints& hints) override;
   // One fstat() when the cache may know, which it does only on file systems where that never waits.
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 
   std::uint64_t size_bytes() const override;
   block::Limits limits() const override { return limits_; }
+  bool can_grow() const override { return !is_device(); }
+  aio::Task<IoResult> grow(std::uint64_t size_bytes) override;
 
   std::string_view format_name() const override { return is_device() ? "host_device" : "file"; }
   std::string filename() const override { return options_.filename; }
@@ -93,6 +99,16 @@ class FileDriver final : public block::Driver {
   }
   // Whether a transfer with `asked` that failed so is to be tried again, without it.
   bool is_dropping_refused(aio::Caching asked, Errno error);
+  // Whether others sync, or are about to: then a durable write shares their next sync.
+  bool is_syncing() { return durable_writes_.load(std::memory_order_relaxed) > 0 || syncs_.is_running(); }
+  bool is_past_end(block::Range range) const { return range.end() > size_bytes(); }
+  void raise_size(std::uint64_t end);
+  // Reads what the page cache has of the beginning of a long range, and returns how much that is.
+  aio::Task<std::uint64_t> read_cached_pieces(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
+  // As try_write(), for a durable write that is followed by a sync.
+  bool write_at_once(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
+  aio::Task<IoResult> write_past_end(block::Range range, block::IoBuffers buffers, bool force_unit_access);
+  aio::Task<IoResult> write_inside(block::Range range, block::IoBuffers buffers, bool force_unit_access);
   // Ends a read at the end of the file: the bytes from `done` on are zeros, or missing.
   IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
   aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
@@ -124,6 +140,8 @@ class FileDriver final : public block::Driver {
   std::unique_ptr<FileLocks> locks_;          // null: no locking
   std::unique_ptr<FileReopening> reopening_;  // between prepare_reopen and commit_reopen
   std::atomic<std::uint64_t> file_bytes_;     // the real end as far as we know
+  block::RangeLock growth_;                   // growing writes share it, grow() holds it alone
+  WriteBackoff write_backoff_;
   SyncGroup syncs_;
   std::atomic<std::uint32_t> durable_writes_ = 0;  // under way
   LossReport losses_;                              // unless direct: then nothing is kept back, and nothing lost later

@@ -7,6 +7,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "aio/current.h"
 #include "aio/testing/file_abilities.h"
 #include "base/owned_fd.h"
 #include "block/buffers.h"
@@ -193,6 +194,90 @@ TEST_F(FileDriverTest, AFileSystemInMemoryIsAsGoodAsThePageCache) {
   EXPECT_TRUE(disk->try_read(reactor(), {0, text.size()}, IoBuffers(&vector, 1)));
   EXPECT_EQ(text, content);
   if (!disk->try_share(reactor(), {0, 1 << 20})) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+}
+
+aio::Task<void> count_turns(int& turns, const bool& done) {
+  while (!done) {
+    ++turns;
+    co_await aio::next_turn();
+  }
+}
+
+aio::Task<void> read_and_tell(Node& node, Range range, iovec vector, IoResult& result, bool& done) {
+  result = co_await node.read(range, IoBuffers(&vector, 1));
+  done = true;
+}
+
+TEST_F(FileDriverTest, ALongReadFromThePageCacheLeavesTurnsToOthers) {
+  constexpr std::uint64_t kLength = Node::kReadAtOnceBytesMax + 100;
+  std::string content(kLength + 10, '-');
+  for (std::size_t i = 0; i < content.size(); i++) content[i] = static_cast<char>('a' + i % 23);
+  const std::string path = directory_.file("a", content);
+  if (!aio::testing::reads_without_waiting(path)) GTEST_SKIP() << "this file system reads nothing without waiting";
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::string got(kLength, '-');
+  IoResult result = fail(EIO);
+  bool done = false;
+  int turns = 0;
+  start(read_and_tell(*disk, {10, kLength}, iovec{got.data(), got.size()}, result, done));
+  start(count_turns(turns, done));
+  until_idle();
+  EXPECT_TRUE(result.has_value());
+  EXPECT_TRUE(got == content.substr(10, kLength));
+  EXPECT_GE(turns, static_cast<int>(kLength / kReadPieceBytes));
+  EXPECT_EQ(disk->statistics().read.operations(), 1u);
+}
+
+TEST_F(FileDriverTest, GrowsByWritesZeroesAndOnRequest) {
+  const std::string path = directory_.file("a", std::string(1000, 'x'));
+  auto disk = open({.filename = path});
+  ASSERT_NE(disk, nullptr) << error_;
+  EXPECT_EQ(write(*disk, 5000, "text").error(), Errno(ENOSPC));
+  EXPECT_TRUE(write(*disk, 5000, "text", {.may_grow = true}));
+  EXPECT_EQ(disk->size_bytes(), 5120u);
+  EXPECT_EQ(content(path), std::string(1000, 'x') + std::string(4000, '\0') + "text");
+  EXPECT_TRUE(write(*disk, 6000, "durable", {.force_unit_access = true, .may_grow = true}));
+  EXPECT_TRUE(run(disk->write_zeroes({5002, 3000}, {.may_grow = true})));
+  EXPECT_EQ(disk->size_bytes(), 8192u);
+  std::string got(8192 - 5000, '-');
+  EXPECT_TRUE(read(*disk, 5000, got));
+  EXPECT_EQ(got, "te" + std::string(got.size() - 2, '\0'));
+  EXPECT_TRUE(run(disk->grow(100'000)));
+  EXPECT_EQ(disk->size_bytes(), 100'352u);
+  EXPECT_EQ(content(path).size(), 100'000u);
+  EXPECT_TRUE(run(disk->grow(10)));
+  EXPECT_EQ(content(path).size(), 100'000u);
+  Extents found;
+  EXPECT_TRUE(run(disk->extents({8192, 4096}, found)));
+  EXPECT_EQ(found.size(), 1u);
+}
+
+aio::Task<void> append(Node& node, std::atomic<std::uint64_t>& end, int count) {
+  for (int i = 0; i < count; ++i) {
+    std::string text(700, static_cast<char>('a' + i % 26));
+    iovec vector{text.data(), text.size()};
+    const std::uint64_t at = end.fetch_add(text.size());
+    EXPECT_TRUE(co_await node.write({at, text.size()}, IoBuffers(&vector, 1), {.may_grow = true}));
+    std::string got(text.size(), '-');
+    vector = {got.data(), got.size()};
+    EXPECT_TRUE(co_await node.read({at, got.size()}, IoBuffers(&vector, 1)));
+    EXPECT_EQ(got, text);
+  }
+}
+
+aio::Task<void> grow_in_steps(Node& node, int count) {
+  for (int i = 0; i < count; ++i) EXPECT_TRUE(co_await node.grow(node.size_bytes() + 600));
+}
+
+TEST_F(FileDriverTest, WritesThatGrowTheFileAndAGrowthOnRequestLoseNothingOfEachOther) {
+  auto disk = open({.filename = directory_.file("a", "")});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::atomic<std::uint64_t> end = 0;
+  for (int i = 0; i < 4; ++i) start(append(*disk, end, 50));
+  start(grow_in_steps(*disk, 200));
+  until_idle();
+  EXPECT_GE(disk->size_bytes(), 4u * 50 * 700);
 }
 
 TEST_F(FileDriverTest, TakesMoreVectorsThanTheKernel) {

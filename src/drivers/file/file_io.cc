@@ -6,6 +6,7 @@
 #include "aio/current.h"
 #include "aio/reactor.h"
 #include "block/buffers.h"
+#include "block/node.h"
 #include "drivers/file/file_driver.h"
 
 namespace blockexport::drivers {
@@ -17,7 +18,9 @@ using block::Range;
 // What is left of one read or write: as many vectors as one call takes.
 class Remainder {
  public:
-  Remainder(Range range, IoBuffers buffers) : range_(range), buffers_(buffers), next_(buffers) { cap(); }
+  Remainder(Range range, IoBuffers buffers, std::uint64_t done = 0) : range_(range), buffers_(buffers), next_(buffers) {
+    done > 0 ? advance(done) : cap();
+  }
 
   std::uint64_t done() const { return done_; }
   bool finished() const { return done_ == range_.length; }
@@ -71,7 +74,11 @@ bool may_be_loss(Errno error) {
 
 aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
   aio::Reactor& reactor = co_await aio::current_reactor();
-  Remainder rest(range, buffers);
+  std::uint64_t done = 0;
+  if (range.length > block::Node::kReadAtOnceBytesMax && !options_.direct) {
+    done = co_await read_cached_pieces(reactor, range, buffers);
+  }
+  Remainder rest(range, buffers, done);
   while (!rest.finished()) {
     const aio::Caching asked = caching();
     auto got = co_await reactor.read(fd_, rest.next(), rest.offset(), asked);
@@ -87,6 +94,19 @@ aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
     rest.advance(useful);
   }
   co_return IoResult();
+}
+
+aio::Task<std::uint64_t> FileDriver::read_cached_pieces(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  std::uint64_t done = 0;
+  while (done < range.length) {
+    const Range piece{range.offset + done, std::min(kReadPieceBytes, range.length - done)};
+    const std::vector<iovec> vectors = block::slice(buffers, done, piece.length);
+    // What has to be waited for, or fails, is for the read of all that is left.
+    if (!try_read(reactor, piece, vectors)) break;
+    done += piece.length;
+    if (done < range.length) co_await aio::next_turn();
+  }
+  co_return done;
 }
 
 bool FileDriver::is_dropping_refused(aio::Caching asked, Errno error) {
@@ -112,14 +132,28 @@ IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buff
 }
 
 aio::Task<IoResult> FileDriver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
-  if (options.force_unit_access && !options_.no_flush) return write_durably(range, buffers);
+  if (is_past_end(range)) return write_past_end(range, buffers, options.force_unit_access);
+  return write_inside(range, buffers, options.force_unit_access);
+}
+
+aio::Task<IoResult> FileDriver::write_inside(Range range, IoBuffers buffers, bool force_unit_access) {
+  if (force_unit_access && !options_.no_flush) return write_durably(range, buffers);
   return write_buffers(range, buffers, false);
+}
+
+aio::Task<IoResult> FileDriver::write_past_end(Range range, IoBuffers buffers, bool force_unit_access) {
+  // Whoever grows the file by setting its size must not cut off what is written meanwhile.
+  block::RangeLock::Hold hold(growth_, co_await aio::current_reactor(), range, block::RangeLock::Kind::kShared);
+  co_await hold.acquire();
+  IoResult result = co_await write_inside(range, buffers, force_unit_access);
+  if (result) raise_size(range.end());
+  co_return result;
 }
 
 aio::Task<IoResult> FileDriver::write_durably(Range range, IoBuffers buffers) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   // One that is alone is durable with its own call; several share a sync, which costs about as much as one of them.
-  // Those that can be written at once do not come here but flush: see is_syncing().
+  if (is_syncing() && !buffers.empty() && write_at_once(reactor, range, buffers)) co_return co_await sync(reactor);
   const bool first = durable_writes_.fetch_add(1, std::memory_order_relaxed) == 0;
   const bool alone = first && !syncs_.is_running() && !(options_.direct && drops_direct_syncs_);
   IoResult result = co_await (alone ? write_alone(reactor, range, buffers) : write_content(range, buffers, false));
@@ -154,23 +188,36 @@ aio::Task<IoResult> FileDriver::write_buffers(Range range, IoBuffers buffers, bo
   co_return IoResult();
 }
 
-IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t) {
+IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
   // Writing to a device's page cache may wait for reading the rest of a page; and what is not to stay in the cache is
   // sent to the disk by the write itself, which may wait for a place in the disk's queue.
-  if (options_.direct || is_device() || buffers.size() > IOV_MAX || caching() == aio::Caching::kDrop) {
+  if (options_.direct || is_device() || buffers.size() > IOV_MAX || caching() == aio::Caching::kDrop ||
+      !write_backoff_.admits(hints.started_ns)) {
     return fail(EAGAIN);
   }
+  const bool watched = write_backoff_.watches(hints.started_ns);
+  const std::uint64_t waits_before = watched ? reactor.times_waited() : 0;
   IoCount written = reactor.try_write(fd_, buffers, range.offset);
+  hints.ended_ns = reactor.now_ns();
+  if (const std::uint64_t elapsed_ns = hints.ended_ns - hints.started_ns; WriteBackoff::is_long(elapsed_ns)) {
+    const bool waited = watched && reactor.has_waited_since(waits_before);
+    write_backoff_.took_long(hints.ended_ns, elapsed_ns, waited);
+  }
   // What is short, because the disk is full or failing, the verb writes again from the start, and reports.
   if (!written || *written != range.length) return fail(EAGAIN);
   return {};
 }
 
+bool FileDriver::write_at_once(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  block::WriteHints hints{.started_ns = reactor.now_ns()};
+  return try_write(reactor, range, buffers, hints).has_value();
+}
+
 // The reader sees what the file holds when the bytes leave, and even later, because the kernel sends pages and not
-// copies of them. For this node that is legal: a client that has not got its reply has a read under way, and a write
-// that somebody begins meanwhile may come before or after it. A node that owes its readers an older state, such as a
-// snapshot, must not forward this. If another process cuts the file short, pages on their way may arrive as zeros: that
-// much of its promise of EIO the file gives up here. Bytes behind the real end are not in the file.
+// copies of them. This driver may do so: a client that has not got its reply has a read under way, and a write that
+// somebody begins meanwhile may come before or after it. If another process cuts the file short, pages on their way may
+// arrive as zeros: that much of its promise of EIO the file gives up here. Bytes behind the real end are not in the
+// file.
 std::expected<block::FileSpan, Errno> FileDriver::try_share(aio::Reactor& reactor, Range range) {
   if (options_.direct || is_device() || !range.fits(file_bytes_.load(std::memory_order_relaxed))) return fail(EAGAIN);
   // Pages that are sent stay, and to send the last that were read ahead makes the kernel read on, for good.

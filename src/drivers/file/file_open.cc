@@ -134,6 +134,24 @@ aio::Task<Result<>> FileDriver::set_permissions(block::Permissions permissions) 
   co_return co_await locks_->change(home_, permissions);
 }
 
+void FileDriver::raise_size(std::uint64_t end) {
+  std::uint64_t seen = file_bytes_.load(std::memory_order_relaxed);
+  while (seen < end && !file_bytes_.compare_exchange_weak(seen, end, std::memory_order_relaxed)) {
+  }
+  extents_.clear();
+}
+
+aio::Task<IoResult> FileDriver::grow(std::uint64_t size_bytes) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  block::RangeLock::Hold hold(growth_, reactor, {0, INT64_MAX}, block::RangeLock::Kind::kExclusive);
+  co_await hold.acquire();
+  if (size_bytes <= this->size_bytes()) co_return IoResult();
+  if (is_device()) co_return fail(ENOSPC);
+  CO_TRY(co_await reactor.truncate(fd_, size_bytes));
+  raise_size(size_bytes);
+  co_return IoResult();
+}
+
 aio::Task<Result<>> FileDriver::resize(std::uint64_t size_bytes) {
   if (is_device()) {
     if (size_bytes == file_bytes_) co_return Result<>();

@@ -1,41 +1,41 @@
-#include "block/write_guard.h"
+#include "drivers/file/write_backoff.h"
 
 #include <gtest/gtest.h>
 
-namespace blockexport::block {
+namespace blockexport::drivers {
 namespace {
 
 constexpr std::uint64_t kStart = 1'000'000'000'000;
-constexpr std::uint64_t kLong = WriteGuard::kStallNs + 1;
+constexpr std::uint64_t kLong = WriteBackoff::kStallNs + 1;
 
-TEST(WriteGuard, LetsWritesThroughUnwatchedUntilOneIsLong) {
-  WriteGuard guard;
-  EXPECT_TRUE(guard.admits(0));
-  EXPECT_FALSE(guard.watches(0));
-  EXPECT_FALSE(WriteGuard::is_long(WriteGuard::kStallNs));
-  EXPECT_TRUE(WriteGuard::is_long(kLong));
+TEST(WriteBackoff, LetsWritesThroughUnwatchedUntilOneIsLong) {
+  WriteBackoff backoff;
+  EXPECT_TRUE(backoff.admits(0));
+  EXPECT_FALSE(backoff.watches(0));
+  EXPECT_FALSE(WriteBackoff::is_long(WriteBackoff::kStallNs));
+  EXPECT_TRUE(WriteBackoff::is_long(kLong));
 }
 
-TEST(WriteGuard, WatchesAfterALongWriteAndGoesOnWriting) {
-  WriteGuard guard;
-  guard.took_long(kStart, kLong, false);
-  EXPECT_TRUE(guard.admits(kStart));
-  EXPECT_TRUE(guard.watches(kStart + WriteGuard::kWatchNs - 1));
-  EXPECT_FALSE(guard.watches(kStart + WriteGuard::kWatchNs));
+TEST(WriteBackoff, WatchesAfterALongWriteAndGoesOnWriting) {
+  WriteBackoff backoff;
+  backoff.took_long(kStart, kLong, false);
+  EXPECT_TRUE(backoff.admits(kStart));
+  EXPECT_TRUE(backoff.watches(kStart + WriteBackoff::kWatchNs - 1));
+  EXPECT_FALSE(backoff.watches(kStart + WriteBackoff::kWatchNs));
 }
 
-TEST(WriteGuard, RestsInProportionToTheStallThenTriesAgainAndWatches) {
-  WriteGuard guard;
-  guard.took_long(kStart, kLong, true);
-  const std::uint64_t end = kStart + kLong * WriteGuard::kRestFactor;
-  EXPECT_FALSE(guard.admits(kStart));
-  EXPECT_FALSE(guard.admits(end - 1));
-  EXPECT_TRUE(guard.admits(end));
-  EXPECT_TRUE(guard.watches(end));
-  guard.took_long(end, 60'000'000'000, true);
-  EXPECT_FALSE(guard.admits(end + WriteGuard::kRestNsMax - 1));
-  EXPECT_TRUE(guard.admits(end + WriteGuard::kRestNsMax));
+TEST(WriteBackoff, BacksOffInProportionToTheStallThenTriesAgainAndWatches) {
+  WriteBackoff backoff;
+  backoff.took_long(kStart, kLong, true);
+  const std::uint64_t end = kStart + kLong * WriteBackoff::kBackoffFactor;
+  EXPECT_FALSE(backoff.admits(kStart));
+  EXPECT_FALSE(backoff.admits(end - 1));
+  EXPECT_TRUE(backoff.admits(end));
+  EXPECT_TRUE(backoff.watches(end));
+  backoff.took_long(end, 60'000'000'000, true);
+  EXPECT_FALSE(backoff.admits(end + WriteBackoff::kBackoffNsMax - 1));
+  EXPECT_TRUE(backoff.admits(end + WriteBackoff::kBackoffNsMax));
 }
 
 }  // namespace
-}  // namespace blockexport::block
+}  // namespace blockexport::drivers

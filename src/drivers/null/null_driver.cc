@@ -69,7 +69,7 @@ IoResult NullDriver::try_read(aio::Reactor&, Range, IoBuffers buffers) {
   return {};
 }
 
-IoResult NullDriver::try_write(aio::Reactor&, Range, IoBuffers, std::uint32_t) {
+IoResult NullDriver::try_write(aio::Reactor&, Range, IoBuffers, block::WriteHints&) {
   if (options_.latency_ns != 0) return fail(EAGAIN);
   return {};
 }

@@ -8,7 +8,7 @@
 
 namespace blockexport::drivers {
 
-class NullDriver final : public block::Driver {
+class NullDriver final : public block::LiveDriver {
  public:
   explicit NullDriver(NullOptions options);
 
@@ -22,7 +22,7 @@ class NullDriver final : public block::Driver {
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                     std::uint32_t requests) override;
+                     block::WriteHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
 
   std::uint64_t size_bytes() const override { return options_.size_bytes; }

@@ -32,7 +32,8 @@ TEST_F(NullDriverTest, TakesTheTimeItIsToldTo) {
   std::uint64_t started_ns = reactor().now_ns();
   EXPECT_TRUE(run(driver.write({0, 0}, {}, {})));
   EXPECT_GE(reactor().now_ns() - started_ns, 2'000'000u);
-  EXPECT_EQ(driver.try_write(reactor(), {0, 0}, {}, 1).error(), Errno(EAGAIN));
+  block::WriteHints hints;
+  EXPECT_EQ(driver.try_write(reactor(), {0, 0}, {}, hints).error(), Errno(EAGAIN));
 }
 
 TEST_F(NullDriverTest, PromisesZerosOnlyWhenAsked) {

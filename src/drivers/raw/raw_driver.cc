@@ -28,8 +28,13 @@ Result<> RawDriver::check(const RawOptions& options, std::uint64_t file_bytes) {
   return {};
 }
 
+block::ChildRoles RawDriver::roles_of(const RawOptions& options) {
+  return is_whole(options) ? block::ChildRole::kFiltered : block::ChildRole::kData;
+}
+
 Result<std::unique_ptr<RawDriver>> RawDriver::open(RawOptions options, std::unique_ptr<block::Edge> file) {
   TRY(check(options, file->node().size_bytes()));
+  file->set_roles(roles_of(options));
   return std::unique_ptr<RawDriver>(new RawDriver(options, std::move(file)));
 }
 
@@ -49,6 +54,12 @@ aio::Task<IoResult> RawDriver::discard(Range range) {
   return file().discard(in_file(range));
 }
 
+aio::Task<IoResult> RawDriver::grow(std::uint64_t size_bytes) {
+  if (options_.size_bytes || size_bytes > block::kNodeBytesMax - options_.offset)
+    return block::Driver::grow(size_bytes);
+  return file().grow(size_bytes + options_.offset);
+}
+
 aio::Task<IoResult> RawDriver::flush() {
   return file().flush();
 }
@@ -65,8 +76,8 @@ IoResult RawDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffe
   return file().try_read(reactor, in_file(range), buffers);
 }
 
-IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) {
-  return file().try_write(reactor, in_file(range), buffers, requests);
+IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+  return file().try_write(reactor, in_file(range), buffers, hints);
 }
 
 IoResult RawDriver::try_extents(aio::Reactor& reactor, Range range, block::Extents& extents) {
@@ -89,14 +100,10 @@ block::Limits RawDriver::limits() const {
   return {.optimal_bytes = file().limits().optimal_bytes};
 }
 
-aio::Task<std::optional<std::uint64_t>> RawDriver::allocated_bytes() {
-  return file().driver().allocated_bytes();
-}
-
 Permissions RawDriver::child_permissions(const block::Edge&, const Permissions& own, bool) const {
   Permissions needed = own;
   // A part has a place in the child that must stay.
-  if (!is_whole()) needed.shared = needed.shared - Permission::kResize;
+  if (!is_whole(options_)) needed.shared = needed.shared - Permission::kResize;
   return needed;
 }
 
@@ -114,6 +121,7 @@ aio::Task<Result<>> RawDriver::prepare_reopen(const schema::BlockdevOptions&, co
 
 aio::Task<void> RawDriver::commit_reopen() {
   options_ = next_options_;
+  file_->set_roles(roles_of(options_));
   co_return;
 }
 

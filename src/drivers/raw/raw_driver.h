@@ -13,7 +13,7 @@
 
 namespace blockexport::drivers {
 
-class RawDriver final : public block::Driver {
+class RawDriver final : public block::LiveDriver {
  public:
   // Fails when the part does not lie in the child.
   static Result<std::unique_ptr<RawDriver>> open(RawOptions options, std::unique_ptr<block::Edge> file);
@@ -28,15 +28,16 @@ class RawDriver final : public block::Driver {
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                     std::uint32_t requests) override;
+                     block::WriteHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 
   std::uint64_t size_bytes() const override;
   block::Limits limits() const override;
+  bool can_grow() const override { return !options_.size_bytes && file().driver().can_grow(); }
+  aio::Task<IoResult> grow(std::uint64_t size_bytes) override;
 
   std::string_view format_name() const override { return "raw"; }
-  aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
   std::vector<block::Edge*> children() const override { return {file_.get()}; }
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
@@ -52,7 +53,8 @@ class RawDriver final : public block::Driver {
   static Result<> check(const RawOptions& options, std::uint64_t file_bytes);
   block::Node& file() const { return file_->node(); }
   // The whole child, with nothing left out: others may resize it.
-  bool is_whole() const { return options_.offset == 0 && !options_.size_bytes; }
+  static bool is_whole(const RawOptions& options) { return options.offset == 0 && !options.size_bytes; }
+  static block::ChildRoles roles_of(const RawOptions& options);
   block::Range in_file(block::Range range) const { return {range.offset + options_.offset, range.length}; }
 
   RawOptions options_;

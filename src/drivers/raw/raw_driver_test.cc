@@ -18,7 +18,7 @@ using Calls = std::vector<std::string>;
 class RawDriverTest : public block::ReactorTest {
  protected:
   Result<std::unique_ptr<RawDriver>> open(RawOptions options) {
-    return RawDriver::open(options, std::make_unique<Edge>(file_, block::EdgeParent{.role = "file"}, Permissions{}));
+    return RawDriver::open(options, std::make_unique<Edge>(file_, block::EdgeParent{.name = "file"}, Permissions{}));
   }
   std::string error_of(RawOptions options) {
     auto driver = open(options);
@@ -49,7 +49,8 @@ TEST_F(RawDriverTest, PassesEveryVerbOnToItsPlace) {
   EXPECT_TRUE(run(raw.write({5, 1}, buffers, {.force_unit_access = true})));
   EXPECT_TRUE(run(raw.read({5, 1}, buffers)));
   EXPECT_TRUE(raw.try_read(reactor(), {6, 1}, buffers));
-  EXPECT_TRUE(raw.try_write(reactor(), {7, 1}, buffers, 1));
+  block::WriteHints hints;
+  EXPECT_TRUE(raw.try_write(reactor(), {7, 1}, buffers, hints));
   EXPECT_TRUE(run(raw.write_zeroes({8, 2}, {.may_unmap = true})));
   EXPECT_TRUE(run(raw.discard({9, 2})));
   EXPECT_TRUE(run(raw.flush()));

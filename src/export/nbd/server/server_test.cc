@@ -68,7 +68,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   NbdExport& add(const std::string& name, bool writable = true) {
     NbdExportOptions options{.id = name, .name = name, .writable = writable};
     EXPECT_TRUE(NbdExport::check(server_->state(), options).has_value());
-    auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.name = "root"}, block::Permissions{});
     return static_cast<NbdExport&>(
         registry_->add(std::make_unique<NbdExport>(server_->state(), options, std::move(edge))));
   }
@@ -211,7 +211,7 @@ TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
   co_await start();
   for (std::uint32_t alignment : {1u, 4096u, 65536u}) {
     Backing blocks(*reactor_, 1u << 20, aio::ProcessBudget::kBytesDefault, {.request_alignment = alignment});
-    auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.name = "root"}, block::Permissions{});
     const NbdExport offered(server_->state(), {.id = "blocks", .name = "blocks"}, std::move(edge));
     EXPECT_EQ(offered.info().block_sizes.minimum, alignment);
     EXPECT_EQ(offered.info().block_sizes.preferred, std::max(4096u, alignment));
@@ -228,7 +228,7 @@ TASK_TEST_P(ServerTest, TheSizeIsAMultipleOfTheMinimumWhateverTheNodesAlignment)
                     Case{16384, 4096, 4096}, Case{1000, 1, 1}}) {
     Backing blocks(*reactor_, with.size_bytes, aio::ProcessBudget::kBytesDefault,
                    {.request_alignment = with.alignment});
-    auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.role = "root"}, block::Permissions{});
+    auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.name = "root"}, block::Permissions{});
     const NbdExport offered(server_->state(), {.id = "blocks", .name = "blocks"}, std::move(edge));
     EXPECT_EQ(offered.info().block_sizes.minimum, with.minimum) << with.size_bytes;
     EXPECT_EQ(offered.info().size_bytes % with.minimum, 0u) << with.size_bytes;
@@ -289,7 +289,7 @@ TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) 
   client->close();
   std::size_t before = deleted_.size();
   NbdExportOptions options{.id = "second", .name = "disk"};
-  auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.role = "root"}, block::Permissions{});
+  auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.name = "root"}, block::Permissions{});
   auto made = std::make_unique<NbdExport>(server_->state(), options, std::move(edge));
   NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));
   co_await until([&] { return deleted_.size() > before; });

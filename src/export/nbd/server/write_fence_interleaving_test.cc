@@ -85,7 +85,7 @@ class Succession {
 
   aio::testing::Interleaving reactors_;
   block::Node node_{"disk", std::make_unique<SlowBlocks>()};
-  block::Edge edge_{node_, {.role = "root"}, {}};
+  block::Edge edge_{node_, {.name = "root"}, {}};
   aio::ProcessBudget budget_;
   WriteFence fence_;
   ClientList clients_;

@@ -92,7 +92,7 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
   }
 
   block::Node node_{"disk", std::make_unique<SlowBlocks>()};
-  block::Edge edge_{node_, {.role = "root"}, {}};
+  block::Edge edge_{node_, {.name = "root"}, {}};
   aio::ProcessBudget budget_;
   WriteFence fence_;
   ClientList clients_;

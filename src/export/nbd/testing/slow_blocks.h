@@ -25,7 +25,7 @@ inline constexpr std::uint64_t kBlockBytes = 512;
 inline constexpr std::size_t kBlocks = 4;
 
 // One byte for each block, which any thread may write; a write takes some time, and never the same.
-class SlowBlocks final : public block::Driver {
+class SlowBlocks final : public block::LiveDriver {
  public:
   aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override {
     std::vector<std::byte> bytes(range.length);
@@ -43,7 +43,7 @@ class SlowBlocks final : public block::Driver {
     co_return IoResult{};
   }
   // At once, sometimes.
-  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, std::uint32_t) override {
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::WriteHints&) override {
     if (calls_++ % 3 != 0) return fail(EAGAIN);
     store(range, buffers);
     return {};

@@ -40,7 +40,7 @@ struct StorageState {
   std::size_t most_waiting = 0;
 };
 
-class StorageDriver final : public block::Driver {
+class StorageDriver final : public block::LiveDriver {
  public:
   static constexpr std::uint64_t kBlockBytes = 4096;  // extents are told in these
 
@@ -59,7 +59,8 @@ class StorageDriver final : public block::Driver {
     co_return IoResult{};
   }
   aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override {
-    CO_TRY(co_await begin(options.may_unmap ? "unmapping zeroes" : "zeroes", range, state_.write_gate));
+    const std::string verb = options.may_unmap ? "unmapping zeroes" : "zeroes";
+    CO_TRY(co_await begin(options.force_unit_access ? "fua " + verb : verb, range, state_.write_gate));
     if (options.no_fallback && !state_.zeroes_fast) co_return fail(ENOTSUP);
     std::ranges::fill(part(range), std::byte{0});
     co_return IoResult{};
@@ -104,10 +105,10 @@ class StorageDriver final : public block::Driver {
     block::copy_in(buffers, 0, part(range));
     return {};
   }
-  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, std::uint32_t requests) override {
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::WriteHints& hints) override {
     if (!state_.immediate) return fail(EAGAIN);
     state_.tries.push_back(std::to_string(range.offset) + "+" + std::to_string(range.length));
-    if (requests > 1) state_.tries.back() += " of " + std::to_string(requests);
+    if (hints.requests > 1) state_.tries.back() += " of " + std::to_string(hints.requests);
     if (state_.error != 0) return fail(state_.error);
     if (range.end() > state_.full_from) {
       // As much as fits, as pwritev() does; the rest is for the verb.
@@ -134,7 +135,7 @@ class StorageDriver final : public block::Driver {
     std::size_t offset = std::min<std::size_t>(range.offset, state_.bytes.size());
     return std::span(state_.bytes).subspan(offset, std::min<std::size_t>(range.length, state_.bytes.size() - offset));
   }
-  aio::Task<IoResult> begin(const char* verb, block::Range range, aio::Event* gate) {
+  aio::Task<IoResult> begin(std::string verb, block::Range range, aio::Event* gate) {
     std::string call = verb;
     if (!range.empty()) call += " " + std::to_string(range.offset) + "+" + std::to_string(range.length);
     state_.calls.push_back(std::move(call));
@@ -159,7 +160,7 @@ struct Backing {
       : reactor(on),
         storage{.bytes = std::vector<std::byte>(size_bytes), .limits = limits},
         node("disk", std::make_unique<StorageDriver>(on, storage), {.discard = block::DiscardMode::kUnmap}),
-        edge(node, {.role = "root"}, {}),
+        edge(node, {.name = "root"}, {}),
         budget(budget_bytes) {}
 
   TransmissionContext context() {

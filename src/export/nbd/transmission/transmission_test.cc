@@ -147,6 +147,9 @@ TEST_IN_EVERY_MODE(ForceUnitAccessIsDurableBeforeTheReply) {
   storage().calls.clear();
   (void)co_await session.client.ask(Command::kTrim, 4096, 4096, command_flag::kFua);
   EXPECT_EQ(storage().calls, (std::vector<std::string>{"discard 4096+4096", "flush"}));
+  storage().calls.clear();
+  (void)co_await session.client.ask(Command::kWriteZeroes, 0, 4096, command_flag::kFua);
+  EXPECT_EQ(storage().calls, std::vector<std::string>{"fua unmapping zeroes 0+4096"});
 }
 
 TASK_TEST_P(TransmissionCommandTest, WritethroughMakesEveryWriteDurable) {
@@ -158,6 +161,9 @@ TASK_TEST_P(TransmissionCommandTest, WritethroughMakesEveryWriteDurable) {
       auto session = connect(mode);
       EXPECT_EQ((co_await session->client.ask_write(0, bytes_of('x', 512))).error, 0u);
       EXPECT_EQ(storage().calls, std::vector<std::string>{"fua write 0+512"});
+      storage().calls.clear();
+      EXPECT_EQ((co_await session->client.ask(Command::kWriteZeroes, 0, 4096)).error, 0u);
+      EXPECT_EQ(storage().calls, std::vector<std::string>{"fua unmapping zeroes 0+4096"});
       co_await session->end();
     }
   }

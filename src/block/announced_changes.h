@@ -1,0 +1,54 @@
+// AnnouncedChanges: the changes that a node has announced to its listeners and that have not ended, for assertions.
+//
+// In a build with assertions every node keeps them, so that every test finds a path that alters bytes unannounced; in
+// other builds it is empty. Thread: any.
+#pragma once
+
+#ifndef NDEBUG
+#include <algorithm>
+#include <cassert>
+#include <mutex>
+#include <vector>
+#endif
+
+#include "block/change_listener.h"
+
+namespace blockexport::block {
+
+#ifdef NDEBUG
+
+class AnnouncedChanges {
+ public:
+  void begin(const Change&) {}
+  void end(const Change&) {}
+};
+
+#else
+
+class AnnouncedChanges {
+ public:
+  void begin(const Change& change) {
+    std::lock_guard guard(mutex_);
+    ranges_.push_back(change.range);
+  }
+  void end(const Change& change) {
+    std::lock_guard guard(mutex_);
+    auto found = std::ranges::find(ranges_, change.range);
+    assert(found != ranges_.end());
+    ranges_.erase(found);
+  }
+  // Whether one of them has all of `range`.
+  bool cover(Range range) const {
+    std::lock_guard guard(mutex_);
+    return std::ranges::any_of(
+        ranges_, [&](const Range& one) { return one.offset <= range.offset && range.end() <= one.end(); });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<Range> ranges_;
+};
+
+#endif
+
+}  // namespace blockexport::block

@@ -1,0 +1,45 @@
+// ChildRoles: what a driver takes from a child: its data, its metadata, everything (a filter), or what lies below.
+//
+// An edge has a name, which is the schema's ("file", "backing", "target"), and these roles, which code asks for instead
+// of the names of drivers and children. Plain values; any thread.
+#pragma once
+
+#include <cstdint>
+
+namespace blockexport::block {
+
+enum class ChildRole : std::uint8_t {
+  kData,      // bytes that the driver shows stand in the child
+  kMetadata,  // what the driver keeps about them stands in the child
+  kFiltered,  // the driver shows the child's bytes at the same offsets; a driver has at most one such child
+  kBacking,   // the child has the bytes that the driver does not have itself; at most one
+};
+
+class ChildRoles {
+ public:
+  constexpr ChildRoles() = default;
+  constexpr ChildRoles(ChildRole role)  // NOLINT(google-explicit-constructor): a set of one
+      : bits_(static_cast<std::uint8_t>(1u << static_cast<unsigned>(role))) {}
+
+  constexpr bool has(ChildRole role) const { return (bits_ & ChildRoles(role).bits_) != 0; }
+  // Whether the driver's own image is in the child, in whole or in part.
+  constexpr bool holds_image() const {
+    return has(ChildRole::kData) || has(ChildRole::kMetadata) || has(ChildRole::kFiltered);
+  }
+
+  friend constexpr ChildRoles operator|(ChildRoles a, ChildRoles b) {
+    ChildRoles both;
+    both.bits_ = a.bits_ | b.bits_;
+    return both;
+  }
+  friend constexpr bool operator==(ChildRoles, ChildRoles) = default;
+
+ private:
+  std::uint8_t bits_ = 0;
+};
+
+constexpr ChildRoles operator|(ChildRole a, ChildRole b) {
+  return ChildRoles(a) | ChildRoles(b);
+}
+
+}  // namespace blockexport::block
