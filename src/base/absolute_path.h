@@ -1,8 +1,7 @@
-// absolute_path(): what a relative path names now, as a path that names it from everywhere.
+// absolute_path(): makes a relative path absolute, by the working directory of this moment.
 //
-// --daemonize goes to the root directory once everything is set up, so whatever is opened, watched or removed later is
-// kept as an absolute path from the moment at which it enters. What is shown to people stays as they wrote it.
-// Thread: any.
+// --daemonize changes to the root directory once everything is set up. So each path that the daemon opens, watches or
+// removes later is made absolute when the daemon receives it; messages show the path as the user wrote it. Thread: any.
 #pragma once
 
 #include <string>
@@ -10,9 +9,9 @@
 
 namespace blockexport {
 
-// `path` behind the current working directory. An absolute path and an empty one stay what they are, and so does any
-// path while the working directory has no name (it was removed). Nothing is resolved: ".." and links mean later what
-// they mean then.
+// The current working directory joined with `path`. Returns `path` itself when it is absolute or empty, or when the
+// working directory has no name (somebody removed it). Does not resolve ".." or links: the kernel does that at each
+// later use.
 std::string absolute_path(std::string_view path);
 
 }  // namespace blockexport

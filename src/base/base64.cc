@@ -23,24 +23,24 @@ std::optional<SecretBytes> decode_base64(std::string_view text) {
   std::size_t filled = 0;
   std::uint32_t bits = 0;
   int bit_count = 0;
-  unsigned place = 0;  // in the group of four
+  unsigned position = 0;  // in the group of four
   bool is_padding = false;
   for (char letter : text) {
     if (letter == '\n' || letter == '\r') continue;
     if (letter == '=') {
       is_padding = true;
-      place = (place + 1) % kGroupLetters;
+      position = (position + 1) % kGroupLetters;
       continue;
     }
     const int value = value_of(letter);
-    // Behind a group that is whole with its padding another piece may begin.
-    if (value < 0 || (is_padding && place != 0)) return std::nullopt;
+    // A new piece may begin after a group that is complete with its padding.
+    if (value < 0 || (is_padding && position != 0)) return std::nullopt;
     if (is_padding) {
       bits = 0;
       bit_count = 0;
       is_padding = false;
     }
-    place = (place + 1) % kGroupLetters;
+    position = (position + 1) % kGroupLetters;
     bits = bits << 6 | static_cast<std::uint32_t>(value);
     bit_count += 6;
     if (bit_count < 8) continue;

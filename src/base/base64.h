@@ -1,4 +1,4 @@
-// Base64 (RFC 4648) to bytes. Thread: any; a pure function.
+// Base64 decoder (RFC 4648). Thread: any; a pure function.
 #pragma once
 
 #include <optional>
@@ -8,8 +8,8 @@
 
 namespace blockexport {
 
-// Line ends are passed over, padding may be missing at the end, and pieces with padding may follow each other. Nothing
-// when there is anything else in it.
+// Skips line ends. Padding may be missing at the end, and pieces with padding may follow each other. Returns nothing
+// when `text` holds any other character.
 std::optional<SecretBytes> decode_base64(std::string_view text);
 
 }  // namespace blockexport

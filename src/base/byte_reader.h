@@ -1,7 +1,7 @@
 // ByteReader: reads big-endian integers and byte runs from a span it borrows.
 //
 // A read past the end sets failed() and gives zeros or an empty span from then on, so a parser can read a whole
-// structure and ask once. Thread: any. Never allocates.
+// structure and check failed() once. Thread: any. Never allocates.
 #pragma once
 
 #include <bit>

@@ -29,7 +29,7 @@ class ByteWriter {
   }
   void text(std::string_view source) { bytes(std::as_bytes(std::span(source))); }
 
-  // What was written so far.
+  // The bytes written so far.
   std::span<std::byte> written() const { return bytes_.first(written_); }
 
  private:

@@ -1,5 +1,5 @@
-// Clock: the two clocks the program reads, behind one seam so that a simulation can own time.
-// Thread: any; implementations are thread-safe.
+// Clock: interface to the monotonic and the wall clock, which a simulation replaces. Thread: any; implementations are
+// thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,7 @@ namespace blockexport {
 namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
-// A report in other words comes after this part of the distance.
+// A report with a new text is written after this fraction of the interval.
 constexpr std::uint64_t kRewordedPart = 10;
 
 std::string times_in(std::uint64_t count, std::uint64_t ns) {

@@ -1,9 +1,9 @@
-// ConditionSchedule: which of the reports of something that goes on become lines of the log: the first; then, at
-// distances that double, how often it happened meanwhile; and its end, once it has not happened for a while, which
-// doubles when it begins anew soon. A report in other words comes sooner. However long it goes on, and however often it
-// begins, the lines become few.
+// ConditionSchedule: rate limit for the log lines about one recurring failure. It writes the first report; then, at
+// intervals that double, the number of reports since the last line; and the end, once no report came for a quiet time,
+// which doubles when the failure returns soon. A report with a new text is written sooner. So the number of lines stays
+// small however long the failure lasts and however often it returns.
 //
-// The inside of a LastingCondition. Thread: not safe by itself. Reads no clock.
+// Part of a LastingCondition. Thread: needs a lock outside. Reads no clock.
 #pragma once
 
 #include <atomic>
@@ -15,36 +15,38 @@
 
 namespace blockexport {
 
-// Between the first two lines of an episode, and the longest distance.
+// The interval between the first two lines of an episode, and the longest interval.
 inline constexpr std::uint64_t kConditionFirstNs = 10'000'000'000;
 inline constexpr std::uint64_t kConditionLongestNs = 3'600'000'000'000;
-// How long it has not happened when its end is told; it doubles when it comes back within the longest distance.
+// Quiet time after which the end of an episode is written; it doubles when the failure returns within
+// kConditionLongestNs.
 inline constexpr std::uint64_t kConditionQuietNs = 10'000'000'000;
 
 class ConditionSchedule {
  public:
   struct Line {
     LogLevel level = LogLevel::kWarning;
-    std::string text = {};  // empty: there is none
+    std::string text = {};  // empty: no line
   };
 
-  // It happened. After more than the longest distance it is another episode, even if nobody has ended the last.
+  // Reports a failure. One that comes more than kConditionLongestNs after the last begins a new episode, even if nobody
+  // has ended the old one.
   Line happened(std::string_view text, std::uint64_t now_ns);
-  // It did not happen this time: if that holds, `text` is the line.
+  // Reports a success. If no failure follows within the quiet time, `text` becomes the line that ends the episode.
   void ended(std::string_view text, std::uint64_t now_ns);
-  // It is over for good, and somebody else says so.
+  // Ends the episode without a line, because the caller reports the end itself.
   void clear() { *this = {}; }
 
   bool is_on() const { return count_ > 0; }
-  // When the next line is due; UINT64_MAX: not unless something happens.
+  // Time at which the next line is due; UINT64_MAX: none is due before the next report.
   std::uint64_t due_ns() const;
   Line take_due(std::uint64_t now_ns);
 
  private:
-  std::string text_;  // what happened last
+  std::string text_;  // text of the last report
   std::string end_text_;
   bool is_ending_ = false;
-  bool is_reworded_ = false;     // text_ was not written yet
+  bool is_reworded_ = false;     // text_ has not been written yet
   std::uint64_t count_ = 0;      // in this episode
   std::uint64_t unwritten_ = 0;  // since the last line
   std::uint64_t first_ns_ = 0;
@@ -55,7 +57,7 @@ class ConditionSchedule {
   std::uint64_t quiet_ns_ = 0;
 };
 
-// A schedule as a log keeps it for a LastingCondition: under the log's lock, but for `is_on`, which any thread may
+// The state that a log keeps for a LastingCondition. The log's lock protects it, except `is_on`, which any thread may
 // read.
 struct ConditionEpisode {
   ConditionSchedule schedule = {};

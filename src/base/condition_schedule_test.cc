@@ -11,7 +11,7 @@ namespace {
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kStart = 1000 * kSecond;
 
-// What is written when it happens every `step_ns` for `total_ns`, and for a day afterwards nothing.
+// The lines written when a failure is reported every `step_ns` for `total_ns`, and then none for a day.
 std::vector<std::string> lines_of(std::uint64_t step_ns, std::uint64_t total_ns, bool ends_each_time) {
   ConditionSchedule schedule;
   std::vector<std::string> lines;

@@ -27,10 +27,10 @@ class [[nodiscard]] Errno {
   int value_;
 };
 
-// Success, or why not. The result of every data path verb.
+// Success or an error number. The result of every data path verb.
 using IoResult = std::expected<void, Errno>;
 
-// A count of bytes moved, which may be less than asked for, or why not.
+// The number of bytes moved, which may be less than requested, or an error number.
 using IoCount = std::expected<std::size_t, Errno>;
 
 inline std::unexpected<Errno> fail(int value) {

@@ -1,4 +1,5 @@
-// Error: what went wrong, for a person; and Result<T>, what the control plane returns.
+// Error: an error message for a person, with a hint and a QMP class; and Result<T>, the return type of the control
+// plane.
 //
 // An Error says what happened to which thing (message) and, where it helps, what to do (hint, printed on the command
 // line only). Its kind decides the QMP error class. One pointer wide, so Result<T> stays small.
@@ -29,22 +30,23 @@ class [[nodiscard]] Error {
   explicit Error(std::string message) : Error(ErrorKind::kGeneric, std::move(message)) {}
   Error(ErrorKind kind, std::string message);
 
-  // "MESSAGE: STRERROR": a system call's failure with what it was done to. An address in use is busy.
+  // "MESSAGE: STRERROR", for a system call that failed; `message` names the object it was applied to. EADDRINUSE makes
+  // the error busy.
   static Error system(std::string message, Errno cause);
 
   ErrorKind kind() const { return detail_->kind; }
   const std::string& message() const { return detail_->message; }
   const std::string& hint() const { return detail_->hint; }
-  // Somebody else has what was asked for (an address, a lock), and may let go of it at any moment: a process that was
-  // killed, for one, keeps them a little longer than itself. Who can wait may try again.
+  // Another process holds the resource (an address, a lock) and may release it at any moment: the kernel, for example,
+  // keeps the locks of a killed process for a little longer than the process. A caller that can wait may try again.
   bool is_busy() const { return detail_->is_busy; }
 
   // One or more lines, without a final newline; never sent over QMP.
   Error&& with_hint(std::string hint) &&;
-  // The same error, its message put behind `prefix`.
+  // The same error with `prefix` put before its message.
   Error&& with_prefix(std::string_view prefix) &&;
 
-  // The same error, of something that is busy.
+  // The same error, marked as busy.
   Error&& as_busy() &&;
 
   // For tests and for state that is shown more than once.

@@ -28,7 +28,8 @@ std::optional<std::string> find_private(const std::string& path, const struct st
     fault += fmt::format("{}it belongs to user {}, who is neither root nor us", fault.empty() ? "" : ", and ",
                          status.st_uid);
   }
-  // Whoever reads it by the permissions of others, or of another owner, still has to read it afterwards.
+  // After the change this process must still be able to read the file: chmod alone could lock it out, so chown comes
+  // first.
   std::string mend;
   if (status.st_uid != user) mend = fmt::format("chown {} {}", user, word);
   if (is_open) mend += fmt::format("{}chmod 600 {}", mend.empty() ? "" : " && ", word);

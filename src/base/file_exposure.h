@@ -1,5 +1,5 @@
-// What the permissions and the owner of a file let others do with it: read a key that stands in it, or change what is
-// trusted; and the command that mends it. Pure functions over what stat(2) told. Thread: any. Never touches the file.
+// Check of a file's mode and owner: whether other users can read a private key in it, or change a file that we trust;
+// and the command that corrects it. Pure functions over a result of stat(2). Thread: any. Never touches the file.
 #pragma once
 
 #include <sys/stat.h>
@@ -9,16 +9,17 @@
 
 namespace blockexport {
 
-// What others must not be able to do with a file.
+// The access to a file that other users must not have.
 enum class FileSecrecy {
   kPublic,   // change it
   kPrivate,  // read or change it
 };
 
-// What is wrong with the file and how to mend it, as "its mode 0644 lets others have the key; mend it with: chmod 600
-// PATH"; nothing when all is well. A private file may be read by its group, as packages set it up, and belongs to root
-// or to `user`, who uses it; of a public one everybody may know the content. A file that has no name any longer, and
-// what is no regular file, is not judged: its mode says nothing. `path` is quoted for a shell where that is needed.
+// The fault and the command that corrects it, as "its mode 0644 lets others have the key; mend it with: chmod 600
+// PATH"; nothing when there is no fault. A private file may be readable by its group, as packages install it, and must
+// belong to root or to `user`, the user of this process; a public file may be readable by everybody. A file that was
+// unlinked, or is not a regular file, is not checked, because its mode says nothing about access. The command quotes
+// `path` for a shell where needed.
 std::optional<std::string> find_exposure(const std::string& path, const struct stat& status, FileSecrecy secrecy,
                                          uid_t user);
 

@@ -18,7 +18,7 @@ class ListLink {
 
   bool linked() const { return next_ != nullptr; }
 
-  // Leaves its list; no effect when in none.
+  // Removes the element from its list; does nothing when it is in none.
   void unlink() {
     if (!linked()) return;
     previous_->next_ = next_;
@@ -65,7 +65,7 @@ class IntrusiveList {
     return element;
   }
 
-  // Moves all elements of `other` behind our own.
+  // Appends all elements of `other`, which is empty afterwards.
   void splice_back(IntrusiveList& other) {
     if (other.empty()) return;
     Link* first = other.head_.next_;

@@ -1,8 +1,8 @@
-// LastingCondition: something that goes wrong again and again for as long as its cause lasts, as accepting clients
-// without descriptors: the log gets its begin, its end, and now and then how often it happened between the two
-// (base/condition_schedule.h says when).
+// LastingCondition: log lines about a failure that recurs for as long as its cause lasts, for example accept(2) without
+// free descriptors: the log gets its begin, its end, and at growing intervals the number of failures in between
+// (schedule: base/condition_schedule.h).
 //
-// Owned by the component it happens to; the log outlives it. Thread: any.
+// Owned by the component that fails; the log outlives it. Thread: any.
 #pragma once
 
 #include <string_view>
@@ -20,13 +20,14 @@ class LastingCondition {
   LastingCondition(const LastingCondition&) = delete;
   LastingCondition& operator=(const LastingCondition&) = delete;
 
-  // It happened: a warning that says so, unless one was written not long ago.
+  // Reports a failure: writes `text` as a warning, unless the schedule has written one recently.
   void happened(std::string_view text);
-  // It did not happen this time. When that holds, `text` is written as information, with how often it had happened.
+  // Reports a success. If no failure follows within the quiet time, `text` is written at level info, with the number of
+  // failures.
   void ended(std::string_view text);
-  // It is over for good: for those who say so themselves. The next time is a new begin.
+  // Ends the episode without a line, because the caller reports the end itself. The next failure begins a new episode.
   void clear();
-  // Whether an episode is on; cheap, for what makes the text of ended().
+  // Whether an episode is on. Cheap, so that callers can avoid building the text for ended().
   bool is_on() const { return episode_.is_on.load(std::memory_order_relaxed); }
 
  private:

@@ -37,16 +37,16 @@ void Log::warning_in_option(std::string_view option, std::string_view message) c
   write(LogLevel::kWarning, ": " + std::string(option) + ": ", message);
 }
 
-void Log::warning_in_file(std::string_view place, std::string_view message) const {
-  write(LogLevel::kWarning, ":" + std::string(place) + ": ", message);
+void Log::warning_in_file(std::string_view location, std::string_view message) const {
+  write(LogLevel::kWarning, ":" + std::string(location) + ": ", message);
 }
 
-void Log::error_in_file(std::string_view place, std::string_view message) const {
-  write(LogLevel::kError, ":" + std::string(place) + ": ", message);
+void Log::error_in_file(std::string_view location, std::string_view message) const {
+  write(LogLevel::kError, ":" + std::string(location) + ": ", message);
 }
 
-void Log::write(LogLevel level, std::string_view place, std::string_view message) const {
-  if (enabled(level)) channel_->write(log_line(program_name_, level, place, message));
+void Log::write(LogLevel level, std::string_view location, std::string_view message) const {
+  if (enabled(level)) channel_->write(log_line(program_name_, level, location, message));
 }
 
 void Log::write_line(const ConditionSchedule::Line& line) const {

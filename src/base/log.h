@@ -1,9 +1,9 @@
 // Log: one line to standard error for a person, prefixed with the program's name as the command line's users expect:
 // "blockexportd: warning: ...". One Log object, made by main() and passed down by reference; no global.
 //
-// Text that came from a peer is made printable before it is written: control bytes become \xNN. What a peer can cause
-// goes through a PeerLog (base/peer_log.h), what comes back for as long as its cause lasts through a LastingCondition
-// (base/lasting_condition.h). Thread: any; it waits for nothing once its channel was started.
+// Control bytes in a text are written as \xNN. Lines that a peer can cause go through a PeerLog (base/peer_log.h), and
+// recurring failures of one cause through a LastingCondition (base/lasting_condition.h). Thread: any; no call waits
+// once the channel was started.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,7 @@ class LogEpisodes;
 
 class Log {
  public:
-  // Lines above `threshold` are dropped. `fd` is borrowed, and written to by whoever has a line.
+  // Lines above `threshold` are dropped. `fd` is borrowed; the calling thread writes to it.
   Log(std::string program_name, int fd, LogLevel threshold);
   // With trace events. `channel` and `trace` outlive it.
   Log(std::string program_name, LogChannel& channel, LogLevel threshold, const Trace& trace);
@@ -34,26 +34,26 @@ class Log {
   void info(std::string_view message) const { write(LogLevel::kInfo, ": ", message); }
   void debug(std::string_view message) const { write(LogLevel::kDebug, ": ", message); }
 
-  // The same for what stands in a file or an option of the command line: "PROGRAM: --trace x: warning: ..." and, with
-  // a file and its line as `place`, "PROGRAM:FILE:LINE: warning: ...".
+  // The same for a fault in a file or in an option of the command line: "PROGRAM: --trace x: warning: ..." and, with a
+  // file and its line as `location`, "PROGRAM:FILE:LINE: warning: ...".
   void warning_in_option(std::string_view option, std::string_view message) const;
-  void warning_in_file(std::string_view place, std::string_view message) const;
-  void error_in_file(std::string_view place, std::string_view message) const;
+  void warning_in_file(std::string_view location, std::string_view message) const;
+  void error_in_file(std::string_view location, std::string_view message) const;
 
-  // What is traced besides; everything is off where none was given.
+  // The trace events; all are off when the constructor was given no Trace.
   const Trace& trace() const { return *trace_; }
 
   bool enabled(LogLevel level) const { return level <= threshold_; }
   const std::string& program_name() const { return program_name_; }
-  // Waits until what was said before is written, traces too, at most kLogFlushNs for each.
+  // Waits until all earlier lines are written, those of the trace too, at most kLogFlushNs for each.
   void flush() const;
 
  private:
   friend class LastingCondition;
   friend class PeerLog;
 
-  void write(LogLevel level, std::string_view place, std::string_view message) const;
-  // An empty line is none.
+  void write(LogLevel level, std::string_view location, std::string_view message) const;
+  // Writes nothing when the line is empty.
   void write_line(const ConditionSchedule::Line& line) const;
   void due_time_changed() const { channel_->due_time_changed(); }
   LogEpisodes& episodes() const { return *episodes_; }

@@ -27,7 +27,8 @@ std::uint64_t lines_in(std::string_view text) {
   return static_cast<std::uint64_t>(std::ranges::count(text, '\n'));
 }
 
-// As many whole lines as a pipe takes in one piece, so that those of several processes do not mix; one at least.
+// Length of as many whole lines as a pipe accepts atomically, so that lines of several processes do not mix; at least
+// one line.
 std::size_t chunk_bytes(std::string_view text) {
   if (text.size() <= PIPE_BUF) return text.size();
   std::size_t end = text.rfind('\n', PIPE_BUF - 1);
@@ -49,7 +50,7 @@ class LogChannel::State {
   bool flush();
 
  private:
-  void live();
+  void run();
   bool wait_for_lines(std::unique_lock<std::mutex>& lock);
   void write_now(std::string_view lines);
   void write_timed(std::uint64_t now);
@@ -65,11 +66,11 @@ class LogChannel::State {
 
   std::mutex mutex_;
   std::condition_variable work_;  // for the thread
-  std::condition_variable done_;  // for those who wait for the thread
+  std::condition_variable done_;  // for threads that wait for the log thread
   std::string pending_;           // lines that the thread has not taken
-  std::uint64_t dropped_ = 0;     // lines that came behind those, and found no room
+  std::uint64_t dropped_ = 0;     // lines dropped, because the buffer was full, since the thread last took pending_
   std::uint64_t accepted_ = 0;    // calls of write() so far
-  std::uint64_t finished_ = 0;    // of them, whose lines were written or given up
+  std::uint64_t finished_ = 0;    // calls whose lines were written or dropped
   std::optional<pthread_t> thread_;
   bool start_failed_ = false;
   bool idle_ = false;  // the thread waits
@@ -77,18 +78,18 @@ class LogChannel::State {
   bool ending_ = false;
   bool ended_ = false;
 
-  // The writing thread's alone.
-  std::uint64_t lost_ = 0;    // lines that were dropped and not told of yet
+  // Used only by the writing thread.
+  std::uint64_t lost_ = 0;    // dropped lines that no notice has counted yet
   bool inside_line_ = false;  // the last write ended before its line did
 };
 
 Result<> LogChannel::State::start(const std::shared_ptr<State>& self) {
-  // Never grown by a caller.
+  // So that no caller of write() reallocates it.
   self->pending_.reserve(kLogBytesMax);
   auto body = [](void* argument) -> void* {
     std::unique_ptr<std::shared_ptr<State>> state(static_cast<std::shared_ptr<State>*>(argument));
     pthread_setname_np(pthread_self(), "log");
-    (*state)->live();
+    (*state)->run();
     return nullptr;
   };
   auto argument = std::make_unique<std::shared_ptr<State>>(self);
@@ -120,7 +121,7 @@ void LogChannel::State::stop() {
   work_.notify_one();
   const bool ended = done_.wait_for(lock, std::chrono::nanoseconds(kLogFlushNs), [this] { return ended_; });
   lock.unlock();
-  // A thread that is stuck in a write keeps this state, and goes with the process.
+  // A thread that is stuck in write(2) keeps a reference to this state until the process ends.
   ended ? pthread_join(*thread_, nullptr) : pthread_detach(*thread_);
 }
 
@@ -130,7 +131,7 @@ void LogChannel::State::write(std::string_view lines) {
     std::lock_guard lock(mutex_);
     if (!thread_) return write_now(lines);
     ++accepted_;
-    // Once a line was dropped the next ones are too, until the thread has taken what waits: the order stays.
+    // To keep the order, all lines after a dropped one are dropped too, until the thread has taken the pending ones.
     if (dropped_ > 0 || (!pending_.empty() && pending_.size() + lines.size() > kLogBytesMax)) {
       dropped_ += lines_in(lines);
       return;
@@ -154,7 +155,7 @@ bool LogChannel::State::flush() {
   return done_.wait_for(lock, std::chrono::nanoseconds(kLogFlushNs), [&] { return finished_ >= target; });
 }
 
-void LogChannel::State::live() {
+void LogChannel::State::run() {
   std::string taken;
   taken.reserve(kLogBytesMax);
   std::unique_lock lock(mutex_);
@@ -178,7 +179,7 @@ void LogChannel::State::live() {
   done_.notify_all();
 }
 
-// Until there are lines, written or timed. False: there are none, and the log ends.
+// Waits until there are lines to write or timed lines are due. False: there are none, and the log ends.
 bool LogChannel::State::wait_for_lines(std::unique_lock<std::mutex>& lock) {
   while (pending_.empty()) {
     if (ending_) return false;
@@ -198,7 +199,7 @@ bool LogChannel::State::wait_for_lines(std::unique_lock<std::mutex>& lock) {
   return true;
 }
 
-// With the mutex, where there is no thread.
+// Called with the mutex locked, when there is no thread.
 void LogChannel::State::write_now(std::string_view lines) {
   pollfd writable{.fd = fd_, .events = POLLOUT, .revents = 0};
   if (start_failed_ && poll(&writable, 1, 0) <= 0) {
@@ -216,7 +217,7 @@ void LogChannel::State::write_timed(std::uint64_t now) {
   write_out(lines, 0);
 }
 
-// `dropped` lines came behind `lines`.
+// `dropped`: the number of lines that were dropped after `lines`.
 void LogChannel::State::write_out(std::string_view lines, std::uint64_t dropped) {
   write_dropped_notice();
   write_lines(lines);
@@ -224,7 +225,7 @@ void LogChannel::State::write_out(std::string_view lines, std::uint64_t dropped)
   write_dropped_notice();
 }
 
-// What a file refuses (it is full, or its reader has gone) counts as dropped.
+// Lines that the descriptor refuses (the disk is full, the reader has gone) count as dropped.
 void LogChannel::State::write_lines(std::string_view lines) {
   while (!lines.empty()) {
     std::string_view chunk = lines.substr(0, chunk_bytes(lines));
@@ -241,7 +242,7 @@ void LogChannel::State::write_dropped_notice() {
   if (write_chunk(notice)) lost_ = 0;
 }
 
-// False: the descriptor does not take it. Waits as long as it might.
+// False: the descriptor refuses the chunk. Waits while the descriptor may still accept it.
 bool LogChannel::State::write_chunk(std::string_view chunk) {
   if (inside_line_ && ::write(fd_, "\n", 1) == 1) inside_line_ = false;
   while (!chunk.empty()) {

@@ -18,7 +18,7 @@
 namespace blockexport {
 namespace {
 
-// A pipe, and what a reader gets from it.
+// A pipe with a reader.
 class LogChannelTest : public testing::Test {
  protected:
   LogChannelTest() {
@@ -29,7 +29,7 @@ class LogChannelTest : public testing::Test {
     fcntl(writing_.get(), F_SETPIPE_SZ, 4096);
   }
 
-  // Until `end` was read, or the pipe is closed.
+  // Reads until `end` was read or the pipe is closed.
   std::string read_until(std::string_view end) {
     std::string text;
     std::array<char, 65536> buffer;
@@ -79,7 +79,7 @@ TEST_F(LogChannelTest, NobodyWaitsForAReaderAndWhatIsDroppedIsTold) {
   });
   const std::string text = read_until("the end\n");
   later.join();
-  // What was kept is whole and in order, and in each gap stands how many are missing.
+  // The kept lines are complete and in order, and a notice in each gap gives the number of missing ones.
   int next = 0;
   int gaps = 0;
   std::istringstream lines(text);
@@ -193,7 +193,7 @@ TEST_F(LogChannelTest, AFullFileIsToldOfWhenThereIsRoomAgain) {
                "one\ntwo an\nx: 1 line of the log was dropped here, because nobody took it in time\nthree\n");
 }
 
-// Lines that are due a while after they were asked for.
+// Timed lines whose due time the test sets.
 class Later final : public TimedLines {
  public:
   std::uint64_t due_ns() const override { return due_; }

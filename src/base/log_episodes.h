@@ -1,8 +1,8 @@
-// LogEpisodes: what the log says by time rather than by call: how many lines about peers were left out, how often a
-// lasting condition came back, and that it has ended.
+// LogEpisodes: log lines that become due by time: the number of suppressed lines about peers, the number of failures of
+// a lasting condition, and its end.
 //
-// The inside of a Log, shared with the thread of its channel. Its lock is held for a few steps, and nobody is called
-// with it. Thread: any.
+// Part of a Log, shared with the thread of its channel. It holds its lock only briefly, and calls nobody while it does.
+// Thread: any.
 #pragma once
 
 #include <mutex>
@@ -43,7 +43,7 @@ class LogEpisodes final : public TimedLines {
   const LogLevel threshold_;
   mutable std::mutex mutex_;
   PeerLineLimiter limiter_;
-  std::string overdue_;  // lines that were due when the limiter was asked
+  std::string overdue_;  // lines that were due when admit() was called
   std::vector<ConditionEpisode*> episodes_;
 };
 

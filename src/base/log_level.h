@@ -1,4 +1,4 @@
-// LogLevel: how much a line of the log matters. Plain values; thread: any.
+// LogLevel: severity of a log line. Plain values; thread: any.
 //
 // A log has a threshold, and lines above it are not written.
 #pragma once

@@ -21,9 +21,10 @@ std::string_view level_prefix(LogLevel level) {
 
 }  // namespace
 
-std::string log_line(std::string_view program_name, LogLevel level, std::string_view place, std::string_view message) {
+std::string log_line(std::string_view program_name, LogLevel level, std::string_view location,
+                     std::string_view message) {
   std::string line(program_name);
-  append_printable(line, place, true);
+  append_printable(line, location, true);
   line += level_prefix(level);
   append_printable(line, message, true);
   line += '\n';

@@ -1,5 +1,4 @@
-// The form of a line of the log.
-// Thread: any.
+// Format of a log line. Thread: any.
 #pragma once
 
 #include <string>
@@ -9,7 +8,9 @@
 
 namespace blockexport {
 
-// The line with its newline: "PROGRAM: warning: MESSAGE", with `place` for the first ": ". Control bytes become \xNN.
-std::string log_line(std::string_view program_name, LogLevel level, std::string_view place, std::string_view message);
+// The line with its newline: "PROGRAM: warning: MESSAGE", with `location` in place of the first ": ". Control bytes
+// become \xNN.
+std::string log_line(std::string_view program_name, LogLevel level, std::string_view location,
+                     std::string_view message);
 
 }  // namespace blockexport

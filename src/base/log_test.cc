@@ -14,7 +14,7 @@
 namespace blockexport {
 namespace {
 
-// A log whose lines can be looked at.
+// A log that writes to a pipe, so that a test can read the lines.
 class LogTest : public testing::Test {
  protected:
   LogTest() {

@@ -1,5 +1,5 @@
-// OwnedFd: a file descriptor with one owner, closed when the owner goes.
-// Thread: any; not for two threads at once. Never dups, never blocks except in close(2).
+// OwnedFd: a file descriptor with one owner, closed by its destructor. Thread: any; not for two threads at once. Never
+// dups, never blocks except in close(2).
 #pragma once
 
 #include <utility>

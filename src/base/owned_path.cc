@@ -12,7 +12,7 @@
 namespace blockexport {
 namespace {
 
-// Fails when there is something at `to`.
+// Fails when `to` exists.
 bool rename_to_free_name(const std::string& from, const std::string& to) {
   return renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0;
 }
@@ -48,8 +48,9 @@ bool OwnedPath::is_ours() const {
 
 void OwnedPath::remove() {
   if (is_ours()) {
-    // The name may get another owner between this look and its removal, and no call removes a name on condition. So it
-    // is moved aside, where nobody else has business, looked at again, and given back if it is not ours.
+    // Another process may replace the file between this check and the removal, and no system call removes a name on a
+    // condition. So the name is first moved to one that nobody else uses, checked again there, and moved back if the
+    // file is not ours.
     const std::string aside = fmt::format("{}.{}.gone", path_, getpid());
     if (!rename_to_free_name(path_, aside)) {
       // The file system cannot do that, or the name is too long.

@@ -1,9 +1,8 @@
-// OwnedPath: a name in the file system that we made, and which goes with us as long as it still names what we made.
+// OwnedPath: a path that this process created and removes at its end, unless another process has replaced the file.
 //
-// Another process may have put its own file at the path meanwhile, as a newer daemon does with a unix socket: that one
-// is left alone. A name is recognised by device and inode of what it names, so whoever owns a path must keep its file
-// open until after remove(): the inode of a file that nobody has open could be given to another.
-// Thread: any, not two at once; calls wait for the file system.
+// A newer daemon, for example, may bind its own unix socket at the path: that file is left alone. The file is
+// recognised by device and inode, so the owner of a path must keep the file open until after remove(): the kernel may
+// reuse the inode number of a file that nobody has open. Thread: any, not two at once; calls block in the file system.
 #pragma once
 
 #include <sys/types.h>
@@ -14,14 +13,14 @@
 
 namespace blockexport {
 
-// What tells a file from every other one that exists at the same time.
+// Device and inode, which identify a file among all that exist at the same time.
 struct FileIdentity {
   dev_t device = 0;
   ino_t inode = 0;
 
-  // What a path names, which is the link itself where it is a link; nothing when there is no such name.
+  // Identity of the file at `path`; of the link itself when it is a symbolic link. Nothing when it does not exist.
   static std::optional<FileIdentity> of_path(const std::string& path);
-  // What a descriptor has open. A unix socket's is that of the socket, not that of its path.
+  // Identity of the open file of `fd`. For a unix socket it is that of the socket, not that of its path.
   static std::optional<FileIdentity> of_descriptor(int fd);
   bool operator==(const FileIdentity&) const = default;
 };
@@ -29,7 +28,7 @@ struct FileIdentity {
 class OwnedPath {
  public:
   OwnedPath() = default;
-  // `path` named `identity` when it was made. A relative path is that of now.
+  // `identity`: of the file that was created at `path`. A relative path is made absolute now.
   OwnedPath(const std::string& path, FileIdentity identity);
   OwnedPath(OwnedPath&& other) noexcept
       : path_(std::exchange(other.path_, {})), identity_(std::exchange(other.identity_, {})) {}
@@ -40,11 +39,11 @@ class OwnedPath {
   const std::string& path() const { return path_; }
   explicit operator bool() const { return !path_.empty(); }
 
-  // Whether the path still names what we made.
+  // Whether the path still names the file that we created.
   bool is_ours() const;
-  // Removes the name if it is ours, and owns nothing from then on.
+  // Removes the file if it is still ours; afterwards this object owns nothing.
   void remove();
-  // Leaves the name where it is, and owns nothing from then on.
+  // Leaves the file in place; afterwards this object owns nothing.
   void keep() { path_.clear(); }
 
  private:

@@ -28,7 +28,7 @@ class OwnedPathTest : public ::testing::Test {
   std::size_t names() const {
     return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(directory_), {}));
   }
-  // A file of ours, which stays open as long as the test runs.
+  // Creates a file that stays open as long as the test runs.
   OwnedPath make() {
     open_ = OwnedFd(open(path().c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600));
     return OwnedPath(path(), *FileIdentity::of_descriptor(open_.get()));
@@ -113,7 +113,7 @@ TEST_F(OwnedPathTest, IsFoundFromAnotherWorkingDirectory) {
 }
 
 TEST_F(OwnedPathTest, ANameThatCannotBeMovedAsideIsRemoved) {
-  // No room for what is put behind the name.
+  // The name is so long that no suffix can be appended.
   const std::string longest = path(std::string(255, 'n'));
   open_ = OwnedFd(open(longest.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
   OwnedPath owned(longest, *FileIdentity::of_descriptor(open_.get()));

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 constexpr std::uint64_t kWindowSeconds = kPeerWindowNs / kNanosecondsPerSecond;
-// Groups that the line about what was left out names.
+// Groups that the notice about suppressed lines names.
 constexpr std::size_t kGroupsNamedMax = 3;
 
 }  // namespace

@@ -1,8 +1,8 @@
-// PeerLog: the log for code that serves a peer. A peer that can only connect chooses how often something is said about
-// it, so the lines of a group of peers are limited, and those beyond are counted (base/peer_line_limiter.h).
+// PeerLog: rate-limited log for code that serves a peer. An unauthenticated peer decides how many lines it causes, so
+// the lines about each group of peers are limited and further ones are counted (base/peer_line_limiter.h).
 //
-// What serves a peer has a PeerLog and no Log: whoever adds a line there cannot forget the limit. Owned by what serves
-// the peer; the log outlives it. Thread: any.
+// Code that serves a peer has a PeerLog and no Log, so no new line there can bypass the limit. Owned by the object that
+// serves the peer; the log outlives it. Thread: any.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ namespace blockexport {
 
 class PeerLog {
  public:
-  // `group` names whom the peer is counted with, as net::peer_group() does: an address, a network, a user.
+  // `group` names the peers that share a limit, as net::peer_group() does: an address, a network, a user.
   PeerLog(const Log& log, std::string group) : log_(log), group_(std::move(group)) {}
 
   void error(std::string_view message) const { write(LogLevel::kError, message); }
@@ -24,7 +24,7 @@ class PeerLog {
 
   bool enabled(LogLevel level) const { return log_.enabled(level); }
   const std::string& group() const { return group_; }
-  // Events are not limited: whoever switches them on wants all of them.
+  // Trace events are not limited: a user who switches them on wants all of them.
   const Trace& trace() const { return log_.trace(); }
 
  private:

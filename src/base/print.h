@@ -1,7 +1,7 @@
-// print(): formatted text for a person, on standard output or standard error, before the process serves anybody.
+// print(): writes formatted text to standard output or standard error, before the process serves clients.
 //
-// A text that cannot be written (the reader has gone, the disk is full) is lost, and that is all. fmt::print() throws
-// then, which ends a program without exceptions. Thread: any; it waits for a reader that is slow.
+// An error (the reader has gone, the disk is full) drops the text. fmt::print() would throw, which ends a program built
+// without exceptions. Thread: any; a slow reader blocks it.
 #pragma once
 
 #include <fmt/format.h>

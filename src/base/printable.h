@@ -1,5 +1,4 @@
-// Text of peers, files and users made fit for a line of the log: bytes that do not print become \xNN.
-// Thread: any.
+// Escaping of text from peers, files and users for log lines: control bytes become \xNN. Thread: any.
 #pragma once
 
 #include <string>

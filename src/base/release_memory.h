@@ -1,12 +1,12 @@
-// release_memory(): empties a container and gives its memory back. std's shrink_to_fit() is a request that libstdc++
-// does not follow when exceptions are off, as they are here. Any thread; a free function without state.
+// release_memory(): empties a container and frees its memory. libstdc++ ignores shrink_to_fit() when exceptions are
+// off, as they are here. Any thread; a free function without state.
 #pragma once
 
 namespace blockexport {
 
 template <class Container>
 void release_memory(Container& container) {
-  // Neither assigning an empty string nor moving from one lets go of the memory.
+  // Neither the assignment of an empty string nor a move from the string frees the memory.
   Container().swap(container);
 }
 

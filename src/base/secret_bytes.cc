@@ -18,7 +18,7 @@ SecretBytes::SecretBytes(std::size_t size) : size_(size) {
   void* pages = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) std::abort();
   data_ = static_cast<std::byte*>(pages);
-  // Each is asked for and done without where the system has it not: a limit on locked memory is no reason to fail.
+  // Each call is best effort: a limit on locked memory, or an old kernel, is no reason to fail.
   (void)mlock(pages, mapped_bytes_);
   (void)madvise(pages, mapped_bytes_, MADV_DONTDUMP);
   (void)madvise(pages, mapped_bytes_, MADV_WIPEONFORK);
@@ -45,7 +45,7 @@ void wipe(std::string& text) {
   text.clear();
 }
 
-// A function of its own, whose frame is what is to be overwritten.
+// Not inlined, so that its stack frame covers the frames of the calls that have ended.
 [[gnu::noinline]] void wipe_dead_stack() {
   constexpr std::size_t kDeepBytes = 32u << 10;
   std::byte dead[kDeepBytes];

@@ -1,8 +1,8 @@
-// SecretBytes: bytes that nobody else should see (a password, a key), in pages of their own: locked in memory, left out
-// of core dumps, empty in a forked child, and wiped when they are given back.
+// SecretBytes: secret bytes (a password, a key) in pages of their own, which are locked in memory, left out of core
+// dumps, empty in a forked child, and wiped before they are freed.
 //
-// Owned by whoever knows the secret; moved, never copied. Thread: any; not for two at once. It takes whole pages, so it
-// is for a few secrets, not for each connection.
+// Owned by the code that uses the secret; moved, never copied. Thread: any; not for two at once. It uses whole pages,
+// so it suits a few secrets, not one for each connection.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ namespace blockexport {
 class SecretBytes {
  public:
   SecretBytes() = default;
-  // `size` zeroes. Ends the process when the system has no memory.
+  // `size` zero bytes. Aborts the process when the system has no memory.
   explicit SecretBytes(std::size_t size);
   explicit SecretBytes(std::string_view content);
   SecretBytes(SecretBytes&& other) noexcept { swap(other); }
@@ -32,10 +32,10 @@ class SecretBytes {
   std::span<std::byte> bytes() { return {data_, size_}; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
-  // The bytes with a NUL behind them, for libraries that want one. Null when there are none.
+  // The bytes followed by a NUL, for C libraries. Null when there are none.
   const char* c_str() const { return reinterpret_cast<const char*>(data_); }
 
-  // Cuts it to its first `size` bytes; what follows is wiped.
+  // Truncates it to its first `size` bytes; wipes the others.
   void shrink(std::size_t size);
 
  private:
@@ -50,15 +50,15 @@ class SecretBytes {
   std::size_t mapped_bytes_ = 0;
 };
 
-// Overwrites `text` and empties it: for the ways that a secret takes before it is in a SecretBytes.
+// Overwrites `text` and empties it: for a secret that has not reached its SecretBytes yet.
 void wipe(std::string& text);
 
-// Overwrites what calls that have ended left on this thread's stack, as deep as they may have come, which takes about a
-// microsecond. Nobody else does: the loader, for one, saves the registers there when a function is called for the first
-// time.
+// Overwrites 32 KiB of this thread's stack below the current frame, where calls that have ended may have left secrets;
+// takes about a microsecond. Nobody else does that: for example, the dynamic loader saves the registers there at the
+// first call of a function.
 void wipe_dead_stack();
 
-// From now on the kernel writes no core of this process, and lets no other process of the same user look into it.
+// Stops the kernel from writing a core dump of this process, and other processes of the same user from tracing it.
 void forbid_core_dumps();
 
 }  // namespace blockexport

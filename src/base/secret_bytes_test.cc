@@ -72,10 +72,10 @@ TEST(SecretBytes, ShrinkingWipesTheRest) {
 
 TEST(SecretBytes, WipingEmptiesAText) {
   std::string text = "geheim";
-  const char* place = text.data();
+  const char* bytes = text.data();
   wipe(text);
   EXPECT_TRUE(text.empty());
-  EXPECT_EQ(std::string_view(place, 6), std::string_view("\0\0\0\0\0\0", 6));
+  EXPECT_EQ(std::string_view(bytes, 6), std::string_view("\0\0\0\0\0\0", 6));
 }
 
 }  // namespace

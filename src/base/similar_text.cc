@@ -8,9 +8,9 @@
 namespace blockexport {
 namespace {
 
-// Characters of a text that one slip is allowed for.
+// One typing error is allowed per this number of characters.
 constexpr std::size_t kBytesForOneSlip = 3;
-// A shorter beginning says nothing.
+// A shorter prefix is not evidence of similarity.
 constexpr std::size_t kBeginningBytesMin = 3;
 
 char folded(char c) {
@@ -27,7 +27,8 @@ bool is_beginning(std::string_view beginning, std::string_view text) {
          std::equal(beginning.begin(), beginning.end(), text.begin(), is_same);
 }
 
-// How far `word` is from `meant`, in a scale in which a beginning comes after every slip. Nothing: it is not similar.
+// Distance of `word` from `meant`, in a scale that ranks a common prefix after every typing error. Nothing: they are
+// not similar.
 std::optional<std::size_t> slips(std::string_view word, std::string_view meant) {
   std::optional<std::size_t> distance = edit_distance(word, meant);
   if (!distance) return std::nullopt;
@@ -38,7 +39,7 @@ std::optional<std::size_t> slips(std::string_view word, std::string_view meant) 
 
 }  // namespace
 
-// Dynamic programming over three rows of the table of distances between the beginnings of both.
+// Dynamic programming over three rows of the table of distances between the prefixes of both.
 std::optional<std::size_t> edit_distance(std::string_view a, std::string_view b) {
   if (a.size() > kSimilarTextBytesMax || b.size() > kSimilarTextBytesMax) return std::nullopt;
   using Row = std::array<std::size_t, kSimilarTextBytesMax + 1>;

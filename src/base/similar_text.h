@@ -1,7 +1,8 @@
-// Which of the known words somebody meant who wrote another one.
+// Spelling suggestions: finds the known word that is most like a misspelt one.
 //
-// Plain functions without state; any thread. The cost is bounded: texts of more than kSimilarTextBytesMax bytes are
-// like nothing, and no more than kSimilarCandidatesMax candidates are looked at. Nothing is allocated.
+// Plain functions without state; any thread. The cost is bounded: a text of more than kSimilarTextBytesMax bytes is
+// similar to nothing, and at most kSimilarCandidatesMax candidates are compared. Only suggest() and suggest_similar()
+// allocate.
 #pragma once
 
 #include <cstddef>
@@ -12,17 +13,17 @@
 
 namespace blockexport {
 
-// Bytes of a text that is compared.
+// Longest text that is compared, in bytes.
 inline constexpr std::size_t kSimilarTextBytesMax = 64;
-// Texts that one word is compared with.
+// Most candidates that one word is compared with.
 inline constexpr std::size_t kSimilarCandidatesMax = 256;
 
-// How many characters have to be inserted, removed, replaced, or exchanged with their neighbour to make `b` out of `a`.
-// Letters of either case are one, and so are '-' and '_'. Nothing when one of them is too long.
+// The number of characters that have to be inserted, removed, replaced, or exchanged with their neighbour to turn `a`
+// into `b`. Upper and lower case are equal, and so are '-' and '_'. Nothing when one of them is too long.
 std::optional<std::size_t> edit_distance(std::string_view a, std::string_view b);
 
-// Whether `word` may be a slip for `meant`: up to a third of its characters are wrong, or one of them is the beginning
-// of the other and has three characters at least. True for equal texts.
+// Whether `word` may be a misspelling of `meant`: up to a third of its characters are wrong, or one of the two is a
+// prefix of the other and has at least three characters. True for equal texts.
 bool is_similar(std::string_view word, std::string_view meant);
 
 // The one of `candidates` that is most like `word`; the first of several, nothing when none is similar.

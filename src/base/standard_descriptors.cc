@@ -22,7 +22,7 @@ int access_of(int number) {
 }  // namespace
 
 void open_standard_descriptors() {
-  // In this order the lowest free number is the one that is looked for.
+  // In ascending order, so that open(2), which returns the lowest free number, returns `number`.
   for (int number : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(number, F_GETFD) == -1 && errno == EBADF) (void)open_nothing(access_of(number));
   }

@@ -1,4 +1,4 @@
-// Each case runs in a child of its own: the test program needs its standard descriptors.
+// Each case runs in a child process, because the test program needs its own standard descriptors.
 #include "base/standard_descriptors.h"
 
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 namespace blockexport {
 namespace {
 
-// What `body` returns in a child; 0 is right.
+// Runs `body` in a child process and returns its result; 0 means success.
 int in_child(int (*body)()) {
   const pid_t child = fork();
   if (child == 0) _exit(body());

@@ -8,11 +8,11 @@
 namespace blockexport {
 namespace {
 
-// The longest line: names and addresses have limits of their own, error texts are cut.
+// Longest details of an event: names and addresses have limits of their own, error texts are truncated.
 constexpr std::size_t kDetailBytesMax = 1024;
 
 bool matches(std::string_view pattern, std::string_view name) {
-  // Where to go on when what stands behind the last '*' does not fit: one byte of the name further.
+  // Where to resume when the pattern after the last '*' does not match: that '*' then takes one byte more of the name.
   std::size_t star = std::string_view::npos;
   std::size_t retry = 0;
   std::size_t at = 0;
@@ -67,11 +67,11 @@ void Trace::flush() const {
 }
 
 Result<> Trace::write_to_file(const std::string& path) {
-  // A pipe that nobody reads is an error: it would hold up the start, signals included.
+  // O_NONBLOCK makes a pipe without a reader an error: otherwise open(2) would block the start, signals included.
   OwnedFd opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666));
   if (!opened) return fail(Error::system(fmt::format("Error opening logfile {}", path), Errno::last()));
   file_ = std::make_unique<LogChannel>(std::move(opened), "warning: ");
-  // Without a thread for it, whoever has a line writes it.
+  // If the thread cannot be started, the calling threads write their lines.
   (void)file_->start();
   channel_ = file_.get();
   return {};

@@ -1,9 +1,9 @@
-// Trace: events at the borders of the rooms, each switched on by name, written as one line each: "NAME details".
+// Trace: named events at the boundaries of the layers, each switched on by name and written as a line "NAME details".
 //
-// One object, made by main(), switched by --trace while the daemon starts, and reached through the Log. An event that
-// is off costs the load of a byte; no text is made and nothing is allocated. The names are listed in docs/tracing.md.
-// Lines go the way of the log's, which waits for nobody (base/log_channel.h).
-// Thread: is_on(), write() and flush() on any; the rest before other threads run.
+// One object, created by main(), configured by --trace during start-up, and reached through the Log. An event that is
+// off costs the load of a byte and no allocation. docs/tracing.md lists the names. Lines are written by a thread, so no
+// caller waits (base/log_channel.h). Thread: is_on(), write(), note() and flush(): any; the others: main, before other
+// threads run.
 #pragma once
 
 #include <array>
@@ -44,17 +44,17 @@ class Trace {
       "nbd_client_stalled", "nbd_request_begin",    "nbd_request_end",   "qmp_command_begin",
       "qmp_command_end"};
 
-  // Everything off, and lines go nowhere.
+  // All events are off; lines are discarded.
   constexpr Trace() = default;
-  // Everything off; lines go to `channel`, which outlives it.
+  // All events are off; lines go to `channel`, which outlives the Trace.
   explicit Trace(LogChannel& channel) : channel_(&channel) {}
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
   bool is_on(TraceEvent event) const { return on_[static_cast<std::size_t>(event)].load(std::memory_order_relaxed); }
-  // One line, whether it is on or not. Bytes that do not print become \xNN.
+  // Writes a line even when the event is off. Control bytes become \xNN.
   void write(TraceEvent event, std::string_view details) const;
-  // The parts in one line, if the event is on.
+  // Writes the concatenated parts as one line if the event is on.
   void note(TraceEvent event, std::initializer_list<std::string_view> parts) const {
     if (is_on(event)) [[unlikely]]
       write_parts(event, parts);
@@ -63,10 +63,10 @@ class Trace {
   // Switches on every event that `pattern` matches (with '*' and '?'), or off when a '-' stands before it. False: it
   // has no '*' and names no event.
   bool apply(std::string_view pattern);
-  // Lines go to this file from now on, through a channel of its own; what is in it is lost. Errors: "Error opening
-  // logfile F: ...".
+  // Truncates the file and writes all further lines to it, through a channel of its own. Errors: "Error opening logfile
+  // F: ...".
   Result<> write_to_file(const std::string& path);
-  // Waits until what was traced before is written, at most kLogFlushNs.
+  // Waits until all earlier lines are written, at most kLogFlushNs.
   void flush() const;
 
  private:

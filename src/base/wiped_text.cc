@@ -15,7 +15,7 @@ WipedText::WipedText(std::string_view content) {
 
 WipedText::WipedText(std::string&& content) {
   string() = std::move(content);
-  // A short string is copied by its move.
+  // The move of a short string copies its bytes.
   wipe(content);
 }
 

@@ -1,8 +1,8 @@
-// WipedText: text that leaves nothing behind. Its bytes stand in one place of the heap: moving it moves a pointer, and
-// whatever memory it gives up is overwritten first.
+// WipedText: a string that overwrites its memory before it frees it. The bytes are in one heap block, so a move copies
+// only a pointer.
 //
-// Owned like a string; for what may hold a secret on its way to a SecretBytes, which alone is locked in memory. Copies
-// are deep, and wiped too. Thread: one at a time.
+// Owned like a string; for text that may hold a secret before it reaches a SecretBytes (only that is locked in memory).
+// Copies are deep, and wiped too. Thread: one at a time.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ class WipedText {
  public:
   WipedText() = default;
   explicit WipedText(std::string_view content);
-  // Takes it over; no byte of it is left in `content`.
+  // Takes the content over and wipes `content`.
   explicit WipedText(std::string&& content);
   WipedText(const WipedText& other) : WipedText(other.view()) {}
   WipedText(WipedText&& other) noexcept = default;
@@ -27,15 +27,15 @@ class WipedText {
   std::string_view view() const { return text_ == nullptr ? std::string_view() : *text_; }
   std::size_t size() const { return view().size(); }
   bool empty() const { return view().empty(); }
-  // The text as a string, for whoever wants one, or fills it once: one that grows leaves bytes behind. Good until the
-  // text is moved, appended to or cleared.
+  // The text as a string. A caller may fill it once, but must not let it grow: a reallocation would leave bytes behind.
+  // The reference is valid until the text is moved, appended to or cleared.
   const std::string& string() const;
   std::string& string();
 
   void append(std::string_view more);
-  // Overwrites `length` bytes from `offset` on, which are in it.
+  // Overwrites `length` bytes from `offset` on with zeroes; the range lies inside the text.
   void blank(std::size_t offset, std::size_t length);
-  // Without its first `length` bytes.
+  // Removes the first `length` bytes.
   void remove_prefix(std::size_t length);
   void clear() { text_.reset(); }
 

@@ -8,7 +8,7 @@
 namespace blockexport {
 namespace {
 
-// A short text stands in the string itself, a long one behind it: what a string leaves behind depends on that.
+// std::string stores a short text inside the object and a long one on the heap, so both are tested.
 const std::string kShort = "geheim";
 const std::string kLong(100, 'g');
 
@@ -35,9 +35,9 @@ TEST(WipedText, NothingIsLeftInWhatItTookOver) {
 
 TEST(WipedText, MovingMovesNoByte) {
   WipedText text{std::string_view(kShort)};
-  const char* place = text.view().data();
+  const char* bytes = text.view().data();
   WipedText moved(std::move(text));
-  EXPECT_EQ(moved.view().data(), place);
+  EXPECT_EQ(moved.view().data(), bytes);
   EXPECT_TRUE(text.empty());  // NOLINT
 }
 
@@ -70,9 +70,9 @@ TEST(WipedText, GrowsAndShrinks) {
 
 TEST(WipedText, WhatIsCutOffIsOverwritten) {
   WipedText text(std::string_view("xxxxgeheim"));
-  const char* place = text.view().data();
+  const char* bytes = text.view().data();
   text.remove_prefix(4);
-  EXPECT_EQ(std::string_view(place, 10), std::string_view("geheim\0\0\0\0", 10));
+  EXPECT_EQ(std::string_view(bytes, 10), std::string_view("geheim\0\0\0\0", 10));
 }
 
 }  // namespace
