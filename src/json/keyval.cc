@@ -36,13 +36,14 @@ std::string used_inconsistently(std::string_view path) {
   return quoted("Parameters ", pattern, " used inconsistently");
 }
 
-// How much of the front of `text` satisfies `belongs`.
+// Length of the longest prefix of `text` whose characters all satisfy `belongs`.
 template <class Predicate>
 std::size_t run_of(std::string_view text, Predicate belongs) {
   return static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), belongs) - text.begin());
 }
 
-// The QAPI name at the front: a letter, then letters, digits, '-' and '_'; a vendor's has "__DOMAIN_" in front of it.
+// Length of the QAPI name at the front: a letter, then letters, digits, '-' and '_'; the name of a vendor extension has
+// the prefix "__DOMAIN_". 0: there is no name.
 std::size_t name_length(std::string_view text) {
   std::size_t prefix = 0;
   if (text.starts_with("__")) {
@@ -59,7 +60,7 @@ class KeyvalParser {
  public:
   explicit KeyvalParser(std::string_view implied_key) : implied_key_(implied_key) {}
 
-  // Takes one element off the front.
+  // Parses one element and removes it from the front of `text`.
   Result<> element(std::string_view& text) {
     const std::string_view word = text.substr(0, text.find_first_of("=,"));
     const bool bare = word.size() == text.size() || text[word.size()] == ',';
@@ -82,7 +83,7 @@ class KeyvalParser {
   bool help() const { return help_; }
 
  private:
-  // Where a key's value goes.
+  // The object and the member name for a key's value.
   struct Leaf {
     Object* object;
     std::string_view name;
@@ -100,7 +101,7 @@ class KeyvalParser {
     return {};
   }
 
-  // Walks the key's fragments, adding the objects on the way that are not there yet.
+  // Follows the key's fragments, and creates the objects that do not exist yet.
   Result<Leaf> reach(std::string_view key) {
     Object* object = &options_;
     std::size_t begin = 0;
@@ -127,7 +128,7 @@ class KeyvalParser {
     return length;
   }
 
-  // The object of that name, null when the name is a string's.
+  // The member object of that name, created if it does not exist; null when the member is a string.
   static Object* descend(Object& object, std::string_view name) {
     if (Value* present = object.find(name)) return present->as_object();
     object.insert(std::string(name), Object());
@@ -139,7 +140,8 @@ class KeyvalParser {
   bool help_ = false;
 };
 
-// Makes arrays of the objects whose names are indexes, innermost first. `path` is the key up to `value`.
+// Converts the objects whose member names are indexes to arrays, innermost first. `path_` is the key of the current
+// value.
 class ListAssembler {
  public:
   Result<> assemble(Value& value) {
@@ -174,7 +176,7 @@ class ListAssembler {
     std::vector<Value*> elements(names.size());
     std::size_t size = 0;
     for (const std::string& name : names) {
-      // With an index past the number of elements some lower one must be missing.
+      // If an index is past the number of elements, a lower index must be missing.
       std::size_t index = elements.size();
       std::from_chars(name.data(), name.data() + name.size(), index);
       if (index < elements.size()) elements[index] = object.find(name);

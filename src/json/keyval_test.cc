@@ -7,7 +7,7 @@
 namespace blockexport::json {
 namespace {
 
-// The tree, or "! MESSAGE".
+// The parsed tree as JSON text, or "! MESSAGE" on an error.
 std::string keyval(std::string_view text, std::string_view implied_key = "driver") {
   auto parsed = parse_keyval(text, implied_key);
   return parsed ? to_string(parsed->options) : "! " + parsed.error().message();

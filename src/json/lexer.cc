@@ -6,7 +6,7 @@
 namespace blockexport::json {
 namespace {
 
-// Bytes that merely lengthen a string, whichever its quotes.
+// Bytes inside a string that are neither a quote, an escape nor forbidden.
 constexpr auto kPlainInString = [] {
   std::array<bool, 256> plain{};
   for (int byte = 0x20; byte < 0xFE; ++byte) plain[byte] = byte != '"' && byte != '\'' && byte != '\\';
@@ -25,7 +25,7 @@ constexpr bool is_blank(std::uint8_t byte) {
 constexpr bool is_exponent_mark(std::uint8_t byte) {
   return byte == 'e' || byte == 'E';
 }
-// In no string, escaped or not.
+// Bytes that may be in no string, escaped or not.
 constexpr bool is_never_in_string(std::uint8_t byte) {
   return byte < 0x20 || byte >= 0xFE;
 }
@@ -84,7 +84,7 @@ Token Lexer::next(std::string_view& input) {
         token = start(input);
         break;
       default:
-        token = go_on(input);
+        token = continue_token(input);
     }
     if (token.kind != TokenKind::kNone) return token;
   }
@@ -110,7 +110,7 @@ void Lexer::reset() {
   reset_gathered();
 }
 
-// Counts what is passed. Most of it has no line's end, which is found out at the speed of memory.
+// Advances position_ over `bytes`. Most input has no newline; find() checks that at memory speed.
 void Lexer::pass(std::string_view bytes) {
   for (std::size_t end = bytes.find('\n'); end != std::string_view::npos; end = bytes.find('\n')) {
     ++position_.line;
@@ -126,15 +126,15 @@ void Lexer::reset_gathered() {
 }
 
 void Lexer::recover(std::string_view& input) {
-  auto sense =
+  auto resume =
       std::find_if(input.begin(), input.end(), [](char c) { return ends_recovery(static_cast<std::uint8_t>(c)); });
-  if (sense != input.end()) state_ = State::kStart;
-  const auto skipped = static_cast<std::size_t>(sense - input.begin());
+  if (resume != input.end()) state_ = State::kStart;
+  const auto skipped = static_cast<std::size_t>(resume - input.begin());
   pass(input.substr(0, skipped));
   input.remove_prefix(skipped);
 }
 
-// Between tokens: passes blanks, takes a token of one byte whole, and gets the others under way.
+// Between tokens: skips blanks, returns a token of one byte at once, and begins a longer one.
 Token Lexer::start(std::string_view& input) {
   std::size_t blanks = 0;
   while (blanks < input.size() && is_blank(static_cast<std::uint8_t>(input[blanks]))) ++blanks;
@@ -160,9 +160,9 @@ Token Lexer::start(std::string_view& input) {
   return {};
 }
 
-Token Lexer::go_on(std::string_view& input) {
-  const std::size_t room = token_bytes_max_ + 1 - gathered_.size();
-  const std::size_t end = std::min(input.size(), room);
+Token Lexer::continue_token(std::string_view& input) {
+  const std::size_t bytes_left = token_bytes_max_ + 1 - gathered_.size();
+  const std::size_t end = std::min(input.size(), bytes_left);
   while (length_ < end) {
     if (state_ == State::kString) {
       while (length_ < end && kPlainInString[static_cast<std::uint8_t>(input[length_])]) ++length_;
@@ -183,7 +183,7 @@ Token Lexer::go_on(std::string_view& input) {
         return take(input, TokenKind::kStray, State::kRecovery);
     }
   }
-  if (length_ == room) return take(input, TokenKind::kOversize, State::kStart);
+  if (length_ == bytes_left) return take(input, TokenKind::kOversize, State::kStart);
   pass(input);
   gathered_.append(input);
   input = {};
@@ -239,7 +239,7 @@ Lexer::Step Lexer::step_in_number(std::uint8_t byte) {
   return Step::kEndBefore;
 }
 
-// Ends the token under way, the front `length_` bytes of the input its last ones.
+// Ends the current token, whose last bytes are the first `length_` bytes of the input.
 Token Lexer::take(std::string_view& input, TokenKind kind, State next_state) {
   Token token{.kind = kind, .text = input.substr(0, length_), .position = start_};
   pass(token.text);

@@ -1,7 +1,7 @@
-// Lexer: bytes into JSON tokens, in whatever pieces the bytes arrive.
+// Lexer: incremental splitter of bytes into JSON tokens; the input may arrive in pieces of any size.
 //
-// Owned by a Parser, used from its thread. Looks at each byte once: a token that arrives in pieces is gathered, never
-// scanned again. Knows nothing of grammar, and decodes nothing: a token is the text that was sent.
+// Owned by a Parser, used from its thread. Scans each byte once: a token that arrives in pieces is buffered, and not
+// scanned again. Knows no grammar and decodes nothing: a token is the text as it was sent.
 #pragma once
 
 #include <cstddef>
@@ -24,11 +24,11 @@ enum class TokenKind : std::uint8_t {
   kKeyword,   // a word of a-z
   kInteger,   // -?digits
   kDouble,    // a number with a fraction or an exponent
-  kStray,     // no token: all that was read of it, the byte that cannot be there last
-  kOversize,  // a token of more bytes than allowed, cut short
+  kStray,     // invalid: the bytes up to and including the first that no token may have there
+  kOversize,  // a token of more bytes than allowed, truncated
 };
 
-// A place in what was read since the beginning, or since a reset: both count from 1, columns in bytes.
+// Line and column in the input since the construction or the last reset. Both count from 1; columns are in bytes.
 struct Position {
   std::size_t line = 1;
   std::size_t column = 1;
@@ -36,29 +36,31 @@ struct Position {
 
 struct Token {
   TokenKind kind = TokenKind::kNone;
-  std::string_view text;   // good until the lexer is next called, or the input it came from goes
-  Position position = {};  // of its first byte
+  std::string_view text;   // valid until the next call of the lexer, or until the caller frees the input
+  Position position = {};  // position of the first byte
 };
 
 class Lexer {
  public:
-  // token_bytes_max: at least 1; a longer token ends as kOversize.
+  // token_bytes_max: at least 1; a longer token becomes a kOversize.
   explicit Lexer(std::size_t token_bytes_max) : token_bytes_max_(token_bytes_max) {}
 
-  // Takes bytes off the front of `input` up to the end of one token; kNone when all bytes are taken and none has ended.
+  // Removes bytes from the front of `input` up to the end of one token, and returns it; kNone when the input ended
+  // first.
   //
-  // After a stray token all is skipped up to a byte at which sense may begin again: one of []{}:, or a control
+  // After a stray token, skips all bytes up to one at which valid input may begin again: one of []{}:, or a control
   // character other than TAB, or FE or FF, which are in no UTF-8 text (a client sends them to get a lexer in a known
   // state).
   Token next(std::string_view& input);
 
-  // The input ends here: the token under way, if any, as a whole or as a stray one. Ready for new input then.
+  // Ends the input: returns the unfinished token, if any, as a complete or a stray one. Then the lexer is ready for new
+  // input.
   Token finish();
 
-  // Forgets the token under way, and begins to count lines anew.
+  // Discards the unfinished token, and restarts the count of lines.
   void reset();
 
-  // Of the byte that comes next, between tokens.
+  // Position of the next byte. Call it between tokens.
   Position position() const { return position_; }
 
  private:
@@ -77,14 +79,14 @@ class Lexer {
     kExponentDigits,
     kKeyword,
   };
-  // What a byte does to the token under way.
+  // Effect of one byte on the current token.
   enum class Step : std::uint8_t { kGrow, kEndBefore, kEndAfter, kStray };
 
   static TokenKind kind_of(State state);
   void reset_gathered();
   void recover(std::string_view& input);
   Token start(std::string_view& input);
-  Token go_on(std::string_view& input);
+  Token continue_token(std::string_view& input);
   Step step(std::uint8_t byte);
   Step step_in_number(std::uint8_t byte);
   Token take(std::string_view& input, TokenKind kind, State next_state);
@@ -92,12 +94,12 @@ class Lexer {
 
   std::size_t token_bytes_max_;
   State state_ = State::kStart;
-  std::uint8_t quote_ = 0;       // what ends the string under way
-  std::size_t length_ = 0;       // bytes at the front of the input that belong to the token under way
-  WipedText gathered_;           // its bytes from inputs before
-  bool gathered_spent_ = false;  // gathered_ is the text of the token handed out last
-  Position position_;            // behind all that was passed
-  Position start_;               // of the token under way
+  std::uint8_t quote_ = 0;       // quote that ends the current string
+  std::size_t length_ = 0;       // bytes at the front of the input that belong to the current token
+  WipedText gathered_;           // bytes of the current token from earlier inputs
+  bool gathered_spent_ = false;  // gathered_ is the text of the token returned last
+  Position position_;            // position after all bytes that were consumed
+  Position start_;               // position of the current token
 };
 
 }  // namespace blockexport::json

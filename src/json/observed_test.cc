@@ -1,5 +1,5 @@
-// What QSD 11.1 answers to odd input, one case per line; seen on a QMP socket. The outcomes are as they are on the
-// wire, but for columns behind a byte that cannot be, which are one too large there.
+// Answers of QSD 11.1 to unusual input, observed on its QMP socket, one case per line. The expected outcomes are those
+// of the wire, except for columns after an invalid byte, which QSD reports one too large.
 #include <gtest/gtest.h>
 
 #include <string>

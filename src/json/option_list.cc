@@ -7,7 +7,7 @@
 namespace blockexport::json {
 namespace {
 
-// The one key that itself begins with "no"; its flags are "nodelay" for on and "delay" for off.
+// The only key that itself begins with "no"; its short forms are "nodelay" for on and "delay" for off.
 constexpr std::string_view kNoDelay = "nodelay";
 constexpr std::string_view kDelay = "delay";
 

@@ -5,7 +5,7 @@
 namespace blockexport::json {
 namespace {
 
-// "name=value;..." in order; flags are marked with '*', a wish for help ends it with '?'.
+// The options as "name=value;..." in order; flags are marked with '*', and a request for help adds a '?'.
 std::string parsed(std::string_view text) {
   const OptionList list = parse_option_list(text, "backend");
   std::string shown;

@@ -10,7 +10,7 @@ bool is_help_word(std::string_view word) {
 
 std::string take_option_value(std::string_view& text) {
   std::string value;
-  // It never grows, so there is no copy of it from before.
+  // The string never reallocates, which would leave a copy of a secret behind.
   value.reserve(text.size());
   while (!text.empty()) {
     const std::size_t comma = std::min(text.find(','), text.size());

@@ -1,4 +1,4 @@
-// What the two option grammars, keyval and QemuOpts, have in common.
+// Lexical rules that the two option grammars, keyval and QemuOpts, share.
 //
 // Pure functions, any thread.
 #pragma once
@@ -11,8 +11,8 @@ namespace blockexport::json {
 // True for the words "help" and "?".
 bool is_help_word(std::string_view word);
 
-// The value at the front of `text`: all up to a comma that stands alone; ",," is one comma of the value. Takes it and
-// the comma behind it off the front. It may be a secret: nothing of it is left but in what is returned.
+// Returns the value at the front of `text`, up to a single comma (",," is one comma of the value), and removes both
+// from the front. The value may be a secret: the only copy that the function makes is the result.
 std::string take_option_value(std::string_view& text);
 
 }  // namespace blockexport::json

@@ -9,7 +9,8 @@ namespace blockexport::json {
 Parser::Parser(Limits limits) : limits_(limits), lexer_(std::max<std::size_t>(limits.message_bytes_max, 1)) {}
 
 void Parser::feed(std::string_view bytes) {
-  // Half of it passed: moving the rest to the front costs no more than was fed.
+  // At least half of the buffer is consumed, so moving the remainder to the front costs no more than the bytes that
+  // were fed.
   if (input_taken_ >= input_.size() - input_taken_) {
     input_.remove_prefix(input_taken_);
     input_taken_ = 0;
@@ -24,7 +25,7 @@ void Parser::finish() {
 std::optional<Result<Value>> Parser::next() {
   const std::size_t begin = input_taken_;
   std::optional<Result<Value>> outcome = take_input();
-  // It may be a secret, and a client may say nothing more for a long time.
+  // The message may hold a secret, and the client may send nothing more for a long time.
   input_.blank(begin, input_taken_ - begin);
   if (outcome || !ends_) return outcome;
   return take_end();
@@ -60,12 +61,12 @@ void Parser::reset() {
   start_message();
 }
 
-// One token; a result when it ends its message.
+// Processes one token; returns a result when the token ends the message.
 std::optional<Result<Value>> Parser::take(const Token& token) {
   if (token.kind == TokenKind::kStray) {
     return give_up(parse_error(token.position, "stray '" + std::string(quoted_text(token.text)) + "'"));
   }
-  // The bound holds for the text and a terminator of the token under way, hence the one.
+  // The limit includes a terminator of the current token, hence the 1.
   if (token.kind == TokenKind::kOversize || bytes_ + token.text.size() + 1 > limits_.message_bytes_max) {
     return give_up(Error("JSON token size limit exceeded"));
   }
@@ -77,15 +78,15 @@ std::optional<Result<Value>> Parser::take(const Token& token) {
   bytes_ += token.text.size();
   ++tokens_;
   builder_.add(token);
-  // Brackets only have to be as many, not the right ones, for a message to end: where the next one starts does not
-  // depend on what is wrong in this one.
+  // A message ends when closing brackets are as many as opening ones, even if their kinds do not match: so an error in
+  // one message does not change where the next one begins.
   const bool open = (braces_ > 0 || brackets_ > 0) && braces_ >= 0 && brackets_ >= 0;
   if (open) return std::nullopt;
   start_message();
   return builder_.finish(lexer_.position());
 }
 
-// The message ends here. Its first error is the one that is told.
+// Ends the message with an error: the first one of the message.
 Result<Value> Parser::give_up(Error error) {
   start_message();
   if (builder_.has_failed()) return builder_.finish(lexer_.position());

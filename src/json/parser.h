@@ -1,9 +1,9 @@
-// Parser: a stream of JSON messages, as a QMP client sends them, into values.
+// Parser: incremental parser of a stream of JSON messages, such as a QMP client sends.
 //
-// Owned by one connection, used from its thread. Bytes may arrive in any pieces and are looked at once. Messages need
-// no separator between them. Every malformed input ends in an error and the stream goes on; nothing in it can make the
-// parser hold more than its limits, recurse, or fail otherwise. What is accepted, which errors there are and where it
-// starts afresh after one is as QSD does it; an error of grammar begins with its line and column. Never blocks.
+// Owned by one connection, used from its thread. Bytes may arrive in pieces of any size and are scanned once. Messages
+// need no separator. Malformed input yields an error, and parsing goes on after it; no input makes the parser exceed
+// its memory limits, recurse, or fail otherwise. It accepts the same texts as QSD, reports the same errors, and resumes
+// at the same byte; a syntax error begins with its line and column. Never blocks.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@ inline constexpr std::size_t kMessageTokensMax = std::size_t{1} << 21;
 inline constexpr std::size_t kNestingMax = 1024;
 
 struct Limits {
-  std::size_t message_bytes_max = kMessageBytesMax;  // of all its tokens; blanks do not count
+  std::size_t message_bytes_max = kMessageBytesMax;  // of all its tokens, without blanks
   std::size_t tokens_max = kMessageTokensMax;
   std::size_t nesting_max = kNestingMax;
 };
@@ -34,18 +34,19 @@ class Parser {
  public:
   explicit Parser(Limits limits = {});
 
-  // More of the stream. Kept until next() has passed it, so the caller should take the messages before it feeds on.
+  // Appends a part of the stream. The parser buffers it until next() has consumed it, so the caller should take all
+  // messages before it feeds more.
   void feed(std::string_view bytes);
 
-  // The stream ends after what was fed: next() then also tells of a number, a word or a part of a message at its end.
-  // Thereafter the parser is as new.
+  // Ends the stream: next() then also returns a number or keyword that only the end completes, and an error for an
+  // incomplete message. Afterwards the parser is as new.
   void finish();
 
-  // The next message or error of what was fed; nothing when it needs more bytes. A message that breaks a limit, or has
-  // a byte in it that cannot be, ends there and what follows counts as new messages.
+  // Returns the next message or error; nothing when it needs more bytes. A message that exceeds a limit, or contains an
+  // invalid byte, ends there, and the following bytes begin a new message.
   std::optional<Result<Value>> next();
 
-  // Forgets all that was fed.
+  // Discards all that was fed.
   void reset();
 
  private:
@@ -60,16 +61,16 @@ class Parser {
   Lexer lexer_;
   TreeBuilder builder_;
   WipedText input_;
-  std::size_t input_taken_ = 0;  // bytes of input_ the lexer has passed; they are overwritten
+  std::size_t input_taken_ = 0;  // bytes at the front of input_ that the lexer has consumed; they are overwritten
   bool ends_ = false;
-  // Of the message under way:
+  // Counts of the current message:
   std::size_t bytes_ = 0;
   std::size_t tokens_ = 0;
-  std::ptrdiff_t braces_ = 0;  // open ones less closed ones
+  std::ptrdiff_t braces_ = 0;  // opened minus closed
   std::ptrdiff_t brackets_ = 0;
 };
 
-// One document that is all of `text`, as in a command line argument or behind "json:".
+// Parses `text` as exactly one document, such as a command line argument or the text after "json:".
 Result<Value> parse(std::string_view text, Limits limits = {});
 
 }  // namespace blockexport::json

@@ -69,15 +69,15 @@ TEST(Parse, WholeTextMustBeOneDocument) {
 
 TEST(Parse, TextThatEndsTooSoonSaysSo) {
   for (std::string_view text : {"{", "[", "[1", "[1,", R"({"a")", R"({"a":)", R"({"a":1)", R"({"a":1,)"}) {
-    std::string place = "1:" + std::to_string(text.size() + 1);
-    EXPECT_EQ(error_of(text), place + ": JSON parse error, premature end of input") << text;
+    std::string position = "1:" + std::to_string(text.size() + 1);
+    EXPECT_EQ(error_of(text), position + ": JSON parse error, premature end of input") << text;
   }
   EXPECT_EQ(error_of(R"({"a":tr)"), "1:6: JSON parse error, invalid keyword 'tr'");
   EXPECT_EQ(error_of(R"("abc)"), "1:1: JSON parse error, stray '\"abc'");
   EXPECT_EQ(error_of("-"), "1:1: JSON parse error, stray '-'");
 }
 
-// Where the token stands that cannot be there; lines and bytes are counted from 1.
+// The position of the unexpected token; lines and bytes are counted from 1.
 TEST(Parse, AnErrorSaysWhereItIs) {
   EXPECT_EQ(error_of("[1,\n  @\n]"), "2:3: JSON parse error, stray '@'");
   EXPECT_EQ(error_of("\r\n\r\n [\"a\" 1]"), "3:7: JSON parse error, expected ',' or ']'");

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kUnicodeEscapeBytes = 6;  // \uXXXX
 
-// The four hex digits of the \uXXXX at the front; nothing when they are not there.
+// The value of the \uXXXX at the front; nothing when there is none.
 std::optional<std::uint32_t> unicode_escape(std::string_view text) {
   if (text.size() < kUnicodeEscapeBytes || !text.starts_with("\\u")) return std::nullopt;
   std::uint32_t code = 0;
@@ -50,7 +50,7 @@ class StringDecoder {
  public:
   StringDecoder(std::string_view token, std::string& out) : token_(token), end_(token.size() - 1), out_(out) {}
 
-  // False: the reason says why.
+  // False on failure: then take_reason() returns the reason.
   bool run() {
     out_.reserve(end_ - position_);
     while (position_ < end_) {
@@ -117,8 +117,8 @@ class StringDecoder {
 
   std::string_view token_;
   std::size_t position_ = 1;
-  std::size_t end_;   // where the closing quote is
-  std::string& out_;  // grows no further than what was reserved
+  std::size_t end_;   // position of the closing quote
+  std::string& out_;  // never grows beyond its reserved capacity
   std::string reason_;
 };
 
@@ -158,7 +158,7 @@ std::expected<Value, std::string> decode_integer(std::string_view token) {
 std::expected<Value, std::string> decode_double(std::string_view token) {
   double value = 0;
   if (std::from_chars(token.data(), token.data() + token.size(), value).ec == std::errc()) return Value(value);
-  // Out of range; only strtod says on which side, the large or the small.
+  // Out of range; only strtod() tells overflow from underflow.
   value = std::strtod(std::string(token).c_str(), nullptr);
   if (!std::isfinite(value)) return std::unexpected("number out of range");
   return Value(value);

@@ -1,6 +1,6 @@
-// From a token's text to the string, number or keyword it stands for.
+// Decoders from the text of a JSON token to a string, a number or a keyword.
 //
-// Owned by nobody, used from any thread. Trusts the lexer for a token's shape only; contents are the client's.
+// Pure functions, any thread. They rely on the lexer for the form of a token only; its content comes from the client.
 #pragma once
 
 #include <expected>
@@ -11,25 +11,24 @@
 
 namespace blockexport::json {
 
-// How much of a client's text an error repeats. QSD repeats all of it; nobody needs a long token twice.
+// Longest part of a client's text that an error repeats, in bytes. QSD repeats all of it.
 inline constexpr std::size_t kQuotedTextMax = 4096;
 
 // `text` as an error message shows it: up to a NUL byte or kQuotedTextMax.
 std::string_view quoted_text(std::string_view text);
 
-// A string token with its quotes. On failure the reason, without "JSON parse error, ". It may be a secret: nothing of
-// it is left anywhere but in what is returned.
+// Decodes a string token with its quotes. On failure returns the reason, without "JSON parse error, ". The string may
+// be a secret: the only copy that the function leaves is the result.
 std::expected<std::string, std::string> decode_string(std::string_view token);
 
-// true, false or null. On failure the reason.
+// Decodes true, false or null. On failure returns the reason.
 std::expected<Value, std::string> decode_keyword(std::string_view token);
 
-// -?digits: an integer when it fits int64, an unsigned one when it fits uint64, a double otherwise. On failure the
-// reason.
+// -?digits: an int64 when it fits, else a uint64 when it fits, else a double. On failure returns the reason.
 std::expected<Value, std::string> decode_integer(std::string_view token);
 
-// A number with fraction or exponent: the nearest double, which may be zero. One beyond all doubles is refused: QSD
-// takes it for infinity, and then answers with an "inf" that is no JSON.
+// Decodes a number with fraction or exponent to the nearest double, which may be zero. Refuses a number beyond the
+// range of double: QSD takes it for infinity, and then answers with "inf", which is not JSON.
 std::expected<Value, std::string> decode_double(std::string_view token);
 
 }  // namespace blockexport::json

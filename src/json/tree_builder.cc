@@ -61,7 +61,7 @@ void TreeBuilder::reset() {
   error_.reset();
 }
 
-// An array's value, or an object's key, which is a string.
+// Takes an array's value, or an object's key, which must be a string.
 void TreeBuilder::take_item(const Token& token) {
   if (frames_.back().is_object && token.kind != TokenKind::kString) return fail("expecting key");
   take_value(token);
@@ -98,7 +98,7 @@ void TreeBuilder::take_string(std::string_view token) {
   frames_.back().expect = Expect::kColon;
 }
 
-// A whole value, to where it belongs.
+// Adds a complete value to the innermost open container, or makes it the result.
 void TreeBuilder::deliver(Value value) {
   if (frames_.empty()) {
     result_ = std::move(value);

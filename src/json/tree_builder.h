@@ -1,7 +1,8 @@
-// TreeBuilder: the tokens of one message into its Value, as they come.
+// TreeBuilder: incremental builder of a json::Value from the tokens of one message.
 //
-// Owned by a Parser, used from its thread. Keeps one frame per open container, so depth costs no stack. Does not bound
-// anything itself: the parser counts. After the first error it frees what it built and lets further tokens pass.
+// Owned by a Parser, used from its thread. Keeps one frame per open container on the heap, so nesting needs no call
+// stack. Checks no limits: the parser does. After the first error it frees the partial value and ignores further
+// tokens.
 #pragma once
 
 #include <expected>
@@ -26,11 +27,11 @@ class TreeBuilder {
   // Whether the message has an error already.
   bool has_failed() const { return error_.has_value(); }
 
-  // The message ends here: its value, or its first error. Empty again then. `end` is where the input ends, for a
-  // message that is not whole.
+  // Ends the message: returns its value or its first error, and resets the builder. `end`: the position after the
+  // input, for the error of an incomplete message.
   Result<Value> finish(Position end);
 
-  // Forgets the message.
+  // Discards the message.
   void reset();
 
  private:
@@ -56,7 +57,7 @@ class TreeBuilder {
   void close();
   void fail(std::string_view reason);
 
-  Position position_;  // of the token that is taken
+  Position position_;  // position of the current token
   std::vector<Frame> frames_;
   std::optional<Value> result_;
   std::optional<Error> error_;

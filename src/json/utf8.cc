@@ -5,7 +5,7 @@
 namespace blockexport::json {
 namespace {
 
-// The least value that needs so many bytes; shorter ones are "overlong".
+// Smallest code point that needs a sequence of that many bytes; the sequence of a smaller one is "overlong".
 constexpr std::uint32_t kLeastOfLength[] = {0, 0, 0x80, 0x800, 0x10000, 0x200000, 0x4000000};
 
 std::uint8_t byte_at(std::string_view text, std::size_t position) {
@@ -17,7 +17,8 @@ std::uint8_t byte_at(std::string_view text, std::size_t position) {
 Utf8Sequence decode_utf8(std::string_view text) {
   const std::uint8_t first = byte_at(text, 0);
   if (first < 0x80) return {.valid = true, .codepoint = first, .length = 1};
-  // A lead byte tells the length by its leading ones; five and six were once allowed and are still skipped as one.
+  // The number of leading one bits gives the length. Older UTF-8 allowed 5 and 6, and such a sequence is still skipped
+  // as a whole.
   const std::size_t length = static_cast<std::size_t>(std::countl_one(first));
   if (length < 2 || length > 6) return {.length = 1};
   std::uint32_t codepoint = first & (0x7Fu >> length);

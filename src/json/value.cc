@@ -8,15 +8,15 @@
 namespace blockexport::json {
 namespace {
 
-// Up to here a linear search is as quick as a hash and needs no memory.
+// Up to this number of members a linear search is as fast as a hash table and needs no memory.
 constexpr std::size_t kLinearMembersMax = 16;
-constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
+constexpr std::size_t kNotFound = static_cast<std::size_t>(-1);
 
-// Names come from clients: without a secret they could all be made to land in one slot.
+// Secret seed of the hash: names come from clients, which could otherwise choose names that all collide.
 std::uint64_t hash_secret() {
   static const std::uint64_t secret = [] {
     std::uint64_t drawn = 0x9e3779b97f4a7c15;
-    // Early in boot there may be no entropy yet; the fixed start value then stays, which costs speed at worst.
+    // Early in boot there may be no entropy yet; then the constant stays, and collisions can only cost speed.
     [[maybe_unused]] ssize_t got = getrandom(&drawn, sizeof drawn, GRND_NONBLOCK);
     return drawn | 1;
   }();
@@ -79,29 +79,29 @@ std::vector<Object::Member>::const_iterator Object::end() const {
   return members_.end();
 }
 
-std::size_t Object::place_of(std::string_view name) const {
+std::size_t Object::position_of(std::string_view name) const {
   if (!index_) {
-    for (std::size_t place = 0; place < members_.size(); ++place) {
-      if (members_[place].first == name) return place;
+    for (std::size_t position = 0; position < members_.size(); ++position) {
+      if (members_[position].first == name) return position;
     }
-    return kNowhere;
+    return kNotFound;
   }
   const std::size_t mask = index_->size() - 1;
   for (std::size_t slot = hash_of(name) & mask;; slot = (slot + 1) & mask) {
     std::uint32_t entry = (*index_)[slot];
-    if (entry == 0) return kNowhere;
+    if (entry == 0) return kNotFound;
     if (members_[entry - 1].first == name) return entry - 1;
   }
 }
 
 const Value* Object::find(std::string_view name) const {
-  std::size_t place = place_of(name);
-  return place == kNowhere ? nullptr : &members_[place].second;
+  std::size_t position = position_of(name);
+  return position == kNotFound ? nullptr : &members_[position].second;
 }
 
 Value* Object::find(std::string_view name) {
-  std::size_t place = place_of(name);
-  return place == kNowhere ? nullptr : &members_[place].second;
+  std::size_t position = position_of(name);
+  return position == kNotFound ? nullptr : &members_[position].second;
 }
 
 void Object::set(std::string name, Value value) {
@@ -113,15 +113,15 @@ void Object::set(std::string name, Value value) {
 }
 
 bool Object::insert(std::string name, Value value) {
-  if (place_of(name) != kNowhere) return false;
+  if (position_of(name) != kNotFound) return false;
   append(std::move(name), std::move(value));
   return true;
 }
 
 bool Object::erase(std::string_view name) {
-  std::size_t place = place_of(name);
-  if (place == kNowhere) return false;
-  members_.erase(members_.begin() + static_cast<std::ptrdiff_t>(place));
+  std::size_t position = position_of(name);
+  if (position == kNotFound) return false;
+  members_.erase(members_.begin() + static_cast<std::ptrdiff_t>(position));
   if (index_) rebuild_index(index_->size());
   return true;
 }
@@ -137,16 +137,16 @@ void Object::append(std::string name, Value value) {
   }
 }
 
-void Object::enter_in_index(std::size_t place) {
+void Object::enter_in_index(std::size_t position) {
   const std::size_t mask = index_->size() - 1;
-  std::size_t slot = hash_of(members_[place].first) & mask;
+  std::size_t slot = hash_of(members_[position].first) & mask;
   while ((*index_)[slot] != 0) slot = (slot + 1) & mask;
-  (*index_)[slot] = static_cast<std::uint32_t>(place + 1);
+  (*index_)[slot] = static_cast<std::uint32_t>(position + 1);
 }
 
 void Object::rebuild_index(std::size_t slots) {
   index_ = std::make_unique<Index>(slots, 0);
-  for (std::size_t place = 0; place < members_.size(); ++place) enter_in_index(place);
+  for (std::size_t position = 0; position < members_.size(); ++position) enter_in_index(position);
 }
 
 bool operator==(const Object& a, const Object& b) {

@@ -1,9 +1,9 @@
-// json::Value: one JSON document in memory, as QMP knows it.
+// json::Value: a JSON document in memory, with the number types of QMP.
 //
-// Numbers keep the three shapes QAPI tells apart: a signed integer, an unsigned integer above INT64_MAX, and a double.
-// Objects keep insertion order; a name occurs once. Strings are UTF-8 and may hold the two-byte form C0 80 for U+0000.
-// A string may be a secret: a value leaves none of its bytes behind, neither when it is moved nor when it ends.
-// Thread: one at a time. Copying is deep and explicit in cost; moves are cheap.
+// A number is one of the three kinds that QAPI distinguishes: a signed integer, an unsigned integer above INT64_MAX,
+// and a double. Objects keep insertion order; a name occurs once. Strings are UTF-8 and may hold the two-byte form C0
+// 80 for U+0000. A string may be a secret: a value wipes the bytes when it is moved or destroyed. Thread: one at a
+// time. Copying is deep and explicit in cost; moves are cheap.
 #pragma once
 
 #include <cstdint>
@@ -57,12 +57,13 @@ class Object {
   friend bool operator==(const Object& a, const Object& b);  // order does not matter
 
  private:
-  // Slots of an open-addressed table, a power of two: 0 is free, otherwise 1 + the place in members_.
+  // Open-addressed hash table, whose size is a power of two: a slot holds 0 when free, otherwise 1 + an index into
+  // members_.
   using Index = std::vector<std::uint32_t>;
 
-  std::size_t place_of(std::string_view name) const;
+  std::size_t position_of(std::string_view name) const;
   void append(std::string name, Value value);
-  void enter_in_index(std::size_t place);
+  void enter_in_index(std::size_t position);
   void rebuild_index(std::size_t slots);
 
   std::vector<Member> members_;
@@ -87,7 +88,7 @@ class Value {
   Value(const char* value);
   Value(Array value);
   Value(Object value);
-  // A pointer would otherwise turn into a bool.
+  // Without this, a pointer would convert to bool.
   template <class T>
     requires(!std::is_same_v<std::remove_const_t<T>, char>)
   Value(T*) = delete;
@@ -95,7 +96,7 @@ class Value {
   Kind kind() const;
   bool is_null() const { return kind() == Kind::kNull; }
 
-  // Null when the value is of another kind.
+  // Each returns null when the value is of another kind.
   const bool* as_bool() const;
   const std::int64_t* as_integer() const;
   const std::uint64_t* as_unsigned() const;

@@ -15,7 +15,7 @@ constexpr bool is_plain(char c) {
   return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
 }
 
-// The letter of a short escape; 0 when a character has none.
+// The letter of the short escape of `c`; 0 when it has none.
 constexpr char escape_letter(char c) {
   switch (c) {
     case '\b':
