@@ -1,4 +1,4 @@
-// The one place that calls PAM's library, which pam_library.h loads.
+// The calls of libpam, which pam_library.h loads.
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -9,14 +9,14 @@
 namespace blockexport::authz {
 namespace {
 
-// Account rules have nobody to talk to: what a module wants to say is dropped, and a question fails.
+// There is no user to talk to: messages of a module are dropped, and a prompt fails.
 int no_conversation(int count, const PamMessage** messages, PamResponse** responses, void*) {
   if (count <= 0 || count > kPamMessagesMax) return kPamConversationError;
   for (int i = 0; i < count; ++i) {
     int style = messages[i]->style;
     if (style != kPamErrorMessage && style != kPamTextInfo) return kPamConversationError;
   }
-  // The library frees it.
+  // libpam frees the array.
   *responses = static_cast<PamResponse*>(calloc(static_cast<std::size_t>(count), sizeof(PamResponse)));
   return *responses != nullptr ? kPamSuccess : kPamBufferError;
 }

@@ -14,7 +14,7 @@ std::string describe_refusal(std::string_view identity, std::string_view rule, s
 aio::Task<Verdict> authorize(Directory& directory, std::string id, std::string identity) {
   auto found = directory.find(id);
   if (!found) co_return Verdict{.allowed = false, .rule = {}, .reason = found.error().message()};
-  // Held here: the object may be deleted while it thinks.
+  // Holds a reference: the object may be deleted while the check runs.
   std::shared_ptr<Authorizer> authorizer = std::move(*found);
   co_return co_await authorizer->check(std::move(identity));
 }

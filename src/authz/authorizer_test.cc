@@ -62,7 +62,7 @@ TEST_P(AuthorizerTest, WhatCannotBeFoundDeniesWithItsReason) {
   EXPECT_EQ(verdict.reason, "nothing is called door");
 }
 
-// Answers when it is told to.
+// An authorizer that answers when the test lets it.
 class Slow : public Authorizer {
  public:
   explicit Slow(aio::Event& told) : told_(told) {}

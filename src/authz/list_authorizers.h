@@ -1,7 +1,6 @@
-// SimpleAuthorizer: allows one identity; ListAuthorizer: decides by a RuleList. Both can be changed between two checks.
+// SimpleAuthorizer: allows one identity; ListAuthorizer: decides by a RuleList. Both can be changed between checks.
 //
-// Owned by the objects authz-simple and authz-list, and by whoever asks just now. Thread: the reactor's. They never
-// wait.
+// Owned by the objects authz-simple and authz-list, and by running checks. Thread: the reactor's. They never wait.
 #pragma once
 
 #include <string>

@@ -13,7 +13,7 @@ namespace blockexport::authz {
 
 aio::Task<Result<std::string>> ListFile::read_text() {
   auto failure = [this](std::string_view why) { return fail(fmt::format("Unable to read '{}': {}", filename_, why)); };
-  // Not blocking: it may be a pipe that nobody writes to.
+  // O_NONBLOCK, since the path may name a pipe that nobody writes to.
   auto fd = co_await reactor_.open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (!fd) co_return failure(errno_text(fd.error()));
   path_ = absolute_path(path_);
@@ -38,25 +38,25 @@ aio::Task<Result<std::string>> ListFile::read_text() {
 
 aio::Task<Result<>> ListFile::load() {
   CO_TRY_ASSIGN(std::string text, co_await read_text());
-  if (trouble_.empty() && text == text_) co_return Result<>();
+  if (failure_.empty() && text == text_) co_return Result<>();
   CO_TRY_ASSIGN(list_, parse_(filename_, text));
   text_ = std::move(text);
-  trouble_.clear();
+  failure_.clear();
   co_return Result<>();
 }
 
 aio::Task<void> ListFile::refresh() {
   std::string text_before = text_;
-  bool was_broken = !trouble_.empty();
+  bool was_broken = !failure_.empty();
   Result<> loaded = co_await load();
   if (!loaded) {
     if (!co_await reactor_.sleep_until(reactor_.now_ns() + kListFileGraceNs)) co_return;
     loaded = co_await load();
   }
   if (!loaded) {
-    std::string trouble = loaded.error().message();
-    denial_.happened(fmt::format("everyone is denied: {}", trouble));
-    trouble_ = std::move(trouble);
+    std::string failure = loaded.error().message();
+    denial_.happened(fmt::format("everyone is denied: {}", failure));
+    failure_ = std::move(failure);
   } else if (was_broken || text_ != text_before) {
     denial_.clear();
     log_.info(fmt::format("authorization list '{}': {} rules in use", filename_, list_.rules.size()));
@@ -68,7 +68,7 @@ aio::Task<void> ListFile::wait_into(ChangeSource& changes, IoResult& changed) {
 }
 
 aio::Task<IoResult> ListFile::wait_for_change(ChangeSource& changes) {
-  if (trouble_.empty()) co_return co_await changes.changed();
+  if (failure_.empty()) co_return co_await changes.changed();
   IoResult changed;
   const std::uint64_t retry_ns = aio::deadline_after(reactor_, kListFileRetryNs);
   aio::Task<void> waiting = wait_into(changes, changed);
@@ -85,8 +85,8 @@ aio::Task<IoResult> ListFile::follow(ChangeSource& changes) {
 }
 
 aio::Task<Verdict> ListFile::check(std::string identity) {
-  if (!trouble_.empty()) {
-    co_return Verdict{.allowed = false, .rule = {}, .reason = fmt::format("there are no rules: {}", trouble_)};
+  if (!failure_.empty()) {
+    co_return Verdict{.allowed = false, .rule = {}, .reason = fmt::format("there are no rules: {}", failure_)};
   }
   co_return list_.decide(identity);
 }

@@ -1,10 +1,9 @@
-// ListFile: an authorizer whose rules stand in a file, and which follows the file when it changes.
+// ListFile: an authorizer whose rules are in a file, which it reads again when the file changes.
 //
-// A new list decides from the next check on. When the file cannot be read or is no list, the old rules decide for one
-// second more, since whoever writes it may not be done; then everyone is denied until it is whole again. The log tells
-// of each change once. Owned by the object authz-list-file and by whoever asks just now; what watches the file is a
-// task of the object's scope. Thread: the reactor's. It never blocks: files are read through the reactor, and only
-// regular ones.
+// A new list applies from the next check on. When the file cannot be read or is not a valid list, the old rules apply
+// for one second more, since the writer may not have finished; then everyone is denied until the file is valid again.
+// Each change causes one log line. Owned by the object authz-list-file and by running checks; a task of the object's
+// scope watches the file. Thread: the reactor's. It never blocks: it reads through the reactor, and only regular files.
 #pragma once
 
 #include <cstddef>
@@ -19,62 +18,62 @@
 
 namespace blockexport::authz {
 
-// A longer file is no list.
+// A longer file is refused.
 inline constexpr std::size_t kListFileBytesMax = 1u << 20;
-// How long the rules of before are kept when the file is broken, and how often a file that changes all the time is
-// read.
+// Time for which the old rules apply after the file became invalid, and shortest time between two reads of a file that
+// changes all the time.
 inline constexpr std::uint64_t kListFileGraceNs = 1'000'000'000;
 inline constexpr std::uint64_t kListFilePauseNs = 100'000'000;
-// Pause before a broken file is read again without a change of it: the read itself may have failed, as in a process
-// that has no descriptors left.
+// Time after which an invalid file is read again even without a change: the read itself may have failed, for example
+// for lack of descriptors.
 inline constexpr std::uint64_t kListFileRetryNs = 1'000'000'000;
 
-// Tells of changes beside the file; the daemon's is aio::DirectoryWatch.
+// Notification of changes in the file's directory; in the daemon, aio::DirectoryWatch implements it.
 class ChangeSource {
  public:
   virtual ~ChangeSource() = default;
-  // Waits for the next change. ECANCELED; any other error: it will tell of no more.
+  // Waits for the next change. Errors: ECANCELED; after any other error it reports no more changes.
   virtual aio::Task<IoResult> changed() = 0;
 };
 
-// Reads rules out of the text of the file of that name. Errors: what is wrong with it, the name included.
+// Parser of the rules in `text`. Errors name the file and the fault.
 using ParseRules = Result<RuleList> (*)(std::string_view filename, std::string_view text);
 
 class ListFile final : public Authorizer {
  public:
-  // `log` and `reactor` outlive it. It denies until the first load().
+  // `log` and `reactor` outlive the ListFile. It denies until the first load().
   ListFile(aio::Reactor& reactor, const Log& log, std::string filename, ParseRules parse)
       : reactor_(reactor), log_(log), filename_(std::move(filename)), path_(filename_), parse_(parse), denial_(log) {}
 
   const std::string& filename() const { return filename_; }
 
-  // Reads the file; on failure the rules stay as they are. Errors: it cannot be read, or is no list of rules.
+  // Reads the file; on failure keeps the rules. Errors: the file cannot be read, or is not a valid list.
   aio::Task<Result<>> load();
 
-  // Follows the file as `changes` tells, until it tells of no more or the task is cancelled. The object's scope runs
-  // it; the file may have changed before.
+  // Loads the file now and after each change, until `changes` fails or the task is cancelled. The object's scope runs
+  // it.
   aio::Task<IoResult> follow(ChangeSource& changes);
 
-  // Loads, and gives a file that is broken the time to become whole; then denies everyone.
+  // Loads the file. If it is invalid, waits kListFileGraceNs and tries again; then denies everyone.
   aio::Task<void> refresh();
 
   aio::Task<Verdict> check(std::string identity) override;
 
  private:
   aio::Task<Result<std::string>> read_text();
-  // Waits for a change; not for ever while everyone is denied.
+  // Waits for a change, for at most kListFileRetryNs while everyone is denied.
   aio::Task<IoResult> wait_for_change(ChangeSource& changes);
   static aio::Task<void> wait_into(ChangeSource& changes, IoResult& changed);
 
   aio::Reactor& reactor_;
   const Log& log_;
-  std::string filename_;  // as it was given
-  std::string path_;      // where it is read: absolute once it has been read
+  std::string filename_;  // as the user wrote it
+  std::string path_;      // the path that is opened: absolute once the file has been read
   ParseRules parse_;
   LastingCondition denial_;
   RuleList list_;
-  std::string text_;                             // what list_ was made of
-  std::string trouble_ = "it was not read yet";  // why everyone is denied; empty when the list decides
+  std::string text_;                                  // the text that list_ was parsed from
+  std::string failure_ = "it has not been read yet";  // reason why everyone is denied; empty while list_ applies
 };
 
 }  // namespace blockexport::authz

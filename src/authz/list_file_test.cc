@@ -11,32 +11,32 @@
 namespace blockexport::authz {
 namespace {
 
-// A file that says "allow NAME" holds one rule.
+// Parser of a test format: the text "allow NAME" is a list of one rule.
 Result<RuleList> parse(std::string_view filename, std::string_view text) {
   if (!text.starts_with("allow ")) return fail("File '" + std::string(filename) + "' is no list");
   return RuleList{.rules = {{.match = std::string(text.substr(6)), .allows = true}}};
 }
 
-// Tells of a change when it is told to.
-class Bell final : public ChangeSource {
+// Reports a change when the test asks for it.
+class ManualChanges final : public ChangeSource {
  public:
-  explicit Bell(aio::Reactor& reactor) : rung_(reactor) {}
-  void ring() { rung_.set(); }
-  void fall_silent(int why) {
-    why_ = why;
-    rung_.set();
+  explicit ManualChanges(aio::Reactor& reactor) : event_(reactor) {}
+  void notify() { event_.set(); }
+  void fail_with(int error) {
+    error_ = error;
+    event_.set();
   }
   aio::Task<IoResult> changed() override {
-    IoResult waited = co_await rung_.wait();
+    IoResult waited = co_await event_.wait();
     if (!waited) co_return waited;
-    if (why_ != 0) co_return fail(why_);
-    rung_.reset();
+    if (error_ != 0) co_return fail(error_);
+    event_.reset();
     co_return IoResult{};
   }
 
  private:
-  aio::Event rung_;
-  int why_ = 0;
+  aio::Event event_;
+  int error_ = 0;
 };
 
 class ListFileTest : public aio::testing::ForEachBackend {
@@ -68,7 +68,7 @@ class ListFileTest : public aio::testing::ForEachBackend {
     run(keep(file_->check(std::move(identity)), verdict));
     return verdict;
   }
-  // What a check says when it says otherwise than before, or when `what` cannot be reached in the time a test has.
+  // Repeats the check until its result is `allowed`.
   static aio::Task<void> until(aio::Reactor& reactor, ListFile& file, std::string identity, bool allowed) {
     for (;;) {
       Verdict verdict = co_await file.check(identity);
@@ -86,7 +86,7 @@ BLOCKEXPORT_FOR_EACH_BACKEND(ListFileTest);
 TEST_P(ListFileTest, DeniesUntilItWasReadAndThenGoesByItsRules) {
   Verdict early = check("anna");
   EXPECT_FALSE(early.allowed);
-  EXPECT_EQ(early.reason, "there are no rules: it was not read yet");
+  EXPECT_EQ(early.reason, "there are no rules: it has not been read yet");
   ASSERT_TRUE(load());
   EXPECT_TRUE(check("anna").allowed);
   EXPECT_FALSE(check("bob").allowed);
@@ -123,12 +123,12 @@ TEST_P(ListFileTest, APipeOrADirectoryIsRefusedAndNotWaitedFor) {
 
 TEST_P(ListFileTest, FollowsItsFile) {
   ASSERT_TRUE(load());
-  Bell bell(reactor());
+  ManualChanges changes(reactor());
   IoResult ended;
   aio::Scope scope(reactor());
-  scope.spawn("follow", keep(file_->follow(bell), ended));
+  scope.spawn("follow", keep(file_->follow(changes), ended));
   write("allow bob");
-  bell.ring();
+  changes.notify();
   run(until(reactor(), *file_, "bob", true));
   EXPECT_FALSE(check("anna").allowed);
   scope.cancel();
@@ -158,7 +158,7 @@ TEST_P(ListFileTest, AFileThatStaysBrokenDeniesEveryoneAndAWholeOneEndsThat) {
   EXPECT_FALSE(verdict.allowed);
   EXPECT_EQ(verdict.rule, "");
   EXPECT_EQ(verdict.reason, "there are no rules: File '" + path_ + "' is no list");
-  // The same text as before the trouble: it counts again.
+  // The file has the same text again as before it was invalid, and applies again.
   write("allow anna");
   run(file_->refresh());
   EXPECT_TRUE(check("anna").allowed);
@@ -174,11 +174,11 @@ TEST_P(ListFileTest, AFileThatIsGoneDeniesEveryone) {
 
 TEST_P(ListFileTest, ABrokenFileIsReadAgainThoughNobodyTellsOfAChange) {
   ASSERT_TRUE(load());
-  Bell bell(reactor());
+  ManualChanges changes(reactor());
   IoResult ended;
   aio::Scope scope(reactor());
   write("nonsense");
-  scope.spawn("follow", keep(file_->follow(bell), ended));
+  scope.spawn("follow", keep(file_->follow(changes), ended));
   run(until(reactor(), *file_, "anna", false));
   write("allow bob");
   run(until(reactor(), *file_, "bob", true));
@@ -189,10 +189,10 @@ TEST_P(ListFileTest, ABrokenFileIsReadAgainThoughNobodyTellsOfAChange) {
 
 TEST_P(ListFileTest, FollowingEndsWhenNoMoreIsTold) {
   ASSERT_TRUE(load());
-  Bell bell(reactor());
-  bell.fall_silent(ENOENT);
+  ManualChanges changes(reactor());
+  changes.fail_with(ENOENT);
   IoResult ended;
-  run(keep(file_->follow(bell), ended));
+  run(keep(file_->follow(changes), ended));
   EXPECT_EQ(ended, IoResult(fail(ENOENT)));
   EXPECT_TRUE(check("anna").allowed);
 }

@@ -9,7 +9,7 @@
 
 namespace blockexport::authz {
 
-// One question to PAM. Shared by who asked and by the task that carries it out, which may take longer.
+// One call of PAM. Shared by the check and by the task that runs the call, which may outlive the check.
 struct PamCalls::Call {
   Call(aio::Reactor& reactor, const PamCalls& calls, std::string service_name, std::string user_name)
       : ask(calls.ask_),
@@ -24,19 +24,19 @@ struct PamCalls::Call {
   const char* directory;
   std::string service;
   std::string user;
-  // Of the worker until `answered`.
+  // Written by the worker thread, until `answered`.
   bool allowed = false;
   std::string reason;
 
-  bool abandoned = false;  // nobody waits for it any longer
+  bool abandoned = false;  // the check has ended
   bool answered = false;
-  aio::Event ended;  // answered, or not in time
+  aio::Event ended;  // set on the answer, or at the deadline
 };
 
 namespace {
 
-aio::Task<void> ring_at(aio::Reactor& reactor, std::uint64_t deadline_ns, aio::Event& bell) {
-  if (co_await reactor.sleep_until(deadline_ns)) bell.set();
+aio::Task<void> set_at(aio::Reactor& reactor, std::uint64_t deadline_ns, aio::Event& event) {
+  if (co_await reactor.sleep_until(deadline_ns)) event.set();
 }
 
 }  // namespace
@@ -69,22 +69,23 @@ aio::Task<Verdict> PamCalls::check(std::string service, std::string identity) {
     verdict.reason = std::move(reason);
     return std::move(verdict);
   };
-  // PAM's names end at a NUL: nobody may be let in by the beginning of a name.
+  // PAM's names end at a NUL, so an identity with one could pass by a prefix that is a valid name.
   if (identity.find('\0') != std::string::npos) co_return refuse("the identity has a NUL in it");
   if (identity.size() > kIdentityBytesMax) co_return refuse("the identity is too long");
-  if (scope_.cancelled()) co_return refuse("the daemon is about to end");
-  if (scope_.size() >= kPamCallsMax + kPamWaitingMax) co_return refuse("too many others wait for PAM");
+  if (scope_.cancelled()) co_return refuse("the daemon is shutting down");
+  if (scope_.size() >= kPamCallsMax + kPamWaitingMax) co_return refuse("too many checks wait for PAM");
 
   auto call = std::make_shared<Call>(reactor_, *this, std::move(service), std::move(identity));
   scope_.spawn("pam", run(*this, call));
   aio::Scope timer(reactor_);
-  timer.spawn("pam timer", ring_at(reactor_, reactor_.now_ns() + wait_ns_, call->ended));
+  timer.spawn("pam timer", set_at(reactor_, reactor_.now_ns() + wait_ns_, call->ended));
   IoResult waited = co_await call->ended.wait();
   timer.cancel();
   co_await timer.join();
   if (!call->answered) {
     call->abandoned = true;
-    co_return refuse(waited && !scope_.cancelled() ? "PAM did not answer in time" : "PAM was not waited for");
+    co_return refuse(waited && !scope_.cancelled() ? "PAM did not answer in time"
+                                                   : "the check was cancelled before PAM answered");
   }
   verdict.allowed = call->allowed;
   verdict.reason = std::move(call->reason);
@@ -97,11 +98,11 @@ aio::Task<bool> PamCalls::close() {
     none_run_.reset();
     aio::Scope timer(reactor_);
     const std::uint64_t deadline_ns = reactor_.now_ns() + close_wait_ns_;
-    timer.spawn("pam close timer", ring_at(reactor_, deadline_ns, none_run_));
+    timer.spawn("pam close timer", set_at(reactor_, deadline_ns, none_run_));
     (void)co_await none_run_.wait();
     timer.cancel();
     co_await timer.join();
-    // The last one may be on its way out of the scope still, but then it has no thread.
+    // The last task may not have left the scope yet, but then no worker thread runs for it.
     if (reactor_.now_ns() >= deadline_ns && scope_.size() > 0) co_return false;
   }
   co_await scope_.join();

@@ -1,9 +1,9 @@
-// PamAuthorizer: asks PAM whether an account may come in (pam_acct_mgmt); PamCalls: the threads that this takes.
+// PamAuthorizer: asks PAM whether an account may connect (pam_acct_mgmt); PamCalls: runs these calls on worker threads.
 //
-// PAM blocks, so it runs on a worker; no more than a few workers at a time, since files are served by the same ones. A
-// check gives up after a time and denies; the call that it gave up on goes on until its module returns, and belongs to
-// PamCalls. One that never returns is left alone when the process ends. PamCalls is owned by Control and outlives all
-// authorizers; thread: the reactor's.
+// PAM blocks, so it runs on worker threads; on few at a time, since the same workers serve file I/O. A check that gets
+// no answer in time denies; its call goes on until the PAM module returns, and belongs to PamCalls. A call that never
+// returns is abandoned when the process ends. PamCalls is owned by Control and outlives all authorizers; thread: the
+// reactor's.
 #pragma once
 
 #include <cstdint>
@@ -18,15 +18,15 @@
 
 namespace blockexport::authz {
 
-// Less than the default time for a handshake, so that the reason still reaches the log.
+// Deadline of one check. Less than the default handshake time, so that the reason is still logged.
 inline constexpr std::uint64_t kPamWaitNs = 8'000'000'000;
-inline constexpr std::uint64_t kPamCallsMax = 4;       // at a time
-inline constexpr std::uint64_t kPamWaitingMax = 1024;  // besides; one more is denied at once
-// How long the end of the process waits for modules whose answers nobody needs any longer.
+inline constexpr std::uint64_t kPamCallsMax = 4;       // calls that run at one time
+inline constexpr std::uint64_t kPamWaitingMax = 1024;  // calls that wait for a worker; one more is denied at once
+// Longest wait of close() for PAM modules that have not returned.
 inline constexpr std::uint64_t kPamCloseWaitNs = 1'000'000'000;
 
-// Whether PAM lets `user` in by the rules of `service`; the reason why not in `reason`. Blocks; any thread.
-// `directory`: of the service files, or null for the system's.
+// Returns whether the account rules of `service` allow `user`, and sets `reason`. Blocks; any thread. `directory`: of
+// the service files, or null for the system's.
 bool ask_pam(const PamLibrary& pam, const char* directory, const char* service, const char* user, std::string& reason);
 
 class PamCalls {
@@ -34,7 +34,7 @@ class PamCalls {
   using Ask = bool (*)(const PamLibrary& pam, const char* directory, const char* service, const char* user,
                        std::string& reason);
 
-  // `ask` does it; ask_pam(), or a test's. `directory` is handed to it.
+  // `ask`: the blocking call, ask_pam() or a replacement in tests. `directory` is passed to it.
   explicit PamCalls(aio::Reactor& reactor, Ask ask = ask_pam, const char* directory = nullptr,
                     std::uint64_t wait_ns = kPamWaitNs, std::uint64_t close_wait_ns = kPamCloseWaitNs)
       : reactor_(reactor),
@@ -50,11 +50,11 @@ class PamCalls {
   Result<> load();
   aio::Task<Verdict> check(std::string service, std::string identity);
 
-  // Refuses the checks that are under way, and waits for the calls that run. False: their modules have not returned in
-  // time, and threads are still inside of them. It must not be destroyed before close() has given true, nor its
-  // reactor: a process that does not want to wait longer ends without that.
+  // Denies the running checks, and waits for the running calls. False: PAM modules have not returned in time, and
+  // worker threads are still inside them. The PamCalls and its reactor must not be destroyed before close() has
+  // returned true: a process that does not wait longer ends without destroying them.
   aio::Task<bool> close();
-  // The questions that are with a module, or wait for their turn.
+  // The number of calls that run or wait for a worker.
   std::size_t under_way() const { return scope_.size(); }
 
  private:

@@ -32,7 +32,7 @@ class PamTest : public aio::testing::ForEachBackend {
     return closed;
   }
   void close(PamCalls& calls) { EXPECT_TRUE(try_close(calls)); }
-  // A directory of service files with this one in it.
+  // Creates a directory of service files that contains this one.
   std::string service_directory(std::string_view rules) {
     std::ofstream(directory_.path() + "/blockexport-test") << rules;
     return directory_.path();
@@ -61,7 +61,7 @@ TEST_P(PamTest, AnAccountThatTheRulesDenyMayNot) {
   close(calls);
 }
 
-// What PAM asks then is "other", which every system has. (Without one its library leaks what it had begun.)
+// PAM then uses the service "other", which every system has. (Without a service file libpam leaks memory.)
 TEST_P(PamTest, AServiceThatIsNotThereDenies) {
   std::ofstream(directory_.path() + "/other") << "account required pam_deny.so\n";
   PamCalls calls(reactor(), ask_pam, directory_.path().c_str());
@@ -90,7 +90,7 @@ TEST_P(PamTest, ANameThatPamWouldCutIsRefused) {
   close(calls);
 }
 
-// What the modules of the tests below look at; each test sets it up anew.
+// Global state that the fake PAM calls of the tests below use; each test sets it up again.
 std::atomic<bool> let_go = false;
 std::atomic<int> running = 0;
 std::atomic<int> running_most = 0;
@@ -142,7 +142,7 @@ TEST_P(PamTest, NoMoreThanAFewWorkersAreTakenAndWhoGaveUpWaitingIsNotAskedFor) {
   run(scope.join());
   for (auto& verdict : verdicts) {
     EXPECT_FALSE(verdict->allowed);
-    EXPECT_EQ(verdict->reason, "PAM was not waited for");
+    EXPECT_EQ(verdict->reason, "the check was cancelled before PAM answered");
   }
   let_go = true;
   let_go.notify_all();
@@ -183,7 +183,7 @@ TEST_P(PamTest, TheEndWaitsForAModuleThatReturnsInTime) {
 TEST_P(PamTest, ACheckThatComesWhenItEndsIsRefused) {
   PamCalls calls(reactor(), allow_all);
   close(calls);
-  EXPECT_EQ(check(calls, "root").reason, "the daemon is about to end");
+  EXPECT_EQ(check(calls, "root").reason, "the daemon is shutting down");
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ void find(void* library, const char* name, Function*& function) {
 }
 
 Error not_loaded(const char* name, const char* reason) {
-  return Error(fmt::format("PAM cannot be asked: {}", reason != nullptr ? reason : name))
+  return Error(fmt::format("cannot use PAM: {}", reason != nullptr ? reason : name))
       .with_hint("authz-pam needs the library of Linux-PAM. Debian: apt install libpam0g libpam-modules");
 }
 

@@ -1,9 +1,9 @@
-// PamLibrary: the part of PAM's library that is asked, found when it is wanted.
+// PamLibrary: the functions of libpam that the daemon calls, loaded with dlopen(3) on demand.
 //
-// The daemon is not linked with libpam, which brings libaudit and libcap-ng into a process: it is loaded when the
-// first authz-pam object is made. What is declared here is the part of its interface that has not changed since
-// libpam.so.0 came about, so nothing of PAM is needed to build; a test compares it with the header where that is there.
-// Thread: any; a PamLibrary is a handful of pointers that stay valid until the process ends.
+// The daemon is not linked with libpam, which would load libaudit and libcap-ng too: it is loaded when the first
+// authz-pam object is created. The declarations here are a part of its ABI that has not changed in libpam.so.0, so the
+// build needs no PAM headers; a test compares them with the header where it is installed. Thread: any; a PamLibrary is
+// a handful of pointers that stay valid until the process ends.
 #pragma once
 
 #include "base/error.h"
@@ -25,7 +25,7 @@ struct PamConversation {
   int (*talk)(int count, const PamMessage** messages, PamResponse** responses, void* data);
   void* data;
 };
-struct PamHandle;  // the library's own
+struct PamHandle;  // opaque
 
 inline constexpr int kPamSuccess = 0;
 inline constexpr int kPamBufferError = 5;
@@ -35,11 +35,11 @@ inline constexpr int kPamTextInfo = 4;
 inline constexpr int kPamSilent = 0x8000;
 inline constexpr int kPamMessagesMax = 32;  // PAM_MAX_NUM_MSG
 
-// Null pointers: not loaded.
+// All pointers are null while the library is not loaded.
 struct PamLibrary {
   int (*start)(const char* service, const char* user, const PamConversation* conversation,
                PamHandle** handle) = nullptr;
-  // Null in a Linux-PAM older than 1.4.
+  // Null when Linux-PAM is older than 1.4.
   int (*start_confdir)(const char* service, const char* user, const PamConversation* conversation,
                        const char* directory, PamHandle** handle) = nullptr;
   int (*acct_mgmt)(PamHandle* handle, int flags) = nullptr;
@@ -47,9 +47,9 @@ struct PamLibrary {
   const char* (*strerror)(PamHandle* handle, int status) = nullptr;
 };
 
-// Loads the library for the rest of the process's life: modules may have threads inside of it. Reads files.
-// `name` as for dlopen(3). Fails when the library is not installed, or this build was told to have no PAM; the hint
-// says what to do.
+// Loads the library until the process ends, since PAM modules may keep threads that run its code. Reads files. `name`
+// as for dlopen(3). Fails when the library is not installed, or when the daemon was built without PAM; the hint names
+// the remedy.
 Result<PamLibrary> load_pam(const char* name = kPamLibrary);
 
 }  // namespace blockexport::authz

@@ -10,7 +10,7 @@ namespace {
 TEST(PamLibraryAbsentTest, ABuildWithoutPamSaysSoAndWhatToInstall) {
   auto library = load_pam();
   ASSERT_FALSE(library);
-  EXPECT_EQ(library.error().message(), "PAM cannot be asked: this blockexportd was built without it");
+  EXPECT_EQ(library.error().message(), "cannot use PAM: this blockexportd was built without it");
   EXPECT_NE(library.error().hint().find("-DBLOCKEXPORT_PAM=ON"), std::string::npos) << library.error().hint();
   EXPECT_NE(library.error().hint().find("libpam0g"), std::string::npos) << library.error().hint();
 }

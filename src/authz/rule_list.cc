@@ -7,7 +7,7 @@
 namespace blockexport::authz {
 namespace {
 
-// The bytes of the character that `text`, which is not empty, begins with.
+// Length in bytes of the first character of `text`, which is not empty.
 std::size_t character_bytes(std::string_view text) {
   auto first = static_cast<unsigned char>(text.front());
   std::size_t wanted = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
@@ -21,8 +21,8 @@ std::size_t character_bytes(std::string_view text) {
 }  // namespace
 
 bool matches_glob(std::string_view pattern, std::string_view text) {
-  // Where to go on when what follows the last '*' does not fit: that star takes one byte more. An earlier star never
-  // needs another try, since a later one takes whatever it could.
+  // Where to resume when the pattern after the last '*' does not match: that star then takes one byte more.
+  // Backtracking to an earlier star is never needed, since the last one can take any bytes the earlier one could.
   std::string_view after_star;
   std::string_view star_text;
   bool has_star = false;

@@ -1,7 +1,7 @@
-// RuleList: rules that are tried in order against an identity, and a policy for whom none matches.
+// RuleList: access rules that are matched in order against an identity, and a policy for identities that match none.
 //
-// A value; thread: any, when nobody changes it. It never allocates more than its verdict, and the time that a match
-// takes is at most the product of the lengths of pattern and identity.
+// A value; thread: any, while nobody changes it. A decision allocates only its verdict, and a match takes time of at
+// most the product of the lengths of pattern and identity.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace blockexport::authz {
 
-// A longer identity is refused by whoever decides.
+// Every authorizer denies a longer identity.
 inline constexpr std::size_t kIdentityBytesMax = 16u << 10;
 
 struct Rule {
@@ -33,8 +33,8 @@ struct RuleList {
   Verdict decide(std::string_view identity) const;
 };
 
-// Whether all of `text` fits `pattern`, in which '*' stands for any bytes, also none, and '?' for one UTF-8 character,
-// or one byte that belongs to none. All else stands for itself.
+// Whether the whole `text` matches `pattern`, in which '*' matches any number of bytes, also none, and '?' one UTF-8
+// character, or one byte that belongs to none. Every other byte matches itself.
 bool matches_glob(std::string_view pattern, std::string_view text);
 
 }  // namespace blockexport::authz

@@ -8,7 +8,7 @@
 namespace blockexport::authz {
 namespace {
 
-// A pattern, with identities that it matches and others that it does not.
+// A pattern, identities that it matches, and identities that it does not match.
 struct GlobCase {
   std::string_view pattern;
   std::vector<std::string_view> matched = {};
