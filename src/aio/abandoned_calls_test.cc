@@ -1,4 +1,4 @@
-// Opening and calls that hang are given up by whoever waits for them, and keep nothing else waiting.
+// Abandoned operations: a task stops waiting for an open or a call that hangs, and other work is not delayed.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -23,7 +23,7 @@ namespace {
 
 using posix::kAbandonedCallsMax;
 
-// What a worker hangs in until the test lets it go.
+// A call in which a worker hangs until the test releases it.
 struct Hanging {
   std::binary_semaphore let_go{0};
   std::atomic<int> begun = 0;
@@ -74,7 +74,7 @@ TASK_TEST_P(AbandonedCallsTest, OpeningThatHangsCanBeCancelledAndWhatItOpensLate
   std::expected<int, Errno> fd = fail(EINVAL);
   const std::size_t before = open_descriptors();
   Scope scope(reactor());
-  // Waits for somebody who writes.
+  // The open waits for a writer of the pipe.
   scope.spawn("open", open_into(path, O_RDONLY, fd));
   (void)co_await reactor().sleep_until(reactor().now_ns() + 50'000'000);
   EXPECT_EQ(scope.size(), 1u);
@@ -143,7 +143,7 @@ TASK_TEST_P(AbandonedCallsTest, OthersAreServedWhateverHangsAndNoMoreMayHang) {
   scope.spawn("call", call_into(std::make_shared<Hanging>(), refused));
   co_await scope.join();
   EXPECT_EQ(refused.error(), Errno(EAGAIN));
-  // As many workers as ever are there for the rest.
+  // The full number of workers is left for other calls.
   const std::uint32_t workers = ReactorOptions().worker_threads_max;
   std::vector<std::unique_ptr<Hanging>> busy;
   Scope others(reactor());

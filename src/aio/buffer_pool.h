@@ -1,10 +1,10 @@
-// BufferPool: memory for data on its way, kept warm. A fresh large buffer costs more than the read that fills it,
-// because the kernel has to clear its pages; so buffers are kept and used again.
+// BufferPool: reuse of the buffers for transfers. A new large buffer costs more than the read that fills it, because
+// the kernel has to clear its pages; so the pool keeps freed buffers.
 //
-// Sizes are powers of two from 4 KiB to 32 MiB and a page more for a reply's head; all are aligned to 4096. Those of up
-// to 64 KiB are cut from slabs, which a ring can pin (slabs.h). One pool per reactor; thread: its reactor's. What is
-// idle is bounded by idle_bytes_max, the slabs by their number, and trimmed after a rest (pool_trimmer.h); the memory
-// in use is bounded by budgets.
+// Sizes are powers of two from 4 KiB to 32 MiB plus a page for a reply's header; all are aligned to 4096. Buffers of up
+// to 64 KiB are cut from slabs, which a ring can pin (slabs.h). One pool per reactor; thread: its reactor's.
+// idle_bytes_max limits the idle buffers, Slabs::kSlabsMax the slabs; after an idle time both are trimmed
+// (pool_trimmer.h). Budgets limit the memory in use.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ namespace blockexport::aio {
 
 class BufferPool;
 
-// A buffer of a pool; goes back when it dies. Empty by default.
+// A buffer of a pool; the destructor returns it. Empty by default.
 class Buffer {
  public:
   Buffer() = default;
@@ -31,7 +31,7 @@ class Buffer {
   ~Buffer();
 
   std::byte* data() const { return data_; }
-  // What was asked for, or more.
+  // At least the requested size.
   std::size_t size() const { return size_; }
 
  private:
@@ -58,13 +58,14 @@ class BufferPool {
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
 
-  // A buffer of at least `bytes` (at least 1), with any content. Ends the process when the system has no memory.
+  // Returns a buffer of at least `bytes` (at least 1) with undefined content. Aborts the process when the system has no
+  // memory.
   Buffer take(std::size_t bytes);
 
   std::size_t idle_bytes() const { return idle_bytes_ + slabs_.idle_bytes(); }
-  // Gives idle memory back to the system.
+  // Returns idle memory to the system.
   void trim();
-  // Whether a buffer was taken or came back since the last call.
+  // Whether a buffer was taken or returned since the last call.
   bool was_used() { return std::exchange(used_, false); }
 
   const Slabs& slabs() const { return slabs_; }
@@ -76,7 +77,7 @@ class BufferPool {
 
   Slabs slabs_;
   std::size_t idle_bytes_max_;
-  std::size_t idle_bytes_ = 0;  // not in slabs
+  std::size_t idle_bytes_ = 0;  // bytes of idle buffers outside the slabs
   bool used_ = false;
   std::array<std::vector<std::byte*>, kClasses> idle_;
 };

@@ -49,8 +49,8 @@ TEST(BufferPoolTest, AMovedBufferIsReturnedOnce) {
   EXPECT_NE(one.data(), other.data());
 }
 
-// Small things that live longer stand between buffers, and keep the allocator from giving back what is free. Buffers of
-// another size do not fit into the gaps.
+// Small long-lived allocations lie between the buffers, and keep the allocator from returning free memory to the
+// system. Buffers of another size do not fit into the gaps.
 TEST(BufferPoolTest, WhatWasTakenInOneSizeIsNotHeldBesideWhatIsTakenInTheNext) {
   if (testing::kAllocatorKeepsAll) GTEST_SKIP() << "this allocator keeps what is freed";
   constexpr std::size_t kIdleBytes = 8u << 20;

@@ -20,7 +20,7 @@ inline CurrentTaskAwaiter current_task() {
   return {};
 }
 
-// co_await aio::next_turn(): goes on in the reactor's next turn, after all others that are ready.
+// co_await aio::next_turn(): resumes in the reactor's next turn, after all other tasks that are ready.
 struct [[nodiscard]] NextTurnAwaiter {
   explicit NextTurnAwaiter(std::source_location awaited_at) : where(awaited_at) {}
   bool await_ready() { return false; }

@@ -11,9 +11,9 @@ Task<void> run_to_end(Task<void> task) {
   co_await std::move(task);
 }
 
-// On the other reactor: the task, then the news of its end.
-Task<void> run_and_tell(Task<void> task, Event& ended) {
-  // In a frame of its own, so that all of it is gone when we tell.
+// Runs on the other reactor: the task, then a post that reports its end.
+Task<void> run_and_notify(Task<void> task, Event& ended) {
+  // The task runs in a nested frame, so that its frame is destroyed before its end is reported.
   co_await run_to_end(std::move(task));
   ended.reactor().post([&ended] { ended.set(); });
 }
@@ -28,7 +28,7 @@ Task<void> run_on(DataReactor& there, const char* name, Task<void> task) {
   }
   Event ended(here, Event::Cancellation::kIgnored);
   there.reactor.post([&there, &ended, name, task = std::move(task)]() mutable {
-    there.scope.spawn(name, run_and_tell(std::move(task), ended));
+    there.scope.spawn(name, run_and_notify(std::move(task), ended));
   });
   (void)co_await ended.wait();
 }

@@ -1,7 +1,7 @@
-// DataReactor: a reactor and what those whom it serves share: a scope for their tasks, and a pool of buffers.
+// DataReactor: a reactor with the state that its clients share: a scope for their tasks, and a pool of buffers.
 //
-// Made and destroyed on the reactor's thread, by whoever owns that: a ReactorThread, or the daemon for the control
-// reactor. Other threads may name `reactor` to post to it, and touch nothing else here but what is said to be theirs.
+// Constructed and destroyed on the reactor's thread, by its owner: a ReactorThread, or the daemon for the control
+// reactor. Other threads may only post to `reactor`; the control reactor's thread also owns `client_count`.
 #pragma once
 
 #include "aio/buffer_pool.h"
@@ -19,12 +19,13 @@ struct DataReactor {
   Reactor& reactor;
   Scope scope;
   BufferPool pool;
-  // Clients that are served here: the control reactor's count, by which it chooses (reactor_pool.h).
-  std::uint32_t seats_taken = 0;
+  // Number of clients assigned to this reactor (reactor_pool.h). Used by the control reactor's thread only.
+  std::uint32_t client_count = 0;
 };
 
-// Runs `task` there, and waits here for its end; on this very reactor that is a plain await. Not cancellable. `name` is
-// static text, the task's name there. What the task refers to outlives the await; its frame is gone at the end.
+// Runs `task` on the reactor `there` and waits for its end on the caller's; when both are the same it is a plain await.
+// Not cancellable. `name` is static text, the name of the task. Objects to which the task refers outlive the await; its
+// frame is destroyed when the await ends.
 Task<void> run_on(DataReactor& there, const char* name, Task<void> task);
 
 }  // namespace blockexport::aio

@@ -15,9 +15,9 @@ constexpr std::uint32_t kNames = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVE
 constexpr std::uint32_t kContents = IN_CLOSE_WRITE | IN_ATTRIB;
 constexpr std::uint32_t kItself = IN_DELETE_SELF | IN_MOVE_SELF;
 constexpr std::uint32_t kGone = kItself | IN_IGNORED | IN_UNMOUNT;
-constexpr std::size_t kEventsBytes = 4096;  // read at a time; one event takes at most 272
+constexpr std::size_t kEventsBytes = 4096;  // size of one read; an event takes at most 272
 
-// Whether one of the events says that there will be no more.
+// Whether one of the events says that no more will follow.
 bool is_gone(std::span<const char> events) {
   while (!events.empty()) {
     inotify_event event;
@@ -28,7 +28,7 @@ bool is_gone(std::span<const char> events) {
   return false;
 }
 
-// On a worker: looking for the directory may wait for its file system.
+// Runs on a worker: inotify_add_watch(2) may wait for the file system.
 struct Beginning {
   std::string directory;
   OwnedFd fd = {};
@@ -62,7 +62,7 @@ DirectoryWatch::~DirectoryWatch() = default;
 Task<IoResult> DirectoryWatch::changed() {
   alignas(inotify_event) std::array<char, kEventsBytes> events;
   for (;;) {
-    // Does not wait: the descriptor is not blocking, and is read only when there is something.
+    // Never waits: the descriptor is non-blocking.
     ssize_t count = ::read(fd_.get(), events.data(), events.size());
     if (count > 0) {
       if (is_gone(std::span(events.data(), static_cast<std::size_t>(count)))) co_return fail(ENOENT);

@@ -1,8 +1,8 @@
-// DirectoryWatch: tells a task that something in a directory has changed: a name came, went or was renamed, or a file
-// was written to and closed. What has changed it does not tell; its user looks.
+// DirectoryWatch: notifies a task of changes in a directory: a name was created, removed or renamed, or a file was
+// written to and closed. It does not say which file has changed; the caller checks that.
 //
-// Owned by whoever waits; one waiter at a time. Thread: its reactor's. It uses the host's inotify, so a simulation has
-// none: what is tested there takes changes from elsewhere. Never blocks.
+// Owned by the waiting code; one waiter at a time. Thread: its reactor's. It uses inotify, which a simulation does not
+// have; tests there use another source of changes. Never blocks.
 #pragma once
 
 #include <memory>
@@ -15,12 +15,12 @@ namespace blockexport::aio {
 
 class DirectoryWatch {
  public:
-  // Errors: there is no such directory, or the system gives no watch; ECANCELED.
+  // Errors: the directory does not exist, or the limit on inotify watches is reached; ECANCELED.
   static Task<std::expected<std::unique_ptr<DirectoryWatch>, Errno>> create(Reactor& reactor, std::string directory);
   ~DirectoryWatch();
 
-  // Waits for a change since creation, or since the last time. ECANCELED; ENOENT: the directory itself was removed or
-  // renamed, and no more will come.
+  // Waits for a change since creation, or since the last call. ECANCELED; ENOENT: the directory itself was removed or
+  // renamed, and no more changes will be reported.
   Task<IoResult> changed();
 
  private:

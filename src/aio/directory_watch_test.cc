@@ -35,13 +35,13 @@ class DirectoryWatchTest : public testing::ForEachBackend {
     return created;
   }
   static Task<void> wait(DirectoryWatch& watch, IoResult& result) { result = co_await watch.changed(); }
-  // What the next wait gives.
+  // The result of the next wait.
   IoResult next(DirectoryWatch& watch) {
     IoResult result;
     run(wait(watch, result));
     return result;
   }
-  // Whether nothing has come: a wait has to be cancelled.
+  // Waits, and cancels the wait: with no change pending the result is ECANCELED.
   static Task<void> cancelled_wait(Reactor& reactor, DirectoryWatch& watch, IoResult& result) {
     Scope scope(reactor);
     scope.spawn("wait", wait(watch, result));

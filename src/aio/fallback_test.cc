@@ -1,5 +1,5 @@
-// What happens when the kernel refuses io_uring, as container profiles do. A filter of system calls holds for the
-// thread that installs it only, so each test works in a thread of its own.
+// Fallback to epoll when the kernel refuses io_uring, as container profiles do. A seccomp filter applies to the thread
+// that installs it, so each test runs in a thread of its own.
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

@@ -11,11 +11,11 @@
 namespace blockexport::aio {
 namespace {
 
-// A regular file or a disk: what offsets make sense in.
-Task<IoCount> read_by_offset(Reactor& reactor, int fd, std::span<std::byte> room) {
+// Reads a regular file or a block device, which have offsets.
+Task<IoCount> read_by_offset(Reactor& reactor, int fd, std::span<std::byte> buffer) {
   std::size_t filled = 0;
-  while (filled < room.size()) {
-    iovec rest{room.data() + filled, room.size() - filled};
+  while (filled < buffer.size()) {
+    iovec rest{buffer.data() + filled, buffer.size() - filled};
     IoCount count = co_await reactor.read(fd, std::span(&rest, 1), filled);
     if (!count) co_return count;
     if (*count == 0) break;
@@ -24,14 +24,14 @@ Task<IoCount> read_by_offset(Reactor& reactor, int fd, std::span<std::byte> room
   co_return filled;
 }
 
-// A pipe, a terminal: `fd` is non-blocking. The first look is the kernel's: a read of a pipe that had no writer yet
-// would say that it is at its end.
-Task<IoCount> read_in_order(Reactor& reactor, int fd, std::span<std::byte> room) {
+// Reads a pipe or a terminal; `fd` is non-blocking. It polls before the first read, since a read from a pipe that has
+// had no writer yet would report its end.
+Task<IoCount> read_in_order(Reactor& reactor, int fd, std::span<std::byte> buffer) {
   std::size_t filled = 0;
-  while (filled < room.size()) {
+  while (filled < buffer.size()) {
     auto ready = co_await reactor.poll(fd, POLLIN);
     if (!ready) co_return fail(ready.error());
-    const ssize_t count = ::read(fd, room.data() + filled, room.size() - filled);
+    const ssize_t count = ::read(fd, buffer.data() + filled, buffer.size() - filled);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0) co_return fail(Errno::last());
     if (count == 0) break;
@@ -41,44 +41,44 @@ Task<IoCount> read_in_order(Reactor& reactor, int fd, std::span<std::byte> room)
 }
 
 // fstat(2), on a worker.
-struct Look {
+struct StatCall {
   int fd;
   struct stat status = {};
 
-  static std::int64_t take(void* look) {
-    auto& self = *static_cast<Look*>(look);
+  static std::int64_t run(void* call) {
+    auto& self = *static_cast<StatCall*>(call);
     return fstat(self.fd, &self.status) == 0 ? 0 : -errno;
   }
 };
 
-Task<IoCount> read_opened(Reactor& reactor, int fd, std::span<std::byte> room, struct stat* status) {
-  Look look{.fd = fd};
-  auto looked = co_await reactor.call(Look::take, &look);
-  if (!looked) co_return fail(looked.error());
-  if (status != nullptr) *status = look.status;
-  const mode_t type = look.status.st_mode & S_IFMT;
+Task<IoCount> read_opened(Reactor& reactor, int fd, std::span<std::byte> buffer, struct stat* status) {
+  StatCall stat_call{.fd = fd};
+  auto result = co_await reactor.call(StatCall::run, &stat_call);
+  if (!result) co_return fail(result.error());
+  if (status != nullptr) *status = stat_call.status;
+  const mode_t type = stat_call.status.st_mode & S_IFMT;
   if (type == S_IFDIR) co_return fail(EISDIR);
-  if (type == S_IFREG || type == S_IFBLK) co_return co_await read_by_offset(reactor, fd, room);
-  co_return co_await read_in_order(reactor, fd, room);
+  if (type == S_IFREG || type == S_IFBLK) co_return co_await read_by_offset(reactor, fd, buffer);
+  co_return co_await read_in_order(reactor, fd, buffer);
 }
 
-Task<void> read_into(Reactor& reactor, const std::string& path, std::span<std::byte> room, struct stat* status,
+Task<void> read_into(Reactor& reactor, const std::string& path, std::span<std::byte> buffer, struct stat* status,
                      IoCount& result) {
   auto fd = co_await reactor.open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (!fd) {
     result = fail(fd.error());
     co_return;
   }
-  result = co_await read_opened(reactor, *fd, room, status);
+  result = co_await read_opened(reactor, *fd, buffer, status);
   reactor.close_now(*fd);
 }
 
 }  // namespace
 
-Task<IoCount> read_file_until(Reactor& reactor, std::string path, std::span<std::byte> room, std::uint64_t deadline_ns,
-                              struct stat* status) {
+Task<IoCount> read_file_until(Reactor& reactor, std::string path, std::span<std::byte> buffer,
+                              std::uint64_t deadline_ns, struct stat* status) {
   IoCount result = fail(ECANCELED);
-  Task<void> reading = read_into(reactor, path, room, status, result);
+  Task<void> reading = read_into(reactor, path, buffer, status, result);
   const bool is_late = co_await run_within(reactor, "reading a file", deadline_ns, std::move(reading));
   if (is_late && !result && result.error() == Errno(ECANCELED)) co_return fail(ETIMEDOUT);
   co_return result;

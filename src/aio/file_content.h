@@ -1,8 +1,8 @@
-// read_file_until(): all that a small file has, whatever kind of file it is.
+// read_file_until(): reads a small file of any type with a deadline.
 //
-// The path comes from a user: it may lead to a pipe that nobody writes to, or to a file system that does not answer.
-// Nothing of it waits in the reactor's thread: a file is read by workers, a pipe or a terminal when there is something
-// to read. Thread: the reactor's.
+// The path comes from a user: it may name a pipe that nobody writes to, or a file on a file system that does not
+// answer. The reactor's thread never blocks: workers read files, and a pipe or a terminal is read when it is readable.
+// Thread: the reactor's.
 #pragma once
 
 #include <sys/stat.h>
@@ -18,11 +18,11 @@
 
 namespace blockexport::aio {
 
-// Reads the file into `room` until it ends or `room` is full; gives how many bytes that were. A pipe ends when its last
-// writer has closed it; one that had no writer yet is waited for. ETIMEDOUT: the file could not be opened, or what is
-// no regular file had not come to its end, at `deadline_ns` (UINT64_MAX: never). ECANCELED. `status`, unless null, gets
-// what fstat(2) says of the file.
-Task<IoCount> read_file_until(Reactor& reactor, std::string path, std::span<std::byte> room, std::uint64_t deadline_ns,
-                              struct stat* status = nullptr);
+// Reads the file into `buffer` until it ends or `buffer` is full; returns the number of bytes. A pipe ends when its
+// last writer has closed it; if it had no writer yet, the call waits for one. ETIMEDOUT: at `deadline_ns` (UINT64_MAX:
+// never) the file was not open yet, or a file that is not regular had not ended. ECANCELED. `status`, unless null,
+// receives the result of fstat(2).
+Task<IoCount> read_file_until(Reactor& reactor, std::string path, std::span<std::byte> buffer,
+                              std::uint64_t deadline_ns, struct stat* status = nullptr);
 
 }  // namespace blockexport::aio

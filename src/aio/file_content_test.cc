@@ -25,14 +25,14 @@ class FileContentTest : public testing::ForEachBackend {
   Task<void> body();
 
   Task<void> read_into(std::string path, std::uint64_t limit_ns, IoCount& count) {
-    count = co_await read_file_until(reactor(), std::move(path), room_, deadline_after(reactor(), limit_ns));
+    count = co_await read_file_until(reactor(), std::move(path), buffer_, deadline_after(reactor(), limit_ns));
   }
   Task<IoCount> read(std::string path, std::uint64_t limit_ns = UINT64_MAX) {
     IoCount count = fail(EINVAL);
     co_await read_into(std::move(path), limit_ns, count);
     co_return count;
   }
-  std::string_view text(std::size_t size) const { return {reinterpret_cast<const char*>(room_.data()), size}; }
+  std::string_view text(std::size_t size) const { return {reinterpret_cast<const char*>(buffer_.data()), size}; }
   std::string make_pipe() {
     std::string path = directory_.path() + "/pipe";
     EXPECT_EQ(mkfifo(path.c_str(), 0600), 0);
@@ -42,7 +42,7 @@ class FileContentTest : public testing::ForEachBackend {
     EXPECT_EQ(::write(fd, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
   }
 
-  std::array<std::byte, 100> room_{};
+  std::array<std::byte, 100> buffer_{};
   testing::TemporaryDirectory directory_;
 };
 INSTANTIATE_TEST_SUITE_P(Backends, FileContentTest, ::testing::Values("io_uring", "epoll"),
@@ -50,7 +50,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, FileContentTest, ::testing::Values("io_uring"
 
 TASK_TEST_P(FileContentTest, AFileIsReadToItsEndOrToTheEndOfTheRoom) {
   EXPECT_EQ(text((co_await read(make_file("some text"))).value_or(0)), "some text");
-  EXPECT_EQ((co_await read(make_file(std::string(200, 'x')))).value_or(0), room_.size());
+  EXPECT_EQ((co_await read(make_file(std::string(200, 'x')))).value_or(0), buffer_.size());
   EXPECT_EQ((co_await read(make_file(""))).value_or(1), 0u);
 }
 
@@ -65,7 +65,7 @@ TASK_TEST_P(FileContentTest, APipeIsReadUntilItsWriterHasClosedIt) {
   Scope scope(reactor());
   scope.spawn("read", read_into(path, UINT64_MAX, count));
   OwnedFd writer;
-  // There is no reader before.
+  // The open fails until the pipe has a reader.
   co_await testing::until(reactor(), [&] {
     writer = OwnedFd(::open(path.c_str(), O_WRONLY | O_NONBLOCK));
     return writer.get() >= 0;
@@ -81,7 +81,7 @@ TASK_TEST_P(FileContentTest, APipeIsReadUntilItsWriterHasClosedIt) {
 TASK_TEST_P(FileContentTest, APipeThatNobodyWritesToIsGivenUpAtTheDeadline) {
   const std::string path = make_pipe();
   EXPECT_EQ((co_await read(path, kShortNs)).error(), Errno(ETIMEDOUT));
-  // Nor is one whose writer says nothing.
+  // The same for a pipe whose writer sends nothing.
   OwnedFd silent(::open(path.c_str(), O_RDWR | O_NONBLOCK));
   EXPECT_EQ((co_await read(path, kShortNs)).error(), Errno(ETIMEDOUT));
 }

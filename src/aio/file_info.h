@@ -1,4 +1,4 @@
-// FileInfo: what the reactor tells about an open file. Plain values; any thread.
+// FileInfo: status of an open file, as Reactor::stat() reports it. Plain values; any thread.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@ struct FileInfo {
   std::uint64_t inode = 0;
   std::int64_t modified_ns = 0;  // st_mtim
   std::int64_t changed_ns = 0;   // st_ctim
-  // Told by kStat alone, of its file system:
-  bool in_memory = false;           // has no disk (tmpfs)
-  bool drops_direct_syncs = false;  // forgets to sync a direct write with RWF_DSYNC that is not waited for (FUSE)
+  // Set by kStat only, from the file system:
+  bool in_memory = false;           // the file system is in memory (tmpfs)
+  bool drops_direct_syncs = false;  // does not sync an asynchronous direct write with RWF_DSYNC (FUSE)
 
   friend bool operator==(const FileInfo&, const FileInfo&) = default;
 };

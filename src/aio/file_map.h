@@ -1,5 +1,5 @@
-// FileMap and map_by_seeking(): which parts of a file hold data, many at a time: one trip to a worker thread tells
-// about thousands of runs. Filled in by the kernel's side of a reactor, read by who asked; plain values, any thread.
+// FileMap and map_by_seeking(): the runs of data and holes of a file; one call on a worker thread returns thousands of
+// them. A backend fills a FileMap in, the caller of Reactor::map() reads it. Plain values, any thread.
 #pragma once
 
 #include <unistd.h>
@@ -15,11 +15,11 @@ namespace blockexport::aio {
 
 enum class FileRunKind : std::uint8_t {
   kData,
-  kHole,   // reads as zeros and has no space: to hold data it must get some, which FileInfo::allocated_bytes shows
-  kZeros,  // reads as zeros; whether it has space is not known
+  kHole,   // reads as zeros and has no allocated space; a write allocates some, which changes FileInfo::allocated_bytes
+  kZeros,  // reads as zeros; it may or may not have allocated space
 };
 
-// Eight bytes, since thousands are handed on at a time.
+// Eight bytes, since a map holds thousands.
 struct FileRun {
   std::uint64_t length : 62;
   FileRunKind kind : 2;
@@ -27,20 +27,21 @@ struct FileRun {
   friend bool operator==(const FileRun&, const FileRun&) = default;
 };
 
-// Runs that one map operation gives at most, but for a few; and bytes that it looks at, a length that a run can have.
+// Approximate maximum of the runs in the result of one map operation, and exact maximum of its range, which fits
+// FileRun::length.
 inline constexpr std::size_t kRunsPerMapMax = 4096;
 inline constexpr std::uint64_t kMapBytesMax = std::uint64_t{1} << 60;
 
 struct FileMap {
-  std::vector<FileRun> runs;  // consecutive, from the offset asked for; neighbours may be of one kind
-  FileInfo info;              // when `exact`: of the file just before its runs were looked at
-  // The size of the file at that time. What lies behind it is told as empty.
+  std::vector<FileRun> runs;  // consecutive, from the requested offset on; neighbours may have the same kind
+  FileInfo info;              // when `exact`: status of the file just before its runs were read
+  // Size of the file when its runs were read. The range after it is reported as a hole or zeros.
   std::uint64_t file_bytes = UINT64_MAX;
-  // From a file system that knows of what waits for its disk too, and on which try_stat() never waits. What another one
-  // tells holds at that moment only, and is not to be remembered.
+  // The file system includes data that is not written back yet, and try_stat() never waits on it. A map that is not
+  // exact may be outdated at once, and must not be cached.
   bool exact = false;
-  // Exact, and as long as the file's FileInfo is this one, its holes are holes. What came to pass while it was looked
-  // at, or so shortly before that a clock tick may hide a change, does not last.
+  // The map is exact, and its holes stay holes as long as the file's FileInfo equals `info`. False when the file
+  // changed during the map, or so shortly before that the granularity of its timestamps may hide another change.
   bool lasting = false;
 
   void add(std::uint64_t length, FileRunKind kind) {
@@ -53,9 +54,9 @@ struct FileMap {
   }
 };
 
-// Adds the runs of [offset, offset + length) to `map` until it has kRunsPerMapMax; what is no data is `empty`.
-// `seek(offset, whence)` is lseek() with minus an errno for a failure. The end of what was added, or minus an errno
-// when the file system does not tell; what was added is right.
+// Adds the runs of [offset, offset + length) to `map` until it has kRunsPerMapMax; ranges without data get the kind
+// `empty`. `seek(offset, whence)` is lseek() that returns minus an errno on failure. Returns the end of the added runs,
+// or minus an errno when the file system does not support SEEK_DATA; runs added before that are correct.
 template <class Seek>
 std::int64_t map_by_seeking(Seek seek, std::uint64_t offset, std::uint64_t length, FileRunKind empty, FileMap& map) {
   const std::uint64_t end = offset + length;
@@ -74,7 +75,7 @@ std::int64_t map_by_seeking(Seek seek, std::uint64_t offset, std::uint64_t lengt
       continue;
     }
     std::int64_t hole_start = seek(offset, SEEK_HOLE);
-    // Between the two calls the file may have changed.
+    // The file may have changed between the two calls.
     bool told = hole_start >= 0 && static_cast<std::uint64_t>(hole_start) > offset;
     std::uint64_t stop = told ? std::min(static_cast<std::uint64_t>(hole_start), end) : end;
     map.add(stop - offset, FileRunKind::kData);

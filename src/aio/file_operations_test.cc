@@ -32,8 +32,8 @@ iovec vector_of(std::string& text) {
     if (!checked_) co_return;                                                                 \
   } while (false)
 
-// What `map` says of a file of 1 MiB that holds data in [64 KiB, 128 KiB), space without data in [256 KiB, 384 KiB) but
-// for data at 300 KiB, and no space elsewhere.
+// Maps a file of 1 MiB with data in [64 KiB, 128 KiB), allocated space without data in [256 KiB, 384 KiB) except 4 KiB
+// of data at 300 KiB, and holes elsewhere.
 Task<void> map_a_sparse_file(Reactor& reactor, std::string path, FileMap& map) {
   constexpr std::uint64_t kKib = 1024;
   auto fd = co_await reactor.open(path.c_str(), O_RDWR);
@@ -53,19 +53,19 @@ TEST_P(FileOperationsTest, AMapTellsDataFromHolesAndFromSpaceWithoutData) {
   std::string path = make_file();
   FileMap map;
   run(map_a_sparse_file(reactor(), path, map));
-  // On all that a file system may say, data are never told to be anything else, and the runs are in order.
+  // Whatever the file system reports, data has the kind kData, and the runs are in order.
   std::uint64_t at = 0;
   for (const FileRun& run : map.runs) {
     bool data = run.kind == FileRunKind::kData;
     EXPECT_TRUE(data || at + run.length <= 64 << 10 || at >= 128 << 10) << at << "+" << run.length;
     EXPECT_TRUE(data || at + run.length <= 300 << 10 || at >= 304 << 10) << at << "+" << run.length;
-    // Space that holds no data is never a hole that would have to grow.
+    // Allocated space without data is never a hole.
     bool reserved = !simulated() && at < 384 << 10 && at + run.length > 256 << 10;
     EXPECT_TRUE(!reserved || run.kind != FileRunKind::kHole) << at << "+" << run.length;
     at += run.length;
   }
   EXPECT_EQ(at, 1u << 20);
-  // Written a moment ago.
+  // The file was written a moment ago.
   if (!simulated()) {
     EXPECT_FALSE(map.lasting);
   }
@@ -124,7 +124,7 @@ Task<void> write_at(Reactor& reactor, int fd, std::string text, std::uint64_t of
   CO_EXPECT(co_await reactor.write(fd, std::span(&vector, 1), offset, false));
 }
 
-// Begins writes one after the other, and before it lets the loop go on waits until it sees the first in the file.
+// Begins several writes, and then blocks the loop until the first one is visible in the file.
 Task<void> begin_writes(Reactor& reactor, std::string path, bool& seen) {
   auto fd = co_await reactor.open(path.c_str(), O_RDWR);
   CO_EXPECT(fd);
@@ -199,7 +199,7 @@ TEST_P(FileOperationsTest, APunchedHoleIsFoundAndReadsAsZero) {
   std::string path = make_file(std::string(196608, 'x'));
   FileMap map;
   run(punch_and_map(reactor(), path, map));
-  std::vector<std::uint64_t> ends;  // of data, of what is none, of data
+  std::vector<std::uint64_t> ends;  // ends of the runs: data, no data, data
   std::uint64_t at = 0;
   for (const FileRun& run : map.runs) {
     at += run.length;
@@ -333,7 +333,7 @@ Task<void> write_much(Reactor& reactor, int fd, void* memory, std::size_t bytes,
   written = co_await reactor.write(fd, std::span(&vector, 1), 0, false);
 }
 
-// To where bytes vanish, from memory that has none, so that it takes no time.
+// Writes unallocated memory to /dev/null, so that the transfer takes no time.
 TEST_P(FileOperationsTest, ATransferOfMoreThanACallMovesIsShort) {
   if (simulated()) GTEST_SKIP() << "a simulation keeps what is written";
   constexpr std::size_t kMoved = 0x7ffff000;
@@ -349,7 +349,7 @@ TEST_P(FileOperationsTest, ATransferOfMoreThanACallMovesIsShort) {
   munmap(memory, kBytes);
 }
 
-// More than the ring has entries.
+// More operations than the ring has entries.
 TEST_P(FileOperationsTest, ManyAtOnceAllEnd) {
   std::string path = make_file();
   int done = 0;

@@ -22,7 +22,7 @@ constexpr bool kCaching = false;
 constexpr bool kCaching = true;
 #endif
 
-// A frame that is not in use holds the link to the next one.
+// A free frame holds the pointer to the next one.
 struct FreeFrame {
   FreeFrame* next;
 };

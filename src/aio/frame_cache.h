@@ -1,17 +1,17 @@
-// Frames of coroutines, kept for the next one of their size: a request that waits costs no trip to the allocator.
+// Cache of coroutine frames, by size: a request that suspends does not call the allocator.
 //
-// One cache per thread; a frame may be taken on one and given back on another, as a task that is carried to another
-// reactor does. What a cache keeps is bounded. With AddressSanitizer every frame comes from the allocator, so that a
-// use after the end is seen.
+// One cache per thread; a frame may be taken on one thread and given back on another, as happens to a task that is
+// moved to another reactor. The number of cached frames is bounded. With AddressSanitizer every frame comes from the
+// allocator, so that it detects a use after free.
 #pragma once
 
 #include <cstddef>
 
 namespace blockexport::aio {
 
-// Memory for a frame of `bytes`; never null: without memory the process ends.
+// Memory for a frame of `bytes`; never null: without memory the process aborts.
 void* take_frame(std::size_t bytes);
-// `bytes` as they were taken. Any thread.
+// `bytes`: the value passed to take_frame(). Any thread.
 void give_frame_back(void* frame, std::size_t bytes);
 
 }  // namespace blockexport::aio

@@ -14,12 +14,12 @@ namespace {
 #endif
 #endif
 
-// Of one size, as docs/limits.md has it.
+// The limit of cached frames of one size in docs/limits.md.
 constexpr std::size_t kKeptFrames = 128;
 constexpr std::size_t kFrameBytes = 200;
 
-// Takes `count` frames and gives them back, on a thread whose cache is empty. True when the last of them is the first
-// to be taken again, which means that it was kept.
+// Takes `count` frames and gives them back, on a thread whose cache is empty. True when the next take returns the last
+// of them, which means that the cache kept it.
 bool keeps_the_last_of(std::size_t count) {
   bool kept = false;
   std::thread([count, &kept] {

@@ -1,4 +1,4 @@
-// Polls of connections that are partly closed: only what was asked for, an error or a hang-up may end one.
+// Polls of half-closed connections: only a requested event, an error or a hang-up may complete a poll.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -51,7 +51,7 @@ class HalfClosedTest : public testing::ForEachBackend {
     for (int i = 0; i < kTurns; ++i) reactor().run_once(kTurnNs);
   }
 
-  // Our socket is full, and a sender waits for room; seen_ is what its poll ends with.
+  // Fills our socket and starts a sender that polls for POLLOUT; seen_ receives the result of the poll.
   void begin_to_wait() {
     fill();
     scope_->spawn("sender", poll_and_note(reactor(), ours_, POLLOUT, seen_));
@@ -96,7 +96,7 @@ TEST_P(HalfClosedTest, ASenderThatWaitsOnAHalfClosedConnectionIsCancelled) {
   EXPECT_EQ(seen_, 0u);
 }
 
-// One that becomes writable and is cancelled in the same turn ends once, and nothing of it is left behind.
+// A poll that becomes ready and is cancelled in the same turn completes once, and leaves nothing behind.
 TEST_P(HalfClosedTest, RoomAndCancellationTogetherEndAPollOnce) {
   begin_to_wait_half_closed();
   empty();
@@ -113,7 +113,7 @@ TEST_P(HalfClosedTest, TheHangUpOfThePeerEndsASendersPoll) {
   EXPECT_NE(seen_ & (POLLOUT | POLLHUP | POLLERR), 0u);
 }
 
-// Who asks for nothing waits for the hang-up, also beside somebody else's readable data.
+// A poll without events waits for the hang-up only, even while another poll of the same socket sees data.
 TEST_P(HalfClosedTest, APollForNothingSeesTheHangUp) {
   std::uint32_t hang_up = kUnset;
   std::uint32_t readable = kUnset;

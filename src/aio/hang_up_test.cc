@@ -1,4 +1,4 @@
-// Hang-ups are told when they are asked for, whatever the loop has seen of the sockets.
+// Hang-up watches: a query reports all hang-ups, whatever events of the sockets the loop has processed.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
@@ -89,7 +89,7 @@ TEST_P(HangUpTest, AWatchThatHasEndedIsToldNothing) {
   EXPECT_EQ(connections_[1].watch.told, 1);
 }
 
-// More than one call of the kernel tells.
+// More hang-ups than one epoll_wait(2) returns.
 TEST_P(HangUpTest, AllOfManyAreReportedByOneCall) {
   TearDown();
   connect(200);

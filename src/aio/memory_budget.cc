@@ -10,7 +10,7 @@ namespace blockexport::aio {
 MemoryBudget::MemoryBudget(Reactor& reactor, ProcessBudget& process, std::uint64_t limit_bytes)
     : process_(process),
       limit_(limit_bytes),
-      room_(std::make_shared<Wakeup>(reactor, Event::Cancellation::kHonoured)) {}
+      wakeup_(std::make_shared<Wakeup>(reactor, Event::Cancellation::kHonoured)) {}
 
 MemoryBudget::~MemoryBudget() {
   assert(used_ == 0);
@@ -31,11 +31,13 @@ void MemoryBudget::take_over_limit(std::uint64_t bytes) {
 
 Task<IoResult> MemoryBudget::take(std::uint64_t bytes, std::uint64_t patience_ns) {
   if (bytes > limit_) co_return fail(ENOMEM);
-  Reactor& reactor = room_->reactor;
-  std::optional<std::uint64_t> until_ns;  // from when on it is the process that has none
+  Reactor& reactor = wakeup_->reactor;
+  std::optional<std::uint64_t> until_ns;  // when to give up, counted from the first time that only the process's budget
+                                          // was short
   while (!try_take(bytes)) {
-    room_->event.reset();
-    // Own memory first: what is missing of the process's share is waited for there.
+    wakeup_->event.reset();
+    // When this connection's own limit allows the bytes, the process's budget is what is missing, and the wait is
+    // there.
     const bool at_process = used_ + bytes <= limit_;
     if (at_process) {
       const std::uint64_t now_ns = reactor.now_ns();
@@ -46,34 +48,34 @@ Task<IoResult> MemoryBudget::take(std::uint64_t bytes, std::uint64_t patience_ns
       }
       ++waiting_for_process_;
       process_.taker_waits();
-      process_.tell_of_room(room_);
+      process_.add_waiter(wakeup_);
     }
-    // What was given back before we were listed, nobody tells us of.
+    // Tries again, since nobody wakes us for memory that was given back before add_waiter().
     const bool taken = at_process && try_take(bytes);
     IoResult waited;
-    if (!taken) waited = co_await wait_for_room(at_process ? *until_ns : UINT64_MAX);
+    if (!taken) waited = co_await wait_for_memory(at_process ? *until_ns : UINT64_MAX);
     if (at_process) {
       process_.taker_waits_no_more();
-      if (--waiting_for_process_ == 0) process_.forget(room_);
+      if (--waiting_for_process_ == 0) process_.remove_waiter(wakeup_);
     }
     if (taken || !waited) co_return waited;
   }
   co_return IoResult{};
 }
 
-// Until something was given back, or `until_ns`.
-Task<IoResult> MemoryBudget::wait_for_room(std::uint64_t until_ns) {
-  if (until_ns == UINT64_MAX) co_return co_await room_->event.wait();
-  Scope timer(room_->reactor);
+// Waits until memory was given back, or until `until_ns`.
+Task<IoResult> MemoryBudget::wait_for_memory(std::uint64_t until_ns) {
+  if (until_ns == UINT64_MAX) co_return co_await wakeup_->event.wait();
+  Scope timer(wakeup_->reactor);
   timer.spawn("memory patience", wake_at(until_ns));
-  IoResult waited = co_await room_->event.wait();
+  IoResult waited = co_await wakeup_->event.wait();
   timer.cancel();
   co_await timer.join();
   co_return waited;
 }
 
 Task<void> MemoryBudget::wake_at(std::uint64_t deadline_ns) {
-  if (co_await room_->reactor.sleep_until(deadline_ns)) room_->event.set();
+  if (co_await wakeup_->reactor.sleep_until(deadline_ns)) wakeup_->event.set();
 }
 
 void MemoryBudget::give_back(std::uint64_t bytes) {
@@ -82,7 +84,7 @@ void MemoryBudget::give_back(std::uint64_t bytes) {
   std::uint64_t shared = shared_part(used_) - shared_part(used_ - bytes);
   used_ -= bytes;
   process_.give_back(shared);
-  room_->event.set();
+  wakeup_->event.set();
 }
 
 }  // namespace blockexport::aio

@@ -133,7 +133,7 @@ TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedWhileOthersKeepTheirs) {
   keeps.give_back(kAllowance + 600);
 }
 
-// The process's share stays used up by a client that never reads its replies.
+// A client that never reads its replies keeps the process's budget used up.
 TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceThatIsFree) {
   ProcessBudget process(1000);
   MemoryBudget greedy(*reactor_, process);
@@ -153,7 +153,7 @@ TEST_F(MemoryBudgetTest, WhoWaitsForTheProcessIsServedFromItsOwnAllowanceOnceTha
   modest.give_back(kAllowance / 2);
 }
 
-// The same with another connection before it in the queue, which the process cannot serve.
+// The same with another connection ahead of it in the queue, for which the process's budget is too small.
 TEST_F(MemoryBudgetTest, WhoWaitsBehindAnotherForTheProcessIsServedFromItsOwnAllowance) {
   ProcessBudget process(1000);
   MemoryBudget greedy(*reactor_, process);
@@ -201,7 +201,7 @@ TEST_F(MemoryBudgetTest, WhoIsPatientForAWhileGivesUpWhenTheProcessHasNone) {
   greedy.give_back(kAllowance + 1000);
 }
 
-// What the connection itself holds comes back by itself.
+// Waiting for the connection's own memory has no deadline, since its own requests give it back.
 TEST_F(MemoryBudgetTest, NobodyGivesUpWaitingForItsOwnMemory) {
   MemoryBudget budget(*reactor_, process_, 100);
   ASSERT_TRUE(budget.try_take(100));
@@ -219,7 +219,7 @@ TEST_F(MemoryBudgetTest, NobodyGivesUpWaitingForItsOwnMemory) {
 class MemoryAcrossThreadsTest : public testing::WithThreads {};
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(MemoryAcrossThreadsTest);
 
-// Takes memory and gives it back; all takers together never have more than there is.
+// Takes memory and gives it back; checks that all takers together never exceed the limit.
 Task<void> use_memory(ProcessBudget& process, std::atomic<std::uint64_t>& used, std::uint64_t limit, int times) {
   Reactor& reactor = co_await current_reactor();
   MemoryBudget budget(reactor, process);
@@ -241,7 +241,7 @@ TEST_P(MemoryAcrossThreadsTest, ConnectionsOfTwoReactorsWaitForTheProcesssMemory
   Scope scope(reactor());
   for (int i = 0; i < 3; ++i) {
     scope.spawn("here", use_memory(process, used, kLimit, 300));
-    scope.spawn("there", run_on(thread->place(), "there", use_memory(process, used, kLimit, 300)));
+    scope.spawn("there", run_on(thread->data_reactor(), "there", use_memory(process, used, kLimit, 300)));
   }
   run(scope.join());
   EXPECT_EQ(process.used_bytes(), 0u);
@@ -249,7 +249,7 @@ TEST_P(MemoryAcrossThreadsTest, ConnectionsOfTwoReactorsWaitForTheProcesssMemory
 
 constexpr int kMeetings = 2000;
 
-// Gives back all that there is while the other one is about to wait for it.
+// Gives all memory back while the other thread is about to wait for it.
 Task<void> give_back_when_asked(ProcessBudget& process, testing::Meeting& taken, testing::Meeting& asked) {
   MemoryBudget budget(co_await current_reactor(), process);
   for (int number = 1; number <= kMeetings; ++number) {
@@ -278,7 +278,7 @@ TEST_P(MemoryAcrossThreadsTest, WhatIsGivenBackWhileSomebodyBeginsToWaitIsNotMis
   testing::Meeting taken;
   testing::Meeting asked;
   Scope scope(reactor());
-  scope.spawn("there", run_on(thread->place(), "there", give_back_when_asked(process, taken, asked)));
+  scope.spawn("there", run_on(thread->data_reactor(), "there", give_back_when_asked(process, taken, asked)));
   scope.spawn("here", ask(process, taken, asked));
   run(scope.join());
 }

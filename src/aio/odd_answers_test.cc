@@ -1,4 +1,4 @@
-// Rare answers of the kernel: short counts, interruptions, refusals, no space. On every backend an operation returns
+// Rare results of the kernel: short counts, interruptions, refusals, no space. On every backend an operation returns
 // the result of its call, moves that many bytes and no more, and completes once.
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ int errno_of(const auto& result) {
 
 class OddAnswersTest : public testing::ForEachBackend {
  protected:
-  // Ends all that is left after a failure.
+  // Closes all descriptors that a failed test left open.
   void TearDown() override {
     for (int fd : opened_) reactor().close_now(fd);
   }
@@ -82,7 +82,7 @@ TEST_P(OddAnswersTest, AWriteThatIsCutShortWritesThatMuchAndNoMore) {
       EXPECT_EQ(write(fd, text, 1000, data_sync), IoCount(expected));
       EXPECT_TRUE(content_of(path) ==
                   before.substr(0, 1000) + text.substr(0, expected) + before.substr(1000 + expected));
-      // The next one is as ever.
+      // The next write succeeds.
       EXPECT_EQ(write(fd, text, 1000, data_sync), IoCount(text.size()));
       EXPECT_TRUE(content_of(path) == before.substr(0, 1000) + text + before.substr(1000 + text.size()));
     }
@@ -120,7 +120,7 @@ TEST_P(OddAnswersTest, TheErrorOfAnOperationIsThatOfItsOwnCall) {
   }
 }
 
-// The errors of a sync, an allocate and a truncate, one after the other.
+// Appends the errors of a sync, an allocate and a truncate.
 Task<void> change(Reactor& reactor, int fd, std::vector<int>& errors) {
   errors.push_back(errno_of(co_await reactor.sync(fd)));
   errors.push_back(errno_of(co_await reactor.allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kBlockBytes)));
@@ -153,7 +153,7 @@ TEST_P(OddAnswersTest, AnImmediateCallGivesWhatItMoved) {
   iovec vector = vector_of(text);
   inject({.kind = OperationKind::kWrite, .moved_bytes = 5, .immediate = true});
   inject({.kind = OperationKind::kRead, .moved_bytes = 3, .immediate = true});
-  // A simulation refuses some at random, and a fault is for those that it takes.
+  // A simulation refuses some immediate calls at random; a fault applies to the others.
   IoCount written = fail(EAGAIN);
   while (!written) written = reactor().try_write(fd, std::span(&vector, 1), 0);
   EXPECT_EQ(written, IoCount(5));
@@ -166,7 +166,7 @@ TEST_P(OddAnswersTest, AnImmediateCallGivesWhatItMoved) {
   EXPECT_EQ(got, "fre??");
 }
 
-// A worker repeats a call that was interrupted; a ring's operation that was not begun is repeated too.
+// Workers repeat an interrupted call, and also an operation that the ring did not begin.
 TEST_P(OddAnswersTest, WhatWasNotBegunIsDoneAgain) {
   if (simulated()) GTEST_SKIP() << "a simulated disk is not interrupted";
   const std::vector<int> errors =
@@ -194,7 +194,7 @@ TEST_P(OddAnswersTest, WhatWasNotBegunIsDoneAgain) {
   }
 }
 
-// One block of many, written and read back; `answers` counts what came of it.
+// Writes one of many blocks and reads it back; `answers` counts the results.
 Task<void> write_and_read_block(Reactor& reactor, int fd, std::size_t index, int& answers) {
   std::string block = pattern(kBlockBytes, index);
   iovec vector = vector_of(block);
@@ -222,7 +222,7 @@ struct Crowd {
   std::size_t polls;
 };
 
-// All at once: blocks of a file, polls that are answered, and polls that are cancelled.
+// Runs many operations at once: transfers of blocks, polls that complete, and polls that are cancelled.
 Task<void> run_crowd(Reactor& reactor, int fd, std::pair<int, int> sockets, Crowd crowd, std::vector<int>& answers) {
   answers.assign(crowd.blocks + 2 * crowd.polls, 0);
   Scope working(reactor);
@@ -289,12 +289,12 @@ TEST_P(OddAnswersTest, AKernelThatTakesNothingIsNotAskedWithoutPause) {
     co_await writing.join();
     EXPECT_EQ(answers, 2);
   }(reactor(), kernel(), fd, lasted_ns));
-  // About one for each millisecond, and a few of the first turn.
+  // About one per millisecond, and a few in the first turn.
   EXPECT_GE(kernel().refusals(), 2u);
   EXPECT_LE(kernel().refusals(), 10 + 4 * (lasted_ns / 1'000'000));
 }
 
-// Completions that find no room wait in the kernel until there is some.
+// The kernel buffers completions that do not fit into the completion queue.
 TEST_P(OddAnswersTest, ARingThatIsFarTooSmallLosesNothing) {
   if (backend() != "io_uring") GTEST_SKIP() << "of a ring only";
   constexpr Crowd kCrowd{.blocks = 600, .polls = 200};
@@ -329,7 +329,7 @@ Task<void> send_all(Reactor& reactor, int fd, std::string data) {
   }
 }
 
-// With a head before it, as replies have.
+// Sends a range of a file after a header, like a reply.
 Task<void> send_file(Reactor& reactor, int fd, std::string head, int file, std::uint64_t length) {
   std::uint64_t offset = 0;
   while (!head.empty() || offset < length) {

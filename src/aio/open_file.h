@@ -1,7 +1,7 @@
-// OpenFile: a descriptor of a file that several users keep open: the driver that opened it, and replies that still send
-// from it. It is closed with the last of them.
+// OpenFile: a shared file descriptor, used by the driver that opened it and by replies that still send from it. The
+// last user closes it.
 //
-// Shared by pointer; may die on any thread, because a file's descriptor is never watched. Its reactor outlives it.
+// Shared by pointer; any thread may destroy it, because a file's descriptor is never polled. Its reactor outlives it.
 #pragma once
 
 #include "aio/reactor.h"
@@ -10,7 +10,7 @@ namespace blockexport::aio {
 
 class OpenFile {
  public:
-  // `fd` belongs to it from now on.
+  // Takes ownership of `fd`.
   OpenFile(Reactor& reactor, int fd) : reactor_(reactor), fd_(fd) {}
   ~OpenFile() { reactor_.close_file(fd_); }
   OpenFile(const OpenFile&) = delete;

@@ -1,10 +1,10 @@
-// Operation: one request to the kernel (or to the simulation) that a task waits for.
+// Operation: one asynchronous request to the kernel (or to the simulation) that a task awaits.
 //
-// It lives in the frame of the task that awaits it; the backend links it into its own lists while it is under way. A
-// frame with an operation under way is never destroyed. Buffers that it names must live until it completes. One that is
-// abandonable completes as soon as it is cancelled, though a worker is still inside of the call: that worker has all it
-// needs for itself, and what the call gives at last is let go.
-// Thread: its reactor's, except that a worker thread executes it in between.
+// It lives in the frame of the awaiting task; the backend links it into its own lists while it is under way. A frame
+// with an operation under way is never destroyed, and buffers that it names live until it completes. An abandonable
+// operation completes as soon as it is cancelled, even though a worker is still inside the call: that worker owns
+// copies of all it needs, and releases the call's late result. Thread: its reactor's, except that a worker thread
+// executes it in between.
 #pragma once
 
 #include <sys/uio.h>
@@ -26,27 +26,27 @@ namespace blockexport::aio {
 struct FileMap;
 
 enum class OperationKind : std::uint8_t {
-  kPoll,      // until fd is ready for `events` (POLLIN, POLLOUT); result: revents
-  kRead,      // preadv: result: bytes, which may be fewer than asked for
-  kWrite,     // pwritev: result: bytes; `data_sync` makes them durable first (RWF_DSYNC)
+  kPoll,      // waits until fd is ready for `events` (POLLIN, POLLOUT); result: revents
+  kRead,      // preadv; result: bytes, which may be fewer than requested
+  kWrite,     // pwritev; result: bytes; with `data_sync` they are durable (RWF_DSYNC)
   kSync,      // fdatasync
   kAllocate,  // fallocate(mode, offset, length)
   kTruncate,  // ftruncate(length)
-  kMap,       // the runs of data and holes of offset, length, added to *map (aio/file_map.h); result 0
+  kMap,       // adds the runs of data and holes of offset, length to *map (aio/file_map.h); result: 0
   kPrefetch,  // posix_fadvise(WILLNEED) over offset, length
   kDiscard,   // BLKDISCARD over offset, length (block devices)
   kZeroOut,   // BLKZEROOUT over offset, length (block devices)
   kOpen,      // open(path, mode = flags, permissions 0666); result: a descriptor
-  kStat,      // fstat, or what stands for it; result 0 and *info filled in
+  kStat,      // fstat, or its simulation; fills *info; result: 0
   kLock,      // OFD lock of one byte at `offset`; mode = F_RDLCK, F_WRLCK or F_UNLCK; never waits
-  kTestLock,  // whether a mode lock at `offset` could be had; result: 0 free, 1 taken
-  kCall,      // run `function(argument)`, or of `*shared_argument`, on a worker; result: what it returns
-  kClose,     // close(fd); result 0
+  kTestLock,  // whether a lock of `mode` at `offset` is possible; result: 0 free, 1 taken
+  kCall,      // runs `function(argument)`, or with `*shared_argument`, on a worker; result: its return value
+  kClose,     // close(fd); result: 0
 };
 
-// Whether a transfer leaves pages in the page cache that it brought there itself. kDrop (RWF_DONTCACHE, Linux 6.14) is
-// refused with EOPNOTSUPP where the kernel or the file system has no such thing; pages that were there before stay.
-// kBypass: the descriptor goes around the cache anyway (O_DIRECT); memory that such transfers use often may be pinned.
+// Whether a transfer leaves the pages that it read or wrote in the page cache. kDrop (RWF_DONTCACHE, Linux 6.14) gives
+// EOPNOTSUPP where the kernel or the file system does not support it; it keeps pages that were cached before. kBypass:
+// the descriptor is O_DIRECT; memory that such transfers use often may be pinned.
 enum class Caching : std::uint8_t { kKeep, kDrop, kBypass };
 
 struct Operation : ListLink<Operation>, Waiting {
@@ -55,10 +55,11 @@ struct Operation : ListLink<Operation>, Waiting {
 
   Reactor& reactor;
   OperationKind kind;
-  bool cancellable = true;   // files' data operations are not: what was started is finished (the stale-write fence)
-  bool abandonable = false;  // of a worker's: see above
+  bool cancellable = true;   // false for data operations on files: they always finish (see
+                             // nbd/transmission/write_fence.h)
+  bool abandonable = false;  // for operations on workers: see the top of this file
   bool data_sync = false;
-  Caching caching = Caching::kKeep;  // of kRead and kWrite
+  Caching caching = Caching::kKeep;  // for kRead and kWrite
   bool under_way = false;
   int fd = -1;
   int mode = 0;
@@ -71,8 +72,8 @@ struct Operation : ListLink<Operation>, Waiting {
   FileMap* map = nullptr;
   std::int64_t (*function)(void*) = nullptr;
   void* argument = nullptr;
-  const std::shared_ptr<void>* shared_argument = nullptr;  // of an abandonable call, which shares it with its worker
-  std::uintptr_t backend_data = 0;                         // the backend's own
+  const std::shared_ptr<void>* shared_argument = nullptr;  // argument of an abandonable kCall, shared with its worker
+  std::uintptr_t backend_data = 0;                         // private to the backend
 
   std::int64_t result = 0;  // zero or more, or minus an errno
 
@@ -82,7 +83,7 @@ struct Operation : ListLink<Operation>, Waiting {
 
 using OperationList = IntrusiveList<Operation>;
 
-// co_await of an Operation, as Value.
+// Awaiter of an Operation whose result is a Value.
 template <class Value>
 class [[nodiscard]] OperationAwaiter : Operation {
  public:
@@ -108,13 +109,13 @@ class [[nodiscard]] OperationAwaiter : Operation {
   }
 
  private:
-  // Hands it to the reactor; false when it is finished already (cancelled before it began).
+  // Submits it to the reactor; false when it has ended already (cancelled before it began).
   static bool begin(Operation& operation, std::source_location where);
 
   std::source_location where_;
 };
 
-// The same for every Value; defined in reactor.cc.
+// The part of OperationAwaiter::begin() that does not depend on Value; defined in reactor.cc.
 bool begin_operation(Operation& operation, std::source_location where);
 
 template <class Value>

@@ -1,5 +1,5 @@
-// Direct transfers in memory of a reactor's pool: io_uring pins it, and neither backend may ever show what stood in
-// memory that was given back.
+// Direct transfers with buffers of a reactor's pool, which io_uring pins: neither backend may transfer old content of
+// pages that were returned to the system.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -29,7 +29,7 @@ std::uint64_t pinned_kb() {
   return 0;
 }
 
-// Whether the limit on locked memory leaves room for a slab.
+// Whether the limit on locked memory allows two slabs.
 bool may_pin() {
   void* memory = ::mmap(nullptr, 2 * Slabs::kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const bool locked = ::mlock(memory, 2 * Slabs::kSlabBytes) == 0;
@@ -47,10 +47,10 @@ class PinnedMemoryTest : public testing::ForEachBackend {
  protected:
   void SetUp() override {
     ForEachBackend::SetUp();
-    if (!IsSkipped()) place_ = std::make_unique<DataReactor>(reactor());
+    if (!IsSkipped()) data_reactor_ = std::make_unique<DataReactor>(reactor());
   }
 
-  // A file of image(), which must exist before; skips where it cannot be opened around the cache.
+  // Opens the existing file `path` with O_DIRECT; skips the test where that fails.
   void open(const std::string& path) {
     run([](Reactor& on, std::string name, int& fd) -> Task<void> {
       auto opened = co_await on.open(name.c_str(), O_RDWR | O_DIRECT);
@@ -59,42 +59,44 @@ class PinnedMemoryTest : public testing::ForEachBackend {
     if (fd_ < 0) GTEST_SKIP() << "no direct I/O here";
   }
 
-  // Reads all blocks, many at a time, and compares them with `expected`.
+  // Reads all blocks concurrently, and compares them with `expected`.
   void read_all(const std::string& expected) {
-    run([](DataReactor& place, int fd, const std::string& wanted) -> Task<void> {
-      Scope reads(place.reactor);
-      for (std::size_t block = 0; block < kBlocks; ++block) reads.spawn("read", read_one(place, fd, block, wanted));
+    run([](DataReactor& data_reactor, int fd, const std::string& wanted) -> Task<void> {
+      Scope reads(data_reactor.reactor);
+      for (std::size_t block = 0; block < kBlocks; ++block)
+        reads.spawn("read", read_one(data_reactor, fd, block, wanted));
       co_await reads.join();
-    }(*place_, fd_, expected));
+    }(*data_reactor_, fd_, expected));
   }
 
-  static Task<void> read_one(DataReactor& place, int fd, std::size_t block, const std::string& expected) {
-    Buffer buffer = place.pool.take(kHeadBytes + kBlockBytes);
+  static Task<void> read_one(DataReactor& data_reactor, int fd, std::size_t block, const std::string& expected) {
+    Buffer buffer = data_reactor.pool.take(kHeadBytes + kBlockBytes);
     iovec vector{buffer.data() + kHeadBytes, kBlockBytes};
-    auto got = co_await place.reactor.read(fd, std::span(&vector, 1), block * kBlockBytes, Caching::kBypass);
+    auto got = co_await data_reactor.reactor.read(fd, std::span(&vector, 1), block * kBlockBytes, Caching::kBypass);
     EXPECT_EQ(got, kBlockBytes);
     const std::string_view read(reinterpret_cast<const char*>(buffer.data() + kHeadBytes), kBlockBytes);
     EXPECT_EQ(read, std::string_view(expected).substr(block * kBlockBytes, kBlockBytes)) << "block " << block;
   }
 
   void write_all(const std::string& content) {
-    run([](DataReactor& place, int fd, const std::string& bytes) -> Task<void> {
+    run([](DataReactor& data_reactor, int fd, const std::string& bytes) -> Task<void> {
       for (std::size_t block = 0; block < kBlocks; ++block) {
-        Buffer buffer = place.pool.take(kBlockBytes);
+        Buffer buffer = data_reactor.pool.take(kBlockBytes);
         bytes.copy(reinterpret_cast<char*>(buffer.data()), kBlockBytes, block * kBlockBytes);
         iovec vector{buffer.data(), kBlockBytes};
-        EXPECT_EQ(co_await place.reactor.write(fd, std::span(&vector, 1), block * kBlockBytes, false, Caching::kBypass),
+        EXPECT_EQ(co_await data_reactor.reactor.write(fd, std::span(&vector, 1), block * kBlockBytes, false,
+                                                      Caching::kBypass),
                   kBlockBytes);
       }
-    }(*place_, fd_, content));
+    }(*data_reactor_, fd_, content));
   }
 
   void TearDown() override {
-    place_ = nullptr;
+    data_reactor_ = nullptr;
     if (fd_ >= 0) reactor().close_file(fd_);
   }
 
-  std::unique_ptr<DataReactor> place_;
+  std::unique_ptr<DataReactor> data_reactor_;
   int fd_ = -1;
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(PinnedMemoryTest);
@@ -107,8 +109,8 @@ TEST_P(PinnedMemoryTest, WhatIsReadAndWrittenIsRightBeforeAndAfterATrim) {
   std::string second = first;
   for (char& byte : second) byte = static_cast<char>(~byte);
   write_all(second);
-  // Of all memory that was pinned nothing is the same afterwards.
-  place_->pool.trim();
+  // After the trim all pages of the pinned slabs are new ones.
+  data_reactor_->pool.trim();
   read_all(second);
   write_all(first);
   for (int round = 0; round < 4; ++round) read_all(first);
@@ -125,10 +127,10 @@ TEST_P(PinnedMemoryTest, ARingPinsWhatIsUsedOftenUntilItIsTrimmed) {
   } else {
     EXPECT_EQ(pinned_kb(), before_kb);
   }
-  place_->pool.trim();
-  run(read_one(*place_, fd_, 1, image()));
+  data_reactor_->pool.trim();
+  run(read_one(*data_reactor_, fd_, 1, image()));
   EXPECT_EQ(pinned_kb(), before_kb) << "it keeps what was given back";
-  place_ = nullptr;
+  data_reactor_ = nullptr;
   EXPECT_EQ(pinned_kb(), before_kb);
 }
 
@@ -136,7 +138,7 @@ TEST_P(PinnedMemoryTest, AFewTransfersPinNothing) {
   open(make_file(image()));
   if (IsSkipped()) return;
   const std::uint64_t before_kb = pinned_kb();
-  run(read_one(*place_, fd_, 1, image()));
+  run(read_one(*data_reactor_, fd_, 1, image()));
   EXPECT_EQ(pinned_kb(), before_kb);
 }
 

@@ -1,8 +1,7 @@
-// PoolTrimmer: when the buffers that a reactor's pool keeps for reuse go back to the system: once none was taken or
-// given back for a while.
+// PoolTrimmer: timer that returns a reactor's idle buffers to the system once none was taken or returned for kQuietNs.
 //
-// Part of a reactor, which asks it how long to wait and tells it of the end of each turn; with nothing to trim it asks
-// for no turn. Thread: the reactor's. It never trims while buffers come and go.
+// Part of a reactor, which asks it for its deadline and reports the end of each turn; it has no deadline when there is
+// nothing to trim. Thread: the reactor's. It never trims while buffers are being taken and returned.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +12,13 @@ namespace blockexport::aio {
 
 class PoolTrimmer {
  public:
-  // How long a pool rests before what it keeps is given back.
+  // Time without use after which idle buffers are freed.
   static constexpr std::uint64_t kQuietNs = 5'000'000'000;
 
-  // `pool` outlives this, or is taken off with null. One at a time.
+  // Sets the pool, or null for none. `pool` outlives the trimmer, or is reset to null before.
   void watch(BufferPool* pool) { pool_ = pool; }
 
-  // When there may be something to trim, or UINT64_MAX.
+  // Time at which there may be buffers to trim, or UINT64_MAX.
   std::uint64_t deadline_ns() const {
     if (pool_ == nullptr || pool_->idle_bytes() == 0) return UINT64_MAX;
     return quiet_since_ns_ + kQuietNs;

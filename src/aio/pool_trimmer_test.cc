@@ -24,43 +24,43 @@ class PoolTrimmerTest : public ::testing::Test {
 
   Simulation simulation_;
   std::unique_ptr<Reactor> reactor_ = simulation_.make_reactor();
-  DataReactor place_{*reactor_};
+  DataReactor data_reactor_{*reactor_};
 };
 
 TEST_F(PoolTrimmerTest, IdleBuffersGoAfterTheQuiet) {
-  place_.pool.take(kBufferBytes);
+  data_reactor_.pool.take(kBufferBytes);
   sleep(1);
-  ASSERT_GT(place_.pool.idle_bytes(), kBufferBytes);
+  ASSERT_GT(data_reactor_.pool.idle_bytes(), kBufferBytes);
   sleep(PoolTrimmer::kQuietNs - kSecondNs);
-  EXPECT_GT(place_.pool.idle_bytes(), kBufferBytes);
+  EXPECT_GT(data_reactor_.pool.idle_bytes(), kBufferBytes);
   sleep(2 * kSecondNs);
-  EXPECT_EQ(place_.pool.idle_bytes(), 0u);
+  EXPECT_EQ(data_reactor_.pool.idle_bytes(), 0u);
 }
 
 TEST_F(PoolTrimmerTest, BuffersThatComeAndGoStay) {
   for (int i = 0; i < 20; ++i) {
-    place_.pool.take(kBufferBytes);
+    data_reactor_.pool.take(kBufferBytes);
     sleep(kSecondNs);
-    EXPECT_GT(place_.pool.idle_bytes(), kBufferBytes);
+    EXPECT_GT(data_reactor_.pool.idle_bytes(), kBufferBytes);
   }
 }
 
 TEST_F(PoolTrimmerTest, ABufferThatWasHeldForLongIsKeptForAWhile) {
   {
-    Buffer held = place_.pool.take(kBufferBytes);
+    Buffer held = data_reactor_.pool.take(kBufferBytes);
     sleep(10 * PoolTrimmer::kQuietNs);
   }
   sleep(kSecondNs);
-  EXPECT_GT(place_.pool.idle_bytes(), kBufferBytes);
+  EXPECT_GT(data_reactor_.pool.idle_bytes(), kBufferBytes);
 }
 
 TEST_F(PoolTrimmerTest, TheReactorIsWokenOnceAndOnlyWhileThereIsSomethingToTrim) {
-  place_.pool.take(kBufferBytes);
+  data_reactor_.pool.take(kBufferBytes);
   sleep(1);
   std::uint64_t began_ns = reactor_->now_ns();
-  // Nothing else is under way: this turn ends because of the trimmer alone.
+  // Nothing else is under way, so only the trimmer's deadline ends this turn.
   EXPECT_FALSE(reactor_->run_once(100 * kSecondNs));
-  EXPECT_EQ(place_.pool.idle_bytes(), 0u);
+  EXPECT_EQ(data_reactor_.pool.idle_bytes(), 0u);
   EXPECT_LE(reactor_->now_ns() - began_ns, PoolTrimmer::kQuietNs);
   began_ns = reactor_->now_ns();
   EXPECT_FALSE(reactor_->run_once(100 * kSecondNs));

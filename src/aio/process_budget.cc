@@ -22,20 +22,21 @@ void ProcessBudget::give_back(std::uint64_t bytes) {
   if (bytes == 0) return;
   assert(bytes <= used_.load());
   used_ -= bytes;
-  // Who lists itself and then finds no room did so before we gave back, and is seen here.
+  // A taker calls add_waiter() and then tries again: if that attempt failed, it came before this subtraction, so its
+  // has_waiters_ is visible here.
   if (!has_waiters_.load()) return;
   std::lock_guard guard(mutex_);
   has_waiters_ = false;
   for (std::shared_ptr<Wakeup>& waiter : std::exchange(waiters_, {})) Wakeup::send(std::move(waiter));
 }
 
-void ProcessBudget::tell_of_room(const std::shared_ptr<Wakeup>& waiter) {
+void ProcessBudget::add_waiter(const std::shared_ptr<Wakeup>& waiter) {
   std::lock_guard guard(mutex_);
   has_waiters_ = true;
   if (std::ranges::find(waiters_, waiter) == waiters_.end()) waiters_.push_back(waiter);
 }
 
-void ProcessBudget::forget(const std::shared_ptr<Wakeup>& waiter) {
+void ProcessBudget::remove_waiter(const std::shared_ptr<Wakeup>& waiter) {
   std::lock_guard guard(mutex_);
   std::erase(waiters_, waiter);
   has_waiters_ = !waiters_.empty();

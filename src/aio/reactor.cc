@@ -15,10 +15,10 @@
 namespace blockexport::aio {
 namespace {
 
-// Operations resumed between two looks at the kernel.
+// Operations that one turn resumes at most before it calls the kernel again.
 constexpr std::size_t kResumptionsPerTurn = 256;
 
-// Tells the processor that this is a loop that waits, so that its sibling thread has more of the core.
+// Tells the processor that this is a spin loop, so that the core's other hardware thread gets more resources.
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -64,7 +64,8 @@ void Reactor::stop() {
 }
 
 void Reactor::post(std::move_only_function<void()> work) {
-  // Under the mutex to the end: who ends the reactor because of this work does so after our last touch of it.
+  // Holds the mutex to the end: if this work makes another thread destroy the reactor, that happens after our last
+  // access.
   std::lock_guard lock(posted_mutex_);
   posted_.push_back(std::move(work));
   backend_->wake();
@@ -103,11 +104,11 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   deadline = std::min({deadline, timers_.next_deadline_ns(), trimmer_.deadline_ns()});
   if (!scheduled_.empty() || !ready_.empty()) deadline = 0;
   OperationList completed;
-  const bool found = deadline > now && look_for_work(std::min(deadline, now + busy_poll_.look_ns()), completed);
-  if (!found && !backend_->wait(deadline, completed)) die_of_deadlock();
+  const bool found = deadline > now && poll_for_work(std::min(deadline, now + busy_poll_.poll_ns()), completed);
+  if (!found && !backend_->wait(deadline, completed)) abort_on_deadlock();
   times_waited_.reset();
   for (Operation& done : completed) {
-    // From here on there is nothing to cancel.
+    // A completed operation can no longer be cancelled.
     done.under_way = false;
     done.root->waiting = nullptr;
   }
@@ -116,15 +117,15 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   if (deadline > now) busy_poll_.waited(turn_started_ns_ - now);
   while (TimerAwaiter* due = timers_.take_due(turn_started_ns_)) due->resume_soon();
   bool ran = run_posted();
-  // What was posted is not the first task's fault.
+  // Time spent in posted work does not count as the first task's.
   if (ran) turn_started_ns_ = now_ns();
   ran = run_ready() || ran;
   if (trimmer_.turn_ended(turn_started_ns_)) backend_->slabs_trimmed();
   return ran;
 }
 
-// Without sleep; true when there is something to do.
-bool Reactor::look_for_work(std::uint64_t until_ns, OperationList& completed) {
+// Polls without sleep until `until_ns`; true when there is something to do.
+bool Reactor::poll_for_work(std::uint64_t until_ns, OperationList& completed) {
   while (now_ns() < until_ns) {
     (void)backend_->wait(0, completed);
     if (!completed.empty() || has_posted()) return true;
@@ -151,7 +152,7 @@ bool Reactor::run_posted() {
   return !work.empty();
 }
 
-// What becomes ready meanwhile waits for the next turn, so that no task keeps the others from the kernel.
+// Tasks that become ready meanwhile wait for the next turn, so that no task can keep the loop from calling the kernel.
 bool Reactor::run_ready() {
   bool ran = !running_.empty() || !scheduled_.empty() || !ready_.empty();
   running_.swap(scheduled_);
@@ -165,14 +166,14 @@ bool Reactor::run_ready() {
 }
 
 void Reactor::resume(std::coroutine_handle<> waiter, const TaskRoot* root) {
-  // The task may be gone when it comes back.
+  // The task may have been destroyed when resume() returns.
   const char* name = root != nullptr ? root->name : "a task";
   std::source_location where = root != nullptr ? root->where : std::source_location();
   waiter.resume();
   note_turn_held(name, where);
 }
 
-// To be called after each piece of work of a turn.
+// Called after each piece of work of a turn.
 void Reactor::note_turn_held(const char* name, std::source_location where) {
   std::uint64_t now = now_ns();
   std::uint64_t held_ns = now - turn_started_ns_;
@@ -182,12 +183,12 @@ void Reactor::note_turn_held(const char* name, std::source_location where) {
 
 void Reactor::report_stall(std::uint64_t held_ns, const char* name, std::source_location where) {
   if (stalls_ == nullptr) return;
-  std::string place = where.line() > 0 ? fmt::format(", resumed at {}:{}", where.file_name(), where.line()) : "";
-  stalls_->happened(fmt::format("the event loop was held for {} ms by '{}'{}", held_ns / 1'000'000, name, place));
+  std::string location = where.line() > 0 ? fmt::format(", resumed at {}:{}", where.file_name(), where.line()) : "";
+  stalls_->happened(fmt::format("the event loop was held for {} ms by '{}'{}", held_ns / 1'000'000, name, location));
 }
 
-// Only a simulation knows that nothing will ever happen again: a task waits for what nobody will do.
-void Reactor::die_of_deadlock() {
+// A deadlock: every task waits and no event can come. Only a simulation can detect that.
+void Reactor::abort_on_deadlock() {
   std::string text = fmt::format("{}: every task waits and nothing is under way:\n", backend_->name());
   for (const TaskRoot& task : tasks_) {
     text += fmt::format("  {} at {}:{}\n", task.name, task.where.file_name(), task.where.line());

@@ -1,5 +1,5 @@
-// The awaitable operations of Reactor: each fills in an Operation. What is not cancellable is what must not be left
-// half done, or what ends soon by itself; see Operation::cancellable.
+// The awaitable operations of Reactor: each fills in an Operation. An operation is not cancellable when it must not be
+// left half done, or when it ends soon by itself; see Operation::cancellable.
 #include <algorithm>
 #include <cassert>
 #include <utility>

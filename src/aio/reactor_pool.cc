@@ -11,7 +11,7 @@ namespace blockexport::aio {
 std::uint32_t usable_processors() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  // With more processors than the set holds it fails; then there are enough for any limit of ours.
+  // It fails when there are more processors than the set holds, which is more than any limit of ours.
   if (sched_getaffinity(0, sizeof set, &set) != 0) return CPU_SETSIZE;
   return std::max(1u, static_cast<std::uint32_t>(CPU_COUNT(&set)));
 }
@@ -19,38 +19,37 @@ std::uint32_t usable_processors() {
 ReactorPool::ReactorPool(DataReactor& control, ReactorOptions options, const Log& log, std::uint32_t count_max)
     : options_(options), log_(log), count_max_(count_max) {
   assert(count_max > 0);
-  places_.push_back(Place{.reactor = &control, .thread = nullptr});
+  members_.push_back(Member{.reactor = &control, .thread = nullptr});
 }
 
 ReactorPool::~ReactorPool() {
-  assert(std::ranges::all_of(places_, [](const Place& one) { return one.reactor->seats_taken == 0; }));
+  assert(std::ranges::all_of(members_, [](const Member& one) { return one.reactor->client_count == 0; }));
 }
 
-DataReactor& ReactorPool::least_taken() {
-  return *std::ranges::min_element(places_, {}, [](const Place& one) { return one.reactor->seats_taken; })->reactor;
+DataReactor& ReactorPool::least_loaded() {
+  return *std::ranges::min_element(members_, {}, [](const Member& one) { return one.reactor->client_count; })->reactor;
 }
 
-ReactorPool::Seat ReactorPool::take_seat() {
-  if (least_taken().seats_taken > 0 && places_.size() < count_max_) start_one();
-  return Seat(least_taken());
+ReactorPool::Assignment ReactorPool::assign() {
+  if (least_loaded().client_count > 0 && members_.size() < count_max_) start_one();
+  return Assignment(least_loaded());
 }
 
-ReactorPool::Seat ReactorPool::take_seat_at(std::span<DataReactor* const> places) {
-  assert(!places.empty());
-  return Seat(**std::ranges::min_element(places, {}, &DataReactor::seats_taken));
+ReactorPool::Assignment ReactorPool::assign_among(std::span<DataReactor* const> reactors) {
+  assert(!reactors.empty());
+  return Assignment(**std::ranges::min_element(reactors, {}, &DataReactor::client_count));
 }
 
 void ReactorPool::start_one() {
-  auto thread = ReactorThread::start(fmt::format("reactor-{}", places_.size()), options_, log_);
+  auto thread = ReactorThread::start(fmt::format("reactor-{}", members_.size()), options_, log_);
   if (!thread) {
-    log_.warning(
-        fmt::format("clients are served by {} threads, not more: {}", places_.size(), thread.error().message()));
-    // Not asked again for each client.
-    count_max_ = static_cast<std::uint32_t>(places_.size());
+    log_.warning(fmt::format("clients are served by only {} threads: {}", members_.size(), thread.error().message()));
+    // Stops further attempts, which would otherwise come with each client.
+    count_max_ = static_cast<std::uint32_t>(members_.size());
     return;
   }
-  DataReactor& place = (*thread)->place();
-  places_.push_back(Place{.reactor = &place, .thread = std::move(*thread)});
+  DataReactor& reactor = (*thread)->data_reactor();
+  members_.push_back(Member{.reactor = &reactor, .thread = std::move(*thread)});
 }
 
 }  // namespace blockexport::aio

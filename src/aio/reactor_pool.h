@@ -1,8 +1,8 @@
-// ReactorPool: the data reactors that serve whoever asked for no particular one: the control reactor, and threads that
-// are started when they are first needed.
+// ReactorPool: the data reactors for clients of exports without an iothread: the control reactor, and threads that are
+// started on demand.
 //
-// Owned by the control layer; thread: the control reactor. Who is served holds a Seat, so that the next one gets the
-// reactor with the fewest. A thread that was started stays until the pool ends.
+// Owned by the control layer; thread: the control reactor's. Each client holds an Assignment, so that the next client
+// gets the reactor with the fewest. A started thread runs until the pool is destroyed.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace blockexport::aio {
 
-// Data reactors that are made by themselves, however many processors there are.
+// Most data reactors that the pool starts, however many processors there are.
 inline constexpr std::uint32_t kDataReactorsMax = 64;
 
 // Processors that this process may run on; at least 1.
@@ -23,50 +23,51 @@ std::uint32_t usable_processors();
 
 class ReactorPool {
  public:
-  // At most `count_max` reactors, with `control` among them, which outlives the pool. `options` are for the threads.
+  // At most `count_max` reactors, including `control`, which outlives the pool. `options` are for the threads.
   ReactorPool(DataReactor& control, ReactorOptions options, const Log& log, std::uint32_t count_max);
   ~ReactorPool();
   ReactorPool(const ReactorPool&) = delete;
   ReactorPool& operator=(const ReactorPool&) = delete;
 
-  // A place at a reactor, counted there until it dies; not later than the reactor.
-  class Seat {
+  // Assignment of a client to a reactor, which counts it until the destructor. The reactor outlives it.
+  class Assignment {
    public:
-    explicit Seat(DataReactor& place) : place_(&place) { ++place.seats_taken; }
-    Seat(Seat&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
-    Seat& operator=(Seat&&) = delete;
-    ~Seat() {
-      if (place_ != nullptr) --place_->seats_taken;
+    explicit Assignment(DataReactor& chosen) : reactor_(&chosen) { ++chosen.client_count; }
+    Assignment(Assignment&& other) noexcept : reactor_(std::exchange(other.reactor_, nullptr)) {}
+    Assignment& operator=(Assignment&&) = delete;
+    ~Assignment() {
+      if (reactor_ != nullptr) --reactor_->client_count;
     }
-    DataReactor& place() const { return *place_; }
+    DataReactor& data_reactor() const { return *reactor_; }
 
    private:
-    DataReactor* place_;
+    DataReactor* reactor_;
   };
-  // A seat at the reactor with the fewest. When all of them serve somebody and there may be more, one more is started;
-  // where that fails, those that are there have to do.
-  Seat take_seat();
-  // One at the place with the fewest of `places`, which belong to somebody else and are not empty; the first such one.
-  static Seat take_seat_at(std::span<DataReactor* const> places);
+  // Assigns a client to the reactor with the fewest clients. When all have clients and `count_max` allows it, starts
+  // one more thread; when that fails, uses the existing ones.
+  Assignment assign();
+  // Assigns a client to the first one with the fewest clients among `reactors`, which are not the pool's. `reactors` is
+  // not empty.
+  static Assignment assign_among(std::span<DataReactor* const> reactors);
 
-  // Those that run by now, the control reactor first: show(name, place).
+  // Calls show(name, data_reactor) for each running reactor, the control reactor first.
   template <class Show>
   void for_each(Show show) {
-    for (Place& one : places_) show(one.thread != nullptr ? one.thread->name() : "main", *one.reactor);
+    for (Member& one : members_) show(one.thread != nullptr ? one.thread->name() : "main", *one.reactor);
   }
 
  private:
-  struct Place {
+  struct Member {
     DataReactor* reactor;
     std::unique_ptr<ReactorThread> thread;  // null for the control reactor
   };
-  DataReactor& least_taken();
+  DataReactor& least_loaded();
   void start_one();
 
   ReactorOptions options_;
   const Log& log_;
   std::uint32_t count_max_;
-  std::deque<Place> places_;
+  std::deque<Member> members_;
 };
 
 }  // namespace blockexport::aio

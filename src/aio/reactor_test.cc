@@ -61,7 +61,7 @@ TEST_P(ReactorTest, RunsWhatOtherThreadsPostUntilStopped) {
     });
   }
   if (simulated()) {
-    // A simulation knows no other threads: it must not be waited for before they have posted.
+    // A simulation does not know of other threads: the reactor must not wait before they have posted.
     for (std::thread& thread : threads) thread.join();
     threads.clear();
   }
@@ -121,7 +121,7 @@ Task<void> call_while_others_run(Reactor& reactor, int& turns_at_end, int& turns
   co_await scope.join();
 }
 
-// How long the call takes is known only in a simulation.
+// Only in a simulation the duration of the call is known.
 TEST(ReactorTurnTest, ABusyTaskDoesNotKeepCompletionsAway) {
   Simulation simulation({.latency_max_ns = 2'000});
   std::unique_ptr<Reactor> reactor = simulation.make_reactor();
@@ -146,7 +146,7 @@ void write_now_and_then(int fd, int count) {
   }
 }
 
-// Not in a simulation: its time stands still while it looks.
+// Not in a simulation, whose time stands still while the reactor polls.
 TEST(ReactorTurnTest, WorkThatComesWhileItLooksIsFoundWithoutSleep) {
   constexpr int kBytes = 20;
   for (BackendKind kind : {BackendKind::kAuto, BackendKind::kEpoll}) {
@@ -159,7 +159,7 @@ TEST(ReactorTurnTest, WorkThatComesWhileItLooksIsFoundWithoutSleep) {
     int ends[2];
     ASSERT_EQ(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
     std::thread writer(write_now_and_then, ends[1], kBytes);
-    // It begins to look once something has come soon after it slept.
+    // The reactor begins to poll once work has arrived soon after it went to sleep.
     testing::run(**reactor, wait_for_bytes(**reactor, ends[0], 1));
     std::uint64_t before = (*reactor)->times_waited();
     testing::run(**reactor, wait_for_bytes(**reactor, ends[0], kBytes - 1));

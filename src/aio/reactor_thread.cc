@@ -6,7 +6,7 @@
 namespace blockexport::aio {
 namespace {
 
-// What the kernel keeps of a thread's name, without its end.
+// Longest thread name that the kernel stores, without the NUL.
 constexpr std::size_t kThreadNameBytesMax = 15;
 
 }  // namespace
@@ -25,7 +25,7 @@ Result<> ReactorThread::start_thread() {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   auto body = [](void* self) -> void* {
-    static_cast<ReactorThread*>(self)->live();
+    static_cast<ReactorThread*>(self)->run();
     return nullptr;
   };
   pthread_t thread;
@@ -37,11 +37,11 @@ Result<> ReactorThread::start_thread() {
 }
 
 ReactorThread::~ReactorThread() {
-  if (place_ != nullptr) place_->reactor.stop();
+  if (data_reactor_ != nullptr) data_reactor_->reactor.stop();
   if (thread_) pthread_join(*thread_, nullptr);
 }
 
-void ReactorThread::live() {
+void ReactorThread::run() {
   pthread_setname_np(pthread_self(), name_.substr(0, kThreadNameBytesMax).c_str());
   Result<std::unique_ptr<Reactor>> reactor = Reactor::create(options_, log_);
   if (!reactor) {
@@ -49,8 +49,8 @@ void ReactorThread::live() {
     begun_.release();
     return;
   }
-  DataReactor place(**reactor);
-  place_ = &place;
+  DataReactor data_reactor(**reactor);
+  data_reactor_ = &data_reactor;
   begun_.release();
   (*reactor)->run();
 }

@@ -1,7 +1,8 @@
-// ReactorThread: a thread of its own for a data reactor, which it makes, runs and destroys.
+// ReactorThread: a thread that creates, runs and destroys a data reactor.
 //
-// Owned by who started it, on one thread: start() and the destructor block for as long as the thread needs to begin or
-// to end. By the end nothing may be left in the reactor's scope, and nobody may post to it. Signals are blocked in it.
+// Owned and used by one other thread: start() and the destructor block until the thread has begun or ended. Before the
+// destructor all tasks of the reactor's scope must have ended, and nobody may post to it any more. Signals are blocked
+// in the thread.
 #pragma once
 
 #include <pthread.h>
@@ -17,29 +18,29 @@ namespace blockexport::aio {
 
 class ReactorThread {
  public:
-  // `name` is the thread's for the system, which takes 15 bytes of it, and for x-debug-tasks. `log` outlives it.
-  // Errors: no thread, or no reactor of that backend.
+  // `name`: of the thread, for the system (which stores 15 bytes of it) and for x-debug-tasks. `log` outlives the
+  // thread. Errors: the thread or its reactor cannot be created.
   static Result<std::unique_ptr<ReactorThread>> start(std::string name, ReactorOptions options, const Log& log);
   ~ReactorThread();
   ReactorThread(const ReactorThread&) = delete;
   ReactorThread& operator=(const ReactorThread&) = delete;
 
   const std::string& name() const { return name_; }
-  DataReactor& place() { return *place_; }
+  DataReactor& data_reactor() { return *data_reactor_; }
 
  private:
   ReactorThread(std::string name, ReactorOptions options, const Log& log)
       : name_(std::move(name)), options_(options), log_(log) {}
   Result<> start_thread();
-  void live();
+  void run();
 
   std::string name_;
   ReactorOptions options_;
   const Log& log_;
   std::optional<pthread_t> thread_;
   std::binary_semaphore begun_{0};
-  DataReactor* place_ = nullptr;  // in the thread's frame; set before begun_
-  std::optional<Error> error_;    // set instead
+  DataReactor* data_reactor_ = nullptr;  // on the thread's stack; set before begun_ is released
+  std::optional<Error> error_;           // set instead of data_reactor_ on failure
 };
 
 }  // namespace blockexport::aio

@@ -1,4 +1,4 @@
-// Threads with a reactor, tasks that run on another one, and the choice among several.
+// Reactor threads, tasks that run on another reactor, and the assignment of clients to reactors.
 #include "aio/reactor_thread.h"
 
 #include <gtest/gtest.h>
@@ -33,16 +33,16 @@ Task<void> visit(Visit& seen) {
 
 TEST_P(ReactorThreadTest, RunsATaskThereAndGoesOnHere) {
   auto thread = start_thread("there");
-  EXPECT_EQ(thread->place().reactor.backend_name(), reactor().backend_name());
+  EXPECT_EQ(thread->data_reactor().reactor.backend_name(), reactor().backend_name());
   Visit seen;
   std::thread::id after;
-  auto there_and_back = [](DataReactor& place, Visit& visited, std::thread::id& returned) -> Task<void> {
+  auto there_and_back = [](DataReactor& data_reactor, Visit& visited, std::thread::id& returned) -> Task<void> {
     Task<void> task = visit(visited);
-    co_await run_on(place, "visit", std::move(task));
+    co_await run_on(data_reactor, "visit", std::move(task));
     returned = std::this_thread::get_id();
   };
-  run(there_and_back(thread->place(), seen, after));
-  EXPECT_EQ(seen.reactor, &thread->place().reactor);
+  run(there_and_back(thread->data_reactor(), seen, after));
+  EXPECT_EQ(seen.reactor, &thread->data_reactor().reactor);
   EXPECT_NE(seen.thread, std::this_thread::get_id());
   EXPECT_EQ(after, std::this_thread::get_id());
 }
@@ -54,17 +54,17 @@ TEST_P(ReactorThreadTest, OnTheSameReactorItIsAPlainAwait) {
   EXPECT_EQ(here().scope.size(), 0u);
 }
 
-// What the system calls the thread of `place`.
+// The system's name of the thread of `data_reactor`.
 std::string system_name(ReactorThread& thread, Reactor& here) {
   std::array<char, 64> name{};
   auto ask = [](std::array<char, 64>& told) -> Task<void> {
     EXPECT_EQ(pthread_getname_np(pthread_self(), told.data(), told.size()), 0);
     co_return;
   };
-  auto there = [](DataReactor& place, Task<void> task) -> Task<void> {
-    co_await run_on(place, "name", std::move(task));
+  auto there = [](DataReactor& data_reactor, Task<void> task) -> Task<void> {
+    co_await run_on(data_reactor, "name", std::move(task));
   };
-  testing::run(here, there(thread.place(), ask(name)));
+  testing::run(here, there(thread.data_reactor(), ask(name)));
   return name.data();
 }
 
@@ -77,7 +77,7 @@ TEST_P(ReactorThreadTest, TheSystemKnowsAsMuchOfItsNameAsItTakes) {
   EXPECT_EQ(system_name(*longer, reactor()), fits);
 }
 
-// Its destructor tells when it runs, and where.
+// Records the thread of its destructor.
 struct Witness {
   explicit Witness(Visit& of) : seen(&of) {}
   Witness(Witness&& other) noexcept : seen(std::exchange(other.seen, nullptr)) {}
@@ -93,14 +93,14 @@ Task<void> hold(Witness) {
 
 TEST_P(ReactorThreadTest, NothingOfTheTaskIsLeftWhenItHasEnded) {
   auto thread = start_thread("there");
-  auto check = [](DataReactor& place) -> Task<void> {
+  auto check = [](DataReactor& data_reactor) -> Task<void> {
     Visit seen;
     Task<void> task = hold(Witness(seen));
-    co_await run_on(place, "hold", std::move(task));
+    co_await run_on(data_reactor, "hold", std::move(task));
     EXPECT_NE(seen.thread, std::thread::id());
     EXPECT_NE(seen.thread, std::this_thread::get_id());
   };
-  run(check(thread->place()));
+  run(check(thread->data_reactor()));
 }
 
 Task<void> go_back_and_forth(DataReactor& there, int times, int& count) {
@@ -119,7 +119,7 @@ TEST_P(ReactorThreadTest, ManyTasksGoBackAndForth) {
   std::vector<int> counts(8);
   Scope scope(reactor());
   for (std::size_t i = 0; i < counts.size(); ++i) {
-    DataReactor& there = i % 2 == 0 ? first->place() : second->place();
+    DataReactor& there = i % 2 == 0 ? first->data_reactor() : second->data_reactor();
     scope.spawn("traveller", go_back_and_forth(there, 500, counts[i]));
   }
   run(scope.join());
@@ -130,7 +130,7 @@ TEST_P(ReactorThreadTest, WhoPostsTheLastWorkMayEndTheThreadAtOnce) {
   for (int i = 0; i < 50; ++i) {
     int ran = 0;
     auto thread = start_thread("short");
-    thread->place().reactor.post([&ran] { ++ran; });
+    thread->data_reactor().reactor.post([&ran] { ++ran; });
     thread.reset();
     EXPECT_EQ(ran, 1);
   }
@@ -148,53 +148,53 @@ std::size_t count_of(ReactorPool& pool) {
 TEST_P(ReactorPoolTest, TheFirstIsServedHereAndNoThreadIsStarted) {
   ReactorPool pool(here(), options(), log(), 4);
   {
-    ReactorPool::Seat seat = pool.take_seat();
-    EXPECT_EQ(&seat.place(), &here());
+    ReactorPool::Assignment assignment = pool.assign();
+    EXPECT_EQ(&assignment.data_reactor(), &here());
   }
-  ReactorPool::Seat again = pool.take_seat();
-  EXPECT_EQ(&again.place(), &here());
+  ReactorPool::Assignment again = pool.assign();
+  EXPECT_EQ(&again.data_reactor(), &here());
   EXPECT_EQ(count_of(pool), 1u);
 }
 
 TEST_P(ReactorPoolTest, EachGetsTheReactorWithTheFewest) {
   ReactorPool pool(here(), options(), log(), 2);
-  ReactorPool::Seat first = pool.take_seat();
-  std::optional<ReactorPool::Seat> second = pool.take_seat();
-  DataReactor* other = &second->place();
+  ReactorPool::Assignment first = pool.assign();
+  std::optional<ReactorPool::Assignment> second = pool.assign();
+  DataReactor* other = &second->data_reactor();
   EXPECT_NE(other, &here());
-  ReactorPool::Seat third = pool.take_seat();
-  ReactorPool::Seat fourth = pool.take_seat();
-  EXPECT_EQ(&third.place(), &here());
-  EXPECT_EQ(&fourth.place(), other);
+  ReactorPool::Assignment third = pool.assign();
+  ReactorPool::Assignment fourth = pool.assign();
+  EXPECT_EQ(&third.data_reactor(), &here());
+  EXPECT_EQ(&fourth.data_reactor(), other);
   second.reset();
-  ReactorPool::Seat fifth = pool.take_seat();
-  EXPECT_EQ(&fifth.place(), other);
+  ReactorPool::Assignment fifth = pool.assign();
+  EXPECT_EQ(&fifth.data_reactor(), other);
   EXPECT_EQ(count_of(pool), 2u);
 }
 
-TEST_P(ReactorPoolTest, ASeatCountsWhereItIsUntilItDies) {
-  EXPECT_EQ(here().seats_taken, 0u);
+TEST_P(ReactorPoolTest, AnAssignmentCountsUntilItIsDestroyed) {
+  EXPECT_EQ(here().client_count, 0u);
   {
-    ReactorPool::Seat own(here());
-    ReactorPool::Seat moved(std::move(own));
-    EXPECT_EQ(&moved.place(), &here());
-    EXPECT_EQ(here().seats_taken, 1u);
+    ReactorPool::Assignment own(here());
+    ReactorPool::Assignment moved(std::move(own));
+    EXPECT_EQ(&moved.data_reactor(), &here());
+    EXPECT_EQ(here().client_count, 1u);
   }
-  EXPECT_EQ(here().seats_taken, 0u);
+  EXPECT_EQ(here().client_count, 0u);
 }
 
-TEST_P(ReactorPoolTest, ASeatAtPlacesOfOthersIsWhereFewestAre) {
+TEST_P(ReactorPoolTest, AssignAmongChoosesTheReactorWithFewestClients) {
   auto one = start_thread("one");
   auto two = start_thread("two");
-  DataReactor* const both[] = {&one->place(), &two->place()};
-  std::optional<ReactorPool::Seat> alone(ReactorPool::take_seat_at({both, 1}));
-  EXPECT_EQ(&alone->place(), both[0]);
-  // Whoever took the first one counts, whichever list it came from.
-  ReactorPool::Seat second = ReactorPool::take_seat_at(both);
-  EXPECT_EQ(&second.place(), both[1]);
+  DataReactor* const both[] = {&one->data_reactor(), &two->data_reactor()};
+  std::optional<ReactorPool::Assignment> alone(ReactorPool::assign_among({both, 1}));
+  EXPECT_EQ(&alone->data_reactor(), both[0]);
+  // The client of the first assignment counts, although it came from another list.
+  ReactorPool::Assignment second = ReactorPool::assign_among(both);
+  EXPECT_EQ(&second.data_reactor(), both[1]);
   alone.reset();
-  ReactorPool::Seat third = ReactorPool::take_seat_at(both);
-  EXPECT_EQ(&third.place(), both[0]);
+  ReactorPool::Assignment third = ReactorPool::assign_among(both);
+  EXPECT_EQ(&third.data_reactor(), both[0]);
 }
 
 TEST(UsableProcessors, ThereIsOne) {

@@ -1,4 +1,4 @@
-// Scope: the owner of running tasks. Nothing runs outside one: no task is ever detached.
+// Scope: owner of running tasks (structured concurrency): every task belongs to a scope, and none is ever detached.
 //
 // spawn() starts a task and keeps it; cancel() asks all of them to end; join() waits until all have ended. A scope that
 // still has tasks when it is destroyed is a programming error (asserted). Close order everywhere: gate, cancel, join,
@@ -20,10 +20,10 @@ class Scope {
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
-  // Starts `task` now, up to its first wait. `name` is static text shown by x-debug-tasks.
+  // Starts `task` and runs it up to its first wait. `name` is static text shown by x-debug-tasks.
   void spawn(const char* name, Task<void> task);
 
-  // Asks every task here to end. Tasks spawned later are cancelled from birth.
+  // Cancels every task of the scope. Tasks spawned later start cancelled.
   void cancel();
 
   // Waits until no task is left. Not cancellable; more than one may wait.

@@ -1,4 +1,4 @@
-// Sending from a file's page cache, on every backend.
+// Tests of sending from a file's page cache, on every backend.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -40,7 +40,7 @@ class SendFileTest : public testing::ForEachBackend {
     std::span<const iovec> vectors(&vector, head.empty() ? 0 : 1);
     return reactor().try_send_file(one_, vectors, file_, offset, length);
   }
-  // All of it, in as many steps as it takes.
+  // Sends everything, in as many calls as needed.
   Task<void> send(std::string head, std::uint64_t offset, std::uint64_t length) {
     while (!head.empty() || length > 0) {
       IoCount sent = try_send(head, offset, length);
@@ -114,7 +114,7 @@ TEST_P(SendFileTest, APeerThatIsGoneIsAnError) {
 
 TEST_P(SendFileTest, WhatWasJustWrittenIsCachedAndWhatIsNotThereIsNot) {
   bool cached = false;
-  // The simulation forgets at random; an old kernel does not tell.
+  // The simulation answers false at random; an old kernel always does.
   for (int i = 0; i < 100 && !cached; ++i) cached = reactor().is_cached(file_, 100, kBytes - 100);
   if (!cached) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
   EXPECT_FALSE(reactor().is_cached(other_, 0, 10));

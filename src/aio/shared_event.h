@@ -1,8 +1,8 @@
-// SharedEvent: an Event for tasks of several reactors.
+// SharedEvent: an event on which tasks of several reactors can wait.
 //
-// set(), reset() and is_set() may be called by any thread. Each waiter is woken on its own reactor, by posted work, and
-// looks again at what it waited for: the event may have been reset by then. It may be destroyed once nobody waits and
-// no call is under way. It takes memory only for who waits.
+// Any thread may call set(), reset() and is_set(). Each waiter is woken on its own reactor, by posted work, and must
+// check its condition again: the event may have been reset by then. It may be destroyed once nobody waits and no call
+// is under way. It allocates memory for waiters only.
 #pragma once
 
 #include <atomic>
@@ -15,8 +15,8 @@
 
 namespace blockexport::aio {
 
-// What a task waits on when another thread is to wake it. Shared with the wake-up that is on its way, which may arrive
-// after the task has given up.
+// An event that another thread can set. Shared by the waiting task and the posted wake-up, which may arrive after the
+// task has stopped waiting.
 struct Wakeup {
   Wakeup(Reactor& on, Event::Cancellation cancellation) : reactor(on), event(on, cancellation) {}
 
@@ -24,7 +24,7 @@ struct Wakeup {
   static void send(std::shared_ptr<Wakeup> to);
 
   Reactor& reactor;
-  Event event;  // its reactor's
+  Event event;  // used on its reactor's thread only
 };
 
 class SharedEvent {
@@ -38,7 +38,8 @@ class SharedEvent {
   bool is_set() const { return set_.load(); }
   void set();
   void reset();
-  // Until set() is called, or at once when it is set. ECANCELED when the task was cancelled, where that is honoured.
+  // Waits until set() is called; returns at once when it is set. ECANCELED when the task was cancelled, unless
+  // cancellation is kIgnored.
   Task<IoResult> wait();
 
  private:
@@ -46,7 +47,7 @@ class SharedEvent {
 
   std::atomic<bool> set_;
   Event::Cancellation cancellation_;
-  std::mutex mutex_;  // guards changes of set_, and the waiters
+  std::mutex mutex_;  // guards waiters_ and changes of set_
   std::vector<std::shared_ptr<Wakeup>> waiters_;
 };
 

@@ -87,7 +87,7 @@ TEST_P(SharedEventTest, NobodyIsWokenForAWaitThatWasCancelled) {
 class AcrossThreadsTest : public testing::WithThreads {};
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(AcrossThreadsTest);
 
-// Waits for its turn, and gives it to the other.
+// Waits for its own event, and then sets the other task's.
 Task<void> take_turns(SharedEvent& mine, SharedEvent& theirs, int times, int& taken) {
   for (int i = 0; i < times; ++i) {
     EXPECT_TRUE(co_await mine.wait());
@@ -104,7 +104,7 @@ TEST_P(AcrossThreadsTest, EventsPassATurnBetweenTwoReactors) {
   int taken = 0;
   Scope scope(reactor());
   scope.spawn("here", take_turns(here_may, there_may, 1000, taken));
-  scope.spawn("there", run_on(thread->place(), "there", take_turns(there_may, here_may, 1000, taken)));
+  scope.spawn("there", run_on(thread->data_reactor(), "there", take_turns(there_may, here_may, 1000, taken)));
   run(scope.join());
   EXPECT_EQ(taken, 2000);
 }
@@ -134,7 +134,7 @@ TEST_P(AcrossThreadsTest, AnEventThatIsSetWhileSomebodyBeginsToWaitIsNotMissed) 
   SharedEvent event(SharedEvent::State::kReset);
   testing::Meeting meeting;
   Scope scope(reactor());
-  scope.spawn("there", run_on(thread->place(), "there", set_when_waited_for(event, meeting)));
+  scope.spawn("there", run_on(thread->data_reactor(), "there", set_when_waited_for(event, meeting)));
   scope.spawn("here", wait_again_and_again(event, meeting));
   run(scope.join());
 }

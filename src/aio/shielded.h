@@ -1,7 +1,7 @@
-// shielded(): runs a task to its end, even when the task that awaits it is cancelled meanwhile.
+// shielded(): runs a task to its end, even if the awaiting task is cancelled meanwhile.
 //
-// For a change that must not stop half-way, and for giving something back. The task runs in a scope of its own, so
-// that its waits do not see the cancellation; it has to end by itself. Thread: the reactor of whoever awaits it.
+// For a change that must not stop half-way, and for the release of resources. The task runs in a scope of its own, so
+// the cancellation does not reach its waits; it must end by itself. Thread: the awaiting task's reactor.
 #pragma once
 
 #include <optional>
@@ -21,7 +21,7 @@ Task<void> keep_result(Task<T> task, std::optional<T>& result) {
 
 }  // namespace detail
 
-// `name` is static text, the name of the task. What the task refers to outlives the await.
+// `name` is static text, the name of the task. Objects to which the task refers outlive the await.
 template <class T>
 Task<T> shielded(const char* name, Task<T> task) {
   Scope scope(co_await current_reactor());

@@ -1,5 +1,5 @@
-// The simulated backend's files, sockets and time, for tests and fuzz targets of every folder. The daemon itself has no
-// use for it, and nothing else of aio/sim/ is anybody's business.
+// Simulation for tests and fuzz targets of every folder: files, sockets and time of the simulated backend. The daemon
+// itself does not use it; all other headers of aio/sim/ are private to aio.
 #pragma once
 
 #include "aio/sim/simulation.h"  // IWYU pragma: export

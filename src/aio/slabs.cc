@@ -17,9 +17,9 @@ namespace blockexport::aio {
 namespace {
 
 constexpr std::size_t kReservedBytes = Slabs::kSlabBytes * Slabs::kSlabsMax;
-static_assert(Slabs::kSlabsMax == 64, "taken_ has a bit for each");
+static_assert(Slabs::kSlabsMax == 64, "taken_ has one bit per slab");
 
-// Under AddressSanitizer a buffer that nobody has must not be touched, nor a page behind each.
+// Under AddressSanitizer a free buffer is poisoned, and so is a page after each buffer.
 #ifdef BLOCKEXPORT_WATCHED_SLABS
 constexpr std::size_t kGapBytes = 4096;
 void forbid(std::byte* start, std::size_t bytes) {
@@ -34,7 +34,7 @@ void forbid(std::byte*, std::size_t) {}
 void allow(std::byte*, std::size_t) {}
 #endif
 
-void give_memory_back(std::byte* start, std::size_t bytes) {
+void release_pages(std::byte* start, std::size_t bytes) {
   (void)::madvise(start, bytes, MADV_DONTNEED);
 }
 
@@ -50,7 +50,7 @@ bool Slabs::reserve() {
   void* start =
       ::mmap(nullptr, kReservedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return false;
-  // A first small buffer must not cost a huge page.
+  // Without this, the first small buffer could allocate a huge page.
   (void)::madvise(start, kReservedBytes, MADV_NOHUGEPAGE);
   start_ = static_cast<std::byte*>(start);
   forbid(start_, kReservedBytes);
@@ -113,25 +113,26 @@ void Slabs::trim() {
     const std::uint64_t bit = std::uint64_t{1} << number;
     if ((taken_ & bit) == 0 || in_use_[number] > 0) continue;
     taken_ &= ~bit;
-    give_memory_back(slab(number).data(), kSlabBytes);
+    release_pages(slab(number).data(), kSlabBytes);
   }
   idle_bytes_ = 0;
 }
 
-// Forgets what lies in slabs that nobody uses, and keeps the places of the rest.
+// Removes the buffers of unused slabs from the lists; frees the pages of the other idle buffers, and keeps their
+// addresses.
 void Slabs::trim(SizeClass& one, std::size_t bytes) {
   auto unused = [this](const std::byte* buffer) { return is_unused(buffer); };
   std::erase_if(one.warm, unused);
   std::erase_if(one.cold, unused);
-  for (std::byte* buffer : one.warm) give_memory_back(buffer, bytes);
+  for (std::byte* buffer : one.warm) release_pages(buffer, bytes);
   one.cold.insert(one.cold.end(), one.warm.begin(), one.warm.end());
   one.warm.clear();
-  // It may end where the next slab begins.
+  // uncut_end may be the first byte of the next slab, hence the - 1.
   if (one.uncut_end != nullptr && is_unused(one.uncut_end - 1)) one.uncut = one.uncut_end = nullptr;
 }
 
 std::optional<unsigned> Slabs::slab_of(const void* start, std::size_t bytes) const {
-  // What lies before the reservation is far behind it, as a difference of addresses.
+  // An address before start_ gives a huge offset, since the subtraction is unsigned.
   const std::size_t offset = reinterpret_cast<std::uintptr_t>(start) - reinterpret_cast<std::uintptr_t>(start_);
   if (start_ == nullptr || offset >= kReservedBytes || offset % kSlabBytes + bytes > kSlabBytes) return std::nullopt;
   return static_cast<unsigned>(offset / kSlabBytes);

@@ -13,7 +13,7 @@
 namespace blockexport::aio {
 namespace {
 
-// A buffer filled with a byte of its own, to see whether somebody else writes into it.
+// A buffer filled with a unique byte, which shows whether buffers overlap.
 struct Filled {
   std::byte* data;
   std::size_t size_class;
@@ -73,7 +73,7 @@ TEST(SlabsTest, ASlabThatNobodyUsesServesAnotherSizeAfterATrim) {
   Slabs slabs;
   for (int round = 0; round < 4; ++round) {
     for (std::size_t size_class = 0; size_class < Slabs::kSizeClasses; ++size_class) {
-      // All slabs for one size.
+      // Uses all slabs for one size.
       std::vector<std::byte*> taken;
       while (std::byte* buffer = slabs.take(size_class)) taken.push_back(buffer);
       EXPECT_GE(taken.size() * buffer_bytes(size_class), Slabs::kSlabsMax * Slabs::kSlabBytes / 2);

@@ -1,4 +1,4 @@
-// Reports of tasks that hold up the loop. The clock is a simulation's, so that a busy machine causes no stall.
+// Reports of tasks that hold up the event loop. The clock is a simulation's, so that a busy machine causes no stall.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -37,7 +37,7 @@ class StallTest : public ::testing::Test {
   }
   Task<void> open_file() { file_ = (co_await reactor_->open("disk", O_RDWR)).value_or(-1); }
 
-  // Everything said so far; to be called once.
+  // All log lines so far; call it once.
   std::string said() {
     writing_.reset();
     std::string all;
@@ -47,12 +47,12 @@ class StallTest : public ::testing::Test {
     }
     return all;
   }
-  // A call that blocks for `duration_ns`.
+  // Blocks the loop for `duration_ns`.
   void hold(std::uint64_t duration_ns = kLimitNs + kLimitNs / 5) {
     simulation_.options().write_hold_ns = duration_ns;
     char byte = 'x';
     iovec vector{&byte, 1};
-    // A simulation refuses some at random.
+    // A simulation refuses some immediate calls at random.
     while (!reactor_->try_write(file_, std::span(&vector, 1), 0)) continue;
   }
 

@@ -62,7 +62,7 @@ std::string pattern(std::size_t length, char seed) {
   return text;
 }
 
-// Both tasks wait on the same descriptor, one for each direction, and both directions fill up.
+// At each end two tasks wait on the same descriptor, one per direction, and both directions fill up.
 Task<void> exchange(Reactor& reactor, int one, int other, std::string& at_one, std::string& at_other) {
   constexpr std::size_t kLength = 1'500'000;
   Scope scope(reactor);
@@ -171,7 +171,7 @@ TEST_P(StreamOperationsTest, ANumberUsedAgainIsAnotherConnection) {
   }
 }
 
-// More than the ring has entries, so that cancellations wait for room too.
+// More polls than the ring has entries, so that cancellations wait for entries too.
 TEST_P(StreamOperationsTest, ManyPollsOfOneDescriptorAreCancelled) {
   Scope scope(reactor());
   std::vector<std::expected<std::uint32_t, Errno>> results(2000);

@@ -1,7 +1,7 @@
-// Event, Semaphore, Mutex: how tasks of one reactor wait for each other.
+// Event, Semaphore, Mutex: synchronisation between tasks of one reactor.
 //
-// Waiters are served first come, first served; a wake-up resumes them in a later step of the loop, never inside the
-// call that caused it. A wait gives ECANCELED when its task is cancelled before its turn. None of them allocates.
+// Waiters are woken in first-in, first-out order; a wake-up resumes them in a later turn of the loop, never inside the
+// call that caused it. A wait gives ECANCELED when its task is cancelled before it is woken. None of them allocates.
 // Thread: one reactor's. For tasks of several reactors there is SharedEvent.
 #pragma once
 
@@ -27,7 +27,7 @@ class Waiter : public ListLink<Waiter>, Waiting {
 
  protected:
   ~Waiter() = default;
-  // Parks the task; false when it is cancelled and may not wait.
+  // Suspends the task in the queue; false when it is cancelled and may not wait.
   template <class Promise>
   bool park(std::coroutine_handle<Promise> parent, WaitQueue& queue, bool cancellable = true) {
     root_ = &parent.promise().root();
@@ -100,14 +100,14 @@ class Event {
   bool cancellable_;
 };
 
-// A count of units. acquire(n) waits until n units are there and takes them; order is kept, so a large request is not
-// overtaken for ever by small ones.
+// A counting semaphore. acquire(n) waits until n units are available and takes them; it is first-in, first-out, so
+// small requests cannot starve a large one.
 class Semaphore {
  public:
   Semaphore(Reactor& reactor, std::uint64_t units) : reactor_(reactor), available_(units) {}
 
   std::uint64_t available() const { return available_; }
-  // Takes n units if they are there and nobody waits before us.
+  // Takes the units if they are available and nobody waits.
   bool try_acquire(std::uint64_t units);
   void release(std::uint64_t units);
 
@@ -124,7 +124,7 @@ class Semaphore {
     Semaphore& semaphore;
     std::uint64_t units;
   };
-  // ECANCELED: nothing was taken.
+  // Waits for `units` and takes them. ECANCELED: nothing was taken.
   Acquire acquire(std::uint64_t units, std::source_location where = std::source_location::current()) {
     return Acquire(*this, units, where);
   }
@@ -137,7 +137,7 @@ class Semaphore {
   std::uint64_t available_;
 };
 
-// One holder at a time.
+// A mutual exclusion lock for tasks of one reactor.
 class Mutex {
  public:
   explicit Mutex(Reactor& reactor) : semaphore_(reactor, 1) {}
@@ -155,7 +155,7 @@ class Mutex {
     Mutex* mutex_;
   };
 
-  // ECANCELED: not held.
+  // Waits for the lock. ECANCELED: the lock is not held.
   Task<std::expected<Guard, Errno>> lock();
   // Nothing when somebody holds it or waits for it.
   std::optional<Guard> try_lock();

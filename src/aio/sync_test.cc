@@ -13,7 +13,7 @@ namespace {
 
 class SyncTest : public testing::ForEachBackend {
  protected:
-  // Runs what is ready until nothing is.
+  // Runs the loop until no task is ready.
   void settle() {
     for (int i = 0; i < 20; ++i) reactor().run_once(0);
   }

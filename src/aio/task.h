@@ -1,10 +1,10 @@
 // Task<T>: a coroutine that starts when it is awaited, has one awaiter, and owns its frame.
 //
-// Awaiting starts the child inside await_suspend and goes on at once when the child has already finished: no symmetric
-// transfer, so a loop over calls that complete at once needs no stack in any build. A task that suspends is resumed by
-// its reactor and resumes its parent when it ends; stack depth is call depth.
-// Every chain of awaits hangs from one TaskRoot (aio/scope.h makes them), which knows what the chain waits for.
-// Thread: the reactor that the root belongs to. Parameters of coroutines are taken by value, or outlive the await.
+// An await starts the child inside await_suspend and continues at once when the child has already finished: no
+// symmetric transfer, so a loop over calls that complete at once does not grow the stack in any build. A task that
+// suspends is resumed by its reactor and resumes its parent when it ends; stack depth is call depth. Every chain of
+// awaits has one TaskRoot (created in aio/scope.cc), which records the operation that the chain waits for. Thread: the
+// reactor that the root belongs to. Parameters of coroutines are taken by value, or outlive the await.
 #pragma once
 
 #include <cassert>
@@ -21,7 +21,8 @@ namespace blockexport::aio {
 
 class Reactor;
 
-// What a suspended chain waits for. cancel() asks it to end soon with ECANCELED; it may end otherwise.
+// The operation that a suspended chain waits for. cancel() asks it to end soon with ECANCELED; it may still end with
+// another result.
 class Waiting {
  public:
   virtual void cancel() = 0;
@@ -34,7 +35,7 @@ class Waiting {
 struct TaskRoot : ListLink<TaskRoot> {
   TaskRoot(Reactor& on, const char* task_name) : reactor(on), name(task_name) {}
 
-  // Asks the chain to end: what it waits for now, and every cancellable wait it starts later, gives ECANCELED.
+  // Cancels the chain: its current wait, and every cancellable wait that it begins later, gives ECANCELED.
   void cancel() {
     cancelled = true;
     if (waiting != nullptr) waiting->cancel();
@@ -43,7 +44,7 @@ struct TaskRoot : ListLink<TaskRoot> {
   Reactor& reactor;
   const char* name;            // static text, e.g. "nbd session"
   std::source_location where;  // of the innermost co_await, for x-debug-tasks
-  Waiting* waiting = nullptr;  // null while running, or when what it waits for cannot be cancelled
+  Waiting* waiting = nullptr;  // null while running, and during a wait that cannot be cancelled
   bool cancelled = false;
 };
 
@@ -60,9 +61,9 @@ class PromiseBase {
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> self) noexcept {
       PromiseBase& promise = self.promise();
-      // While being started, the parent is on the stack below us and looks for itself.
+      // During start() the parent is on the stack below us, and checks for the end itself.
       if (!promise.starting_ && promise.continuation_) promise.continuation_.resume();
-      // The frame may be gone here.
+      // The frame may be destroyed here.
     }
     void await_resume() noexcept {}
   };

@@ -9,13 +9,13 @@
 namespace blockexport::aio {
 namespace {
 
-Task<void> run_and_tell(Task<void> work, bool& has_ended, Event& over) {
+Task<void> run_and_notify(Task<void> work, bool& has_ended, Event& over) {
   co_await std::move(work);
   has_ended = true;
   over.set();
 }
 
-Task<void> tell_at(Reactor& reactor, std::uint64_t deadline_ns, bool& is_late, Event& over) {
+Task<void> notify_at(Reactor& reactor, std::uint64_t deadline_ns, bool& is_late, Event& over) {
   if (!co_await reactor.sleep_until(deadline_ns)) co_return;
   is_late = true;
   over.set();
@@ -29,9 +29,10 @@ Task<bool> run_within(Reactor& reactor, const char* name, std::uint64_t deadline
   Event over(reactor);
   Scope worker(reactor);
   Scope timer(reactor);
-  worker.spawn(name, run_and_tell(std::move(work), has_ended, over));
-  if (!has_ended && deadline_ns != UINT64_MAX) timer.spawn("time limit", tell_at(reactor, deadline_ns, is_late, over));
-  // ECANCELED is for the worker too.
+  worker.spawn(name, run_and_notify(std::move(work), has_ended, over));
+  if (!has_ended && deadline_ns != UINT64_MAX)
+    timer.spawn("time limit", notify_at(reactor, deadline_ns, is_late, over));
+  // The result is ignored: if the caller was cancelled, the work is cancelled below.
   if (!has_ended) (void)co_await over.wait();
   const bool was_cut = !has_ended && is_late;
   worker.cancel();

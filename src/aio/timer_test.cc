@@ -27,7 +27,7 @@ Task<void> sleep_and_note(Reactor& reactor, std::uint64_t deadline_ns, std::vect
   }
 }
 
-// Cancelled timers leave the heap from its middle; those that remain still fire in order.
+// Cancelled timers are removed from the middle of the heap; the others still fire in order.
 TEST_P(TimerTest, CancellingSomeKeepsTheOrderOfTheOthers) {
   constexpr int kTimers = 300;
   Random random(7);
@@ -39,7 +39,7 @@ TEST_P(TimerTest, CancellingSomeKeepsTheOrderOfTheOthers) {
   for (int i = 0; i < kTimers; ++i) {
     std::uint64_t deadline_ns = now + random.below(20'000'000);
     bool give_up = random.one_in(3);
-    // Late enough that it is not due before it is given up.
+    // Late enough that it does not fire before it is cancelled.
     if (give_up) deadline_ns += 3600 * kSecondNs;
     (give_up ? given_up : kept).spawn("sleeper", sleep_and_note(reactor(), deadline_ns, woken, cut));
   }
@@ -74,7 +74,7 @@ TEST_P(TimerTest, CancellingTwiceWakesOnce) {
   EXPECT_EQ(cut, 1);
 }
 
-// It has fired, but its task has not run yet: the cancellation comes too late.
+// The timer has fired, but its task has not run yet: the cancellation comes too late.
 TEST_P(TimerTest, ATimerThatHasFiredIsNotCancelledAnyMore) {
   std::vector<std::uint64_t> woken;
   int cut = 0;

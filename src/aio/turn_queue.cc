@@ -4,12 +4,13 @@
 
 namespace blockexport::aio {
 
-// The next one is woken when the caller goes on, which is a turn before it goes on itself.
+// The lock is released when the caller resumes; the next waiter gets it one turn later, and its caller resumes one turn
+// after that.
 Task<IoResult> TurnQueue::turn() {
   auto held = co_await mutex_.lock();
   if (!held) co_return fail(held.error());
   co_await next_turn();
-  // Neither of the two sees it when nobody else waits.
+  // Neither wait above reports a cancellation when nobody else waits.
   if ((co_await current_task()).cancelled) co_return fail(ECANCELED);
   co_return IoResult{};
 }

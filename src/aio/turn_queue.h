@@ -1,8 +1,8 @@
-// TurnQueue: the tasks that wait in it go on one after the other, each in another turn of the loop.
+// TurnQueue: rate limiter that resumes its waiting tasks one per turn of the event loop.
 //
-// For work that strangers can ask for without end, cut into pieces: however many of them ask, all else that the loop
-// has to do waits for one piece at most. Owned by whoever shares the loop out; outlives its waiters. Thread: its
-// reactor's. Never allocates for who waits but a coroutine's frame.
+// For work that unauthenticated peers can request without limit, split into pieces: however many peers request it, all
+// other work of the loop waits for at most one piece. Its owner keeps it until no task waits. Thread: its reactor's. A
+// waiter costs only a coroutine frame.
 #pragma once
 
 #include "aio/sync.h"
@@ -13,8 +13,8 @@ class TurnQueue {
  public:
   explicit TurnQueue(Reactor& reactor) : mutex_(reactor) {}
 
-  // Waits until all that came before have had their turn, and the loop has looked at everything else once more. What
-  // the caller does before it waits for anything is its piece. ECANCELED when the task was cancelled before.
+  // Waits until all earlier callers have had their turn, and the loop has then run all other ready work once. The
+  // caller's piece is the code up to its next wait. ECANCELED when the task was cancelled before.
   Task<IoResult> turn();
 
  private:

@@ -18,7 +18,7 @@ class TurnQueueTest : public ::testing::Test {
   TurnQueue queue_{*reactor_};
 };
 
-// Does one piece after the other, for ever, and counts them.
+// Takes turns for ever, and counts them.
 Task<void> work(TurnQueue& queue, std::size_t& pieces) {
   while (co_await queue.turn()) ++pieces;
 }

@@ -398,7 +398,7 @@ class Course {
   void start(Client& client) {
     client.stop = false;
     client.runs = true;
-    world_.place(1).scope.spawn("client", keep_reading(client));
+    world_.data_reactor(1).scope.spawn("client", keep_reading(client));
   }
   void stop(Client& client) {
     client.stop = true;

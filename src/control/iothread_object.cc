@@ -103,7 +103,7 @@ Result<> IothreadObject::set_integer(std::string_view name, std::int64_t value) 
   }
   member(name) = value;
   if (thread_ != nullptr && name.starts_with("poll-")) {
-    aio::Reactor& reactor = thread_->place().reactor;
+    aio::Reactor& reactor = thread_->data_reactor().reactor;
     reactor.post([&reactor, limits = busy_poll()] { reactor.set_busy_poll(limits); });
   }
   return {};

@@ -29,7 +29,7 @@ class IothreadObject final : public UserObject {
   aio::Task<Result<>> complete() override;
 
   // Once completed; outlives every export that names the object.
-  aio::DataReactor& place() { return thread_->place(); }
+  aio::DataReactor& place() { return thread_->data_reactor(); }
 
  private:
   IothreadObject(Control& control, std::string id) : UserObject(std::move(id)), control_(control) {}

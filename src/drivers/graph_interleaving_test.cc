@@ -143,7 +143,7 @@ class BusyGraph {
  private:
   aio::Random& random() { return reactors_.random(); }
   aio::Simulation& simulation() { return reactors_.simulation(); }
-  aio::DataReactor& some_place() { return reactors_.place(random().below(reactors_.size())); }
+  aio::DataReactor& some_place() { return reactors_.data_reactor(random().below(reactors_.size())); }
   bool is_over() const { return power_is_off_ || !fault_.empty(); }
   // What is false is a fault, unless the power is off.
   bool expect(bool holds, std::string_view what) {

@@ -87,7 +87,7 @@ class Household {
   drivers::BuiltInDrivers drivers_;
   Trace trace_;
   block::Graph graph_{reactors_.control(), drivers_, trace_};
-  aio::ReactorPool pool_{reactors_.place(0), {}, log_, 1};
+  aio::ReactorPool pool_{reactors_.data_reactor(0), {}, log_, 1};
   aio::ProcessBudget budget_;
   aio::Event serving_{reactors_.control()};
   exports::Registry registry_{reactors_.control(),
@@ -118,7 +118,7 @@ Task<bool> Household::open() {
   auto edge = co_await graph_.attach("r", {.name = "root"}, permissions);
   if (!expect(edge.has_value(), "the export has no node")) co_return false;
   NbdExportOptions wanted{.id = "e", .name = "e", .writable = true};
-  for (std::size_t i = 0; i < reactors_.size(); ++i) wanted.places.push_back(&reactors_.place(i));
+  for (std::size_t i = 0; i < reactors_.size(); ++i) wanted.places.push_back(&reactors_.data_reactor(i));
   registry_.add(std::make_unique<NbdExport>(server_.state(), wanted, std::move(*edge)));
   co_return true;
 }

@@ -34,7 +34,7 @@ class EpollBackend final : public posix::PosixBackend {
 
   void cancel(Operation& operation) override {
     if (operation.abandonable) return workers().abandon(operation);
-    // Whatever else a task can be cancelled in ends soon by itself.
+    // All other cancellable operations end soon by themselves.
     if (operation.kind != OperationKind::kPoll) return;
     operation.unlink();
     operation.result = -ECANCELED;
@@ -55,7 +55,7 @@ class EpollBackend final : public posix::PosixBackend {
   int timeout_ms(std::uint64_t deadline_ns) const;
 
   Watches watches_;
-  OperationList completed_;  // to be handed out by the next wait()
+  OperationList completed_;  // operations that the next wait() returns
 };
 
 int EpollBackend::timeout_ms(std::uint64_t deadline_ns) const {

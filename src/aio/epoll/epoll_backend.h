@@ -1,4 +1,4 @@
-// The backend for every kernel: epoll for readiness, worker threads for files.
+// The epoll backend, for every kernel: epoll for readiness, worker threads for files.
 #pragma once
 
 #include <memory>

@@ -55,7 +55,7 @@ void Watches::add(Operation& operation, OperationList& completed) {
 
 int Watches::arm(int fd, Watch& watch, std::uint32_t events) {
   epoll_event event{};
-  // Errors are reported unasked; named here so that an armed watch is never 0.
+  // EPOLLERR is always reported; it is set here so that `armed` of an armed watch is never 0.
   event.events = events | EPOLLERR | (watch.kept ? 0 : EPOLLONESHOT);
   auto control = [&](int what) {
     if (what == EPOLL_CTL_ADD) ++watch.generation;
@@ -63,7 +63,7 @@ int Watches::arm(int fd, Watch& watch, std::uint32_t events) {
     return epoll_ctl(epoll_.get(), what, fd, &event);
   };
   int result = control(watch.registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD);
-  // The number was closed and given to another file since.
+  // The descriptor was closed since, and its number belongs to another file.
   if (result != 0 && errno == ENOENT) result = control(EPOLL_CTL_ADD);
   watch.registered = result == 0;
   watch.armed = result == 0 ? events | EPOLLERR : 0;
@@ -79,7 +79,7 @@ int Watches::disarm(int fd, Watch& watch) {
 void Watches::on_event(const epoll_event& event, OperationList& completed) {
   int fd = fd_of(event);
   Watch& watch = *watches_[static_cast<std::size_t>(fd)];
-  if (event.data.u64 >> 32 != watch.generation) return begin_anew();
+  if (event.data.u64 >> 32 != watch.generation) return recreate_epoll();
   if (!watch.kept) watch.armed = 0;
   OperationList still_waiting;
   bool wanted_by_some = false;
@@ -99,14 +99,14 @@ void Watches::on_event(const epoll_event& event, OperationList& completed) {
     int error = arm(fd, watch, wanted(watch.operations));
     while (error != 0 && !watch.operations.empty()) complete(watch.operations.pop_front(), -error, completed);
   } else if (watch.armed != 0 && disarm(fd, watch) != 0) {
-    begin_anew();
+    recreate_epoll();
   }
 }
 
-// Something fires that cannot be taken back by its number any more.
-void Watches::begin_anew() {
+// Replaces the epoll instance, because it reports a registration whose descriptor is closed and so cannot be removed.
+void Watches::recreate_epoll() {
   OwnedFd fresh(epoll_create1(EPOLL_CLOEXEC));
-  // Without a descriptor to spare the loop goes on as it is, only busier.
+  // Without a free descriptor the loop keeps the old instance, and wakes up in vain.
   if (!fresh || !watch_wake_fd(fresh.get(), wake_fd_)) return;
   epoll_ = std::move(fresh);
   for (std::size_t fd = 0; fd < watches_.size(); ++fd) {

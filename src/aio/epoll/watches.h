@@ -1,10 +1,10 @@
-// Watches: which poll operations wait on which descriptor, and what epoll has been told about it.
+// Watches: poll operations by descriptor, and their registrations with epoll.
 //
-// A registration is good for one event, because a descriptor may be closed, and its number given to another file,
-// without a word to us. Where the owner has promised a word (keep(), then forget()), it stays armed after it has fired,
-// so that a task which polls again before the next wait costs no system call; it is taken back when it fires and nobody
-// waits. A kept one that was closed elsewhere after all, while another process holds the same open file, would fire for
-// ever; that is noticed, and epoll is begun anew. Owned by the epoll backend. Thread: the reactor's.
+// A registration is one-shot (EPOLLONESHOT), because a descriptor may be closed, and its number reused, without a call
+// of forget(). After keep(), with which the owner promises that call, it stays armed after an event, so that a task
+// that polls again before the next wait costs no system call; it is removed when an event comes and nobody waits. If a
+// kept descriptor was closed elsewhere while another process holds the same open file, epoll would report it for ever;
+// on_event() detects this and creates a new epoll instance. Owned by the epoll backend. Thread: the reactor's.
 #pragma once
 
 #include <sys/epoll.h>
@@ -20,14 +20,14 @@ namespace blockexport::aio {
 
 class Watches {
  public:
-  // `wake_fd` is registered too, and reported as itself.
+  // Registers `wake_fd` too; its events carry its number (fd_of()).
   static std::expected<Watches, Errno> create(int wake_fd);
   Watches(Watches&&) = default;
 
-  // What completes here is appended to `completed`.
+  // Both append the operations that complete at once to `completed`.
   void add(Operation& operation, OperationList& completed);
   void on_event(const epoll_event& event, OperationList& completed);
-  // `fd` is closed only after forget().
+  // Makes the registration of `fd` permanent; the owner calls forget() before it closes `fd`.
   void keep(int fd);
   void forget(int fd);
 
@@ -37,22 +37,22 @@ class Watches {
  private:
   struct Watch {
     OperationList operations;
-    std::uint32_t armed = 0;  // what epoll will report
-    bool registered = false;  // as far as we know
+    std::uint32_t armed = 0;  // events that epoll reports; 0: none
+    bool registered = false;  // false once we know that it is not
     bool kept = false;
-    std::uint32_t generation = 0;  // tells events of an earlier open file of the same number
+    std::uint32_t generation = 0;  // distinguishes events of an earlier open file with the same number
   };
 
   Watches(OwnedFd epoll, int wake_fd) : epoll_(std::move(epoll)), wake_fd_(wake_fd) {}
   Watch& watch_of(int fd);
-  // Makes `events` what epoll reports; 0 or an errno.
+  // Makes epoll report `events`; returns 0 or an errno.
   int arm(int fd, Watch& watch, std::uint32_t events);
   int disarm(int fd, Watch& watch);
-  void begin_anew();
+  void recreate_epoll();
 
   OwnedFd epoll_;
   int wake_fd_;
-  std::vector<std::unique_ptr<Watch>> watches_;  // by descriptor
+  std::vector<std::unique_ptr<Watch>> watches_;  // indexed by descriptor
 };
 
 }  // namespace blockexport::aio

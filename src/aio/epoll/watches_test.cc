@@ -27,7 +27,7 @@ class WatchesTest : public ::testing::Test {
     ASSERT_TRUE(made.has_value());
     reactor = std::move(*made);
   }
-  // A poll of `fd` that is cancelled leaves its registration behind.
+  // Leaves a registration of `fd` behind: begins a poll and cancels it.
   void poll_and_cancel(int fd, bool keep) {
     if (keep) reactor->keep_watch(fd);
     Scope scope(*reactor);
@@ -36,8 +36,8 @@ class WatchesTest : public ::testing::Test {
     scope.cancel();
     testing::run(*reactor, scope.join());
   }
-  // Whether the loop can sleep now, instead of being woken again and again. A wait may well be cut short a few times,
-  // by a signal or by what an earlier ring leaves to be done.
+  // Whether the loop can sleep, instead of waking up again and again. A few waits may end early, by a signal or by
+  // pending work of an earlier ring.
   bool can_sleep() {
     constexpr std::uint64_t kSleepNs = 20'000'000;
     for (int attempt = 0; attempt < 20; ++attempt) {
@@ -75,7 +75,8 @@ TEST_F(WatchesTest, AHangUpThatNobodyWaitsForLetsTheLoopSleep) {
   }
 }
 
-// As with a listening socket that the service manager keeps open too; and with a promise that was not kept.
+// The first round is like a listening socket that the service manager keeps open too; the second breaks the promise of
+// keep_watch().
 TEST_F(WatchesTest, ADescriptorClosedElsewhereWhileItsFileLivesOnLetsTheLoopSleep) {
   for (bool keep : {false, true}) {
     int ends[2];

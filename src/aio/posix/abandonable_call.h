@@ -1,5 +1,5 @@
-// AbandonableCall: what a worker needs of an abandonable operation, copied or shared, so that the operation may end and
-// its frame go while the worker is still inside of the call. On the worker's stack; its thread.
+// AbandonableCall: a worker's own copy of an abandonable operation, so that the operation may end and its frame be
+// destroyed while the worker is still inside the call. On the worker's stack; thread: the worker's.
 #pragma once
 
 #include <fcntl.h>
@@ -15,7 +15,7 @@ namespace blockexport::aio::posix {
 
 class AbandonableCall {
  public:
-  // While the operation is certain to be there.
+  // Call it while the operation certainly exists.
   explicit AbandonableCall(const Operation& operation)
       : kind_(operation.kind),
         path_(operation.path != nullptr ? operation.path : ""),
@@ -27,7 +27,7 @@ class AbandonableCall {
     if (kind_ == OperationKind::kCall) return function_(argument_.get());
     return retry([&] { return open(path_.c_str(), flags_ | O_CLOEXEC, kNewFileMode); });
   }
-  // Lets go what run() gave, which nobody wants any longer.
+  // Releases the result of run() when the operation was abandoned: closes an opened descriptor.
   void undo(std::int64_t result) const {
     if (kind_ == OperationKind::kOpen && result >= 0) ::close(static_cast<int>(result));
   }

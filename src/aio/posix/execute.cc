@@ -21,7 +21,7 @@ off_t as_offset(std::uint64_t offset) {
   return static_cast<off_t>(offset);
 }
 
-// No more than one call takes; the result is then short, as every result here may be.
+// Limited to what one call accepts; the transfer is then short, as any transfer may be.
 int count_of(std::span<const iovec> vectors) {
   return static_cast<int>(std::min<std::size_t>(vectors.size(), IOV_MAX));
 }

@@ -1,4 +1,4 @@
-// execute(): performs a file operation with plain system calls, waiting as long as it takes. For worker threads.
+// execute(): performs a file operation with blocking system calls. For worker threads.
 #pragma once
 
 #include "aio/operation.h"
@@ -6,7 +6,7 @@
 
 namespace blockexport::aio::posix {
 
-// Sets operation.result. Any thread; touches nothing but the operation. Not for kPoll.
+// Sets operation.result. Any thread; accesses only the operation. Not for kPoll.
 void execute(Operation& operation, const SystemCalls& calls);
 
 }  // namespace blockexport::aio::posix

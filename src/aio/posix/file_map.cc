@@ -17,16 +17,16 @@
 namespace blockexport::aio::posix {
 namespace {
 
-// Extents that one ioctl tells: what it writes stays in the nearest cache, and more at a time saves nothing, since the
-// kernel spends its time on each extent.
+// Extents per ioctl: this many fit in the first-level cache, and more save nothing, since the kernel's time is spent
+// per extent.
 constexpr std::uint32_t kExtentsPerCall = 64;
-// Ioctls of one map: a file of one piece may be a million extents on the disk.
+// Ioctls per map: one run of data may consist of a million extents on the disk.
 constexpr int kCallsPerMapMax = 128;
-// A change within this time of the last one may bear the same time stamp: a few ticks of the kernel's coarse clock.
-constexpr std::int64_t kTimeStampDoubtNs = 50'000'000;
+// Two changes within this time may have the same timestamp: a few ticks of the kernel's coarse clock.
+constexpr std::int64_t kTimestampGranularityNs = 50'000'000;
 constexpr std::uint32_t kXfsMagic = 0x58465342;
 
-// The ioctl's argument: a head with the extents behind it.
+// The ioctl's argument: a header followed by the extents.
 class FiemapRequest {
  public:
   std::int64_t ask(int fd, std::uint64_t offset, std::uint64_t length) {
@@ -41,14 +41,14 @@ class FiemapRequest {
     return {first, reinterpret_cast<const struct fiemap*>(bytes_.get())->fm_mapped_extents};
   }
   bool has_all() const {
-    std::span told = extents();
-    return told.size() < kExtentsPerCall || (told.back().fe_flags & FIEMAP_EXTENT_LAST) != 0;
+    std::span found = extents();
+    return found.size() < kExtentsPerCall || (found.back().fe_flags & FIEMAP_EXTENT_LAST) != 0;
   }
 
  private:
   struct fiemap& head() { return *reinterpret_cast<struct fiemap*>(bytes_.get()); }
 
-  // What new[] gives is aligned for both.
+  // new[] aligns the memory for both structs.
   std::unique_ptr<std::byte[]> bytes_ = std::make_unique_for_overwrite<std::byte[]>(
       sizeof(struct fiemap) + kExtentsPerCall * sizeof(struct fiemap_extent));
 };
@@ -61,9 +61,9 @@ std::int64_t nanoseconds(const timespec& time) {
   return time.tv_sec * std::int64_t{1'000'000'000} + time.tv_nsec;
 }
 
-// The file systems on which FIEMAP and lseek() look at the same records in the kernel (iomap), so that what is waiting
-// to be allocated is told as an extent, and what is neither is a hole. Elsewhere FIEMAP may not know of what is not on
-// the disk yet.
+// Whether FIEMAP and lseek() use the same records in the kernel (iomap) on this file system, so that FIEMAP reports
+// delayed allocations as extents, and a range without extent is a hole. On other file systems FIEMAP may omit data that
+// is not on the disk yet.
 bool has_exact_fiemap(int fd) {
   struct statfs status{};
   if (fstatfs(fd, &status) != 0) return false;
@@ -75,10 +75,11 @@ bool is_settled(const FileInfo& info) {
   timespec now{};
   if (clock_gettime(CLOCK_REALTIME_COARSE, &now) != 0) return false;
   std::int64_t newest_ns = std::max(info.changed_ns, info.modified_ns);
-  return nanoseconds(now) - newest_ns > kTimeStampDoubtNs;
+  return nanoseconds(now) - newest_ns > kTimestampGranularityNs;
 }
 
-// Adds the extents that one call told, which begin at `at` or later; the new end.
+// Adds the extents of one ioctl, clipped to [at, end), and the holes between them; returns the new end, or minus an
+// errno.
 std::int64_t add_extents(int fd, std::span<const struct fiemap_extent> told, std::uint64_t at, std::uint64_t end,
                          FileMap& map) {
   for (const struct fiemap_extent& extent : told) {
@@ -95,7 +96,7 @@ std::int64_t add_extents(int fd, std::span<const struct fiemap_extent> told, std
       at = stop;
       continue;
     }
-    // Zeros, but for what waits in the page cache; and that lseek() knows.
+    // An unwritten extent is zeros except for data in the page cache, which lseek() finds.
     auto seek_in_file = [fd](std::uint64_t offset, int whence) { return seek(fd, offset, whence); };
     std::int64_t reached = map_by_seeking(seek_in_file, at, stop - at, FileRunKind::kZeros, map);
     if (reached < 0) return reached;

@@ -1,5 +1,5 @@
-// lives_in_memory() and drops_direct_syncs(): what kind of file system an open file is on.
-// They ask the kernel, and wait where the file system does (a network). Any thread.
+// lives_in_memory() and drops_direct_syncs(): properties of the file system of an open file. They call fstatfs(2),
+// which may wait for a network file system. Any thread.
 #pragma once
 
 #include <linux/magic.h>
@@ -7,15 +7,15 @@
 
 namespace blockexport::aio::posix {
 
-// tmpfs and its like: there is no disk that a read could wait for, only swap.
+// Whether it is tmpfs or ramfs: a read can wait for swap, but not for a disk.
 inline bool lives_in_memory(int fd) {
   struct statfs status{};
   if (fstatfs(fd, &status) != 0) return false;
   return status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC;
 }
 
-// Linux syncs such a write of FUSE only in the call that began it; one that ends later, as a ring's does, is not synced
-// (seen with Linux 6.18).
+// Whether asynchronous direct writes with RWF_DSYNC are not synced: on FUSE, Linux syncs such a write only when it ends
+// inside the system call, which a ring's does not (observed with Linux 6.18).
 inline bool drops_direct_syncs(int fd) {
   struct statfs status{};
   if (fstatfs(fd, &status) != 0) return false;

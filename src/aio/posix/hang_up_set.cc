@@ -10,7 +10,7 @@
 namespace blockexport::aio::posix {
 namespace {
 
-// Hang-ups that one call of the kernel tells.
+// Hang-ups per epoll_wait(2).
 constexpr int kHangUpsPerCall = 64;
 
 }  // namespace
@@ -20,7 +20,7 @@ HangUpSet::HangUpSet() : epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
 IoResult HangUpSet::add(int fd, HangUpWatch& watch) {
   if (!epoll_) epoll_ = OwnedFd(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_) return fail(errno);
-  // Edge-triggered: what has been told is not told again with every question. Input alone raises no edge here.
+  // Edge-triggered: each hang-up is reported once, not at every query. Arriving data alone causes no event.
   epoll_event event{.events = EPOLLRDHUP | EPOLLET, .data = {}};
   event.data.ptr = &watch;
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail(errno);

@@ -1,5 +1,5 @@
-// HangUpSet: the descriptors of one reactor whose hang-ups somebody watches, in an epoll instance of their own.
-// Owned by a backend. Thread: its reactor's.
+// HangUpSet: a separate epoll instance for the hang-ups of one reactor's connections. Owned by a backend. Thread: its
+// reactor's.
 #pragma once
 
 #include <vector>
@@ -12,16 +12,16 @@ namespace blockexport::aio::posix {
 
 class HangUpSet {
  public:
-  // Takes a descriptor now, so that the number of those that are open does not grow with the first client.
+  // Opens the epoll instance now, so that the number of open descriptors does not change with the first client.
   HangUpSet();
 
   IoResult add(int fd, HangUpWatch& watch);
   void remove(int fd);
-  // Appends the watches whose peers have hung up since they were collected last, each at least once.
+  // Appends the watches whose peers have hung up since the last call, each at least once.
   void collect(std::vector<HangUpWatch*>& hung_up);
 
  private:
-  OwnedFd epoll_;  // none while the process has no descriptor left: add() tries again
+  OwnedFd epoll_;  // empty when the process had no descriptor left; add() tries again
 };
 
 }  // namespace blockexport::aio::posix

@@ -20,7 +20,7 @@ IoCount as_count(std::int64_t result) {
   return static_cast<std::size_t>(result);
 }
 
-// No more than one call takes; the result is then short, as every result here may be.
+// Limited to what one call accepts; the transfer is then short, as any transfer may be.
 int count_of(std::span<const iovec> vectors) {
   return static_cast<int>(std::min<std::size_t>(vectors.size(), IOV_MAX));
 }

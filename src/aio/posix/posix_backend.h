@@ -1,4 +1,4 @@
-// PosixBackend: what the backends over real descriptors share: the clock, the workers, waking, and the calls that never
+// PosixBackend: common base of the backends over real descriptors: clock, workers, wake-ups, and the calls that never
 // wait. Thread: as Backend.
 #pragma once
 

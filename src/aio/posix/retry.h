@@ -1,4 +1,4 @@
-// retry(): a system call, made again while a signal interrupts it; its result, or minus an errno.
+// retry(): repeats a system call while it fails with EINTR; returns its result, or minus an errno. Any thread.
 #pragma once
 
 #include <cerrno>

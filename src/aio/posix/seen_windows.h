@@ -1,8 +1,8 @@
-// SeenWindows: stretches of files that were in the page cache a moment ago, so that a client that reads a file from one
-// end to the other costs a question to the kernel every few megabytes and not several for each request.
+// SeenWindows: cache of file ranges that were in the page cache a moment ago, so that a sequential reader costs one
+// query of the page cache per few megabytes, and not several per request.
 //
-// What it says is advice: a page may be dropped, or a file cut, between any look and the use. Owned by a backend;
-// thread: its reactor's. A descriptor that was closed and given to another file is believed for kValidNs at most.
+// The result is advisory: between query and use a page may be evicted, or a file truncated. Owned by a backend; thread:
+// its reactor's. An entry for a descriptor that was closed and reused is wrong for at most kValidNs.
 #pragma once
 
 #include <array>
@@ -35,7 +35,7 @@ class SeenWindows {
     std::uint64_t end = 0;
     std::uint64_t seen_ns = 0;
   };
-  // As many readers that take turns.
+  // Enough for 16 concurrent sequential readers.
   std::array<Window, 16> windows_;
   std::size_t next_ = 0;
 };

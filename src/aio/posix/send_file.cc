@@ -1,4 +1,4 @@
-// PosixBackend's calls that send from the page cache.
+// The calls of PosixBackend that send from the page cache.
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,7 +15,7 @@
 namespace blockexport::aio::posix {
 namespace {
 
-// cachestat(2), of Linux 6.5; younger than the headers that we build with.
+// cachestat(2), of Linux 6.5; newer than the headers that we build with.
 constexpr long kCacheStatNumber = 451;
 struct CacheStatRange {
   std::uint64_t offset;
@@ -26,10 +26,10 @@ struct CacheStat {
   std::uint64_t others[4];  // dirty, in writeback, evicted, recently evicted
 };
 
-// Between two bytes that are tried. What the kernel reads ahead arrives in pieces of about this size.
+// Distance between two bytes that are probed. Readahead completes in pieces of about this size.
 constexpr std::uint64_t kProbeBytes = 256u << 10;
-// How far a look goes beyond what was asked for, and between two bytes that are tried in that: what is being read ahead
-// stands at the end of what is there, and a stretch that ends there is not taken.
+// Length of the window that a query covers beyond the requested range, and distance between its probed bytes. Pages
+// that are still being read ahead are at the end of the cached range, so a window that reaches them is rejected.
 constexpr std::uint64_t kWindowBytes = 8u << 20;
 constexpr std::uint64_t kWindowProbeBytes = 4u << 20;
 
@@ -43,13 +43,13 @@ bool can_read_now(int file, std::uint64_t offset) {
   char byte;
   iovec vector{.iov_base = &byte, .iov_len = 1};
   std::int64_t read = retry([&] { return preadv2(file, &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT); });
-  // Where a page that is there always has its content, there is no such flag.
+  // File systems in memory do not support the flag, but there a cached page always has its content.
   return read == 1 || (read == -EOPNOTSUPP && lives_in_memory(file));
 }
 
-// cachestat() knows which pages are there, and not whether their content has arrived: that is tried at some of them, as
-// a read without waiting tells it. mincore() would tell of each, but costs forty times as much, and says "all of them"
-// to who could not write the file.
+// Whether all pages of the range are cached and up to date. cachestat() counts cached pages, but not whether their
+// content has been read; so some are probed with a read that does not wait. mincore() would report each page, but costs
+// forty times as much, and reports all pages as cached to a process that may not write the file.
 bool all_there(int file, std::uint64_t offset, std::uint64_t end, std::uint64_t probe_bytes) {
   CacheStatRange range{.offset = offset, .length = end - offset};
   CacheStat found{};
@@ -77,7 +77,7 @@ IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int fil
     msghdr message{};
     message.msg_iov = const_cast<iovec*>(head.data());
     message.msg_iovlen = head.size();
-    // TCP waits for what follows and sends both together.
+    // MSG_MORE makes TCP send the head together with the data that follows.
     std::int64_t sent = retry([&] { return calls_.sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE); });
     if (sent < 0) return fail(static_cast<int>(-sent));
     if (static_cast<std::size_t>(sent) < head_bytes) return static_cast<std::size_t>(sent);
@@ -86,7 +86,7 @@ IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int fil
   // It raises SIGPIPE when the peer has gone; the process ignores that signal.
   std::int64_t sent = retry([&] { return calls_.sendfile(fd, file, &at, length); });
   if (sent > 0) return head_bytes + static_cast<std::size_t>(sent);
-  // The next call, without a head, tells what is wrong.
+  // The next call, without a head, returns the error.
   if (head_bytes > 0) return head_bytes;
   return fail(sent == 0 ? ENODATA : static_cast<int>(-sent));
 }
@@ -94,7 +94,7 @@ IoCount PosixBackend::try_send_file(int fd, std::span<const iovec> head, int fil
 bool PosixBackend::is_cached(int file, std::uint64_t offset, std::uint64_t length) {
   const std::uint64_t now_ns = clock_.now_ns();
   const std::uint64_t end = offset + length;
-  // A page that is dropped meanwhile is read again; what is cut off the file would break a reply that was announced.
+  // A page that was evicted meanwhile is read again; a truncated file would break a reply whose length was announced.
   if (seen_.holds(file, offset, end, now_ns)) return reaches(file, end);
   if (length < kWindowBytes && all_there(file, offset, offset + kWindowBytes, kWindowProbeBytes)) {
     seen_.add(file, offset, offset + kWindowBytes, now_ns);

@@ -1,9 +1,8 @@
-// SystemCalls: the calls that move the bytes of files and sockets, each as its manual page describes it.
+// SystemCalls: the system calls for file and socket data, each as its manual page describes it.
 //
-// The backends over real descriptors make them through one such object, so that a test can put an object of its own in
-// its place and answer what a kernel answers rarely: short counts, interruptions, refusals (aio/testing/odd_kernel.h).
-// It has no state, and everybody shares kSystemCalls. A call through it costs an indirect jump beside a system call.
-// Any thread: workers call it too.
+// The backends over real descriptors make them through this interface, so that a test can replace it and give rare
+// results: short counts, interruptions, refusals (aio/testing/odd_kernel.h). It has no state; all backends share
+// kSystemCalls. A virtual call adds little to a system call. Any thread: workers call it too.
 #pragma once
 
 #include <fcntl.h>

@@ -13,7 +13,7 @@ namespace blockexport::aio::posix {
 bool is_traced() {
   OwnedFd status(open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC));
   if (!status) return false;
-  // The line stands among the first.
+  // The line is near the beginning.
   std::array<char, 1024> text;
   ssize_t count = read(status.get(), text.data(), text.size());
   if (count <= 0) return false;

@@ -1,10 +1,10 @@
-// is_traced(): whether somebody (strace, a debugger) stops the calling thread at what it does.
-// Any thread. A few microseconds; for rare questions only.
+// is_traced(): whether a tracer (strace, a debugger) is attached to the calling thread. Any thread. It takes a few
+// microseconds, so it is for rare use.
 #pragma once
 
 namespace blockexport::aio::posix {
 
-// False where /proc does not tell.
+// False when /proc is not readable.
 bool is_traced();
 
 }  // namespace blockexport::aio::posix

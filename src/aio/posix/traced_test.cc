@@ -15,7 +15,7 @@ constexpr int kTraced = 10;
 constexpr int kNotTraced = 11;
 constexpr int kCannotBeTraced = 12;
 
-// How a child sees itself, which lets its parent trace it or not.
+// The result of is_traced() in a child process, which is traced if `traced`.
 int seen_by_a_child(bool traced) {
   pid_t child = fork();
   if (child == 0) {
@@ -32,7 +32,7 @@ TEST(Traced, AThreadKnowsWhetherItIsTraced) {
   int seen = seen_by_a_child(true);
   if (seen == kCannotBeTraced) GTEST_SKIP() << "this system allows no tracing";
   EXPECT_EQ(seen, kTraced);
-  // Whoever traces this test traces its children.
+  // A tracer of this test traces its children too.
   if (!is_traced()) EXPECT_EQ(seen_by_a_child(false), kNotTraced);
 }
 

@@ -1,5 +1,5 @@
-// The flags of preadv2() and pwritev2() for an Operation, which a ring takes too. Plain functions; any thread.
-// They ask nobody whether the kernel knows a flag: it answers EOPNOTSUPP where it does not.
+// The flags of preadv2() and pwritev2() for an Operation, which io_uring uses too. Plain functions; any thread. They do
+// not check whether the kernel supports a flag: it answers EOPNOTSUPP if not.
 #pragma once
 
 #include <sys/uio.h>
@@ -9,7 +9,7 @@
 namespace blockexport::aio::posix {
 
 inline int caching_flag(Caching caching) {
-  // RWF_DONTCACHE, of Linux 6.14; younger than the headers that we build with.
+  // RWF_DONTCACHE, of Linux 6.14; newer than the headers that we build with.
   constexpr int kDontCache = 0x80;
   return caching == Caching::kDrop ? kDontCache : 0;
 }

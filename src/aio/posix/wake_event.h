@@ -1,5 +1,5 @@
-// WakeEvent: an eventfd by which other threads end a reactor's wait. Many wakes before one wait cost one system call.
-// Thread: wake() any, and it is async-signal-safe; the rest is the reactor's.
+// WakeEvent: an eventfd with which other threads end a reactor's wait. Many wake-ups before one wait cost one system
+// call. Thread: wake(): any, async-signal-safe; the others: the reactor's.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -14,7 +14,7 @@ namespace blockexport::aio::posix {
 
 class WakeEvent {
  public:
-  // ok() tells whether the system had a descriptor left.
+  // ok() is false when the eventfd could not be created.
   WakeEvent() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   bool ok() const { return static_cast<bool>(fd_); }
   // Readable when woken.
@@ -26,7 +26,7 @@ class WakeEvent {
     [[maybe_unused]] ssize_t written = ::write(fd_.get(), &one, sizeof one);
   }
 
-  // To be called before looking at what the wakers left.
+  // Call it before reading the queues that the waking threads filled.
   void clear() {
     std::uint64_t wakes;
     [[maybe_unused]] ssize_t taken = ::read(fd_.get(), &wakes, sizeof wakes);

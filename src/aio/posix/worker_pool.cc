@@ -8,7 +8,7 @@
 namespace blockexport::aio::posix {
 namespace {
 
-// Operation::backend_data, of what was submitted here.
+// Values of Operation::backend_data for operations of this pool.
 constexpr std::uintptr_t kWaiting = 0;
 constexpr std::uintptr_t kBegun = 1;
 constexpr std::uintptr_t kDone = 2;
@@ -66,7 +66,7 @@ void WorkerPool::abandon(Operation& operation) {
     complete(operation, -ECANCELED);
     more_threads = waiting_count_ > idle_;
   }
-  // What waited for that worker has another one now.
+  // Gives operations that waited for that worker another thread.
   if (more_threads) start_thread();
 }
 
@@ -75,7 +75,7 @@ std::uint32_t WorkerPool::abandoned() {
   return abandoned_;
 }
 
-// With the mutex held.
+// Called with the mutex held.
 void WorkerPool::complete(Operation& operation, std::int64_t result) {
   operation.result = result;
   operation.backend_data = kDone;
@@ -128,7 +128,7 @@ void WorkerPool::work() {
   }
 }
 
-// Works on what belongs to this thread alone: the operation may be gone at any time.
+// Executes from an own copy, since the operation may be destroyed at any time.
 void WorkerPool::execute_alone(Operation& operation, std::unique_lock<std::mutex>& lock) {
   Begun begun;
   begun.operation = &operation;

@@ -1,9 +1,9 @@
-// WorkerPool: threads that execute operations which would make a reactor wait.
+// WorkerPool: threads that execute blocking operations for a reactor.
 //
-// One per backend. Threads are started when work waits and none is idle, up to a limit, and end with the pool. What is
-// done is handed back through take_completed() after the reactor was woken. When the system gives no thread at all, the
-// reactor does the work itself, but for what may never end. Thread: all but the threads themselves belongs to the
-// reactor's; the workers touch only operations that were submitted and not abandoned. All signals are blocked in them.
+// One per backend. Threads are started when work waits and none is idle, up to a limit, and end with the pool. A worker
+// wakes the reactor, which fetches completed operations with take_completed(). When no thread can be started at all,
+// the reactor executes the work itself, except abandonable operations. Thread: the reactor's; the workers access only
+// operations that were submitted and not abandoned. All signals are blocked in the workers.
 #pragma once
 
 #include <pthread.h>
@@ -18,28 +18,28 @@
 
 namespace blockexport::aio::posix {
 
-// Calls that nobody waits for any longer and whose threads are inside of them still. Each has a thread beside those
-// that the pool may have, so that they keep no other work waiting.
+// Most abandoned calls whose threads are still inside them. Each has a thread beyond the pool's limit, so that it does
+// not delay other work.
 inline constexpr std::uint32_t kAbandonedCallsMax = 8;
 
 class WorkerPool {
  public:
   // `wake` and `calls` outlive the pool.
   WorkerPool(std::uint32_t threads_max, WakeEvent& wake, const SystemCalls& calls = kSystemCalls);
-  // Waits for what was submitted, and for what was abandoned.
+  // Waits for all submitted and all abandoned operations.
   ~WorkerPool();
 
   // An abandonable operation completes with EAGAIN while kAbandonedCallsMax calls are abandoned.
   void submit(Operation& operation);
   void take_completed(OperationList& completed);
 
-  // Completes an abandonable operation with ECANCELED, whatever its worker does, unless it has completed already.
+  // Completes an abandonable operation with ECANCELED at once, unless it has completed already.
   void abandon(Operation& operation);
-  // How many workers are inside of calls that were abandoned.
+  // The number of workers inside abandoned calls.
   std::uint32_t abandoned();
 
  private:
-  // An abandonable operation that a worker has begun; on its stack.
+  // An abandonable operation that a worker executes; on the worker's stack.
   struct Begun : ListLink<Begun> {
     Operation* operation = nullptr;  // null: abandoned
   };
@@ -57,7 +57,7 @@ class WorkerPool {
   OperationList waiting_;
   OperationList completed_;
   IntrusiveList<Begun> begun_;
-  std::vector<pthread_t> threads_;  // the reactor's
+  std::vector<pthread_t> threads_;  // used on the reactor's thread only
   std::uint32_t idle_ = 0;
   std::uint32_t waiting_count_ = 0;
   std::uint32_t abandoned_ = 0;

@@ -32,7 +32,7 @@ class WorkerPoolTest : public ::testing::Test {
     return operation;
   }
 
-  // Takes `count` completions as a reactor does; false when they do not come.
+  // Takes `count` completions as a reactor does; false when they do not arrive in time.
   bool take(WorkerPool& pool, std::size_t count, std::vector<std::int64_t>* results = nullptr) {
     OperationList completed;
     for (std::size_t taken = 0; taken < count;) {

@@ -1,5 +1,5 @@
-// Fault: which operations fail or move too little, for a Simulation and for the real backends
-// (aio/testing/odd_kernel.h). Plain values and functions; any thread.
+// Fault: injected errors and short transfers, for a Simulation and for the real backends (aio/testing/odd_kernel.h).
+// Plain values and functions; any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@
 
 namespace blockexport::aio {
 
-// Operations that fail: of the operations of `kind` on `path` (empty: any), the first `after` pass and the next `count`
-// give `error`, or (reads and writes, where it is told) move at most `moved_bytes` and succeed with that. Without a
-// kind it is each of those that can fail on a file: not polls, calls, closing, or giving a lock up. The immediate calls
-// answer EAGAIN while a fault stands against their kind; with `immediate` it stands against them alone.
+// Of the operations of `kind` on `path` (empty: any), the first `after` succeed, and the next `count` fail with
+// `error`, or (reads and writes with `moved_bytes`) succeed after at most `moved_bytes`. Without a kind the fault
+// applies to all file operations that can fail: not to polls, calls, close and unlock. The immediate calls (try_read,
+// try_write) give EAGAIN while a fault of their kind is pending; with `immediate` the fault applies to them alone.
 struct Fault {
   std::optional<OperationKind> kind;
   int error = 0;
@@ -26,15 +26,15 @@ struct Fault {
   bool immediate = false;
 };
 
-// A call that a fault may meet.
+// A call to which a fault may apply.
 struct FaultyCall {
   OperationKind kind;
   std::string_view path;
   bool immediate = false;
-  bool unlocks = false;  // of kLock: gives the lock up
+  bool unlocks = false;  // a kLock that releases the lock
 };
 bool concerns(const Fault& fault, const FaultyCall& call);
-// The first fault that meets the call, if one does; it is counted.
+// Returns the first fault that applies to the call, if any, and decreases its counts.
 std::optional<Fault> take_fault(std::span<Fault> faults, const FaultyCall& call);
 
 }  // namespace blockexport::aio

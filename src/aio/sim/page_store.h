@@ -1,5 +1,5 @@
-// PageStore: the bytes of a simulated file, kept by page, so that what was never written is a hole.
-// Owned by a SimulatedFile. Thread: the simulation's.
+// PageStore: sparse content of a simulated file, stored by page; a page that was never written is a hole. Owned by a
+// SimulatedFile. Thread: the simulation's.
 #pragma once
 
 #include <array>
@@ -17,17 +17,17 @@ class PageStore {
   std::uint64_t size() const { return size_; }
   std::uint64_t allocated_bytes() const { return pages_.size() * kPageBytes; }
 
-  // Reads what lies below size(); the count.
+  // Reads up to size(); returns the number of bytes.
   std::size_t read(std::uint64_t offset, std::span<std::byte> out) const;
-  // Grows the file when it ends before.
+  // Grows the file if needed.
   void write(std::uint64_t offset, std::span<const std::byte> data);
-  // Whole pages become holes. Never grows.
+  // Zeroes the range; whole pages become holes. Never grows the file.
   void punch(std::uint64_t offset, std::uint64_t length);
-  // Makes pages exist. Never grows.
+  // Allocates the pages of the range. Never grows the file.
   void allocate(std::uint64_t offset, std::uint64_t length);
   void truncate(std::uint64_t size);
 
-  // As lseek(2) with SEEK_DATA or SEEK_HOLE; `offset` is below size(). size() when there is no such place.
+  // As lseek(2) with SEEK_DATA or SEEK_HOLE; `offset` is below size(). size() when there is none.
   std::uint64_t next_data(std::uint64_t offset) const;
   std::uint64_t next_hole(std::uint64_t offset) const;
 

@@ -1,5 +1,5 @@
-// Random: numbers that follow from a seed alone, the same on every machine (splitmix64).
-// Thread: one at a time. Not for secrets.
+// Random: pseudo-random numbers from a seed, the same on every machine (splitmix64). Thread: one at a time. Not for
+// secrets.
 #pragma once
 
 #include <cstdint>

@@ -7,9 +7,9 @@
 namespace blockexport::aio {
 namespace {
 
-// What a turn of the loop takes, so that a task that looks at the clock in a loop sees it move.
+// Simulated duration of a turn, so that a task that reads the clock in a loop sees it advance.
 constexpr std::uint64_t kTurnNs = 100;
-// Operation::backend_data.
+// Values of Operation::backend_data.
 constexpr std::uintptr_t kAlive = 0;
 constexpr std::uintptr_t kPowerLost = 1;
 

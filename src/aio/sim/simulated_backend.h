@@ -1,4 +1,4 @@
-// SimulatedBackend: decides when the operations of a simulation happen, in an order that follows from its seed.
+// SimulatedBackend: backend of a simulation, which schedules operations in an order that depends only on the seed.
 // Owned by a reactor; its World outlives it. Thread: the reactor's, except wake().
 #pragma once
 
@@ -53,7 +53,7 @@ class SimulatedBackend final : public Backend {
   void close(int fd) override { world_.close(fd); }
   void close_file(int fd) override { world_.close(fd); }
 
-  // Brings what is under way into the state that a power cut finds it in.
+  // Applies a power cut to the operations under way.
   void lose_power();
 
  private:
@@ -61,8 +61,8 @@ class SimulatedBackend final : public Backend {
   void notice_ready_polls();
 
   World& world_;
-  OperationList polls_;  // not ready yet
-  // Under way, by when they end; a random second key puts those of the same time in any order.
+  OperationList polls_;  // polls that are not ready yet
+  // Operations under way, by completion time; the random second part of the key orders those of the same time.
   std::multimap<std::pair<std::uint64_t, std::uint64_t>, Operation*> under_way_;
   OperationList cancelled_;
   std::map<int, HangUpWatch*> watches_;

@@ -63,7 +63,7 @@ bool SimulatedFile::fail_write_back(Random& random) {
   auto lost = std::erase_if(unflushed_, [&](const FileChange& change) {
     return change.kind == FileChange::Kind::kWrite && !change.survives && random.one_in(2);
   });
-  if (lost > 0) ++losses_;
+  if (lost > 0) ++writeback_errors_;
   return lost > 0;
 }
 

@@ -1,9 +1,8 @@
-// SimulatedFile: one file of a simulated disk: what readers see now, and what would be left after a power cut.
+// SimulatedFile: a file of a simulated disk: its content in the page cache, and its content after a power cut.
 //
-// Changes are kept in order until a sync; a power cut keeps each whole, loses it, or tears it at sectors of 512 bytes.
-// Writing back may fail before: some writes then never get to the disk, and each open descriptor is told once, as by
-// Linux.
-// Owned by the World. Thread: the simulation's.
+// Changes are queued in order until a sync; a power cut keeps each of them, loses it, or tears it at sectors of 512
+// bytes. Writeback may fail before that: some writes then never reach the disk, and each open descriptor gets the error
+// once, as on Linux. Owned by the World. Thread: the simulation's.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +18,10 @@ struct FileChange {
   enum class Kind { kWrite, kPunch, kAllocate, kTruncate };
   Kind kind;
   std::uint64_t offset = 0;
-  std::uint64_t length = 0;          // kTruncate: the new size
+  std::uint64_t length = 0;          // for kTruncate: the new size
   std::vector<std::byte> data = {};  // kWrite
-  bool survives = false;             // written through to the disk
-  std::uint64_t number = 0;          // SimulatedFile::changes() before it
+  bool survives = false;             // the change has reached the disk
+  std::uint64_t number = 0;          // value of SimulatedFile::changes() before this change
 };
 
 class SimulatedFile {
@@ -31,29 +30,31 @@ class SimulatedFile {
 
   std::uint64_t inode() const { return inode_; }
   const PageStore& pages() const { return now_; }
-  // How often it has changed: its time stamp.
+  // The number of changes; used as timestamp.
   std::uint64_t changes() const { return changes_; }
 
   void apply(FileChange change);
-  // A change that was under way when the power went; only power_cut() may bring it to the disk.
+  // Adds a change that was under way at a power cut; only power_cut() may bring it to the disk.
   void apply_unfinished(FileChange change) { unflushed_.push_back(std::move(change)); }
   // Brings the first `changes` changes to the disk, or all.
   void sync(std::uint64_t changes = UINT64_MAX);
-  // Brings the change of this number to the disk, if it has not been lost.
+  // Marks the change of this number as on the disk, unless a writeback error lost it.
   void keep(std::uint64_t number);
   void power_cut(Random& random);
-  // The content without any change that a power cut may still take away.
+  // The content that a power cut cannot take away.
   PageStore stable_pages() const;
 
-  // Some of the writes that are not on the disk yet will never be. False: there was none.
+  // Simulates a writeback error: some of the writes that are not on the disk yet are lost. False: there was none to
+  // lose.
   bool fail_write_back(Random& random);
-  // Failures so far; that of an open descriptor is another number until it has been told.
-  std::uint64_t losses() const { return losses_; }
-  // The number for a new descriptor: nobody tells it again what somebody else was told.
-  std::uint64_t losses_told() const { return losses_told_; }
-  void losses_are_told() { losses_told_ = losses_; }
+  // The number of writeback errors so far. A descriptor whose own number is smaller has not reported the last one.
+  std::uint64_t writeback_errors() const { return writeback_errors_; }
+  // The initial number for a new descriptor, which does not report errors that another descriptor has reported.
+  std::uint64_t reported_writeback_errors() const { return reported_writeback_errors_; }
+  void set_writeback_errors_reported() { reported_writeback_errors_ = writeback_errors_; }
 
-  // An OFD lock of one byte. `mode` is F_RDLCK, F_WRLCK or F_UNLCK; false: somebody else's stands against it.
+  // Takes or releases an OFD lock of one byte. `mode` is F_RDLCK, F_WRLCK or F_UNLCK; false: the lock of another owner
+  // conflicts.
   bool lock(std::uint64_t offset, std::uint64_t owner, int mode);
   bool can_lock(std::uint64_t offset, std::uint64_t owner, int mode) const;
   void unlock_all(std::uint64_t owner);
@@ -65,8 +66,8 @@ class SimulatedFile {
   PageStore now_;
   PageStore on_disk_;
   std::vector<FileChange> unflushed_;
-  std::uint64_t losses_ = 0;
-  std::uint64_t losses_told_ = 0;
+  std::uint64_t writeback_errors_ = 0;
+  std::uint64_t reported_writeback_errors_ = 0;
   std::map<std::uint64_t, std::map<std::uint64_t, int>> locks_;  // by offset, then by owner
 };
 

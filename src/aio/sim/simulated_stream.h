@@ -17,28 +17,28 @@ namespace blockexport::aio {
 struct StreamRules {
   std::size_t buffer_bytes = 64u << 10;
   bool byte_by_byte = false;  // receive at most one byte at a time
-  bool any_length = false;    // receive and send a random part of what could be
+  bool any_length = false;    // receive and send a random part of what is possible
 };
 
 class SimulatedStream {
  public:
-  // Two ends that talk to each other.
+  // Two connected ends.
   static std::pair<std::shared_ptr<SimulatedStream>, std::shared_ptr<SimulatedStream>> pair();
 
   IoCount receive(std::span<std::byte> out, const StreamRules& rules, Random& random);
   IoCount send(std::span<const std::byte> data, const StreamRules& rules, Random& random);
-  // What poll(2) would answer, for all events.
+  // All events that poll(2) would report.
   std::uint32_t ready(const StreamRules& rules) const;
 
-  // No end sends or, after what is on its way, receives any more.
+  // Ends both directions. Bytes in transit can still be received.
   void shut_down();
-  // As if the peer had vanished: what is on its way is lost at both ends.
+  // Resets the connection: bytes in transit are lost at both ends.
   void reset();
 
  private:
   std::deque<std::byte> incoming_;
   std::weak_ptr<SimulatedStream> peer_;
-  bool ended_ = false;  // nothing comes any more after incoming_
+  bool ended_ = false;  // no bytes follow those in incoming_
   bool may_send_ = true;
   bool was_reset_ = false;
 };

@@ -1,9 +1,9 @@
-// Simulation: files, stream connections and time that follow from a seed, for tests of everything above the reactor.
+// Simulation: deterministic files, stream connections and time from a seed, for tests of all code above the reactor.
 //
-// Made by a test; a reactor that it makes runs over it, or several of one thread that take turns. Time stands
-// still while something can run and jumps to the next completion or timer when nothing can. A test that fails names its
-// seed and fails again with it. It outlives its reactors; after power_cut() a new one may follow the old. Descriptors
-// start at 1 << 30 and are never used twice. Thread: its reactor's, except Reactor::post().
+// Created by a test, which runs one reactor over it, or several that take turns on one thread. Time stands still while
+// a task can run, and jumps to the next completion or timer when none can. A failed test prints its seed, and fails
+// again with it. It outlives its reactors; after power_cut() a new reactor may replace the old. Descriptors start at 1
+// << 30 and are never reused. Thread: its reactor's, except Reactor::post().
 #pragma once
 
 #include <cstdint>
@@ -32,47 +32,45 @@ class Simulation {
   Simulation(const Simulation&) = delete;
   Simulation& operator=(const Simulation&) = delete;
 
-  // May be changed on the way.
+  // The caller may change them at any time.
   SimulationOptions& options();
   Random& random();
   const Clock& clock() const;
 
-  // A file with this content, safe on the disk; replaces one of the same path.
+  // Creates or replaces a file with this content, which is on the disk.
   void write_file(const std::string& path, std::span<const std::byte> content);
-  // A file that is one hole.
+  // Creates or replaces a file that is one hole.
   void make_file(const std::string& path, std::uint64_t size_bytes);
-  // What a reader of the file sees now; nothing when there is none.
+  // The current content of the file, as readers see it; nothing when there is no such file.
   std::optional<std::vector<std::byte>> read_file(const std::string& path) const;
-  // The content of the file without any change that a power cut may still take away. Nothing when there is no such
-  // file.
+  // The content of the file that a power cut cannot take away; nothing when there is no such file.
   std::optional<std::vector<std::byte>> stable_content(const std::string& path) const;
 
   void inject(Fault fault);
   void clear_faults();
-  // Errors that injected faults have yet to give.
+  // The number of errors that injected faults have not given yet.
   std::uint64_t faults_left() const;
 
-  // Writing the file back from the page cache fails: some of what was written and not synced is lost, though readers
-  // see it until the power goes. Each descriptor is told once: its next sync, or durable write, to end gives EIO.
-  // False: there was nothing to lose.
+  // Simulates a writeback error: some unsynced writes are lost, though readers see them until a power cut. Each
+  // descriptor reports it once: its next sync or durable write that ends gives EIO. False: there was nothing to lose.
   bool fail_write_back(const std::string& path);
 
-  // Whatever was not flushed is kept, lost or torn; every open descriptor gives EIO or ECONNRESET from here on.
+  // Each change that was not synced is kept, lost or torn; every open descriptor gives EIO or ECONNRESET from now on.
   void power_cut();
 
-  // A connected pair.
+  // A connected pair of stream sockets.
   std::pair<int, int> socket_pair();
-  // What can be polled and accepted from; connect() gives the client's end at once.
+  // A listening socket, which can be polled and accepted from; connect() returns the client's end at once.
   int listen();
   int connect(int listener);
   void reset_connection(int fd);
 
-  // Descriptors not yet closed.
+  // The number of open descriptors.
   std::size_t open_descriptors() const;
-  // The same as text, to be compared: a line for each, with the path, the access and the bytes that it has locked.
+  // The open files as text for comparisons: a line per descriptor with its path, access mode and locked bytes.
   std::string describe_open_files() const;
 
-  // Runs until nothing can run, no operation is under way and no timer is set; what waits for others may still wait.
+  // Runs until no task can run, no operation is under way and no timer is set; tasks may still wait for each other.
   void run_until_idle(Reactor& reactor);
 
   // A reactor over this simulation's files, connections and time. With a `log` it reports its stalls.

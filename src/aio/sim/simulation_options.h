@@ -12,11 +12,12 @@ struct SimulationOptions {
   // Bounds of the random duration of an operation.
   std::uint64_t latency_min_ns = 1'000;
   std::uint64_t latency_max_ns = 1'000'000;
-  bool short_transfers = false;  // of files: one in four moves less than was asked for
-  // Duration of an immediate write, and whether the caller waits in the kernel meanwhile (or has lost its processor).
+  bool short_transfers = false;  // one in four transfers of files moves less than requested
+  // Duration of an immediate write, and whether the thread waits in the kernel meanwhile (or is preempted).
   std::uint64_t write_hold_ns = 0;
   bool write_hold_waits = true;
-  bool maps_last = true;  // most of them; false: no map does, as of files that are written to all the time
+  bool maps_last = true;  // whether most maps have FileMap::lasting; false: none has, as for files that are written all
+                          // the time
   StreamRules streams = {};
 };
 

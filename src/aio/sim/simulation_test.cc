@@ -103,7 +103,7 @@ TEST(SimulationTest, DirectAccessTakesWholeSectorsOnly) {
   testing::run(*reactor, write_directly(*reactor, data));
 }
 
-// Opens, asks for the size and reads: three operations, of which one may fail.
+// Opens, stats and reads a file: three operations, of which one may fail.
 Task<void> look_at(Reactor& reactor, std::vector<bool>& succeeded) {
   auto fd = co_await reactor.open("image", O_RDWR | O_CREAT);
   succeeded.push_back(fd.has_value());
@@ -147,7 +147,7 @@ TEST(SimulationTest, TellsWhatIsOpenAndLocked) {
   EXPECT_EQ(simulation.describe_open_files(), "");
 }
 
-// What one write of 2000 bytes over zeroes leaves, over many seeds.
+// The results of a power cut after a write of 2000 bytes over zeroes, over many seeds.
 TEST(SimulationTest, WhatWasNotSyncedIsKeptLostOrTornAtSectors) {
   std::set<std::string> outcomes;
   bool torn_inside_a_sector = false;
@@ -194,7 +194,7 @@ TEST(SimulationTest, AWriteThroughSurvivesAndNoOlderOneLandsOnIt) {
   }
 }
 
-// Writes texts to `fd`, each another, until one is lost; that one.
+// Writes different texts to `fd` until a writeback error loses one; `text` receives it.
 Task<void> write_until_lost(Reactor& reactor, Simulation& simulation, int fd, std::string& text) {
   do {
     text = std::string(512, static_cast<char>(text.empty() ? 'a' : text[0] + 1));

@@ -13,10 +13,10 @@
 namespace blockexport::aio {
 namespace {
 
-// What one fallocate() may ask for; the memory of a test is not a disk.
+// Longest range of one fallocate(), since allocated pages take memory of the test.
 constexpr std::uint64_t kAllocateBytesMax = 256u << 20;
 constexpr std::uint64_t kOffsetMax = INT64_MAX;
-// What one try_send_file() looks at; no simulated connection takes more at a time.
+// Most bytes of one try_send_file(); no simulated connection accepts more at a time.
 constexpr std::uint64_t kSendBytesMax = 1u << 20;
 
 std::size_t total_of(std::span<const iovec> vectors) {
@@ -42,7 +42,7 @@ void scatter(std::span<const std::byte> data, std::span<const iovec> vectors) {
   }
 }
 
-// As strict disks have it.
+// The strictest alignment of O_DIRECT: that of a disk with blocks of 4 KiB.
 bool is_of_whole_blocks(std::span<const iovec> vectors, std::uint64_t offset) {
   std::uint64_t bits = offset;
   for (const iovec& vector : vectors) bits |= reinterpret_cast<std::uintptr_t>(vector.iov_base) | vector.iov_len;
@@ -68,7 +68,7 @@ int World::add(Descriptor descriptor) {
 
 bool World::may_fail(OperationKind kind) const {
   return std::ranges::any_of(faults, [&](const Fault& fault) {
-    // The path is not known here, so a fault of any path counts.
+    // The path is not known here, so faults of all paths count.
     return concerns(fault, {.kind = kind, .path = fault.path});
   });
 }
@@ -82,7 +82,7 @@ void World::begin(Operation& operation) {
   Descriptor* descriptor = find(operation.fd);
   const bool is_file = descriptor != nullptr && descriptor->file != nullptr;
   if (operation.kind == OperationKind::kSync) operation.length = is_file ? descriptor->file->changes() : 0;
-  // What is refused, or a fault stands against, is left to perform().
+  // perform() handles writes that are refused, or to which a fault may apply.
   if (operation.kind == OperationKind::kWrite && operation.data_sync && is_file && !descriptor->dead &&
       descriptor->writable && operation.caching == Caching::kKeep && !may_fail(OperationKind::kWrite) &&
       operation.offset <= kOffsetMax) {
@@ -90,8 +90,8 @@ void World::begin(Operation& operation) {
   }
 }
 
-// The operation keeps what is to come of it: as its length the number of changes with this one, as its result the
-// bytes.
+// Performs the copy, and stores in the operation for write_durably(): in `length` the number of changes including this
+// one, in `result` the number of bytes.
 void World::copy_durable_write(Operation& operation, Descriptor& descriptor) {
   operation.result = write(descriptor, operation.vectors, operation.offset);
   operation.length = descriptor.file->changes();
@@ -100,21 +100,21 @@ void World::copy_durable_write(Operation& operation, Descriptor& descriptor) {
 std::int64_t World::write_durably(Operation& operation, Descriptor& descriptor) {
   if (operation.length == 0) copy_durable_write(operation, descriptor);
   if (operation.result <= 0) return operation.result;
-  if (take_loss(descriptor)) return -EIO;
+  if (take_writeback_error(descriptor)) return -EIO;
   descriptor.file->keep(operation.length - 1);
   return operation.result;
 }
 
 std::int64_t World::sync(const Operation& operation, Descriptor& descriptor) {
-  if (take_loss(descriptor)) return -EIO;
+  if (take_writeback_error(descriptor)) return -EIO;
   descriptor.file->sync(operation.length);
   return 0;
 }
 
-bool World::take_loss(Descriptor& descriptor) {
-  if (descriptor.losses_told == descriptor.file->losses()) return false;
-  descriptor.losses_told = descriptor.file->losses();
-  descriptor.file->losses_are_told();
+bool World::take_writeback_error(Descriptor& descriptor) {
+  if (descriptor.reported_writeback_errors == descriptor.file->writeback_errors()) return false;
+  descriptor.reported_writeback_errors = descriptor.file->writeback_errors();
+  descriptor.file->set_writeback_errors_reported();
   return true;
 }
 
@@ -145,7 +145,7 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
   bool changes = operation.kind == OperationKind::kWrite || operation.kind == OperationKind::kAllocate ||
                  operation.kind == OperationKind::kTruncate;
   if (changes && !descriptor.writable) return -EBADF;
-  // As older kernels do.
+  // Like older kernels.
   if (operation.caching == Caching::kDrop) return -EOPNOTSUPP;
   auto owner = static_cast<std::uint64_t>(operation.fd);
   switch (operation.kind) {
@@ -173,7 +173,7 @@ std::int64_t World::perform_on_file(Operation& operation, Descriptor& descriptor
     case OperationKind::kPrefetch:
       return 0;
     default:
-      // Those of block devices.
+      // Operations of block devices.
       return -ENOTTY;
   }
 }
@@ -194,10 +194,10 @@ std::int64_t World::open(const char* path, int flags) {
               .readable = access != O_WRONLY,
               .writable = access != O_RDONLY,
               .direct = (flags & O_DIRECT) != 0,
-              .losses_told = found->second->losses_told()});
+              .reported_writeback_errors = found->second->reported_writeback_errors()});
 }
 
-// A direct transfer ends at a block of the file system.
+// A short direct transfer ends at a block boundary.
 std::size_t World::perhaps_shorter(std::size_t count, const Descriptor& descriptor) {
   if (moved_bytes_max_ != UINT64_MAX) return std::min<std::size_t>(count, moved_bytes_max_);
   const std::size_t step = descriptor.direct ? PageStore::kPageBytes : 1;

@@ -1,5 +1,5 @@
-// World: the state of a Simulation: its files, connections, descriptors and faults, and what operations do to them.
-// Owned by Simulation; the simulated backend decides when an operation happens. Thread: the simulation's.
+// World: state of a Simulation (files, connections, descriptors, faults) and the effects of operations on it. Owned by
+// Simulation; the simulated backend decides when an operation happens. Thread: the simulation's.
 #pragma once
 
 #include <map>
@@ -34,24 +34,24 @@ struct Descriptor {
   std::shared_ptr<SimulatedListener> listener;
   bool readable = true;
   bool writable = true;
-  bool direct = false;            // O_DIRECT: of whole blocks only
-  bool dead = false;              // the power was cut since it was opened
-  std::uint64_t losses_told = 0;  // of the file's losses()
+  bool direct = false;                          // O_DIRECT: transfers whole blocks only
+  bool dead = false;                            // there was a power cut after it was opened
+  std::uint64_t reported_writeback_errors = 0;  // the file's writeback_errors() that this descriptor has reported
 };
 
 class World {
  public:
-  // Far from those of the process, so that no test mistakes one for the other.
+  // Far above the descriptors of the process, so that no test can confuse the two.
   static constexpr int kFirstDescriptor = 1 << 30;
 
   explicit World(SimulationOptions chosen) : options(chosen), random(chosen.seed) {}
 
-  // When an operation is asked for: a sync, which takes time, covers what was written until then and no more; a durable
-  // write begins as a copy into the page cache.
+  // Called when an operation is submitted: a sync, which takes time, covers only the writes before its submission; a
+  // durable write begins as a copy into the page cache.
   void begin(Operation& operation);
-  // Performs anything but kPoll; the result.
+  // Performs any operation but kPoll; returns its result.
   std::int64_t perform(Operation& operation);
-  // The poll events that `fd` is ready for; POLLNVAL when it is none.
+  // The poll events for which `fd` is ready; POLLNVAL when it is not open.
   std::uint32_t ready(int fd);
 
   IoCount try_receive(int fd, std::span<std::byte> buffer);
@@ -68,7 +68,7 @@ class World {
   // The descriptor, or null.
   Descriptor* find(int fd);
   int add(Descriptor descriptor);
-  // A write that the power cut met half way.
+  // Records a write that was under way at a power cut.
   void leave_unfinished(const Operation& write);
   void power_cut();
 
@@ -82,10 +82,10 @@ class World {
   std::uint64_t times_waited = 0;
   bool stop_when_idle = false;
   bool idle = false;
-  std::vector<class SimulatedBackend*> backends;  // of the reactors that run over it
+  std::vector<class SimulatedBackend*> backends;  // backends of the reactors of this simulation
 
  private:
-  // The fault that meets a call, if one does.
+  // The fault that applies to an operation, if any.
   std::optional<Fault> take_fault(const Operation& operation, const std::string& path);
   IoCount try_unless(const std::optional<Fault>& fault, Descriptor& descriptor, OperationKind kind,
                      std::span<const iovec> vectors, std::uint64_t offset);
@@ -97,14 +97,14 @@ class World {
   void copy_durable_write(Operation& operation, Descriptor& descriptor);
   std::int64_t write_durably(Operation& operation, Descriptor& descriptor);
   static std::int64_t sync(const Operation& operation, Descriptor& descriptor);
-  static bool take_loss(Descriptor& descriptor);
+  static bool take_writeback_error(Descriptor& descriptor);
   std::int64_t allocate(SimulatedFile& file, int mode, std::uint64_t offset, std::uint64_t length);
   static FileInfo info_of(const SimulatedFile& file);
   std::int64_t map(const SimulatedFile& file, const Operation& operation);
   std::int64_t seek(const PageStore& pages, std::uint64_t offset, int whence) const;
   std::size_t perhaps_shorter(std::size_t count, const Descriptor& descriptor);
 
-  std::uint64_t moved_bytes_max_ = UINT64_MAX;  // of the transfer that is being done
+  std::uint64_t moved_bytes_max_ = UINT64_MAX;  // limit of the current transfer, from a fault
   int next_descriptor_ = kFirstDescriptor;
   std::uint64_t next_inode_ = 1;
 

@@ -16,7 +16,7 @@
 namespace blockexport::aio::testing {
 namespace {
 
-// After this much real time a test counts as hanging. Under a sanitizer on a busy machine some tests need a minute.
+// After this much real time a test counts as hung. Under a sanitizer on a busy machine some tests need a minute.
 constexpr std::uint64_t kDeadlineNs = 100'000'000'000;
 constexpr std::uint64_t kTurnNs = 1'000'000'000;
 
@@ -36,7 +36,7 @@ void run(Reactor& reactor, Task<void> task) {
   std::uint64_t deadline_ns = real.now_ns() + kDeadlineNs;
   Scope scope(reactor);
   scope.spawn("test", std::move(task));
-  // Only a simulation may be waited for without end: it knows when nothing can come.
+  // Only a simulation can run without a time limit: it detects a deadlock.
   std::uint64_t turn_ns = reactor.backend_name() == "simulation" ? UINT64_MAX : kTurnNs;
   while (scope.size() > 0) {
     if (real.now_ns() > deadline_ns) die_of_waiting(reactor);
@@ -56,7 +56,7 @@ TemporaryDirectory::~TemporaryDirectory() {
 }
 
 void ForEachBackend::SetUp() {
-  // As in the daemon: sendfile(2) has no flag against it.
+  // As in the daemon: sendfile(2) has no MSG_NOSIGNAL.
   std::signal(SIGPIPE, SIG_IGN);
   if (backend() == "simulation") {
     simulation_ =
@@ -82,7 +82,7 @@ void ForEachBackend::clear_faults() {
 std::string ForEachBackend::make_file(std::string_view content) {
   std::string name = fmt::format("file{}", ++files_);
   if (simulated()) {
-    // Absolute, as those of the real backends are.
+    // Absolute, as on the real backends.
     std::string path = "/" + name;
     simulation_->write_file(path, std::as_bytes(std::span(content)));
     return path;

@@ -23,11 +23,11 @@
 
 namespace blockexport::aio::testing {
 
-// Runs `task` to its end on `reactor`. Ends the process with a list of tasks when that takes longer than half a minute
-// of real time, or when a simulation has nothing left to do.
+// Runs `task` to its end on `reactor`. Aborts with a list of tasks when that takes more than 100 seconds of real time,
+// or when a simulation is in a deadlock.
 void run(Reactor& reactor, Task<void> task);
 
-// A directory of its own under the system's place for temporary files; removed with what is in it.
+// A private directory under the system's directory for temporary files; the destructor removes it with its content.
 class TemporaryDirectory {
  public:
   TemporaryDirectory();
@@ -48,9 +48,9 @@ class ForEachBackend : public ::testing::TestWithParam<const char*> {
   std::string_view backend() const { return GetParam(); }
   bool simulated() const { return simulation_ != nullptr; }
   Reactor& reactor() { return *reactor_; }
-  // Only when simulated().
+  // Valid only when simulated().
   Simulation& simulation() { return *simulation_; }
-  // Only when not.
+  // Valid only when not simulated().
   OddKernel& kernel() { return kernel_; }
 
   // A fault of the simulation, or of the kernel under a real backend.
@@ -61,9 +61,10 @@ class ForEachBackend : public ::testing::TestWithParam<const char*> {
 
   // The path of a new file with this content, to be opened with reactor().open().
   std::string make_file(std::string_view content = {});
-  // A connected, non-blocking pair of stream sockets, kept watched. To be closed with reactor().close_now().
+  // A connected, non-blocking pair of stream sockets, registered with keep_watch(). Close them with
+  // reactor().close_now().
   std::pair<int, int> make_socket_pair();
-  // What `path` holds.
+  // The content of the file `path`.
   std::string content_of(const std::string& path);
 
  private:

@@ -1,6 +1,6 @@
-// DescriptorLimit: for tests of a process that has no descriptors left.
+// DescriptorLimit: lowers the limit on open descriptors, for tests of a process that has none left.
 //
-// The limit is the process's, so no other thread may open files meanwhile. Thread: the test's.
+// The limit applies to the process, so no other thread may open files meanwhile. Thread: the test's.
 #pragma once
 
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 
 namespace blockexport::aio::testing {
 
-// While it lives the process may open `count` descriptors more.
+// While the object exists, the process can open only `count` more descriptors.
 class DescriptorLimit {
  public:
   explicit DescriptorLimit(rlim_t count) {
@@ -22,7 +22,7 @@ class DescriptorLimit {
   DescriptorLimit& operator=(const DescriptorLimit&) = delete;
 
  private:
-  // Below this number `count` are free.
+  // The number below which `count` descriptors are free.
   static rlim_t lowest_after(rlim_t count) {
     rlim_t number = 0;
     for (;; ++number) {

@@ -1,4 +1,4 @@
-// Probes of the file system under a test's files, for tests of abilities that only some file systems have. Any thread.
+// Probes of the file system of a test's files, for tests of features that only some file systems have. Any thread.
 #pragma once
 
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 
 namespace blockexport::aio::testing {
 
-// Whether the first byte of this file is read with these flags of preadv2(); the file has one.
+// Whether preadv2() with these flags can read the first byte of this file, which is not empty.
 inline bool reads_with(const std::string& path, int flags) {
   const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   char byte = 0;

@@ -1,7 +1,7 @@
-// Interleaving: several reactors over one simulation, on one thread, whose turns come in an order that follows from the
-// seed; each may stand still for many turns of the others, as a thread does that has lost its processor.
+// Interleaving: several reactors over one simulation, on one thread, whose turns come in a random order that depends
+// only on the seed; each may pause for many turns of the others, like a preempted thread.
 //
-// For tests of what reactors do to each other: a seed that fails does so again. Thread: the test's.
+// For tests of interactions between reactors: a seed that fails once fails again. Thread: the test's.
 #pragma once
 
 #include <cstdlib>
@@ -23,18 +23,18 @@ class Interleaving {
   Interleaving(std::size_t reactors, SimulationOptions options) : simulation_(options), random_(options.seed) {
     for (std::size_t i = 0; i < reactors; ++i) {
       reactors_.push_back(simulation_.make_reactor());
-      places_.push_back(std::make_unique<DataReactor>(*reactors_.back()));
+      data_reactors_.push_back(std::make_unique<DataReactor>(*reactors_.back()));
     }
   }
 
   Simulation& simulation() { return simulation_; }
   Random& random() { return random_; }
-  std::size_t size() const { return places_.size(); }
-  // The first one is the control reactor.
-  DataReactor& place(std::size_t index) { return *places_[index]; }
+  std::size_t size() const { return data_reactors_.size(); }
+  // The one with index 0 is the control reactor's.
+  DataReactor& data_reactor(std::size_t index) { return *data_reactors_[index]; }
   Reactor& control() { return *reactors_[0]; }
 
-  // Runs `task` at the control reactor to its end, and everything else as far as it comes meanwhile.
+  // Runs `task` on the control reactor to its end; the other reactors run meanwhile.
   void run(Task<void> task) {
     Scope scope(control());
     scope.spawn("test", std::move(task));
@@ -48,9 +48,9 @@ class Interleaving {
   }
 
  private:
-  // Of one run().
+  // Most turns of one run().
   static constexpr std::uint64_t kTurnsMax = 50'000'000;
-  // Turns of the others for which one reactor may stand still, and how far the clock goes in one turn.
+  // Most turns of the others for which one reactor pauses, and longest time of one turn.
   static constexpr std::uint64_t kHeldTurnsMax = 400;
   static constexpr std::uint64_t kTurnNsMax = 20'000;
 
@@ -68,7 +68,7 @@ class Interleaving {
   Simulation simulation_;
   Random random_;
   std::vector<std::unique_ptr<Reactor>> reactors_;
-  std::vector<std::unique_ptr<DataReactor>> places_;
+  std::vector<std::unique_ptr<DataReactor>> data_reactors_;
   std::size_t held_ = 0;
   std::uint64_t held_turns_ = 0;
 };

@@ -13,7 +13,7 @@
 namespace blockexport::aio::testing {
 namespace {
 
-// The first `bytes` of them.
+// The vectors of the first `bytes` bytes.
 std::vector<iovec> first_of(std::span<const iovec> vectors, std::uint64_t bytes) {
   std::vector<iovec> first;
   for (iovec vector : vectors) {
@@ -25,8 +25,8 @@ std::vector<iovec> first_of(std::span<const iovec> vectors, std::uint64_t bytes)
   return first;
 }
 
-// Moves the first `bytes` of a transfer, through the page cache, which takes every length; the result, or minus an
-// errno.
+// Moves the first `bytes` of a transfer through the page cache, which allows every length; returns the result, or minus
+// an errno.
 std::int64_t move_part(OperationKind kind, int fd, std::span<const iovec> vectors, off_t offset, int flags,
                        std::uint64_t bytes) {
   const std::vector<iovec> part = first_of(vectors, bytes);
@@ -38,7 +38,7 @@ std::int64_t move_part(OperationKind kind, int fd, std::span<const iovec> vector
   const ssize_t moved = kind == OperationKind::kRead ? preadv2(cached.get(), part.data(), count, offset, flags)
                                                      : pwritev2(cached.get(), part.data(), count, offset, flags);
   if (moved < 0) return -errno;
-  // Those that go around the cache are to find it on the disk.
+  // O_DIRECT readers must find the data on the disk.
   return kind == OperationKind::kRead || fdatasync(cached.get()) == 0 ? moved : -errno;
 }
 
@@ -116,8 +116,8 @@ class OddKernel::Calls final : public posix::SystemCalls {
   OddKernel& kernel_;
 };
 
-// Answers entries in the kernel's place: they become such as do nothing, and what comes of them is changed on its way
-// back.
+// Handles ring entries to which a fault applies: it turns them into no-ops, and replaces the results of their
+// completions.
 class OddKernel::Entries final : public RingCalls {
  public:
   explicit Entries(OddKernel& kernel) : kernel_(kernel) {}
@@ -153,7 +153,7 @@ class OddKernel::Entries final : public RingCalls {
   }
 
  private:
-  // Those that were prepared since the last call that handed some over, or tried to.
+  // Handles the entries that were prepared since the last call that submitted entries, or tried to.
   void answer_entries(io_uring& ring) const {
     io_uring_sq& queue = ring.sq;
     for (unsigned at = seen_before(ring); at != queue.sqe_tail; ++at) answer(queue.sqes[at & *queue.kring_mask]);
@@ -206,7 +206,8 @@ class OddKernel::Entries final : public RingCalls {
   }
 
   OddKernel& kernel_;
-  mutable std::map<const io_uring*, unsigned> seen_;  // entries of each ring, by their number
+  mutable std::map<const io_uring*, unsigned> seen_;  // submission queue index of each ring up to which entries were
+                                                      // handled
 };
 
 void OddKernel::inject(Fault fault) {

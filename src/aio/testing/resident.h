@@ -1,4 +1,4 @@
-// resident_bytes(): what this process has of memory now. For tests of what goes back to the system; any thread.
+// resident_bytes(): resident set size of this process. For tests that memory is returned to the system; any thread.
 #pragma once
 
 #include <malloc.h>
@@ -22,7 +22,7 @@ inline std::size_t resident_bytes() {
   return pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
-// As the daemon sets it: what is smaller comes from the heap.
+// As in the daemon: allocations of less than 2 MiB come from the heap.
 inline void use_heap_up_to_2_mib() {
   mallopt(M_MMAP_THRESHOLD, 2 << 20);
 }

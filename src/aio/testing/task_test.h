@@ -1,4 +1,4 @@
-// TASK_TEST_P and TASK_TEST_F: a GoogleTest case that is a coroutine, and a member of its fixture.
+// TASK_TEST_P and TASK_TEST_F: a GoogleTest case whose body is a coroutine and a member of its fixture.
 //
 //   class MyTest : public aio::testing::ForEachBackend {
 //    protected:
@@ -7,9 +7,9 @@
 //   };
 //   TASK_TEST_P(MyTest, DoesThis) { EXPECT_TRUE(co_await reactor().read(...)); }
 //
-// The fixture declares body() itself and has run(Task<void>). A member needs no captures, which a lambda would lose
-// while its coroutine goes on. In place of ASSERT_* and GTEST_SKIP, which return: CO_ASSERT and CO_SKIP. Thread: the
-// test's.
+// The fixture declares body() itself and has run(Task<void>). A member function needs no captures, whereas those of a
+// lambda are destroyed while its coroutine still runs. ASSERT_* and GTEST_SKIP use return, so coroutines use CO_ASSERT
+// and CO_SKIP. Thread: the test's.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@
 #define TASK_TEST_F(suite, name) BLOCKEXPORT_TASK_TEST(TEST_F, suite, name)
 // NOLINTEND(readability-identifier-naming)
 
-// ASSERT_TRUE of a coroutine.
+// ASSERT_TRUE for a coroutine.
 #define CO_ASSERT(condition)       \
   do {                             \
     if (!(condition)) {            \
@@ -40,7 +40,7 @@
     }                              \
   } while (false)
 
-// GTEST_SKIP of a coroutine, with its reason.
+// GTEST_SKIP for a coroutine, with a reason.
 #define CO_SKIP(reason)                 \
   do {                                  \
     []() { GTEST_SKIP() << reason; }(); \

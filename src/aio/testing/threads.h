@@ -1,5 +1,5 @@
-// WithThreads: a GoogleTest fixture for what crosses threads: the test's own reactor, and threads with one each, on the
-// backends that have threads: io_uring and epoll. A backend that the system refuses is skipped. Thread: the test's.
+// WithThreads: a GoogleTest fixture for code that runs on several threads: the test's own reactor, and threads with one
+// reactor each, on io_uring and epoll. A backend that the system refuses is skipped. Thread: the test's.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -46,11 +46,11 @@ class WithThreads : public ::testing::TestWithParam<const char*> {
   std::optional<DataReactor> here_;
 };
 
-// Two threads that meet round by round, so that one acts while the other is in the middle of something short. The
-// moment moves a little further in each round.
+// Synchronises two threads round by round, so that one acts during a short operation of the other. The moment shifts a
+// little in each round.
 class Meeting {
  public:
-  // The one who acts: until the other has begun round `number`, and a little longer.
+  // For the acting thread: waits until the other has begun round `number`, and a little longer.
   void await_begin(int number) const {
     while (begun_.load() < number) std::this_thread::yield();
     for (int i = 0; i < number % 128; ++i) (void)begun_.load();
@@ -58,7 +58,7 @@ class Meeting {
   void await_end(int number) const {
     while (ended_.load() < number) std::this_thread::yield();
   }
-  // The other.
+  // For the other thread.
   void begin(int number) { begun_ = number; }
   void end(int number) { ended_ = number; }
 

@@ -1,5 +1,4 @@
-// until(): what a test waits for when nothing can be awaited: a condition, looked at again and again with a deadline.
-// Thread: the test's.
+// until(): polls a condition with a deadline, for a test that has nothing to await. Thread: the test's.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +18,7 @@ Task<void> until(Reactor& reactor, Condition condition) {
   std::uint64_t deadline_ns = reactor.now_ns() + kDeadlineNs;
   while (!condition()) {
     if (reactor.now_ns() > deadline_ns) {
-      ADD_FAILURE() << "what was waited for did not happen";
+      ADD_FAILURE() << "the condition did not become true in time";
       co_return;
     }
     (void)co_await reactor.sleep_until(reactor.now_ns() + kPauseNs);

@@ -16,7 +16,7 @@ void PinnedSlabs::use(const Slabs* slabs) {
 
 std::optional<unsigned> PinnedSlabs::number_of(const iovec& memory) {
   if (slabs_ == nullptr) return std::nullopt;
-  // The ring would go on with the pages that stood there before.
+  // The ring's registration still refers to the pages from before the trim.
   if (trims_seen_ != slabs_->trims()) unpin();
   std::optional<unsigned> number = slabs_->slab_of(memory.iov_base, memory.iov_len);
   if (!number || (pinned_ & bit_of(*number)) != 0) return number;

@@ -1,9 +1,9 @@
-// PinnedSlabs: slabs of a reactor's pool that its ring has pinned, so that a direct transfer need not look up and pin
-// its pages each time.
+// PinnedSlabs: slabs of a reactor's pool that are registered with its ring as fixed buffers, so that the kernel need
+// not look up and pin pages for each direct transfer.
 //
-// What is pinned cannot be swapped out or given back, so a slab is pinned only when it has served a number of direct
-// transfers, and until its pool is trimmed. A kernel that refuses (it may be too old, or the limit on locked memory too
-// small: ulimit -l) only makes transfers slower. Owned by the io_uring backend. Thread: the ring's.
+// Pinned memory cannot be swapped out or freed, so a slab is pinned only after kTransfersBeforePin direct transfers,
+// and only until its pool is trimmed. If the kernel refuses (it may be too old, or the limit on locked memory too
+// small: ulimit -l), transfers are merely slower. Owned by the io_uring backend. Thread: the ring's.
 #pragma once
 
 #include <sys/uio.h>
@@ -23,9 +23,9 @@ class PinnedSlabs {
 
   explicit PinnedSlabs(Ring& ring) : ring_(ring) {}
 
-  // `slabs` outlive this, or are taken off with null.
+  // Sets the slabs, or null for none. They outlive this object, or are reset to null before.
   void use(const Slabs* slabs);
-  // The number by which the ring knows the memory of a direct transfer, when it does.
+  // The registered buffer's number for the memory of a direct transfer; nothing when it is not pinned.
   std::optional<unsigned> number_of(const iovec& memory);
   void unpin();
 
@@ -35,8 +35,8 @@ class PinnedSlabs {
   Ring& ring_;
   const Slabs* slabs_ = nullptr;
   std::uint64_t trims_seen_ = 0;
-  std::uint64_t pinned_ = 0;  // a bit for each slab
-  bool refused_ = false;      // until the next trim
+  std::uint64_t pinned_ = 0;  // a bit per slab
+  bool refused_ = false;      // the kernel refused to pin; reset by the next trim
   std::array<std::uint32_t, Slabs::kSlabsMax> transfers_ = {};
 };
 

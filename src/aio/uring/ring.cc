@@ -11,7 +11,7 @@ namespace blockexport::aio {
 namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
-// Before entries that the kernel did not take are offered to it again.
+// Pause before entries that the kernel did not accept are submitted again.
 constexpr std::uint64_t kRefusedPauseNs = 1'000'000;
 
 struct Opcode {
@@ -24,7 +24,8 @@ constexpr Opcode kOpcodes[] = {
     {IORING_OP_WRITE, "WRITE"},       {IORING_OP_WRITEV, "WRITEV"},
     {IORING_OP_FSYNC, "FSYNC"},       {IORING_OP_FALLOCATE, "FALLOCATE"},
 };
-// Waiting with a timeout in the call itself, no completion ever lost, and (of the same age as tags) repeating polls.
+// A timeout in the wait itself, no lost completions, and multishot polls, which Linux has since the same version as
+// tags.
 constexpr unsigned kFeatures = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_RSRC_TAGS;
 
 // Best first; a kernel that does not know a flag answers EINVAL.
@@ -59,7 +60,7 @@ Result<std::unique_ptr<Ring>> Ring::create(RingOptions options, unsigned kernel_
     return fail(Error::system("io_uring is not available", Errno(error)).with_hint(likely_cause(error)));
   }
   TRY(made->check_opcodes());
-  // Neither is needed to work: a kernel that refuses only makes it slower.
+  // Both are optional: without them the ring is only slower.
   io_uring_register_ring_fd(&made->ring_);
   std::array<unsigned, 2> workers = {kernel_threads_max, kernel_threads_max};
   io_uring_register_iowq_max_workers(&made->ring_, workers.data());
@@ -84,7 +85,7 @@ Result<> Ring::check_opcodes() {
     return fail(Error("io_uring is not available: the kernel is too old").with_hint("Linux 5.13 or newer is needed."));
   }
   io_uring_probe* probe = io_uring_get_probe_ring(&ring_);
-  if (probe == nullptr) return fail("io_uring is not available: it cannot be asked what it supports");
+  if (probe == nullptr) return fail("io_uring is not available: the probe of its operations failed");
   const char* missing = nullptr;
   for (const Opcode& opcode : kOpcodes) {
     if (!io_uring_opcode_supported(probe, opcode.number)) missing = opcode.name;
@@ -125,7 +126,7 @@ io_uring_sqe* Ring::next_entry() {
 
 bool Ring::kernel_has_work() const {
   unsigned flags = IO_URING_READ_ONCE(*ring_.sq.kflags);
-  // Without TASKRUN_FLAG the kernel runs its work by itself whenever we enter it for something else.
+  // Without TASKRUN_FLAG the kernel runs its pending work whenever this thread makes any system call.
   return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
@@ -138,7 +139,8 @@ void Ring::enter(std::uint64_t timeout_ns) {
   timeout.tv_sec = static_cast<std::int64_t>(timeout_ns / kNanosecondsPerSecond);
   timeout.tv_nsec = static_cast<std::int64_t>(timeout_ns % kNanosecondsPerSecond);
   const int result = calls_.submit_and_wait(ring_, timeout_ns == UINT64_MAX ? nullptr : &timeout);
-  // The kernel is short of memory and took nothing, nor did it wait: what it has in hand already may set some free.
+  // The kernel is short of memory: it accepted no entry and did not wait. Operations that it already has may free
+  // memory when they complete.
   if (result == -EAGAIN || result == -EBUSY || result == -ENOMEM) wait_briefly(timeout_ns);
 }
 

@@ -1,5 +1,5 @@
-// Ring: an io_uring set up with the best flags that the kernel grants, with every opcode we use probed.
-// Owned by the io_uring backend. Thread: the one that made it.
+// Ring: an io_uring instance, set up with the best flags that the kernel supports, after a probe for every opcode we
+// use. Owned by the io_uring backend. Thread: the one that created it.
 #pragma once
 
 #include <liburing.h>
@@ -14,8 +14,8 @@
 namespace blockexport::aio {
 
 struct RingOptions {
-  unsigned entries = 512;       // that are prepared at a time
-  unsigned completions = 4096;  // that wait at a time; the kernel keeps more of them for itself
+  unsigned entries = 512;       // size of the submission queue
+  unsigned completions = 4096;  // size of the completion queue; the kernel buffers any overflow
   const RingCalls& calls = kRingCalls;
 };
 
@@ -27,18 +27,19 @@ class Ring {
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
 
-  // A free entry; null when the kernel takes none now. What was prepared before is handed over to make room.
+  // A free submission entry; null when the kernel accepts none now. Submits the prepared entries when the queue is
+  // full.
   io_uring_sqe* next_entry();
-  // Hands over what is prepared, and waits for nothing.
+  // Submits the prepared entries without waiting.
   void submit() { calls_.submit(ring_); }
-  // Hands over what is prepared; waits until something completes or for `timeout_ns` (0: does not wait, UINT64_MAX: for
-  // ever), or a signal comes.
+  // Submits the prepared entries; then waits until an operation completes, a signal comes or `timeout_ns` has passed
+  // (0: does not wait, UINT64_MAX: for ever).
   void enter(std::uint64_t timeout_ns);
 
-  // Pins `memory`, which entries then name by `number`, below Slabs::kSlabsMax. False when the kernel refuses: it may
-  // be too old, or the limit on locked memory too small.
+  // Registers `memory` as the fixed buffer `number`, below Slabs::kSlabsMax. False when the kernel refuses: it may be
+  // too old, or the limit on locked memory too small.
   [[nodiscard]] bool pin(unsigned number, std::span<std::byte> memory);
-  // Transfers under way keep what they use.
+  // Removes the registration; transfers under way keep the pages pinned until they end.
   void unpin(unsigned number);
 
   // Calls handle(user_data, result, flags) for each completion.
@@ -61,7 +62,7 @@ class Ring {
   int set_up(const RingOptions& options);
   Result<> check_opcodes();
   bool kernel_has_work() const;
-  // For a completion, without handing over entries.
+  // Waits for a completion, without submitting entries.
   void wait_briefly(std::uint64_t timeout_ns);
   bool set_pinned(unsigned number, iovec memory);
 
@@ -69,7 +70,7 @@ class Ring {
   io_uring ring_{};
   bool made_ = false;
   bool can_pin_ = false;
-  bool has_table_ = false;  // of what is pinned
+  bool has_table_ = false;  // the table of fixed buffers exists
 };
 
 }  // namespace blockexport::aio

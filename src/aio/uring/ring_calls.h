@@ -1,9 +1,8 @@
-// RingCalls: how a Ring reaches the kernel, by liburing: handing over entries, waiting, and looking for completions.
+// RingCalls: the calls of liburing that a Ring makes in each turn: submit entries, wait, and read completions.
 //
-// A Ring does these through one such object, so that a test can put an object of its own in its place: to refuse
-// entries, to change them before the kernel sees them, and to change results (aio/testing/odd_kernel.h). It has no
-// state, and everybody shares kRingCalls. Each is done once in a turn of the loop, not once for each request. Thread:
-// the ring's.
+// A Ring makes them through this interface, so that a test can replace it: to refuse entries, to change them before the
+// kernel sees them, and to change results (aio/testing/odd_kernel.h). It has no state; all rings share kRingCalls. Each
+// call happens once per turn of the loop, not once per request. Thread: the ring's.
 #pragma once
 
 #include <liburing.h>
@@ -15,7 +14,7 @@ class RingCalls {
   constexpr RingCalls() = default;
   constexpr virtual ~RingCalls() = default;
 
-  // These three give the number of entries handed over, or minus an errno.
+  // These three return the number of submitted entries, or minus an errno.
   virtual int submit(io_uring& ring) const { return io_uring_submit(&ring); }
   virtual int submit_and_get_events(io_uring& ring) const { return io_uring_submit_and_get_events(&ring); }
   // Waits for a completion, or for `timeout` (null: for ever).

@@ -15,14 +15,14 @@
 namespace blockexport::aio {
 namespace {
 
-// What a completion belongs to, if not an operation, whose address is its number.
+// User data of a completion: the address of its operation, or one of these.
 constexpr std::uint64_t kNobody = 0;
 constexpr std::uint64_t kWake = 1;
-// Operation::backend_data.
+// Values of Operation::backend_data.
 constexpr std::uintptr_t kOutside = 0;
 constexpr std::uintptr_t kInRing = 1;   // a bit
-constexpr std::uintptr_t kRepeats = 2;  // a bit: a poll that goes on until it is cancelled
-// When the kernel takes no more work for the moment.
+constexpr std::uintptr_t kRepeats = 2;  // a bit: a multishot poll, which continues until it is cancelled
+// Pause before a retry when the kernel accepts no more entries for the moment.
 constexpr std::uint64_t kRetryNs = 1'000'000;
 // The kernel's own limit for one transfer, a multiple of every block size.
 constexpr std::size_t kTransferBytesMax = 0x7ffff000;
@@ -50,11 +50,11 @@ class UringBackend final : public posix::PosixBackend {
 
   std::unique_ptr<Ring> ring_;
   PinnedSlabs pinned_{*ring_};
-  OperationList waiting_;                 // for a free entry in the ring
-  OperationList to_cancel_;               // in the ring; their cancellation waits for a free entry
-  OperationList cancelled_;               // before they came into the ring; to be handed out by the next wait()
-  std::uint32_t transfers_prepared_ = 0;  // in the ring, not handed over
-  std::uint32_t transfers_begun_ = 0;     // handed over, not finished
+  OperationList waiting_;                 // operations that wait for a free entry in the ring
+  OperationList to_cancel_;               // operations in the ring whose cancellation waits for a free entry
+  OperationList cancelled_;               // cancelled before they reached the ring; the next wait() returns them
+  std::uint32_t transfers_prepared_ = 0;  // entries in the ring that were not submitted
+  std::uint32_t transfers_begun_ = 0;     // submitted transfers that have not completed
   bool wake_watched_ = false;             // a poll for the wake event is in the ring
 };
 
@@ -75,7 +75,7 @@ unsigned length_of(const iovec& vector) {
   return static_cast<unsigned>(std::min<std::size_t>(vector.iov_len, kTransferBytesMax));
 }
 
-// A transfer to or from one piece of memory, which the ring may know as part of a slab.
+// A transfer with one vector, whose memory may be in a pinned slab.
 void prepare_plain_transfer(io_uring_sqe* entry, const Operation& o, std::optional<unsigned> slab) {
   const iovec& memory = o.vectors[0];
   const bool read = o.kind == OperationKind::kRead;
@@ -113,7 +113,8 @@ void prepare_entry(io_uring_sqe* entry, const Operation& o, PinnedSlabs& pinned)
       io_uring_prep_fsync(entry, o.fd, IORING_FSYNC_DATASYNC);
       break;
     case OperationKind::kAllocate:
-      // The helper of liburing 2.3 takes signed ranges; the fields are what fallocate(2) says.
+      // io_uring_prep_fallocate() of liburing 2.3 takes signed ranges, hence the fields directly; they are those of
+      // fallocate(2).
       io_uring_prep_rw(IORING_OP_FALLOCATE, entry, o.fd, nullptr, static_cast<unsigned>(o.mode), o.offset);
       entry->addr = o.length;
       break;
@@ -134,8 +135,8 @@ void UringBackend::submit(Operation& operation) {
   if (is_transfer(operation.kind) && transfers_prepared_ >= transfers_begun_) begin_transfers();
 }
 
-// A disk must not rest while a batch of requests is looked at one by one. So what is prepared is handed over as soon as
-// it is as much as the kernel has in hand: at once when that is nothing, then in ever larger groups.
+// The disk must not be idle while the reactor processes a batch of requests one by one. So prepared transfers are
+// submitted as soon as they are as many as those under way: the first at once, then in ever larger groups.
 void UringBackend::begin_transfers() {
   ring_->submit();
   transfers_begun_ += std::exchange(transfers_prepared_, 0);
@@ -161,7 +162,7 @@ bool UringBackend::prepare_cancel(Operation& operation) {
 
 void UringBackend::cancel(Operation& operation) {
   if (operation.abandonable) return workers().abandon(operation);
-  // Whatever else a task can be cancelled in ends soon by itself.
+  // All other cancellable operations end soon by themselves.
   if (operation.kind != OperationKind::kPoll) return;
   if ((operation.backend_data & kInRing) != 0) {
     operation.result = -ECANCELED;
@@ -173,7 +174,8 @@ void UringBackend::cancel(Operation& operation) {
   cancelled_.push_back(operation);
 }
 
-// What found no room in the ring before. What still finds none comes again in the next turn, soon.
+// Prepares the operations that found no free entry before. False when some still find none; the next turn, which comes
+// soon, tries again.
 bool UringBackend::prepare_all() {
   if (!wake_watched_) {
     io_uring_sqe* entry = ring_->next_entry();
@@ -215,14 +217,15 @@ bool UringBackend::wait(std::uint64_t deadline_ns, OperationList& completed) {
   return true;
 }
 
-// The kernel adds POLLRDHUP to every poll, so a sender that waits for room would be told again and again, at once, that
-// its peer sends no more. Such a poll is begun anew as one that repeats: that says it once and goes on waiting.
+// The kernel adds POLLRDHUP to every poll, so once the peer has ended its sending direction, a poll for POLLOUT would
+// complete at once, again and again. Such a poll is submitted again as a multishot poll, which reports that state once
+// and goes on waiting.
 void UringBackend::finish_poll(Operation& poll, int result, bool goes_on, OperationList& completed) {
   auto asked_for = static_cast<int>(poll.events | POLLERR | POLLHUP | POLLNVAL);
-  // The first answer counts; what follows is how the poll was ended.
+  // The first matching result counts; later completions only report the end of a multishot poll.
   if (poll.result == 0 && (result < 0 || (result & asked_for) != 0)) poll.result = result;
   if (goes_on) {
-    // It has its answer, but the kernel still knows its address: its end is waited for.
+    // The poll has its result, but the kernel still holds its address, so it must be cancelled and its end awaited.
     if (poll.result != 0 && !poll.linked()) to_cancel_.push_back(poll);
     return;
   }
@@ -232,8 +235,9 @@ void UringBackend::finish_poll(Operation& poll, int result, bool goes_on, Operat
   waiting_.push_back(poll);
 }
 
-// It would have had to wait, was interrupted, or the kernel found no thread for it (as under a limit on processes,
-// where it cancels what waits for one): a worker does it from the start.
+// Whether the kernel did not begin the operation: it would have blocked, was interrupted, or no kernel thread could be
+// created for it (under a limit on processes the kernel cancels such operations). Then a worker performs it from the
+// start.
 bool was_not_begun(int result) {
   return result == -EAGAIN || result == -EINTR || result == -ECANCELED;
 }

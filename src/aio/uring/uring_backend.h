@@ -1,7 +1,6 @@
-// The backend for kernels that allow io_uring: polls and file operations through one ring; what the ring does not do
-// through worker threads.
+// The io_uring backend: polls and file operations through one ring, other operations through worker threads.
 //
-// Buffered writes on some file systems are handed to kernel threads by the ring; callers try Backend::try_write first.
+// On some file systems io_uring passes buffered writes to kernel threads; so callers try Backend::try_write first.
 #pragma once
 
 #include <memory>
@@ -13,9 +12,8 @@
 
 namespace blockexport::aio {
 
-// Fails when the kernel refuses it or lacks a feature; the error's hint says what is likely to be the cause. The thread
-// that calls is the only one that may use the backend afterwards, and it must not fork in between. `calls`
-// and those of `ring` outlive the backend.
+// Fails when the kernel refuses io_uring or lacks a feature; the error's hint names the likely cause. Only the calling
+// thread may use the backend afterwards, and it must not fork. `calls` and `ring.calls` outlive the backend.
 Result<std::unique_ptr<Backend>> make_uring_backend(std::uint32_t worker_threads_max, RingOptions ring = {},
                                                     const posix::SystemCalls& calls = posix::kSystemCalls);
 

@@ -70,7 +70,7 @@ Task<void> write_while_it_fails(block::Node& node, std::deque<Client>& clients, 
   aio::Reactor& reactor = co_await aio::current_reactor();
   aio::Scope scope(reactor);
   for (Client& client : clients) {
-    aio::DataReactor& place = reactors.place(reactors.random().below(reactors.size()));
+    aio::DataReactor& place = reactors.data_reactor(reactors.random().below(reactors.size()));
     scope.spawn("client", aio::run_on(place, "client", write_all(node, client, reactors.random().next())));
   }
   (void)co_await reactor.sleep_until(reactor.now_ns() + reactors.random().below(8'000'000));

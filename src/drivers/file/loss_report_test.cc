@@ -112,7 +112,7 @@ BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(LossReportTest);
 TEST_P(LossReportTest, NobodyIsToldOfSuccessWhoseDataAreLostWhereverItRuns) {
   auto first = start_thread("first");
   auto second = start_thread("second");
-  std::array<aio::DataReactor*, 3> places = {&here(), &first->place(), &second->place()};
+  std::array<aio::DataReactor*, 3> places = {&here(), &first->data_reactor(), &second->data_reactor()};
   for (std::uint64_t seed = 1; seed <= kDisks && !HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Disk disk(10 + seed % 50);

@@ -57,7 +57,7 @@ BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(SyncGroupTest);
 TEST_P(SyncGroupTest, WhoIsToldOfSuccessIsCoveredWhereverItRuns) {
   auto first = start_thread("first");
   auto second = start_thread("second");
-  std::array<aio::DataReactor*, 3> places = {&here(), &first->place(), &second->place()};
+  std::array<aio::DataReactor*, 3> places = {&here(), &first->data_reactor(), &second->data_reactor()};
   Disk disk;
   run([](std::span<aio::DataReactor*> on, Disk& shared) -> Task<void> {
     aio::Scope writers(co_await aio::current_reactor());

@@ -162,10 +162,10 @@ aio::Task<void> Connection::transmit() {
   std::vector<std::byte> early = std::move(input_);
   server_.handshakes.remove(*this);
   handshake_.reset();
-  std::optional<aio::ReactorPool::Seat> seat(serving.seat(server_.reactors));
-  PlacedTransmission client(server_.reactor, seat->place(),
-                            {.reactor = seat->place().reactor,
-                             .pool = seat->place().pool,
+  std::optional<aio::ReactorPool::Assignment> assignment(serving.assign_reactor(server_.reactors));
+  PlacedTransmission client(server_.reactor, assignment->data_reactor(),
+                            {.reactor = assignment->data_reactor().reactor,
+                             .pool = assignment->data_reactor().pool,
                              .process_budget = server_.budget,
                              .edge = serving.edge(),
                              .fence = serving.fence(),
@@ -179,7 +179,7 @@ aio::Task<void> Connection::transmit() {
   co_await serving.notice_lost_clients();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));
   // Before the export lets go of its iothread, which may end from then on.
-  seat.reset();
+  assignment.reset();
   serving.detach(client);
   co_await client.destroy();
 }

@@ -1,6 +1,6 @@
-// Connection: one client of the server, from accept to close: a handshake, then a transmission.
-// Lives in the frame of its task. Thread: the control reactor; the transmission runs where the export or the server has
-// a seat for it.
+// Connection: one client of the server, from accept to close: a handshake, then a transmission. Lives in the frame of
+// its task. Thread: the control reactor; the transmission runs on the reactor to which the export or the server assigns
+// the client.
 #pragma once
 
 #include <map>

@@ -51,9 +51,9 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   WriteFence& fence() { return fence_; }
   bool writethrough() const { return writethrough_; }
 
-  // Where its next client is served.
-  aio::ReactorPool::Seat seat(aio::ReactorPool& pool) {
-    return places_.empty() ? pool.take_seat() : aio::ReactorPool::take_seat_at(places_);
+  // Assigns its next client to a reactor.
+  aio::ReactorPool::Assignment assign_reactor(aio::ReactorPool& pool) {
+    return places_.empty() ? pool.assign() : aio::ReactorPool::assign_among(places_);
   }
   // Before the client runs.
   void attach(PlacedTransmission& client) {

@@ -35,7 +35,7 @@ class PlacedTransmissionTest : public aio::testing::WithThreads {
     client_ = std::make_unique<net::SocketStream>(reactor(), ends[1]);
   }
 
-  aio::DataReactor& there() { return thread_->place(); }
+  aio::DataReactor& there() { return thread_->data_reactor(); }
   PlacedTransmission& placed() { return *placed_; }
   net::Stream& client() { return *client_; }
   Task<void> serve() {

@@ -48,7 +48,7 @@ class Succession {
   aio::Random& random() { return reactors_.random(); }
 
   std::unique_ptr<Connected> connect() {
-    aio::DataReactor& place = reactors_.place(random().below(reactors_.size()));
+    aio::DataReactor& place = reactors_.data_reactor(random().below(reactors_.size()));
     TransmissionContext context{.reactor = place.reactor,
                                 .pool = place.pool,
                                 .process_budget = budget_,

@@ -26,7 +26,7 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
     second_ = start_thread("second");
   }
 
-  std::array<aio::DataReactor*, 3> places() { return {&here(), &first_->place(), &second_->place()}; }
+  std::array<aio::DataReactor*, 3> places() { return {&here(), &first_->data_reactor(), &second_->data_reactor()}; }
   std::unique_ptr<Connected> connect(aio::DataReactor& place) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
