@@ -1,5 +1,5 @@
-// Socket addresses as the configuration names them: internet, unix, vsock, or a descriptor that was handed down.
-// The shapes and defaults are those of the schema's SocketAddress; control/ converts. Plain values.
+// Socket addresses of the configuration: internet, unix, vsock, or an inherited descriptor. The fields and defaults are
+// those of the schema's SocketAddress; control/ converts. Plain values; any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,11 @@
 
 namespace blockexport::net {
 
-// TCP keep-alive: probes to a peer that is silent, which find out that it is gone. 0 leaves a number to the system.
+// TCP keep-alive: probes to a silent peer, which detect that it is gone. 0 selects the system's default of a number.
 struct KeepAlive {
-  std::optional<bool> enabled = {};  // nothing: nobody has said; it is off unless whoever listens or connects decides
-  std::uint32_t count = 0;           // probes without an answer after which the connection is lost
+  std::optional<bool> enabled = {};  // nothing: not configured; then the server or client code decides, and the default
+                                     // is off
+  std::uint32_t count = 0;           // unanswered probes after which the connection is closed
   std::uint32_t idle_seconds = 0;    // silence before the first probe
   std::uint32_t interval_seconds = 0;
 };
@@ -34,7 +35,7 @@ struct InetAddress {
 struct UnixAddress {
   std::string path;
   bool abstract = false;
-  bool tight = true;  // an abstract name ends where the path ends, else it fills sun_path
+  bool tight = true;  // the address of an abstract name ends with the path, else it fills sun_path
 };
 
 struct VsockAddress {
@@ -42,8 +43,8 @@ struct VsockAddress {
   std::string port;
 };
 
-// A socket that was inherited from the parent process, by the number that it had. The number alone is worth nothing:
-// who listens or connects takes `socket`, which only the command line can have.
+// A socket that was inherited from the parent process, and its original number. Code that listens or connects uses
+// `socket`, never the number; only the command line can set `socket`.
 struct FdAddress {
   std::string descriptor;
   std::shared_ptr<OwnedFd> socket = {};

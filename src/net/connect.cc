@@ -27,7 +27,7 @@ aio::Task<std::expected<OwnedFd, Errno>> connect_to(aio::Reactor& reactor, Numer
   co_return std::move(fd);
 }
 
-// A path that an address has no room for is reached through its directory, which `directory` keeps open meanwhile.
+// Uses a path that is too long for an address through a descriptor of its directory, which `directory` keeps open.
 Result<NumericAddress> address_of_path(const UnixAddress& address, const std::string& shown, OwnedFd& directory) {
   auto numeric = unix_address(address);
   if (numeric || address.abstract || !address.path.starts_with('/')) return numeric;

@@ -1,4 +1,4 @@
-// Connecting out: for chardevs that call a peer.
+// connect(): outgoing connections, for client chardevs. Thread: the reactor's.
 #pragma once
 
 #include "aio/reactor.h"
@@ -8,10 +8,9 @@
 
 namespace blockexport::net {
 
-// A connected, non-blocking socket. Each address of a host name is tried in turn. The kernel's own time limit applies;
-// cancelling the task ends the wait. An absolute unix path may be longer than an address has room for. Errors: "Failed
-// to connect to 'P': ...".
-// `shown_path` is how errors name a unix path, if not as the address has it.
+// Returns a connected, non-blocking socket. Tries each address of a host name in turn. The kernel's time limit applies;
+// cancelling the task ends the wait. An absolute unix path may be longer than sun_path. Errors: "Failed to connect to
+// 'P': ...". `shown_path`: the unix path that errors show; empty: that of the address.
 aio::Task<Result<OwnedFd>> connect(aio::Reactor& reactor, SocketAddress address, std::string shown_path = {});
 
 }  // namespace blockexport::net

@@ -1,5 +1,5 @@
-// GnuTLS's handles with owners. Only for the TLS files of this folder, and for the client tool, which has no TlsStream:
-// nobody else includes GnuTLS. Thread: any.
+// Owning wrappers of GnuTLS handles. Only for the TLS files of this folder, and for the client tool, which has no
+// TlsStream: no other code includes GnuTLS. Thread: any.
 #pragma once
 
 #include <gnutls/gnutls.h>
@@ -28,7 +28,7 @@ using GnutlsCertificates = GnutlsHandle<gnutls_certificate_credentials_t, gnutls
 using GnutlsCertificate = GnutlsHandle<gnutls_x509_crt_t, gnutls_x509_crt_deinit>;
 using GnutlsDhParameters = GnutlsHandle<gnutls_dh_params_t, gnutls_dh_params_deinit>;
 
-// The handle that `make(&handle)` makes. These calls fail for want of memory only, which ends the process anyhow.
+// Creates a handle with `make(&handle)`. These functions fail only when memory runs out, which aborts the process.
 template <class Owner, auto make>
 Owner make_gnutls() {
   typename Owner::pointer handle = nullptr;

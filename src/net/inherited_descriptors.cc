@@ -54,10 +54,10 @@ Result<OwnedFd> InheritedDescriptors::take_socket(const std::string& number) {
   socklen_t length = sizeof type;
   if (getsockopt(*fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return refuse("");
   if (!left_.contains(*fd)) {
-    return refuse("Only what the process was started with can be named, and each descriptor once.");
+    return refuse("Only descriptors that the process was started with can be named, and each only once.");
   }
-  if (type != SOCK_STREAM) return refuse("It is a socket, but not one of a stream.");
-  // A number that is a standard stream's is needed for that: it must not become another file's when this is closed.
+  if (type != SOCK_STREAM) return refuse("It is a socket, but not a stream socket.");
+  // A standard descriptor's number stays reserved, so that no other file gets it when the socket is closed.
   OwnedFd taken(moved_from_standard_descriptors(*fd));
   if (!taken) return fail(Error::system(fmt::format("Unable to use file descriptor '{}'", number), Errno::last()));
   fcntl(taken.get(), F_SETFD, FD_CLOEXEC);

@@ -1,9 +1,9 @@
 // InheritedDescriptors: the descriptors that the process was started with, which its command line may name by number.
 //
-// A number says nothing about what it stands for: an image, a client or a ring of this process may have it by now. So
-// what was handed down is recorded before anything else is opened, and each descriptor can be taken once. Nobody else
-// turns a number into a descriptor; QMP, where a client could name any, has no access to this. Owned by main(); main
-// thread.
+// A number alone does not identify a descriptor: it may now belong to an image, a client or a ring of this process. So
+// the inherited descriptors are recorded before any other is opened, and each can be taken once. No other code turns a
+// number into a descriptor; QMP, where a client could name any number, has no access to this class. Owned by main().
+// Thread: main.
 #pragma once
 
 #include <set>
@@ -14,22 +14,22 @@
 
 namespace blockexport::net {
 
-// Where the kernel does not list what is open, higher numbers are not looked at.
+// Highest number, exclusive, that is probed when the kernel does not list the open descriptors.
 inline constexpr int kNumberProbedMax = 1024;
 
 class InheritedDescriptors {
  public:
-  // Those that are open now: the first act of the process. `open_files` is the folder in which the kernel lists them;
-  // where there is none, numbers below kNumberProbedMax are tried.
+  // Records the descriptors that are open now; main() calls it first. `open_files` is the directory in which the kernel
+  // lists them; if it does not exist, numbers below kNumberProbedMax are probed.
   static InheritedDescriptors record(const char* open_files = "/proc/self/fd");
 
-  // The stream socket of that number, made non-blocking and close-on-exec; /dev/null takes its place when it was a
-  // standard stream. Errors: `number` does not parse; it was not
-  // inherited, was taken before or is no stream socket.
+  // Takes the stream socket of that number and makes it non-blocking and close-on-exec; /dev/null replaces it when it
+  // was a standard descriptor. Errors: `number` does not parse; the descriptor was not inherited, was taken before, or
+  // is no stream socket.
   Result<OwnedFd> take_socket(const std::string& number);
 
  private:
-  std::set<int> left_;  // that nobody took
+  std::set<int> left_;  // descriptors that were not taken yet
 };
 
 }  // namespace blockexport::net

@@ -37,7 +37,7 @@ TEST(InheritedDescriptorsTest, WhatWasOpenedLaterIsNotTheirs) {
   EXPECT_EQ(refusal(inherited, number), not_a_socket(number));
 }
 
-// The socket under the given number, which nobody else has.
+// A new socket with the given descriptor number.
 OwnedFd socket_with_number(int number) {
   const OwnedFd there(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   return OwnedFd(fcntl(there.get(), F_DUPFD_CLOEXEC, number));

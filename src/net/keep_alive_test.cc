@@ -1,4 +1,4 @@
-// TCP keep-alive, over real sockets.
+// Tests of TCP keep-alive, with real sockets.
 #include "net/keep_alive.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ int option(int fd, int level, int name) {
   return value;
 }
 
-// What the socket's keep-alive is: enabled, count, idle, interval.
+// The socket's keep-alive options: enabled, count, idle, interval.
 std::array<int, 4> keep_alive_of(int fd) {
   return {option(fd, SOL_SOCKET, SO_KEEPALIVE), option(fd, IPPROTO_TCP, TCP_KEEPCNT),
           option(fd, IPPROTO_TCP, TCP_KEEPIDLE), option(fd, IPPROTO_TCP, TCP_KEEPINTVL)};
@@ -45,7 +45,7 @@ class KeepAliveTest : public aio::testing::ForEachBackend {
     return {.host = "127.0.0.1", .port = std::move(port), .keep_alive = keep_alive};
   }
 
-  // The keep-alive of both ends of a connection: the one that was accepted, and the one that called.
+  // The keep-alive options of both ends of a connection: the accepted one, and the connecting one.
   Task<std::pair<std::array<int, 4>, std::array<int, 4>>> connected(KeepAlive listening, KeepAlive calling) {
     std::pair<std::array<int, 4>, std::array<int, 4>> found;
     auto listener = co_await Listener::open(reactor(), address(listening));
@@ -103,7 +103,7 @@ TASK_TEST_P(KeepAliveTest, NumbersThatTheKernelDoesNotTakeAreErrorsOfBothSides) 
   }
 }
 
-// The largest numbers are those that the kernel takes, and the next ones are not.
+// The kernel accepts the largest numbers, and refuses the next ones.
 TEST(KeepAlive, TheLargestNumbersAreTheKernels) {
   OwnedFd fd(socket(AF_INET, SOCK_STREAM, 0));
   const std::pair<int, std::uint32_t> limits[] = {

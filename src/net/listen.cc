@@ -35,8 +35,8 @@ std::uint16_t port_of(const NumericAddress& address) {
   return ntohs(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_port);
 }
 
-// One inet socket on the first port of first..last that is free, with the keep-alive that its connections inherit.
-// EADDRINUSE when none is free.
+// Returns an inet socket that listens on the first free port from the address's port to `last_port`, with the
+// keep-alive that its connections inherit. EADDRINUSE when none is free.
 std::expected<OwnedFd, Errno> listen_on_port(NumericAddress address, std::uint32_t last_port, int protocol, int backlog,
                                              const KeepAlive& keep_alive) {
   for (std::uint32_t port = port_of(address); port <= last_port; ++port) {
@@ -60,7 +60,7 @@ std::uint32_t uid_of_peer(int fd) {
   return credentials.uid;
 }
 
-// What accept(2) reports about the connection rather than about the listener.
+// Whether the error of accept(2) concerns the new connection rather than the listener.
 bool connection_broke(Errno error) {
   switch (error.value()) {
     case ECONNABORTED:
@@ -76,25 +76,25 @@ bool connection_broke(Errno error) {
   }
 }
 
-// What could not be listened on, which the message of the error does not say.
+// Hint with the addresses and the cause, which the error's message (QSD's text) does not contain.
 std::string why_not(const InetAddress& address, const std::vector<NumericAddress>& candidates, Errno cause) {
-  std::string places;
+  std::string addresses;
   for (const NumericAddress& candidate : candidates) {
-    if (!places.empty()) places += ", ";
-    places += describe(candidate);
-    if (address.to) places += fmt::format(" to {}", *address.to);
+    if (!addresses.empty()) addresses += ", ";
+    addresses += describe(candidate);
+    if (address.to) addresses += fmt::format(" to {}", *address.to);
   }
-  if (cause == Errno(EADDRINUSE)) return fmt::format("Another socket has the address {}.", places);
-  if (cause == Errno(EADDRNOTAVAIL)) return fmt::format("This host does not have the address of {}.", places);
-  if (cause == Errno(EACCES)) return fmt::format("{}: ports below 1024 need CAP_NET_BIND_SERVICE.", places);
-  return fmt::format("The address is {}.", places);
+  if (cause == Errno(EADDRINUSE)) return fmt::format("Another socket has the address {}.", addresses);
+  if (cause == Errno(EADDRNOTAVAIL)) return fmt::format("This host does not have the address of {}.", addresses);
+  if (cause == Errno(EACCES)) return fmt::format("{}: ports below 1024 need CAP_NET_BIND_SERVICE.", addresses);
+  return fmt::format("The address is {}.", addresses);
 }
 
 bool is_loopback(in_addr_t address) {
   return ntohl(address) >> 24 == IN_LOOPBACKNET;
 }
 
-// Whether other machines can reach the address, as far as it tells.
+// Whether other machines can reach the address: it is IPv4 or IPv6, and not a loopback address.
 bool is_public(const NumericAddress& address) {
   if (address.family() == AF_INET) {
     return !is_loopback(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_addr.s_addr);
@@ -109,7 +109,7 @@ bool is_public(const NumericAddress& address) {
   return !IN6_IS_ADDR_LOOPBACK(&inet6);
 }
 
-// A name in the directory for temporary files that nobody uses.
+// An unused name in the directory for temporary files.
 Result<std::string> temporary_path() {
   const char* directory = getenv("TMPDIR");
   std::string pattern = fmt::format("{}/qemu-socket-XXXXXX", directory != nullptr ? directory : "/tmp");
@@ -156,9 +156,9 @@ aio::Task<Result<>> Listener::listen_inet(InetAddress address, int backlog) {
                      .with_hint(why_not(address, candidates, last_error)));
 }
 
-// A ring holds the file that it polls until the kernel has taken the ring apart, which it does behind the back of a
-// process that was killed: the address would be in use for some time after the process has gone. The epoll descriptor
-// stands between: it holds no file.
+// A ring keeps a reference to the file that it polls until the kernel has destroyed the ring, which happens
+// asynchronously after the process is killed; so the address would stay in use for some time. The epoll descriptor
+// between them avoids this: it holds no reference to the socket.
 Result<> Listener::add(OwnedFd listening) {
   TRY_ASSIGN(OwnedFd readiness, watch(listening.get()));
   sockets_.push_back({.listening = std::move(listening), .readiness = std::move(readiness)});
@@ -182,7 +182,7 @@ Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
   TRY_ASSIGN(NumericAddress numeric, unix_address(bound));
   OwnedFd fd(socket(AF_UNIX, kSocketFlags, 0));
   if (!fd) return fail(Error::system("Failed to create Unix socket", Errno::last()));
-  // Before the path is touched, where somebody may be served: what can be refused is refused now.
+  // Before the path is changed, since another process may serve clients there: all that can fail early fails now.
   TRY_ASSIGN(OwnedFd readiness, watch(fd.get()));
   if (!bound.abstract) {
     TRY_ASSIGN(UnixSocketFile file, UnixSocketFile::bind(fd.get(), bound.path, numeric));
@@ -210,7 +210,7 @@ Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {
 Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
   TRY_ASSIGN(OwnedFd fd, adopt(address));
   if (::listen(fd.get(), backlog) != 0) {
-    (void)fd.release();  // not ours after all
+    (void)fd.release();  // left open: it is not ours to close
     return fail(Error::system("Failed to listen on fd socket", Errno::last()));
   }
   return add(std::move(fd));
@@ -222,8 +222,9 @@ Listener::~Listener() {
 
 std::optional<std::string> Listener::takeover() const {
   if (!file_ || file_->replaced().empty()) return std::nullopt;
-  return fmt::format("{} listens on the unix socket '{}': it gives way, and new clients come here instead",
-                     file_->replaced(), std::get<UnixAddress>(address_).path);
+  return fmt::format(
+      "{} listens on the unix socket '{}': this process replaces it, and new clients connect here instead",
+      file_->replaced(), std::get<UnixAddress>(address_).path);
 }
 
 void Listener::settle() {
@@ -235,7 +236,7 @@ void Listener::keep_path() {
 }
 
 void Listener::close() {
-  // Before its socket, which keeps the inode from being given to another file.
+  // Before the socket is closed: as long as it is open, the kernel cannot reuse its inode for another file.
   file_.reset();
   sockets_.clear();
 }
@@ -266,7 +267,7 @@ aio::Task<std::expected<Accepted, Errno>> Listener::accept(std::size_t index) {
       Accepted accepted{.fd = OwnedFd(*fd), .peer = {}};
       accepted.peer.length = sizeof accepted.peer.storage;
       if (getpeername(*fd, reinterpret_cast<sockaddr*>(&accepted.peer.storage), &accepted.peer.length) != 0) {
-        continue;  // gone before we looked
+        continue;  // the peer has closed the connection already
       }
       if (accepted.peer.family() == AF_UNIX) accepted.peer_uid = uid_of_peer(*fd);
       tune_connection(*fd, accepted.peer.family());

@@ -1,7 +1,7 @@
-// Listener: the listening sockets of one address. A host name with several addresses gets one socket for each.
+// Listener: the listening sockets of one address; a host name with several addresses gets one socket for each.
 //
-// Owned by the server that accepts from it. Closing removes the unix socket's path if it still is ours.
-// Thread: its reactor's.
+// Owned by the server that accepts from it. close() removes the unix socket's path if it is still ours. Thread: its
+// reactor's.
 #pragma once
 
 #include <memory>
@@ -22,40 +22,39 @@ namespace blockexport::net {
 struct Accepted {
   OwnedFd fd;                           // non-blocking, close-on-exec
   NumericAddress peer;                  // its address; a unix peer has none
-  std::uint32_t peer_uid = UINT32_MAX;  // of a unix peer (SO_PEERCRED)
+  std::uint32_t peer_uid = UINT32_MAX;  // user of a unix peer (SO_PEERCRED)
 };
 
-// How long whoever accepts pauses when the process has no descriptors or memory left.
+// Pause of an accepting task when the process has no descriptors or memory left.
 inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
 class Listener {
  public:
-  // Errors are sentences with the address: see docs/compatibility.md for those that scripts know. What is at a unix
-  // path gives way as UnixSocketFile says. An address that is taken
-  // is a busy error.
+  // Begins to listen. Errors are sentences with the address; docs/compatibility.md lists those that scripts match.
+  // UnixSocketFile describes when an existing file at a unix path is replaced. The error of an address in use is busy.
   static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, SocketAddress address,
                                                            int backlog = SOMAXCONN);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  // A sentence for the log when somebody else listens at the unix path and had to give way.
+  // A sentence for the log when this listener has replaced a listening socket at the unix path.
   std::optional<std::string> takeover() const;
-  // It serves from now on: whoever had its unix path does not get it back.
+  // Makes the replacement of another socket at the unix path final. Call it once the daemon serves.
   void settle();
-  // The unix path stays where it is when the sockets are closed.
+  // Keeps the unix path when the sockets are closed.
   void keep_path();
 
-  // One socket for each index in [0, socket_count()).
+  // The number of sockets; their indexes are [0, socket_count()).
   std::size_t socket_count() const { return sockets_.size(); }
-  // The bound address, with the port that the kernel chose.
+  // The bound address, with the port that the kernel chose when it was 0.
   NumericAddress local_address(std::size_t index) const;
 
-  // The first of the bound addresses that other machines can reach: of IPv4 or IPv6, and no loopback one.
+  // The first bound address that other machines can reach: IPv4 or IPv6, and not loopback.
   std::optional<NumericAddress> public_address() const;
 
-  // Waits for a connection on one socket. ECANCELED when the task is cancelled; EMFILE and its kind are returned for
-  // the caller to pause; a connection that broke while it waited is skipped.
+  // Waits for a connection on one socket. ECANCELED when the task is cancelled; on EMFILE and similar errors the caller
+  // pauses; a connection that broke in the queue is skipped.
   aio::Task<std::expected<Accepted, Errno>> accept(std::size_t index);
 
   // Closes the sockets; nobody may be waiting in accept().
@@ -64,7 +63,7 @@ class Listener {
   const SocketAddress& address() const { return address_; }
 
  private:
-  // A listening socket, and an epoll descriptor that is readable while a connection waits at it.
+  // A listening socket, and an epoll descriptor that is readable while a connection waits in its queue.
   struct Socket {
     OwnedFd listening;
     OwnedFd readiness;
@@ -72,7 +71,7 @@ class Listener {
 
   Listener(aio::Reactor& reactor, SocketAddress address) : reactor_(reactor), address_(std::move(address)) {}
   Result<> add(OwnedFd listening);
-  // The epoll descriptor of a socket that listens, or will.
+  // Creates the epoll descriptor of a socket that listens or will listen.
   static Result<OwnedFd> watch(int socket);
   Result<> listen_unix(const UnixAddress& address, int backlog);
   Result<> listen_vsock(const VsockAddress& address, int backlog);
@@ -85,18 +84,18 @@ class Listener {
   std::optional<UnixSocketFile> file_;
 };
 
-// Bytes that a unix connection may have on their way to a slow reader: a large reply then takes one send, not five.
+// Send buffer of a unix connection, in bytes: a large reply then takes one send, not five.
 inline constexpr int kUnixSendBufferBytes = 1 << 20;
 
-// Sets what every connection wants: a send buffer of kUnixSendBufferBytes on a unix socket (TCP sizes its own),
-// TCP_NODELAY. Does nothing to other families.
+// Sets the options of every connection: a send buffer of kUnixSendBufferBytes on a unix socket (TCP sizes its own),
+// TCP_NODELAY on TCP. Does nothing for other families.
 void tune_connection(int fd, int family);
 
-// The same when it sends from files: pages of the page cache then, which cost no memory of their own, so that several
-// large replies may be on their way.
+// Send buffer of a unix connection that sends from files: it then holds pages of the page cache, which take no extra
+// memory, so several large replies may be in transit.
 inline constexpr int kUnixFileBufferBytes = 4 << 20;
 
-// Sets a send buffer of kUnixFileBufferBytes, or what the system allows, on a unix socket.
+// Sets a send buffer of kUnixFileBufferBytes, or the system's maximum, on a unix socket.
 void tune_for_files(int fd);
 
 }  // namespace blockexport::net

@@ -1,4 +1,4 @@
-// Addresses, listening, connecting and streams, over real sockets.
+// Tests of addresses, listeners, connections and streams, with real sockets.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -55,7 +55,7 @@ int send_buffer_bytes(const OwnedFd& socket) {
   return bytes;
 }
 
-// What the kernel reports of a buffer for which `bytes` were asked: twice as much as it allows of them.
+// The size that the kernel reports of a buffer of `bytes`: twice the allowed size.
 int reported(int bytes) {
   int allowed_bytes = bytes;
   std::ifstream("/proc/sys/net/core/wmem_max") >> allowed_bytes;
@@ -94,7 +94,7 @@ class SocketTest : public aio::testing::ForEachBackend {
     co_return listener ? "" : listener.error().message();
   }
   std::unique_ptr<Stream> stream(OwnedFd fd) { return std::make_unique<SocketStream>(reactor(), fd.release()); }
-  // A word goes from one end to the other.
+  // Sends a word from one end to the other.
   Task<void> check_connected(OwnedFd from, OwnedFd to) {
     auto sender = stream(std::move(from));
     auto receiver = stream(std::move(to));
@@ -168,14 +168,14 @@ TASK_TEST_P(SocketTest, ALongPathIsCalledThroughItsDirectory) {
   EXPECT_EQ(missing.error().message(), "Failed to connect to '" + detour + "/no/socket': No such file or directory");
 }
 
-// The ring lets go of what it polls only when the kernel takes it apart.
+// A ring releases a polled file only when the kernel destroys the ring.
 TASK_TEST_P(SocketTest, AWaitDoesNotHoldTheListeningSocket) {
   auto listener = co_await listen(InetAddress{.host = "127.0.0.1", .port = "0"});
   std::string local = describe(listener->local_address(0));
   aio::Scope scope(reactor());
   scope.spawn("accept", [](Listener& from) -> Task<void> { (void)co_await from.accept(0); }(*listener));
   (void)co_await reactor().sleep_until(reactor().now_ns() + 10'000'000);
-  // The wait is still with the kernel.
+  // The kernel still has the poll.
   listener->close();
   auto again = co_await listen(InetAddress{.host = "127.0.0.1", .port = local.substr(10)});
   EXPECT_NE(again, nullptr);

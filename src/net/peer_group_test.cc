@@ -45,7 +45,7 @@ TEST(PeerGroup, IsTheFirstHalfOfAnIpv6Address) {
   EXPECT_NE(peer_group_of(ipv6("2001:db8:1:2::1"), 0), peer_group_of(ipv6("2001:db8:1:3::1"), 0));
 }
 
-// A socket that was handed down may take both families.
+// An inherited socket may accept both families.
 TEST(PeerGroup, OfAWrappedIpv4AddressIsThatOfTheAddress) {
   EXPECT_EQ(peer_group_of(ipv6("::ffff:10.0.0.1"), 0), peer_group_of(ipv4("10.0.0.1", 1), 0));
   EXPECT_NE(peer_group_of(ipv6("::ffff:10.0.0.1"), 0), peer_group_of(ipv6("::ffff:10.0.0.2"), 0));

@@ -1,8 +1,9 @@
-// PskFile: users and their keys, as psktool writes them: lines of "user:key in hexadecimal digits". A line that begins
-// with '#' and no digits is a remark; a user "#6162" is given in hexadecimal digits too.
+// PskFile: pre-shared keys of users, in the format of GnuTLS's psktool: lines "user:key", the key in hexadecimal
+// digits. A line that begins with '#' but has no such digits is a comment; in a line "#6162:key" the user is in
+// hexadecimal digits too.
 //
-// Pure functions over bytes, and a value that keeps the bytes where secrets are kept. Thread: any. Lines that are none
-// of this are passed over, as GnuTLS does: a file that is half bad still has its good users.
+// Pure functions over bytes, and a value that keeps the bytes in a SecretBytes. Thread: any. Invalid lines are skipped,
+// as GnuTLS does, so the valid lines of a damaged file still work.
 #pragma once
 
 #include <optional>
@@ -14,16 +15,16 @@
 
 namespace blockexport::net {
 
-// Longest key and longest name of a user, in bytes (twice that in digits).
+// Longest key and longest user name, in bytes (each takes two digits).
 inline constexpr std::size_t kPskKeyBytesMax = 512;
 inline constexpr std::size_t kPskUserBytesMax = 256;
 
-// A line of the file, without its end: who it is for, and the digits of the key, which stand in the line.
+// A parsed line of the file: the user, and the digits of the key, which point into the line.
 struct PskLine {
   std::string user;
   std::string_view digits;
 };
-// Nothing when it is a remark, empty, or nothing of this.
+// Parses a line without its end. Nothing when it is a comment, empty or invalid.
 std::optional<PskLine> parse_psk_line(std::string_view line);
 
 class PskFile {
@@ -32,17 +33,17 @@ class PskFile {
   // Takes the content of the file.
   explicit PskFile(SecretBytes content);
 
-  // The digits of the user's key, or nothing. The first line of a user counts. It takes as long for every name of the
-  // same length, whether it is there or not.
+  // The digits of the user's key, or nothing. The first line of a user counts. The time depends only on the length of
+  // the name, not on whether the user exists.
   std::optional<std::string_view> digits_of(std::string_view user) const;
   std::size_t user_count() const { return users_.size(); }
 
  private:
   SecretBytes content_;
-  std::vector<PskLine> users_;  // their digits stand in content_
+  std::vector<PskLine> users_;  // the digits point into content_
 };
 
-// The bytes that an even number of hexadecimal digits stand for, or nothing.
+// Decodes an even number of hexadecimal digits; nothing when they are invalid.
 std::optional<SecretBytes> from_hexadecimal(std::string_view digits);
 
 }  // namespace blockexport::net

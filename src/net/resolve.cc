@@ -18,12 +18,12 @@
 namespace blockexport::net {
 namespace {
 
-// One question to the resolver, shared by resolve() and the worker that answers it: a name server may not answer.
+// One query of the resolver, shared by resolve() and its worker, which may hang when a name server does not answer.
 struct Question {
   InetAddress address;
   addrinfo hints{};
   addrinfo* answer = nullptr;
-  int code = 0;  // of getaddrinfo(): an operation's own result has no place for its numbers
+  int code = 0;  // result of getaddrinfo(), whose numbers are not errnos
 
   ~Question() {
     if (answer != nullptr) freeaddrinfo(answer);
@@ -55,7 +55,8 @@ bool parse_number(const std::string& text, T& number) {
   return error == std::errc{} && stopped == end && !text.empty();
 }
 
-// Whether `port` is a number, as getaddrinfo() reads it, that is no port: it would be cut to 16 bits.
+// Whether `port` is a number by the rules of getaddrinfo() but no valid port: getaddrinfo() would truncate it to 16
+// bits.
 bool is_number_out_of_range(const std::string& port) {
   char* end = nullptr;
   errno = 0;
@@ -86,7 +87,7 @@ aio::Task<Result<std::vector<NumericAddress>>> resolve(InetAddress address, bool
   const std::shared_ptr<void> shared = question;
   auto asked = co_await reactor.call_abandonably(&Question::ask, shared);
   if (asked && question->code != 0) {
-    // A host without a configured address of a family still has its loopback.
+    // AI_ADDRCONFIG hides a family without configured addresses, but its loopback address may still work.
     question->hints.ai_flags &= ~AI_ADDRCONFIG;
     asked = co_await reactor.call_abandonably(&Question::ask, shared);
   }
@@ -109,7 +110,7 @@ Result<NumericAddress> unix_address(const UnixAddress& address) {
   auto* un = reinterpret_cast<sockaddr_un*>(&numeric.storage);
   un->sun_family = AF_UNIX;
   constexpr std::size_t kPathBytesMax = sizeof un->sun_path;
-  // An abstract name gives its first byte to the NUL that marks it.
+  // The first byte of an abstract name is a NUL.
   std::size_t room = address.abstract ? kPathBytesMax - 1 : kPathBytesMax;
   if (address.path.size() > room) {
     return fail(Error(fmt::format("UNIX socket path '{}' is too long", address.path))

@@ -1,4 +1,5 @@
-// Names to numbers: what getaddrinfo(3) says, asked on a worker thread so that a slow name server stops nobody.
+// Name resolution with getaddrinfo(3), on a worker thread, so that a slow name server does not block the event loop.
+// Thread: the reactor's; the functions that are no coroutines: any.
 #pragma once
 
 #include <sys/socket.h>
@@ -20,17 +21,17 @@ struct NumericAddress {
   int family() const { return storage.ss_family; }
 };
 
-// All addresses of an inet address, in the resolver's order. `passive`: for listening.
-// Error: "address resolution failed for HOST:PORT: REASON".
+// Returns all addresses of an inet address, in the resolver's order. `passive`: for listening. Error: "address
+// resolution failed for HOST:PORT: REASON".
 aio::Task<Result<std::vector<NumericAddress>>> resolve(InetAddress address, bool passive);
 
-// A unix address. Errors: a path that does not fit.
+// Converts a unix address. Error: the path is too long.
 Result<NumericAddress> unix_address(const UnixAddress& address);
 
-// A vsock address. Errors: numbers that do not parse.
+// Converts a vsock address. Errors: a number does not parse.
 Result<NumericAddress> vsock_address(const VsockAddress& address);
 
-// The socket of an address of the command line, once. Errors: one of QMP, which has none.
+// Takes the inherited socket of an address, once. Error: the address has none, because it came from QMP.
 Result<OwnedFd> adopt(const FdAddress& address);
 
 // "HOST:PORT" of a socket's numeric address; "unix:PATH" for unix sockets; for log lines.

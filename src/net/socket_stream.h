@@ -1,5 +1,5 @@
-// SocketStream: a connected socket as a Stream.
-// Owns the descriptor and closes it; by then no task may wait on it, and it is at a reactor. Thread: its reactor's.
+// SocketStream: a Stream over a connected socket. Owns the descriptor; the destructor closes it, when no task waits on
+// it and it is attached to a reactor. Thread: its reactor's.
 #pragma once
 
 #include "aio/reactor.h"
@@ -10,7 +10,7 @@ namespace blockexport::net {
 
 class SocketStream final : public Stream {
  public:
-  // `fd` is non-blocking; it belongs to the stream from now on.
+  // Takes ownership of `fd`, which is non-blocking.
   SocketStream(aio::Reactor& reactor, int fd) : reactor_(&reactor), fd_(fd) { reactor_->keep_watch(fd_); }
   ~SocketStream() override;
   SocketStream(const SocketStream&) = delete;

@@ -17,7 +17,7 @@ aio::Task<IoCount> receive_some(Stream& stream, std::span<std::byte> buffer) {
 
 aio::Task<IoResult> send_all(Stream& stream, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    // sendmsg() does not write through the pointer; iovec only has no const form.
+    // sendmsg() does not write through the pointer, but iovec has no const form.
     iovec vector{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
     IoCount sent = stream.try_send({&vector, 1});
     if (sent) {

@@ -1,5 +1,5 @@
-// Credentials that prove nothing: the connection is encrypted, but neither side knows whom it talks to. TLS 1.2 only.
-// Immutable; see tls_credentials.h.
+// TlsAnonymousCredentials: TLS without authentication: the connection is encrypted, but neither side knows its peer.
+// TLS 1.2 only. Immutable; see tls_credentials.h.
 #pragma once
 
 #include "net/gnutls_handles.h"
@@ -12,7 +12,7 @@ using GnutlsAnonymousClient = GnutlsHandle<gnutls_anon_client_credentials_t, gnu
 
 class TlsAnonymousCredentials final : public TlsCredentials {
  public:
-  // Blocking when a directory is given, which may hold dh-params.pem.
+  // Blocks when a directory is given, which may hold dh-params.pem.
   static Result<TlsCredentialsReference> load(const TlsOptions& options);
 
   Result<> attach(gnutls_session_int* session) const override;

@@ -11,7 +11,7 @@
 namespace blockexport::net {
 namespace {
 
-// One certificate under check: what it is for, and the file that its errors name.
+// A certificate to check, its role, and the file that errors name.
 struct Subject {
   gnutls_x509_crt_t certificate;
   std::string_view path;
@@ -70,7 +70,7 @@ Result<> check_constraints(const Subject& subject) {
   return {};
 }
 
-// What a certificate does not say, it allows; what it says is binding when it is marked as critical.
+// A certificate without a key usage allows every use; a key usage is binding when it is marked as critical.
 Result<> check_usage(const Subject& subject) {
   unsigned usage = 0;
   unsigned critical = 0;
@@ -100,7 +100,7 @@ Result<> check_purpose(const Subject& subject) {
       if (!any_critical) return {};
       return fail(fmt::format("Certificate {} purpose does not allow use with a TLS {}", subject.path, subject.role()));
     }
-    // A purpose with a longer number than any that we know.
+    // A purpose whose OID is longer than any that we know.
     if (outcome == GNUTLS_E_SHORT_MEMORY_BUFFER) continue;
     if (outcome < 0) {
       return fail(
@@ -138,7 +138,7 @@ Result<> check_signed(const OwnCertificates& own, const std::vector<GnutlsCertif
                           describe_status(status)));
 }
 
-// Ours and, behind it, those between it and an authority.
+// Imports our certificate followed by its intermediate certificates.
 Result<std::vector<GnutlsCertificate>> import_chain(const OwnCertificates& own) {
   auto chain = import_list(own.pem, kChainMax);
   if (!chain.empty()) return chain;
@@ -150,8 +150,8 @@ Result<std::vector<GnutlsCertificate>> import_chain(const OwnCertificates& own) 
                           gnutls_strerror(outcome)));
 }
 
-// A fault of an authority that is not needed is none of ours: files with several of them keep one for a while after its
-// end, beside the one that follows it.
+// Ignores faults of authorities that are not needed: a file with several of them keeps an expired one beside its
+// successor for a while.
 Result<> check_authorities(const OwnCertificates& own, const std::vector<GnutlsCertificate>& chain,
                            std::vector<GnutlsCertificate> authorities) {
   Result<> first_fault;
@@ -191,7 +191,7 @@ std::vector<TlsExpiry> expiries_of(const OwnCertificates& own) {
     auto certificates = import_list(pem, kAuthoritiesMax);
     if (certificates.empty()) continue;
     const time_t end = gnutls_x509_crt_get_expiration_time(certificates.front().get());
-    // The end of time, for a certificate that has none.
+    // The certificate does not expire.
     if (end == static_cast<time_t>(-1)) continue;
     found.push_back({.file = std::string(path), .unix_seconds = end});
   }

@@ -1,5 +1,4 @@
-// What is wrong with our own certificates before anybody connects: the sanity check of x509 credentials.
-// Thread: any; arithmetic only.
+// Sanity check of our own x509 credentials, before any peer connects. Thread: any; computation only.
 #pragma once
 
 #include <string>
@@ -10,27 +9,28 @@
 
 namespace blockexport::net {
 
-// Certificates of authorities that one file may hold and that are checked: more than any system trusts.
+// Most certificates of authorities in one file: more than any system trusts.
 inline constexpr unsigned kAuthoritiesMax = 1024;
-// Certificates of a chain of our own, ours among them, that are looked at.
+// Most certificates of our own chain, including ours.
 inline constexpr unsigned kChainMax = 16;
 
 struct OwnCertificates {
   TlsEndpoint endpoint;
-  std::string_view path;  // of our certificate; "" = there is none
+  std::string_view path;  // path of our certificate; "" = there is none
   std::string_view pem;
   std::string_view authorities_path;
   std::string_view authorities_pem;
 };
 
-// Dates, constraints, usage and purpose of each, and whether ours is signed by one of the authorities; those that it
-// does not need may have faults. Errors are sentences that name the file.
+// Checks dates, constraints, usage and purpose of each certificate, and that one of the authorities has signed ours;
+// authorities that are not needed may have faults. Errors are sentences that name the file.
 Result<> check_certificates(const OwnCertificates& own);
 
-// When the first certificate of each file ends; what cannot be read is left out.
+// The expiry of the first certificate of each file; omits files that cannot be read.
 std::vector<TlsExpiry> expiries_of(const OwnCertificates& own);
 
-// Words for what a verification found (gnutls_certificate_status_t, not 0), as "The certificate has expired".
+// A sentence for the result of a verification (gnutls_certificate_status_t, not 0), such as "The certificate has
+// expired".
 std::string describe_status(unsigned status);
 
 }  // namespace blockexport::net

@@ -9,7 +9,7 @@ namespace {
 
 using testing::CertificateDirectory;
 
-// The message of the refusal of these files; "" when they pass.
+// The error message for these files; "" when they pass.
 std::string refusal(std::string_view pem, std::string_view authorities_pem) {
   const Result<> checked = check_certificates({.endpoint = TlsEndpoint::kServer,
                                                .path = "server-cert.pem",
@@ -23,7 +23,7 @@ std::string failed_validation(const std::string& why) {
   return "Our own certificate server-cert.pem failed validation against ca-cert.pem: " + why;
 }
 
-// A server's certificate and, behind it, those of the authorities between it and the one of the directory.
+// A server's certificate followed by its intermediate certificates up to the directory's authority.
 std::string make_chain(CertificateDirectory& files, unsigned certificates) {
   std::string between;
   std::string issuer = "ca";

@@ -1,8 +1,9 @@
-// TlsCredentials: what one side of a TLS connection proves itself with, and what it wants of the other: certificates,
-// shared keys, or nothing. Directory: where they are found by name.
+// TlsCredentials: credentials of one side of a TLS connection, and its requirements of the peer: certificates,
+// pre-shared keys, or none. TlsDirectory: looks them up by ID.
 //
-// Immutable once loaded, and shared: connections that live keep what they began with, whatever becomes of the object or
-// the files meanwhile. Loading reads files and may take milliseconds of arithmetic: on a worker. The rest: any thread.
+// Immutable once loaded, and shared: a connection keeps the credentials that it began with, even if the object or the
+// files change. Loading reads files and may compute for milliseconds, so it runs on a worker. Other functions: any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -21,22 +22,22 @@ namespace blockexport::net {
 
 enum class TlsEndpoint : std::uint8_t { kClient, kServer };
 
-// What every kind of credentials is told. The defaults are those of the schema.
+// Options of every kind of credentials. The defaults are those of the schema.
 struct TlsOptions {
-  std::string directory = {};  // of the files; "" = none was given
+  std::string directory = {};  // directory of the files; "" = none was given
   TlsEndpoint endpoint = TlsEndpoint::kClient;
   bool verify_peer = true;
   std::string priority = {};  // GnuTLS's syntax; "" = our own choice (tls_priority.h)
-  bool strict_modes = false;  // files that others can read or change, but should not, are refused
+  bool strict_modes = false;  // refuse files that other users can read or change, but should not
 };
 
-// Why a peer is not let in: for the log, and what the peer is told of it.
+// Reason to refuse a peer: a text for the log, and an alert for the peer.
 struct TlsRefusal {
   std::string reason;
   int alert;  // gnutls_alert_description_t
 };
 
-// A certificate that will not be valid for ever.
+// The expiry of a certificate.
 struct TlsExpiry {
   std::string file;
   std::int64_t unix_seconds = 0;
@@ -50,20 +51,20 @@ class TlsCredentials {
 
   TlsEndpoint endpoint() const { return endpoint_; }
 
-  // For a session that is about to begin; they outlive it.
+  // Sets these credentials on a new session, which they outlive.
   virtual Result<> attach(gnutls_session_int* session) const = 0;
-  // After the handshake: who the peer is (a certificate's subject, the user of a shared key, or "" when it stays
-  // nameless), or why it is refused. `host` is the name that a client meant to reach; "" = whoever answers.
+  // Checks the peer after the handshake. Returns its identity (a certificate's subject, the user of a shared key, or ""
+  // for an anonymous peer), or the reason to refuse it. `host` is the name that a client connects to; "" = any.
   virtual std::expected<std::string, TlsRefusal> check_peer(gnutls_session_int* session,
                                                             const std::string& host) const = 0;
-  // Our own certificates, that of the authority among them.
+  // The expiries of our own certificate and of the authority's.
   virtual std::vector<TlsExpiry> expiries() const { return {}; }
-  // The files that others can read or change, but should not: "PATH: what is wrong; mend it with: ...".
+  // The files that other users can read or change, but should not: "PATH: FAULT; mend it with: COMMAND".
   const std::vector<std::string>& exposures() const { return exposures_; }
 
  protected:
   explicit TlsCredentials(TlsEndpoint endpoint) : endpoint_(endpoint) {}
-  // Before they are shared: remembers what was found with the file at `path`, if anything was.
+  // Called before the credentials are shared: records the exposure of the file at `path`, if there is one.
   void note_exposure(const std::string& path, const std::optional<std::string>& exposure) {
     if (exposure) exposures_.push_back(path + ": " + *exposure);
   }
@@ -77,8 +78,8 @@ using TlsCredentialsReference = std::shared_ptr<const TlsCredentials>;
 
 class TlsDirectory {
  public:
-  // What the object `id` holds now, for that side of a connection. Errors: "No TLS credentials with id 'X'", "Object
-  // with id 'X' is not TLS credentials", "Expected TLS credentials for a server endpoint".
+  // The current credentials of the object `id`, for that side of a connection. Errors: "No TLS credentials with id
+  // 'X'", "Object with id 'X' is not TLS credentials", "Expected TLS credentials for a server endpoint".
   virtual Result<TlsCredentialsReference> find(std::string_view id, TlsEndpoint endpoint) = 0;
 
  protected:

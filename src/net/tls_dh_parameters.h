@@ -1,5 +1,5 @@
-// Diffie-Hellman parameters of a file, for those who bring their own. They are never made here: the groups that
-// everybody knows (RFC 7919) are as good and cost nothing. Thread: any.
+// Diffie-Hellman parameters from a file, for users who bring their own. None are generated: the standard groups (RFC
+// 7919) are as good and cost nothing. Thread: any.
 #pragma once
 
 #include "base/error.h"

@@ -39,7 +39,7 @@ Result<CredentialFile> read_credential_file(const CredentialFileRequest& request
 Result<std::optional<CredentialFile>> read_optional_file(const CredentialFileRequest& request) {
   if (request.directory.empty()) return fail("Missing 'dir' property value");
   std::string path = fmt::format("{}/{}", request.directory, request.name);
-  // A pipe or device must not hold us up.
+  // O_NONBLOCK, since opening a pipe or a device could block.
   OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd && errno == ENOENT) return std::nullopt;
   struct stat status{};

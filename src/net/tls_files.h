@@ -1,5 +1,5 @@
-// The files of a directory of TLS credentials: read whole, and looked at for who else can read or change them.
-// Blocking: on a worker. Whoever loads them says in the log what read_credential_file() found exposed.
+// Files of a directory of TLS credentials: reads them, and checks whether other users can read or change them.
+// Blocking, so on a worker. The caller logs the exposures that read_credential_file() finds.
 #pragma once
 
 #include <cstddef>
@@ -12,13 +12,13 @@
 
 namespace blockexport::net {
 
-// Longest file of certificates or keys.
+// Largest file of certificates or keys.
 inline constexpr std::size_t kCredentialFileBytesMax = 4u << 20;
 
 struct CredentialFile {
   std::string path;
   SecretBytes content;
-  std::optional<std::string> exposure;  // what its mode or owner lets others do, and what mends it (find_exposure)
+  std::optional<std::string> exposure;  // fault of its mode or owner, and the command that corrects it (find_exposure)
 };
 
 // A file to be read: DIRECTORY/NAME.
@@ -29,8 +29,8 @@ struct CredentialFileRequest {
   bool is_strict = false;  // an exposed file is an error
 };
 
-// Errors: "Missing 'dir' property value"; "Unable to access credentials PATH: REASON"; a file that is too long, or
-// none; with is_strict one that is exposed, with what mends it.
+// Errors: "Missing 'dir' property value"; "Unable to access credentials PATH: REASON", also for a file that is too long
+// or not regular; with is_strict an exposed file, with the command that corrects it.
 Result<CredentialFile> read_credential_file(const CredentialFileRequest& request);
 // The same; nothing when there is no such file.
 Result<std::optional<CredentialFile>> read_optional_file(const CredentialFileRequest& request);

@@ -1,4 +1,4 @@
-// Which versions and algorithms of TLS are offered and accepted. Thread: any.
+// TLS priorities: the versions and algorithms of TLS that are offered and accepted. Thread: any.
 #pragma once
 
 #include <string>
@@ -9,9 +9,9 @@
 
 namespace blockexport::net {
 
-// Without a `priority` of the user's: TLS 1.2 and up, authenticated ciphers alone, forward secrecy always, the server's
-// order first. AES-128-GCM stands first because it is the fastest of three that are all good; where AES has no help
-// from the processor it is still no slower than what clients ask for by themselves (docs/compatibility.md).
+// Defaults without a `priority` of the user: TLS 1.2 or later, only authenticated ciphers, always forward secrecy, and
+// the server's order. AES-128-GCM is first because it is the fastest of three secure ciphers; on a processor without
+// AES instructions it is still no slower than the clients' own choice (docs/compatibility.md).
 inline constexpr std::string_view kCertificatePriority =
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
     ":-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD"
@@ -26,11 +26,13 @@ inline constexpr std::string_view kAnonymousPriority =
     ":-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD"
     ":-KX-ALL:+ANON-ECDH:+ANON-DH:%SERVER_PRECEDENCE";
 
-// What the kinds without certificates add to a `priority` of the user's, who would else have to know of it.
+// Suffixes that the kinds without certificates append to a `priority` of the user, who otherwise would have to know
+// them.
 inline constexpr std::string_view kSharedKeySuffix = ":+ECDHE-PSK:+DHE-PSK:+PSK";
 inline constexpr std::string_view kAnonymousSuffix = ":+ANON-DH";
 
-// `chosen` is the user's, and wins. Errors: "Unable to set TLS session priority X: REASON".
+// `chosen`: the user's priority, to which `suffix` is appended; when it is empty, `ours` is used. Errors: "Unable to
+// set TLS session priority X: REASON".
 Result<GnutlsPriority> make_priority(const std::string& chosen, std::string_view suffix, std::string_view ours);
 
 }  // namespace blockexport::net

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kKeysFile = "keys.psk";
 constexpr std::string_view kDefaultUser = "qemu";
-// Of the key that nobody knows, for users that are not there.
+// Length of the random key for unknown users.
 constexpr unsigned kUnknownUserKeyBytes = 32;
 
 }  // namespace
@@ -72,8 +72,8 @@ Result<> TlsPskCredentials::take_client(const TlsPskOptions& options) {
   return {};
 }
 
-// A stranger gets a key that nobody has, and fails at the same place as one with a wrong key: what users there are is
-// not told.
+// An unknown user gets a random key, and fails in the same way as one with a wrong key: so a peer cannot find out which
+// users exist.
 int TlsPskCredentials::find_key(gnutls_session_t session, const gnutls_datum_t* user, gnutls_datum_t* key) {
   const auto& self = *static_cast<const TlsPskCredentials*>(gnutls_session_get_ptr(session));
   const auto digits = self.users_.digits_of({reinterpret_cast<const char*>(user->data), user->size});

@@ -1,5 +1,5 @@
-// Credentials of keys that both sides know: the file keys.psk of the directory. A server knows many users, a client is
-// one of them. Immutable; see tls_credentials.h.
+// TlsPskCredentials: pre-shared keys from the file keys.psk of the directory. A server has many users, a client is one
+// of them. Immutable; see tls_credentials.h.
 #pragma once
 
 #include "net/gnutls_handles.h"
@@ -10,7 +10,7 @@
 namespace blockexport::net {
 
 struct TlsPskOptions : TlsOptions {
-  std::string username = {};  // of a client; "" = "qemu"
+  std::string username = {};  // user name of a client; "" = "qemu"
 };
 
 using GnutlsPskServer = GnutlsHandle<gnutls_psk_server_credentials_t, gnutls_psk_free_server_credentials>;
@@ -18,7 +18,7 @@ using GnutlsPskClient = GnutlsHandle<gnutls_psk_client_credentials_t, gnutls_psk
 
 class TlsPskCredentials final : public TlsCredentials {
  public:
-  // Blocking: on a worker. Errors are sentences that name the file.
+  // Blocking, so on a worker. Errors are sentences that name the file.
   static Result<TlsCredentialsReference> load(const TlsPskOptions& options);
 
   Result<> attach(gnutls_session_int* session) const override;

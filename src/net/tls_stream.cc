@@ -13,9 +13,9 @@
 namespace blockexport::net {
 namespace {
 
-// The longest record that TLS has.
+// Largest payload of a TLS record.
 constexpr std::size_t kRecordBytes = 16384;
-// What a record adds to its bytes, at most, with the ciphers that we choose.
+// Largest overhead of a record with the ciphers that we choose.
 constexpr std::size_t kRecordOverheadBytes = 64;
 
 unsigned session_flags(TlsEndpoint endpoint) {
@@ -23,7 +23,7 @@ unsigned session_flags(TlsEndpoint endpoint) {
          GNUTLS_NONBLOCK;
 }
 
-// An alert that is about the certificate of whom it is sent to.
+// Whether the alert concerns the certificate of its receiver.
 bool is_about_certificate(gnutls_alert_description_t alert) {
   switch (alert) {
     case GNUTLS_A_BAD_CERTIFICATE:
@@ -39,7 +39,7 @@ bool is_about_certificate(gnutls_alert_description_t alert) {
   }
 }
 
-// What the peer offered is not what the priority accepts.
+// Whether the peer's offer does not match the priority.
 bool is_about_priority(int outcome) {
   return outcome == GNUTLS_E_NO_CIPHER_SUITES || outcome == GNUTLS_E_UNSUPPORTED_VERSION_PACKET ||
          outcome == GNUTLS_E_UNSUPPORTED_SIGNATURE_ALGORITHM || outcome == GNUTLS_E_INSUFFICIENT_SECURITY;
@@ -70,7 +70,7 @@ void TlsStream::Window::release() {
   capacity = begin = end = 0;
 }
 
-// What GnuTLS calls when it wants to send or has to receive.
+// The callbacks with which GnuTLS sends and receives.
 struct TlsStream::Callbacks {
   static ssize_t pull(gnutls_transport_ptr_t context, void* buffer, std::size_t size) {
     auto& self = *static_cast<TlsStream*>(context);
@@ -112,7 +112,7 @@ struct TlsStream::Callbacks {
 
 TlsStream::TlsStream(std::unique_ptr<Stream> lower, TlsCredentialsReference credentials, std::string host)
     : lower_(std::move(lower)), credentials_(std::move(credentials)), host_(std::move(host)) {
-  // Fails for want of memory only, which ends the process anyhow.
+  // Fails only when memory runs out, which aborts the process.
   if (gnutls_init(&session_, session_flags(credentials_->endpoint())) < 0) std::abort();
   gnutls_transport_set_ptr(session_, this);
   gnutls_transport_set_pull_function(session_, Callbacks::pull);
@@ -163,9 +163,9 @@ void TlsStream::remember(std::span<const std::byte> received) {
   std::copy(tail.begin(), tail.end(), last_received_.end() - static_cast<std::ptrdiff_t>(tail.size()));
 }
 
-// The alert, if the record that could not be decrypted is one in clear: OpenSSL's client, which has no keys to write
-// with before the server's certificate has convinced it, refuses the certificate in this way (RFC 8446, 6: alerts may
-// come unencrypted). -1: it is none. A record of type alert that is encrypted has another type outside, and is longer.
+// The alert, if the record that could not be decrypted is an unencrypted alert; else -1. OpenSSL's client has no keys
+// for sending before it has accepted the server's certificate, so it refuses the certificate in this way (RFC 8446, 6:
+// alerts may be unencrypted). An encrypted alert has another outer type, and is longer.
 int TlsStream::clear_alert() const {
   constexpr std::array<std::byte, 2> kAlertRecord{std::byte{21}, std::byte{3}};
   constexpr std::array<std::byte, 3> kTwoBytesFatal{std::byte{0}, std::byte{2}, std::byte{GNUTLS_AL_FATAL}};
@@ -176,7 +176,7 @@ int TlsStream::clear_alert() const {
   return std::to_integer<int>(bytes[6]);
 }
 
-// What an alert of the peer says of us: it goes behind the peer's name.
+// Text of an alert from the peer, to follow the peer's name.
 std::string TlsStream::alert_text(int number) const {
   const auto alert = static_cast<gnutls_alert_description_t>(number);
   const char* name = gnutls_alert_get_name(alert);
@@ -184,7 +184,7 @@ std::string TlsStream::alert_text(int number) const {
                      name != nullptr ? name : "an unknown reason", number);
 }
 
-// What GnuTLS's error means, and whose doing it was.
+// Converts GnuTLS's error, and sets ended_by_.
 Error TlsStream::handshake_failure(int outcome) {
   if (outcome == GNUTLS_E_FATAL_ALERT_RECEIVED) {
     ended_by_ = TlsEnd::kPeer;
@@ -221,7 +221,7 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor, aio
         co_return fail(Error::system("TLS handshake failed", turn.error()));
     }
     const int outcome = gnutls_handshake(session_);
-    // On failure GnuTLS has an alert for the peer.
+    // On a failure this sends the peer the matching alert.
     if (outcome < 0 && gnutls_error_is_fatal(outcome) != 0) gnutls_alert_send_appropriate(session_, outcome);
     if (IoResult sent = co_await flush(); !sent && outcome >= 0) {
       co_return fail(Error::system("TLS handshake failed", sent.error()));
@@ -258,10 +258,11 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor, aio
   co_return std::move(*identity);
 }
 
-// An error that ends the connection; what does not may be repeated so often before data comes.
+// Whether the result ends the connection. Other results may come at most kTlsIdleRecordsMax times between two pieces of
+// data.
 bool TlsStream::is_fatal(long outcome) {
   if (gnutls_error_is_fatal(static_cast<int>(outcome)) != 0) return true;
-  // Renegotiation: what was agreed stays as it is.
+  // Renegotiation is refused.
   if (outcome == GNUTLS_E_REHANDSHAKE) return true;
   return ++idle_records_ > kTlsIdleRecordsMax;
 }
@@ -271,22 +272,23 @@ void TlsStream::send_alert(int alert) {
 }
 
 aio::Task<void> TlsStream::refuse(aio::Reactor& reactor) {
-  said_goodbye_ = true;
+  sent_final_alert_ = true;
   return dismiss(reactor, GNUTLS_A_ACCESS_DENIED);
 }
 
 aio::Task<void> TlsStream::dismiss(aio::Reactor& reactor, int alert) {
   send_alert(alert);
   aio::Scope watch(reactor);
-  watch.spawn("tls farewell", enforce(reactor, reactor.now_ns() + kTlsFarewellNs));
+  watch.spawn("tls lingering close", enforce(reactor, reactor.now_ns() + kTlsLingerNs));
   if (IoResult sent = co_await flush(); sent) co_await discard_input();
   watch.cancel();
   co_await watch.join();
 }
 
-// Until the peer has left, or has sent more than it can have meant before it knew.
+// Discards input until the peer has closed, or has sent more than can have been in transit before it received the
+// alert.
 aio::Task<void> TlsStream::discard_input() {
-  for (std::size_t discarded = 0; discarded < kTlsFarewellBytesMax; discarded += input_.size()) {
+  for (std::size_t discarded = 0; discarded < kTlsLingerBytesMax; discarded += input_.size()) {
     input_.begin = input_.end = 0;
     IoResult filled = fill_input();
     if (!filled && filled.error() == Errno(EAGAIN)) filled = co_await lower_->readable();
@@ -331,14 +333,14 @@ IoCount TlsStream::try_receive(std::span<std::byte> buffer) {
       idle_records_ = 0;
       continue;
     }
-    // What stands behind data is looked at by the next call.
+    // The next call processes the records after this data.
     if (total > 0) break;
     if (got == 0) return 0;
     const bool wants_more = got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED;
     if (wants_more && input_.size() == 0 && !input_ended_) {
       IoResult filled = fill_input();
       if (filled) continue;
-      // An answer of TLS itself may wait.
+      // A response of TLS itself may be pending.
       if (filled.error() == Errno(EAGAIN)) (void)flush_now();
       return fail(filled.error());
     }
@@ -349,7 +351,7 @@ IoCount TlsStream::try_receive(std::span<std::byte> buffer) {
     if (got == GNUTLS_E_REHANDSHAKE) send_alert(GNUTLS_A_NO_RENEGOTIATION);
     (void)gnutls_alert_send_appropriate(session_, static_cast<int>(got));
     (void)flush_now();
-    said_goodbye_ = true;
+    sent_final_alert_ = true;
     return fail(ECONNRESET);
   }
   may_have_more_ = total == buffer.size();
@@ -359,13 +361,13 @@ IoCount TlsStream::try_receive(std::span<std::byte> buffer) {
 IoCount TlsStream::try_send(std::span<const iovec> vectors) {
   if (!established_) return fail(ENOTCONN);
   if (IoResult sent = flush_now(); !sent) return fail(sent.error());
-  std::size_t taken = std::exchange(owed_bytes_, 0);
+  std::size_t taken = std::exchange(uncounted_bytes_, 0);
   for (;;) {
     IoCount encrypted = encrypt_batch(vectors, taken);
     if (!encrypted) return fail(encrypted.error());
     if (*encrypted == 0) return taken;
     if (IoResult sent = flush_now(); !sent) {
-      owed_bytes_ = *encrypted;
+      uncounted_bytes_ = *encrypted;
       if (taken > 0) return taken;
       return fail(sent.error());
     }
@@ -373,14 +375,14 @@ IoCount TlsStream::try_send(std::span<const iovec> vectors) {
   }
 }
 
-// Encrypts up to kTlsBatchBytes of what stands behind the first `skip` bytes, in full records as far as there are bytes
-// for them; gives how many bytes that were.
+// Encrypts up to kTlsBatchBytes after the first `skip` bytes, in full records where possible; returns the number of
+// plain bytes.
 IoCount TlsStream::encrypt_batch(std::span<const iovec> vectors, std::size_t skip) {
   std::size_t wanted = 0;
   for (const iovec& vector : vectors) wanted += vector.iov_len;
   wanted = std::min(wanted - skip, kTlsBatchBytes);
   if (wanted == 0) return 0;
-  // At once: growing record by record would copy again and again.
+  // In one step, since growing per record would copy repeatedly.
   output_.reserve(wanted + (wanted / kRecordBytes + 1) * kRecordOverheadBytes);
   std::array<std::byte, kRecordBytes> gathered;
   std::size_t gathered_bytes = 0;
@@ -411,7 +413,7 @@ IoCount TlsStream::encrypt_batch(std::span<const iovec> vectors, std::size_t ski
   return encrypted;
 }
 
-// One record, or more of them when the peer wants them shorter.
+// Encrypts into one record, or into several if the peer has limited their size.
 IoResult TlsStream::encrypt(const std::byte* data, std::size_t size) {
   while (size > 0) {
     const ssize_t sent = gnutls_record_send(session_, data, size);
@@ -447,7 +449,7 @@ IoResult TlsStream::send_warning() {
 }
 
 void TlsStream::shut_down() {
-  if (established_ && !std::exchange(said_goodbye_, true)) {
+  if (established_ && !std::exchange(sent_final_alert_, true)) {
     (void)gnutls_bye(session_, GNUTLS_SHUT_WR);
     (void)flush_now();
   }

@@ -1,10 +1,10 @@
-// TlsStream: TLS over another stream. GnuTLS never touches the stream: its callbacks read from and write to buffers
-// here, so that many records go out with one send, and nothing in it ever waits.
+// TlsStream: TLS over another stream. GnuTLS does not access that stream: its callbacks read from and write to buffers
+// of this class, so one send carries many records, and GnuTLS never blocks.
 //
-// Owned like any stream; it owns the one below. Bytes that try_send() has encrypted and that the stream below does not
-// take yet are not counted as taken: the caller comes back with the same bytes, as every caller of a stream does, and
-// when all of its bytes were taken none are left here. Buffers are given back while nothing is on its way. Thread: its
-// reactor's. Renegotiation is refused, tickets are not made, and an end without TLS's own is an error.
+// Owned like any stream; it owns the one below. Bytes that try_send() has encrypted but the stream below has not
+// accepted are not counted in its result: the caller calls again with the same bytes, as every caller of a stream does,
+// so once all of its bytes are counted none are left here. Buffers are freed while they are empty. Thread: its
+// reactor's. Renegotiation is refused, session tickets are off, and an end without close_notify is an error.
 #pragma once
 
 #include <array>
@@ -22,52 +22,53 @@
 
 namespace blockexport::net {
 
-// Received at a time.
+// Bytes per receive.
 inline constexpr std::size_t kTlsInputBytes = 64u << 10;
-// Plain bytes that are encrypted before they are sent: 16 full records.
+// Plain bytes that are encrypted per send: 16 full records.
 inline constexpr std::size_t kTlsBatchBytes = 256u << 10;
-// Encrypted bytes that may wait: a batch in the shortest records that a peer may ask for, and answers of TLS itself. A
-// peer that makes us answer more is cut off.
+// Limit of buffered encrypted bytes: a batch in the smallest records that a peer may request, and responses of TLS
+// itself. The connection of a peer that causes more is closed.
 inline constexpr std::size_t kTlsOutputBytesMax = 2 * kTlsBatchBytes;
-// Messages of TLS itself, without data, that a peer may send between two pieces of data.
+// Most messages of TLS itself that a peer may send between two pieces of data.
 inline constexpr unsigned kTlsIdleRecordsMax = 32;
 
-// How long a peer that was refused may take to read why. One that is cut off at once would see no reason.
-inline constexpr std::uint64_t kTlsFarewellNs = 1'000'000'000;
-inline constexpr std::size_t kTlsFarewellBytesMax = 1u << 20;
+// Lingering close of a refused peer: time and bytes for which its input is discarded, since an immediate close could
+// destroy the alert with the reason before the peer reads it.
+inline constexpr std::uint64_t kTlsLingerNs = 1'000'000'000;
+inline constexpr std::size_t kTlsLingerBytesMax = 1u << 20;
 
-// Who ended a handshake that failed: what a log has to tell apart.
+// The side that ended a failed handshake.
 enum class TlsEnd : std::uint8_t {
-  kUs,      // we do not let the peer in
-  kPeer,    // the peer does not want us, and has said so by an alert
-  kNobody,  // the connection was lost, or it took too long
+  kUs,      // we refused the peer
+  kPeer,    // the peer refused us with an alert
+  kNobody,  // the connection broke, or the handshake timed out
 };
 
-// A record with an alert that is not encrypted.
+// Length of an unencrypted alert record.
 inline constexpr std::size_t kClearAlertBytes = 7;
 
 class TlsStream final : public Stream {
  public:
-  // `host` is the name that a client expects the peer to have; "" accepts any.
+  // `host`: the name that a client requires in the peer's certificate; "" accepts any.
   TlsStream(std::unique_ptr<Stream> lower, TlsCredentialsReference credentials, std::string host = {});
   ~TlsStream() override;
   TlsStream(const TlsStream&) = delete;
   TlsStream& operator=(const TlsStream&) = delete;
 
-  // Shakes hands and checks who the peer is: its identity, or why there is no connection. Once; before it has succeeded
-  // nothing can be received or sent. At `deadline_ns` (UINT64_MAX: never) the stream is shut down. Each step for which
-  // the peer has sent something, and which may compute with keys for a millisecond, waits for its turn in `turns` if
-  // given.
+  // Performs the handshake and checks the peer; returns the peer's identity, or the reason of the failure. Call it
+  // once; before it has succeeded nothing can be received or sent. At `deadline_ns` (UINT64_MAX: never) the stream is
+  // shut down. Each step that processes input of the peer, and may compute with keys for a millisecond, first waits for
+  // its turn in `turns`, if given.
   aio::Task<Result<std::string>> handshake(aio::Reactor& reactor, std::uint64_t deadline_ns,
                                            aio::TurnQueue* turns = nullptr);
-  // After a handshake that failed: by whom, and a sentence about `peer` for the log that says so.
+  // After a failed handshake: the side that ended it, and a sentence about `peer` for the log.
   TlsEnd ended_by() const { return ended_by_; }
   std::string describe_end(std::string_view peer, const Error& failure) const;
-  // From now on an alert by which the peer ends the connection is logged, as of `peer`: under TLS 1.3 a client learns
-  // only after its handshake that the server refuses it.
+  // Logs each further alert with which the peer ends the connection, under the name `peer`: with TLS 1.3 a side may
+  // refuse the other after that one's handshake has succeeded.
   void report_alerts(PeerLog log, std::string peer);
-  // Instead of serving a peer that has shaken hands: tells it that it has no access, and waits a moment for it to
-  // leave.
+  // Refuses a peer after its handshake: sends the alert access_denied, and waits up to kTlsLingerNs for the peer to
+  // close.
   aio::Task<void> refuse(aio::Reactor& reactor);
 
   IoCount try_receive(std::span<std::byte> buffer) override;
@@ -81,14 +82,14 @@ class TlsStream final : public Stream {
   void detach() override { lower_->detach(); }
   void attach(aio::Reactor& reactor) override { lower_->attach(reactor); }
 
-  // For tests: bytes of buffers held; and what any peer may send besides data: new keys for both directions (TLS 1.3),
-  // and a warning, which ends nothing.
+  // For tests: the size of the buffers; and messages that any peer may send besides data: new keys for both directions
+  // (TLS 1.3), and a warning, which does not end the connection.
   std::size_t buffer_bytes() const { return input_.capacity + output_.capacity; }
   IoResult update_keys();
   IoResult send_warning();
 
  private:
-  // Bytes [begin, end) of memory that is there only while it is needed.
+  // A buffer whose bytes [begin, end) are in use; its memory is freed while it is empty.
   struct Window {
     std::unique_ptr<std::byte[]> data;
     std::size_t capacity = 0;
@@ -125,14 +126,14 @@ class TlsStream final : public Stream {
   gnutls_session_int* session_ = nullptr;
   Window input_;
   Window output_;
-  std::size_t owed_bytes_ = 0;  // plain bytes in output_ that try_send() has not counted yet
+  std::size_t uncounted_bytes_ = 0;  // plain bytes in output_ that try_send() has not counted yet
   unsigned idle_records_ = 0;
   bool input_ended_ = false;
   bool established_ = false;
   bool may_have_more_ = false;  // the last try_receive() stopped because its buffer was full
-  bool said_goodbye_ = false;
+  bool sent_final_alert_ = false;
   TlsEnd ended_by_ = TlsEnd::kNobody;
-  std::array<std::byte, kClearAlertBytes> last_received_{};  // by GnuTLS in the handshake
+  std::array<std::byte, kClearAlertBytes> last_received_{};  // last bytes that GnuTLS read during the handshake
   std::optional<PeerLog> log_;
   std::string peer_;
 };

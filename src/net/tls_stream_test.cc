@@ -1,5 +1,5 @@
-// TLS over socket pairs and over streams that give their bytes as a test wants: a client and a server of ours, who
-// shake hands, talk, and are cut off at every place.
+// Tests of TLS between our client and our server, over socket pairs and over streams that a test controls: handshakes,
+// data, and connections that end at every point.
 #include "net/tls_stream.h"
 
 #include <gtest/gtest.h>
@@ -39,7 +39,7 @@ std::vector<std::byte> pattern(std::size_t size) {
   return bytes;
 }
 
-// Passes everything on, but no more than so many bytes at a time, and counts what passes.
+// Passes all bytes on, at most `step_bytes` per call, and counts them.
 class NarrowStream final : public Stream {
  public:
   NarrowStream(std::unique_ptr<Stream> below, std::size_t step_bytes) : below_(std::move(below)), step_(step_bytes) {}
@@ -73,7 +73,7 @@ class NarrowStream final : public Stream {
 
 class TlsStreamTest : public aio::testing::ForEachBackend {
  public:
-  // The tests are lambdas, outside of the fixture.
+  // Public, because the tests' lambdas are not members of the fixture.
   using ForEachBackend::make_socket_pair;
   using ForEachBackend::reactor;
   using ForEachBackend::simulated;
@@ -127,7 +127,7 @@ class TlsStreamTest : public aio::testing::ForEachBackend {
     bytes.resize(filled);
     co_return bytes;
   }
-  // Sends `size` bytes from one to the other.
+  // Sends `size` bytes from one stream to the other.
   Task<void> carry(Stream& from, Stream& to, std::size_t size) {
     std::vector<std::byte> sent = pattern(size);
     aio::Scope sender(reactor());
@@ -222,7 +222,7 @@ TEST_P(TlsStreamTest, AClientWithoutCertificateIsRefusedUnlessNobodyAsks) {
   }(this));
 }
 
-// The reason in the log, and the one that the peer gets.
+// Both the log and the peer get the reason.
 TEST_P(TlsStreamTest, BadCertificatesAreRefusedWithTheReason) {
   struct Case {
     testing::CertificateShape shape;
@@ -263,11 +263,11 @@ TEST_P(TlsStreamTest, BadCertificatesAreRefusedWithTheReason) {
   }(this));
 }
 
-// What a log says of a failure: who refused whom.
+// The log says which side refused the other.
 TEST_P(TlsStreamTest, AFailureSaysWhoEndedIt) {
   run([](TlsStreamTest* test) -> Task<void> {
     CertificateDirectory strangers;
-    // The client does not trust us. It says so after its part of the handshake.
+    // The client does not trust the server, and sends its alert after its part of the handshake.
     Pair pair = test->make(x509(test->files_, TlsEndpoint::kServer, {}, false), x509(strangers, TlsEndpoint::kClient));
     OwnedFd file(memfd_create("log", MFD_CLOEXEC));
     const Log log("test", file.get(), LogLevel::kDebug);
@@ -288,13 +288,13 @@ TEST_P(TlsStreamTest, AFailureSaysWhoEndedIt) {
     std::string said(4096, '\0');
     said.resize(static_cast<std::size_t>(pread(file.get(), said.data(), said.size(), 0)));
     EXPECT_TRUE(said.starts_with("test: warning: peer 7 refused our certificate: ")) << said;
-    // One that the server refuses: its doing, not the client's.
+    // The server refuses the client: the server ended the handshake.
     Pair refused =
         test->make(x509(test->files_, TlsEndpoint::kServer), x509(strangers, TlsEndpoint::kClient, {}, false));
     co_await test->connect(refused);
     EXPECT_FALSE(refused.at_server.has_value());
     EXPECT_EQ(refused.server->ended_by(), TlsEnd::kUs);
-    // Nobody's, when the other end is gone.
+    // The peer has gone: neither side ended the handshake.
     Pair lonely = test->make_x509();
     lonely.client.reset();
     co_await test->shake(*lonely.server, lonely.at_server);
@@ -445,7 +445,7 @@ TEST_P(TlsStreamTest, ChangedBytesAreNoData) {
   }(this));
 }
 
-// A client that leaves after any number of bytes of the handshake, politely or not.
+// A client that closes after any number of bytes of the handshake.
 TEST_P(TlsStreamTest, AHandshakeMayEndAnywhere) {
   run([](TlsStreamTest* test) -> Task<void> {
     TlsCredentialsReference credentials = x509(test->files_, TlsEndpoint::kServer);
@@ -454,7 +454,7 @@ TEST_P(TlsStreamTest, AHandshakeMayEndAnywhere) {
       TlsStream server(test->socket(left), credentials);
       auto client = test->socket(right);
       std::vector<std::byte> hello = pattern(bytes);
-      // A record that promises 512 bytes of a handshake.
+      // The header of a handshake record of 512 bytes.
       const std::array<std::uint8_t, 5> header{0x16, 0x03, 0x01, 0x02, 0x00};
       for (std::size_t i = 0; i < std::min(bytes, header.size()); ++i) hello[i] = static_cast<std::byte>(header[i]);
       co_await test->send(*client, hello);
@@ -497,13 +497,13 @@ TEST_P(TlsStreamTest, ASilentPeerIsLeftAtTheDeadline) {
   }(this));
 }
 
-// Until its peer hangs up.
+// Sends until its peer hangs up.
 Task<void> send_without_end(Stream& stream) {
   const std::vector<std::byte> bytes = pattern(64u << 10);
   while (co_await send_all(stream, bytes)) continue;
 }
 
-TEST_P(TlsStreamTest, ARefusedPeerThatGoesOnSendingIsHeardForSoManyBytesAndNoMore) {
+TEST_P(TlsStreamTest, ARefusedPeerThatGoesOnSendingIsReadUpToTheLimit) {
   run([](TlsStreamTest* test) -> Task<void> {
     Pair pair = test->make_x509();
     co_await test->connect(pair);
@@ -511,10 +511,10 @@ TEST_P(TlsStreamTest, ARefusedPeerThatGoesOnSendingIsHeardForSoManyBytesAndNoMor
     aio::Scope sending(test->reactor());
     sending.spawn("sender", send_without_end(*pair.client));
     co_await pair.server->refuse(test->reactor());
-    const std::size_t heard = *test->received_bytes_ - before;
-    EXPECT_LE(heard, kTlsFarewellBytesMax + kTlsInputBytes);
-    // Elsewhere the time for it may be over before.
-    if (test->simulated()) EXPECT_GE(heard, kTlsFarewellBytesMax);
+    const std::size_t received = *test->received_bytes_ - before;
+    EXPECT_LE(received, kTlsLingerBytesMax + kTlsInputBytes);
+    // On a real backend the time limit may end it earlier.
+    if (test->simulated()) EXPECT_GE(received, kTlsLingerBytesMax);
     pair.server->shut_down();
     co_await sending.join();
   }(this));
@@ -532,10 +532,10 @@ TEST_P(TlsStreamTest, KeysMayBeChangedOnTheWay) {
   }(this));
 }
 
-// For GnuTLS each alert of TLS 1.3 is the end, and of new keys it takes eight in a second.
+// In TLS 1.3, GnuTLS treats every alert as fatal, and accepts at most eight key updates per second.
 constexpr const char* kVersionWithWarnings = "NORMAL:-VERS-ALL:+VERS-TLS1.2";
 
-// What the server receives of a byte that the client sends behind so many warnings.
+// The server's result of receiving one byte that the client sends after so many warnings.
 Task<IoCount> receive_behind_warnings(TlsStreamTest::Pair& pair, unsigned warnings) {
   for (unsigned i = 0; i < warnings; ++i) EXPECT_TRUE(pair.client->send_warning());
   std::byte byte{1};
@@ -552,7 +552,7 @@ TEST_P(TlsStreamTest, BetweenTwoPiecesOfDataComeSoManyWarningsAndNoMore) {
     co_await test->connect(pair);
     EXPECT_TRUE(pair.at_server.has_value());
     if (!pair.at_server) co_return;
-    // Data begin the count anew.
+    // Data resets the count.
     for (int i = 0; i < 3; ++i) EXPECT_EQ(co_await receive_behind_warnings(pair, kTlsIdleRecordsMax), 1u);
     EXPECT_EQ(co_await receive_behind_warnings(pair, kTlsIdleRecordsMax + 1), IoCount(fail(ECONNRESET)));
   }(this));

@@ -25,7 +25,7 @@ int alert_of(unsigned status) {
   return GNUTLS_A_BAD_CERTIFICATE;
 }
 
-// The subject in one line, in the order in which the certificate has it: what authorization rules are written for.
+// The subject in one line, in the certificate's order, which authorization rules match.
 std::expected<std::string, TlsRefusal> subject_of(const gnutls_datum_t& der) {
   auto certificate = make_gnutls<GnutlsCertificate, gnutls_x509_crt_init>();
   std::string subject(1024, '\0');
@@ -143,7 +143,7 @@ Result<> TlsX509Credentials::attach(gnutls_session_int* session) const {
   if (outcome >= 0) outcome = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, certificates_.get());
   if (outcome < 0) return fail(fmt::format("Cannot set session credentials: {}", gnutls_strerror(outcome)));
   if (endpoint() == TlsEndpoint::kServer && verify_peer_) {
-    // Asked for here and insisted on in check_peer(), where we can say why.
+    // Only requested here; check_peer() requires it, where we can give a reason.
     gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
   }
   return {};

@@ -1,7 +1,7 @@
-// Credentials of certificates: our own, its key, the authorities we trust and what they have revoked.
+// TlsX509Credentials: our certificate and its key, the trusted authorities and their revocation list.
 //
-// The files of the directory have the names that all users of GnuTLS's tools know: ca-cert.pem, ca-crl.pem,
-// server-cert.pem, server-key.pem, client-cert.pem, client-key.pem, dh-params.pem. Immutable; see tls_credentials.h.
+// The file names in the directory are: ca-cert.pem, ca-crl.pem, server-cert.pem, server-key.pem, client-cert.pem,
+// client-key.pem, dh-params.pem. Immutable; see tls_credentials.h.
 #pragma once
 
 #include "base/secret_bytes.h"
@@ -12,12 +12,13 @@ namespace blockexport::net {
 
 struct TlsX509Options : TlsOptions {
   bool sanity_check = true;
-  const SecretBytes* password = nullptr;  // of an encrypted key; borrowed while loading
+  const SecretBytes* password = nullptr;  // password of an encrypted key; borrowed during load()
 };
 
 class TlsX509Credentials final : public TlsCredentials {
  public:
-  // Blocking: on a worker. Errors are sentences that name the file; docs/compatibility.md says which are ours alone.
+  // Blocking, so on a worker. Errors are sentences that name the file; docs/compatibility.md lists those that QSD does
+  // not have.
   static Result<TlsCredentialsReference> load(const TlsX509Options& options);
 
   Result<> attach(gnutls_session_int* session) const override;
@@ -32,7 +33,7 @@ class TlsX509Credentials final : public TlsCredentials {
   Result<> take_key(const Files& files, const SecretBytes* password);
 
   GnutlsPriority priority_;
-  GnutlsDhParameters dh_parameters_;  // only when the directory has some
+  GnutlsDhParameters dh_parameters_;  // null when the directory has none
   GnutlsCertificates certificates_;
   std::vector<TlsExpiry> expiries_;
   bool verify_peer_ = true;

@@ -1,9 +1,9 @@
-// UnixSocketFile: the name in the file system under which a listening unix socket is reached.
+// UnixSocketFile: the path of a listening unix socket, with a takeover of the path from an older process.
 //
-// A name that is free or that a dead socket left is taken. A socket on which somebody answers gives way too, so that a
-// newer daemon can follow an older one, but it waits aside until settle(): a start that fails gives it back. What is no
-// socket is never touched. Owned by the Listener, whose socket stays open until the name has gone. Thread: the
-// listener's; calls wait for the file system.
+// It uses a free path, or one with a stale socket. A socket on which a process listens is replaced too, so that a newer
+// daemon can follow an older one, but it is only renamed until settle(): a failed start restores it. Any other file is
+// never changed. Owned by the Listener, whose socket stays open until the path is removed. Thread: the listener's;
+// calls block in the file system.
 #pragma once
 
 #include <string>
@@ -20,28 +20,28 @@ class UnixSocketFile {
   UnixSocketFile& operator=(UnixSocketFile&&) = delete;
   ~UnixSocketFile() { remove(); }
 
-  // Binds `socket` to `path`, which `address` holds. Errors: "Failed to unlink socket PATH: ..." where something stands
-  // that is no socket or cannot be moved, "Failed to bind socket to PATH: ...".
+  // Binds `socket` to `path`, which `address` contains. Errors: "Failed to unlink socket PATH: ..." when a file there
+  // is no socket or cannot be moved, "Failed to bind socket to PATH: ...".
   static Result<UnixSocketFile> bind(int socket, const std::string& path, const NumericAddress& address);
 
-  // Who listened at the path and answered: "process 4711", "this process", "another process"; empty when nobody did.
+  // The process that listened at the path: "process 4711", "this process", "another process"; empty when none did.
   const std::string& replaced() const { return replaced_; }
 
-  // From now on the name is ours: the socket that gave way has gone.
-  void settle() { given_way_.remove(); }
-  // Removes the name if it is still ours; before settle() the socket that gave way comes back.
+  // Makes the takeover final: removes the old socket.
+  void settle() { set_aside_.remove(); }
+  // Removes the path if it is still ours; before settle() it restores the old socket.
   void remove();
-  // The name stays where it is when we go.
+  // Keeps the path when this object is destroyed.
   void keep();
 
  private:
   explicit UnixSocketFile(std::string path) : path_(std::move(path)) {}
-  Result<> make_room(const std::string& path, const NumericAddress& address);
+  Result<> clear_path(const std::string& path, const NumericAddress& address);
   void put_back();
 
   std::string path_;  // absolute
   std::string replaced_;
-  OwnedPath given_way_;  // the socket that answered, under another name
+  OwnedPath set_aside_;  // the replaced socket, under another name
   OwnedPath own_;
 };
 

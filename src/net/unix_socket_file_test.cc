@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A socket at a path, as a Listener has it.
+// A socket bound to a path, like a Listener's.
 struct Bound {
   OwnedFd socket;
   std::optional<UnixSocketFile> file;
@@ -43,19 +43,19 @@ class UnixSocketFileTest : public ::testing::Test {
     }
     return bound;
   }
-  // Ends a listener the way a Listener does.
+  // Closes it in the order of a Listener.
   static void close(Bound& bound) {
     bound.file.reset();
     bound.socket.reset();
   }
-  // The socket that a caller of the path reaches.
+  // Whether a connection to the path reaches this socket.
   bool reaches(const Bound& bound) {
     OwnedFd caller(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const NumericAddress target = address(path());
     if (::connect(caller.get(), target.get(), target.length) != 0) return false;
     timeval soon{.tv_sec = 0, .tv_usec = 1};
     setsockopt(bound.socket.get(), SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
-    // What asked before whether somebody answers may still be in the queue.
+    // Earlier probing connections may still be in the queue.
     bool reached = false;
     for (OwnedFd accepted(accept(bound.socket.get(), nullptr, nullptr)); accepted;
          accepted = OwnedFd(accept(bound.socket.get(), nullptr, nullptr))) {
@@ -165,7 +165,7 @@ TEST_F(UnixSocketFileTest, AFileThatTookThePathIsLeftAlone) {
 
 TEST_F(UnixSocketFileTest, AFailedBindPutsBackWhatGaveWay) {
   Bound older = bind(path());
-  // A socket that has a name already cannot have another.
+  // A bound socket cannot be bound again.
   Bound other = bind(path("other"));
   auto again = UnixSocketFile::bind(other.socket.get(), path(), address(path()));
   ASSERT_FALSE(again);

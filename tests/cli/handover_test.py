@@ -117,7 +117,7 @@ class RollingRestartTest(HandoverTest):
     def test_the_newer_says_what_it_does(self):
         """A warning for each path on which somebody answers, with the process; none for a path that is free."""
         older = self.start()
-        self.assertNotIn(b"gives way", older.stderr())
+        self.assertNotIn(b"replaces it", older.stderr())
         newer = self.start()
         for name in PATHS:
             text = f"warning: process {older.pid} listens on the unix socket '{self.path(name)}'"

@@ -1,4 +1,4 @@
-// For tests: a directory of certificates and keys, made on the spot, with one thing wrong where a test wants that.
+// Certificates for tests: a temporary directory of generated certificates and keys, with faults that a test chooses.
 // Thread: any. Not part of the daemon.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace blockexport::net::testing {
 
-// What is special about a certificate. Times are in seconds from now.
+// Properties of a generated certificate. Times are in seconds from now.
 struct CertificateShape {
   std::string common_name;
   bool is_authority = false;
@@ -22,13 +22,13 @@ struct CertificateShape {
 
 class CertificateDirectory {
  public:
-  // With an authority, and server's and client's certificates that it signed.
+  // Generates an authority, and a server's and a client's certificate that it has signed.
   CertificateDirectory();
 
   const std::string& path() const { return directory_.path(); }
   std::string file(const std::string& name) const { return path() + "/" + name; }
 
-  // Makes ca-cert.pem anew; what was signed before is not signed by this one.
+  // Replaces ca-cert.pem by a new authority, which has not signed the existing certificates.
   void make_authority();
   // Makes NAME-cert.pem and NAME-key.pem, signed by the shape's issuer; the file of the certificate is 0644, the key's
   // 0600.
