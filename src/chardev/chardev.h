@@ -1,8 +1,7 @@
-// Chardev: where a frontend such as a QMP monitor gets its byte streams from: a socket that listens or calls, standard
-// input and output, a file, or nothing.
+// Chardev: character device backend, the source of byte streams for a frontend such as a QMP monitor: a listening or
+// connecting socket, standard input and output, a file, or null.
 //
-// One frontend at a time uses a chardev, and it has one stream at a time. Owned by the registry; thread: the control
-// reactor.
+// A chardev has one frontend at a time, and one stream at a time. Owned by the registry; thread: the control reactor.
 #pragma once
 
 #include <cstdint>
@@ -23,34 +22,34 @@
 
 namespace blockexport::chardev {
 
-// Where a chardev finds what TLS needs, by name, at each connection: objects may be replaced meanwhile.
+// The objects that TLS needs, by ID: looked up at each connection, since a user may replace them in between.
 struct SocketTls {
   net::TlsDirectory* credentials = nullptr;
   std::string credentials_id = {};
   authz::Directory* authorizers = nullptr;
-  std::optional<std::string> authorizer_id = {};  // nothing: who has proved an identity is let in
+  std::optional<std::string> authorizer_id = {};  // nothing: every authenticated peer may connect
 };
 
-// The longest time between two calls that can be asked for, 49 days.
+// The longest reconnect interval, 49 days.
 inline constexpr std::int64_t kReconnectMsMax = UINT32_MAX;
 
 struct SocketOptions {
   net::SocketAddress address;
   bool server = true;
   bool wait = false;               // creating it waits for the first client
-  std::uint64_t reconnect_ms = 0;  // of a calling socket: how long to wait before it calls again; 0 = it does not
+  std::uint64_t reconnect_ms = 0;  // of a connecting socket: pause before it connects again; 0 = it does not
   std::optional<SocketTls> tls = {};
 };
 
 struct StdioOptions {
-  bool signal = true;  // Ctrl-C interrupts, as usual
+  bool signal = true;  // Ctrl-C sends SIGINT, as usual
 };
 
 struct FileOptions {
   std::string output_path;
   std::string input_path = {};  // "" = there is no input
   bool append = false;
-  std::uint64_t pipe_wait_ns = UINT64_MAX;  // for somebody who reads, when `output_path` is that of a pipe
+  std::uint64_t pipe_wait_ns = UINT64_MAX;  // longest wait for a reader, when `output_path` is a pipe
 };
 
 struct NullOptions {};
@@ -67,28 +66,28 @@ class Chardev {
   const std::string& label() const { return label_; }
   // The schema's name of the backend: "socket", "stdio", ...
   virtual std::string_view kind() const = 0;
-  // What query-chardev shows: "unix:/run/x,server=on", "disconnected:unix:/run/x,server=on", "null", ...
+  // The name that query-chardev shows: "unix:/run/x,server=on", "disconnected:unix:/run/x,server=on", "null", ...
   virtual std::string filename() const = 0;
-  // Of a socket: where it listens, with the port that it was given, or what it calls. Nothing for other kinds.
+  // The address of a socket: where it listens, with the actual port, or to which it connects. Nothing for other kinds.
   virtual std::optional<net::SocketAddress> address() const { return std::nullopt; }
-  // Of a socket: whether a peer is there.
+  // Whether a socket has a connected peer.
   virtual bool is_connected() const { return false; }
-  // Whether a monitor here can be told something while it works: there is a peer that talks.
+  // Whether a monitor on this chardev can offer out-of-band commands: the chardev has input.
   virtual bool allows_out_of_band() const { return true; }
   bool has_frontend() const { return has_frontend_; }
-  // Whether a frontend is there and can talk to somebody.
+  // Whether a frontend uses the chardev (query-chardev's frontend-open).
   bool frontend_open() const { return has_frontend_; }
 
   void attach_frontend() { has_frontend_ = true; }
   void detach_frontend() { has_frontend_ = false; }
 
-  // Waits for a peer. ECANCELED when the task was cancelled; any other error: no peer will ever come again.
+  // Waits for a peer. ECANCELED when the task was cancelled; after any other error there will be no further peer.
   virtual aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> next_stream() = 0;
-  // The stream that next_stream() gave is gone.
+  // Notifies the chardev that the stream from next_stream() was destroyed.
   virtual void stream_closed() {}
-  // For a server socket that waits: returns when the first peer is there. Others return at once.
+  // For a server socket with wait=on: waits for the first peer. Others return at once.
   virtual aio::Task<Result<>> wait_for_peer() { co_return Result<>{}; }
-  // The daemon serves from now on: whoever had the path of a listening socket does not get it back.
+  // Makes the takeover of a unix path final; called once the daemon serves.
   virtual void settle() {}
 
  private:

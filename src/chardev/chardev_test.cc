@@ -57,16 +57,16 @@ class ChardevTest : public aio::testing::ForEachBackend {
     EXPECT_TRUE(fd.has_value());
     co_return fd ? std::make_unique<net::SocketStream>(reactor(), fd->release()) : nullptr;
   }
-  static Task<void> say(net::Stream& stream, std::string_view text) {
+  static Task<void> send(net::Stream& stream, std::string_view text) {
     EXPECT_TRUE(co_await net::send_all(stream, std::as_bytes(std::span(text))));
   }
-  // What comes with one receive; "" at the end.
-  static Task<std::string> hear(net::Stream& stream) {
+  // The bytes of one receive; "" at the end.
+  static Task<std::string> receive(net::Stream& stream) {
     std::array<std::byte, 100> buffer;
     IoCount count = co_await net::receive_some(stream, buffer);
     co_return std::string(reinterpret_cast<const char*>(buffer.data()), count.value_or(0));
   }
-  static Task<void> hear_into(net::Stream& stream, std::string& heard) { heard = co_await hear(stream); }
+  static Task<void> receive_into(net::Stream& stream, std::string& received) { received = co_await receive(stream); }
   static Task<void> take_next(Chardev& chardev, OptionalStream& stream) { stream = co_await chardev.next_stream(); }
   Task<void> pause() { (void)co_await reactor().sleep_until(reactor().now_ns() + 20'000'000); }
   SocketOptions server(bool wait = false) { return {.address = net::UnixAddress{.path = path()}, .wait = wait}; }
@@ -86,17 +86,17 @@ TASK_TEST_P(ChardevTest, AServerServesOneClientAfterTheOther) {
   auto one = co_await dial();
   auto first = co_await chardev->next_stream();
   EXPECT_EQ(chardev->filename(), "unix:" + path() + ",server=on");
-  co_await say(*one, "one");
-  EXPECT_EQ(co_await hear(**first), "one");
+  co_await send(*one, "one");
+  EXPECT_EQ(co_await receive(**first), "one");
   auto two = co_await dial();
-  co_await say(*two, "two");
+  co_await send(*two, "two");
   one.reset();
-  EXPECT_EQ(co_await hear(**first), "");
+  EXPECT_EQ(co_await receive(**first), "");
   first->reset();
   chardev->stream_closed();
   EXPECT_EQ(chardev->filename(), "disconnected:unix:" + path() + ",server=on");
   auto second = co_await chardev->next_stream();
-  EXPECT_EQ(co_await hear(**second), "two");
+  EXPECT_EQ(co_await receive(**second), "two");
 }
 
 TASK_TEST_P(ChardevTest, AServerThatWaitsOpensWithItsFirstClient) {
@@ -108,8 +108,8 @@ TASK_TEST_P(ChardevTest, AServerThatWaitsOpensWithItsFirstClient) {
   auto peer = co_await dial();
   co_await scope.join();
   auto stream = co_await chardev->next_stream();
-  co_await say(*peer, "hello");
-  EXPECT_EQ(co_await hear(**stream), "hello");
+  co_await send(*peer, "hello");
+  EXPECT_EQ(co_await receive(**stream), "hello");
 }
 
 TASK_TEST_P(ChardevTest, WaitingForAPeerCanBeCancelled) {
@@ -126,7 +126,7 @@ TASK_TEST_P(ChardevTest, WithoutADescriptorForAPeerAcceptingPauses) {
   auto chardev = co_await open(server());
   OptionalStream stream = fail(EINVAL);
   aio::Scope scope(reactor());
-  std::optional<aio::testing::DescriptorLimit> limit(1);  // the peer's own
+  std::optional<aio::testing::DescriptorLimit> limit(1);  // for the peer's socket
   const std::uint64_t began_ns = reactor().now_ns();
   auto peer = co_await dial();
   scope.spawn("next", take_next(*chardev, stream));
@@ -162,9 +162,9 @@ TASK_TEST_P(ChardevTest, AClientCallsAgainUntilSomebodyAnswers) {
   auto peer = co_await (*listener)->accept(0);
   co_await scope.join();
   EXPECT_TRUE(stream.has_value());
-  // The peer hangs up: it is called once more.
+  // The peer hangs up: the chardev connects again.
   peer->fd = OwnedFd();
-  EXPECT_EQ(co_await hear(**stream), "");
+  EXPECT_EQ(co_await receive(**stream), "");
   stream->reset();
   chardev->stream_closed();
   stream = co_await chardev->next_stream();
@@ -176,13 +176,13 @@ TASK_TEST_P(ChardevTest, AFileTakesOutputAndGivesInput) {
   {
     auto chardev = co_await open(FileOptions{.output_path = path("out"), .input_path = path("in")});
     auto stream = co_await chardev->next_stream();
-    EXPECT_EQ(co_await hear(**stream), "command");
-    EXPECT_EQ(co_await hear(**stream), "");
-    co_await say(**stream, "answer");
+    EXPECT_EQ(co_await receive(**stream), "command");
+    EXPECT_EQ(co_await receive(**stream), "");
+    co_await send(**stream, "answer");
     EXPECT_EQ((co_await chardev->next_stream()).error(), Errno(ENXIO));
     auto more = co_await open(FileOptions{.output_path = path("out"), .append = true});
     auto second = co_await more->next_stream();
-    co_await say(**second, "+");
+    co_await send(**second, "+");
   }
   std::ifstream written(path("out"));
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(written), {}), "answer+");
@@ -198,13 +198,13 @@ TASK_TEST_P(ChardevTest, APipeIsWrittenToOnceSomebodyReadsIt) {
   OwnedFd reader(::open(path("pipe").c_str(), O_RDONLY | O_NONBLOCK));
   co_await scope.join();
   auto stream = co_await chardev->next_stream();
-  co_await say(**stream, "hello");
+  co_await send(**stream, "hello");
   EXPECT_EQ(content_of_pipe(reader.get()), "hello");
-  // What nobody reads is dropped, and whoever reads later sees what comes later.
+  // Output without a reader is dropped; a new reader sees later output.
   reader.reset();
-  co_await say(**stream, "nobody");
+  co_await send(**stream, "nobody");
   reader = OwnedFd(::open(path("pipe").c_str(), O_RDONLY | O_NONBLOCK));
-  co_await say(**stream, "again");
+  co_await send(**stream, "again");
   EXPECT_EQ(content_of_pipe(reader.get()), "again");
 }
 
@@ -225,16 +225,16 @@ TASK_TEST_P(ChardevTest, InputFromAPipeBeginsWithItsFirstWriter) {
   auto chardev = co_await open(FileOptions{.output_path = path("out"), .input_path = path("in")});
   auto stream = co_await chardev->next_stream();
   aio::Scope scope(reactor());
-  std::string heard = "nothing yet";
-  scope.spawn("hear", hear_into(**stream, heard));
+  std::string received = "nothing yet";
+  scope.spawn("receive", receive_into(**stream, received));
   co_await pause();
-  EXPECT_EQ(heard, "nothing yet");
+  EXPECT_EQ(received, "nothing yet");
   OwnedFd writer(::open(path("in").c_str(), O_WRONLY | O_NONBLOCK));
   EXPECT_EQ(::write(writer.get(), "command", 7), 7);
   co_await scope.join();
-  EXPECT_EQ(heard, "command");
+  EXPECT_EQ(received, "command");
   writer.reset();
-  EXPECT_EQ(co_await hear(**stream), "");
+  EXPECT_EQ(co_await receive(**stream), "");
 }
 
 TASK_TEST_P(ChardevTest, AStreamOfDescriptorsThatIsShutDownWakesEveryWait) {
@@ -271,12 +271,12 @@ TASK_TEST_P(ChardevTest, NullSwallowsAndIsSilent) {
   auto chardev = co_await open(NullOptions{});
   EXPECT_EQ(chardev->filename(), "null");
   auto stream = co_await chardev->next_stream();
-  co_await say(**stream, std::string(1u << 20, 'x'));
+  co_await send(**stream, std::string(1u << 20, 'x'));
   aio::Scope scope(reactor());
-  std::string heard = "nothing yet";
-  scope.spawn("hear", hear_into(**stream, heard));
+  std::string received = "nothing yet";
+  scope.spawn("receive", receive_into(**stream, received));
   co_await pause();
-  EXPECT_EQ(heard, "nothing yet");
+  EXPECT_EQ(received, "nothing yet");
   scope.cancel();
   co_await scope.join();
 }

@@ -10,17 +10,18 @@
 namespace blockexport::chardev {
 namespace {
 
-// How often a terminal that another job has in front is looked at.
-constexpr std::uint64_t kBackgroundLookNs = 1'000'000'000;
+// Interval at which a background job checks whether it is in the foreground again.
+constexpr std::uint64_t kBackgroundPollNs = 1'000'000'000;
 
-// What is typed at a terminal is for the job in front. Reading it from another one stops that (SIGTTIN), or fails.
+// Whether this process is in the background of the terminal `fd`. A read from there would stop it (SIGTTIN), or fail.
 bool is_in_background(int fd) {
   const pid_t in_front = tcgetpgrp(fd);
   return in_front >= 0 && in_front != getpgrp();
 }
 
-// Ready, or failed: both end the wait. Without a descriptor there is nothing to wait for but the end.
-aio::Task<void> poll_and_tell(aio::Reactor& reactor, int fd, std::uint32_t events, IoResult& result, aio::Event& over) {
+// Polls `fd` and sets `over` when it is ready or failed. Without a descriptor it waits until it is cancelled.
+aio::Task<void> poll_and_notify(aio::Reactor& reactor, int fd, std::uint32_t events, IoResult& result,
+                                aio::Event& over) {
   if (fd < 0) {
     result = co_await reactor.sleep_until(UINT64_MAX);
   } else {
@@ -34,7 +35,7 @@ aio::Task<void> poll_and_tell(aio::Reactor& reactor, int fd, std::uint32_t event
 
 IoCount DescriptorStream::try_receive(std::span<std::byte> buffer) {
   if (shut_down_) return 0;
-  // A pipe that had no writer yet would say that it is at its end; a poll waits for the first one.
+  // A read from a pipe that has had no writer yet would report the end; a poll waits for the first writer.
   if (input_ < 0 || awaits_writer_ || is_in_background(input_)) return fail(EAGAIN);
   ssize_t count;
   do {
@@ -64,7 +65,7 @@ aio::Task<IoResult> DescriptorStream::readable() {
     IoResult ready = co_await wait_for(input_, POLLIN, reader_);
     awaits_writer_ = false;
     if (!ready || shut_down_ || !is_in_background(input_)) co_return ready;
-    CO_TRY(co_await reactor_->sleep_until(reactor_->now_ns() + kBackgroundLookNs));
+    CO_TRY(co_await reactor_->sleep_until(reactor_->now_ns() + kBackgroundPollNs));
   }
 }
 
@@ -82,7 +83,7 @@ aio::Task<IoResult> DescriptorStream::wait_for(int fd, std::uint32_t events, Wak
   aio::Event over(*reactor_);
   aio::Scope polling(*reactor_);
   wake = &over;
-  polling.spawn("chardev poll", poll_and_tell(*reactor_, fd, events, result, over));
+  polling.spawn("chardev poll", poll_and_notify(*reactor_, fd, events, result, over));
   IoResult waited = co_await over.wait();
   wake = nullptr;
   polling.cancel();

@@ -13,12 +13,12 @@
 namespace blockexport::chardev {
 namespace {
 
-// How often a pipe is looked at for somebody who reads it: the kernel tells of nobody who comes.
-constexpr std::uint64_t kReaderLookNs = 50'000'000;
+// Interval at which opening a pipe without reader is tried again: the kernel has no notification of a new reader.
+constexpr std::uint64_t kReaderPollNs = 50'000'000;
 
 using OptionalStream = std::expected<std::unique_ptr<net::Stream>, Errno>;
 
-// The one stream of a chardev that has only one, then nothing more.
+// Returns the only stream of a chardev once, and ENXIO afterwards.
 OptionalStream give_once(bool& given, aio::Reactor& reactor, int input, int output) {
   if (given) return fail(ENXIO);
   given = true;
@@ -29,11 +29,11 @@ Error cannot_open(const std::string& path, Errno cause) {
   return Error::system(fmt::format("Could not open '{}'", path), cause);
 }
 
-// Whether it is a pipe.
-aio::Task<std::expected<bool, Errno>> look_at(aio::Reactor& reactor, int fd) {
+// Whether `fd` is a pipe.
+aio::Task<std::expected<bool, Errno>> is_pipe_descriptor(aio::Reactor& reactor, int fd) {
   aio::FileInfo info;
-  auto looked = co_await reactor.stat(fd, info);
-  if (!looked) co_return fail(looked.error());
+  auto checked = co_await reactor.stat(fd, info);
+  if (!checked) co_return fail(checked.error());
   co_return info.type == S_IFIFO;
 }
 
@@ -41,10 +41,10 @@ aio::Task<bool> is_pipe(aio::Reactor& reactor, const std::string& path) {
   auto fd = co_await reactor.open(path.c_str(), O_PATH);
   if (!fd) co_return false;
   OwnedFd opened(*fd);
-  co_return (co_await look_at(reactor, *fd)).value_or(false);
+  co_return (co_await is_pipe_descriptor(reactor, *fd)).value_or(false);
 }
 
-// Without blocking; of a pipe that nobody reads that gives ENXIO.
+// Opens without blocking, which gives ENXIO for a pipe without reader; then it tries again until the deadline.
 aio::Task<Result<OwnedFd>> open_output(aio::Reactor& reactor, const FileOptions& options) {
   const std::string& path = options.output_path;
   const int flags = O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | (options.append ? O_APPEND : O_TRUNC);
@@ -54,9 +54,9 @@ aio::Task<Result<OwnedFd>> open_output(aio::Reactor& reactor, const FileOptions&
     if (fd) co_return OwnedFd(*fd);
     if (fd.error() != Errno(ENXIO) || !co_await is_pipe(reactor, path)) co_return fail(cannot_open(path, fd.error()));
     if (reactor.now_ns() >= deadline_ns) {
-      co_return fail(cannot_open(path, fd.error()).with_hint("It is a pipe that nobody reads."));
+      co_return fail(cannot_open(path, fd.error()).with_hint("It is a pipe without a reader."));
     }
-    if (IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kReaderLookNs); !slept) {
+    if (IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kReaderPollNs); !slept) {
       co_return fail(cannot_open(path, slept.error()));
     }
   }
@@ -81,14 +81,14 @@ StdioChardev::StdioChardev(aio::Reactor& reactor, std::string label, StdioOption
       output_flags_(make_non_blocking(STDOUT_FILENO)) {}
 
 StdioChardev::~StdioChardev() {
-  // The terminal belongs to the shell that started us.
+  // The shell that started us shares these descriptors' flags.
   restore_flags(STDIN_FILENO, input_flags_);
   restore_flags(STDOUT_FILENO, output_flags_);
 }
 
 aio::Task<OptionalStream> StdioChardev::next_stream() {
   if (given_) {
-    // End of input: wait for nothing, so that the monitor stays.
+    // After the end of input it waits until it is cancelled, so that the monitor stays.
     IoResult cancelled = co_await reactor_.sleep_until(UINT64_MAX);
     co_return fail(cancelled ? Errno(ENXIO) : cancelled.error());
   }
@@ -102,11 +102,11 @@ aio::Task<Result<std::unique_ptr<Chardev>>> FileChardev::open(aio::Reactor& reac
     auto fd = co_await reactor.open(options.input_path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (!fd) co_return fail(cannot_open(options.input_path, fd.error()));
     chardev->input_ = OwnedFd(*fd);
-    const auto is_pipe = co_await look_at(reactor, *fd);
+    const auto is_pipe = co_await is_pipe_descriptor(reactor, *fd);
     if (!is_pipe) co_return fail(cannot_open(options.input_path, is_pipe.error()));
     chardev->input_is_pipe_ = *is_pipe;
   }
-  // Last: this makes the file, or empties it, which is not to be for nothing.
+  // Last, since it creates or truncates the file, which must not happen when an earlier step fails.
   CO_TRY_ASSIGN(chardev->output_, co_await open_output(reactor, options));
   co_return std::unique_ptr<Chardev>(std::move(chardev));
 }

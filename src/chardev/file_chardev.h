@@ -1,4 +1,5 @@
-// The chardevs that are no socket: standard input and output, a file, and nothing. Each has one stream for its life.
+// Chardevs without a socket: StdioChardev, FileChardev and NullChardev. Each has only one stream. Thread: the control
+// reactor's.
 #pragma once
 
 #include "base/owned_fd.h"
@@ -6,7 +7,7 @@
 
 namespace blockexport::chardev {
 
-// Standard input and output. End of input ends nothing: the frontend keeps waiting.
+// Standard input and output. After the end of input the frontend keeps waiting.
 class StdioChardev final : public Chardev {
  public:
   StdioChardev(aio::Reactor& reactor, std::string label, StdioOptions options);
@@ -24,7 +25,7 @@ class StdioChardev final : public Chardev {
 
 class FileChardev final : public Chardev {
  public:
-  // A pipe is opened when somebody reads it.
+  // Opens the files. For an output pipe it waits until the pipe has a reader, at most FileOptions::pipe_wait_ns.
   static aio::Task<Result<std::unique_ptr<Chardev>>> open(aio::Reactor& reactor, std::string label,
                                                           FileOptions options);
   std::string_view kind() const override { return "file"; }

@@ -1,5 +1,4 @@
-// Opens a chardev of whatever kind its options are.
-// Thread: the control reactor.
+// open_chardev(): creates a chardev of the kind that its options select. Thread: the control reactor's.
 #pragma once
 
 #include "chardev/chardev.h"

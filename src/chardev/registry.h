@@ -18,9 +18,9 @@ class Registry {
   void add(std::unique_ptr<Chardev> chardev) { chardevs_.push_back(std::move(chardev)); }
   // Errors: "Chardev 'X' not found", "Chardev 'X' is busy".
   Result<> remove(const std::string& id);
-  // Chardev::settle() of all of them.
+  // Calls Chardev::settle() of all chardevs.
   void settle();
-  // Ends all of them; nobody uses one any longer.
+  // Destroys all chardevs, which no frontend uses any longer.
   void clear() { chardevs_.clear(); }
 
   const std::vector<std::unique_ptr<Chardev>>& all() const { return chardevs_; }

@@ -15,13 +15,13 @@ namespace {
 using OptionalStream = std::expected<std::unique_ptr<net::Stream>, Errno>;
 
 constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
-// A client that finds the place taken waits in this queue.
+// Length of the queue in which further clients wait.
 constexpr int kBacklog = 1;
 
-// The same address as it is found from every working directory.
+// The address with an absolute unix path, which stays valid when the working directory changes.
 net::SocketAddress from_everywhere(net::SocketAddress address) {
   auto* local = std::get_if<net::UnixAddress>(&address);
-  // A path that is too long by itself never works, wherever it begins.
+  // A path that is too long even if relative never works.
   const bool has_path = local != nullptr && !local->abstract && net::unix_address(*local);
   if (has_path) local->path = absolute_path(local->path);
   return address;
@@ -64,7 +64,7 @@ std::string SocketChardev::filename() const {
 }
 
 std::optional<net::SocketAddress> SocketChardev::address() const {
-  // The port may be one that the kernel chose.
+  // The kernel may have chosen the port.
   bool listens = listener_ != nullptr && std::holds_alternative<net::InetAddress>(options_.address);
   return listens ? inet_address(listener_->local_address(0)) : options_.address;
 }
@@ -95,7 +95,7 @@ aio::Task<OptionalStream> SocketChardev::next_stream() {
 
 aio::Task<OptionalStream> SocketChardev::accept_peer() {
   for (;;) {
-    // A control socket of a host name listens on its first address only if there are several.
+    // With a host name of several addresses, only the first one is served.
     auto accepted = co_await listener_->accept(0);
     if (accepted) {
       if (accept_refusal_.is_on()) {
@@ -145,7 +145,7 @@ void SocketChardev::call_failed(std::string_view line) {
   call_refusal_.happened(std::string(line));
 }
 
-// Over the connection `fd` to the peer that was called; nothing when the two do not agree, which is told.
+// Returns a stream over the outgoing connection `fd`; null when the TLS handshake fails, which is logged.
 aio::Task<std::unique_ptr<net::Stream>> SocketChardev::secure_call(int fd) {
   const std::string peer = net::describe(options_.address);
   auto stream = std::make_unique<net::SocketStream>(reactor_, fd);

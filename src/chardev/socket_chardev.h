@@ -1,4 +1,5 @@
-// SocketChardev: a listening socket that serves one peer after another, or a socket that calls a peer.
+// SocketChardev: a listening socket that serves one peer after another, or a socket that connects to a peer. Thread:
+// the control reactor's.
 #pragma once
 
 #include "base/lasting_condition.h"
@@ -8,12 +9,12 @@
 
 namespace blockexport::chardev {
 
-// Time for the TLS handshake of a peer.
+// Deadline of a peer's TLS handshake.
 inline constexpr std::uint64_t kTlsHandshakeMaxNs = 10'000'000'000;
 
 class SocketChardev final : public Chardev {
  public:
-  // Listens, or makes the first call (with reconnect_ms set a first call that fails is no error).
+  // Listens, or connects for the first time (with reconnect_ms set, a failure of that is no error).
   static aio::Task<Result<std::unique_ptr<Chardev>>> open(aio::Reactor& reactor, const Log& log, std::string label,
                                                           SocketOptions options);
 
@@ -35,8 +36,8 @@ class SocketChardev final : public Chardev {
         accept_refusal_(log),
         call_refusal_(log) {}
   aio::Task<std::expected<std::unique_ptr<net::Stream>, Errno>> accept_peer();
-  // TLS over a stream, when this chardev has it. Errors: a line for the log about a peer that is not let in, whom `who`
-  // names. `log` is for what the peer says later.
+  // Returns `stream`, or TLS over it when this chardev uses TLS. Errors: a log line about a refused peer, which `who`
+  // names. `log` is for later alerts of the peer.
   aio::Task<Result<std::unique_ptr<net::Stream>>> secure(std::unique_ptr<net::Stream> stream, std::string who,
                                                          PeerLog log);
   aio::Task<std::unique_ptr<net::Stream>> secure_call(int fd);
@@ -48,12 +49,12 @@ class SocketChardev final : public Chardev {
   aio::Reactor& reactor_;
   const Log& log_;
   SocketOptions options_;
-  net::SocketAddress peer_;          // whom it calls: a path is absolute
-  LastingCondition accept_refusal_;  // nobody can be accepted
-  LastingCondition call_refusal_;    // the peer cannot be reached
+  net::SocketAddress peer_;          // the address to which it connects, with an absolute path
+  LastingCondition accept_refusal_;  // accept(2) fails
+  LastingCondition call_refusal_;    // connections to the peer fail
   std::unique_ptr<net::Listener> listener_;
-  std::unique_ptr<net::Stream> first_;     // a peer that came before the frontend asked
-  std::optional<std::string> connection_;  // of the last peer, over TCP
+  std::unique_ptr<net::Stream> first_;     // a peer that connected before the frontend called next_stream()
+  std::optional<std::string> connection_;  // name of the last peer's TCP connection
   bool called_ = false;
   bool connected_ = false;
 };

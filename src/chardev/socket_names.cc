@@ -48,9 +48,9 @@ net::InetAddress inet_address(const net::NumericAddress& address) {
   std::size_t colon = text.rfind(':');
   std::string host = text.substr(0, colon);
   if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
-  net::InetAddress told{.host = std::move(host), .port = text.substr(colon + 1)};
-  (address.family() == AF_INET6 ? told.ipv6 : told.ipv4) = true;
-  return told;
+  net::InetAddress result{.host = std::move(host), .port = text.substr(colon + 1)};
+  (address.family() == AF_INET6 ? result.ipv6 : result.ipv4) = true;
+  return result;
 }
 
 }  // namespace blockexport::chardev
