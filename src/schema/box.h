@@ -1,7 +1,7 @@
-// Box<T>: a T kept on the heap, so that a type of the schema can contain itself.
+// Box<T>: a heap-allocated T with value semantics, so that a type of the schema can contain itself.
 //
-// Copying copies the T. A Box made without a value is empty until emplace(); what a decoder returns never has an empty
-// one. Thread: one at a time.
+// A copy of a Box copies the T. A default-constructed Box is empty until emplace(); a decoder's result contains no
+// empty Box. Thread: one at a time.
 #pragma once
 
 #include <cassert>
@@ -13,7 +13,7 @@ namespace blockexport::schema {
 template <class T>
 class Box {
  public:
-  // Written out, not defaulted: a defaulted one is constexpr, and would ask for T's definition before there is one.
+  // Not defaulted: a defaulted constructor is constexpr, and would need T's definition before it exists.
   Box() {}
   ~Box() {}
   Box(Box&& other) noexcept : value_(std::move(other.value_)) {}
@@ -34,7 +34,7 @@ class Box {
     return *value_;
   }
 
-  // Not on an empty Box.
+  // The Box must not be empty.
   T& operator*() {
     assert(value_ != nullptr);
     return *value_;

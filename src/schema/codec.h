@@ -1,6 +1,6 @@
-// JSON to typed values of the schema and back: decode, decode_keyval, encode. T is any generated type or a list of one.
+// Codec between JSON and the schema's types: decode, decode_keyval, encode. T is a generated type or a list of one.
 //
-// Thread: any; nothing is kept. Errors have QMP's texts and name the member; keyval's hold for command lines.
+// Thread: any; no state. Errors have QSD's texts and name the member.
 #pragma once
 
 #include "base/error.h"
@@ -12,7 +12,7 @@
 
 namespace blockexport::schema {
 
-// Reads a T; JSON types must be exactly the schema's.
+// Decodes a T; the JSON types must be exactly the schema's.
 template <class T>
 Result<T> decode(const json::Value& document) {
   Decoder decoder(document);
@@ -21,7 +21,7 @@ Result<T> decode(const json::Value& document) {
   return value;
 }
 
-// Reads a T out of what json/keyval.h made of key=value text: all scalars are strings.
+// Decodes a T from the result of json/keyval.h for key=value text, in which all scalars are strings.
 template <class T>
 Result<T> decode_keyval(const json::Value& document) {
   KeyvalDecoder decoder(document);
@@ -33,18 +33,18 @@ Result<T> decode_keyval(const json::Value& document) {
 template <class T>
 json::Value encode(const T& value) {
   Encoder encoder;
-  // One visit function serves readers and writers; a writer changes nothing.
+  // One visit function serves readers and writers; a writer does not change the value.
   visit(encoder, nullptr, const_cast<T&>(value));
   return encoder.take();
 }
 
-// The arguments of a command, which stand for {} when they are absent.
+// Decodes the arguments of a command; absent arguments count as {}.
 template <class T>
 Result<T> decode_arguments(const json::Value* arguments) {
   return arguments != nullptr ? decode<T>(*arguments) : decode<T>(json::Value(json::Object{}));
 }
 
-// For a command that takes none: an error when there are some.
+// For a command without arguments: an error when the client sent some.
 Result<> check_no_arguments(const json::Value* arguments);
 
 }  // namespace blockexport::schema

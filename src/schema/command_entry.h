@@ -1,6 +1,6 @@
-// CommandEntry: one command of the schema, as the dispatcher sees it. The generated table is sorted by name.
+// CommandEntry: entry of a command in the generated dispatch table, which is sorted by name.
 //
-// Thread: the table is constant; run() belongs to the control thread.
+// Thread: the table is constant; run() is for the control thread.
 #pragma once
 
 #include <span>
@@ -17,8 +17,8 @@ class Control;
 namespace blockexport::schema {
 
 struct CommandEntry {
-  // Decodes the arguments (null when the client sent none), runs the handler, and encodes what it returns: {} for
-  // nothing. `arguments` must live until the task has ended.
+  // Decodes the arguments (null when the client sent none), runs the handler, and encodes its result ({} for none).
+  // `arguments` outlives the task.
   using Run = aio::Task<Result<json::Value>> (*)(control::Control& control, const json::Value* arguments);
 
   std::string_view name;

@@ -12,10 +12,10 @@ namespace blockexport::schema {
 
 namespace {
 
-// Strings that a peer sent are repeated in errors up to this length.
+// Longest part of a peer's string that an error repeats.
 constexpr std::size_t kMaxEchoBytes = 1024;
 
-// `text`, cut at a character of UTF-8 when it is long.
+// Returns `text`, truncated at a UTF-8 character boundary when it is long.
 std::string echo(std::string_view text) {
   if (text.size() <= kMaxEchoBytes) return std::string(text);
   std::size_t end = kMaxEchoBytes;
@@ -23,7 +23,7 @@ std::string echo(std::string_view text) {
   return std::string(text.substr(0, end)) + "...";
 }
 
-// Errors about some kinds of values tell the member's own name only, and call a list's element 'null'.
+// Errors about some kinds of values name only the member itself, and call a list's element 'null', as QSD does.
 const char* last_component(Name name) {
   return name == nullptr ? "null" : name;
 }
@@ -66,7 +66,7 @@ const json::Value* Decoder::peek(Name name) const {
 }
 
 const json::Value* Decoder::take(Name name) {
-  note_asked(name);
+  note_requested(name);
   const json::Value* value = peek(name);
   if (value == nullptr) {
     fail(fmt::format("Parameter '{}' is missing", path(name)), hint_for_missing(name));
@@ -81,32 +81,33 @@ const json::Value* Decoder::take(Name name) {
   return value;
 }
 
-void Decoder::note_asked(Name name) {
-  if (name != nullptr && !frames_.empty() && frames_.back().value->as_object() != nullptr) asked_.emplace_back(name);
+void Decoder::note_requested(Name name) {
+  if (name != nullptr && !frames_.empty() && frames_.back().value->as_object() != nullptr)
+    requested_.emplace_back(name);
 }
 
 std::string Decoder::hint_for_unexpected(std::string_view name) const {
   const Frame& frame = frames_.back();
-  const auto options = std::span(asked_).subspan(frame.first_asked);
-  std::string place;
+  const auto options = std::span(requested_).subspan(frame.first_requested);
+  std::string context;
   if (!options.empty()) {
-    place = options.front();
+    context = options.front();
     const json::Value* tag = frame.value->as_object()->find(options.front());
     const std::string* branch = tag != nullptr ? tag->as_string() : nullptr;
-    if (branch != nullptr) place += " " + *branch;
+    if (branch != nullptr) context += " " + *branch;
   }
-  return hint_for_option(name, options, place, path(""));
+  return hint_for_option(name, options, context, path(""));
 }
 
 std::string Decoder::hint_for_missing(Name name) const {
   if (frames_.empty() || name == nullptr || frames_.back().value->as_object() == nullptr) return {};
-  const auto asked = std::span(asked_).subspan(frames_.back().first_asked);
-  std::vector<std::string_view> strangers;
+  const auto requested = std::span(requested_).subspan(frames_.back().first_requested);
+  std::vector<std::string_view> unknown;
   for (const auto& [written, value] : *frames_.back().value->as_object()) {
-    if (strangers.size() == kSimilarCandidatesMax) break;
-    if (std::ranges::find(asked, written) == asked.end()) strangers.push_back(written);
+    if (unknown.size() == kSimilarCandidatesMax) break;
+    if (std::ranges::find(requested, written) == requested.end()) unknown.push_back(written);
   }
-  return hint_for_absent_option(name, strangers, path(""));
+  return hint_for_absent_option(name, unknown, path(""));
 }
 
 std::string Decoder::element_text(std::size_t index) const {
@@ -147,7 +148,7 @@ bool Decoder::begin_object(Name name) {
   if (value == nullptr) return false;
   if (value->as_object() == nullptr) return fail_type(name, "object");
   frames_.push_back(
-      {.value = value, .name = name, .next = 0, .first_known = known_.size(), .first_asked = asked_.size()});
+      {.value = value, .name = name, .next = 0, .first_known = known_.size(), .first_requested = requested_.size()});
   return true;
 }
 
@@ -163,7 +164,7 @@ bool Decoder::end_object() {
     }
   }
   known_.resize(frame.first_known);
-  asked_.resize(frame.first_asked);
+  requested_.resize(frame.first_requested);
   frames_.pop_back();
   return true;
 }
@@ -175,7 +176,7 @@ bool Decoder::begin_list(Name name, std::size_t& count) {
   if (array == nullptr) return fail_type(name, "array");
   count = array->size();
   frames_.push_back(
-      {.value = value, .name = name, .next = 0, .first_known = known_.size(), .first_asked = asked_.size()});
+      {.value = value, .name = name, .next = 0, .first_known = known_.size(), .first_requested = requested_.size()});
   return true;
 }
 
@@ -185,7 +186,7 @@ bool Decoder::end_list() {
 }
 
 bool Decoder::optional(Name name, bool /*has*/) {
-  note_asked(name);
+  note_requested(name);
   return peek(name) != nullptr;
 }
 

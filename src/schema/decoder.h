@@ -1,9 +1,8 @@
-// Decoder: reads a typed value out of a JSON document, strictly, with QMP's error texts.
+// Decoder: strict decoder of a JSON document into a typed value, with QSD's error texts.
 //
-// Members are read in the schema's order; names that nobody asked for are an error once an object's known members are
-// read. The first thing wrong ends it; its hint says what was meant (schema/hints.h). It borrows the document. Use
-// decode<T>() of schema/codec.h.
-// Thread: one at a time. Bounded by the document: it allocates no more than what it has read.
+// Members are read in the schema's order; after an object's known members, unknown names are an error. The first error
+// ends the decoding; its hint suggests a correction (schema/hints.h). It borrows the document. Use decode<T>() of
+// schema/codec.h. Thread: one at a time. It allocates no more memory than the document it has read.
 #pragma once
 
 #include <optional>
@@ -22,7 +21,7 @@ class Decoder : public Visitor {
   explicit Decoder(const json::Value& document) : document_(document) {}
   virtual ~Decoder() = default;
 
-  // What went wrong; only after a call returned false, once.
+  // The error. Call it once, after a call has returned false.
   Error take_error() { return std::move(*error_); }
 
   bool begin_object(Name name) override;
@@ -43,42 +42,42 @@ class Decoder : public Visitor {
   bool out_of_range(Name name, const char* c_type) override;
 
  protected:
-  // The value at `name`, which is thereby known; null, and the error set, when it is missing.
+  // Returns the value at `name` and marks it as known; sets the error and returns null when it is missing.
   const json::Value* take(Name name);
-  // The same without making it known and without an error.
+  // The same, but it neither marks the value nor sets the error.
   const json::Value* peek(Name name) const;
-  // Where `name` is in the document: addr.data.path, options[0].driver.
+  // The path of `name` in the document: addr.data.path, options[0].driver.
   std::string path(Name name) const;
-  // How a list's element is written in a path.
+  // The text of a list's element in a path.
   virtual std::string element_text(std::size_t index) const;
-  // The branch of an alternate that fits a string.
+  // The branch of an alternate that accepts a string.
   virtual std::optional<std::size_t> string_branch(std::string_view text, std::span<const JsonKind> kinds) const;
 
-  // Each sets the error and gives false.
+  // Each sets the error and returns false.
   bool fail(std::string message, std::string hint = {});
   bool fail_type(Name name, const char* expected);
   bool fail_expects(Name name, const char* expected);
 
  private:
   struct Frame {
-    const json::Value* value;  // an object or an array
-    Name name;                 // in the frame around it
-    std::size_t next;          // the element that comes next; of arrays
-    std::size_t first_known;   // into known_; of objects
-    std::size_t first_asked;   // into asked_; of objects
+    const json::Value* value;     // an object or an array
+    Name name;                    // its name in the enclosing frame
+    std::size_t next;             // for arrays: the next element
+    std::size_t first_known;      // for objects: index into known_
+    std::size_t first_requested;  // for objects: index into requested_
   };
 
-  // `name` is one of the members of the innermost object.
-  void note_asked(Name name);
-  // What may have been meant by the member `name` of the innermost object, which the schema does not have.
+  // Records that the schema's innermost object has a member `name`.
+  void note_requested(Name name);
+  // Hint about an unknown member `name` of the innermost object.
   std::string hint_for_unexpected(std::string_view name) const;
-  // Which member may have been written for `name`, which is missing.
+  // Hint about a missing member `name`: a member that may be its misspelling.
   std::string hint_for_missing(Name name) const;
 
   const json::Value& document_;
   std::vector<Frame> frames_;
-  std::vector<std::string_view> known_;  // names asked for and found, of all open objects
-  std::vector<std::string_view> asked_;  // names asked for, of all open objects; some stand there twice
+  std::vector<std::string_view> known_;      // members that were read and found, of all open objects
+  std::vector<std::string_view> requested_;  // members that the schema has, of all open objects; may contain duplicates
   std::optional<Error> error_;
 };
 

@@ -6,9 +6,9 @@
 
 namespace blockexport::schema {
 
-std::string elsewhere_note(ElsewhereSort sort, std::string_view place, std::string_view word) {
+std::string elsewhere_note(ElsewhereSort sort, std::string_view context, std::string_view word) {
   const bool is_known = std::ranges::any_of(elsewhere_words(), [&](const ElsewhereWord& one) {
-    return one.sort == sort && one.place == place && one.word == word;
+    return one.sort == sort && one.context == context && one.word == word;
   });
   if (!is_known) return {};
   return fmt::format("'{}' is known to qemu-storage-daemon {}, and is not built here yet.", word, kElsewhereVersion);

@@ -1,7 +1,8 @@
-// Words that qemu-storage-daemon's schema has and ours has not: what a person wrote is right there, and no slip.
+// Commands, options and values that qemu-storage-daemon's schema has and ours lacks, so that a hint can tell them from
+// misspellings.
 //
-// The table is constant (elsewhere_table.cc) and written from the recorded schema of the newest version; nothing is
-// parsed when the daemon runs. Thread: any.
+// The table is constant (elsewhere_table.cc) and generated from the recorded schema of the newest version; the daemon
+// parses nothing. Thread: any.
 #pragma once
 
 #include <span>
@@ -14,18 +15,19 @@ enum class ElsewhereSort { kCommand, kOption, kValue };
 
 struct ElsewhereWord {
   ElsewhereSort sort;
-  // Of an option: the first member of the object, and behind a blank the value of its tag where it belongs to a branch.
-  // Of a value: the name of the member, and behind a blank the first value that we take. Of a command: empty.
-  std::string_view place;
+  // Key of the object or member that would contain the word. For an option: the object's first member, and, if the
+  // option belongs to a branch, a blank and the tag's value. For a value: the member's name, a blank, and the first
+  // value that we accept. For a command: empty.
+  std::string_view context;
   std::string_view word;
 };
 
-// Of qemu-storage-daemon: "11.1".
+// The version of qemu-storage-daemon in the table: "11.1".
 extern const std::string_view kElsewhereVersion;
 
 std::span<const ElsewhereWord> elsewhere_words();
 
-// "'qcow2' is known to qemu-storage-daemon 11.1, and is not built here yet." Empty when it is not known there.
-std::string elsewhere_note(ElsewhereSort sort, std::string_view place, std::string_view word);
+// "'qcow2' is known to qemu-storage-daemon 11.1, and is not built here yet." Empty when the table does not have it.
+std::string elsewhere_note(ElsewhereSort sort, std::string_view context, std::string_view word);
 
 }  // namespace blockexport::schema

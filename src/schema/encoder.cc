@@ -76,7 +76,7 @@ bool Encoder::enumeration(Name name, std::span<const std::string_view> names, st
   return put(name, names[index]);
 }
 
-// What is in a small integer fits it.
+// A value that was read from a small integer always fits.
 bool Encoder::out_of_range(Name /*name*/, const char* /*c_type*/) {
   __builtin_unreachable();
 }

@@ -1,6 +1,6 @@
-// Encoder: writes a typed value as a JSON document. It cannot fail.
+// Encoder: encoder of a typed value into a JSON document. It cannot fail.
 //
-// Optional members that are not there are left out. Use encode() of schema/codec.h. Thread: one at a time.
+// Omits absent optional members. Use encode() of schema/codec.h. Thread: one at a time.
 #pragma once
 
 #include <vector>
@@ -14,7 +14,7 @@ class Encoder final : public Visitor {
  public:
   ~Encoder() = default;
 
-  // The document; once, after the visit.
+  // Returns the document. Call it once, after the visit.
   json::Value take() { return std::move(document_); }
 
   bool begin_object(Name name) override;

@@ -1,6 +1,6 @@
-// The names of the values of an enum of the schema: EnumNames<E>::kNames, in the order of the values.
+// EnumNames<E>: names of the values of a schema's enum: kNames, in the order of the values.
 //
-// Specialised by the generated headers; name_of() and value_of() are what others use. Thread: any.
+// Generated headers specialise it; other code uses name_of() and value_of(). Thread: any.
 #pragma once
 
 #include <array>
@@ -32,7 +32,7 @@ constexpr std::optional<E> value_of(std::string_view name) {
   return std::nullopt;
 }
 
-// The kinds of values that the language itself names.
+// The schema language's built-in enum of JSON types.
 enum class QType { kNone, kQnull, kQnum, kQstring, kQdict, kQlist, kQbool };
 template <>
 struct EnumNames<QType> {

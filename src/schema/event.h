@@ -1,5 +1,5 @@
-// make_event: the message of an event, which the generated builders fill. The timestamp is the sender's to add.
-// Thread: any.
+// make_event(): the JSON message of an event; the generated builders call it. The sender adds the timestamp. Thread:
+// any.
 #pragma once
 
 #include <optional>

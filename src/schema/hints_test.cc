@@ -23,7 +23,7 @@ std::string hint_of(const json::Value& document) {
 }
 
 TEST(Hints, NameTheOptionThatWasMeant) {
-  EXPECT_EQ(hint_of<Point>(object({{"x", "1"}, {"y", "1"}, {"shade", "a"}})), "What can stand here: x, y, color.");
+  EXPECT_EQ(hint_of<Point>(object({{"x", "1"}, {"y", "1"}, {"shade", "a"}})), "Accepted options: x, y, color.");
   EXPECT_EQ(hint_of<Everything>(object({{"numbre", "1"}})), "Did you mean 'number' instead of 'numbre'?");
   EXPECT_EQ(hint_of<Wrapper>(object({{"inner", object({{"kind", "circle"}, {"radius", "3"}, {"labl", "a"}})}})),
             "Did you mean 'inner.label' instead of 'inner.labl'?");
@@ -51,19 +51,19 @@ TEST(Hints, TellASlipFromWhatIsNotBuilt) {
   EXPECT_EQ(hint_for_value("type", "type", "qcow2", Names({"file", "raw"})), "'type' accepts: file, raw.");
   EXPECT_NE(hint_for_option("pr-manager", Names({"driver"}), "driver file", "").find("not built here yet"),
             std::string::npos);
-  EXPECT_EQ(hint_for_option("pr-manager", Names({"driver"}), "driver raw", ""), "What can stand here: driver.");
+  EXPECT_EQ(hint_for_option("pr-manager", Names({"driver"}), "driver raw", ""), "Accepted options: driver.");
   EXPECT_NE(hint_for_option("active", Names({"driver"}), "driver raw", "").find("not built here yet"),
             std::string::npos);
 }
 
 TEST(Hints, RepeatNoLongText) {
   const std::string text(100'000, 'a');
-  EXPECT_EQ(hint_for_option(text, Names({"b"}), "", ""), "What can stand here: b.");
+  EXPECT_EQ(hint_for_option(text, Names({"b"}), "", ""), "Accepted options: b.");
   EXPECT_EQ(hint_for_absent_option("aaa", Names({text}), ""), "");
 }
 
 TEST(Hints, ListEachNameOnceAndNotAllOfMany) {
-  EXPECT_EQ(hint_for_option("xyz", Names({"a", "b", "a"}), "", ""), "What can stand here: a, b.");
+  EXPECT_EQ(hint_for_option("xyz", Names({"a", "b", "a"}), "", ""), "Accepted options: a, b.");
   std::vector<std::string> many;
   for (std::size_t i = 0; i <= kHintNamesMax; ++i) many.push_back(std::to_string(i));
   const std::string hint = hint_for_option("xyz", Names(many.begin(), many.end()), "", "");

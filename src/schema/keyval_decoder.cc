@@ -20,7 +20,7 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-// The power of two that a suffix stands for.
+// The exponent of two for a size suffix.
 std::optional<unsigned> shift_of_suffix(char suffix) {
   constexpr std::string_view kSuffixes = "BKMGTPE";
   auto position = kSuffixes.find(static_cast<char>(suffix & ~0x20));
@@ -28,7 +28,7 @@ std::optional<unsigned> shift_of_suffix(char suffix) {
   return static_cast<unsigned>(position) * 10;
 }
 
-// Digits in `base`, all of `text`.
+// Parses all of `text` as digits in `base`.
 std::optional<std::uint64_t> parse_digits(std::string_view text, int base) {
   std::uint64_t value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
@@ -165,7 +165,7 @@ std::string KeyvalDecoder::element_text(std::size_t index) const {
   return fmt::format(".{}", index);
 }
 
-// A string may stand for a truth or a number here, but where the alternate has strings it is one.
+// A string may be a boolean or a number here, unless the alternate accepts strings.
 std::optional<std::size_t> KeyvalDecoder::string_branch(std::string_view text, std::span<const JsonKind> kinds) const {
   if (auto branch = Decoder::string_branch(text, kinds)) return branch;
   for (JsonKind kind : {JsonKind::kBoolean, JsonKind::kNumber}) {

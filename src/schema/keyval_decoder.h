@@ -1,8 +1,8 @@
-// KeyvalDecoder: a Decoder for options written as key=value, where every scalar is a string.
+// KeyvalDecoder: a Decoder for key=value options, in which every scalar is a string.
 //
-// Strings become what the schema asks for: on/off, integers in C's notation, sizes with suffixes, names of enums.
-// Keys with dots and indices have become objects and arrays before (json/keyval.h).
-// Thread: one at a time. Use decode_keyval<T>() of schema/codec.h.
+// Converts strings to the schema's types: on/off, integers in C's notation, sizes with suffixes, names of enums.
+// json/keyval.h has already converted keys with dots and indices to objects and arrays. Thread: one at a time. Use
+// decode_keyval<T>() of schema/codec.h.
 #pragma once
 
 #include "schema/decoder.h"
@@ -28,15 +28,16 @@ class KeyvalDecoder final : public Decoder {
   const std::string* take_string(Name name);
 };
 
-// on, yes, true, y; off, no, false, n.
+// Accepts on, yes, true, y; off, no, false, n.
 std::optional<bool> parse_boolean(std::string_view text);
-// C's notation: blanks, a sign, 0x or 0 for the base.
+// Accepts C's notation: blanks, a sign, 0x or 0 for the base.
 std::optional<std::int64_t> parse_integer(const std::string& text);
 // The same; a negative number wraps.
 std::optional<std::uint64_t> parse_unsigned(const std::string& text);
-// Bytes: a decimal number, with a fraction and one of B K M G T P E (powers of 1024) if wanted; or 0x and hex digits.
+// Accepts a size in bytes: a decimal number, optionally with a fraction and a suffix of B K M G T P E (powers of 1024);
+// or 0x and hex digits.
 std::optional<std::uint64_t> parse_size(std::string_view text);
-// A finite floating-point number.
+// Accepts a finite floating-point number.
 std::optional<double> parse_number(const std::string& text);
 
 }  // namespace blockexport::schema

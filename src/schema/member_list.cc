@@ -6,7 +6,7 @@
 namespace blockexport::schema {
 namespace {
 
-// Optional objects that are opened inside each other; a type that contains itself ends there.
+// Deepest nesting of optional objects in the list, which also ends types that contain themselves.
 constexpr std::size_t kListedDepthMax = 6;
 
 bool is_scalar(JsonKind kind) {
@@ -76,7 +76,7 @@ bool MemberLister::optional(Name /*name*/, bool /*has*/) {
   return true;
 }
 
-// Noted as a whole, whichever branch is shown then: a scalar one where there is one, which has no members.
+// Lists the alternate as one member, and hides the members of the branch that is visited next (a scalar one, if any).
 bool MemberLister::alternate(Name name, const char* type, std::span<const JsonKind> kinds, std::size_t& which) {
   note(name, type);
   next_is_hidden_ = true;
@@ -123,7 +123,7 @@ bool MemberLister::enumeration(Name name, std::span<const std::string_view> name
   return note(name, std::move(type));
 }
 
-// What is shown is never read.
+// Never called, since this visitor reads no values.
 bool MemberLister::out_of_range(Name /*name*/, const char* /*c_type*/) {
   return false;
 }

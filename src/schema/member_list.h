@@ -1,8 +1,8 @@
-// What the members of a type of the schema are, for people: the help of the command line.
+// MemberLister: lists the members of a schema's type for the help of the command line.
 //
-// A visitor that reads nothing: it notes what it is shown. Of a union it sees the branch that `document` names, else
-// the first one; a reference to another node is one member, and so is what contains itself. Use list_members<T>().
-// Thread: one at a time; the document is borrowed.
+// A visitor that records the members it visits and reads no values. Of a union it lists the branch that `document`
+// selects, else the first one; a reference to another node is one member, and so is a type that contains itself. Use
+// list_members<T>(). Thread: one at a time; the document is borrowed.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@
 namespace blockexport::schema {
 
 struct MemberDescription {
-  std::string name;  // with the names of the objects around it: "cache.direct", "bitmaps.0"
+  std::string name;  // with the names of the enclosing objects: "cache.direct", "bitmaps.0"
   std::string type;  // "string", "int", "size", "number", "bool", "any", or the values: "auto|on|off"
   bool is_required = false;
 };
@@ -45,12 +45,12 @@ class MemberLister final : public Visitor {
   bool out_of_range(Name name, const char* c_type) override;
 
  private:
-  // An object or a list that is open.
+  // An open object or list.
   struct Frame {
-    std::string prefix;           // of the names in it
-    const json::Value* document;  // what is written of it; null: nothing
-    bool is_optional;             // it, or one around it
-    bool is_hidden;               // part of a member that was noted as a whole
+    std::string prefix;           // prefix of the names of its members
+    const json::Value* document;  // its value in the document; null: none
+    bool is_optional;             // it or an enclosing one is optional
+    bool is_hidden;               // part of a member that was listed as a whole
   };
 
   std::string full_name(Name name) const;
@@ -66,7 +66,7 @@ class MemberLister final : public Visitor {
   bool next_is_hidden_ = false;
 };
 
-// The members of a T, in the schema's order. `document` is what json::parse_keyval() made of the option so far.
+// The members of a T, in the schema's order. `document`: the result of json::parse_keyval() for the option.
 template <class T>
 std::vector<MemberDescription> list_members(const json::Value& document) {
   MemberLister lister(document);

@@ -1,6 +1,6 @@
-// run_command<&handler>: decode the arguments, await the handler, encode its result. For generated code only.
+// run_command<&handler>: decodes the arguments, awaits the handler, and encodes its result. For generated code only.
 //
-// Thread: the control thread, as the handlers.
+// Thread: the control thread, like the handlers.
 #pragma once
 
 #include <type_traits>

@@ -2,7 +2,7 @@
 
 namespace blockexport::schema {
 
-// std::vector<bool> gives no references to its elements.
+// std::vector<bool> has no references to its elements.
 bool visit(Visitor& visitor, Name name, std::vector<bool>& list) {
   std::size_t count = list.size();
   if (!visitor.begin_list(name, count)) return false;

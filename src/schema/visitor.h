@@ -1,8 +1,9 @@
-// Visitor: sees the members of a value of the schema one by one, in the schema's order, to read or to write them.
+// Visitor: interface to which the members of a schema's value are passed one by one, in the schema's order, for reading
+// or writing.
 //
-// Generated visit_members() functions show each member by its name on the wire; a list's elements have no name (null).
-// Every call gives false when something is wrong; the visitor knows what, and nothing more is shown to it.
-// Readers change the value they are shown, writers never do. Thread: one at a time; a visitor serves one value.
+// Generated visit_members() functions pass each member with its name on the wire; a list's elements have no name
+// (null). A call returns false on an error, which the visitor records, and ends the visit. Readers set the value that
+// is passed, writers never change it. Thread: one at a time; a visitor serves one value.
 #pragma once
 
 #include <array>
@@ -26,19 +27,19 @@ namespace blockexport::schema {
 
 using Name = const char*;
 
-// What kind of JSON value tells a branch of an alternate.
+// The kind of JSON value that selects a branch of an alternate.
 enum class JsonKind { kNull, kBoolean, kNumber, kString, kArray, kObject };
 
 class Visitor {
  public:
   virtual bool begin_object(Name name) = 0;
   virtual bool end_object() = 0;
-  // Reading sets `count`; writing takes it. That many elements follow.
+  // A reader sets `count`, a writer uses it; that many elements follow.
   virtual bool begin_list(Name name, std::size_t& count) = 0;
   virtual bool end_list() = 0;
-  // Whether an optional member follows; `has` is what a writer would write. Never an error.
+  // Returns whether an optional member follows; `has`: whether the value has it (for writers). Never an error.
   virtual bool optional(Name name, bool has) = 0;
-  // Which branch of an alternate follows: an index into `kinds`. `type` is the alternate's name, for messages.
+  // Sets the branch of an alternate that follows: an index into `kinds`. `type` is the alternate's name, for messages.
   virtual bool alternate(Name name, const char* type, std::span<const JsonKind> kinds, std::size_t& which) = 0;
 
   virtual bool boolean(Name name, bool& value) = 0;
@@ -50,7 +51,7 @@ class Visitor {
   virtual bool null(Name name) = 0;
   virtual bool any(Name name, json::Value& value) = 0;
   virtual bool enumeration(Name name, std::span<const std::string_view> names, std::size_t& index) = 0;
-  // An integer was read that does not fit `c_type`. Always false.
+  // Reports an integer that does not fit `c_type`. Always returns false.
   virtual bool out_of_range(Name name, const char* c_type) = 0;
 
  protected:
@@ -152,7 +153,7 @@ template <class T>
 bool visit(Visitor& visitor, Name name, std::vector<T>& list) {
   std::size_t count = list.size();
   if (!visitor.begin_list(name, count)) return false;
-  // Grown one by one: a long list that is wrong at its start costs nothing.
+  // Grows element by element, so that a long list with an error at its start costs little.
   for (std::size_t i = 0; i < count; ++i) {
     if (i == list.size()) list.emplace_back();
     if (!visit(visitor, nullptr, list[i])) return false;
@@ -193,7 +194,7 @@ bool visit(Visitor& visitor, Name name, OptionalSizeRef value);
 bool visit(Visitor& visitor, Name name, SizeListRef value);
 bool visit(Visitor& visitor, Name name, OptionalSizeListRef value);
 
-// The alternative at kIndex, made first when another one is held.
+// Returns the alternative at kIndex, after creating it if the variant holds another one.
 template <std::size_t kIndex, class... T>
 auto& hold(std::variant<T...>& variant) {
   if (auto* held = std::get_if<kIndex>(&variant)) return *held;

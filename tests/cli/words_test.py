@@ -116,7 +116,7 @@ class AcceptedTest(WordsTest):
     def test_options(self):
         """Where no option is like the one that was written, all are listed."""
         hint = self.run_server("--blockdev", "null-co,node-name=n0,quite-another=1")[1]
-        self.assertRegex(hint, r"^What can stand here: driver, .*\blatency-ns\b")
+        self.assertRegex(hint, r"^Accepted options: driver, .*\blatency-ns\b")
 
 
 class NotBuiltTest(WordsTest):

@@ -1,4 +1,4 @@
-// Short ways to write JSON values, and to look at what was read of them, in the tests of this folder. Thread: any.
+// Short functions for JSON values and decoded results in the tests of this folder. Thread: any.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ inline json::Value array(std::initializer_list<json::Value> elements) {
   return json::Array(elements);
 }
 
-// What was read; the test fails when that is an error.
+// The decoded value; fails the test when `read` is an error.
 template <class T>
 T value_of(Result<T> read) {
   EXPECT_TRUE(read.has_value()) << (read ? "" : read.error().message());
