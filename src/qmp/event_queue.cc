@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::uint64_t kLimitNs = 1'000'000'000;
 
-// Kinds of events that come in floods, and the member of their data that tells subjects apart ("" = none).
+// Kinds of events that may come in floods, and the member of their data that names the subject ("" = none).
 struct LimitedEvent {
   std::string_view name;
   std::string_view subject;
@@ -22,7 +22,7 @@ const std::string* string_member(const json::Object& object, std::string_view na
   return value == nullptr ? nullptr : value->as_string();
 }
 
-// What a limited event is limited by; empty for all others.
+// The key of an event's rate limit; empty for an event without one.
 std::string limit_key(const json::Object& event) {
   const std::string* name = string_member(event, "event");
   if (name == nullptr) return {};
@@ -30,7 +30,7 @@ std::string limit_key(const json::Object& event) {
     if (limited.name != *name) continue;
     const json::Value* data = event.find("data");
     const json::Object* members = data == nullptr ? nullptr : data->as_object();
-    // An I/O error that stops its device comes once, and must not be late.
+    // An I/O error that stops its device comes only once, and must not be delayed.
     const std::string* action = members == nullptr ? nullptr : string_member(*members, "action");
     if (*name == "BLOCK_IO_ERROR" && action != nullptr && *action == "stop") return {};
     const std::string* subject = members == nullptr ? nullptr : string_member(*members, limited.subject);
@@ -62,7 +62,7 @@ void EventQueue::emit(json::Value message) {
 
 void EventQueue::deliver(json::Object event) {
   json::Value message(std::move(event));
-  // A listener may leave while it hears.
+  // A listener may leave the list during on_event().
   for (auto next = listeners_.begin(); next != listeners_.end();) {
     EventListener& listener = *next;
     ++next;
@@ -70,7 +70,7 @@ void EventQueue::deliver(json::Object event) {
   }
 }
 
-// One second after another, as long as events of this key come.
+// Delivers the last held event of the key once per second, as long as such events come.
 aio::Task<void> EventQueue::hold(std::string key) {
   bool cancelled = false;
   while (!cancelled) {

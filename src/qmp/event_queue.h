@@ -1,8 +1,8 @@
-// EventQueue: the one way by which events leave. Every session that has finished its negotiation hears every event, in
-// the order in which they were emitted.
+// EventQueue: delivers QMP events, with a rate limit, to every session that has finished its negotiation, in the order
+// of emission.
 //
-// Events of a kind that may come in floods are limited to one per second for each subject; the last one wins and is
-// delivered when the second is over. Owned by the daemon; thread: the control reactor.
+// Events of kinds that may come in floods are limited to one per second and subject; the last one of a second is
+// delivered at its end. Owned by the daemon; thread: the control reactor's.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace blockexport::qmp {
 
-// Who wants events. Leaves the queue before it dies.
+// Receiver of events. It leaves the queue before it is destroyed.
 class EventListener : public ListLink<EventListener> {
  public:
   // `event` is the whole message, timestamp included.
@@ -32,14 +32,14 @@ class EventQueue {
 
   void add(EventListener& listener) { listeners_.push_back(listener); }
 
-  // Stamps the event with the wall clock and delivers it. `event` is {"event": NAME} or {"event": NAME, "data": {...}}.
+  // Adds the timestamp and delivers the event. `event` is {"event": NAME} or {"event": NAME, "data": {...}}.
   void emit(json::Value event);
 
-  // Delivers what is held back, and forgets the timers. Call before the reactor stops.
+  // Delivers the events that are held back, and cancels the timers. Call it before the reactor stops.
   aio::Task<void> close();
 
  private:
-  // A limited kind of event with one subject, within its second.
+  // State of one key within its second.
   struct Held {
     bool has_event = false;
     json::Object event;

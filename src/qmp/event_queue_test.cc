@@ -8,7 +8,7 @@
 namespace blockexport::qmp {
 namespace {
 
-// Remembers "NAME" or "NAME NUMBER" of each event.
+// Records "NAME" or "NAME NUMBER" of each event.
 class Listener final : public EventListener {
  public:
   ~Listener() { unlink(); }

@@ -1,5 +1,5 @@
-// Monitor: QMP on a chardev. Serves one client after another for as long as the chardev brings any.
-// Owned by the control layer; thread: the control reactor.
+// Monitor: QMP server on a chardev, which serves one client after another. Owned by the control layer; thread: the
+// control reactor's.
 #pragma once
 
 #include <functional>
@@ -13,15 +13,15 @@ namespace blockexport::qmp {
 
 class Monitor {
  public:
-  // `chardev` outlives the monitor, and nothing else uses it. `client_left` is called each time a session has ended,
-  // from the monitor's task: it may have stop() called, but not await it.
+  // `chardev` outlives the monitor, its only user. The monitor's task calls `client_left` after each session; that
+  // function may cause a call of stop(), but not await it.
   Monitor(SessionContext context, chardev::Chardev& chardev, std::move_only_function<void()> client_left);
   ~Monitor();
 
   void start();
-  // Whether what is sent from now on is indented.
+  // Whether further messages are indented.
   void set_pretty(bool pretty);
-  // Ends the session and waits for its end; what was answered is sent first.
+  // Ends the session and waits for its end; finished replies are still sent.
   aio::Task<void> stop();
 
  private:
@@ -30,7 +30,7 @@ class Monitor {
   SessionContext context_;
   chardev::Chardev& chardev_;
   std::move_only_function<void()> client_left_;
-  Session* session_ = nullptr;  // of the client that is there now
+  Session* session_ = nullptr;  // session of the current client
   aio::Scope scope_;
 };
 

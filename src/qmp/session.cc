@@ -32,7 +32,7 @@ Session::Session(SessionContext context, std::unique_ptr<net::Stream> stream)
       output_drained_(context_.reactor),
       in_band_worker_(context_.reactor),
       in_band_idle_(context_.reactor),
-      in_band_room_(context_.reactor) {}
+      in_band_slot_freed_(context_.reactor) {}
 
 Session::~Session() {
   unlink();
@@ -44,18 +44,18 @@ aio::Task<void> Session::run() {
   co_await receive_loop();
   unlink();
   co_await end_in_band();
-  // The last answers still go out to a client that takes them.
+  // A client that still reads receives the last replies.
   closing_ = true;
   output_ready_.set();
   aio::Scope grace(context_.reactor);
-  grace.spawn("qmp close grace", cut_after_grace());
+  grace.spawn("qmp close grace", close_after_grace());
   co_await sender_.join();
   grace.cancel();
   co_await grace.join();
   stream_->shut_down();
 }
 
-aio::Task<void> Session::cut_after_grace() {
+aio::Task<void> Session::close_after_grace() {
   if (!co_await context_.reactor.sleep_until(context_.reactor.now_ns() + kCloseGraceNs)) co_return;
   stream_->shut_down();
   sender_.cancel();
@@ -77,42 +77,44 @@ aio::Task<void> Session::receive_loop() {
       while (output_.size() > kOutputBytesMax) {
         if (!co_await wait_for_drain()) co_return;
       }
-      // A client that sends command after command finds its input there each time, and would never wait; and its sender
-      // has to see that it left.
+      // Otherwise a session whose client sends command after command would never yield; and the sender must be able to
+      // notice that the client has gone.
       co_await aio::next_turn();
       if (sender_ended_) co_return;
     }
-    // Now a client may say nothing for a long time.
+    // The client may send nothing for a long time.
     wipe_dead_stack();
     IoCount received = co_await net::receive_some(*stream_, buffer);
     if (!received || *received == 0) co_return;
     parser_.feed({reinterpret_cast<const char*>(buffer.data()), *received});
-    // The parser forgets what it has read; here it would stay until as much has come again.
+    // The parser wipes what it has consumed; without this, a secret would stay in the buffer until new input overwrites
+    // it.
     explicit_bzero(buffer.data(), *received);
-    // The same with a message that is long.
+    // Yields after each piece of a long message too.
     if (*received == buffer.size()) co_await aio::next_turn();
   }
 }
 
-// Until the client has taken some of what it asked for.
+// Waits until the client has received some of the output.
 aio::Task<IoResult> Session::wait_for_drain() {
   output_drained_.reset();
   aio::Scope watch(context_.reactor);
-  watch.spawn("qmp half-closed watch", cut_a_half_closed_client());
+  watch.spawn("qmp half-closed watch", close_half_closed_client());
   IoResult drained = co_await output_drained_.wait();
   watch.cancel();
   co_await watch.join();
   co_return drained;
 }
 
-// One that has closed its sending side asks for nothing more: it holds the monitor for as long as it takes answers.
-aio::Task<void> Session::cut_a_half_closed_client() {
+// A client that has closed its sending side sends no more commands, so it may occupy the monitor only for
+// kCloseGraceNs.
+aio::Task<void> Session::close_half_closed_client() {
   if (!co_await stream_->hung_up()) co_return;
-  co_await cut_after_grace();
+  co_await close_after_grace();
 }
 
-// Runs it, or lets it wait for its turn when those behind it are to be read meanwhile. Fails when the session is to
-// end.
+// Runs the message, or queues it if the session continues to read meanwhile (out-of-band execution). Fails when the
+// session must end.
 aio::Task<IoResult> Session::take_message(Message message) {
   if (!out_of_band_ || (message && is_out_of_band(*message))) co_return co_await handle(message);
   in_band_.push_back(std::move(message));
@@ -121,8 +123,8 @@ aio::Task<IoResult> Session::take_message(Message message) {
     in_band_worker_.spawn("qmp in-band commands", in_band_loop());
   }
   while (in_band_.size() >= kInBandQueueMax) {
-    in_band_room_.reset();
-    CO_TRY(co_await in_band_room_.wait());
+    in_band_slot_freed_.reset();
+    CO_TRY(co_await in_band_slot_freed_.wait());
     if (sender_ended_) co_return fail(ECONNABORTED);
   }
   co_return IoResult{};
@@ -132,7 +134,7 @@ aio::Task<void> Session::in_band_loop() {
   while (!in_band_.empty()) {
     Message message = std::move(in_band_.front());
     in_band_.pop_front();
-    in_band_room_.set();
+    in_band_slot_freed_.set();
     IoResult handled = co_await handle(message);
     wipe_dead_stack();
     if (!handled) break;
@@ -141,14 +143,14 @@ aio::Task<void> Session::in_band_loop() {
   in_band_idle_.set();
 }
 
-// What has not begun is dropped; what runs is finished, or cancelled with the session.
+// Drops queued commands. A running command is finished, or cancelled with the session.
 aio::Task<void> Session::end_in_band() {
   in_band_.clear();
   if (in_band_worker_.size() > 0 && !co_await in_band_idle_.wait()) in_band_worker_.cancel();
   co_await in_band_worker_.join();
 }
 
-// Fails when the session is to end.
+// Fails when the session must end.
 aio::Task<IoResult> Session::handle(const Message& message) {
   json::Object reply;
   Result<json::Value> result = json::Value();
@@ -228,7 +230,7 @@ void Session::send(const json::Value& message) {
   if (context_.pretty) {
     std::string indented;
     json::write_pretty(message, indented);
-    // Every line of what a monitor says ends as on a terminal.
+    // Every line of a monitor ends with CR LF.
     for (char c : indented) {
       if (c == '\n') output_ += '\r';
       output_ += c;
@@ -242,16 +244,16 @@ void Session::send(const json::Value& message) {
 
 aio::Task<void> Session::send_loop() {
   IoResult sent = co_await send_all_output();
-  // The reader may be in any of its waits: for input, for room in the output, for room among the commands.
+  // Wakes the reader from each of its waits: for input, for the output to drain, for a slot in the command queue.
   sender_ended_ = true;
   output_.clear();
   release_memory(sending_);
   if (!sent) stream_->shut_down();
   output_drained_.set();
-  in_band_room_.set();
+  in_band_slot_freed_.set();
 }
 
-// Until everything is sent and nothing more will come, or nothing can be sent any longer.
+// Sends all output until closing_ is set and everything is sent, or an error occurs.
 aio::Task<IoResult> Session::send_all_output() {
   for (;;) {
     if (output_.empty()) {

@@ -93,7 +93,7 @@ class SessionTest : public aio::testing::ForEachBackend {
     co_await say(text);
     co_return co_await line();
   }
-  // The session is cancelled while the first of these commands is slow: that one is answered, and nothing more.
+  // Cancels the session while the first of these commands runs: only that one gets a reply.
   Task<void> cancel_during(std::string_view commands) {
     co_await say(commands);
     co_await aio::testing::until(reactor(), [this] { return runner_->commands == 1; });
@@ -194,7 +194,7 @@ TASK_TEST_P(SessionTest, NoMoreCommandsWaitThanAllowed) {
   aio::Event gate(reactor());
   runner_->gate = &gate;
   co_await start_out_of_band();
-  // One runs, kInBandQueueMax wait: what comes behind them is not read.
+  // One command runs, kInBandQueueMax wait; the session does not read further ones.
   for (std::size_t id = 0; id <= kInBandQueueMax; ++id) {
     co_await say(R"({"execute": "slow", "id": )" + std::to_string(id) + "}");
   }
@@ -316,7 +316,7 @@ TASK_TEST_P(SessionTest, ASenderThatEndsFreesAReaderThatWaitsForRoomInTheOutput)
   EXPECT_LT(runner_->commands, kCommands);
 }
 
-TASK_TEST_P(SessionTest, ASenderThatEndsFreesAReaderThatWaitsForRoomAmongTheCommands) {
+TASK_TEST_P(SessionTest, ASenderThatEndsFreesAReaderThatWaitsForACommandSlot) {
   aio::Event gate(reactor());
   runner_->gate = &gate;
   co_await start_out_of_band();
@@ -325,7 +325,7 @@ TASK_TEST_P(SessionTest, ASenderThatEndsFreesAReaderThatWaitsForRoomAmongTheComm
   co_await say(many);
   co_await aio::testing::until(reactor(), [this] { return runner_->commands == 1; });
   client_.reset();
-  // The first thing that is said to it shows that it has gone.
+  // The first message to the client shows that it has gone.
   events_->emit(json::Object{{"event", "HAPPENED"}});
   co_await pause();
   gate.set();
@@ -349,7 +349,7 @@ TASK_TEST_P(SessionTest, AReaderThatEndsCutsASenderWhoseClientDoesNotRead) {
   co_await start_negotiated();
   co_await say(R"({"execute": "big"} {"execute": "big"} {"execute": "big"})");
   co_await aio::testing::until(reactor(), [this] { return runner_->commands == 3; });
-  // Cancelled, or half closed by a client that still could read: to the session it is the same end of its input.
+  // Cancelled, or half-closed by a client that can still read: for the session both end the input.
   scope_->cancel();
   co_await scope_->join();
   EXPECT_EQ(scope_->size(), 0u);
@@ -378,7 +378,7 @@ TASK_TEST_P(SessionTest, ACancelledSessionSendsWhatWasAnswered) {
   co_await cancel_during(R"({"execute": "slow", "id": 1})");
 }
 
-// Counts what the runner does in each turn.
+// Counts the commands that run in each turn.
 Task<void> watch_turns(const testing::EchoRunner& runner, std::size_t& most, const bool& over) {
   std::size_t seen = runner.commands;
   while (!over) {
@@ -388,7 +388,7 @@ Task<void> watch_turns(const testing::EchoRunner& runner, std::size_t& most, con
   }
 }
 
-// A client whose commands are all there already never waits for input.
+// All commands of the client have arrived, so the session never waits for input.
 TASK_TEST_P(SessionTest, OneCommandIsRunInATurn) {
   if (simulated()) CO_SKIP("its time stands still while the watch runs");
   constexpr std::size_t kCommands = 300;
@@ -419,12 +419,12 @@ TASK_TEST_P(SessionTest, BetweenMessagesSoMuchRoomForOutputIsKeptAndNoMore) {
   std::size_t most_kept_bytes = 0;
   for (std::size_t bytes = 8u << 10; bytes < 2 * kKeptBytes; bytes += 4u << 10) {
     const std::string text(bytes, 'x');
-    // Twice: what is collected while the sender is busy has memory of its own.
+    // Twice: output that is collected while the sender is busy has a buffer of its own.
     for (int i = 0; i < 2; ++i) {
       co_await say(R"({"execute": "echo", "arguments": {"a": ")" + text + R"("}})");
       EXPECT_EQ(co_await line(), R"({"return": {"a": ")" + text + R"("}})");
     }
-    // What comes with the next answer was sent when the one before had been.
+    // The next reply shows that the previous one has been sent completely.
     EXPECT_EQ(co_await ask(R"({"execute": "echo"})"), kSuccess);
     EXPECT_LE(session_->output_capacity_bytes(), kKeptBytes) << bytes;
     most_kept_bytes = std::max(most_kept_bytes, session_->output_capacity_bytes());

@@ -1,4 +1,4 @@
-// For tests and fuzzers: a handful of commands that need nothing: echo, fail, slow, big, event.
+// EchoRunner: a CommandRunner for tests and fuzz targets, with the simple commands echo, fail, slow, big and event.
 //
 // Thread: the reactor's. Not part of the daemon.
 #pragma once
@@ -29,8 +29,8 @@ class EchoRunner final : public CommandRunner {
     return json::Object{{"qemu", json::Object{{"micro", 1}, {"minor", 2}, {"major", 3}}}, {"package", "test"}};
   }
 
-  aio::Event* gate = nullptr;  // what "slow" waits for
-  std::size_t commands = 0;    // begun
+  aio::Event* gate = nullptr;  // event for which "slow" waits
+  std::size_t commands = 0;    // commands that have begun
   int most_at_once = 0;
 
  private:
