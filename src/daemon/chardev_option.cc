@@ -15,7 +15,7 @@
 namespace blockexport::daemon {
 namespace {
 
-// Those that the option list of the original has; for most kinds of chardev most of them mean nothing.
+// The parameters of QSD's option list; most kinds of chardev ignore most of them.
 constexpr std::array kParameters = std::to_array<std::string_view>(
     {"backend",   "id",        "path",      "input-path", "host",         "port",        "fd",
      "to",        "ipv4",      "ipv6",      "abstract",   "tight",        "server",      "wait",
@@ -23,12 +23,12 @@ constexpr std::array kParameters = std::to_array<std::string_view>(
      "logappend", "mux",       "tls-creds", "tls-authz",  "telnet",       "tn3270",      "websocket",
      "localaddr", "localport", "chardev",   "name",       "debug",        "size",        "width",
      "height",    "cols",      "rows",      "mouse",      "clipboard",    "logtimestamp"});
-// Protocols between the socket and the bytes.
+// Flags that select a protocol over the socket.
 constexpr std::array<std::string_view, 3> kProtocols{"telnet", "tn3270", "websocket"};
-// What is said of parameters that are taken and should not be used.
+// Warnings about parameters that are accepted but should not be used.
 constexpr std::pair<std::string_view, std::string_view> kWarnings[] = {
     {"reconnect", "'reconnect' is deprecated, use 'reconnect-ms' instead, which counts milliseconds"},
-    {"logfile", "'logfile' has no effect: what a character device sends is not copied to a file"}};
+    {"logfile", "'logfile' has no effect: the output of a character device is not copied to a file"}};
 
 constexpr std::uint64_t kMillisecondsPerSecond = 1000;
 

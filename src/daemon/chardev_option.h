@@ -1,4 +1,4 @@
-// The option --chardev, whose grammar is older than the schema.
+// Parser of the option --chardev, whose grammar is older than the schema. Main thread.
 #pragma once
 
 #include <optional>
@@ -15,15 +15,15 @@ namespace blockexport::daemon {
 struct ChardevOption {
   std::string id;
   chardev::Options options;
-  std::optional<std::string> tls_creds = {};  // of a socket
+  std::optional<std::string> tls_creds = {};  // for a socket
   std::optional<std::string> tls_authz = {};
 };
 
-// Warns through `log`, with the option `as_typed`, about forms that are out of use. Errors: no id, an unknown backend
-// or parameter, wrong values.
+// Logs warnings about deprecated forms, which quote the option `as_typed`. Errors: no id, an unknown backend or
+// parameter, wrong values.
 Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::string_view as_typed, const Log& log);
 
-// What "--chardev help" and "--chardev BACKEND,help" print.
+// The output of "--chardev help" and of "--chardev BACKEND,help".
 void print_chardev_backends();
 void print_chardev_options();
 

@@ -94,8 +94,8 @@ Exports disk images as network block devices, driven by these options and by QMP
   --reactors auto|N      serve clients of exports without an iothread on up to N threads, started as they are
                          needed (default: auto, as many as there are processors)
   --shutdown-grace-seconds N
-                         when the daemon ends, give clients N seconds to take the replies to what they have asked
-                         for (default: 1; 0 to 3600). A second SIGTERM or SIGINT ends it at once
+                         when the daemon ends, give clients N seconds to receive the replies to their requests
+                         (default: 1; 0 to 3600). A second SIGTERM or SIGINT ends it at once
 
 An option with 'help' as its argument lists what there is: --blockdev help, --export help, --object help,
 --chardev help; with a type before it the options of that type: --blockdev file,help, --object secret,help.
@@ -123,7 +123,7 @@ std::optional<aio::BackendKind> backend_of(std::string_view name) {
   return std::nullopt;
 }
 
-// A number from `least` to `most`, or nothing.
+// Parses a number from `least` to `most`; nothing if it is none.
 std::optional<std::uint32_t> number_in(std::string_view text, std::uint32_t least, std::uint32_t most) {
   std::uint32_t number = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -161,7 +161,7 @@ std::optional<OptionKind> kind_of(int code) {
   }
 }
 
-// The arguments that one option took up, joined as a person would type them.
+// The arguments of one option, joined with blanks.
 std::string as_typed(char** argv, int first, int last) {
   std::string text;
   for (int i = first; i < last; ++i) {
@@ -171,27 +171,28 @@ std::string as_typed(char** argv, int first, int last) {
   return text;
 }
 
-// A secret is not repeated in messages, and stands in the list of processes no longer than it took us to read it.
+// Overwrites the secret in argv, so that messages do not repeat it and the list of processes does not show it any
+// longer.
 void hide_secret(char* argument) {
   const std::string_view secret = secret_in_object_option(argument);
   std::fill_n(argument + (secret.data() - argument), secret.size(), '*');
 }
 
-// An option of the second pass, which began at argv[first].
+// Makes the option of the second pass that begins at argv[first].
 StartOption start_option(OptionKind kind, char** argv, int first) {
   WipedText argument{std::string_view(optarg)};
   if (kind == OptionKind::kObject) hide_secret(optarg);
   return {.kind = kind, .argument = std::move(argument), .as_typed = as_typed(argv, first, optind)};
 }
 
-// Says which option was meant by one that getopt_long() has refused, if one is like it.
+// Prints a similar option for one that getopt_long() has refused, if there is one.
 void suggest_option(std::string_view typed) {
   if (!typed.starts_with("--")) return;
   const std::string_view name = typed.substr(0, typed.find('=')).substr(2);
   std::vector<std::string_view> known;
   for (const option& one : kOptions) {
     if (one.name == nullptr) break;
-    // It was right, or stood for several: getopt_long() has said what is wrong.
+    // The name is valid or ambiguous: getopt_long() has printed the error.
     if (std::string_view(one.name).starts_with(name)) return;
     known.emplace_back(one.name);
   }
@@ -199,8 +200,8 @@ void suggest_option(std::string_view typed) {
   if (!hint.empty()) print(stderr, "{}\n", hint);
 }
 
-// Takes one option of the first pass; sets exit_code when the line is answered with it.
-// `typed` is how it stands on the line.
+// Handles one option of the first pass; sets exit_code when the program shall end after it. `typed`: the argument as
+// typed.
 void take_option(CommandLine& line, int code, std::string_view program, std::string_view typed) {
   switch (code) {
     case kHelp:
@@ -244,7 +245,7 @@ void take_option(CommandLine& line, int code, std::string_view program, std::str
       }
       break;
     default:
-      // getopt_long() has said what is wrong.
+      // getopt_long() has printed the error.
       suggest_option(typed);
       line.exit_code = 1;
       break;
@@ -256,7 +257,7 @@ void take_option(CommandLine& line, int code, std::string_view program, std::str
 CommandLine parse_command_line(int argc, char** argv) {
   CommandLine line;
   const std::string_view program = base_name(argv[0]);
-  // "-": what is no option is reported where it stands.
+  // "-": arguments that are no options are reported in their order.
   for (;;) {
     int first = optind;
     int code = getopt_long(argc, argv, "-hT:V", kOptions, nullptr);

@@ -1,8 +1,8 @@
-// CommandLine: the arguments of the program, split into options in the order in which they were given.
+// CommandLine: parser of the program's arguments into options, in their order.
 //
-// The first of two passes: it knows the options' names and which of them need an argument, answers --help and
-// --version, and finds every mistake in the form of the line before anything is made. What the arguments mean is
-// startup's business. Plain values; main thread.
+// The first of two passes: it knows the options' names and which of them need an argument, handles --help and
+// --version, and finds every syntax error before anything is created. Startup interprets the arguments. Plain values;
+// main thread.
 #pragma once
 
 #include <optional>
@@ -20,26 +20,26 @@ inline constexpr std::uint32_t kShutdownGraceSecondsMax = 3600;
 
 enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kListen, kObject, kTrace };
 
-// One option that is carried out in the second pass.
+// One option that the second pass executes.
 struct StartOption {
   OptionKind kind;
   WipedText argument;
-  std::string as_typed;  // the option with its argument, as it stands on the line, but no secret: for messages
+  std::string as_typed;  // the option with its argument as typed, without secrets: for messages
 };
 
 struct CommandLine {
   std::vector<StartOption> options;
   std::optional<std::string> pidfile;
-  std::optional<std::string> log_file;  // none: the log goes to standard error
+  std::optional<std::string> log_file;  // nothing: the log goes to standard error
   aio::BackendKind backend = aio::BackendKind::kAuto;
-  std::optional<std::uint32_t> reactors;  // threads that serve clients at most; none: as the machine has processors
-  // How long clients may take to take their last replies when the daemon ends.
+  std::optional<std::uint32_t> reactors;  // most threads that serve clients; nothing: one per processor
+  // Time that clients have to receive their last replies when the daemon ends.
   std::uint32_t shutdown_grace_seconds = kShutdownGraceSecondsDefault;
   bool daemonize = false;
-  std::optional<int> exit_code;  // the line was answered already (--help, --version, a mistake)
+  std::optional<int> exit_code;  // set when the program shall end with it (--help, --version, an error)
 };
 
-// Prints what has to be printed, to standard output or, for mistakes, standard error. Overwrites what is secret in
+// Parses the line. Prints help and version to standard output, and errors to standard error. Overwrites secrets in
 // `argv`.
 CommandLine parse_command_line(int argc, char** argv);
 

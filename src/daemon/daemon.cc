@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-// Making a file waits for its file system, which may not answer: on a worker, who shares this.
+// The creation of a file may wait for a file system that does not answer, so a worker does it; it shares this struct.
 struct PidFileMaking {
   std::string path;
   std::optional<Result<PidFile>> made = {};
@@ -43,7 +43,7 @@ aio::Task<Result<PidFile>> create_pid_file(aio::Reactor& reactor, std::string pa
   co_return std::move(*making->made);
 }
 
-// Signals that end the daemon in order. They arrive through a descriptor: no code ever runs in a signal handler.
+// Signals that shut the daemon down. They arrive through a signalfd: no code runs in a signal handler.
 sigset_t ending_signals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -51,7 +51,7 @@ sigset_t ending_signals() {
   return signals;
 }
 
-// As many descriptors as the system lets us have: each client takes one.
+// Raises the limit to the maximum, since each client takes a descriptor.
 void raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -68,7 +68,7 @@ Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace, net::Inhe
 Daemon::~Daemon() = default;
 
 int Daemon::run(std::optional<Background> background) {
-  // qemu-storage-daemon takes these and does nothing about them: who sends one does not mean to end it.
+  // qemu-storage-daemon ignores these signals, so their senders do not expect them to end the process.
   for (int number : {SIGUSR1, SIGALRM, SIGIO}) signal(number, SIG_IGN);
   raise_descriptor_limit();
   sigset_t signals = ending_signals();
@@ -89,19 +89,19 @@ int Daemon::run(std::optional<Background> background) {
   aio::Scope signals_scope(*reactor_);
   signals_scope.spawn("signals", watch_signals(signal_fd.get()));
   signals_scope.spawn("shutdown limit", limit_shutdown());
-  scope.spawn("daemon", live(std::move(background)));
+  scope.spawn("daemon", serve_until_quit(std::move(background)));
   while (scope.size() > 0) reactor_->run_once(UINT64_MAX);
   signals_scope.cancel();
   while (signals_scope.size() > 0) reactor_->run_once(UINT64_MAX);
-  if (!control_->can_be_destroyed() || reactor_->has_abandoned_calls()) leave();
+  if (!control_->can_be_destroyed() || reactor_->has_abandoned_calls()) exit_now();
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);
 }
 
-// The end of a process in which something still runs that may never end, or that nobody wants to wait for: what others
-// see of it goes, the rest is the kernel's. What was acknowledged is with the kernel too.
-void Daemon::leave() {
+// Ends the process without waiting for tasks or threads that may never end: removes sockets and the PID file, flushes
+// the log, and lets the kernel free the rest. Acknowledged writes are with the kernel already.
+void Daemon::exit_now() {
   control_->chardevs().clear();
   pid_file_.reset();
   (void)std::fflush(nullptr);
@@ -109,7 +109,7 @@ void Daemon::leave() {
   _exit(exit_code_.value_or(0));
 }
 
-// Of the backend that the daemon runs on: it was chosen, and perhaps complained of, already.
+// They use the control reactor's backend, so that a fallback is not logged again.
 control::DataReactorOptions Daemon::data_reactors() const {
   control::DataReactorOptions options;
   options.each.backend = reactor_->backend_name() == "epoll" ? aio::BackendKind::kEpoll : command_line_.backend;
@@ -117,10 +117,10 @@ control::DataReactorOptions Daemon::data_reactors() const {
   return options;
 }
 
-aio::Task<void> Daemon::live(std::optional<Background> background) {
+aio::Task<void> Daemon::serve_until_quit(std::optional<Background> background) {
   aio::Scope starting(*reactor_);
   starting.spawn("startup", start());
-  // A start that waits for a client's call can be ended by a signal.
+  // A start that waits for a client (wait=on) can be interrupted by a signal.
   aio::Scope interrupt(*reactor_);
   auto cancel_on_quit = [](aio::Event& quit, aio::Scope& to_cancel) -> aio::Task<void> {
     if (co_await quit.wait()) to_cancel.cancel();
@@ -144,7 +144,7 @@ aio::Task<void> Daemon::live(std::optional<Background> background) {
 }
 
 aio::Task<void> Daemon::shut_down() {
-  // Whatever the reason, from here on the end has its limit.
+  // Starts the time limit of the shutdown, whatever its reason.
   quit_->set();
   co_await control_->shut_down();
   co_await control_->close_monitors();
@@ -156,10 +156,10 @@ aio::Task<void> Daemon::limit_shutdown() {
   const std::uint64_t limit_ns = command_line_.shutdown_grace_seconds * kNanosecondsPerSecond + kShutdownMaxNs;
   if (!co_await reactor_->sleep_until(aio::deadline_after(*reactor_, limit_ns))) co_return;
   log_.warning(fmt::format("the process ends without waiting any longer for: {}", tasks_left()));
-  leave();
+  exit_now();
 }
 
-// The names of what still runs, each once.
+// The names of the tasks that still run, each once.
 std::string Daemon::tasks_left() const {
   std::set<std::string_view> names;
   for (const aio::TaskRoot& task : reactor_->tasks()) names.insert(task.name);
@@ -199,15 +199,15 @@ aio::Task<Result<>> Daemon::finish_start(std::optional<Background>& background) 
     }
     pid_file_.emplace(std::move(*file));
   }
-  // What was said so far is for whoever started us.
+  // Lines up to here go to the standard error of the process that started us.
   log_.flush();
-  // What libraries say, and trace events, belong to the log.
+  // Messages of libraries, and trace events, belong to the log.
   if (log_file_ >= 0) dup2(log_file_, STDERR_FILENO);
   if (background) CO_TRY(background->release());
   co_return Result<>();
 }
 
-// To whoever started us, too.
+// Logs the error; with --log-file also writes it to standard error, for the process that started us.
 void Daemon::report_failed_start(const std::string& why) {
   log_.error(why);
   if (log_file_ >= 0) Log(log_.program_name(), STDERR_FILENO, LogLevel::kError).error(why);
@@ -218,8 +218,9 @@ aio::Task<void> Daemon::watch_signals(int signal_fd) {
   for (;;) {
     signalfd_siginfo info{};
     if (::read(signal_fd, &info, sizeof info) == sizeof info) {
-      // Who sends a second one does not want to wait. Supervisors send SIGHUP behind SIGTERM without meaning that.
-      if (signalled && info.ssi_signo != SIGHUP) leave();
+      // A second signal asks for an immediate end, except SIGHUP, which supervisors send after SIGTERM as a matter of
+      // course.
+      if (signalled && info.ssi_signo != SIGHUP) exit_now();
       signalled = true;
       quit_->set();
       continue;

@@ -1,5 +1,5 @@
-// Daemon: the life of the process between the command line and exit: start everything, serve, end everything in order.
-// Owns the control reactor and the control, which owns all others; main thread.
+// Daemon: start-up, service and orderly shutdown of the process, from the parsed command line to the exit code. Owns
+// the control reactor, and the Control, which owns all other objects. Main thread.
 #pragma once
 
 #include <memory>
@@ -14,26 +14,26 @@
 
 namespace blockexport::daemon {
 
-// How long the end of the process may take beyond the grace of clients. What has not ended by then never may: a disk
-// that does not answer, or a module.
+// Longest shutdown beyond the clients' grace period. A task that has not ended by then may never end: it may wait for a
+// disk that does not answer, or for a PAM module.
 inline constexpr std::uint64_t kShutdownMaxNs = 1'500'000'000;
 
 class Daemon {
  public:
-  // `trace` is the log's, to be switched by --trace; `inherited` is what the command line may name by number. All of
-  // them outlive it. `log_file`, borrowed, is what the log goes to when that is not standard error, else -1: then
-  // standard error goes there too once the daemon serves.
+  // `trace`: the log's, which --trace configures; `inherited`: the descriptors that the command line may name by
+  // number. All references outlive the Daemon. `log_file` (borrowed): the file of --log-file, to which standard error
+  // is redirected once the daemon serves; -1 without one.
   Daemon(CommandLine command_line, const Log& log, Trace& trace, net::InheritedDescriptors& inherited,
          int log_file = -1);
   ~Daemon();
 
-  // Until a signal, the command quit, or a failure to start; the exit code.
+  // Runs until a signal, the command quit, or a failed start; returns the exit code.
   int run(std::optional<Background> background);
 
  private:
-  [[noreturn]] void leave();
+  [[noreturn]] void exit_now();
   control::DataReactorOptions data_reactors() const;
-  aio::Task<void> live(std::optional<Background> background);
+  aio::Task<void> serve_until_quit(std::optional<Background> background);
   aio::Task<void> start();
   aio::Task<void> watch_signals(int signal_fd);
   aio::Task<void> limit_shutdown();

@@ -18,7 +18,7 @@ namespace {
   do {
     count = ::read(child.get(), &status, 1);
   } while (count < 0 && errno == EINTR);
-  // Nothing was written: the child has ended, and has said why.
+  // Nothing was written: the child has ended, and has printed the reason.
   _exit(count == 1 ? status : 1);
 }
 
@@ -27,7 +27,7 @@ bool stays_in_background(int fd) {
   return isatty(fd) == 0 && fstat(fd, &status) == 0 && !S_ISFIFO(status.st_mode);
 }
 
-// How often a pid file is opened again whose owner, who is just ending, has removed it in our hands.
+// Most attempts to open a PID file that its owner, which is ending, has removed between our open and our lock.
 constexpr int kPidFileTriesMax = 100;
 
 struct LockedFile {
@@ -35,8 +35,8 @@ struct LockedFile {
   FileIdentity identity;
 };
 
-// The file at `path`, locked. Between the opening and the lock the process that had it may remove it: then what is
-// locked is no longer what stands there.
+// Opens and locks the file at `path`. Between the two, its previous owner may remove it: then the locked file is not
+// the one at `path`, and it tries again.
 Result<LockedFile> open_locked(const std::string& path) {
   for (int tries = 0; tries < kPidFileTriesMax; ++tries) {
     OwnedFd fd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600));
@@ -98,7 +98,7 @@ Result<PidFile> PidFile::create(const std::string& path) {
   if (ftruncate(fd, 0) != 0 || ::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
     return prefixed(Error::system("Failed to write pid file", Errno::last()));
   }
-  // Where links lead to: the file is what is ours, not the links.
+  // The target of symbolic links: we own the file, not the links.
   char resolved[PATH_MAX];
   OwnedPath owned(realpath(path.c_str(), resolved) != nullptr ? resolved : path, file->identity);
   return PidFile(std::move(file->fd), std::move(owned));

@@ -1,5 +1,5 @@
-// Going to the background, and the file that tells the process ID.
-// Main thread; before the reactor starts, but for release() and PidFile.
+// Daemonization (--daemonize), the PID file and the log file. Main thread; enter() and open_log_file() before the
+// reactor starts.
 #pragma once
 
 #include <string>
@@ -10,16 +10,16 @@
 
 namespace blockexport::daemon {
 
-// The child's end of the pipe on which the parent waits to learn how the start went.
+// A background process: holds the child's end of the pipe on which the parent waits for the result of the start.
 class Background {
  public:
-  // Forks. The parent does not return: it exits with 0 once the child calls release(), or with 1 when the child ends
-  // before. The child comes back in a session of its own.
+  // Forks. It does not return in the parent, which exits with 0 once the child calls release(), or with 1 when the
+  // child ends before. It returns in the child, which has a session of its own.
   static Result<Background> enter();
 
-  // Everything is set up: lets go of the terminal and tells the parent. Standard error stays where it is for the log,
-  // but for a terminal, and for a pipe: whoever reads that waits for its end, as `log=$(blockexportd --daemonize)`
-  // does.
+  // Called when the start is complete: detaches from the terminal and lets the parent exit. Standard error stays open
+  // for the log, unless it is a terminal, or a pipe, whose reader may wait for its end, as in `log=$(blockexportd
+  // --daemonize)`.
   Result<> release();
 
  private:
@@ -27,20 +27,21 @@ class Background {
   OwnedFd parent_;
 };
 
-// Locked while the process lives, removed when it ends in order and nobody else has put a file there meanwhile.
+// The PID file: locked as long as the process runs, and removed by an orderly shutdown unless another process has
+// replaced it.
 class PidFile {
  public:
-  // Errors: another process holds it, or it cannot be made.
+  // Errors: another process has locked it, or it cannot be created.
   static Result<PidFile> create(const std::string& path);
 
  private:
   PidFile(OwnedFd fd, OwnedPath path) : fd_(std::move(fd)), path_(std::move(path)) {}
   OwnedFd fd_;
-  OwnedPath path_;  // goes before the lock does
+  OwnedPath path_;  // removed before fd_ closes, which releases the lock
 };
 
-// The file that --log-file names, for appending; made with mode 0640, less what the umask takes. It is never waited
-// for: a pipe that nobody reads is an error. Errors: "Could not open log file 'PATH': ...".
+// Opens the file of --log-file for appending; creates it with mode 0640 minus the umask. It never blocks: a pipe
+// without reader is an error. Errors: "Could not open log file 'PATH': ...".
 Result<OwnedFd> open_log_file(const std::string& path);
 
 }  // namespace blockexport::daemon

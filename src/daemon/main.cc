@@ -12,8 +12,8 @@
 
 namespace {
 
-// By itself the allocator learns from each large block that is freed to keep blocks of that size, twice over: a message
-// of megabytes would stay for good. What requests need of that size has a pool that keeps it (aio/buffer_pool.h).
+// By default the allocator raises its thresholds with each large block that is freed, and would keep twice the memory
+// of a message of megabytes for good. Requests have a buffer pool of their own (aio/buffer_pool.h).
 constexpr int kMappedBytesMin = 2 << 20;
 constexpr int kFreeBytesKept = 4 << 20;
 

@@ -32,7 +32,7 @@ void print_members(std::string_view of_what, std::vector<schema::MemberDescripti
   }
 }
 
-// The type that a line names, if it is one of `names`.
+// The type that the option names, if it is one of `names`.
 std::optional<std::string> named_type(const json::Object& options, std::string_view key,
                                       std::span<const std::string_view> names) {
   const json::Value* value = options.find(key);
@@ -41,7 +41,8 @@ std::optional<std::string> named_type(const json::Object& options, std::string_v
   return *text;
 }
 
-// Of a union: the types while none of them is named, as qemu-storage-daemon does for --object; then the options.
+// Help of a union: its types when the option names none, as qemu-storage-daemon does for --object; else the type's
+// options.
 template <class Options, class Types>
 void print_union(std::string_view title, std::string_view key, json::Object options) {
   const auto& names = schema::EnumNames<Types>::kNames;
@@ -59,7 +60,7 @@ void print_objects(const json::Object& options) {
   }
   auto type = named_type(options, "qom-type", names);
   if (!type) return print_names("List of user creatable objects", names);
-  // From the description of properties, which has the types' names as qemu-storage-daemon shows them.
+  // From the table of properties, whose type names are those that qemu-storage-daemon shows.
   const std::span properties = control::find_object_type(*type)->property_list();
   std::vector<control::PropertyDescription> sorted(properties.begin(), properties.end());
   std::ranges::sort(sorted, {}, &control::PropertyDescription::name);
@@ -69,7 +70,7 @@ void print_objects(const json::Object& options) {
   }
 }
 
-// The key of the value that may stand first without one. Nothing: the option has help of its own.
+// The implied key of the first value. Nothing: the option has a help of its own.
 std::optional<std::string_view> implied_key(OptionKind kind) {
   switch (kind) {
     case OptionKind::kBlockdev:
@@ -119,7 +120,7 @@ bool answer_help(const StartOption& option) {
   const std::string_view argument = option.argument.view();
   auto key = implied_key(option.kind);
   if (!key || argument.starts_with('{')) return false;
-  // What is parsed is copied, and there may be a secret in it.
+  // Parses only if needed, since parsing copies the argument, which may hold a secret.
   if (!argument.contains("help") && !argument.contains('?')) return false;
   Result<json::Keyval> keyval = json::parse_keyval(argument, *key);
   if (!keyval || !keyval->help) return false;

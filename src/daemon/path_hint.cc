@@ -15,20 +15,20 @@
 namespace blockexport::daemon {
 namespace {
 
-// What an error ends with when a path leads nowhere.
+// Whether the message contains an error about a missing or inaccessible path.
 bool is_about_a_path(std::string_view message) {
   return std::ranges::any_of(std::initializer_list<int>{ENOENT, ENOTDIR, EACCES},
                              [&](int error) { return message.contains(errno_text(Errno(error))); });
 }
 
-// A relative path is of no use without the directory at which it begins.
+// " in DIRECTORY" with the working directory, for a relative path.
 std::string where(const std::string& path) {
   char directory[PATH_MAX];
   if (path.starts_with('/') || getcwd(directory, sizeof directory) == nullptr) return {};
   return fmt::format(" in {}", directory);
 }
 
-// What is wrong with `directory`, all before which is right. Empty: nothing.
+// A sentence about the fault of `directory`, whose parents are correct. Empty: there is none.
 std::string fault_of(const std::string& directory) {
   struct stat info{};
   if (stat(directory.c_str(), &info) != 0) {
@@ -82,7 +82,7 @@ std::string path_hint(const std::string& path) {
 std::string path_hint(const StartOption& option, std::string_view message) {
   if (!is_about_a_path(message)) return {};
   for (const std::string& value : values_of(option)) {
-    // A file is watched by way of its directory.
+    // An error about watching a file names its directory.
     const std::string directory = value.substr(0, std::min(value.rfind('/'), value.size()));
     if (value.empty() || directory.empty()) continue;
     if (!message.contains(value) && !message.contains(directory)) continue;

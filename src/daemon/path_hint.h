@@ -1,7 +1,7 @@
-// Where on the way to a path that cannot be opened the way ends: "No such file or directory" does not say it.
+// Hint for a path that cannot be opened: names the directory or link that is missing or wrong, which "No such file or
+// directory" does not.
 //
-// For options of the command line alone, when the start has failed: it asks the file system and may wait for it. Main
-// thread.
+// Only for options of the command line, after a failed start: it reads the file system, which may block. Main thread.
 #pragma once
 
 #include <string>
@@ -11,11 +11,11 @@
 
 namespace blockexport::daemon {
 
-// The first directory of `path` that is missing, is none, or may not be searched, or the link at its end that leads
-// nowhere, as a sentence. Empty when there is none of these.
+// A sentence about the first directory of `path` that is missing, is no directory or is not searchable, or about a
+// dangling link at its end. Empty when there is no such fault.
 std::string path_hint(const std::string& path);
 
-// The same for the path in the argument of `option` that an error's `message` is about. Empty when it is about none.
+// The same for the path in the argument of `option` that an error's `message` names. Empty when it names none.
 std::string path_hint(const StartOption& option, std::string_view message);
 
 }  // namespace blockexport::daemon

@@ -1,19 +1,19 @@
-// What this process asks of the kernel before it does anything: that input and output never end it, and that it, or who
-// gets hold of it, never becomes more than it is.
+// Process attributes that main() sets first: I/O signals are ignored, core dumps are off, and privileges cannot grow.
 //
-// Main thread, before other threads are started: they inherit it. None of it can fail in a way that matters.
+// Main thread, before other threads are started, which inherit them. Errors are ignored, since the daemon works without
+// them too.
 #pragma once
 
 #include "daemon/command_line.h"
 
 namespace blockexport::daemon {
 
-// A write to a pipe or file that takes no more (SIGPIPE, SIGXFSZ), and input or output at a terminal that another job
-// has (SIGTTIN, SIGTTOU) or that is signalled (SIGIO), are errors of the call and not the end of all clients.
+// Ignores SIGPIPE, SIGXFSZ, SIGIO, SIGTTIN and SIGTTOU, so that a write to a closed pipe or beyond the file size limit,
+// and terminal I/O of a background job, fail with an error instead of ending or stopping the process.
 void outlive_io_signals();
 
-// No program that this process starts gets more rights than it has (no_new_privs), except where the line has an
-// authz-pam object: modules of PAM start such programs. No core is written: what clients store would be in it.
+// Sets no_new_privs, so that a program that this process starts gains no privileges, unless the line has an authz-pam
+// object: PAM modules start such programs. Turns core dumps off, since they would contain data of clients.
 void restrict_process(const CommandLine& line);
 
 }  // namespace blockexport::daemon

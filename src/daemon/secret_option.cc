@@ -7,7 +7,7 @@ std::string_view secret_in_object_option(std::string_view argument) {
   if (argument.starts_with('{'))
     return argument.find("data") == std::string_view::npos ? argument.substr(0, 0) : argument;
   for (std::size_t begin = 0; begin < argument.size();) {
-    // A pair ends at a comma; two of them are one that belongs to the value.
+    // A pair ends at a single comma; ",," is a comma of the value.
     std::size_t end = begin;
     while (end < argument.size() && (argument[end] != ',' || argument.substr(end).starts_with(",,"))) {
       end += argument[end] == ',' ? 2 : 1;

@@ -20,7 +20,7 @@
 namespace blockexport::daemon {
 namespace {
 
-// A typed value out of an argument, which is JSON when it begins with a brace.
+// Decodes an argument, which is JSON when it begins with a brace.
 template <class T>
 Result<T> decode_argument(std::string_view argument, std::string_view implied_key) {
   if (argument.starts_with('{')) {
@@ -146,7 +146,7 @@ aio::Task<Startup::Outcome> Startup::run_chardev(const StartOption& typed) {
   co_return std::nullopt;
 }
 
-// An object as any other monitor, with a name of its own where none is given.
+// Creates a monitor-qmp object, with a generated ID if none is given.
 aio::Task<Startup::Outcome> Startup::run_monitor(std::string_view argument) {
   CO_TRY_ASSIGN(auto monitor, decode_argument<schema::MonitorOptions>(argument, "chardev"));
   if (monitor.mode == schema::MonitorMode::kReadline) co_return fail("Only QMP is supported");

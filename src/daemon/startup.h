@@ -1,7 +1,7 @@
-// Startup: the second pass over the command line. Each option is carried out like the QMP command it stands for, left
-// to right; a name must exist before it is used. What is busy, an address or an image, is tried again for a moment: the
-// process that had it may have been killed just now, and the kernel still be at work. QMP commands are not: whoever
-// sends them can ask again, and others wait meanwhile. Runs as a task of the control reactor.
+// Startup: second pass over the command line: executes each option like the corresponding QMP command, from left to
+// right; an object must exist before it is used. An option whose address or image is busy is retried for a moment: a
+// process that was just killed may still hold it. QMP commands are not retried, since their senders can do that, and
+// other commands would wait. Runs as a task of the control reactor.
 #pragma once
 
 #include <memory>
@@ -13,28 +13,28 @@
 
 namespace blockexport::daemon {
 
-// How long an option of the command line waits for what is busy, and the pause between two tries.
+// Time for which an option with a busy address or image is retried, and the pause between two attempts.
 inline constexpr std::uint64_t kBusyStartMaxNs = 1'000'000'000;
 inline constexpr std::uint64_t kBusyStartPauseNs = 20'000'000;
 
 class Startup {
  public:
-  // `trace` is what --trace switches; `inherited` is what numbers of descriptors are looked up in. Both outlive it.
+  // `trace`: configured by --trace; `inherited`: the descriptors that addresses may name. Both outlive it.
   Startup(control::Control& control, Trace& trace, net::InheritedDescriptors& inherited)
       : control_(control), trace_(trace), inherited_(inherited) {}
 
-  // Help was asked for and printed: exit with this code.
+  // The option requested help, which was printed: exit with this code.
   struct Exit {
     int code;
   };
 
-  // Carries out one option, or prints the help that it asks for. An error is a message without the option that it
-  // belongs to.
+  // Executes one option, or prints the help that it requests. An error does not name the option.
   aio::Task<Result<std::optional<Exit>>> run(StartOption option);
 
  private:
   using Outcome = Result<std::optional<Exit>>;
-  // `begin`, which makes a task that leaves nothing behind when it fails, as often as it takes.
+  // Runs the task of `begin`, which must have no effect when it fails; repeats it while its error is busy, up to
+  // kBusyStartMaxNs.
   template <class Begin>
   aio::Task<Result<>> while_busy(Begin begin);
   aio::Task<Outcome> run_blockdev(std::string_view argument);

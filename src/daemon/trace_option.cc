@@ -26,7 +26,7 @@ void print_events() {
   for (std::string_view name : Trace::kNames) print(stdout, "{}\n", name);
 }
 
-// One pattern in each line; lines that begin with '#' are comments. False: the file cannot be read.
+// Applies a file with one pattern per line; lines that begin with '#' are comments. False: the file cannot be read.
 bool apply_file(const std::string& path, Trace& trace, const Log& log) {
   std::ifstream file(path);
   if (!file) {

@@ -1,4 +1,4 @@
-// The option --trace [[enable=]PATTERN][,events=FILE][,file=FILE]: which events are traced, and where to.
+// The option --trace [[enable=]PATTERN][,events=FILE][,file=FILE]: selects trace events and their file. Main thread.
 #pragma once
 
 #include <optional>
@@ -9,9 +9,9 @@
 
 namespace blockexport::daemon {
 
-// Switches `trace`. A name that no event has is warned about through `log`. An exit code: the list of events was asked
-// for and printed, or the file of patterns cannot be read and that was said. Errors: an unknown parameter, a log file
-// that cannot be opened.
+// Configures `trace`, and logs a warning about an unknown event. Returns an exit code when the program shall end: the
+// list of events was requested and printed, or the file of patterns cannot be read, which was logged. Errors: an
+// unknown parameter, a file that cannot be opened.
 Result<std::optional<int>> run_trace_option(const StartOption& option, Trace& trace, const Log& log);
 
 }  // namespace blockexport::daemon
