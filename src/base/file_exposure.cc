@@ -23,7 +23,7 @@ std::optional<std::string> find_private(const std::string& path, const struct st
   if (!is_open && !is_foreign) return std::nullopt;
   const std::string word = shell_word(path);
   std::string fault;
-  if (is_open) fault = fmt::format("its mode {:04o} lets others have the key", status.st_mode & kPermissions);
+  if (is_open) fault = fmt::format("its mode {:04o} lets other users read the key", status.st_mode & kPermissions);
   if (is_foreign) {
     fault += fmt::format("{}it belongs to user {}, who is neither root nor us", fault.empty() ? "" : ", and ",
                          status.st_uid);
@@ -33,7 +33,7 @@ std::optional<std::string> find_private(const std::string& path, const struct st
   std::string mend;
   if (status.st_uid != user) mend = fmt::format("chown {} {}", user, word);
   if (is_open) mend += fmt::format("{}chmod 600 {}", mend.empty() ? "" : " && ", word);
-  return fmt::format("{}; mend it with: {}", fault, mend);
+  return fmt::format("{}; fix it with: {}", fault, mend);
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ std::optional<std::string> find_exposure(const std::string& path, const struct s
   if (!S_ISREG(status.st_mode) || status.st_nlink == 0) return std::nullopt;
   if (secrecy == FileSecrecy::kPrivate) return find_private(path, status, user);
   if ((status.st_mode & S_IWOTH) == 0) return std::nullopt;
-  return fmt::format("its mode {:04o} lets everybody change what is trusted; mend it with: chmod o-w {}",
+  return fmt::format("its mode {:04o} lets everybody change what is trusted; fix it with: chmod o-w {}",
                      status.st_mode & kPermissions, shell_word(path));
 }
 

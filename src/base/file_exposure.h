@@ -15,7 +15,7 @@ enum class FileSecrecy {
   kPrivate,  // read or change it
 };
 
-// The fault and the command that corrects it, as "its mode 0644 lets others have the key; mend it with: chmod 600
+// The fault and the command that corrects it, as "its mode 0644 lets other users read the key; fix it with: chmod 600
 // PATH"; nothing when there is no fault. A private file may be readable by its group, as packages install it, and must
 // belong to root or to `user`, the user of this process; a public file may be readable by everybody. A file that was
 // unlinked, or is not a regular file, is not checked, because its mode says nothing about access. The command quotes

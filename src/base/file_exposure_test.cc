@@ -26,26 +26,27 @@ TEST(FileExposure, AFileOfOursOrOfRootsThatAGroupMayReadIsFine) {
 
 TEST(FileExposure, AKeyThatOthersCanOpenIsToldWithTheChmod) {
   for (mode_t mode : {0604, 0602, 0601, 0620, 0644, 0666}) EXPECT_NE(exposure(mode), "") << mode;
-  EXPECT_EQ(exposure(0644), "its mode 0644 lets others have the key; mend it with: chmod 600 /d/key.pem");
+  EXPECT_EQ(exposure(0644), "its mode 0644 lets other users read the key; fix it with: chmod 600 /d/key.pem");
 }
 
 TEST(FileExposure, AKeyOfSomebodyElseIsToldWithTheChown) {
   EXPECT_EQ(exposure(0640, kSomebody),
-            "it belongs to user 1234, who is neither root nor us; mend it with: chown 1000 /d/key.pem");
-  EXPECT_EQ(exposure(0644, kSomebody),
-            "its mode 0644 lets others have the key, and it belongs to user 1234, who is neither root nor us; mend it "
-            "with: chown 1000 /d/key.pem && chmod 600 /d/key.pem");
+            "it belongs to user 1234, who is neither root nor us; fix it with: chown 1000 /d/key.pem");
+  EXPECT_EQ(
+      exposure(0644, kSomebody),
+      "its mode 0644 lets other users read the key, and it belongs to user 1234, who is neither root nor us; fix it "
+      "with: chown 1000 /d/key.pem && chmod 600 /d/key.pem");
 }
 
 TEST(FileExposure, WhoReadsByThePermissionsOfOthersCanStillReadAfterwards) {
   EXPECT_EQ(exposure(0644, 0),
-            "its mode 0644 lets others have the key; mend it with: chown 1000 /d/key.pem && chmod 600 /d/key.pem");
+            "its mode 0644 lets other users read the key; fix it with: chown 1000 /d/key.pem && chmod 600 /d/key.pem");
 }
 
 TEST(FileExposure, APublicFileMayBeReadByAllAndChangedByFew) {
   for (mode_t mode : {0644, 0664, 0444}) EXPECT_EQ(exposure(mode, kSomebody, FileSecrecy::kPublic), "");
   EXPECT_EQ(exposure(0666, kUs, FileSecrecy::kPublic),
-            "its mode 0666 lets everybody change what is trusted; mend it with: chmod o-w /d/key.pem");
+            "its mode 0666 lets everybody change what is trusted; fix it with: chmod o-w /d/key.pem");
 }
 
 TEST(FileExposure, WhatHasNoNameOrIsNoFileIsNotJudged) {

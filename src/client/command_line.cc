@@ -1,4 +1,4 @@
-// The only file that includes CLI11, and the only one that is compiled with exceptions: they do not leave it.
+// The only file that includes CLI11, and the only one that is compiled with exceptions; none leaves it.
 #include "client/command_line.h"
 
 #include <fmt/format.h>
@@ -27,7 +27,7 @@ int report(const Error& error) {
   return kExitFailed;
 }
 
-// Which word was meant by the first one that is no command or option here, as a sentence; empty when none is like it.
+// Hint for the first word that is no known command or option: a similar word; empty when there is none.
 std::string hint_for(const CLI::App& app, int argument_count, char** arguments) {
   const CLI::App* command = &app;
   for (int i = 1; i < argument_count; ++i) {
@@ -39,7 +39,7 @@ std::string hint_for(const CLI::App& app, int argument_count, char** arguments) 
       }
     } else {
       for (const CLI::App* one : command->get_subcommands({})) names.push_back(one->get_name());
-      // What stands there then is a value.
+      // Without subcommands the word is a value.
       if (names.empty()) continue;
     }
     const std::string_view name = word.substr(0, word.find('='));
@@ -57,7 +57,7 @@ int print_report(const Result<TlsReport>& found) {
   return found->has_fault ? kExitFailed : kExitFine;
 }
 
-// It may be an archive with a key.
+// The output may be an archive with a secret key, hence the wipe.
 int print_made(Result<std::string> made) {
   if (!made) return report(made.error());
   const bool is_written =
@@ -67,7 +67,7 @@ int print_made(Result<std::string> made) {
   return report(Error::system("cannot write to standard output", Errno::last()));
 }
 
-// `add`, `renew`, `revoke` and `bundle`, and what they were told.
+// The commands `add`, `renew`, `revoke` and `bundle`, and their options.
 struct HolderCommands {
   TlsHolderOptions options;
   CLI::App* add;
@@ -76,15 +76,16 @@ struct HolderCommands {
   CLI::App* bundle;
 
   explicit HolderCommands(CLI::App& tls)
-      : add(tls.add_subcommand("add", "Make a further client, or server, or user of a pre-shared key")),
+      : add(tls.add_subcommand("add", "Add a client, a server, or a user of a pre-shared key")),
         renew(tls.add_subcommand("renew", "Make certificates valid for longer; all in the directory, or one")),
-        revoke(tls.add_subcommand("revoke", "Let a client, or server, in no longer: a new ca-crl.pem")),
-        bundle(tls.add_subcommand("bundle", "Pack what a client, or server, needs on its host, and nothing else")) {
+        revoke(tls.add_subcommand("revoke", "Revoke the certificate of a client or server, in a new ca-crl.pem")),
+        bundle(tls.add_subcommand("bundle",
+                                  "Pack the files that a client or server needs on its host, and nothing else")) {
     for (CLI::App* command : {add, renew, revoke, bundle}) {
       command->add_option("DIR", options.directory, "The directory")->required();
       command->add_option("--client", options.client, "Name of the client");
       command->add_option("--server", options.server, "Name of the server");
-      command->add_flag("--psk", options.psk, "It is about a pre-shared key, where there are certificates too");
+      command->add_flag("--psk", options.psk, "Use a pre-shared key, although the directory has certificates too");
     }
     for (CLI::App* command : {add, renew, revoke}) {
       command->add_option("--ca-key", options.ca_key, "The key of the CA (default: DIR/ca-key.pem)");
@@ -99,7 +100,7 @@ struct HolderCommands {
     bundle->add_option("--output", options.output, "The archive; - is standard output (default: NAME.tar)");
   }
 
-  // Nothing when none of them was given.
+  // Runs the command that was given; nothing when it was none of these.
   std::optional<int> run() const {
     if (add->parsed()) return print_made(tls_add(options));
     if (renew->parsed()) return print_made(tls_renew(options));
@@ -120,7 +121,7 @@ int run_command_line(int argument_count, char** arguments) {
 
   TlsInitOptions init_options;
   CLI::App* init = tls->add_subcommand("init", "Make a CA and certificates, or a pre-shared key, in a directory");
-  init->add_option("DIR", init_options.directory, "Where; made if it is not there, and nothing is overwritten")
+  init->add_option("DIR", init_options.directory, "The directory; created if it does not exist; nothing is overwritten")
       ->required();
   init->add_option("--host", init_options.hosts,
                    "Host name or IP address of the server, repeatable (default: localhost and this host's name)")
@@ -130,7 +131,7 @@ int run_command_line(int argument_count, char** arguments) {
   init->add_flag("--psk", init_options.psk, "A pre-shared key for the client instead of certificates");
 
   TlsCheckOptions check_options;
-  CLI::App* check = tls->add_subcommand("check", "Say what a handshake with these credentials would do, and why not");
+  CLI::App* check = tls->add_subcommand("check", "Check the credentials, also by a trial handshake");
   check->add_option("DIR", check_options.directory, "The directory")->required();
   check->add_option("--host", check_options.host, "Host name or IP address by which clients reach the server");
 

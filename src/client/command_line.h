@@ -1,12 +1,12 @@
-// The command line of `blockexport`: what it may say, and carrying it out.
+// run_command_line(): parses and executes the command line of `blockexport`. Main thread.
 #pragma once
 
 namespace blockexport::client {
 
 // Exit codes.
 inline constexpr int kExitFine = 0;
-inline constexpr int kExitFailed = 1;  // it could not be done, or what was checked has a fault
-inline constexpr int kExitUsage = 2;   // the command line cannot be
+inline constexpr int kExitFailed = 1;  // the command failed, or the checked credentials have a fault
+inline constexpr int kExitUsage = 2;   // the command line is invalid
 
 int run_command_line(int argument_count, char** arguments);
 

@@ -16,7 +16,7 @@
 namespace blockexport::client {
 namespace {
 
-// The text of a file; a fault when it cannot be read, or is not there though it is needed.
+// Reads a file; adds a fault when it cannot be read, or is needed but missing.
 std::optional<ReadFile> take(const std::string& directory, std::string_view name, bool is_needed, Findings& findings) {
   auto file = read_file(directory, name);
   if (!file) {
@@ -25,7 +25,7 @@ std::optional<ReadFile> take(const std::string& directory, std::string_view name
   }
   if (!*file && is_needed) findings.fault(name, "is missing");
   if (*file && ((*file)->mode & S_IWOTH) != 0 && !name.ends_with("-key.pem")) {
-    findings.fault(name, fmt::format("has mode {:04o}, which lets everybody change it; mend it with: chmod o-w {}",
+    findings.fault(name, fmt::format("has mode {:04o}, which lets everybody change it; fix it with: chmod o-w {}",
                                      (*file)->mode, shell_word(fmt::format("{}/{}", directory, name))));
   }
   return std::move(*file);
@@ -37,9 +37,9 @@ void check_dates(const Certificate& certificate, std::string_view name, Findings
   std::int64_t end = gnutls_x509_crt_get_expiration_time(certificate.get());
   std::string subject = printable(subject_of(certificate));
   if (now < begin) {
-    findings.fault(name, fmt::format("{} is not valid before {}: look at the clock", subject, date_text(begin)));
+    findings.fault(name, fmt::format("{} is not valid before {}: check the clock", subject, date_text(begin)));
   } else if (now > end) {
-    findings.fault(name, fmt::format("{} has expired on {}: have it signed anew", subject, date_text(end)));
+    findings.fault(name, fmt::format("{} has expired on {}: renew it", subject, date_text(end)));
   } else if (end - now < kWarningDays * kDaySeconds) {
     findings.warn(name,
                   fmt::format("{} expires on {}, in {} days", subject, date_text(end), (end - now) / kDaySeconds));
@@ -63,12 +63,12 @@ void check_authority(const Certificate& certificate, Findings& findings) {
   }
 }
 
-// Whether it is meant for this side; "any purpose" and none at all are.
+// Checks that the certificate is meant for this side; "any purpose" and no purpose at all are accepted.
 void check_purpose(const Certificate& certificate, Side side, std::string_view name, Findings& findings) {
   unsigned is_ca = 0;
   unsigned critical = 0;
   if (gnutls_x509_crt_get_basic_constraints(certificate.get(), &critical, &is_ca, nullptr) >= 0 && is_ca != 0) {
-    findings.fault(name, "is the certificate of a CA, which nobody accepts from a peer (basic constraints)");
+    findings.fault(name, "is the certificate of a CA, which no peer accepts (basic constraints)");
   }
   unsigned usage = 0;
   if (gnutls_x509_crt_get_key_usage(certificate.get(), &usage, &critical) >= 0 &&
@@ -91,7 +91,7 @@ void check_purpose(const Certificate& certificate, Side side, std::string_view n
     if (found == wanted || found == GNUTLS_KP_ANY) return;
   }
   std::string text = fmt::format("is not meant for a TLS {} (extended key usage)", name_of(side));
-  any_critical ? findings.fault(name, text) : findings.warn(name, text + ": careful peers refuse it");
+  any_critical ? findings.fault(name, text) : findings.warn(name, text + ": strict peers refuse it");
 }
 
 void check_chain(const std::vector<Certificate>& chain, const Trust& trust, Side side, Findings& findings) {
@@ -115,18 +115,18 @@ void check_chain(const std::vector<Certificate>& chain, const Trust& trust, Side
     });
     std::string text = reason.value_or("");
     while (text.ends_with(' ')) text.pop_back();
-    findings.fault(name, fmt::format("is refused by who trusts {}: {}", kCaCertificate, text));
+    findings.fault(name, fmt::format("is refused by peers that trust {}: {}", kCaCertificate, text));
   }
 }
 
-// Whether the key can be used and belongs to the certificate.
+// Whether the key is usable and matches the certificate.
 bool check_key(const std::string& pem, const Certificate& certificate, Side side, Findings& findings) {
   std::string name = file_of(side, "key");
   auto key = net::make_gnutls<PrivateKey, gnutls_x509_privkey_init>();
   gnutls_datum_t text = datum(pem);
   int status = gnutls_x509_privkey_import2(key.get(), &text, GNUTLS_X509_FMT_PEM, nullptr, 0);
   if (status == GNUTLS_E_DECRYPTION_FAILED) {
-    findings.warn(name, "is encrypted: it needs a secret object, named by passwordid; not looked into");
+    findings.warn(name, "is encrypted: it needs a secret object, named by passwordid; its content is not checked");
     return false;
   }
   if (status < 0) {
@@ -155,7 +155,8 @@ void check_revocations(const std::string& pem, Findings& findings) {
   }
   std::int64_t next = gnutls_x509_crl_get_next_update(list->get());
   if (next >= 0 && next < std::time(nullptr)) {
-    findings.fault(kRevocations, fmt::format("was to be replaced on {}: everyone is refused", date_text(next)));
+    findings.fault(kRevocations,
+                   fmt::format("should have been replaced on {}: every peer is refused", date_text(next)));
   } else {
     findings.fine(kRevocations, fmt::format("{} revoked", gnutls_x509_crl_get_crt_count(list->get())));
   }
@@ -170,13 +171,14 @@ OwnCredentials::~OwnCredentials() {
 void check_secret_file(const std::string& directory, std::string_view name, const ReadFile& file, Findings& findings) {
   const std::string path = shell_word(fmt::format("{}/{}", directory, name));
   if ((file.mode & (S_IRWXO | S_IWGRP)) != 0) {
-    findings.fault(name, fmt::format("has mode {:04o}, which lets others at the secret; mend it with: chmod 600 {}",
-                                     file.mode, path));
+    findings.fault(name,
+                   fmt::format("has mode {:04o}, which lets other users access the secret; fix it with: chmod 600 {}",
+                               file.mode, path));
   }
   struct stat of_directory;
   if (file.owner == 0 || file.owner == geteuid() || stat(directory.c_str(), &of_directory) != 0) return;
   if (file.owner == of_directory.st_uid) return;
-  findings.fault(name, fmt::format("belongs to user {}, who can change the secret; mend it with: chown {} {}",
+  findings.fault(name, fmt::format("belongs to user {}, who can change the secret; fix it with: chown {} {}",
                                    file.owner, of_directory.st_uid, path));
 }
 

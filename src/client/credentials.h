@@ -1,6 +1,6 @@
-// Credentials: what a directory holds for one side of a TLS connection, read and judged file by file.
+// Credentials: reads and checks the files of a directory for one side of a TLS connection.
 //
-// A trial handshake uses what was found fine. Blocks; thread: any.
+// A trial handshake uses the valid ones. Blocks; thread: any.
 #pragma once
 
 #include <optional>
@@ -13,16 +13,16 @@
 
 namespace blockexport::client {
 
-// A certificate that is valid for less is warned about.
+// A certificate that expires sooner causes a warning.
 inline constexpr std::int64_t kWarningDays = 30;
 
-// What both sides trust: ca-cert.pem and ca-crl.pem.
+// The files that both sides trust: ca-cert.pem and ca-crl.pem.
 struct Trust {
   std::string ca_pem;
-  std::string revocations_pem;  // empty: there is none
+  std::string revocations_pem;  // empty: no such file
   std::vector<Certificate> authorities;
 };
-// Nothing when it cannot be used.
+// Reads and checks them. Nothing when they have a fault.
 std::optional<Trust> check_trust(const std::string& directory, Findings& findings);
 
 // SIDE-cert.pem and SIDE-key.pem.
@@ -34,13 +34,13 @@ struct OwnCredentials {
   OwnCredentials(OwnCredentials&&) = default;
   OwnCredentials& operator=(OwnCredentials&&) = default;
 };
-// Whether one of the two files is there.
+// Whether one of the two files exists.
 bool has_own_credentials(const std::string& directory, Side side);
-// `trust` may be null. Nothing when there is a fault.
+// Reads and checks the two files. `trust` may be null. Nothing when there is a fault.
 std::optional<OwnCredentials> check_own(const std::string& directory, Side side, const Trust* trust,
                                         Findings& findings);
 
-// keys.psk.
+// A line of keys.psk.
 struct SharedKey {
   std::string user;
   std::string key_hex;  // a secret
@@ -48,8 +48,8 @@ struct SharedKey {
 std::vector<SharedKey> parse_shared_keys(std::string_view text, Findings& findings);
 std::vector<SharedKey> check_shared_keys(const std::string& directory, Findings& findings);
 
-// A fault when others may read or change a secret file, or it belongs to somebody else than root, us, and the owner of
-// the directory, for whom we may be looking.
+// Adds a fault when other users may read or change a secret file, or when its owner is neither root, nor this user, nor
+// the owner of the directory (root may run the check for another user).
 void check_secret_file(const std::string& directory, std::string_view name, const ReadFile& file, Findings& findings);
 
 }  // namespace blockexport::client

@@ -1,6 +1,6 @@
-// Findings: what `blockexport tls check` found out about each file, and about a handshake.
+// Findings: results of `blockexport tls check` about each file and about a handshake.
 //
-// A value that is filled and then printed. Thread: any.
+// A value that is first filled and then printed. Thread: any.
 #pragma once
 
 #include <string>
@@ -22,11 +22,11 @@ class Findings {
   void warn(std::string_view subject, std::string text) { add(Finding::Grade::kWarning, subject, std::move(text)); }
   void fault(std::string_view subject, std::string text) { add(Finding::Grade::kFault, subject, std::move(text)); }
 
-  // Takes those of another one over, with a prefix for their subjects.
+  // Adds all findings of `others`, with a prefix for their subjects.
   void add_all(std::string_view prefix, const Findings& others);
 
   bool has_fault() const;
-  // Whether there is one about this subject.
+  // Whether there is a fault about this subject.
   bool has_fault(std::string_view subject) const;
   std::string text() const;
 

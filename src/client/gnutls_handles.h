@@ -1,4 +1,4 @@
-// The handles of GnuTLS that the tool works with, and its errors as ours. Owned by whoever makes one. Thread: any.
+// Owning GnuTLS handles for the client tool, and conversion of GnuTLS's errors. Thread: any.
 #pragma once
 
 #include <gnutls/abstract.h>
@@ -32,7 +32,7 @@ inline gnutls_datum_t datum(const std::string& bytes) {
   return {reinterpret_cast<unsigned char*>(const_cast<char*>(bytes.data())), static_cast<unsigned>(bytes.size())};
 }
 
-// What `call(&datum)` gave, as a string, or GnuTLS's reason why not.
+// The result of `call(&datum)` as a string, or GnuTLS's error text.
 template <class Call>
 Result<std::string> text_of(Call call) {
   gnutls_datum_t given{};

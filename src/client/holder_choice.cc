@@ -25,7 +25,7 @@ Result<std::optional<Choice>> choose(const TlsHolderOptions& options) {
 Result<Choice> choose_one(const TlsHolderOptions& options) {
   TRY_ASSIGN(auto choice, choose(options));
   if (choice) return std::move(*choice);
-  return fail(Error("nobody is named").with_hint("Say whom it is about with --client NAME or --server NAME."));
+  return fail(Error("no name was given").with_hint("Name a client with --client NAME or a server with --server NAME."));
 }
 
 Result<> check_days(std::int64_t days) {

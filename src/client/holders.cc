@@ -13,10 +13,10 @@
 namespace blockexport::client {
 namespace {
 
-constexpr std::size_t kHolderNameBytesMax = 64;  // of a common name, in X.520
+constexpr std::size_t kHolderNameBytesMax = 64;  // limit of a common name in X.520
 constexpr std::size_t kNamesShownMax = 10;
 
-std::string place_of(const std::string& directory, Side side) {
+std::string parent_directory(const std::string& directory, Side side) {
   return fmt::format("{}/{}s", directory, name_of(side));
 }
 
@@ -40,14 +40,14 @@ std::string common_name_of(const std::string& directory, Side side) {
   return name;
 }
 
-Result<std::vector<std::string>> names_in(const std::string& place) {
+Result<std::vector<std::string>> names_in(const std::string& parent) {
   std::vector<std::string> names;
-  std::unique_ptr<DIR, int (*)(DIR*)> listing(opendir(place.c_str()), closedir);
+  std::unique_ptr<DIR, int (*)(DIR*)> listing(opendir(parent.c_str()), closedir);
   if (listing == nullptr && errno == ENOENT) return names;
-  if (listing == nullptr) return fail(Error::system(fmt::format("cannot read '{}'", place), Errno::last()));
+  if (listing == nullptr) return fail(Error::system(fmt::format("cannot read '{}'", parent), Errno::last()));
   while (const dirent* entry = readdir(listing.get())) {
     if (entry->d_name[0] == '.') continue;
-    if (names.size() == kHoldersMax) return fail(fmt::format("'{}' has more than {} entries", place, kHoldersMax));
+    if (names.size() == kHoldersMax) return fail(fmt::format("'{}' has more than {} entries", parent, kHoldersMax));
     names.emplace_back(entry->d_name);
   }
   std::ranges::sort(names);
@@ -61,7 +61,7 @@ std::string file_of(Side side, std::string_view what) {
 }
 
 std::string holder_directory(const std::string& directory, Side side, std::string_view name) {
-  return fmt::format("{}/{}", place_of(directory, side), name);
+  return fmt::format("{}/{}", parent_directory(directory, side), name);
 }
 
 Result<std::vector<Holder>> list_holders(const std::string& directory) {
@@ -72,7 +72,7 @@ Result<std::vector<Holder>> list_holders(const std::string& directory) {
         {.side = side, .name = common_name_of(directory, side), .directory = directory, .is_first = true});
   }
   for (Side side : {Side::kServer, Side::kClient}) {
-    TRY_ASSIGN(auto names, names_in(place_of(directory, side)));
+    TRY_ASSIGN(auto names, names_in(parent_directory(directory, side)));
     for (std::string& name : names) {
       std::string path = holder_directory(directory, side, name);
       if (has_certificate(path, side)) {

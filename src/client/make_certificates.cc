@@ -11,20 +11,21 @@
 namespace blockexport::client {
 namespace {
 
-constexpr std::size_t kHostBytesMax = 253;  // of a name in DNS
+constexpr std::size_t kHostBytesMax = 253;  // limit of a DNS name
 
-// A new serial number, valid from an hour ago for so many days.
+// Sets a new serial number, and a validity from an hour ago to `days` from now.
 void stamp(gnutls_x509_crt_t crt, std::int64_t days, Calls& calls) {
   std::array<unsigned char, 16> serial{};
   const std::int64_t now = std::time(nullptr);
   calls << gnutls_rnd(GNUTLS_RND_NONCE, serial.data(), serial.size());
-  serial[0] = static_cast<unsigned char>((serial[0] & 0x7f) | 0x40);  // positive, and as long as it says
+  serial[0] = static_cast<unsigned char>((serial[0] & 0x7f) | 0x40);  // positive, without a leading zero byte
   calls << gnutls_x509_crt_set_serial(crt, serial.data(), serial.size())
         << gnutls_x509_crt_set_activation_time(crt, now - kBackdatedSeconds)
         << gnutls_x509_crt_set_expiration_time(crt, now + days * kDaySeconds);
 }
 
-// Also in place of another one, whose ID is replaced too: the call that sets an ID refuses that.
+// Sets the key and its ID. It also works when the certificate has an ID already, which
+// gnutls_x509_crt_set_subject_key_id() refuses.
 void set_key(gnutls_x509_crt_t crt, const PrivateKey& key, Calls& calls) {
   std::string key_id(32, '\0');
   std::size_t key_id_bytes = key_id.size();
@@ -39,7 +40,7 @@ void set_key(gnutls_x509_crt_t crt, const PrivateKey& key, Calls& calls) {
   gnutls_free(encoded.data);
 }
 
-// What every certificate has.
+// Creates a certificate with the fields that all of ours have.
 Result<Identity> begin(std::string_view common_name, std::int64_t days) {
   TRY_ASSIGN(PrivateKey key, make_key());
   auto certificate = net::make_gnutls<Certificate, gnutls_x509_crt_init>();
@@ -54,7 +55,7 @@ Result<Identity> begin(std::string_view common_name, std::int64_t days) {
   return Identity{.certificate = std::move(certificate), .key = std::move(key)};
 }
 
-// A name or an address of a server, as a certificate holds it.
+// A server's name or address in the encoding of a certificate.
 struct Host {
   gnutls_x509_subject_alt_name_t type;
   std::string bytes;
@@ -132,7 +133,7 @@ Result<Identity> make_identity(const Identity& ca, Side side, std::string_view c
   calls << gnutls_x509_crt_set_basic_constraints(crt, 0, -1)
         << gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE)
         << gnutls_x509_crt_set_key_purpose_oid(crt, purpose, 0);
-  // A CA that others have made may have none.
+  // A CA from another tool may have no key ID.
   if (gnutls_x509_crt_get_subject_key_id(ca.certificate.get(), ca_key_id.data(), &ca_key_id_bytes, nullptr) >= 0) {
     calls << gnutls_x509_crt_set_authority_key_id(crt, ca_key_id.data(), ca_key_id_bytes);
   }

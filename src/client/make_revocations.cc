@@ -6,7 +6,7 @@
 namespace blockexport::client {
 namespace {
 
-constexpr std::size_t kSerialBytesMax = 64;  // of a certificate; RFC 5280 allows 20
+constexpr std::size_t kSerialBytesMax = 64;  // limit of a serial number; RFC 5280 allows 20
 
 void copy_entries(const RevocationList& from, gnutls_x509_crl_t to, Calls& calls) {
   std::array<unsigned char, kSerialBytesMax> serial{};
@@ -30,7 +30,7 @@ Result<std::string> revoke_certificate(const Identity& ca, const RevocationList*
         << gnutls_x509_crl_set_next_update(crl, gnutls_x509_crt_get_expiration_time(ca.certificate.get()));
   if (before != nullptr) copy_entries(*before, crl, calls);
   calls << gnutls_x509_crl_set_crt(crl, revoked.get(), now);
-  // Numbers grow with time, whatever the list before was numbered.
+  // The CRL number is the current time, so that it grows whatever number the earlier list has.
   std::array<unsigned char, 8> number{};
   for (std::size_t i = 0; i < number.size(); ++i) {
     number[i] = static_cast<unsigned char>(static_cast<std::uint64_t>(now) >> (8 * (number.size() - 1 - i)));

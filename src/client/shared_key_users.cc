@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kKeyBytes = 32;
 
-// Takes the first line off, with its end.
+// Removes the first line with its end from `rest`, and returns it.
 std::string_view take_line(std::string_view& rest) {
   const std::size_t end = rest.find('\n');
   const std::string_view line = rest.substr(0, end == rest.npos ? rest.size() : end + 1);
@@ -50,7 +50,7 @@ std::optional<std::string> find_key_line(std::string_view text, std::string_view
 
 std::string with_key_line(std::string_view text, std::string_view user, std::string_view line) {
   std::string result;
-  // Never moved by growing: it is a secret.
+  // Reserved, since a reallocation would leave a copy of the secret behind.
   result.reserve(text.size() + line.size() + 1);
   for (std::string_view rest = text; !rest.empty();) {
     const std::string_view one = take_line(rest);

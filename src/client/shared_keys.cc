@@ -1,4 +1,4 @@
-// keys.psk, line by line as a server reads it, but with a word about those that a server passes over.
+// Check of keys.psk: parses it line by line like a server, and reports the lines that a server ignores.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace blockexport::client {
 namespace {
 
-constexpr std::size_t kKeyBytesSafe = 16;  // a shorter key can be guessed
+constexpr std::size_t kKeyBytesSafe = 16;  // shorter keys can be guessed
 constexpr std::size_t kUsersShownMax = 20;
 
 }  // namespace
@@ -27,7 +27,7 @@ std::vector<SharedKey> parse_shared_keys(std::string_view text, Findings& findin
     ++number;
     auto parsed = net::parse_psk_line(line);
     if (!parsed && (line.empty() || line == "\r" || line.starts_with('#'))) continue;
-    // The line itself is not shown: it may hold a key.
+    // The message does not show the line, which may hold a key.
     if (!parsed) {
       findings.fault(kKeys, fmt::format("line {} is not USER:HEXKEY", number));
       continue;

@@ -1,5 +1,5 @@
-// What the files that make certificates and revocation lists share: a row of calls to GnuTLS with one outcome, and what
-// a CA signs with. Values; thread: any. Not for those who only read certificates.
+// Signing: shared parts of the files that create certificates and revocation lists: Calls, the common result of a
+// sequence of GnuTLS calls, and the digest of a CA. Values; thread: any.
 #pragma once
 
 #include <fmt/format.h>
@@ -10,10 +10,10 @@
 
 namespace blockexport::client {
 
-// What is signed is valid from so long ago, for clocks that differ.
+// Validity begins this long before the signature, because clocks may differ.
 inline constexpr std::int64_t kBackdatedSeconds = 3600;
 
-// The first failure of a row of calls.
+// The first error of a sequence of calls.
 class Calls {
  public:
   Calls& operator<<(int status) {
@@ -30,7 +30,7 @@ class Calls {
   int status_ = 0;
 };
 
-// SHA-256, unless the CA's key, which others may have made, wants another one.
+// The digest for signatures: SHA-256, unless the CA's key, which may come from another tool, prefers another one.
 gnutls_digest_algorithm_t digest_of(const Identity& ca);
 
 }  // namespace blockexport::client

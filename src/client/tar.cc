@@ -17,14 +17,14 @@ void put(std::string& block, std::size_t offset, std::string_view text) {
   block.replace(offset, text.size(), text);
 }
 
-// POSIX.1-2017, pax, "ustar Interchange Format".
+// Builds a header block (POSIX.1-2017, pax, "ustar Interchange Format").
 Result<std::string> make_header(const std::string& name, unsigned mode, std::size_t bytes, char type,
                                 std::int64_t now_seconds) {
   if (name.size() > kTarNameBytesMax) return fail(fmt::format("'{}' is too long for an archive", name));
   std::string block(kBlockBytes, '\0');
   put(block, 0, name);
   put(block, 100, fmt::format("{:07o}", mode));
-  put(block, 108, "0000000");  // owner and group: whoever unpacks it
+  put(block, 108, "0000000");  // owner and group 0: tar assigns the files to the unpacking user
   put(block, 116, "0000000");
   put(block, 124, fmt::format("{:011o}", bytes));
   put(block, 136, fmt::format("{:011o}", std::max<std::int64_t>(now_seconds, 0)));
@@ -44,7 +44,7 @@ Result<std::string> make_tar(const std::string& directory, const std::vector<Tar
   TRY_ASSIGN(std::string archive, make_header(directory + "/", kDirectoryMode, 0, '5', now_seconds));
   std::size_t bytes = (files.size() + 3) * kBlockBytes;
   for (const TarFile& file : files) bytes += file.text.size() + kBlockBytes;
-  // Never moved by growing: there are secrets in it.
+  // Reserved, since a reallocation would leave a copy of the secrets behind.
   archive.reserve(bytes);
   for (const TarFile& file : files) {
     TRY_ASSIGN(const std::string header,

@@ -1,5 +1,4 @@
-// Tar archives, in the form that POSIX calls ustar: enough for a few small files in one directory.
-// Pure functions; thread: any. Reads nothing.
+// Writer of tar archives in POSIX's ustar format, for a few small files in one directory. Pure functions; thread: any.
 #pragma once
 
 #include <string>
@@ -16,7 +15,7 @@ struct TarFile {
   unsigned mode = 0644;
 };
 
-// The archive of a directory, for its owner alone, with the files in it. Errors: a name that is too long.
+// Returns the archive of a directory (mode 0700) with these files. Error: a name is too long.
 Result<std::string> make_tar(const std::string& directory, const std::vector<TarFile>& files, std::int64_t now_seconds);
 
 }  // namespace blockexport::client

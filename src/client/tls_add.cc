@@ -34,7 +34,7 @@ Result<std::string> add_user(const TlsHolderOptions& options) {
       directory, user, kKeys);
 }
 
-// The files of a new holder. Those that are secret have to be wiped.
+// The files of a new holder. The caller wipes their secrets.
 Result<std::vector<NewFile>> make_holder_files(const TlsHolderOptions& options, const Authority& authority, Side side,
                                                const Identity& identity) {
   std::vector<NewFile> files;
@@ -56,8 +56,8 @@ Result<> check_new(const TlsHolderOptions& options, const Choice& choice) {
     if (holder.side != choice.side || holder.name != choice.name) continue;
     return fail(
         Error(fmt::format("there is a {} '{}' already, in '{}'", name_of(choice.side), choice.name, holder.directory))
-            .with_hint(fmt::format("Longer valid: blockexport tls renew {} --{} {}. Another one in its place, "
-                                   "after it was revoked: remove its files first.",
+            .with_hint(fmt::format("To extend it: blockexport tls renew {} --{} {}. To replace it after its "
+                                   "revocation: remove its files first.",
                                    options.directory, name_of(choice.side), choice.name)));
   }
   return {};
@@ -70,18 +70,18 @@ Result<> make_parent(const TlsHolderOptions& options, Side side) {
 }
 
 std::string describe_added(const TlsHolderOptions& options, const Choice& choice, std::int64_t days) {
-  const std::string place = holder_directory(options.directory, choice.side, choice.name);
+  const std::string own_directory = holder_directory(options.directory, choice.side, choice.name);
   std::string text = fmt::format(
       "made {0}: the certificate of {1} '{2}', valid for {3} days\n"
       "to its host:  blockexport tls bundle {4} --{1} {2}\n",
-      place, name_of(choice.side), choice.name, days, options.directory);
+      own_directory, name_of(choice.side), choice.name, days, options.directory);
   if (choice.side == Side::kClient) {
     return text + fmt::format(
-                      "servers:      --object authz-simple,id=door,identity=CN={0} lets in this one alone\n"
+                      "servers:      --object authz-simple,id=acl,identity=CN={0} allows only this client\n"
                       "nbdinfo:      nbds://HOST/EXPORT?tls-certificates={1}\n",
-                      choice.name, place);
+                      choice.name, own_directory);
   }
-  return text + fmt::format("server:       --object tls-creds-x509,id=tls,dir={},endpoint=server\n", place);
+  return text + fmt::format("server:       --object tls-creds-x509,id=tls,dir={},endpoint=server\n", own_directory);
 }
 
 Result<std::string> add_certificate(const TlsHolderOptions& options) {

@@ -16,7 +16,7 @@ void wipe_all(std::vector<TarFile>& files) {
   for (TarFile& file : files) wipe(file.text);
 }
 
-// Adds DIRECTORY/NAME. Errors: it is not there, though it is needed.
+// Adds DIRECTORY/NAME to `files`. Error: the file is needed but missing.
 Result<> take(const std::string& directory, std::string_view name, bool is_needed, unsigned mode,
               std::vector<TarFile>& files) {
   TRY_ASSIGN(auto file, read_file(directory, name));

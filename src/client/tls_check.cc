@@ -30,7 +30,7 @@ void check_x509(const TlsCheckOptions& options, Findings& findings) {
     findings.warn("client-cert.pem", "there is none: this is for a client that has no certificate");
   }
   bool key_is_open = server && !server->key_pem.empty() && (!client || !client->key_pem.empty());
-  // Where one side has a fault, a handshake without it would show nothing.
+  // Skipped after any fault, since a handshake without that side would prove nothing.
   if (trust && key_is_open && !findings.has_fault()) {
     try_x509(*trust, *server, client ? &*client : nullptr, options.host, findings);
   }
@@ -40,7 +40,7 @@ void check_x509(const TlsCheckOptions& options, Findings& findings) {
   }
 }
 
-// What `tls add` made: each as its own host will see it.
+// Checks the holders that `tls add` created, each like its own host does.
 Result<> check_added(const std::string& directory, Findings& findings) {
   TRY_ASSIGN(auto holders, list_holders(directory));
   Findings of_trust;

@@ -1,5 +1,5 @@
-// `blockexport tls check` and `blockexport tls show`: what stands in a directory of TLS credentials, and whether it
-// works. Nothing that they print is secret. Both block.
+// `blockexport tls check` and `blockexport tls show`: check and print the content of a directory of TLS credentials.
+// They print no secrets. Both block; thread: any.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace blockexport::client {
 
 struct TlsCheckOptions {
   std::string directory;
-  std::string host;  // whom a client thinks it talks to; empty: it does not look
+  std::string host;  // name by which clients reach the server; empty: not checked
 };
 
 struct TlsReport {
@@ -18,7 +18,7 @@ struct TlsReport {
   bool has_fault = false;
 };
 
-// Errors: there is nothing to be looked at.
+// Error: the directory has no credentials.
 Result<TlsReport> tls_check(const TlsCheckOptions& options);
 Result<TlsReport> tls_show(const std::string& directory);
 

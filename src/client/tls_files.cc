@@ -15,7 +15,7 @@
 namespace blockexport::client {
 namespace {
 
-// With `like`, the file that it replaces, it gets its owner and its mode.
+// Creates a file. With `like`, the status of the file that it replaces, it gets the same owner and mode.
 Result<> write_file(const std::string& path, const NewFile& file, const struct stat* like = nullptr) {
   mode_t mode = file.is_secret ? 0600 : 0644;
   OwnedFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
@@ -33,14 +33,14 @@ Result<> write_file(const std::string& path, const NewFile& file, const struct s
       return fail(Error::system(fmt::format("cannot give '{}' to user {}", path, like->st_uid), Errno::last()));
     }
   }
-  // Whatever the umask took away.
+  // Sets the mode again, because the umask may have reduced it.
   if (fchmod(fd.get(), mode) != 0 || fsync(fd.get()) != 0) {
     return fail(Error::system(fmt::format("cannot write '{}'", path), Errno::last()));
   }
   return {};
 }
 
-// A directory of its own in which the files are written before they appear under their names.
+// A temporary directory in which files are written before they are renamed to their final names.
 class Stage {
  public:
   // `pattern` ends in XXXXXX.
@@ -67,7 +67,7 @@ class Stage {
     return {};
   }
   const std::string& path() const { return path_; }
-  // It has become something else.
+  // Keeps the directory, which was renamed to its final name.
   void keep() { path_.clear(); }
 
  private:
@@ -119,7 +119,7 @@ Result<> fill_directory(const std::string& directory, const std::vector<NewFile>
 
 Result<std::optional<ReadFile>> read_file(const std::string& directory, std::string_view name) {
   std::string path = fmt::format("{}/{}", directory, name);
-  // A pipe must not hold us up.
+  // O_NONBLOCK, since opening a pipe could block.
   OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd && errno == ENOENT) return std::nullopt;
   struct stat status{};

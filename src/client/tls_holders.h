@@ -1,8 +1,8 @@
-// `blockexport tls add`, `renew`, `revoke` and `bundle`: what becomes of a directory of TLS credentials after `init`.
+// `blockexport tls add`, `renew`, `revoke` and `bundle`: change a directory of TLS credentials after `init`.
 //
-// A directory without ca-cert.pem, or with `psk` any, has users of keys.psk instead of certificates. All block; while
-// one of them changes a directory the others refuse to. What a running server uses is replaced file by file, each at
-// once.
+// They handle users of keys.psk instead of certificates when `psk` is set, or when the directory has no ca-cert.pem.
+// All block; only one process at a time can change a directory. Each file that a running server uses is replaced
+// atomically. Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -16,28 +16,27 @@ namespace blockexport::client {
 
 struct TlsHolderOptions {
   std::string directory;
-  // Who: at most one of the two.
+  // Name of the client or the server; at most one of the two.
   std::string client;
   std::string server;
-  std::vector<std::string> hosts;    // add, of a server: its names and addresses; none: its name
-  std::int64_t days = kDaysDefault;  // add, renew: cut to the end of the CA
+  std::vector<std::string> hosts;    // for add of a server: its names and addresses; none: its name
+  std::int64_t days = kDaysDefault;  // for add and renew; limited by the expiry of the CA
   std::string ca_key;                // "": DIRECTORY/ca-key.pem
-  bool new_key = false;              // renew
-  std::string certificate;           // revoke: the file of a certificate instead of a name
-  std::string output;                // bundle: "-" is standard output; "": NAME.tar
+  bool new_key = false;              // for renew: make a new key too
+  std::string certificate;           // for revoke: the file of a certificate, instead of a name
+  std::string output;                // for bundle: "-" is standard output; "": NAME.tar
   bool psk = false;
 };
 
-// Each answers with what was done and what comes next, for a person (bundle to "-": with the archive). Errors: nothing
-// was changed.
+// Each returns a report for the user with the next steps (bundle to "-": the archive). On an error nothing was changed.
 
-// A further client or server: clients/NAME or servers/NAME, ready to be used; or a further line of keys.psk.
+// Adds a client or server, with all its files in clients/NAME or servers/NAME; or adds a line to keys.psk.
 Result<std::string> tls_add(const TlsHolderOptions& options);
-// New dates, and on demand a new key, for one or for all that were not revoked; or a new key of a user.
+// Renews one certificate, or all that are not revoked, with a new key if requested; or gives a user a new key.
 Result<std::string> tls_renew(const TlsHolderOptions& options);
-// Into ca-crl.pem, there and where copies of it are; or out of keys.psk.
+// Adds a certificate to ca-crl.pem and to all its copies; or removes a user from keys.psk.
 Result<std::string> tls_revoke(const TlsHolderOptions& options);
-// A tar archive of what one of them needs on its host, and of nothing else.
+// Makes a tar archive of only the files that a client or server needs on its host.
 Result<std::string> tls_bundle(const TlsHolderOptions& options);
 
 }  // namespace blockexport::client

@@ -14,7 +14,7 @@
 namespace blockexport::client {
 namespace {
 
-constexpr std::size_t kCommonNameBytesMax = 64;  // in X.520
+constexpr std::size_t kCommonNameBytesMax = 64;  // limit in X.520
 
 Result<> check(const TlsInitOptions& options) {
   if (options.days < 1 || options.days > kDaysMax) {
@@ -54,7 +54,7 @@ std::vector<std::string> hosts_of(const TlsInitOptions& options) {
   return hosts;
 }
 
-// A common name is at most 64 bytes, and clients look at the alternative names anyhow.
+// A common name has at most 64 bytes; clients check the alternative names instead.
 std::string server_name(const std::vector<std::string>& hosts) {
   return hosts.front().size() <= kCommonNameBytesMax ? hosts.front() : "server";
 }
@@ -63,7 +63,7 @@ Result<std::string> init_x509(const TlsInitOptions& options) {
   std::array<unsigned char, 4> number{};
   gnutls_rnd(GNUTLS_RND_NONCE, number.data(), number.size());
   std::vector<std::string> hosts = hosts_of(options);
-  // Two directories have two CAs, which are told apart by their names too.
+  // The CAs of two directories have different names too.
   std::string ca_name = fmt::format("blockexport CA {:02x}", fmt::join(number, ""));
   TRY_ASSIGN(Identity ca, make_ca(ca_name, std::max(options.days, kCaDays)));
   TRY_ASSIGN(Identity server, make_identity(ca, Side::kServer, server_name(hosts), hosts, options.days));
@@ -89,7 +89,7 @@ Result<std::string> init_x509(const TlsInitOptions& options) {
       "nobody needs    ca-key.pem, except to sign more: keep it where neither of them can read it\n"
       "more clients:   blockexport tls add {0} --client NAME, and see renew, revoke and bundle there\n"
       "server:  --object tls-creds-x509,id=tls,dir={0},endpoint=server\n"
-      "clients: --object authz-simple,id=door,identity=CN={2} lets in this one alone\n"
+      "clients: --object authz-simple,id=acl,identity=CN={2} allows only this client\n"
       "nbdinfo: nbds://{1}/EXPORT?tls-certificates={0}\n"
       "qemu:    --object tls-creds-x509,id=tls,dir={0},endpoint=client\n",
       options.directory, hosts.front(), options.client, options.days);

@@ -30,12 +30,12 @@ Result<std::string> renew_user(const TlsHolderOptions& options) {
   wipe(keys.text);
   TRY(std::move(written));
   return fmt::format(
-      "made a new key for user '{1}' in {0}/{2}: the old one lets nobody in any longer\n"
+      "made a new key for user '{1}' in {0}/{2}: the old one is not accepted any longer\n"
       "to its host:  blockexport tls bundle {0} --client {1}\n",
       options.directory, user, kKeys);
 }
 
-// What replaces the files of one holder.
+// The new files of one holder.
 struct Renewal {
   Holder holder;
   NewFile certificate;
@@ -63,7 +63,7 @@ Result<Renewal> make_renewal(const TlsHolderOptions& options, const Authority& a
   return renewal;
 }
 
-// For those who are meant; `left_out` says who was revoked.
+// Makes the renewals of the selected holders; appends a line to `left_out` for each revoked one.
 Result<std::vector<Renewal>> make_renewals(const TlsHolderOptions& options, const Authority& authority,
                                            std::string& left_out) {
   TRY_ASSIGN(auto choice, choose(options));
@@ -101,7 +101,8 @@ Result<std::string> renew_certificates(const TlsHolderOptions& options) {
   TRY_ASSIGN(auto renewals, make_renewals(options, authority, text));
   Result<> written;
   for (Renewal& renewal : renewals) {
-    // A server that looks between the two finds that they do not belong together, and keeps those it has.
+    // A server that reads the files between the two replacements sees that they do not match, and keeps its old
+    // credentials.
     if (written && renewal.key) written = replace_file(renewal.holder.directory, *renewal.key);
     if (renewal.key) wipe(renewal.key->text);
     if (written) written = replace_file(renewal.holder.directory, renewal.certificate);

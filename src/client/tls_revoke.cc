@@ -10,8 +10,8 @@
 namespace blockexport::client {
 namespace {
 
-constexpr std::string_view kConnectionsGoOn =
-    "connections that it has already go on until they end: block-export-del with mode=hard ends those of an export\n";
+constexpr std::string_view kConnectionsContinue =
+    "its existing connections continue: block-export-del with mode=hard closes those of an export\n";
 
 Result<std::string> revoke_user(const TlsHolderOptions& options) {
   TRY_ASSIGN(const std::string user, choose_user(options));
@@ -24,7 +24,7 @@ Result<std::string> revoke_user(const TlsHolderOptions& options) {
   wipe(keys.text);
   TRY(std::move(written));
   return fmt::format("took user '{}' out of {}/{}: a server that runs with it refuses it from now on\n{}", user,
-                     options.directory, kKeys, kConnectionsGoOn);
+                     options.directory, kKeys, kConnectionsContinue);
 }
 
 struct Revoked {
@@ -53,7 +53,7 @@ Result<Revoked> find_revoked(const TlsHolderOptions& options) {
                  .certificate = std::move(chain->front())};
 }
 
-// The directories with a copy of the list: that of the CA, and those of all holders.
+// The directories with a copy of the list: the CA's, and those of all holders.
 Result<std::set<std::string>> directories_with_list(const TlsHolderOptions& options) {
   std::set<std::string> directories{options.directory};
   TRY_ASSIGN(auto holders, list_holders(options.directory));
@@ -68,7 +68,7 @@ Result<std::string> revoke(const TlsHolderOptions& options) {
   if (!has_signed(authority, revoked.certificate)) {
     return fail(Error(fmt::format("the certificate of {} was signed by another CA, '{}'", revoked.description,
                                   printable(issuer_of(revoked.certificate))))
-                    .with_hint("Who does not trust that CA refuses it anyhow."));
+                    .with_hint("Peers that do not trust that CA refuse it anyway."));
   }
   TRY_ASSIGN(const RevocationList before, read_revocations(options.directory));
   if (before && is_revoked(before, revoked.certificate)) {
@@ -77,7 +77,7 @@ Result<std::string> revoke(const TlsHolderOptions& options) {
   TRY_ASSIGN(auto directories, directories_with_list(options));
   TRY_ASSIGN(std::string list, revoke_certificate(authority.identity, before ? &before : nullptr, revoked.certificate));
   const NewFile file{.name = std::string(kRevocations), .text = std::move(list), .is_secret = false};
-  // That of the CA last: until it is there, the command can be given again.
+  // The CA's list is written last: if an earlier step fails, the command can be repeated.
   for (const std::string& directory : directories) {
     if (directory != options.directory) TRY(replace_file(directory, file));
   }
@@ -85,7 +85,7 @@ Result<std::string> revoke(const TlsHolderOptions& options) {
   return fmt::format(
       "revoked the certificate of {0}: it is in {1}/{2}\n"
       "a server that runs with this directory refuses it from now on; others need the new {2} too\n{3}",
-      revoked.description, options.directory, kRevocations, kConnectionsGoOn);
+      revoked.description, options.directory, kRevocations, kConnectionsContinue);
 }
 
 }  // namespace

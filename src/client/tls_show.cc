@@ -11,7 +11,7 @@
 namespace blockexport::client {
 namespace {
 
-constexpr std::size_t kShownBytesMax = 1024;  // of a name
+constexpr std::size_t kShownBytesMax = 1024;  // limit of a name
 
 std::string purposes_of(const Certificate& certificate) {
   std::vector<std::string> purposes;
@@ -48,7 +48,7 @@ std::string show_certificate(std::string_view name, const Certificate& certifica
   return text;
 }
 
-// The certificates of a file, under the name `shown`; nothing when it is not there.
+// Shows the certificates of a file, under the name `shown`; does nothing when the file does not exist.
 Result<> show_file(const std::string& directory, std::string_view name, std::string_view shown,
                    const RevocationList* revoked, TlsReport& report) {
   TRY_ASSIGN(std::optional<ReadFile> file, read_file(directory, name));

@@ -11,9 +11,9 @@ namespace blockexport::client {
 namespace {
 
 constexpr std::string_view kSubject = "handshake";
-constexpr int kTurnsMax = 64;  // many more than a handshake has messages
+constexpr int kTurnsMax = 64;  // far more than a handshake needs
 
-// One end; what it sends waits in `sent` for the other.
+// One end of the handshake; `sent` buffers its output for the peer.
 struct End {
   std::string sent;
   End* peer = nullptr;
@@ -56,7 +56,7 @@ struct End {
   }
 };
 
-// True when both ends are done; a fault otherwise.
+// Runs the handshake. True when both ends have finished; adds a fault otherwise.
 bool shake_hands(End& server, End& client, Findings& findings) {
   server.peer = &client;
   client.peer = &server;
@@ -64,16 +64,16 @@ bool shake_hands(End& server, End& client, Findings& findings) {
     bool goes_on = client.step() && server.step();
     if (goes_on) continue;
     End& failed = client.status < 0 && gnutls_error_is_fatal(client.status) != 0 ? client : server;
-    findings.fault(kSubject, fmt::format("the {} ends it: {}", &failed == &client ? "client" : "server",
+    findings.fault(kSubject, fmt::format("the {} aborts it: {}", &failed == &client ? "client" : "server",
                                          gnutls_strerror(failed.status)));
     return false;
   }
   if (server.status == 0 && client.status == 0) return true;
-  findings.fault(kSubject, "does not come to an end");
+  findings.fault(kSubject, "does not end");
   return false;
 }
 
-// What `end` says to the other's certificates; a fault when it refuses them.
+// Whether `end` accepts the peer's certificates; adds a fault when it does not.
 bool accepts_peer(End& end, std::string_view side, std::string_view peer, const char* host, Findings& findings) {
   unsigned verdict = 0;
   int status = gnutls_certificate_verify_peers3(end.session.get(), host, &verdict);

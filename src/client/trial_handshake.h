@@ -1,14 +1,14 @@
-// A TLS handshake between a server and a client with credentials that were read, in memory: what two programs would do.
+// Trial TLS handshake, in memory, between a server and a client with the credentials of a directory.
 //
-// Blocks for milliseconds; thread: any. It makes no connection and reads no file.
+// Blocks for milliseconds; thread: any. It opens no connection and reads no file.
 #pragma once
 
 #include "client/credentials.h"
 
 namespace blockexport::client {
 
-// With certificates. The client has none when `client` is null, and is not asked for one then. `host`: whom the client
-// thinks it talks to; empty: it does not look.
+// With certificates. When `client` is null the client has none, and the server does not request one. `host`: the
+// server's name that the client checks; empty: none.
 void try_x509(const Trust& trust, const OwnCredentials& server, const OwnCredentials* client, const std::string& host,
               Findings& findings);
 

@@ -59,7 +59,7 @@ class TlsCredentials {
                                                             const std::string& host) const = 0;
   // The expiries of our own certificate and of the authority's.
   virtual std::vector<TlsExpiry> expiries() const { return {}; }
-  // The files that other users can read or change, but should not: "PATH: FAULT; mend it with: COMMAND".
+  // The files that other users can read or change, but should not: "PATH: FAULT; fix it with: COMMAND".
   const std::vector<std::string>& exposures() const { return exposures_; }
 
  protected:

@@ -43,7 +43,7 @@ class FileModesTest(DaemonTest):
         if "return" in reply:
             self.qmp.execute("object-del", {"id": "o"})
         said = self.daemon.stderr()[before:].decode()
-        warnings = [line for line in said.splitlines() if "mend it with" in line]
+        warnings = [line for line in said.splitlines() if "fix it with" in line]
         return reply.get("error", {}).get("desc"), warnings
 
     def changed(self, path, mode):
@@ -65,19 +65,19 @@ class FileModesTest(DaemonTest):
                 self.changed(path, mode)
                 _, warnings = self.add(properties)
                 self.assertEqual(len(warnings), 1, warnings)
-                self.assertIn(f"{properties['qom-type']} 'o': {path}: its mode {mode:04o} lets others have the key",
-                              warnings[0])
-                tools.run("/bin/sh", "-c", warnings[0].split("mend it with: ")[1])
+                self.assertIn(f"{properties['qom-type']} 'o': {path}: its mode {mode:04o} lets other users read "
+                              "the key", warnings[0])
+                tools.run("/bin/sh", "-c", warnings[0].split("fix it with: ")[1])
                 self.assertEqual(self.add(properties), (None, []))
 
     @settings.unlike_qemu("it does not know the option")
     def test_strict(self):
-        """With strict-modes it is refused with the same words, and taken once it was mended."""
+        """With strict-modes the object is refused with the same text, until the mode is corrected."""
         for properties, path in self.kinds():
             self.changed(path, 0o644)
             text, _ = self.add(properties, **{"strict-modes": True})
-            self.assertRegex(text, f"^Unable to use (credentials )?{re.escape(path)}: its mode 0644 lets others have "
-                                   f"the key; mend it with: chmod 600 {re.escape(path)}$")
+            self.assertRegex(text, f"^Unable to use (credentials )?{re.escape(path)}: its mode 0644 lets other users "
+                                   f"read the key; fix it with: chmod 600 {re.escape(path)}$")
             os.chmod(path, 0o640)
             self.assertEqual(self.add(properties, **{"strict-modes": True}), (None, []))
 
@@ -91,7 +91,7 @@ class FileModesTest(DaemonTest):
             text, warnings = self.add(properties)
             self.assertIsNone(text)
             self.assertEqual(len(warnings), 1, warnings)
-            self.assertIn(f"{path}: it belongs to user {SOMEBODY}, who is neither root nor us; mend it with: "
+            self.assertIn(f"{path}: it belongs to user {SOMEBODY}, who is neither root nor us; fix it with: "
                           f"chown 0 {path}", warnings[0])
             self.assertIn("belongs to user", self.add(properties, **{"strict-modes": True})[0])
             os.chown(path, 0, 0)
@@ -107,7 +107,7 @@ class FileModesTest(DaemonTest):
             self.assertEqual(len(warnings), 1, warnings)
             self.assertIn(f"{name}: its mode 0646 lets everybody change what is trusted", warnings[0])
             self.assertIn("everybody change", self.add(properties, **{"strict-modes": True})[0])
-            tools.run("/bin/sh", "-c", warnings[0].split("mend it with: ")[1])
+            tools.run("/bin/sh", "-c", warnings[0].split("fix it with: ")[1])
 
     @settings.unlike_qemu("it says nothing")
     def test_once(self):
@@ -120,7 +120,7 @@ class FileModesTest(DaemonTest):
             with open(self.pki.file("server-cert.pem"), "rb") as file:
                 self.pki.write("server-cert.pem", file.read(), 0o644)
             wait.until(lambda: self.daemon.stderr()[before:].count(b"were loaded") >= turn, 10, "the new files")
-        self.assertEqual(self.daemon.stderr()[before:].count(b"lets others have the key"), 1)
+        self.assertEqual(self.daemon.stderr()[before:].count(b"lets other users read the key"), 1)
 
     @settings.unlike_qemu("it does not know the option")
     def test_properties(self):

@@ -64,14 +64,14 @@ class CertificatesTest(ToolTest):
         self.sign(template, "pki/server-cert.pem", "pki/server-key.pem")
 
     def test_open_key(self):
-        """Others may read the key: what mends it is said, and does."""
+        """Other users may read the key: the printed command corrects that."""
         for side in ("server", "client", "ca"):
             key = self.path("pki", f"{side}-key.pem")
             os.chmod(key, 0o644)
             out = self.check(fault=True)
-            self.assertIn(f"{side}-key.pem".ljust(17) + "has mode 0644, which lets others at the secret; "
-                          f"mend it with: chmod 600 pki/{side}-key.pem", out)
-            tools.run(*re.search(r"mend it with: (chmod .*)", out).group(1).split(), cwd=self.workdir)
+            self.assertIn(f"{side}-key.pem".ljust(17) + "has mode 0644, which lets other users access the secret; "
+                          f"fix it with: chmod 600 pki/{side}-key.pem", out)
+            tools.run(*re.search(r"fix it with: (chmod .*)", out).group(1).split(), cwd=self.workdir)
             self.check(fault=False)
 
     def test_a_key_that_its_group_may_read(self):
@@ -84,7 +84,7 @@ class CertificatesTest(ToolTest):
         self.sign_server(SERVER + 'activation_date = "2020-01-01"\nexpiration_date = "2021-01-02"\n')
         out = self.check(fault=True)
         self.assertIn("fault    server-cert.pem  CN=server has expired on 2021-01-02", out)
-        self.assertIn("is refused by who trusts ca-cert.pem", out)
+        self.assertIn("is refused by peers that trust ca-cert.pem", out)
 
     def test_not_yet_valid(self):
         """With its date."""
@@ -97,12 +97,12 @@ class CertificatesTest(ToolTest):
         self.assertRegex(self.check(fault=False), "warning +server-cert.pem +CN=server expires on .*, in [89] days")
 
     def test_of_another_ca(self):
-        """Nobody who trusts this CA accepts it."""
+        """No peer that trusts this CA accepts it."""
         self.init("other")
         for name in ("client-cert.pem", "client-key.pem"):
             os.replace(self.path("other", name), self.path("pki", name))
         self.assertRegex(self.check(fault=True),
-                         "fault +client-cert.pem +is refused by who trusts ca-cert.pem: .*issuer")
+                         "fault +client-cert.pem +is refused by peers that trust ca-cert.pem: .*issuer")
 
     def test_key_of_another(self):
         """Certificate and key do not belong together."""
@@ -159,7 +159,7 @@ class CertificatesTest(ToolTest):
                 os.rename(self.path("kept"), path)
 
     def test_encrypted_key(self):
-        """It is not looked into, and that is said."""
+        """Its content is not checked, and a warning says so."""
         plain = self.path("pki", "server-key.pem")
         tools.run("certtool", "--to-p8", "--load-privkey", plain, "--password", "canary-password",
                   "--outfile", self.path("encrypted"))
@@ -188,7 +188,7 @@ class RevocationsTest(ToolTest):
         self.revoke("crl_number = 1\ncrl_next_update = 30\n", "client-cert.pem")
         out = self.check(fault=True)
         self.assertIn("ok       ca-crl.pem       1 revoked", out)
-        self.assertRegex(out, "fault +client-cert.pem +is refused by who trusts ca-cert.pem: .*revoked")
+        self.assertRegex(out, "fault +client-cert.pem +is refused by peers that trust ca-cert.pem: .*revoked")
 
     def test_nobody_revoked(self):
         """An empty list is fine."""
@@ -196,9 +196,9 @@ class RevocationsTest(ToolTest):
         self.assertIn("ok       ca-crl.pem       0 revoked", self.check(fault=False))
 
     def test_outdated(self):
-        """A list that was to be replaced refuses everyone."""
+        """An outdated revocation list refuses every peer."""
         self.revoke('crl_number = 1\ncrl_this_update_date = "2020-01-01"\ncrl_next_update_date = "2020-02-01"\n')
-        self.assertIn("was to be replaced on 2020-02-01: everyone is refused", self.check(fault=True))
+        self.assertIn("should have been replaced on 2020-02-01: every peer is refused", self.check(fault=True))
 
 
 class SharedKeysTest(ToolTest):
@@ -217,7 +217,7 @@ class SharedKeysTest(ToolTest):
         self.assertIn("user 'bob'", out)
 
     def test_lines_that_are_none(self):
-        """The line is named by its number; what stands in it is not shown."""
+        """The line is named by its number; its content is not shown."""
         for line in ("canary", ":" + "ab" * 16, "anna:", "anna:abc", "anna:canary", "anna:x:" + "ab" * 16):
             out = self.keys(f"bob:{'cd' * 32}\n{line}\n", fault=True)
             self.assertIn("line 2 is not USER:HEXKEY", out)
@@ -244,11 +244,11 @@ class SharedKeysTest(ToolTest):
         """Others may read the keys."""
         self.init("psk", "--psk")
         os.chmod(self.path("psk", "keys.psk"), 0o604)
-        self.assertIn("mend it with: chmod 600 psk/keys.psk", self.check("psk", fault=True))
+        self.assertIn("fix it with: chmod 600 psk/keys.psk", self.check("psk", fault=True))
 
 
 class ShowTest(ToolTest):
-    """What is shown, and what never is."""
+    """The output of tls show, which holds no secret."""
 
     def test_certificates(self):
         """Subject, names and the same fingerprint as certtool."""

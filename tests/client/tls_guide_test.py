@@ -91,7 +91,7 @@ class GuideTest(ToolTest):
         """Each object of the guide can be made as it stands there, given its file."""
         os.makedirs(self.path("etc"))
         rules = re.search(r"^```json\n(.*?)^```", section("Authorization"), re.S | re.M)
-        self.write(rules.group(1), "etc", "door.json")
+        self.write(rules.group(1), "etc", "acl.json")
         lines = commands("Authorization")
         self.assertEqual(len(lines), 4)
         for line in lines:

@@ -84,7 +84,7 @@ class AddTest(HolderTest):
         """Neither leaves the directory nor means something to somebody."""
         for name in ("../x", "a/b", ".hidden", "a b", "a=b", "a,b", "x" * 65):
             self.assertIn("cannot be a client's name", self.refused("add", "--client", name))
-        self.assertIn("nobody is named", self.refused("add"))
+        self.assertIn("no name was given", self.refused("add"))
         self.assertIn("one at a time", self.refused("add", "--client", "a", "--server", "b"))
         self.assertIn("--host is for", self.refused("add", "--client", "a", "--host", "h"))
 

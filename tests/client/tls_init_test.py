@@ -221,8 +221,8 @@ class ProgramsTest(ToolTest):
         self.init()
         server = self.start(settings.REFERENCE, "--blockdev", "null-co,node-name=n,size=1048576,read-zeroes=on",
                    "--object", f"tls-creds-x509,id=tls,dir={self.path('pki')},endpoint=server,verify-peer=on",
-                   "--object", "authz-simple,id=door,identity=CN=client",
-                   "--nbd-server", "addr.type=inet,addr.host=127.0.0.1,addr.port=0,tls-creds=tls,tls-authz=door",
+                   "--object", "authz-simple,id=acl,identity=CN=client",
+                   "--nbd-server", "addr.type=inet,addr.host=127.0.0.1,addr.port=0,tls-creds=tls,tls-authz=acl",
                    "--export", "nbd,id=e,node-name=n,name=n")
 
         def listens():
