@@ -1,4 +1,5 @@
-// The text of a list file: any bytes become rules or an error that names the file; rules decide about any identity.
+// Fuzzes the parser of authorization list files: any bytes become rules or an error that names the file; rules decide
+// about any identity.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -9,7 +10,7 @@
 using blockexport::authz::RuleList;
 using blockexport::authz::Verdict;
 
-// The first line is an identity, the rest the file.
+// Input: an identity as the first line, then the text of the file.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string_view input(reinterpret_cast<const char*>(data), size);
   std::size_t line = input.find('\n');
@@ -21,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   Verdict verdict = list->decide(identity);
-  // The rule that decides is the first that matches, and an exact one is the identity itself.
+  // The first matching rule decides, and an exact rule equals the identity.
   bool expected = list->allows_others;
   for (const auto& rule : list->rules) {
     if (!rule.matches(identity)) continue;
@@ -30,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     break;
   }
   if (verdict.allowed != expected || verdict.rule.empty()) abort();
-  // A pattern of one star fits all; one without stars and question marks fits itself alone.
+  // A pattern of one star matches everything; one without stars and question marks matches itself.
   if (!blockexport::authz::matches_glob("*", identity)) abort();
   bool is_plain = identity.find_first_of("*?") == std::string_view::npos;
   if (is_plain && !blockexport::authz::matches_glob(identity, identity)) abort();

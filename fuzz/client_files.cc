@@ -1,5 +1,5 @@
-// What `blockexport tls check` reads: shared keys and PEM files. Any bytes become values or findings, and no finding
-// shows a key.
+// Fuzzes the parsers of `blockexport tls check`: pre-shared keys and PEM files. Any bytes become values or findings,
+// and no finding shows a key.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -11,7 +11,7 @@
 
 using blockexport::client::Findings;
 
-// The first byte says which: a PEM text, or else a file of keys.
+// Input: a byte that selects the parser ('c': PEM text, else keys.psk), then the text.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
@@ -29,15 +29,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   Findings findings;
   auto keys = blockexport::client::parse_shared_keys(text, findings);
-  std::string told = findings.text();
+  std::string report = findings.text();
   bool names_are_plain = true;
   for (const auto& key : keys) {
     if (key.user.empty() || key.key_hex.empty() || key.key_hex.size() % 2 != 0) abort();
     names_are_plain = names_are_plain && key.user.find_first_of("0123456789abcdefABCDEF") == std::string::npos;
   }
   for (const auto& key : keys) {
-    // A user may be called like a key; else a whole key that is told has leaked.
-    if (names_are_plain && key.key_hex.size() >= 16 && told.find(key.key_hex) != std::string::npos) abort();
+    // If no user name has hexadecimal digits, a whole key in the report has leaked.
+    if (names_are_plain && key.key_hex.size() >= 16 && report.find(key.key_hex) != std::string::npos) abort();
   }
   return 0;
 }

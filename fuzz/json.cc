@@ -1,6 +1,7 @@
-// Fuzzes the JSON parser and writer: how the bytes are cut up must not matter, and what is written must read back.
+// Fuzzes the JSON parser and writer: the split of the input into pieces must not matter, and written text must parse to
+// the same value.
 //
-// Input: a byte that seeds where to cut, then a QMP stream. Small limits, so that short inputs reach them.
+// Input: a seed byte for the split, then a QMP stream. Small limits are tried too, so that short inputs reach them.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -18,8 +19,8 @@ void require(bool promise) {
   if (!promise) std::abort();
 }
 
-// Equal but for the one thing that writing loses: a double of an integral value has no point and reads back as an
-// integer.
+// Equality except for the only loss of writing: a double of an integral value is written without a point, and is read
+// as an integer.
 bool reads_back_as(const Value& value, const Value& again) {
   if (const double* number = value.as_double()) {
     if (const std::int64_t* integer = again.as_integer()) return *number == static_cast<double>(*integer);
@@ -48,7 +49,7 @@ void check_value(const Value& value) {
   require(pretty && *pretty == *compact);
 }
 
-// One line per outcome, in order.
+// Appends one line per outcome, in order.
 void drain(Parser& parser, std::string& outcomes) {
   while (auto outcome = parser.next()) {
     if (*outcome) {
@@ -78,7 +79,7 @@ std::string cut_up(std::string_view text, Limits limits, std::uint32_t seed) {
     const std::string_view piece = text.substr(0, 1 + (seed >> 24) % 9);
     parser.feed(piece);
     text.remove_prefix(piece.size());
-    // Now and then the messages pile up.
+    // Sometimes the messages are left to accumulate.
     if ((seed & 0x800000) == 0) drain(parser, outcomes);
   }
   parser.finish();

@@ -1,4 +1,5 @@
-// Fuzzes the two option grammars: no text may break them, and a tree that keyval gives holds what it promises.
+// Fuzzes the parsers of the two option grammars: no text may break them, and a tree from keyval has the documented
+// form.
 //
 // Input: one option text.
 #include "json/keyval.h"
@@ -16,7 +17,7 @@ void require(bool promise) {
   if (!promise) std::abort();
 }
 
-// Nothing but strings at the leaves, and no container without content but the root.
+// All leaves must be strings, and only the root may be empty.
 void check_tree(const Value& value) {
   if (const Array* array = value.as_array()) {
     require(!array->empty());
@@ -33,7 +34,7 @@ void append_escaped(std::string_view value, std::string& text) {
   for (char byte : value) text.append(byte == ',' ? 2 : 1, byte);
 }
 
-// A tree as the text that spells it.
+// Appends the option text of a tree.
 void spell(const Value& value, const std::string& key, std::string& text) {
   if (const Array* array = value.as_array()) {
     for (std::size_t i = 0; i < array->size(); ++i) {

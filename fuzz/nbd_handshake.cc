@@ -1,6 +1,7 @@
-// Fuzzes the NBD handshake: any bytes, in any pieces, keep it in step, and the pieces make no difference.
+// Fuzzes the NBD handshake: any bytes in any pieces keep its state consistent, and the split into pieces does not
+// change the result.
 //
-// Input: one byte of settings, one byte of piece size, then what the client sends.
+// Input: one byte of settings, one byte of piece size, then the client's bytes.
 #include <cstdlib>
 
 #include "export/nbd/testing/handshake.h"
@@ -87,7 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Outcome whole = play(input, input.size(), options, shutdown);
   if ((data[0] & kSettingTightOutput) != 0) options.limits.output_bytes_max = 1;
   const Outcome pieces = play(input, data[1] + std::size_t{1}, options, shutdown);
-  // Under TLS, bytes in the same piece as STARTTLS end the session, so there the pieces do make a difference.
+  // With TLS, bytes in the same piece as STARTTLS end the session, so there the split does change the result.
   if (options.tls == TlsPolicy::kNone) require(whole == pieces);
   if (whole.status == HandshakeStatus::kTransmission) check_transmission(whole, input.subspan(whole.consumed));
   return 0;

@@ -1,6 +1,6 @@
-// Fuzzes what a session does with a request before any node hears of it: decode, judge, answer.
+// Fuzzes the processing of a request before it reaches a node: decoding, checks and the reply's encoding.
 //
-// Input: a session in a few bytes, then request headers one after the other, each with a little payload behind.
+// Input: a session in a few bytes, then request headers, each followed by a short payload.
 #include <array>
 #include <cstdlib>
 #include <vector>

@@ -1,4 +1,4 @@
-// Fuzzes SessionState from bytes: what is taken back is exactly what would be written, and good to work from.
+// Fuzzes the deserialisation of SessionState: a state that is accepted serialises to the same bytes, and is usable.
 #include <algorithm>
 #include <cstdlib>
 

@@ -1,4 +1,5 @@
-// Fuzzes files of shared keys: no content may break the reader, and every user that it found has a key of whole bytes.
+// Fuzzes the parser of pre-shared key files: no content may break it, and every user that it finds has a key of whole
+// bytes.
 //
 // Input: the content of the file.
 #include "net/psk_file.h"
@@ -15,7 +16,7 @@ void require(bool promise) {
 
 void fuzz(std::string_view content) {
   PskFile file{SecretBytes(content)};
-  // Whatever stands before a colon may be somebody's name.
+  // Any text before a colon may be the name of a user.
   std::size_t tried = 0;
   for (std::size_t begin = 0; begin < content.size() && tried < 64; ++tried) {
     const std::size_t colon = content.find(':', begin);

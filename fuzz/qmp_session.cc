@@ -1,7 +1,7 @@
-// Fuzzes a QMP session as a whole: a client's bytes against a session with a few commands, on a simulation.
+// Fuzzes a QMP session: a client's bytes against a session with a few commands, on a simulation.
 //
-// Input: one byte that tells how the connection behaves, then what the client sends. Promises: the session ends when
-// the client leaves, asserts nothing, and every line it sends is one JSON document.
+// Input: one byte that selects the behaviour of the connection, then the client's bytes. Promises: the session ends
+// when the client leaves, no assertion fails, and every line it sends is one JSON document.
 #include <array>
 #include <cstdlib>
 
@@ -24,27 +24,27 @@ aio::Task<void> serve(SessionContext context, std::unique_ptr<net::Stream> strea
   co_await session.run();
 }
 
-aio::Task<void> speak(net::Stream& stream, std::span<const std::byte> words) {
+aio::Task<void> send_words(net::Stream& stream, std::span<const std::byte> words) {
   (void)co_await net::send_all(stream, words);
 }
 
-// Reads until the end.
-aio::Task<void> listen(net::Stream& stream, std::string& heard) {
+// Reads until the end of the stream.
+aio::Task<void> read_all(net::Stream& stream, std::string& output) {
   std::array<std::byte, 4096> buffer;
   for (;;) {
     IoCount received = co_await net::receive_some(stream, buffer);
     if (!received || *received == 0) co_return;
-    heard.append(reinterpret_cast<const char*>(buffer.data()), *received);
+    output.append(reinterpret_cast<const char*>(buffer.data()), *received);
   }
 }
 
-void check_lines(std::string_view heard) {
-  while (!heard.empty()) {
-    std::size_t end = heard.find("\r\n");
+void check_lines(std::string_view received) {
+  while (!received.empty()) {
+    std::size_t end = received.find("\r\n");
     require(end != std::string_view::npos);
-    auto line = json::parse(heard.substr(0, end));
+    auto line = json::parse(received.substr(0, end));
     require(line.has_value() && line->as_object() != nullptr);
-    heard.remove_prefix(end + 2);
+    received.remove_prefix(end + 2);
   }
 }
 
@@ -64,12 +64,12 @@ void fuzz(std::uint8_t choice, std::span<const std::byte> words) {
     SessionContext context{
         .reactor = *reactor, .runner = runner, .events = events, .command_mutex = commands, .log = log};
     scope.spawn("session", serve(context, std::make_unique<net::SocketStream>(*reactor, server_end)));
-    std::string heard;
+    std::string received;
     bool reads = (choice & 4) == 0;
-    if (reads) scope.spawn("ears", listen(*client, heard));
-    scope.spawn("mouth", speak(*client, words));
+    if (reads) scope.spawn("reader", read_all(*client, received));
+    scope.spawn("writer", send_words(*client, words));
     simulation.run_until_idle(*reactor);
-    if (reads) check_lines(heard);
+    if (reads) check_lines(received);
     client->shut_down();
     simulation.run_until_idle(*reactor);
     require(scope.size() == 0);

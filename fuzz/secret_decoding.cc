@@ -1,7 +1,7 @@
 // Fuzzes the decoding of secrets: no bytes may break it, and no error may repeat a secret.
 //
-// Input: a byte that chooses the format and whether there is a cipher, a byte with the length of the initial vector's
-// text, that text, and what the user wrote.
+// Input: a byte that selects the format and a cipher, a byte with the length of the initial vector's text, that text,
+// and the user's secret.
 #include "control/secret_decoding.h"
 
 #include <cstdint>
@@ -16,12 +16,13 @@ void require(bool promise) {
   if (!promise) std::abort();
 }
 
-// What stands in no text of ours, and may stand in either format.
+// A text that is in none of our messages, and is valid in both formats.
 constexpr std::string_view kCanary = "q9Zx7Lw0Vk3B";
 constexpr std::string_view kKey = "12345678901234567890123456789012";
 
-// The same secret, marked, is not repeated by its error.
-void tell_nothing(std::string_view secret, SecretFormat format, const std::optional<SecretCipher>& cipher) {
+// Decodes the secret between two marks; the error must not contain the marks.
+void check_error_repeats_nothing(std::string_view secret, SecretFormat format,
+                                 const std::optional<SecretCipher>& cipher) {
   const std::string marked = std::string(kCanary) + std::string(secret) + std::string(kCanary);
   auto decoded = decode_secret(marked, format, cipher);
   require(decoded || decoded.error().message().find(kCanary) == std::string::npos);
@@ -40,7 +41,7 @@ void fuzz(std::uint8_t choice, std::size_t vector_length, std::string_view rest)
   auto decoded = decode_secret(rest, format, cipher);
   if (!decoded) {
     require(!decoded.error().message().empty());
-    tell_nothing(rest, format, cipher);
+    check_error_repeats_nothing(rest, format, cipher);
     return;
   }
   require(decoded->size() <= rest.size());

@@ -1,9 +1,9 @@
-// Fuzzes what follows an acknowledged STARTTLS: a server's TLS stream against the bytes of a stranger, or of a client
-// that speaks TLS well while somebody on the way changes its bytes. On a simulation.
+// Fuzzes a server's TLS stream after STARTTLS, on a simulation: against arbitrary bytes, or against a valid TLS client
+// whose bytes are changed in transit.
 //
-// Input: a byte that chooses (see below); then the stranger's bytes, or triples of changes: two bytes for the place in
-// the client's stream and one to change it by. Promises: it ends, asserts nothing, and what it gives is what the
-// client sent, from its beginning.
+// Input: a byte of settings (see the constants below); then the arbitrary bytes, or changes of three bytes each: two
+// for an offset in the client's stream, and one to XOR with. Promises: it ends, no assertion fails, and the received
+// data is a prefix of the client's.
 #include "net/tls_stream.h"
 
 #include <array>
@@ -34,7 +34,7 @@ TlsCredentialsReference credentials(TlsEndpoint endpoint) {
   return *loaded;
 }
 
-// The server's side of the wire, with somebody on it.
+// The server's end of the connection, which changes bytes in transit.
 class ChangedStream final : public Stream {
  public:
   ChangedStream(std::unique_ptr<Stream> below, std::map<std::size_t, std::byte> changes)
@@ -89,7 +89,7 @@ aio::Task<void> call(TlsStream& stream, aio::Reactor& reactor) {
   stream.shut_down();
 }
 
-aio::Task<void> listen(Stream& stream) {
+aio::Task<void> read_all(Stream& stream) {
   std::array<std::byte, 4096> buffer;
   for (;;) {
     IoCount received = co_await receive_some(stream, buffer);
@@ -97,7 +97,7 @@ aio::Task<void> listen(Stream& stream) {
   }
 }
 
-aio::Task<void> speak(Stream& stream, std::span<const std::byte> words) {
+aio::Task<void> send_words(Stream& stream, std::span<const std::byte> words) {
   (void)co_await send_all(stream, words);
   stream.shut_down();
 }
@@ -133,8 +133,8 @@ void fuzz(std::uint8_t choice, std::span<const std::byte> input) {
     require(scope.size() == 0);
     return;
   }
-  scope.spawn("ears", listen(*socket));
-  scope.spawn("mouth", speak(*socket, input));
+  scope.spawn("reader", read_all(*socket));
+  scope.spawn("writer", send_words(*socket, input));
   simulation.run_until_idle(*reactor);
   require(scope.size() == 0);
 }
