@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Gates without a clock: system calls and allocations per operation, against the thresholds of gates.toml.
+"""Gates on counts: system calls and allocations per operation, compared with the thresholds of gates.toml.
 
-    bench/gates.py --build build                      blockexportd, fails over a threshold
-    bench/gates.py --build build --servers qsd nbdkit control   only prints
-    bench/gates.py --build build --repeat 10 --calls  how much the counts differ, and which calls they are
+    bench/gates.py --build build                      blockexportd, fails over a threshold bench/gates.py --build build
+    --servers qsd nbdkit control   only prints bench/gates.py --build build --repeat 10 --calls  the spread of the
+    counts, and the calls by name
 """
 
 import argparse
@@ -26,14 +26,14 @@ KNOWN_KEYS = {"args", "mode", "image", "unit", "control", "most", "most_io_uring
 
 
 def limits_of(server: Server, scenario: dict) -> dict[str, float]:
-    """What may not be exceeded, by what is counted: the same for both backends, or for one alone. Nothing for peers."""
+    """The thresholds by counted quantity: common ones, and those of this backend. Empty for peers."""
     if server.family != "ours":
         return {}
     return scenario.get("most", {}) | scenario.get(f"most_{server.backend or 'io_uring'}", {})
 
 
 def measured(tools: Tools, server: Server, setting: Setting, scenario: dict) -> tuple[dict, dict]:
-    """What the gates look at (calls, allocations, and single calls by name), and all calls by name: per operation."""
+    """The counts for the gates (calls, allocations, and single calls by name), and all calls by name: per operation."""
     calls, found = {}, {}
     if tools.strace:
         calls = count_syscalls(tools, server, setting, scenario)
@@ -46,7 +46,7 @@ def measured(tools: Tools, server: Server, setting: Setting, scenario: dict) -> 
 
 def check(tools: Tools, server: Server, setting: Setting, name: str, scenario: dict, options: argparse.Namespace
           ) -> bool:
-    """Measures one scenario, prints it, and says whether it passes: every one of its measurements counts."""
+    """Measures and prints one scenario. True when all of its measurements pass."""
     limits = limits_of(server, scenario)
     passes, seen, worst = True, {}, {}
     for _ in range(options.repeat):
@@ -73,7 +73,7 @@ def check(tools: Tools, server: Server, setting: Setting, name: str, scenario: d
 
 
 def read_scenarios(path: Path) -> dict[str, dict]:
-    """All scenarios; a key that nobody reads would be a threshold that nobody holds, so it is refused."""
+    """Reads all scenarios. An unknown key is an error, since it would be a threshold without effect."""
     scenarios = tomllib.loads(path.read_text(encoding="utf-8"))
     strange = [f"{name}.{key}" for name, scenario in scenarios.items() for key in scenario.keys() - KNOWN_KEYS]
     if strange:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The harness's own test, without a server: verdicts, growth, the store and the document, from made-up measurements."""
+"""Test of the harness without a server: verdicts, growth, the store and the document, from invented measurements."""
 
 import dataclasses
 import sys

@@ -1,7 +1,7 @@
 // malloc_count: counts the allocations of a program it is preloaded into, in a file that another process reads.
 //
-// LD_PRELOAD=libmalloc_count.so MALLOC_COUNT_FILE=FILE program: FILE (at least 16 bytes, made before) is mapped and holds
-// two native 64-bit counters: calls that allocate, and calls that free. Nothing else of the program changes.
+// LD_PRELOAD=libmalloc_count.so MALLOC_COUNT_FILE=FILE program: the existing FILE of at least 16 bytes is mapped and holds
+// two native 64-bit counters: calls that allocate, and calls that free. The program is otherwise unchanged.
 // Thread: any; the counters are atomic. Calls made before the file is mapped are not counted.
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Where the server's time goes: a profile of each main cell, and its system calls, into docs/profiles.md.
+"""Profiles of the server: samples of each main cell, and its system calls, written to docs/profiles.md.
 
     bench/profile.py --build build                     the main cells, writes docs/profiles.md (about a minute)
     bench/profile.py --build build --cells read-1m --server qsd-uring     one cell of another server, only printed
@@ -58,7 +58,7 @@ def load(meter: Meter, cell: Cell, started: Running, *options: str) -> dict:
 
 
 def sampled(meter: Meter, cell: Cell, started: Running, milliseconds: int) -> tuple[list[list[str]], dict]:
-    """Rows of share, where, symbol; and what nbdload measured meanwhile."""
+    """Rows of share, binary, symbol; and nbdload's result of the same run."""
     data = started.setting.scratch / "perf.data"
     command = [meter.tools.perf, "record", "--quiet", "-e", "cpu-clock", "-F", str(SAMPLES_PER_SECOND), "-o", str(data),
                "-p", str(started.pid)]
@@ -82,14 +82,14 @@ def sampled(meter: Meter, cell: Cell, started: Running, milliseconds: int) -> tu
 
 
 def shorter(symbol: str) -> str:
-    """Without the mark of user or kernel space, and without what makes a C++ name long but not clearer."""
+    """The symbol without the mark of user or kernel space, and without redundant parts of C++ names."""
     name = re.sub(r"^\[.\] ", "", symbol)
     name = re.sub(r"\(.*", "", name.replace("(anonymous namespace)::", ""))
     return name.replace("blockexport::", "").strip() or symbol
 
 
 def shares(rows: list[list[str]]) -> str:
-    """How much of the time each program or library had."""
+    """The share of time of each program or library."""
     by_place = Counter()
     for share, place, _ in rows:
         by_place[place] += float(share.rstrip("%"))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures blockexportd beside its peers and beside controls, in interleaved rounds: see docs/benchmarks.md.
+"""Compares blockexportd with its peers and with controls, in interleaved rounds: see docs/benchmarks.md.
 
     bench/run.py --build build            all cells, writes docs/benchmarks.md (at most 25 minutes)
     bench/run.py --build build --quick    the main cells (about 6 minutes)
@@ -38,7 +38,7 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class Effort:
-    """How much time a run takes: rounds per cell, milliseconds per measurement, minutes in all."""
+    """Duration of a run: rounds per cell, milliseconds per measurement, minutes in total."""
 
     name: str
     rounds: int
@@ -93,7 +93,7 @@ def chosen_cells(options: argparse.Namespace) -> list[Cell]:
 
 def measure_all(cells: list[Cell], meter: Meter, effort: Effort, options: argparse.Namespace
                 ) -> dict[str, CellResult]:
-    """Every cell gets its part of the time that is left; what one does not need, the next ones have."""
+    """Gives every cell its share of the remaining time; unused time goes to the next cells."""
     results = {}
     end = time.monotonic() + (options.minutes or effort.minutes) * 60
     only = set(options.servers) if options.servers else None
@@ -176,7 +176,7 @@ def main(arguments: list[str]) -> int:
         held.merge(run, results)
         render(options.document, held, small=options.effort == "smoke")
     print(missed_goals(results))
-    # Only a cell in which nothing at all could be measured makes the run fail.
+    # The run fails only if a cell has no measurement at all.
     return 0 if all(result.rounds for result in results.values()) else 1
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The benchmark's own test: the load generator against every control for a moment, and its checks against wrong data.
+"""Test of the benchmark: runs the load generator briefly against every control, and tests its checks with wrong data.
 
     bench/smoke_test.py NBDLOAD CONTROL IMAGE_TOOL
 """
@@ -42,7 +42,7 @@ def load(nbdload: str, path: Path, *options: str) -> dict:
 
 
 def wait_for(path: Path) -> None:
-    """Until somebody listens: the path of a Unix socket is there a moment before that."""
+    """Waits until the server listens; the path of a Unix socket exists a moment earlier."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
@@ -53,19 +53,19 @@ def wait_for(path: Path) -> None:
 
 
 def exercise(nbdload: str, control: str, image: Path, mode: str, path: Path) -> None:
-    """Every workload against one control; each must give operations and no errors."""
+    """Runs every workload against one control; each must complete operations without errors."""
     with subprocess.Popen([control, f"--mode={mode}", f"--image={image}", f"--socket={path}"]) as server:
         try:
             wait_for(path)
             measured = [f"--server-pid={server.pid}", "--latency"]
             for options in LOADS:
-                # The memory control serves no pattern.
+                # The memory control does not serve the pattern.
                 blind = ["--check-every=0"] if mode == "memory" else []
                 result = load(nbdload, path, "--ops=64", *measured, *options, *blind)
                 assert result["errors"] == 0, result
                 assert result["ops"] > 0 and result["server_cpu_ns_per_op"] > 0, result
                 assert result["p50_us"] <= result["p99_us"], result
-            # No count of operations is promised in so short a time: a busy machine may give this test none of it.
+            # In so short a time there may be no operation, since a busy machine may not schedule this test.
             timed = load(nbdload, path, "--ms=30", "--check-every=0")
             assert timed["errors"] == 0 and timed["seconds"] >= 0.03, timed
             assert load(nbdload, path, "--mode=map", "--passes=2", "--expect-extents=1")["errors"] == 0
@@ -77,7 +77,7 @@ def exercise(nbdload: str, control: str, image: Path, mode: str, path: Path) -> 
 
 
 def catches_wrong_data(nbdload: str, control: str, image: Path, path: Path) -> None:
-    """One wrong byte is found; writes of another salt arrive."""
+    """Tests that one wrong byte is detected, and that writes with another salt reach the image."""
     with open(image, "r+b") as file:
         file.seek(5 * 4096 + 100)
         byte = file.read(1)[0]
@@ -96,7 +96,7 @@ def catches_wrong_data(nbdload: str, control: str, image: Path, path: Path) -> N
 
 
 def exercise_tls(nbdload: str, control: str, image: Path, folder: Path) -> None:
-    """Every workload under TLS, against the control and a server that other people wrote; both kinds of credentials."""
+    """Runs every workload with TLS against the control and an independent server, with both kinds of credentials."""
     nbdkit, certtool = shutil.which("nbdkit"), shutil.which("certtool")
     if not certtool:
         print("TLS is not tried: certtool is not installed")
@@ -114,7 +114,7 @@ def exercise_tls(nbdload: str, control: str, image: Path, folder: Path) -> None:
 
 
 def exercise_tls_on(command: list[str], nbdload: str, path: Path, tls: list[str]) -> None:
-    """Every workload under TLS against one server."""
+    """Runs every workload with TLS against one server."""
     path.unlink(missing_ok=True)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
@@ -133,7 +133,7 @@ def exercise_tls_on(command: list[str], nbdload: str, path: Path, tls: list[str]
 
 
 def refuses_tls_that_is_not_there(nbdload: str, control: str, image: Path, folder: Path) -> None:
-    """A server without TLS is named as one, not measured in clear."""
+    """Tests that a server without TLS is an error, not measured without encryption."""
     keys = folder / "keys.psk"
     keys.write_text("bench:00112233\n", encoding="ascii")
     path = folder / "plain.sock"

@@ -27,10 +27,10 @@ class Args {
   // True when `--name` or `--name=on` was given.
   bool flag(std::string_view name);
 
-  // What followed `--`.
+  // The words after `--`.
   const std::vector<std::string>& rest() const { return rest_; }
 
-  // Ends the program if an option was given that nobody asked for.
+  // Ends the program if an option was given that no getter asked for.
   void finish() const;
 
  private:

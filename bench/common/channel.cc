@@ -56,7 +56,7 @@ int new_socket(const Address& address) {
 Channel::~Channel() {
   if (fd_ >= 0) {
     if (tls_) {
-      tls_->say_goodbye();
+      tls_->send_close_notify();
     }
     close(fd_);
   }
@@ -88,7 +88,7 @@ bool Channel::read_exactly(std::span<std::byte> into) {
       continue;
     }
     if (got < 0 && errno == EAGAIN) {
-      fatal("the server said nothing for {} seconds", kPatienceSeconds);
+      fatal("the server sent nothing for {} seconds", kPatienceSeconds);
     }
     if (got <= 0) {
       return false;
@@ -110,7 +110,7 @@ bool Channel::write_all(std::span<const std::byte> from) {
       continue;
     }
     if (put < 0 && errno == EAGAIN) {
-      fatal("the server took nothing for {} seconds", kPatienceSeconds);
+      fatal("the server read nothing for {} seconds", kPatienceSeconds);
     }
     if (put < 0) {
       return false;

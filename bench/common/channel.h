@@ -1,8 +1,8 @@
-// Channel: a connected stream socket (unix or TCP), plain or under TLS: exact, blocking reads and writes for everything
-// that is not timed, batched calls for the timed loops.
+// Channel: a connected stream socket (unix or TCP), plain or with TLS: exact, blocking reads and writes for code that
+// is not timed, batched calls for the timed loops.
 //
-// Owns the descriptor.
-// Thread: one owner. Every blocking call is bounded by kPatience; running out is fatal.
+// Owns the descriptor. Thread: one owner. Every blocking call has the time limit kPatienceSeconds; exceeding it is
+// fatal.
 #pragma once
 
 #include <sys/types.h>
@@ -19,7 +19,7 @@
 
 namespace blockexport::bench {
 
-// Where a server listens: a unix socket path, or a TCP port of the loopback address when `path` is empty.
+// Address of a server: a unix socket path, or a TCP port of the loopback address when `path` is empty.
 struct Address {
   std::string path;
   uint16_t port = 0;
@@ -44,21 +44,22 @@ class Channel {
   bool good() const { return fd_ >= 0; }
   int fd() const { return fd_; }
 
-  // False when the peer closed or reset the connection; fatal when it says nothing for kPatienceSeconds.
+  // False when the peer closed or reset the connection; fatal when it sends nothing for kPatienceSeconds.
   [[nodiscard]] bool read_exactly(std::span<std::byte> into);
   [[nodiscard]] bool write_all(std::span<const std::byte> from);
 
-  // From now on everything goes through TLS. False when the handshake failed.
+  // Performs a TLS handshake; further data is encrypted. False when the handshake failed.
   [[nodiscard]] bool secure(const TlsCredentials& credentials);
   // Empty while the channel is plain.
   std::string cipher() const { return tls_ ? tls_->cipher() : std::string(); }
 
-  // As recv(): what is there, waiting for the first byte only if `wait`. holds_more(): call again, without waiting.
+  // Like recv(): returns the available bytes, and waits for the first one only if `wait`. If holds_more(), call it
+  // again without waiting.
   ssize_t receive(std::span<std::byte> into, bool wait);
   bool holds_more() const { return tls_ && tls_->holds_more(); }
 
-  // Takes bytes off the front of `pieces` as far as the socket does without blocking; the number taken, or -1 when the
-  // connection is broken. Under TLS all are taken and wait in the channel: has_unsent().
+  // Sends bytes from the front of `pieces` as far as the socket accepts them without blocking; returns their number, or
+  // -1 when the connection is broken. With TLS it takes all bytes and buffers the unsent ones: has_unsent().
   ssize_t send_pieces(std::span<const iovec> pieces);
   bool has_unsent() const { return tls_ && tls_->has_unsent(); }
 
@@ -67,7 +68,7 @@ class Channel {
   std::unique_ptr<TlsLink> tls_;
 };
 
-// A listening socket; fatal if it can not be had. An existing socket file is replaced.
+// Returns a listening socket; a failure is fatal. Replaces an existing socket file.
 int listen_on(const Address& address);
 
 }  // namespace blockexport::bench

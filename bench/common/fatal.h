@@ -1,4 +1,4 @@
-// fatal: the one way a benchmark program gives up. A measurement that went wrong must never look like a result.
+// fatal(): ends a benchmark program with an error, so that a failed measurement never looks like a result.
 //
 // Thread: any. Ends the process with status 2 after one line on standard error.
 #pragma once

@@ -19,7 +19,7 @@ class Histogram {
 
   void clear() { *this = Histogram(); }
 
-  // The latency, in nanoseconds, that the share `part` (0 to 1) of the operations did not exceed. 0 when empty.
+  // The latency in nanoseconds that a fraction `part` (0 to 1) of the operations did not exceed. 0 when empty.
   uint64_t percentile(double part) const;
 
  private:

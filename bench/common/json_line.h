@@ -1,7 +1,8 @@
-// JsonLine: one result as one line of JSON on standard output, the whole interface between the programs and run.py.
+// JsonLine: writer of one result as one line of JSON on standard output, the only interface between the programs and
+// run.py.
 //
-// Names and texts are our own plain words and need no escaping; anything else is replaced by '?'.
-// Thread: one owner.
+// Names and texts are plain words of our own that need no escaping; other characters are replaced by '?'. Thread: one
+// owner.
 #pragma once
 
 #include <fmt/format.h>

@@ -32,9 +32,9 @@ struct Answer {
   Bytes data;
 };
 
-class Haggler {
+class Negotiator {
  public:
-  explicit Haggler(Channel& channel) : channel_(channel) {}
+  explicit Negotiator(Channel& channel) : channel_(channel) {}
 
   bool greet() {
     std::array<std::byte, kGreetingSize> greeting{};
@@ -61,7 +61,7 @@ class Haggler {
     return sent;
   }
 
-  // One reply packet to the option asked last.
+  // Reads one reply to the option sent last.
   bool answer(Answer& into) {
     std::array<std::byte, kOptionReplyHeaderSize> header{};
     if (!channel_.read_exactly(header)) {
@@ -85,37 +85,37 @@ class Haggler {
 
 constexpr auto kAcknowledged = static_cast<uint32_t>(OptionReply::kAck);
 
-// Asks for an option that is answered by a single packet. Nothing: the connection ended.
-std::optional<bool> ask_simple(Haggler& haggler, Option option) {
+// Sends an option that has a single reply. Nothing: the connection ended.
+std::optional<bool> ask_simple(Negotiator& negotiator, Option option) {
   Answer answer;
-  if (!haggler.ask(option, {}) || !haggler.answer(answer)) {
+  if (!negotiator.ask(option, {}) || !negotiator.answer(answer)) {
     return std::nullopt;
   }
   return answer.type == kAcknowledged;
 }
 
-bool agree_tls(Haggler& haggler, Channel& channel, const Wishes& wishes, Agreement& session) {
-  if (!wishes.tls) {
+bool agree_tls(Negotiator& negotiator, Channel& channel, const NegotiationOptions& negotiation, Agreement& session) {
+  if (!negotiation.tls) {
     return true;
   }
-  std::optional<bool> granted = ask_simple(haggler, Option::kStartTls);
+  std::optional<bool> granted = ask_simple(negotiator, Option::kStartTls);
   if (granted && !*granted) {
     fatal("the server does not offer TLS");
   }
-  if (!granted || !channel.secure(*wishes.tls)) {
+  if (!granted || !channel.secure(*negotiation.tls)) {
     return false;
   }
   session.cipher = channel.cipher();
   return true;
 }
 
-bool agree_replies(Haggler& haggler, Replies wanted, Agreement& session) {
+bool agree_replies(Negotiator& negotiator, Replies wanted, Agreement& session) {
   session.replies = Replies::kSimple;
   if (wanted == Replies::kSimple) {
     return true;
   }
   Option option = wanted == Replies::kExtended ? Option::kExtendedHeaders : Option::kStructuredReply;
-  std::optional<bool> granted = ask_simple(haggler, option);
+  std::optional<bool> granted = ask_simple(negotiator, option);
   if (granted.value_or(false)) {
     session.replies = wanted;
   } else if (granted && wanted == Replies::kExtended) {
@@ -124,18 +124,18 @@ bool agree_replies(Haggler& haggler, Replies wanted, Agreement& session) {
   return granted.has_value();
 }
 
-bool agree_context(Haggler& haggler, const Wishes& wishes, Agreement& session) {
+bool agree_context(Negotiator& negotiator, const NegotiationOptions& negotiation, Agreement& session) {
   constexpr std::string_view kBaseAllocation = "base:allocation";
   Bytes data;
-  append_be(data, static_cast<uint32_t>(wishes.export_name.size()));
-  append_text(data, wishes.export_name);
+  append_be(data, static_cast<uint32_t>(negotiation.export_name.size()));
+  append_text(data, negotiation.export_name);
   append_be(data, uint32_t{1});
   append_be(data, static_cast<uint32_t>(kBaseAllocation.size()));
   append_text(data, kBaseAllocation);
-  if (!haggler.ask(Option::kSetMetaContext, data)) {
+  if (!negotiator.ask(Option::kSetMetaContext, data)) {
     return false;
   }
-  for (Answer answer; haggler.answer(answer);) {
+  for (Answer answer; negotiator.answer(answer);) {
     if (answer.type == static_cast<uint32_t>(OptionReply::kMetaContext) && answer.data.size() >= sizeof(uint32_t)) {
       session.context = load_be<uint32_t>(answer.data.data());
     } else {
@@ -145,16 +145,16 @@ bool agree_context(Haggler& haggler, const Wishes& wishes, Agreement& session) {
   return false;
 }
 
-bool go(Haggler& haggler, const Wishes& wishes, Agreement& session) {
+bool go(Negotiator& negotiator, const NegotiationOptions& negotiation, Agreement& session) {
   Bytes data;
-  append_be(data, static_cast<uint32_t>(wishes.export_name.size()));
-  append_text(data, wishes.export_name);
+  append_be(data, static_cast<uint32_t>(negotiation.export_name.size()));
+  append_text(data, negotiation.export_name);
   append_be(data, uint16_t{0});
-  if (!haggler.ask(Option::kGo, data)) {
+  if (!negotiator.ask(Option::kGo, data)) {
     return false;
   }
   constexpr std::size_t kExportInfoSize = 12;
-  for (Answer answer; haggler.answer(answer);) {
+  for (Answer answer; negotiator.answer(answer);) {
     if (answer.type == kAcknowledged) {
       return true;
     }
@@ -171,17 +171,17 @@ bool go(Haggler& haggler, const Wishes& wishes, Agreement& session) {
 
 }  // namespace
 
-std::optional<Agreement> negotiate(Channel& channel, const Wishes& wishes) {
-  Haggler haggler(channel);
+std::optional<Agreement> negotiate(Channel& channel, const NegotiationOptions& negotiation) {
+  Negotiator negotiator(channel);
   Agreement session;
-  if (!haggler.greet() || !agree_tls(haggler, channel, wishes, session) ||
-      !agree_replies(haggler, wishes.replies, session)) {
+  if (!negotiator.greet() || !agree_tls(negotiator, channel, negotiation, session) ||
+      !agree_replies(negotiator, negotiation.replies, session)) {
     return std::nullopt;
   }
-  if (wishes.base_allocation && !agree_context(haggler, wishes, session)) {
+  if (negotiation.base_allocation && !agree_context(negotiator, negotiation, session)) {
     return std::nullopt;
   }
-  if (!go(haggler, wishes, session)) {
+  if (!go(negotiator, negotiation, session)) {
     return std::nullopt;
   }
   return session;

@@ -1,6 +1,6 @@
-// negotiate: the client's side of the fixed newstyle handshake, up to the first request.
+// negotiate(): the client's side of the fixed newstyle handshake, up to the first request.
 //
-// Thread: any, blocking. Checks every magic; a server that breaks the protocol is fatal, one that closes is reported.
+// Thread: any, blocking. Checks every magic; a protocol error of the server is fatal, a closed connection is reported.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@ namespace blockexport::bench {
 
 enum class Replies { kSimple, kStructured, kExtended };
 
-struct Wishes {
+struct NegotiationOptions {
   std::string export_name;
   // kStructured falls back to simple replies when the server does not know the option; kExtended does not fall back.
   Replies replies = Replies::kStructured;
   bool base_allocation = false;
-  // TLS before anything else; a server that does not offer it is fatal. Null: plain.
+  // Credentials for TLS; a server that does not offer TLS is fatal. Null: plain.
   std::shared_ptr<const TlsCredentials> tls;
 };
 
@@ -27,14 +27,14 @@ struct Agreement {
   uint64_t size = 0;
   uint16_t flags = 0;
   Replies replies = Replies::kSimple;
-  // The id of base:allocation, if it was asked for and granted.
+  // The id of base:allocation, if the server granted it.
   std::optional<uint32_t> context;
-  // As in "TLS1.3 AES-256-GCM"; empty when plain.
+  // For example "TLS1.3 AES-256-GCM"; empty when plain.
   std::string cipher;
 };
 
-// The agreed session, or nothing if the server closed the connection or refused the export.
-[[nodiscard]] std::optional<Agreement> negotiate(Channel& channel, const Wishes& wishes);
+// Returns the negotiated session; nothing if the server closed the connection or refused the export.
+[[nodiscard]] std::optional<Agreement> negotiate(Channel& channel, const NegotiationOptions& negotiation);
 
 // The name of a reply kind, as in the --replies option.
 const char* name_of(Replies replies);

@@ -1,10 +1,10 @@
 // Pattern: the content of a benchmark image as a function of the offset, so that any piece of any reply can be checked.
 //
 // The content is a pseudo-random table repeated with a period that is no multiple of any power of two above 4 KiB: a
-// block delivered from the wrong place differs. The table is mapped again and again back to back, so every offset has a
-// contiguous run of `longest` bytes that costs neither memory nor generation; a write payload is simply a pointer.
-// A salt shifts the table: rewriting with another salt proves that writes really arrive.
-// Thread: any once built. Owns its mapping until the process ends.
+// block from a wrong offset differs. The table is mapped again and again back to back, so every offset has a contiguous
+// run of `longest` bytes that costs neither memory nor generation; a write payload is simply a pointer. A salt shifts
+// the table: a rewrite with another salt proves that writes reach the image. Thread: any once built. Owns its mapping
+// until the process ends.
 #pragma once
 
 #include <cstddef>
@@ -17,15 +17,15 @@ class Pattern {
  public:
   static constexpr std::size_t kPeriod = std::size_t{255} * 4096;
 
-  // `longest`: the longest run that at() will be asked for, in bytes.
+  // `longest`: the longest run that at() must return, in bytes.
   Pattern(uint64_t salt, std::size_t longest);
 
   const std::byte* at(uint64_t offset) const { return base_ + (offset + shift_) % kPeriod; }
 
-  // Compares a piece of data that was read from `offset`.
+  // Compares data that was read from `offset`.
   bool matches(uint64_t offset, std::span<const std::byte> data) const;
 
-  // Compares only the first and last 8 bytes: what every reply pays.
+  // Compares only the first and last 8 bytes; done for every reply.
   bool ends_match(uint64_t offset, std::span<const std::byte> data) const;
 
  private:

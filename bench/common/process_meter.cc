@@ -49,7 +49,7 @@ std::vector<pid_t> children_of(pid_t pid) {
   return children;
 }
 
-// The value of `name:` in a /proc file of "name: number" lines; 0 if it is not there.
+// The value of `name:` in a /proc file of "name: number" lines; 0 if there is none.
 uint64_t field_of(const std::string& path, const std::string& name) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
@@ -60,7 +60,7 @@ uint64_t field_of(const std::string& path, const std::string& name) {
   return 0;
 }
 
-// CPU of children that ended and were waited for: fields 16 and 17 of /proc/PID/stat.
+// CPU time of children that ended and were reaped: fields 16 and 17 of /proc/PID/stat.
 uint64_t ended_children_ns(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string line;

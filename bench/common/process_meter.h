@@ -1,9 +1,8 @@
-// ProcessMeter: what a foreign process spent: CPU to the nanosecond, context switches, memory.
+// ProcessMeter: resource usage of another process: CPU time in nanoseconds, context switches, memory.
 //
-// CPU comes from the process's own CPU clock (clock_getcpuclockid), which covers all its threads, io_uring workers
-// included. With `tree` the children are summed too (a server that forks per connection), and children that have ended
-// are taken from the parent's account, which counts in clock ticks.
-// Thread: one owner. Reads /proc, never attaches or signals.
+// CPU time is that of the process's CPU clock (clock_getcpuclockid), which covers all its threads, io_uring workers
+// included. With `tree` it includes children (of a server that forks per connection); ended children are counted from
+// the parent's statistics, in clock ticks. Thread: one owner. Reads /proc, never attaches or signals.
 #pragma once
 
 #include <sys/types.h>
@@ -24,7 +23,7 @@ struct MemoryUse {
   uint64_t proportional_bytes = 0;
 };
 
-// The whole machine, from /proc/stat, in nanoseconds of 10 ms ticks.
+// CPU time of the whole machine from /proc/stat, in nanoseconds with a resolution of 10 ms.
 struct MachineUse {
   uint64_t busy_ns = 0;
   uint64_t steal_ns = 0;

@@ -1,4 +1,4 @@
-// Random: a small, fast, seeded generator (splitmix64), so that every server is asked for the same offsets.
+// Random: a small, fast, seeded generator (splitmix64), so that every server gets requests for the same offsets.
 //
 // Thread: one owner. Never used where unpredictability matters.
 #pragma once

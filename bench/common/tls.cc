@@ -17,10 +17,10 @@ namespace blockexport::bench {
 namespace {
 
 constexpr std::size_t kInputBytes = std::size_t{128} << 10;
-// What a client offers for a key shared in advance: what libnbd and QEMU add to the library's default.
+// A client's priority for pre-shared keys: the suffix that libnbd and QEMU add to the library's default.
 constexpr const char* kDefaultX509 = "NORMAL";
 constexpr const char* kDefaultPsk = "NORMAL:+ECDHE-PSK:+DHE-PSK:+PSK";
-// A server's: the cipher that its processor is fastest with.
+// A server's priority: the cipher that is fastest on its processor.
 constexpr const char* kServer =
     "NORMAL:+ECDHE-PSK:+DHE-PSK:+PSK:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:%SERVER_PRECEDENCE";
 constexpr std::size_t kRecordBytes = std::size_t{16} << 10;
@@ -129,8 +129,8 @@ struct TlsLink::State {
   std::size_t input_end = 0;
   std::vector<std::byte> output;
   std::size_t output_start = 0;
-  // May the library's next demand for bytes ask the socket, and may it block there?
-  bool may_ask = true;
+  // Whether the library's next pull may read from the socket, and may block there.
+  bool may_receive = true;
   bool may_wait = true;
 
   static ssize_t pull(void* self, void* into, std::size_t size) {
@@ -145,7 +145,7 @@ struct TlsLink::State {
 
   ssize_t take_input(std::span<std::byte> into) {
     if (input_start == input_end) {
-      ssize_t got = may_ask ? ask_socket() : (errno = EAGAIN, -1);
+      ssize_t got = may_receive ? ask_socket() : (errno = EAGAIN, -1);
       if (got <= 0) {
         gnutls_transport_set_errno(session, errno);
         return got;
@@ -183,10 +183,10 @@ TlsLink::~TlsLink() {
 }
 
 bool TlsLink::handshake() {
-  // What the library wants to say must leave before it waits for an answer, so it never waits by itself: a demand for
-  // bytes that are not there ends the call, and the socket is asked here.
+  // The library's output must be sent before it waits for a reply, so it never waits itself: a pull without input ends
+  // the call, and this loop reads the socket.
   for (;;) {
-    state_->may_ask = false;
+    state_->may_receive = false;
     int status = gnutls_handshake(state_->session);
     if (!send_some(true) || (status < 0 && gnutls_error_is_fatal(status) != 0)) {
       return false;
@@ -209,15 +209,15 @@ std::string TlsLink::cipher() const {
 }
 
 ssize_t TlsLink::receive(std::span<std::byte> into, bool wait) {
-  state_->may_ask = true;
+  state_->may_receive = true;
   state_->may_wait = wait;
   std::size_t sum = 0;
   while (sum < into.size()) {
     ssize_t got = gnutls_record_recv(state_->session, into.data() + sum, into.size() - sum);
     if (got > 0) {
       sum += static_cast<std::size_t>(got);
-      // The rest only of what has arrived already: the caller has work now.
-      state_->may_ask = false;
+      // Further bytes only from what has arrived already, since the caller has work now.
+      state_->may_receive = false;
     } else if (sum != 0) {
       break;
     } else if (got == 0 || gnutls_error_is_fatal(static_cast<int>(got)) != 0) {
@@ -276,7 +276,7 @@ bool TlsLink::send_some(bool wait) {
   return true;
 }
 
-void TlsLink::say_goodbye() {
+void TlsLink::send_close_notify() {
   if (gnutls_bye(state_->session, GNUTLS_SHUT_WR) == GNUTLS_E_SUCCESS) {
     static_cast<void>(send_some(false));
   }

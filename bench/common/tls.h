@@ -1,10 +1,9 @@
-// TlsCredentials and TlsLink: one side of TLS, over GnuTLS: a client's for everything that a Channel sends and
-// receives, a server's for a control.
+// TlsCredentials and TlsLink: TLS over GnuTLS for a Channel (client) and for a control (server).
 //
-// A link takes the socket's bytes in large pieces and hands out the plain bytes of all records in them, so that TLS
-// costs the load generator as few system calls as plain sockets do. The server's certificate is not checked: it is the
-// benchmark's own, and checking would add the client's arithmetic to every handshake.
-// Thread: credentials are only read once built; a link has one owner. Neither closes the socket.
+// A link reads the socket in large pieces and returns the plain bytes of all their records, so that TLS costs the load
+// generator as few system calls as plain sockets do. The server's certificate is not checked: it is the benchmark's
+// own, and a check would add client CPU time to every handshake. Thread: credentials are constant once built; a link
+// has one owner. Neither closes the socket.
 #pragma once
 
 #include <sys/types.h>
@@ -22,9 +21,9 @@ enum class TlsSide { kClient, kServer };
 
 class TlsCredentials {
  public:
-  // `path`: the folder with ca-cert.pem, or a server's with server-cert.pem and server-key.pem (kX509), or a file of
-  // `user:hexkey` lines, of which a client uses the first (kPsk). `priority`: a GnuTLS priority string; empty is a
-  // client's default for the kind, and for a server what costs it least. Anything wrong is fatal.
+  // `path`: a folder with ca-cert.pem, and for a server with server-cert.pem and server-key.pem (kX509), or a file of
+  // `user:hexkey` lines, of which a client uses the first (kPsk). `priority`: a GnuTLS priority string; empty: the
+  // default for a client of this kind, or the cheapest for a server. Every error is fatal.
   static std::shared_ptr<const TlsCredentials> load(TlsSide side, TlsKind kind, const std::string& path,
                                                     const std::string& priority);
 
@@ -33,7 +32,7 @@ class TlsCredentials {
 
 class TlsLink {
  public:
-  // Nothing is said until handshake(). `fd` is borrowed.
+  // Sends nothing until handshake(). `fd` is borrowed.
   TlsLink(int fd, const TlsCredentials& credentials);
   TlsLink(const TlsLink&) = delete;
   TlsLink& operator=(const TlsLink&) = delete;
@@ -42,27 +41,27 @@ class TlsLink {
   // Blocks. False when the server closed the connection or refused.
   [[nodiscard]] bool handshake();
 
-  // What was agreed on, as in "TLS1.3 AES-256-GCM".
+  // The negotiated version and cipher, for example "TLS1.3 AES-256-GCM".
   std::string cipher() const;
 
-  // As recv(): plain bytes, 0 at the end, -1 with errno. Blocks for the first byte only if `wait`.
+  // Like recv(): returns plain bytes; 0 at the end, -1 with errno. Blocks for the first byte only if `wait`.
   ssize_t receive(std::span<std::byte> into, bool wait);
 
-  // Received already, but not handed out because `into` was full.
+  // Whether decrypted bytes are left because `into` was full.
   bool holds_more() const;
 
-  // Packs the pieces into full records and keeps these for send_some().
+  // Encrypts the pieces into full records, and buffers these for send_some().
   void encrypt(std::span<const iovec> pieces);
 
-  // The same, but each piece begins a record of its own, which saves the copy that packing takes.
+  // The same, but each piece begins a new record, which saves a copy.
   void encrypt_apart(std::span<const iovec> pieces);
 
-  // Sends what the socket takes; blocks until all is sent if `wait`. False when the connection is broken.
+  // Sends as much as the socket accepts; blocks until all is sent if `wait`. False when the connection is broken.
   [[nodiscard]] bool send_some(bool wait);
   bool has_unsent() const;
 
-  // Tells the server that nothing more comes, as far as the socket takes it now.
-  void say_goodbye();
+  // Sends close_notify, if the socket accepts it now.
+  void send_close_notify();
 
  private:
   struct State;

@@ -1,4 +1,4 @@
-// What stands in for tls.cc where GnuTLS was not there at build time: whoever asks for TLS is told so.
+// Replacement for tls.cc in a build without GnuTLS: a request for TLS is fatal.
 #include "common/fatal.h"
 #include "common/tls.h"
 
@@ -44,7 +44,7 @@ void TlsLink::encrypt_apart(std::span<const iovec>) {
 bool TlsLink::send_some(bool) {
   refuse();
 }
-void TlsLink::say_goodbye() {
+void TlsLink::send_close_notify() {
   refuse();
 }
 bool TlsLink::has_unsent() const {

@@ -1,8 +1,7 @@
-// The part of the NBD protocol that the benchmark programs speak: magics, numbers and big-endian loads and stores.
+// Constants of the NBD protocol for the benchmark programs, and big-endian loads and stores.
 //
-// Source of the numbers: the NBD protocol specification (doc/proto.md of the NBD project). The benchmark keeps its own
-// copy on purpose: it must not share code with the server that it judges.
-// Thread: any. Constants and pure functions.
+// Source of the numbers: the NBD protocol specification (doc/proto.md of the NBD project). The benchmark has its own
+// copy on purpose: it must not share code with the server that it measures. Thread: any. Constants and pure functions.
 #pragma once
 
 #include <bit>
@@ -76,7 +75,7 @@ inline constexpr std::size_t kSimpleReplySize = 16;
 inline constexpr std::size_t kStructuredReplySize = 20;
 inline constexpr std::size_t kExtendedReplySize = 32;
 
-// The largest read or write that a server must accept without having said otherwise.
+// The largest read or write that a server must accept by default.
 inline constexpr std::size_t kLargestPayload = std::size_t{32} << 20;
 
 template <std::unsigned_integral T>
@@ -86,7 +85,7 @@ T load_be(const std::byte* from) {
   return std::byteswap(value);
 }
 
-// Writes `value` at `to` and returns the place behind it.
+// Writes `value` at `to` and returns the address after it.
 template <std::unsigned_integral T>
 std::byte* store_be(std::byte* to, T value) {
   value = std::byteswap(value);

@@ -1,6 +1,6 @@
-// Extents: where a file has data and where holes, found once at start: what a warm block status answer needs at least.
+// Extents: the data and holes of a file, listed once at start, for the cheapest possible reply to block status.
 //
-// Thread: one owner. Never looks at the file again.
+// Thread: one owner. Does not access the file later.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
-// Image: the file that a control serves, and how: the one difference between the controls.
+// Image: the file of a control, and the method by which it is served, which is the only difference between the
+// controls.
 //
-// Thread: one owner, the control's only thread. Owns the descriptor and the pool that read data passes through.
+// Thread: one owner, the control's only thread. Owns the descriptor and the buffer pool for read data.
 #pragma once
 
 #include <cstddef>
@@ -13,10 +14,10 @@
 namespace blockexport::bench {
 
 enum class Source {
-  kMemory,    // no file: reads come from one hot buffer, writes go nowhere
-  kPread,     // preadv2 into a pool, pwrite from where the payload arrived
+  kMemory,    // no file: reads come from one cached buffer, writes are discarded
+  kPread,     // preadv2 into a pool, pwrite from the receive buffer
   kMapped,    // replies point into the mapped file
-  kSendfile,  // the file's pages go to the socket
+  kSendfile,  // sendfile from the page cache to the socket
 };
 
 struct Image {

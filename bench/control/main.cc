@@ -1,4 +1,5 @@
-// bench_control: the least work that gives a right answer: the measuring stick for every server in the benchmark.
+// bench_control: a minimal server that does only the work a correct reply needs, as a lower bound for every server in
+// the benchmark.
 //
 // --mode=memory|pread|mmap|sendfile --image=FILE --socket=PATH or --port=N; --tls-x509=FOLDER or --tls-psk=FILE, with
 // --mode=pread, to offer TLS.

@@ -15,7 +15,7 @@ namespace blockexport::bench {
 namespace {
 
 constexpr std::size_t kHeadBytes = std::size_t{64} << 10;
-// Enough for a batch to stay in the second-level cache.
+// Small enough that a batch stays in the second-level cache.
 constexpr std::size_t kFlushAt = std::size_t{256} << 10;
 constexpr std::size_t kMostPieces = 1000;
 

@@ -1,7 +1,7 @@
 // ReplyBatch: the replies of one turn, sent with one call.
 //
-// Sends block: a benchmark client always reads, so a control needs no memory of half-sent replies.
-// Thread: one owner. Read data lives in the batch's pool until flush().
+// Sends block: a benchmark client always reads, so a control keeps no partially sent replies. Thread: one owner. Read
+// data lives in the batch's pool until flush().
 #pragma once
 
 #include <sys/uio.h>
@@ -22,24 +22,24 @@ class ReplyBatch {
  public:
   ReplyBatch();
 
-  // Where everything goes until the next aim(): the socket, or the link over it when it is not null. The batch must be
+  // Sets the destination until the next aim(): the socket, or the link over it if that is not null. The batch must be
   // empty.
   void aim(int socket, TlsLink* link) {
     socket_ = socket;
     link_ = link;
   }
 
-  // Small bytes, copied. Under TLS they stand right before the data, in the same memory, so that records of both are
-  // encrypted from where they are.
+  // Appends a copy of a few bytes. With TLS they are stored directly before the data in the same buffer, so that both
+  // are encrypted in place.
   void put(std::span<const std::byte> bytes);
 
-  // `length` bytes of the image from `offset`, as its source wants it.
+  // Appends `length` bytes of the image from `offset`, by the method of its source.
   void put_data(const Image& image, uint64_t offset, uint32_t length);
 
-  // Sends all. `more`: something follows at once by another way.
+  // Sends all. `more`: other data for the socket follows at once.
   void flush(bool more = false);
 
-  // False once a client has gone away; aim() at another does not heal it, take_failure() does.
+  // Returns whether a send has failed since the last call, and resets that; aim() does not reset it.
   bool take_failure() { return std::exchange(failed_, false); }
 
  private:

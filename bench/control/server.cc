@@ -72,7 +72,7 @@ class Server {
     batch_.aim(client, nullptr);
     one.session.greet();
     batch_.flush();
-    // Whoever has gone already is found so by its first receive.
+    // The first receive detects a client that has gone already.
     batch_.take_failure();
     watch(client);
   }
@@ -93,7 +93,7 @@ class Server {
       batch_.aim(client, one.link.get());
       stays = got > 0 && one.session.feed({start, carried.size() + static_cast<std::size_t>(got)});
       batch_.flush();
-      // Taken from whoever does not stay, too: the next client is not to have it.
+      // Reset even for a client that leaves, so that it does not count for the next client.
       bool failed = batch_.take_failure();
       stays = stays && !failed && (!one.session.take_starttls() || secure(client, one));
     } while (stays && one.link && one.link->holds_more());
@@ -103,7 +103,7 @@ class Server {
     }
   }
 
-  // The rest of the world waits: whoever measures handshakes measures one client.
+  // The handshake blocks all other clients: measurements of handshakes use one client.
   bool secure(int client, Client& one) {
     one.link = std::make_unique<TlsLink>(client, *options_.tls);
     return one.link->handshake();

@@ -1,4 +1,4 @@
-// serve: the loop of a control: one thread, epoll, one receive and one send per turn of a connection.
+// serve(): event loop of a control: one thread, epoll, one receive and one send per turn of a connection.
 //
 // Thread: the main one. Ends by signal only.
 #pragma once
@@ -15,7 +15,7 @@ struct ServeOptions {
   std::size_t receive_bytes = 0;
   // SO_SNDBUF of accepted sockets; 0 leaves the kernel's default.
   int send_buffer_bytes = 0;
-  // Null: TLS is not offered.
+  // Credentials for TLS; null: TLS is not offered.
   std::shared_ptr<const TlsCredentials> tls;
 };
 

@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint32_t kContextId = 1;
 constexpr uint32_t kHoleAndZero = 3;
-// What fits a reply: the most descriptors that one chunk should have.
+// Most descriptors in one chunk of a block status reply.
 constexpr std::size_t kMostDescriptors = std::size_t{1} << 20;
 
 }  // namespace
@@ -155,7 +155,7 @@ std::size_t Session::take_request(std::span<const std::byte> bytes) {
   return kRequestSize;
 }
 
-// Writes each piece of a payload straight from where it arrived.
+// Writes each piece of a payload directly from the receive buffer.
 std::size_t Session::take_payload(std::span<const std::byte> bytes) {
   std::size_t size = std::min<uint64_t>(bytes.size(), write_.left);
   if (image_.fd >= 0 &&

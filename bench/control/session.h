@@ -1,8 +1,7 @@
-// Session: one client of a control: the handshake and the transmission phase, as little of them as a right answer
-// needs.
+// Session: one client of a control: a minimal handshake and transmission phase.
 //
-// Fed with whatever bytes arrived; keeps only what is cut off. Trusts its client: this is a measuring stick, not a
-// server. Thread: one owner.
+// The caller feeds it received bytes; it keeps only an incomplete header. It trusts its client, since it only serves
+// the benchmark. Thread: one owner.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +18,10 @@ namespace blockexport::bench {
 
 class Session {
  public:
-  // The longest option or request head that may be cut off.
+  // The longest incomplete option or request header that is kept.
   static constexpr std::size_t kLongestHead = 4096;
 
-  // `offers_tls`: STARTTLS is granted.
+  // `offers_tls`: whether STARTTLS is accepted.
   Session(const Image& image, ReplyBatch& batch, bool offers_tls)
       : image_(image), batch_(batch), offers_tls_(offers_tls) {}
 
@@ -30,10 +29,11 @@ class Session {
 
   std::span<const std::byte> carried() const { return carry_; }
 
-  // Answers all that is whole in `bytes` (carried bytes first) into the batch. False when the client said goodbye.
+  // Processes the complete requests in `bytes` (carried bytes first), and adds their replies to the batch. False when
+  // the client has disconnected.
   [[nodiscard]] bool feed(std::span<const std::byte> bytes);
 
-  // True once after STARTTLS was granted: what comes next is TLS.
+  // True once after STARTTLS was accepted: the next bytes are TLS.
   bool take_starttls() { return std::exchange(starts_tls_, false); }
 
  private:

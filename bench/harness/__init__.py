@@ -1,1 +1,1 @@
-"""The parts of the benchmark that run.py and gates.py share: servers, cells, statistics, the machine, the report."""
+"""Shared parts of run.py and gates.py: servers, cells, statistics, the machine, the report."""

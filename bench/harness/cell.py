@@ -1,15 +1,15 @@
-"""What a cell of the benchmark is: one workload, on which servers, in which condition, and the goals set for it."""
+"""A cell of the benchmark: one workload, its servers, the condition of its image, and its goals."""
 
 from dataclasses import dataclass
 
 CPU = "server_cpu_us"
 RATE = "per_second"
 
-# The storage daemons in every configuration that may be their best, the other peers, and the control.
+# The storage daemons in each configuration that may be the fastest, the other peers, and the control.
 PLAIN = ("ours", "qsd", "qsd-uring", "qsd-threads", "nbdkit", "nbd-server", "control")
 STORAGE = ("ours", "ours-epoll", *PLAIN[1:])
 SINGLE = ("ours", "qsd", "nbdkit", "nbd-server")
-# Not QSD with an I/O thread: it dies while a thousand clients take their leave.
+# Without QSD with an I/O thread, which crashes when a thousand clients disconnect.
 GROWTH = ("ours", "qsd", "control")
 
 READ_4K = ("--workload=randread", "--block=4K")
@@ -35,7 +35,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Point:
-    """One place of a table of growth: its label, what differs there, and how many times longer it is measured."""
+    """One point of a table of growth: its label, options of nbdload, image, and factor of the measuring time."""
 
     label: str
     args: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Cell:
-    """One workload. `unit` is what CPU and rate are counted per; `primary` is the metric that ranks the servers."""
+    """One workload. CPU and rate are per `unit`; `primary` is the metric that ranks the servers."""
 
     name: str
     title: str
@@ -70,22 +70,22 @@ class Cell:
 
     @property
     def weight(self) -> int:
-        """How many measurements one round has."""
+        """The number of measurements in one round."""
         return len(self.servers) * (sum(point.longer for point in self.points) or 1)
 
 
 def no_slower_tail() -> Goal:
-    """At a depth of 32, 99 of 100 operations are answered as soon as by any peer."""
+    """At a depth of 32, the 99th percentile of the latency is not higher than that of any peer."""
     return Goal("peers", 1, "p99_us")
 
 
 def epoll_keeps_up(metric: str = CPU) -> Goal:
-    """On cached work epoll costs at most a quarter more than io_uring."""
+    """For cached data, epoll costs at most a quarter more CPU than io_uring."""
     return Goal("ours", 1.25, metric, subject="ours-epoll")
 
 
 def less_a_fifth(goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
-    """The same goals, a fifth weaker: loopback TCP costs every server the same on top."""
+    """The same goals, a fifth weaker: loopback TCP adds the same cost to every server."""
     return tuple(goal if goal.peer == "control" or goal.metric == "p99_us" else
                  Goal(goal.peer, goal.limit * (0.8 if goal.at_least else 1.2), goal.metric, goal.at_least)
                  for goal in goals if goal.subject != "ours-epoll")

@@ -112,7 +112,7 @@ QUICK = ("read-4k-qd32", "read-4k-qd1", "write-4k-qd32", "read-1m", "write-1m", 
 
 
 def select(names: list[str]) -> list[Cell]:
-    """Cells by name; a name that ends in '*' stands for all that begin with it."""
+    """Cells by name; a name that ends in '*' selects all cells with that prefix."""
     chosen = []
     for name in names:
         found = [cell for cell in ALL if cell.name == name or (name.endswith("*") and cell.name.startswith(name[:-1]))]

@@ -1,15 +1,14 @@
-"""Counts per operation that no clock enters into: the system calls and the allocations of a server under fixed loads.
+"""Counts per operation that do not depend on time: system calls and allocations of a server under fixed loads.
 
-The load is sent in lockstep: a whole batch, and the next one only when the last byte of the last reply is there. A
-count is the difference of a long and a short run, each on a fresh server, divided by the difference of their
-operations: what start and connection cost drops out.
+The load is sent in lockstep: a complete batch, and the next one only after the last byte of the last reply. A count is
+the difference between a long and a short run, each on a fresh server, divided by the difference in operations, which
+removes the cost of start and connection.
 
-Server and client share one processor as real-time tasks of one priority, which nothing else interrupts and which do not
-interrupt one another: when one wakes the other, that one waits until the first has nothing to do. So the server finds
-the whole batch when it comes to run, as if it had arrived at once, and every batch counts the same, however busy the
-machine is. Where real time is not allowed they are batch tasks, and there is some chance left: a task whose time slice
-ends in the middle of a batch, so that the other runs a little early. In both cases there is what threads of the server
-do beside the one that serves (a scenario that needs them has no threshold for all calls).
+Server and client share one processor as real-time tasks of the same priority, which no other task preempts and which do
+not preempt each other: a task that is woken runs when the other one waits. So the server finds the complete batch when
+it runs, and every batch has the same count, however busy the machine is. Where real-time scheduling is not allowed they
+are batch tasks, and some noise remains: a time slice may end in the middle of a batch. In both cases the server's other
+threads add calls (a scenario that needs them has no threshold for all calls).
 """
 
 import contextlib
@@ -30,7 +29,7 @@ from harness.tools import BenchError, SERVER_CPU, Tools, run_json
 PATIENCE_S = 30.0
 TRACER_PATIENCE_S = 5.0
 SHORT_BATCHES = 8
-# A longer run is longer by at least so many operations: one stray call then counts less than STRAY.
+# Least difference in operations between the two runs, so that one stray call counts less than STRAY.
 MORE_OPERATIONS = 1024
 # A count per operation that is this small is a stray call of another thread, not part of the scenario.
 STRAY = 0.005
@@ -38,14 +37,14 @@ STRAY = 0.005
 
 @dataclass(frozen=True)
 class Counts:
-    """Calls by name during one run, and how many operations it had."""
+    """Calls by name during one run, and its number of operations."""
 
     calls: Counter
     operations: int
 
 
 def share_a_processor() -> None:
-    """For a process about to be started: the one processor of server and client, where neither interrupts the other."""
+    """Runs in a new process before exec: sets the common processor, and a policy without mutual preemption."""
     allow_many_files()
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CPU if SERVER_CPU in usable else min(usable)})
@@ -60,21 +59,21 @@ def started_server(tools: Tools, server: Server, setting: Setting, environment: 
 
 
 def batch_of(scenario: dict) -> int:
-    """The operations of one batch."""
+    """The number of operations in one batch."""
     of = {name: int(value) for name, _, value in (word.partition("=") for word in scenario["args"])
           if name in ("--depth", "--connections")}
     return of.get("--depth", 1) * of.get("--connections", 1)
 
 
 def long_batches(scenario: dict) -> int:
-    """The batches of a long run; a pass over the map is one of so many operations that eight more are enough."""
+    """The number of batches in a long run; a pass over the map has many operations, so eight more are enough."""
     if scenario.get("mode") == "map":
         return 2 * SHORT_BATCHES
     return SHORT_BATCHES + MORE_OPERATIONS // batch_of(scenario)
 
 
 def load(tools: Tools, started: Running, scenario: dict, batches: int) -> int:
-    """Runs `batches` whole batches (or passes over the map); the number of operations."""
+    """Runs `batches` complete batches (or passes over the map); returns the number of operations."""
     options = scenario["args"]
     if scenario.get("mode") == "map":
         options = ["--mode=map", *options, f"--passes={batches}"]
@@ -100,7 +99,7 @@ def traced_calls(tools: Tools, started: Running, scenario: dict, batches: int) -
 
 
 def end_tracer(tracer: subprocess.Popen) -> None:
-    """Makes strace let go and print; one whose server aborted under it may wait for ever, and is killed."""
+    """Makes strace detach and print; kills it if it hangs, as after an abort of the server."""
     tracer.send_signal(signal.SIGINT)
     try:
         tracer.wait(timeout=TRACER_PATIENCE_S)
@@ -112,7 +111,7 @@ def end_tracer(tracer: subprocess.Popen) -> None:
 def wait_until_traced(pid: int) -> None:
     """Every thread of the server must be attached before the first request.
 
-    The kernel's io_uring workers stand among the threads too; they make no system calls and can not be traced.
+    The list of threads includes the kernel's io_uring workers, which make no system calls and can not be traced.
     """
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The certificates and the shared key of the TLS cells: made once per run, in a private folder that goes with it."""
+"""Certificates and the pre-shared key of the TLS cells: created per run in a folder that is removed at its end."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ X509 = "x509"
 PSK = "psk"
 USER = "bench"
 KEY_BYTES = 32
-# What the guides of libnbd, nbdkit and QEMU tell people to make: RSA keys of the library's own default strength.
+# The keys that the guides of libnbd, nbdkit and QEMU recommend: RSA of the library's default strength.
 KEY_OPTIONS = ("--generate-privkey", "--key-type=rsa", "--sec-param=high")
 AUTHORITY = "cn = bench authority\nca\ncert_signing_key\nexpiration_days = 2\n"
 SERVER = ("cn = localhost\ndns_name = localhost\nip_address = 127.0.0.1\ntls_www_server\nencryption_key\nsigning_key\n"
@@ -21,7 +21,7 @@ SERVER = ("cn = localhost\ndns_name = localhost\nip_address = 127.0.0.1\ntls_www
 
 @dataclass(frozen=True)
 class Credentials:
-    """Where a server finds its folder of certificates and its file of keys, in the layout that all servers read."""
+    """The folder of certificates and the file of keys, in the layout that all servers read."""
 
     x509: Path
     psk: Path
@@ -31,7 +31,7 @@ class Credentials:
         return self.psk / "keys.psk"
 
     def client_args(self, kind: str) -> list[str]:
-        """What nbdload must be told, and a control for its own side of it."""
+        """The options for nbdload, and for a control."""
         return [f"--tls-x509={self.x509}"] if kind == X509 else [f"--tls-psk={self.key_file}"]
 
 
@@ -57,7 +57,7 @@ def make_certificates(certtool: str, folder: Path) -> None:
 
 
 def make_credentials(tools: Tools, scratch: Path) -> Credentials:
-    """Makes them below `scratch`; a BenchError where certtool is missing."""
+    """Creates them below `scratch`; a BenchError if certtool is missing."""
     if tools.certtool is None:
         raise BenchError("certtool (package gnutls-bin) is not installed")
     return make_credentials_with(tools.certtool, scratch)

@@ -1,4 +1,4 @@
-"""The cost of growth: CPU per operation as connections or image sizes grow, one table each."""
+"""Growth cells: CPU per operation for growing numbers of connections or image sizes, one table each."""
 
 from harness.cell import Cell, GROWTH, Point, READ_4K
 
@@ -6,12 +6,13 @@ POINT = "at:"
 
 
 def point_metric(point: Point) -> str:
-    """The name under which a point's CPU per operation stands among the values."""
+    """The metric name of a point's CPU per operation."""
     return POINT + point.label
 
 
-# The same depth on every connection, so that a batch is as large everywhere: only the number of them grows. With many,
-# the replies that wait in the sockets when the measuring begins and ends must be few beside those that are counted.
+# The depth is the same on every connection, so that batches have the same size and only their number grows. With many
+# connections, the replies that are in the sockets at the begin and end of the measurement must be few compared with the
+# counted ones.
 CONNECTIONS = tuple(Point(f"{count:,}", (f"--connections={count}",), longer=longer)
                     for count, longer in ((1, 1), (10, 1), (100, 1), (1000, 2), (10_000, 6)))
 SIZES = tuple(Point(f"{size[:-1]} {size[-1]}iB", image=f"empty-{size}") for size in ("1G", "64G", "1T", "16T"))

@@ -1,4 +1,4 @@
-"""The images that the servers export: made once per run, brought into a stated condition before every measurement."""
+"""Images that the servers export: created once per run, with a defined page cache state before every measurement."""
 
 import subprocess
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Layout:
-    """Size in bytes and, for an image with holes, how much data stands before each hole."""
+    """Size in bytes and, for an image with holes, the length of the data before each hole."""
 
     size: int
     data: int = 0
@@ -28,7 +28,7 @@ class Layout:
 
 
 def layouts(small: bool) -> dict[str, Layout]:
-    """Every image by name; `small` for runs that only prove that the harness works."""
+    """All images by name; `small` for runs that only test the harness."""
     extents = 16_384 if small else 262_144
     huge = {f"empty-{name}": Layout(size, data=4096, hole=size) for name, size in
             (("1G", 1 << 30), ("64G", 64 << 30), ("1T", 1 << 40), ("16T", (16 << 40) - MIB))}
@@ -36,14 +36,14 @@ def layouts(small: bool) -> dict[str, Layout]:
         "dense": Layout((64 if small else 512) * MIB),
         "sparse": Layout((128 if small else 1024) * MIB, data=MIB, hole=9 * MIB),
         "extents": Layout(extents * 4096, data=4096, hole=4096),
-        # For what is traced call by call.
+        # For runs under strace.
         "few-extents": Layout(1024 * 4096, data=4096, hole=4096),
         **huge,
     }
 
 
 class Images:
-    """Makes images in a folder when they are first asked for, and removes them at the end."""
+    """Creates images in a folder on first use, and removes them at the end."""
 
     def __init__(self, tools: Tools, folder: Path, small: bool):
         self.tools = tools
@@ -62,7 +62,7 @@ class Images:
     def prepare(self, name: str, condition: str) -> bool:
         """Brings an image into `condition`: 'as-is', 'cached', 'uncached', or 'dirty:SIZE'.
 
-        False if the disk did not come to rest before an image that will be written or read uncached.
+        False if the disk did not become idle before a measurement that writes or reads uncached.
         """
         path = self.path(name)
         if condition == "as-is":

@@ -1,4 +1,4 @@
-"""What the benchmark ran on: processor, memory, kernel, file system, versions. No names of hosts, no paths."""
+"""Description of the machine: processor, memory, kernel, file system, versions. No host names, no paths."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ def first_match(path: str, pattern: str) -> str:
 
 
 def version_of(program: str | None, option: str = "--version") -> str:
-    """The first line that a program says about its version."""
+    """The first line of a program's version output."""
     if program is None:
         return "not installed"
     try:
@@ -69,7 +69,7 @@ def unwritten_bytes() -> int:
 
 
 def wait_until_quiet() -> bool:
-    """Waits until little is left to be written out; False if it did not come to rest in time."""
+    """Waits until writeback is nearly complete; False if that takes too long."""
     deadline = time.monotonic() + QUIET_PATIENCE_S
     while unwritten_bytes() > QUIET_BYTES:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""One measurement: one cell on one server, from a fresh process to a handful of numbers."""
+"""Measurement of one cell on one freshly started server."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Numbers by metric name, what the server chose, and how disturbed the machine was (shares of its time)."""
+    """Values by metric, the server's choices (as the cipher), and other work of the machine (fractions of time)."""
 
     values: dict[str, float]
     steal: float = 0.0
@@ -35,7 +35,7 @@ class Measurement:
 
 
 class Meter:
-    """Measures cells with one set of tools, images and times."""
+    """Measures cells with given tools, images and times."""
 
     def __init__(self, tools: Tools, images: Images, scratch: Path, timing: Timing, processors: int):
         self.tools = tools
@@ -46,7 +46,7 @@ class Meter:
         self.made: Credentials | None = None
 
     def credentials(self) -> Credentials:
-        """The credentials of this run, made when they are first needed."""
+        """The credentials of this run, created on first use."""
         if self.made is None:
             self.made = make_credentials(self.tools, self.scratch)
         return self.made
@@ -132,7 +132,7 @@ class Meter:
                             "resident_kb": result["resident_bytes"] / 1e3})
 
     def measure_fairness(self, cell: Cell, started: Running) -> Measurement:
-        """What a small and a big reader keep of their rates when both read at once, and what the small one pays."""
+        """The rates that a small and a big reader keep when both read at once, and the small one's CPU time."""
         def command(args: tuple[str, ...]) -> list[str]:
             load = [self.tools.nbdload, *started.load_args(), *args, f"--ms={self.timing.measured_ms}",
                     f"--warmup-ms={self.timing.warmup_ms}"]
@@ -155,7 +155,7 @@ class Meter:
 
 
 def at_point(cell: Cell, point: Point) -> Cell:
-    """The cell that is measured at one point of a table of growth."""
+    """The cell for one point of a table of growth."""
     return replace(cell, kind="load", args=(*cell.args, *point.args), image=point.image or cell.image, points=(),
                    longer=point.longer)
 
@@ -168,7 +168,7 @@ def finish(process: subprocess.Popen) -> dict:
 
 
 def translate(cell: Cell, result: dict) -> dict[str, float]:
-    """The report's metrics from nbdload's."""
+    """Converts nbdload's metrics to the report's."""
     if cell.kind in ("idle", "silent"):
         return {"kb_per_connection": result["proportional_bytes_per_connection"] / 1e3,
                 "newcomer_us": result["newcomer_us"], "turned_away": result["turned_away"],

@@ -1,4 +1,4 @@
-"""Which peers are measured: the newest that can be had, in a folder of their own, or those that are installed."""
+"""Peers to measure: the newest available ones, in a separate folder, or the installed ones."""
 
 import shutil
 import subprocess
@@ -11,13 +11,13 @@ INSTALLED = "installed"
 
 @dataclass(frozen=True)
 class Peers:
-    """`folder` holds their commands, None for the search path; `what` says in a few words which they are."""
+    """`folder` holds their commands, None for the search path; `what` is a short description."""
 
     folder: Path | None
     what: str
 
     def find(self, name: str, on_path: str | None) -> str | None:
-        """The peer of that name, if it is of these; else the one that was found on the search path."""
+        """The path of the peer of that name in the folder; else the one from the search path."""
         path = shutil.which(name, path=str(self.folder)) if self.folder else None
         return path or on_path
 
@@ -27,7 +27,7 @@ def installed(reason: str = "") -> Peers:
 
 
 def newest(tool: Path) -> Peers:
-    """What tools/peer_root.sh fetches or has fetched; if it can not, the installed ones, with its reason."""
+    """The peers that tools/peer_root.sh fetches or has fetched; if it fails, the installed ones, with its reason."""
     try:
         done = subprocess.run([str(tool)], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -39,6 +39,6 @@ def newest(tool: Path) -> Peers:
 
 
 def of_folder(folder: Path) -> Peers:
-    """Those of a folder made by tools/peer_root.sh, named as its VERSIONS does."""
+    """The peers in a folder of tools/peer_root.sh, described by its VERSIONS."""
     versions = (folder / "VERSIONS").read_text(encoding="utf-8").split("\n")
     return Peers(folder, "the newest that Debian has: " + ", ".join(line for line in versions if line))

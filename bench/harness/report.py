@@ -41,7 +41,7 @@ COLUMNS = {
 
 
 def column(cell: Cell, metric: str) -> str:
-    """A metric's heading; the points of a table of growth are their own."""
+    """A metric's heading; a point of a table of growth has its own."""
     name = metric.removeprefix(POINT) if metric.startswith(POINT) else COLUMNS[metric].format(unit=cell.unit)
     return f"CPU µs/{cell.unit} at {name}" if metric.startswith(POINT) else name
 
@@ -59,7 +59,7 @@ def ratio_text(ratio: Ratio | None) -> str:
 
 
 def reference_of(result: CellResult) -> str | None:
-    """What the ratio column divides by: ours, or while ours is not there the control."""
+    """The server that the ratio column divides by: ours, or the control if ours is missing."""
     return our_key(result) or ("control" if "control" in result.servers() else None)
 
 
@@ -106,7 +106,7 @@ def markdown_table(rows: list[list[str]], numbers: bool = False) -> str:
 
 
 def conditions(cell: Cell, layouts: dict[str, Layout]) -> str:
-    """How the image was prepared, in words."""
+    """A description of the image's preparation."""
     kind, _, size = cell.condition.partition(":")
     state = {"cached": "all in the page cache", "uncached": "dropped from the page cache", "as-is": "fresh",
              "dirty": f"written out, then its first {size}iB rewritten and left dirty"}[kind]
@@ -155,7 +155,7 @@ def goals_summary(store: Store) -> str:
 
 
 def missed_goals(results: dict[str, CellResult]) -> str:
-    """Every goal that was not met, by name: what a run ends with."""
+    """The goals that were not met, by name, for the end of a run."""
     verdicts = verdicts_of(results)
     lines = []
     for outcome in (MISSED, "not sure", "not measured", NOT_RUN):
@@ -165,7 +165,7 @@ def missed_goals(results: dict[str, CellResult]) -> str:
 
 
 def runs_section(store: Store) -> str:
-    """The runs that the tables come from, the newest first, each with its machine and settings."""
+    """The section of the runs in the tables, the newest first, each with its machine and settings."""
     parts = []
     for run in sorted(store.runs.values(), key=lambda one: one.key, reverse=True):
         names = [f"`{name}`" for name, result in store.results.items() if result.run == run.key]
@@ -184,7 +184,7 @@ def markdown(store: Store, layouts: dict[str, Layout]) -> str:
 
 
 def write_document(path: Path, section: str) -> None:
-    """Replaces what stands between the two marks of the document; the document must have them."""
+    """Replaces the text between the two marks of the document; the document must have them."""
     text = path.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)

@@ -1,4 +1,4 @@
-"""Interleaved rounds: every server once per round, in alternating order; rounds on a disturbed machine are repeated."""
+"""Interleaved rounds: each round measures every server once, in alternating order; disturbed rounds are repeated."""
 
 import statistics
 import time
@@ -13,31 +13,31 @@ from harness.tools import BenchError, Tools
 MOST_STEAL = 0.01
 MOST_FOREIGN = 0.10
 CONTROL_DEVIATION = 0.15
-# Of the rounds that are wanted, so many more may be tried to replace disturbed ones.
+# Additional rounds that may replace disturbed ones, as a fraction of the wanted rounds.
 SPARE_ROUNDS = 0.5
-# An interval of fewer rounds says nothing.
+# Fewer rounds give no meaningful interval.
 LEAST_ROUNDS = 3
 
 
 @dataclass
 class CellResult:
-    """All that is known about one cell: values per round of every server that ran in all of them."""
+    """Results of one cell: the values per round of every server that ran in all rounds."""
 
     cell: Cell
     rounds: list[dict[str, Measurement]] = field(default_factory=list)
     discarded: int = 0
     noisy: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
-    # Which run it comes from: a key of the document's runs.
+    # The run that measured it: a key of the document's runs.
     run: str = ""
-    # Of the machine that it was measured on.
+    # Number of processors of the machine.
     processors: int = 0
 
     def servers(self) -> list[str]:
         return [key for key in self.cell.servers if self.rounds and all(key in one for one in self.rounds)]
 
     def words(self, key: str, what: str) -> str:
-        """What a server chose in the last round, as in its cipher."""
+        """A server's choice in the last round, such as its cipher."""
         return self.rounds[-1][key].words.get(what, "")
 
     def metrics(self) -> list[str]:
@@ -56,7 +56,7 @@ class CellResult:
 
 
 def present(tools: Tools, cell: Cell, result: CellResult, only: set[str] | None) -> list[Server]:
-    """The cell's servers that are installed and wanted; the others are named in `result`."""
+    """The cell's servers that are installed and selected; records the others in `result`."""
     servers = []
     for key in cell.servers:
         server = BY_KEY[key]
@@ -71,13 +71,13 @@ def present(tools: Tools, cell: Cell, result: CellResult, only: set[str] | None)
 
 
 def disturbed(cell: Cell, one: dict[str, Measurement]) -> bool:
-    """Was the machine doing something else? Kernel threads write back dirty pages, so write cells tell only steal."""
+    """Whether the machine did other work. Write cells count only steal time, since kernel threads write back pages."""
     writes = cell.condition.startswith(("dirty", "uncached"))
     return any(m.steal > MOST_STEAL or (not writes and m.foreign > MOST_FOREIGN) for m in one.values())
 
 
 def off_control(cell: Cell, rounds: list[dict[str, Measurement]], one: dict[str, Measurement]) -> bool:
-    """Did the control, which never changes, differ from its median?"""
+    """Whether the control, which never changes, differs from its median."""
     def value(entry: dict[str, Measurement]) -> float | None:
         return entry["control"].values.get(cell.primary) if "control" in entry else None
 
@@ -103,9 +103,9 @@ def run_round(meter: Meter, cell: Cell, servers: list[Server], backwards: bool, 
 
 def run_cell(meter: Meter, cell: Cell, wanted: int, only: set[str] | None, strict: bool, deadline: float,
              say: Callable[[str], None]) -> CellResult:
-    """Measures `cell` until `wanted` undisturbed rounds are there, or the spare rounds or the time are used up.
+    """Measures `cell` until there are `wanted` undisturbed rounds, or no spare rounds or time are left.
 
-    Past `deadline` no more than LEAST_ROUNDS are tried: a short run says so by its number of rounds.
+    After `deadline` at most LEAST_ROUNDS are tried; the report shows the number of rounds.
     """
     result = CellResult(cell, processors=meter.processors)
     servers = present(meter.tools, cell, result, only)
@@ -122,7 +122,7 @@ def run_cell(meter: Meter, cell: Cell, wanted: int, only: set[str] | None, stric
         good = [r for r in tried if not (strict and (disturbed(cell, r) or off_control(cell, tried, r)))]
         say(f"{cell.name}: round {len(tried)}, {len(good)} of {wanted} undisturbed")
     result.discarded = len(tried) - len(good)
-    # With too few undisturbed rounds all are kept, and the report says that the cell is noisy.
+    # With too few undisturbed rounds all are used, and the report marks the cell as noisy.
     result.noisy = len(good) < min(LEAST_ROUNDS, wanted)
     result.rounds = tried if result.noisy else good
     result.discarded = 0 if result.noisy else result.discarded

@@ -1,4 +1,4 @@
-"""Every server that is measured: how it is started on an image, found ready, and stopped again."""
+"""The measured servers: functions to start one on an image, to wait until it is ready, and to stop it."""
 
 import contextlib
 import os
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a server is started on: its image, its address, and the credentials if it is to speak TLS of some kind."""
+    """The image and address of a server, and its credentials for TLS, if any."""
 
     image: Path
     address: Address
@@ -60,7 +60,7 @@ class Setting:
     credentials: Credentials | None = None
 
     def load_args(self) -> list[str]:
-        """What nbdload must be told to reach the export."""
+        """The options of nbdload for the export."""
         tls = self.credentials.client_args(self.tls) if self.tls else []
         return [*self.address.load_args(), f"--export={EXPORT}", *tls]
 
@@ -69,8 +69,7 @@ class Setting:
 class Server:
     """One server in one configuration. `family` groups the configurations of one program.
 
-    `reactors` asks ours for that many threads that serve; 0 leaves it to the program. `mode` is the control's, "" for
-    the one that the cell asks for.
+    `reactors`: the value of our --reactors; 0: the default. `mode`: of the control; "": the cell's.
     """
 
     key: str
@@ -89,7 +88,7 @@ class Server:
                 "control": tools.control}[self.family]
 
     def why_not(self, tools: Tools) -> str | None:
-        """Why this server can not be started here; None if it can."""
+        """The reason why this server can not be started here; None if it can."""
         program = self.program(tools)
         if program is None:
             return "not built" if self.family == "ours" else "not installed"
@@ -111,7 +110,7 @@ class Server:
         return self.storage_daemon_command(program, setting)
 
     def storage_daemon_command(self, program: str, setting: Setting) -> list[str]:
-        """The one command line that both storage daemons take."""
+        """The command line that both storage daemons accept."""
         address = setting.address
         node = f"file,node-name=disk,filename={setting.image}"
         if self.aio:
@@ -151,7 +150,7 @@ def nbdkit_tls(setting: Setting) -> list[str]:
 
 
 def write_nbd_server_config(setting: Setting) -> Path:
-    """Its defaults, but with flush and FUA offered, which it does not do by itself."""
+    """The configuration of nbd-server: its defaults, plus flush and FUA, which it does not offer by default."""
     address = setting.address
     where = f"unixsock = {address.path}\n" if address.path else ""
     config = setting.scratch / "nbd-server.conf"
@@ -165,7 +164,7 @@ def pid_file(scratch: Path) -> Path:
 
 
 def clean_up(setting: Setting) -> None:
-    """Removes what an earlier server may have left in the place of this one."""
+    """Removes files that an earlier server may have left at the same paths."""
     if setting.address.path:
         Path(setting.address.path).unlink(missing_ok=True)
     pid_file(setting.scratch).unlink(missing_ok=True)
@@ -205,7 +204,7 @@ class Running:
         return self.setting.address
 
     def died(self) -> bool:
-        """Has it ended by itself? (Never known of a server that detached from us.)"""
+        """Whether it has ended by itself (unknown for a server that detached itself)."""
         return self.process.poll() not in (None, 0)
 
     def load_args(self) -> list[str]:
@@ -234,7 +233,7 @@ def wait_until_greeting(address: Address, process: subprocess.Popen, log: Path, 
             break
         time.sleep(0.002)
     lines = log.read_text(errors="replace").strip().splitlines()
-    # Without the program's name and the option it complains about, which hold paths of this run.
+    # Without the program's name and the rejected option, which hold paths of this run.
     reason = re.sub(r"^\S+: (--\S+ \S+: )?", "", lines[-1]) if lines else ""
     raise BenchError("did not start to listen" + (f": {reason}" if reason else ""))
 
@@ -257,7 +256,7 @@ def stop(pid: int, process: subprocess.Popen) -> None:
 @contextlib.contextmanager
 def running(tools: Tools, server: Server, setting: Setting, *, cpu: int | None = SERVER_CPU,
             before_start: Callable[[], None] = allow_many_files, environment: dict | None = None) -> Iterator[Running]:
-    """Starts `server`, waits for its greeting, and stops it at the end whatever happened."""
+    """Starts `server`, waits for its greeting, and stops it at the end, also after an error."""
     address = setting.address
     clean_up(setting)
     command = server.command(tools, setting)

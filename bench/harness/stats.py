@@ -1,4 +1,4 @@
-"""Medians of per-round ratios and their bootstrap intervals: the only arithmetic that a claim rests on."""
+"""Medians of per-round ratios and their bootstrap intervals, which all claims use."""
 
 import random
 import statistics
@@ -19,7 +19,7 @@ class Ratio:
 
     @property
     def certain(self) -> bool:
-        """Does the interval exclude 1?"""
+        """Whether the interval excludes 1."""
         return self.high < 1 or self.low > 1
 
 
@@ -35,7 +35,7 @@ def ratio_of(ours: list[float], theirs: list[float]) -> Ratio | None:
 
 
 def spread(values: list[float]) -> float:
-    """Half the distance of the quartiles as a share of the median: how noisy a row is."""
+    """Half the interquartile range as a fraction of the median, a measure of a row's noise."""
     if len(values) < 3 or statistics.median(values) == 0:
         return 0.0
     quartiles = statistics.quantiles(values, n=4)

@@ -1,7 +1,7 @@
-"""What the document rests on: every round of every cell, with the run it comes from, as JSON beside the document.
+"""Store of the results: every round of every cell, with its run, as JSON beside the document.
 
-A later run of some cells replaces these alone; the document is always written anew from the whole store, so that no row
-is carried over by hand.
+A later run of some cells replaces only these; the document is always generated from the complete store, so that no row
+is edited by hand.
 """
 
 import json
@@ -22,7 +22,7 @@ DISTURBANCES = ("steal", "foreign")
 
 @dataclass
 class Run:
-    """When and how a run was made, of what, and on which machine."""
+    """Time, settings, version and machine of a run."""
 
     key: str
     date: str
@@ -39,7 +39,7 @@ class Store:
     results: dict[str, CellResult] = field(default_factory=dict)
 
     def merge(self, run: Run, results: dict[str, CellResult]) -> None:
-        """Takes over what `run` measured; runs that nothing comes from any more are forgotten."""
+        """Adds the results of `run`; removes runs without remaining results."""
         for result in results.values():
             result.run = run.key
         together = self.results | results
@@ -49,7 +49,7 @@ class Store:
 
 
 def source_version(root: Path) -> str:
-    """The commit of the tree, with a word if something was changed since; "unknown" outside of a clone."""
+    """The commit of the tree, with a note if the tree has changes; "unknown" outside of a clone."""
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10,
@@ -103,7 +103,7 @@ def revived(name: str, entry: dict) -> CellResult:
 
 
 def load(path: Path) -> Store:
-    """The store at `path`; an empty one where there is none. Cells that no longer exist are left out."""
+    """Loads the store at `path`; empty if there is none. Omits cells that no longer exist."""
     if not path.exists():
         return Store()
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -113,12 +113,12 @@ def load(path: Path) -> Store:
 
 
 def save(path: Path, store: Store) -> None:
-    """One line for each server of each cell, so that a change can be read."""
+    """Writes one line per server of each cell, so that a diff is readable."""
     runs = {run.key: {"date": run.date, "commit": run.commit, "settings": run.settings, "machine": run.machine}
             for run in store.runs.values()}
     document = {"runs": runs, "cells": {name: plain(result) for name, result in store.results.items()}}
     text = json.dumps(document, indent=1, ensure_ascii=False)
-    # The lists, then the objects that hold nothing but them, on one line.
+    # Joins lists, and then objects that contain only lists, on one line.
     for innermost in (r"\[[^\[\]{}]*\]", r"\{[^{}]*\}"):
         text = re.sub(innermost, lambda found: re.sub(r"\s*\n\s*", " ", found.group(0)), text)
     path.write_text(text + "\n", encoding="utf-8")

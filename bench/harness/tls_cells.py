@@ -1,11 +1,11 @@
-"""The cells under TLS. The cipher that was agreed on stands in the table beside each server."""
+"""The TLS cells. The table shows the negotiated cipher beside each server."""
 
 from harness.cell import Cell, Goal, RATE, READ_1M, READ_4K, no_slower_tail
 from harness.credentials import PSK, X509
 
 PEERS = ("ours", "qsd", "qsd-uring", "qsd-threads", "nbdkit", "control")
 ONE_EACH = ("ours", "qsd", "nbdkit")
-# Every server gets the same cipher to work with, whatever it would prefer.
+# Forces the same cipher for all servers.
 AES_256 = "--tls-priority=NORMAL:-CIPHER-ALL:+AES-256-GCM"
 
 TLS_CELLS = (

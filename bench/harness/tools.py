@@ -1,4 +1,4 @@
-"""Where the programs are: ours in the build tree, the peers on the search path. Runs them with limits of time."""
+"""Locations of the programs: ours in the build tree, the peers on the search path; and their execution."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ SERVER_CPU = 0
 
 
 class BenchError(Exception):
-    """A measurement that can not be trusted or could not be made."""
+    """A measurement that failed or is not reliable."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Tools:
     strace: str | None
     certtool: str | None
     perf: str | None
-    peers: str  # which they are, in words
+    peers: str  # description of the peers
 
     @property
     def can_pin(self) -> bool:
@@ -83,13 +83,13 @@ def find_tools(build: Path, ours: str | None = None, qsd: str | None = None, pee
 
 @functools.cache
 def knows_option(program: str, option: str) -> bool:
-    """Does the program's --help name the option?"""
+    """Whether the program's --help names the option."""
     done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10, check=False)
     return re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", done.stdout + done.stderr) is not None
 
 
 def pinned(tools: Tools, cpu: int | None, command: list[str]) -> list[str]:
-    """`command`, bound to one processor if that is wanted and possible."""
+    """`command`, bound to one processor if requested and possible."""
     if cpu is None or not tools.can_pin:
         return command
     return [tools.taskset, "-c", str(cpu), *command]

@@ -1,4 +1,4 @@
-"""Goals against results: which peer a goal means, whether it is met, and how sure that is."""
+"""Comparison of goals with results: the peer of a goal, whether it is met, and how certain that is."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from harness.rounds import CellResult
 from harness.servers import BY_KEY
 from harness.stats import Ratio, ratio_of
 
-# Where a ratio would ask for less than the control costs in the same run, the goal is this many times the control.
+# If a ratio would require less than the control costs in the same run, the goal is this many times the control.
 CONTROL_ALLOWANCE = 1.2
-# What still counts as flat: this many times the CPU per operation of the cheapest smaller point.
+# Limit of flat growth: this many times the CPU per operation of the cheapest smaller point.
 FLAT = 1.25
 MORE_IS_BETTER = (RATE, "megabytes_per_second", "smaller_share", "slowest_share")
 MISSED = "missed"
@@ -19,7 +19,7 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal: in words, what was measured, and whether it is met."""
+    """One goal: its description, the measured values, and whether it is met."""
 
     goal: str
     measured: str
@@ -36,7 +36,7 @@ def best_key(result: CellResult, family: str, metric: str) -> str | None:
 
 
 def our_key(result: CellResult) -> str | None:
-    """The configuration of ours that the goals are about: the first, which is the default one."""
+    """Our configuration that the goals apply to: the first, which is the default."""
     return next((key for key in result.servers() if BY_KEY[key].family == "ours"), None)
 
 
@@ -68,9 +68,9 @@ def ratio_words(ratio: Ratio, key: str) -> str:
 
 
 def against_control(result: CellResult, goal: Goal, ours: str, peer: str) -> tuple[str, str] | None:
-    """The rule of the control, where the goal asks for more than the control itself reaches; None where it does not.
+    """The verdict by the control, if the goal requires more than the control itself reaches; else None.
 
-    Nor where the peer beats the control: that one is no floor then.
+    Also None if the peer beats the control, which then is no lower bound.
     """
     control = result.median("control", goal.metric) if "control" in result.servers() else None
     theirs = result.median(peer, goal.metric)
@@ -89,7 +89,7 @@ def against_control(result: CellResult, goal: Goal, ours: str, peer: str) -> tup
 
 
 def ceiling(cell: Cell, result: CellResult, goal: Goal, ours: str, peer: str) -> str:
-    """What the rate could be at most while the client needs its share of the processors; "" where it has its own."""
+    """The highest possible rate if the client shares the server's processors; "" if it has its own."""
     costs = [result.median(ours, CPU), result.median(ours, "client_cpu_us")]
     if cell.pin or goal.metric != RATE or None in costs or not result.processors or not sum(costs):
         return ""
@@ -98,7 +98,7 @@ def ceiling(cell: Cell, result: CellResult, goal: Goal, ours: str, peer: str) ->
 
 
 def judge_pair(cell: Cell, result: CellResult, goal: Goal, ours: str, peer: str) -> tuple[float, str, str]:
-    """How far the goal was missed (above 1) or exceeded against one peer, what was measured, and the outcome."""
+    """The factor by which the goal was missed (above 1) or exceeded, the measured values, and the outcome."""
     ratio = ratio_of(result.values(ours, goal.metric), result.values(peer, goal.metric))
     if ratio is None or ratio.median == 0:
         return 0, "nothing to compare", "not measured"
@@ -139,7 +139,7 @@ def judge_goal(cell: Cell, result: CellResult, goal: Goal) -> Verdict:
 
 
 def growth_of(cell: Cell, result: CellResult, key: str, at: int | None = None) -> tuple[Ratio, int] | None:
-    """The largest growth against the cheapest smaller point, and the place where it is; or that of place `at`."""
+    """The largest growth relative to the cheapest smaller point, and its index; or the growth at index `at`."""
     medians = [result.median(key, point_metric(point)) for point in cell.points]
     if None in medians:
         return None

@@ -2,8 +2,8 @@
 //
 // --path=FILE --size=BYTES [--data=BYTES --hole=BYTES] [--salt=N]: with --hole, every --data bytes of content are
 // followed by --hole bytes of hole. Without --size, an existing image is made ready: --touch reads it all once, --drop
-// drops its cache, --dirty=BYTES rewrites its beginning with the same content and leaves those pages dirty.
-// Whatever is done, the image is written out first.
+// drops its cache, --dirty=BYTES rewrites its beginning with the same content and leaves those pages dirty. In each
+// case the image is first written back to the disk.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -29,7 +29,7 @@ void Connection::refill(uint64_t now_ns, uint64_t& budget) {
   if (options_.lockstep && slots_.busy() != 0) {
     return;
   }
-  while (budget != 0 && !slots_.full() && outbox_.has_room()) {
+  while (budget != 0 && !slots_.full() && outbox_.has_capacity()) {
     const Slot& slot = slots_.open(workload_.next(), now_ns);
     bool write = slot.request.command == Command::kWrite;
     std::span<const std::byte> payload;
@@ -44,7 +44,7 @@ void Connection::refill(uint64_t now_ns, uint64_t& budget) {
 
 void Connection::send() {
   if (!outbox_.send_some(channel_)) {
-    tally_.blame("the server closed the connection while it was written to");
+    tally_.set_breach("the server closed the connection while it was written to");
   }
 }
 
@@ -58,7 +58,8 @@ void Connection::receive(ReceiveBuffer& buffer, bool wait, bool need_clock) {
       return;
     }
     if (got <= 0) {
-      tally_.blame(got < 0 && errno == EAGAIN ? "the server fell silent" : "the server closed the connection");
+      tally_.set_breach(got < 0 && errno == EAGAIN ? "the server stopped replying"
+                                                   : "the server closed the connection");
       return;
     }
     uint64_t before = tally_.operations;

@@ -1,4 +1,4 @@
-// Connection: one loaded NBD connection: a workload feeding an outbox, and a reader emptying the socket.
+// Connection: an NBD connection under load: a workload fills an outbox, and a reply reader processes the replies.
 //
 // Thread: one owner, the load loop. All connections share one receive buffer, so it stays in the cache.
 #pragma once
@@ -13,7 +13,7 @@
 
 namespace blockexport::bench {
 
-// The shared receive buffer; its head has room for the bytes a connection carried over.
+// The shared receive buffer; space at its front holds the bytes that a connection carried over.
 class ReceiveBuffer {
  public:
   explicit ReceiveBuffer(std::size_t bytes) : storage_(ReplyReader::kLongestHead + bytes) {}
@@ -40,11 +40,10 @@ class Connection {
   void refill(uint64_t now_ns, uint64_t& budget);
   void send();
 
-  // One receive call (under TLS: what had arrived by then), then checks all that came. `wait`: block until something
-  // comes.
+  // Receives once (with TLS: all that has arrived) and checks the received bytes. `wait`: block until bytes arrive.
   void receive(ReceiveBuffer& buffer, bool wait, bool need_clock);
 
-  // Says goodbye as the protocol wants; the socket closes with the object.
+  // Sends NBD_CMD_DISC; the destructor closes the socket.
   void disconnect();
 
   // After disconnect(): blocks until the server has closed the connection too.

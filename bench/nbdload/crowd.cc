@@ -32,7 +32,8 @@ Crowd gather(const Options& options) {
   crowd.members.reserve(options.connections);
   for (unsigned i = 0; i < options.connections; ++i) {
     Channel channel = Channel::connect_to(options.address);
-    bool joined = channel.good() && (options.mode == Mode::kSilent || negotiate(channel, options.wishes).has_value());
+    bool joined =
+        channel.good() && (options.mode == Mode::kSilent || negotiate(channel, options.negotiation).has_value());
     if (joined) {
       crowd.members.push_back(std::move(channel));
     } else {
@@ -47,7 +48,7 @@ Crowd gather(const Options& options) {
 int run_crowd(const Options& options) {
   Pattern pattern(options.salt, options.block_bytes);
   SingleRead client(options, pattern);
-  // The first client makes the server touch what it touches for any client.
+  // The first client makes the server allocate and initialise what any client needs.
   if (!client.run()) {
     fatal("the server does not serve even a single client");
   }

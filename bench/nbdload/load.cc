@@ -69,7 +69,7 @@ class Load {
       if (!channel.good()) {
         fatal("connect: {}", std::strerror(errno));
       }
-      std::optional<Agreement> session = negotiate(channel, options_.wishes);
+      std::optional<Agreement> session = negotiate(channel, options_.negotiation);
       if (!session) {
         fatal("the server refused connection {} during the handshake", i);
       }
@@ -82,7 +82,7 @@ class Load {
     }
   }
 
-  // A server that never said it could do this would be measured at doing something else.
+  // Without these flags the server need not support the commands, and the measurement would be wrong.
   void check_flags() const {
     bool flushes = options_.shape == Shape::kFlush || options_.shape == Shape::kFlushedWrite;
     if (flushes && (session_.flags & kTransmissionSendFlush) == 0) {
@@ -144,7 +144,7 @@ class Load {
     std::array<epoll_event, kMostEvents> events;
     int ready = epoll_wait(epoll_, events.data(), kMostEvents, kPatienceMs);
     if (ready == 0) {
-      tally_.blame("the server fell silent");
+      tally_.set_breach("the server stopped replying");
     }
     for (int i = 0; i < ready; ++i) {
       std::size_t index = events[i].data.u64;
@@ -160,13 +160,13 @@ class Load {
       }
       watch(index);
     }
-    // In lockstep the next batch leaves on all connections together.
+    // In lockstep the next batch is sent on all connections together.
     if (options_.lockstep && in_flight() == 0) {
       refill_all(options_.latency ? wall_ns() : 0, budget);
     }
   }
 
-  // Asks for writability only while something is unsent.
+  // Polls for writability only while data is unsent.
   void watch(std::size_t index) {
     bool wanted = connections_[index]->wants_to_send();
     if (wanted == watched_[index]) {
@@ -195,7 +195,7 @@ class Load {
     return counts;
   }
 
-  // What the slowest connection got, as a share of the mean: 1 is perfectly fair.
+  // Operations of the slowest connection as a fraction of the mean: 1 is perfectly fair.
   static double slowest_share(const std::vector<uint64_t>& before, const std::vector<uint64_t>& after, uint64_t sum) {
     uint64_t slowest = kForever;
     for (std::size_t i = 0; i < after.size(); ++i) {
@@ -230,7 +230,7 @@ class Load {
   void finish(JsonLine& line) {
     for (auto& connection : connections_) {
       connection->disconnect();
-      // What the server does at the end of a connection is then always part of what is counted.
+      // So the server's work at the end of a connection is always counted.
       if (options_.lockstep) {
         connection->wait_for_end(buffer_);
       }

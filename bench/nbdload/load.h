@@ -1,5 +1,5 @@
-// The modes of nbdload. Each runs to its end, prints one JSON line and returns the exit status: 0 only if every reply
-// was right.
+// Modes of nbdload. Each runs to its end, prints one JSON line and returns the exit status: 0 only if every reply was
+// correct.
 //
 // Thread: the main one.
 #pragma once
@@ -11,17 +11,17 @@ namespace blockexport::bench {
 // Requests at a fixed depth on each connection: op/s, CPU per operation, latency.
 int run_load(const Options& options);
 
-// Block status over the whole export, pass after pass: CPU per extent, the first pass apart from the others.
+// Repeated block status over the whole export: CPU per extent, separately for the first pass.
 int run_map(const Options& options);
 
-// Connect, negotiate, one read, close, over and over: connections per second.
+// Repeats connect, negotiate, one read, close: connections per second.
 int run_rate(const Options& options);
 
-// Many negotiated connections that then rest (kIdle), or connections that never say a word (kSilent): memory for each,
-// and how long a further, well-behaved client waits for its first reply.
+// Many negotiated connections that are then idle (kIdle), or connections that never send a byte (kSilent): memory per
+// connection, and the time until one more, normal client gets its first reply.
 int run_crowd(const Options& options);
 
-// Starts the server's command line over and over: time from fork to the first greeting, and memory at rest.
+// Repeatedly starts the server's command line: time from fork to the first greeting, and memory when idle.
 int run_start(const Options& options);
 
 }  // namespace blockexport::bench

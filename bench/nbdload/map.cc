@@ -15,7 +15,7 @@ namespace blockexport::bench {
 
 namespace {
 
-// As much of the export as one request may name without extended headers, on a sector boundary.
+// Largest range of one request without extended headers, at a sector boundary.
 constexpr uint64_t kMostPerRequest = uint64_t{2} << 30;
 constexpr std::size_t kDescriptorSize = 8;
 constexpr std::size_t kContextSize = 4;
@@ -24,7 +24,7 @@ class Mapper {
  public:
   Mapper(Channel& channel, const Agreement& session) : channel_(channel), session_(session) {}
 
-  // The number of extents of the whole export. Neighbours of one kind that a reply boundary cut apart count twice.
+  // Returns the number of extents of the whole export. An extent that a reply boundary splits counts twice.
   uint64_t pass() {
     extents_ = 0;
     for (uint64_t offset = 0; offset < session_.size;) {
@@ -107,7 +107,7 @@ int run_map(const Options& options) {
   if (!channel.good()) {
     fatal("connect: {}", std::strerror(errno));
   }
-  std::optional<Agreement> session = negotiate(channel, options.wishes);
+  std::optional<Agreement> session = negotiate(channel, options.negotiation);
   if (!session || !session->context) {
     fatal("the server does not offer base:allocation");
   }

@@ -89,10 +89,10 @@ Options read_options(int count, char** values) {
   options.mode = choose(kModes, "mode", args.text("mode", "load"));
   options.address.path = args.text("socket", "");
   options.address.port = static_cast<uint16_t>(args.number("port", 0));
-  options.wishes.export_name = args.text("export", "");
-  options.wishes.replies = choose(kReplies, "replies", args.text("replies", "structured"));
-  options.wishes.base_allocation = options.mode == Mode::kMap;
-  options.wishes.tls = read_tls(args);
+  options.negotiation.export_name = args.text("export", "");
+  options.negotiation.replies = choose(kReplies, "replies", args.text("replies", "structured"));
+  options.negotiation.base_allocation = options.mode == Mode::kMap;
+  options.negotiation.tls = read_tls(args);
   options.server_pid = static_cast<pid_t>(args.number("server-pid", 0));
   options.server_tree = args.flag("server-tree");
   options.connections = static_cast<unsigned>(args.number("connections", 1));

@@ -1,6 +1,6 @@
-// Options: what nbdload was asked to do, read once from the command line.
+// Options: parsed command line of nbdload.
 //
-// Thread: the main one fills it in; everyone else only reads it.
+// Thread: the main one fills it in; afterwards it is constant.
 #pragma once
 
 #include <sys/types.h>
@@ -22,7 +22,7 @@ enum class Shape { kRandomRead, kSequentialRead, kRandomWrite, kSequentialWrite,
 struct Options {
   Mode mode = Mode::kLoad;
   Address address;
-  Wishes wishes;
+  NegotiationOptions negotiation;
 
   // The server to measure (0: none), with its children if it forks per connection.
   pid_t server_pid = 0;
@@ -33,20 +33,20 @@ struct Options {
   unsigned depth = 1;
   uint32_t block_bytes = 4096;
   uint64_t seed = 1;
-  // The part of the export that is touched, from its start; 0 is all of it.
+  // Length of the part of the export that is used, from its start; 0: all.
   uint64_t span_bytes = 0;
   bool fua = false;
 
-  // The measured part ends after this many operations, or when 0, after this time.
+  // The measurement ends after this many operations, or if 0, after the time below.
   uint64_t operations = 0;
   uint64_t duration_ms = 1000;
   uint64_t warmup_ms = 0;
-  // Send a whole batch, on all connections, only when the last one is answered to the last byte, and see the server
-  // close at the end: makes counts repeatable.
+  // Lockstep: sends each batch, on all connections, only after the last reply of the previous one was received
+  // completely, and waits for the server to close at the end; so counts are repeatable.
   bool lockstep = false;
 
   bool latency = false;
-  // Every n-th read is compared in full, the others at both ends; 0 checks nothing but the headers.
+  // Every n-th read is compared completely, the others only at both ends; 0: only headers are checked.
   unsigned check_every = 64;
   uint64_t salt = 0;
   bool allow_zeroes = false;
@@ -62,7 +62,7 @@ struct Options {
   std::vector<std::string> command;
 };
 
-// Reads argv; ends the program on anything it does not understand.
+// Parses argv; an error ends the program.
 Options read_options(int count, char** values);
 
 const char* name_of(Shape shape);

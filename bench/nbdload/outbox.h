@@ -1,7 +1,7 @@
-// Outbox: requests waiting to be sent on one connection, sent with as few calls as possible.
+// Outbox: send queue of one connection's requests, which it sends with as few calls as possible.
 //
-// Headers lie back to back, so a batch of reads is one contiguous send; write payloads are pointers into the pattern.
-// Thread: one owner. Payloads must live until they are sent (the pattern lives for ever).
+// Headers are contiguous, so a batch of reads is one send; write payloads are pointers into the pattern. Thread: one
+// owner. Payloads must exist until they are sent (the pattern exists until the process ends).
 #pragma once
 
 #include <sys/uio.h>
@@ -21,13 +21,13 @@ class Outbox {
  public:
   Outbox(Replies replies, unsigned depth);
 
-  // Room for one more request? After partial sends there may be none until the rest has left.
-  bool has_room() const { return used_ + kHeaderRoom <= headers_.size(); }
+  // Whether one more request fits. After partial sends none may fit until the rest is sent.
+  bool has_capacity() const { return used_ + kHeaderRoom <= headers_.size(); }
   bool empty() const { return first_ == pieces_.size(); }
 
   void put(const Request& request, uint16_t flags, uint64_t cookie, std::span<const std::byte> payload);
 
-  // Sends what the socket takes without blocking. False when the connection is broken.
+  // Sends as much as the socket accepts without blocking. False when the connection is broken.
   [[nodiscard]] bool send_some(Channel& channel);
 
  private:

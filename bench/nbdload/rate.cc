@@ -13,7 +13,7 @@ namespace blockexport::bench {
 
 namespace {
 
-// So many failed conversations end the run: it is lost anyway.
+// This many failed connections end the run, whose result would be useless.
 constexpr uint64_t kMostFailures = 16;
 
 }  // namespace
@@ -27,7 +27,7 @@ int run_rate(const Options& options) {
   uint64_t end_ns = wall_ns() + options.duration_ms * kNanosecondsPerMillisecond;
   auto converse = [&] {
     SingleRead client(options, pattern);
-    // At least one each: a busy machine may take the whole window before the first.
+    // At least one per measurement: on a busy machine the first may take the whole window.
     do {
       (client.run() ? conversations : failures).fetch_add(1);
     } while (failures.load() < kMostFailures && wall_ns() < end_ns);

@@ -50,7 +50,7 @@ void ReplyReader::finish_chunk(uint64_t now_ns) {
 Slot* ReplyReader::slot_of(uint64_t cookie) {
   Slot* slot = slots_.find(cookie);
   if (slot == nullptr) {
-    tally_.blame(fmt::format("a reply with the cookie {:#x}, which is not in flight", cookie));
+    tally_.set_breach(fmt::format("a reply with the cookie {:#x}, which is not in flight", cookie));
   }
   return slot;
 }
@@ -60,7 +60,7 @@ std::optional<ReplyReader::Head> ReplyReader::take_simple(std::span<const std::b
     return std::nullopt;
   }
   if (load_be<uint32_t>(bytes.data()) != kSimpleReplyMagic) {
-    tally_.blame(fmt::format("a reply with the magic {:#x}", load_be<uint32_t>(bytes.data())));
+    tally_.set_breach(fmt::format("a reply with the magic {:#x}", load_be<uint32_t>(bytes.data())));
     return std::nullopt;
   }
   slot_ = slot_of(load_be<uint64_t>(bytes.data() + 8));
@@ -70,7 +70,7 @@ std::optional<ReplyReader::Head> ReplyReader::take_simple(std::span<const std::b
   auto error = load_be<uint32_t>(bytes.data() + 4);
   bool is_read = slot_->request.command == Command::kRead;
   if (is_read && replies_ != Replies::kSimple) {
-    tally_.blame("a simple reply to a read although structured replies were agreed");
+    tally_.set_breach("a simple reply to a read although structured replies were agreed");
     return std::nullopt;
   }
   done_ = true;
@@ -94,7 +94,7 @@ std::optional<ReplyReader::Head> ReplyReader::take_chunk(std::span<const std::by
   }
   uint32_t magic = extended ? kExtendedReplyMagic : kStructuredReplyMagic;
   if (load_be<uint32_t>(bytes.data()) != magic || replies_ == Replies::kSimple) {
-    tally_.blame(fmt::format("an unexpected reply with the magic {:#x}", load_be<uint32_t>(bytes.data())));
+    tally_.set_breach(fmt::format("an unexpected reply with the magic {:#x}", load_be<uint32_t>(bytes.data())));
     return std::nullopt;
   }
   auto type = static_cast<Chunk>(load_be<uint16_t>(bytes.data() + 6));
@@ -115,7 +115,7 @@ std::optional<ReplyReader::Head> ReplyReader::take_chunk(std::span<const std::by
   return Head{.size = size + body->size};
 }
 
-// Reads the fixed part behind a chunk header. Nothing: it is not all there yet, or the tally has the reason.
+// Parses the fixed part after a chunk header. Nothing: it is incomplete, or invalid, which the tally records.
 std::optional<ReplyReader::Head> ReplyReader::open_content(std::span<const std::byte> body, Chunk type,
                                                            uint64_t length) {
   constexpr std::size_t kOffsetSize = 8;
@@ -128,7 +128,7 @@ std::optional<ReplyReader::Head> ReplyReader::open_content(std::span<const std::
                                                    : 0;
   bool fits = type == Chunk::kNone ? length == 0 : fixed != 0 && length >= fixed;
   if (!fits || (!is_error && type != Chunk::kNone && slot_->request.command != Command::kRead)) {
-    tally_.blame(fmt::format("a chunk of type {} and {} bytes", static_cast<unsigned>(type), length));
+    tally_.set_breach(fmt::format("a chunk of type {} and {} bytes", static_cast<unsigned>(type), length));
     return std::nullopt;
   }
   if (body.size() < fixed) {
@@ -147,7 +147,7 @@ std::optional<ReplyReader::Head> ReplyReader::open_content(std::span<const std::
   const Request& request = slot_->request;
   if (covered == 0 || covered > request.length || offset_ < request.offset ||
       offset_ - request.offset > request.length - covered) {
-    tally_.blame(fmt::format("a chunk for {}+{} outside its request", offset_, covered));
+    tally_.set_breach(fmt::format("a chunk for {}+{} outside its request", offset_, covered));
     return std::nullopt;
   }
   if (!is_data_) {

@@ -1,5 +1,5 @@
-// ReplyReader: turns received bytes into finished slots. Headers are parsed where they lie, payloads are checked where
-// they lie and never copied; only the few bytes of a header that was cut off are kept for the next turn.
+// ReplyReader: parser of received replies, which completes their slots. Headers are parsed and payloads are checked in
+// the receive buffer, without a copy; only the bytes of an incomplete header are kept for the next turn.
 //
 // Thread: one owner.
 #pragma once
@@ -18,15 +18,15 @@ namespace blockexport::bench {
 
 class ReplyReader {
  public:
-  // No header with its fixed part is longer than this.
+  // Longest header with its fixed part.
   static constexpr std::size_t kLongestHead = 64;
 
   ReplyReader(Replies replies, Slots& slots, Tally& tally) : replies_(replies), slots_(slots), tally_(tally) {}
 
-  // The bytes of a cut-off header: the caller puts them in front of what it receives next.
+  // The bytes of an incomplete header, which the caller puts before the bytes that it receives next.
   std::span<const std::byte> carried() const { return std::span(carry_).first(carried_); }
 
-  // Consumes everything (carried bytes first). Breaches of the protocol go to the tally, and end the reading.
+  // Consumes all bytes (carried bytes first). A protocol error is recorded in the tally, and ends the parsing.
   void feed(std::span<const std::byte> bytes, uint64_t now_ns);
 
  private:
@@ -45,7 +45,7 @@ class ReplyReader {
   Replies replies_;
   Slots& slots_;
   Tally& tally_;
-  // The payload that is being read: whose, from where, how much is left, and whether the reply ends with it.
+  // The current payload: its slot, its offset, its remaining length, and whether it ends the reply.
   Slot* slot_ = nullptr;
   uint64_t offset_ = 0;
   uint64_t left_ = 0;

@@ -16,7 +16,7 @@ bool SingleRead::run() {
   if (!channel.good()) {
     return false;
   }
-  std::optional<Agreement> session = negotiate(channel, options_.wishes);
+  std::optional<Agreement> session = negotiate(channel, options_.negotiation);
   if (!session || session->size < options_.block_bytes) {
     return false;
   }

@@ -1,7 +1,6 @@
-// SingleRead: one whole, checked conversation: connect, negotiate, read the first block, say goodbye. What a
-// well-behaved new client does.
+// SingleRead: a complete, checked connection of a normal client: connect, negotiate, read the first block, disconnect.
 //
-// Thread: one owner, blocking. Keeps its buffer between conversations.
+// Thread: one owner, blocking. Keeps its buffer between connections.
 #pragma once
 
 #include "common/pattern.h"
@@ -14,7 +13,7 @@ class SingleRead {
  public:
   SingleRead(const Options& options, const Pattern& pattern);
 
-  // False when the server did not listen, closed, refused or sent something wrong.
+  // False when the server did not listen, closed the connection, refused it or sent wrong data.
   [[nodiscard]] bool run();
 
  private:

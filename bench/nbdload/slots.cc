@@ -59,13 +59,13 @@ void Slots::take_data(Slot& slot, uint64_t offset, std::span<const std::byte> da
 void Slots::take_hole(Slot& slot, uint64_t offset, uint64_t length) {
   slot.received += length;
   if (!options_.allow_zeroes) {
-    tally_.blame(fmt::format("a hole at {} where the image holds data", offset));
+    tally_.set_breach(fmt::format("a hole at {} where the image holds data", offset));
   }
 }
 
 void Slots::take_error(Slot& slot, uint32_t error) {
   if (error == 0) {
-    tally_.blame("an error chunk without an error");
+    tally_.set_breach("an error chunk without an error");
   }
   slot.failed = true;
 }
@@ -75,7 +75,7 @@ void Slots::close(Slot& slot, uint64_t now_ns) {
   if (slot.failed) {
     ++tally_.refused;
   } else if (slot.received != expected) {
-    tally_.blame(fmt::format("a reply of {} bytes to a request for {}", slot.received, expected));
+    tally_.set_breach(fmt::format("a reply of {} bytes to a request for {}", slot.received, expected));
   }
   ++tally_.operations;
   tally_.bytes += slot.request.length;

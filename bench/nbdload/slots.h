@@ -1,7 +1,7 @@
-// Slots: the requests in flight on one connection, and the checks on what comes back for each.
+// Slots: table of the requests in flight on one connection, with checks of their replies.
 //
-// A slot is chosen by the low half of the cookie; the high half counts, so a reply to a finished request is caught.
-// Thread: one owner. No allocation after construction.
+// The low half of the cookie is the slot's index; the high half is a counter, which detects replies to finished
+// requests. Thread: one owner. No allocation after construction.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ class Slots {
   // The slot of `cookie`, or null when no such request is in flight.
   Slot* find(uint64_t cookie);
 
-  // A piece of read data; counted, and compared with the pattern.
+  // Counts a piece of read data, and compares it with the pattern.
   void take_data(Slot& slot, uint64_t offset, std::span<const std::byte> data);
   void take_hole(Slot& slot, uint64_t offset, uint64_t length);
   void take_error(Slot& slot, uint32_t error);

@@ -1,4 +1,4 @@
-// Tally: what all connections of a run have seen so far.
+// Tally: counters of the results of all connections of a run.
 //
 // Thread: one owner. Plain counters; a run is valid only if every error counter is zero.
 #pragma once
@@ -16,13 +16,13 @@ struct Tally {
   uint64_t bytes = 0;
   // Replies that carried an NBD error.
   uint64_t refused = 0;
-  // Replies whose data was not what the image holds.
+  // Replies whose data differs from the image.
   uint64_t wrong_data = 0;
-  // The first breach of the protocol; empty while there is none. It ends the run.
+  // The first protocol error, which ends the run; empty while there is none.
   std::string breach;
   Histogram latency;
 
-  void blame(std::string what) {
+  void set_breach(std::string what) {
     if (breach.empty()) {
       breach = std::move(what);
     }

@@ -1,6 +1,7 @@
-// Window: a measured stretch of time: what the server, this program and the machine spent between two moments.
+// Window: a measured interval: resource usage of the server, of this program and of the machine between open() and
+// close().
 //
-// Thread: one owner. open() and close() read /proc a few times; nothing is read in between.
+// Thread: one owner. open() and close() read /proc a few times; there are no reads in between.
 #pragma once
 
 #include <cstdint>

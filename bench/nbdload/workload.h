@@ -1,4 +1,4 @@
-// Workload: decides the next request of one connection, from a seed and nothing else.
+// Workload: generator of one connection's requests, which depends only on a seed.
 //
 // Thread: one owner. The same seed gives every server the same requests in the same order.
 #pragma once
