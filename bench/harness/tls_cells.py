@@ -21,7 +21,7 @@ TLS_CELLS = (
          goals=(Goal("peers", 1, RATE, True),)),
     Cell("tls-start", "start with certificates to the first greeting", kind="start", args=("--passes=3",), tls=X509,
          unit="start", servers=ONE_EACH, primary="start_ms", goals=(Goal("qsd", 0.1, "start_ms"),)),
-    Cell("tls-idle", "200 negotiated TLS connections at rest", kind="idle", args=("--connections=200",), tls=X509,
+    Cell("tls-idle", "200 idle negotiated TLS connections", kind="idle", args=("--connections=200",), tls=X509,
          unit="connection", servers=ONE_EACH, primary="kb_per_connection",
          goals=(Goal("none", 27, "kb_per_connection"),)),
 )
