@@ -1,5 +1,4 @@
-"""What a server keeps of its surroundings: standard streams that are missing, its log, and relative paths once it
-stands in the root directory."""
+"""The server in the background: missing standard streams, its log, and relative paths after the change to /."""
 
 import os
 import pty

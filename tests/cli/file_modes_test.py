@@ -1,4 +1,4 @@
-"""Keys and secrets whose files are open to others: served all the same, with a warning, and refused on demand."""
+"""Key and secret files that other users can read: they are used with a warning, and refused with strict-modes."""
 
 import os
 import re

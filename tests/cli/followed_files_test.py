@@ -1,4 +1,4 @@
-"""Files that are followed: every change counts from the moment on at which they were read."""
+"""Watched files: every change applies from the moment at which the server has read it."""
 
 import os
 import unittest

@@ -1,4 +1,4 @@
-"""Two servers on the same paths, and starts for which something is still busy: what each leaves to the other."""
+"""Two servers on the same paths, and starts with busy addresses and images: takeover, retries and cleanup."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Paths, modules and clients that hang: nothing else waits for them, and a signal ends the server all the same."""
+"""Paths, PAM modules and clients that hang: no other work waits for them, and a signal still ends the server."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Image locks: QEMU's tools and our server keep each other out in the same cases."""
+"""Image locks: QEMU's tools and our server conflict in the same cases."""
 
 import fcntl
 import os

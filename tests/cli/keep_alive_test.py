@@ -1,4 +1,4 @@
-"""TCP keep-alive of what a server accepts and of what it calls, as the kernel shows it."""
+"""TCP keep-alive of accepted and of outgoing connections, as the kernel reports it."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What is loaded into the server: PAM's library only when it is asked for, and what is said where it is missing."""
+"""Shared libraries of the server: libpam is loaded only on demand, and an error says when it is missing."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""The log: nobody waits for its reader, and nobody who can only connect, and nothing that lasts, can fill it."""
+"""The log: the server never waits for its reader, and neither unauthenticated peers nor lasting failures can fill
+it."""
 
 import fcntl
 import os

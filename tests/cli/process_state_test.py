@@ -1,4 +1,4 @@
-"""What the process asks of the kernel: no signal of input and output ends it, and it never becomes more than it is."""
+"""Process attributes: I/O signals do not end the server, and its privileges cannot grow."""
 
 import json
 import os

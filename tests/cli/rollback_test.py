@@ -1,4 +1,4 @@
-"""Commands for which a running process gets fewer descriptors than they need: nothing of them stays behind."""
+"""Commands that fail for lack of descriptors: they are rolled back completely."""
 
 import collections
 import os

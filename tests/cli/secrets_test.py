@@ -1,4 +1,4 @@
-"""Secrets and TLS credentials as objects: what is accepted and refused, and that a secret is nowhere to be seen."""
+"""Secrets and TLS credentials as objects: accepted and refused options, and no visible copy of a secret."""
 
 import base64
 import os

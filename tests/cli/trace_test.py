@@ -1,4 +1,4 @@
-"""--trace: events at the borders of the rooms, switched by patterns, on standard error or in a file."""
+"""--trace: events at the boundaries of the layers, selected by patterns, on standard error or in a file."""
 
 import os
 import re

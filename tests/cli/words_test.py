@@ -1,4 +1,4 @@
-"""Mistakes on the command line: the hint behind the message, and the help of options."""
+"""Errors of the command line: the hint after the message, and the help of options."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""`blockexport tls check` and `tls show`: every way in which TLS credentials can be wrong has its reason."""
+"""`blockexport tls check` and `tls show`: each kind of fault of TLS credentials has its own reason."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""docs/guides/tls.md: its commands, run as they stand there, do what it says."""
+"""docs/guides/tls.md: its commands, run literally, have the documented effect."""
 
 import os
 import re

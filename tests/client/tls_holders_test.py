@@ -1,4 +1,4 @@
-"""`blockexport tls add`, `renew`, `revoke` and `bundle`: what they make of a directory, and what they leave alone."""
+"""`blockexport tls add`, `renew`, `revoke` and `bundle`: their changes of a directory, and no other ones."""
 
 import fcntl
 import os

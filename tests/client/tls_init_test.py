@@ -1,4 +1,4 @@
-"""`blockexport tls init`: what it makes works with programs that other people wrote, and what was there stays."""
+"""`blockexport tls init`: its files work with independent programs, and existing files stay."""
 
 import os
 import socket

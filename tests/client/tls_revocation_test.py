@@ -1,4 +1,4 @@
-"""A server that runs with a directory of `blockexport tls`: what renew and revoke change there counts from then on."""
+"""A server with a directory of `blockexport tls`: changes by renew and revoke apply to new connections."""
 
 import unittest
 

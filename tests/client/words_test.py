@@ -1,4 +1,4 @@
-"""`blockexport` with a word that it does not know: the one that was meant is suggested."""
+"""`blockexport` with an unknown word: it suggests a similar one."""
 
 import unittest
 

@@ -1,1 +1,1 @@
-"""What the black-box tests share: the server under test, its clients, images, and the conformance oracle."""
+"""Shared code of the black-box tests: the server under test, its clients, images, and the conformance oracle."""

@@ -1,4 +1,4 @@
-"""Certificates and keys as users make them, with certtool and psktool, in a directory of the test's own."""
+"""Certificates and keys in a private directory, created with certtool and psktool, as users do."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The client tool `blockexport`, and directories of TLS credentials that certtool made otherwise than it would."""
+"""The client tool `blockexport`, and directories of TLS credentials with deviations made by certtool."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The server under test as a process: started in a private directory, awaited, stopped, and judged by how it ended."""
+"""The server under test as a process: start in a private directory, readiness, stop, and a check of its exit."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A disk below the real file driver that forgets what was not flushed: the witness of durability for black-box tests.
+"""A disk below the real file driver that loses unflushed writes, for black-box tests of durability.
 
 It is a file on a FUSE mount (nbdfuse), and behind that an NBD server in this process with a volatile cache. A flush
 makes durable what was written before it began, and nothing else. So `stable` is what a power cut would leave.

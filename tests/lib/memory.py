@@ -1,4 +1,4 @@
-"""What stands in the memory of another process."""
+"""Search in the memory of another process."""
 
 import contextlib
 import re

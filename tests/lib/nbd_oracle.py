@@ -1,4 +1,4 @@
-"""The judge: what every answer of an NBD server has to obey, whatever was asked.
+"""Conformance oracle: the rules for every reply of an NBD server, whatever the request.
 
 Each check raises AssertionError with the number of the rule that was broken; docs/nbd-rules.md lists the rules.
 """

@@ -1,4 +1,4 @@
-"""A raw NBD client: every field under the test's control, and every reply judged by the rules of the protocol.
+"""A raw NBD client: the test controls every field, and the oracle checks every reply.
 
 Connection speaks all three transmission modes. What it receives is parsed without trust in the server, and replies
 to requests pass nbd_oracle.check_reply() unless the test says `judge=False`.

@@ -1,4 +1,4 @@
-"""What /proc tells of a process."""
+"""State of a process from /proc."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What the environment says about this run of the black-box tests.
+"""Settings of this run of the black-box tests, from the environment.
 
 BLOCKEXPORTD                the server program; BLOCKEXPORTD_DEFAULT (set by ctest) is used when it is not given
 BLOCKEXPORT_REFERENCE       the qemu-storage-daemon to compare with; see REFERENCE

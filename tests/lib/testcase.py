@@ -1,4 +1,4 @@
-"""The base of the tests that talk to one server: it lives as long as the class and must outlive every test."""
+"""Base class of tests of one server, which runs as long as the class and must survive every test."""
 
 import os
 import unittest

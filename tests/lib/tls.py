@@ -1,4 +1,4 @@
-"""The base of the tests of a server with TLS."""
+"""Base class of tests of a server with TLS."""
 
 import os
 import ssl

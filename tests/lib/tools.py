@@ -1,4 +1,4 @@
-"""Client programs that other people wrote, run to their end with a deadline."""
+"""Independent client programs, run to their end with a deadline."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Waiting for something without guessing how long it takes."""
+"""Polling of a condition with a deadline."""
 
 import time
 

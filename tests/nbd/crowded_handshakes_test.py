@@ -1,4 +1,4 @@
-"""A table of handshakes that is full: a good client gets in, whatever addresses the others have."""
+"""A full table of handshakes: a normal client can still connect, whatever addresses the others have."""
 
 import resource
 import socket

@@ -1,4 +1,4 @@
-"""Durability, with a witness: a disk that forgets what was not flushed (lib/forgetful_disk.py)."""
+"""Durability, on a disk that loses unflushed writes (lib/forgetful_disk.py)."""
 
 import unittest
 

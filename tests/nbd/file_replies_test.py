@@ -1,4 +1,4 @@
-"""Large reads leave straight from the file's page cache: what a client that stops in one may not hold up."""
+"""Large reads that are sent directly from the page cache: a client that stops in one must not delay others."""
 
 import os
 import time

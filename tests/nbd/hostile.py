@@ -1,4 +1,5 @@
-"""What the tests with hostile clients share: a server, the good client that always gets in, scripts of bytes."""
+"""Shared code of the tests with hostile clients: a server, a normal client that must always connect, scripts of
+bytes."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Ten thousand exports: each costs as little as the first, of one node or of many, until the server ends."""
+"""Ten thousand exports, of one node or of many: the last costs as little as the first."""
 
 import signal
 import time

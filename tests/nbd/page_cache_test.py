@@ -1,4 +1,4 @@
-"""page-cache=drop: reading and writing a whole image does not fill the page cache of the host."""
+"""page-cache=drop: reads and writes of a complete image do not fill the host's page cache."""
 
 import ctypes
 import os

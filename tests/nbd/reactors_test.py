@@ -1,4 +1,4 @@
-"""Clients that are served by several threads: exports with an iothread, others that are spread, and what ends them."""
+"""Clients on several threads: exports with and without iothreads, and the end of their connections."""
 
 import os
 import signal

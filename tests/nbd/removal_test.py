@@ -1,4 +1,4 @@
-"""Taking exports away under live clients: safe, hard, hide, soft; and nbd-server-stop with requests in flight."""
+"""Removal of exports with connected clients: safe, hard, hide, soft; and nbd-server-stop with requests in flight."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""How the server ends: by signals and quit, with clients in every state."""
+"""Shutdown of the server by signals and quit, with clients in every state."""
 
 import signal
 import unittest

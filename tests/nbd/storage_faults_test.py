@@ -1,4 +1,4 @@
-"""Storage that fails under the server: a full file system, a file cut short, a device that errs."""
+"""Storage faults: a full file system, a truncated file, a failing device."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""tls-authz of exports and servers: what a client may not use does not exist for it, and no check is left out."""
+"""tls-authz of exports and servers: an export that a client may not use is hidden from it, and no check is skipped."""
 
 import os
 import ssl

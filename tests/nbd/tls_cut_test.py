@@ -1,4 +1,4 @@
-"""Clients that leave in the middle of the TLS handshake, thousands of them."""
+"""Thousands of clients that disconnect in the middle of the TLS handshake."""
 
 import socket
 import ssl

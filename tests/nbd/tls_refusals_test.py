@@ -1,4 +1,4 @@
-"""Who refused whom: a log line about a TLS handshake that failed says whether it was us, the peer, or nobody."""
+"""Log lines about failed TLS handshakes: they say whether the server, the peer or neither refused."""
 
 import os
 import socket

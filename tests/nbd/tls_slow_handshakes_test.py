@@ -1,4 +1,4 @@
-"""TLS handshakes that are slow, or stop in the middle: they are dropped in time, and hold up nobody else."""
+"""TLS handshakes that are slow or stop in the middle: they end at the deadline, and do not delay other clients."""
 
 import socket
 import ssl

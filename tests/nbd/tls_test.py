@@ -1,4 +1,4 @@
-"""TLS with certificates and shared keys: clients of other people, who is refused and why, and STARTTLS itself."""
+"""TLS with certificates and pre-shared keys: independent clients, refusals with their reasons, and STARTTLS."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Writes into the page cache that the kernel makes wait: they leave the thread of their clients, and come back to it.
+"""Writes into the page cache that the kernel blocks: they move from the clients' thread to workers, and back later.
 
 A frozen file system holds up whoever writes to it. The kernel offers no way to be refused instead, so the thread that
 serves the clients is held up too when such writes first stall; from then on they wait elsewhere.

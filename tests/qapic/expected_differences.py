@@ -1,4 +1,4 @@
-"""The differences between our schema and those of versions of qemu-storage-daemon that are meant: expected/.
+"""The deliberate differences between our schema and those of versions of qemu-storage-daemon: expected/.
 
 qsd-VERSION.txt has those from that version which the next newer one has not; qsd-older.txt those from versions before
 all of these. So a version's differences are those of its own file and of all newer ones.

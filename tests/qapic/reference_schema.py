@@ -1,4 +1,4 @@
-"""What versions of qemu-storage-daemon answer to query-qmp-schema, as facts in the tree: reference/qsd-VERSION.txt.
+"""Recorded results of query-qmp-schema of versions of qemu-storage-daemon: reference/qsd-VERSION.txt.
 
 A file has one entry a line, in the order in which the entries are met; a longer one goes on in indented lines:
 

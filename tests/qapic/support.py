@@ -1,4 +1,4 @@
-"""What the tests of the schema compiler share: its modules, and schemas written in the tests."""
+"""Shared code of the tests of the schema compiler: its modules, and schemas in the tests' text."""
 
 from __future__ import annotations
 

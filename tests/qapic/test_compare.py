@@ -1,4 +1,4 @@
-"""Our schema against those of qemu-storage-daemon: every difference is meant, and has its reason in expected/."""
+"""Our schema against those of qemu-storage-daemon: every difference is deliberate, with its reason in expected/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the compiler does besides messages and golden output: includes, lists of files, documentation, introspection."""
+"""The compiler, besides messages and golden output: includes, lists of files, documentation, introspection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon knows of the words of qemu-storage-daemon that it has not itself is what the schemas say."""
+"""The daemon's table of words that only qemu-storage-daemon has agrees with the schemas."""
 
 from __future__ import annotations
 

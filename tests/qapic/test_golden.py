@@ -1,4 +1,4 @@
-"""The compiler's whole output for small schemas, held against files. QAPIC_UPDATE_GOLDEN=1 writes them anew."""
+"""The compiler's complete output for small schemas, compared with files. QAPIC_UPDATE_GOLDEN=1 updates them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two directions of a connection end each other, however the client leaves (docs/loops.md)."""
+"""The two directions of a connection end each other, however the client disconnects (docs/loops.md)."""
 
 import contextlib
 import socket

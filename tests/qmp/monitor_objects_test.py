@@ -1,4 +1,4 @@
-"""Monitors as objects, beyond what scripts can say: their clients, and how they end."""
+"""Monitors as objects: tests of their clients and their removal that scripts cannot express."""
 
 import json
 import os

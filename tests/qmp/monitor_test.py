@@ -1,4 +1,4 @@
-"""The monitor beyond scripts: limits, clients that do not read, many clients."""
+"""Tests of the monitor that scripts cannot express: limits, clients that do not read, many clients."""
 
 import json
 import os

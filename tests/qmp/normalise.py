@@ -1,4 +1,4 @@
-"""What differs from run to run and from program to program is masked before answers are compared."""
+"""Masks the parts of replies that differ between runs and programs, before replies are compared."""
 
 import json
 import re

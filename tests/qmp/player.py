@@ -1,4 +1,4 @@
-"""Plays one script against a server program and tells what came back, step by step."""
+"""Plays one script against a server program and records its replies, step by step."""
 
 import contextlib
 import glob

@@ -1,4 +1,4 @@
-"""The schema that the server tells of itself against those of qemu-storage-daemon: what differs is meant."""
+"""The server's query-qmp-schema against those of qemu-storage-daemon: every difference is deliberate."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The scripts of tests/qmp/scripts: text files that say what is sent to a server and what it answers.
+"""The scripts of tests/qmp/scripts: text files with commands for a server and its expected replies.
 
     # words                     a comment; the first ones say what the script shows
     file NAME SIZE              an image file of that many bytes is made before the server starts

@@ -1,4 +1,4 @@
-"""What the tests of tidy share: a tree of a few files in a private directory, and the findings of one rule about it."""
+"""Shared code of the tests of tidy: a tree of a few files in a private directory, and one rule's findings about it."""
 
 import pathlib
 import shutil

@@ -1,4 +1,4 @@
-"""tools/guide_code.py: which blocks of a page become a file, and how long the code of a guide may be."""
+"""tools/guide_code.py: the blocks of a page that become a file, and the limit on the code of a guide."""
 
 from tool_case import ROOT, ToolCase
 

@@ -1,4 +1,4 @@
-"""make install and make uninstall: the same files, none left, and documentation whose links lead somewhere."""
+"""make install and make uninstall: the same files, none left, and documentation without broken links."""
 
 import re
 import subprocess

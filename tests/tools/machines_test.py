@@ -1,4 +1,4 @@
-"""tools/peer_root.sh and tools/bare_machine.sh where what they need is not to be had: they say so, by name."""
+"""tools/peer_root.sh and tools/bare_machine.sh without their requirements: they name the missing one."""
 
 import re
 

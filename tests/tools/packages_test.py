@@ -1,4 +1,4 @@
-"""tools/setup.sh: what is installed for which purpose, seen with a package manager that only writes down its orders."""
+"""tools/setup.sh: the packages for each purpose, with a package manager that only records its commands."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""tools/serve.sh: what it says of an image before it is exported. The daemon is a program that ends at once."""
+"""tools/serve.sh: its messages about an image before the export. A program that ends at once replaces the daemon."""
 
 import os
 import shlex

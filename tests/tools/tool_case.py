@@ -1,4 +1,4 @@
-"""What the tests of the tools share: a private directory, and commands that stand in for those of the system."""
+"""Shared code of the tests of the tools: a private directory, and commands that replace those of the system."""
 
 import os
 import pathlib
