@@ -35,7 +35,7 @@ class Reactors {
     for (std::size_t i = 1; i < count; ++i) {
       auto thread = aio::ReactorThread::start("test", options, log_);
       if (!thread) std::abort();
-      places_.push_back(&(*thread)->place());
+      places_.push_back(&(*thread)->data_reactor());
       threads_.push_back(std::move(*thread));
     }
   }
