@@ -6,7 +6,7 @@
 
 #include <utility>
 
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 
 namespace blockexport::aio {
 namespace {
@@ -62,26 +62,22 @@ Task<IoCount> read_opened(Reactor& reactor, int fd, std::span<std::byte> buffer,
   co_return co_await read_in_order(reactor, fd, buffer);
 }
 
-Task<void> read_into(Reactor& reactor, const std::string& path, std::span<std::byte> buffer, struct stat* status,
-                     IoCount& result) {
+Task<IoCount> read_path(Reactor& reactor, const std::string& path, std::span<std::byte> buffer, struct stat* status) {
   auto fd = co_await reactor.open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  if (!fd) {
-    result = fail(fd.error());
-    co_return;
-  }
-  result = co_await read_opened(reactor, *fd, buffer, status);
+  if (!fd) co_return fail(fd.error());
+  IoCount filled = co_await read_opened(reactor, *fd, buffer, status);
   reactor.close_now(*fd);
+  co_return filled;
 }
 
 }  // namespace
 
 Task<IoCount> read_file_until(Reactor& reactor, std::string path, std::span<std::byte> buffer,
                               std::uint64_t deadline_ns, struct stat* status) {
-  IoCount result = fail(ECANCELED);
-  Task<void> reading = read_into(reactor, path, buffer, status, result);
-  const bool is_late = co_await run_within(reactor, "reading a file", deadline_ns, std::move(reading));
-  if (is_late && !result && result.error() == Errno(ECANCELED)) co_return fail(ETIMEDOUT);
-  co_return result;
+  Task<IoCount> reading = read_path(reactor, path, buffer, status);
+  auto [filled, is_late] = co_await with_deadline("reading a file", deadline_ns, std::move(reading));
+  if (is_late && !filled && filled.error() == Errno(ECANCELED)) co_return fail(ETIMEDOUT);
+  co_return filled;
 }
 
 }  // namespace blockexport::aio

@@ -11,7 +11,7 @@
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
 #include "aio/testing/until.h"
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 #include "base/owned_fd.h"
 
 namespace blockexport::aio {

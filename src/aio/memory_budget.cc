@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "aio/reactor.h"
-#include "aio/scope.h"
+#include "aio/with_deadline.h"
 
 namespace blockexport::aio {
 
@@ -40,9 +40,8 @@ Task<IoResult> MemoryBudget::take(std::uint64_t bytes, std::uint64_t patience_ns
     // there.
     const bool at_process = used_ + bytes <= limit_;
     if (at_process) {
-      const std::uint64_t now_ns = reactor.now_ns();
-      if (!until_ns) until_ns = patience_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + patience_ns;
-      if (now_ns >= *until_ns) {
+      if (!until_ns) until_ns = deadline_after(reactor, patience_ns);
+      if (const std::uint64_t now_ns = reactor.now_ns(); now_ns >= *until_ns) {
         process_.taker_gave_up(now_ns);
         co_return fail(ETIMEDOUT);
       }
@@ -66,16 +65,9 @@ Task<IoResult> MemoryBudget::take(std::uint64_t bytes, std::uint64_t patience_ns
 // Waits until memory was given back, or until `until_ns`.
 Task<IoResult> MemoryBudget::wait_for_memory(std::uint64_t until_ns) {
   if (until_ns == UINT64_MAX) co_return co_await wakeup_->event.wait();
-  Scope timer(wakeup_->reactor);
-  timer.spawn("memory patience", wake_at(until_ns));
-  IoResult waited = co_await wakeup_->event.wait();
-  timer.cancel();
-  co_await timer.join();
+  IoResult waited = co_await with_deadline("memory patience", until_ns, wakeup_->event);
+  if (!waited && waited.error() == Errno(ETIMEDOUT)) co_return IoResult{};
   co_return waited;
-}
-
-Task<void> MemoryBudget::wake_at(std::uint64_t deadline_ns) {
-  if (co_await wakeup_->reactor.sleep_until(deadline_ns)) wakeup_->event.set();
 }
 
 void MemoryBudget::give_back(std::uint64_t bytes) {

@@ -45,7 +45,6 @@ class MemoryBudget {
   }
 
   Task<IoResult> wait_for_memory(std::uint64_t until_ns);
-  Task<void> wake_at(std::uint64_t deadline_ns);
 
   ProcessBudget& process_;
   std::uint64_t limit_;

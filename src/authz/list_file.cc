@@ -6,7 +6,7 @@
 
 #include <utility>
 
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 #include "base/absolute_path.h"
 
 namespace blockexport::authz {
@@ -63,16 +63,11 @@ aio::Task<void> ListFile::refresh() {
   }
 }
 
-aio::Task<void> ListFile::wait_into(ChangeSource& changes, IoResult& changed) {
-  changed = co_await changes.changed();
-}
-
 aio::Task<IoResult> ListFile::wait_for_change(ChangeSource& changes) {
   if (failure_.empty()) co_return co_await changes.changed();
-  IoResult changed;
   const std::uint64_t retry_ns = aio::deadline_after(reactor_, kListFileRetryNs);
-  aio::Task<void> waiting = wait_into(changes, changed);
-  const bool is_late = co_await aio::run_within(reactor_, "list file", retry_ns, std::move(waiting));
+  aio::Task<IoResult> waiting = changes.changed();
+  auto [changed, is_late] = co_await aio::with_deadline("list file", retry_ns, std::move(waiting));
   co_return is_late ? IoResult() : changed;
 }
 

@@ -63,7 +63,6 @@ class ListFile final : public Authorizer {
   aio::Task<Result<std::string>> read_text();
   // Waits for a change, for at most kListFileRetryNs while everyone is denied.
   aio::Task<IoResult> wait_for_change(ChangeSource& changes);
-  static aio::Task<void> wait_into(ChangeSource& changes, IoResult& changed);
 
   aio::Reactor& reactor_;
   const Log& log_;

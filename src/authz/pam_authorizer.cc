@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "aio/with_deadline.h"
 #include "authz/rule_list.h"
 #include "base/printable.h"
 
@@ -30,16 +31,8 @@ struct PamCalls::Call {
 
   bool abandoned = false;  // the check has ended
   bool answered = false;
-  aio::Event ended;  // set on the answer, or at the deadline
+  aio::Event ended;  // set on the answer, or when nobody asks any more
 };
-
-namespace {
-
-aio::Task<void> set_at(aio::Reactor& reactor, std::uint64_t deadline_ns, aio::Event& event) {
-  if (co_await reactor.sleep_until(deadline_ns)) event.set();
-}
-
-}  // namespace
 
 aio::Task<void> PamCalls::run(PamCalls& calls, std::shared_ptr<Call> call) {
   if (co_await calls.free_.acquire(1)) {
@@ -77,15 +70,12 @@ aio::Task<Verdict> PamCalls::check(std::string service, std::string identity) {
 
   auto call = std::make_shared<Call>(reactor_, *this, std::move(service), std::move(identity));
   scope_.spawn("pam", run(*this, call));
-  aio::Scope timer(reactor_);
-  timer.spawn("pam timer", set_at(reactor_, reactor_.now_ns() + wait_ns_, call->ended));
-  IoResult waited = co_await call->ended.wait();
-  timer.cancel();
-  co_await timer.join();
+  const std::uint64_t deadline_ns = aio::deadline_after(reactor_, wait_ns_);
+  IoResult waited = co_await aio::with_deadline("pam answer", deadline_ns, call->ended);
   if (!call->answered) {
     call->abandoned = true;
-    co_return refuse(waited && !scope_.cancelled() ? "PAM did not answer in time"
-                                                   : "the check was cancelled before PAM answered");
+    const bool is_late = !waited && waited.error() == Errno(ETIMEDOUT) && !scope_.cancelled();
+    co_return refuse(is_late ? "PAM did not answer in time" : "the check was cancelled before PAM answered");
   }
   verdict.allowed = call->allowed;
   verdict.reason = std::move(call->reason);
@@ -96,14 +86,11 @@ aio::Task<bool> PamCalls::close() {
   scope_.cancel();
   if (scope_.size() > 0) {
     none_run_.reset();
-    aio::Scope timer(reactor_);
-    const std::uint64_t deadline_ns = reactor_.now_ns() + close_wait_ns_;
-    timer.spawn("pam close timer", set_at(reactor_, deadline_ns, none_run_));
-    (void)co_await none_run_.wait();
-    timer.cancel();
-    co_await timer.join();
+    const std::uint64_t deadline_ns = aio::deadline_after(reactor_, close_wait_ns_);
+    IoResult waited = co_await aio::with_deadline("pam end", deadline_ns, none_run_);
+    const bool is_late = !waited && waited.error() == Errno(ETIMEDOUT);
     // The last task may not have left the scope yet, but then no worker thread runs for it.
-    if (reactor_.now_ns() >= deadline_ns && scope_.size() > 0) co_return false;
+    if (is_late && scope_.size() > 0) co_return false;
   }
   co_await scope_.join();
   co_return true;

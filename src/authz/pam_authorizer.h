@@ -69,7 +69,7 @@ class PamCalls {
   std::uint64_t close_wait_ns_;
   aio::Scope scope_;
   aio::Semaphore free_;
-  aio::Event none_run_;  // set when the last call ends, and when close() has waited long enough
+  aio::Event none_run_;  // set when the last call ends
 };
 
 class PamAuthorizer final : public Authorizer {

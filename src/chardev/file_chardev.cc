@@ -7,7 +7,7 @@
 
 #include <utility>
 
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 #include "chardev/descriptor_stream.h"
 
 namespace blockexport::chardev {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "aio/shielded.h"
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 #include "schema/block_export.h"
 
 namespace blockexport::control {

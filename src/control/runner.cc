@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 #include "base/similar_text.h"
 #include "control/version.h"
 #include "schema/codec.h"
@@ -23,11 +23,6 @@ constexpr std::string_view kOpeningCommands[] = {"blockdev-add", "blockdev-reope
 
 bool opens_things(std::string_view command) {
   return std::ranges::find(kOpeningCommands, command) != std::end(kOpeningCommands);
-}
-
-aio::Task<void> run_into(Control& control, const schema::CommandEntry& entry, const json::Value* arguments,
-                         Result<json::Value>& result) {
-  result = co_await entry.run(control, arguments);
 }
 
 // What the answer does not tell, since its form is qemu-storage-daemon's, is in the trace of commands.
@@ -80,11 +75,10 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
 // While a command runs no other does, of any monitor.
 aio::Task<Result<json::Value>> Runner::run_within_limit(const schema::CommandEntry& entry,
                                                         const json::Value* arguments) {
-  Result<json::Value> result = json::Value();
   const std::uint64_t deadline_ns = aio::deadline_after(control_.reactor(), kOpeningMaxNs);
-  aio::Task<void> running = run_into(control_, entry, arguments, result);
-  const bool is_late = co_await aio::run_within(control_.reactor(), "qmp command", deadline_ns, std::move(running));
-  if (!is_late || result) co_return result;
+  aio::Task<Result<json::Value>> running = entry.run(control_, arguments);
+  auto [result, is_late] = co_await aio::with_deadline("qmp command", deadline_ns, std::move(running));
+  if (!is_late || result) co_return std::move(result);
   co_return fail(std::move(result).error().with_prefix(
       fmt::format("{} was given up after {} s: ", entry.name, kOpeningMaxNs / kNanosecondsPerSecond)));
 }

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "aio/file_content.h"
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 #include "base/file_exposure.h"
 #include "control/control.h"
 

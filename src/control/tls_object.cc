@@ -7,7 +7,7 @@
 #include <ctime>
 
 #include "aio/directory_watch.h"
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 #include "base/absolute_path.h"
 #include "control/control.h"
 #include "control/secret_object.h"
@@ -61,10 +61,6 @@ struct Loading {
     return 0;
   }
 };
-
-aio::Task<void> wait_into(aio::DirectoryWatch& watch, IoResult& changed) {
-  changed = co_await watch.changed();
-}
 
 }  // namespace
 
@@ -253,10 +249,9 @@ aio::Task<void> TlsObject::follow_files(WatchResult watch) {
 
 aio::Task<IoResult> TlsObject::wait_for_change(aio::DirectoryWatch& watch) {
   if (is_usable_) co_return co_await watch.changed();
-  IoResult changed;
   const std::uint64_t retry_ns = aio::deadline_after(control_.reactor(), kCredentialsRetryNs);
-  aio::Task<void> waiting = wait_into(watch, changed);
-  const bool is_late = co_await aio::run_within(control_.reactor(), "tls files", retry_ns, std::move(waiting));
+  aio::Task<IoResult> waiting = watch.changed();
+  auto [changed, is_late] = co_await aio::with_deadline("tls files", retry_ns, std::move(waiting));
   co_return is_late ? IoResult() : changed;
 }
 

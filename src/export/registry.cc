@@ -8,6 +8,7 @@
 
 #include "aio/current.h"
 #include "aio/reactor.h"
+#include "aio/with_deadline.h"
 
 namespace blockexport::exports {
 namespace {
@@ -35,7 +36,7 @@ void Export::client_left() {
 }
 
 void Export::client_was_cut() {
-  if (shutting_down_) registry_->changed_.set();
+  if (shutting_down_) registry_->cut_.set();
 }
 
 Registry::Registry(aio::Reactor& reactor, std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go,
@@ -43,7 +44,8 @@ Registry::Registry(aio::Reactor& reactor, std::move_only_function<aio::Task<void
     : reactor_(reactor),
       let_go_(std::move(let_go)),
       on_deleted_(std::move(on_deleted)),
-      changed_(reactor, aio::Event::Cancellation::kIgnored),
+      gone_(reactor, aio::Event::Cancellation::kIgnored),
+      cut_(reactor),
       erasing_(reactor) {}
 
 Registry::~Registry() {
@@ -91,7 +93,9 @@ aio::Task<Result<>> Registry::remove(std::string id, RemoveMode mode) {
   if (!has_clients) {
     co_await wait_until_gone(number);
   } else if (mode == RemoveMode::kHard) {
-    co_await wait_until_cut(number);
+    aio::Task<void> waiting = wait_until_cut(number);
+    const std::uint64_t deadline_ns = aio::deadline_after(reactor_, kHardRemovalWaitNs);
+    (void)co_await aio::with_deadline("hard removal", deadline_ns, std::move(waiting));
   }
   co_return Result<>{};
 }
@@ -113,29 +117,18 @@ aio::Task<void> Registry::remove_all(RemoveMode mode, std::move_only_function<bo
 
 aio::Task<void> Registry::wait_until_gone(std::uint64_t number) {
   while (numbered(number) != nullptr) {
-    changed_.reset();
-    (void)co_await changed_.wait();
+    gone_.reset();
+    (void)co_await gone_.wait();
   }
 }
 
 aio::Task<void> Registry::wait_until_cut(std::uint64_t number) {
-  aio::Scope limit(reactor_);
-  bool over = false;
-  limit.spawn("hard removal limit", wait_at_most(kHardRemovalWaitNs, over));
   for (;;) {
     const Export* one = numbered(number);
-    if (over || one == nullptr || (one->waits_for_storage() && !one->being_erased_)) break;
-    changed_.reset();
-    (void)co_await changed_.wait();
+    if (one == nullptr || (one->waits_for_storage() && !one->being_erased_)) co_return;
+    cut_.reset();
+    if (!co_await cut_.wait()) co_return;
   }
-  limit.cancel();
-  co_await limit.join();
-}
-
-aio::Task<void> Registry::wait_at_most(std::uint64_t nanoseconds, bool& over) {
-  if (!co_await reactor_.sleep_until(reactor_.now_ns() + nanoseconds)) co_return;
-  over = true;
-  changed_.set();
 }
 
 std::vector<Export*> Registry::list() const {
@@ -168,7 +161,8 @@ aio::Task<void> Registry::erase(std::uint64_t number) {
   const std::string id = gone->id();
   gone.reset();
   on_deleted_(id);
-  changed_.set();
+  gone_.set();
+  cut_.set();
 }
 
 }  // namespace blockexport::exports

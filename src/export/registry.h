@@ -58,7 +58,6 @@ class Registry {
   Export* numbered(std::uint64_t number) const;
   aio::Task<void> wait_until_gone(std::uint64_t number);
   aio::Task<void> wait_until_cut(std::uint64_t number);
-  aio::Task<void> wait_at_most(std::uint64_t nanoseconds, bool& over);
 
   aio::Reactor& reactor_;
   std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go_;
@@ -67,7 +66,8 @@ class Registry {
   std::map<std::uint64_t, std::unique_ptr<Export>> exports_;
   std::unordered_map<std::string_view, Export*> exports_by_id_;  // the ids are the exports'
   std::uint64_t last_number_ = 0;
-  aio::Event changed_;  // one is gone, or has no client left that does not wait for storage
+  aio::Event gone_;  // one is gone
+  aio::Event cut_;   // one is gone, or has no client left that does not wait for storage; the wait can be cancelled
   aio::Scope erasing_;
 };
 

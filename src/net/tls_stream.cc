@@ -7,7 +7,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "aio/scope.h"
+#include "aio/with_deadline.h"
 #include "net/gnutls_handles.h"
 
 namespace blockexport::net {
@@ -127,16 +127,12 @@ TlsStream::~TlsStream() {
 
 aio::Task<Result<std::string>> TlsStream::handshake(aio::Reactor& reactor, std::uint64_t deadline_ns,
                                                     aio::TurnQueue* turns) {
-  aio::Scope watch(reactor);
-  if (deadline_ns != UINT64_MAX) watch.spawn("tls handshake deadline", enforce(reactor, deadline_ns));
-  Result<std::string> identity = co_await shake_hands(reactor, turns);
-  watch.cancel();
-  co_await watch.join();
-  if (!identity && reactor.now_ns() >= deadline_ns) {
-    ended_by_ = TlsEnd::kNobody;
-    co_return fail("TLS handshake failed: it took too long");
-  }
-  co_return identity;
+  aio::Task<Result<std::string>> shaking = shake_hands(reactor, turns);
+  auto [identity, is_late] = co_await aio::with_deadline("tls handshake", deadline_ns, std::move(shaking));
+  if (!is_late || identity) co_return std::move(identity);
+  lower_->shut_down();
+  ended_by_ = TlsEnd::kNobody;
+  co_return fail("TLS handshake failed: it took too long");
 }
 
 std::string TlsStream::describe_end(std::string_view peer, const Error& failure) const {
@@ -199,12 +195,6 @@ Error TlsStream::handshake_failure(int outcome) {
                            is_about_priority(outcome)
                                ? " The 'priority' of the credentials decides what is accepted: NORMAL accepts more."
                                : ""));
-}
-
-aio::Task<void> TlsStream::enforce(aio::Reactor& reactor, std::uint64_t deadline_ns) {
-  IoResult slept = co_await reactor.sleep_until(deadline_ns);
-  if (!slept) co_return;
-  lower_->shut_down();
 }
 
 aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor, aio::TurnQueue* turns) {
@@ -278,11 +268,13 @@ aio::Task<void> TlsStream::refuse(aio::Reactor& reactor) {
 
 aio::Task<void> TlsStream::dismiss(aio::Reactor& reactor, int alert) {
   send_alert(alert);
-  aio::Scope watch(reactor);
-  watch.spawn("tls lingering close", enforce(reactor, reactor.now_ns() + kTlsLingerNs));
+  const std::uint64_t deadline_ns = aio::deadline_after(reactor, kTlsLingerNs);
+  aio::Task<void> lingering = linger();
+  if (co_await aio::with_deadline("tls lingering close", deadline_ns, std::move(lingering))) lower_->shut_down();
+}
+
+aio::Task<void> TlsStream::linger() {
   if (IoResult sent = co_await flush(); sent) co_await discard_input();
-  watch.cancel();
-  co_await watch.join();
 }
 
 // Discards input until the peer has closed, or has sent more than can have been in transit before it received the

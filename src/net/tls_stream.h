@@ -105,9 +105,9 @@ class TlsStream final : public Stream {
 
   aio::Task<Result<std::string>> shake_hands(aio::Reactor& reactor, aio::TurnQueue* turns);
   aio::Task<void> dismiss(aio::Reactor& reactor, int alert);
+  aio::Task<void> linger();
   aio::Task<void> discard_input();
   aio::Task<IoResult> flush();
-  aio::Task<void> enforce(aio::Reactor& reactor, std::uint64_t deadline_ns);
   void send_alert(int alert);
   IoResult fill_input();
   IoResult flush_now();

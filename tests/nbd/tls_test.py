@@ -433,7 +433,7 @@ class HangingPamTest(TlsTest):
         clients = [self.starttls() for _ in range(count)]
         for client in clients:
             client.send_option(OPT_LIST)
-        self.qmp.wait_for_tasks("pam timer", count)
+        self.qmp.wait_for_tasks("pam answer", count)
         return clients
 
     def end(self):

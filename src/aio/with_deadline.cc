@@ -1,10 +1,10 @@
-#include "aio/time_limit.h"
+#include "aio/with_deadline.h"
 
 #include <utility>
 
+#include "aio/current.h"
 #include "aio/reactor.h"
 #include "aio/scope.h"
-#include "aio/sync.h"
 
 namespace blockexport::aio {
 namespace {
@@ -21,9 +21,19 @@ Task<void> notify_at(Reactor& reactor, std::uint64_t deadline_ns, bool& is_late,
   over.set();
 }
 
+Task<IoResult> wait_for(Event& event) {
+  co_return co_await event.wait();
+}
+
 }  // namespace
 
-Task<bool> run_within(Reactor& reactor, const char* name, std::uint64_t deadline_ns, Task<void> work) {
+std::uint64_t deadline_after(const Reactor& reactor, std::uint64_t limit_ns) {
+  const std::uint64_t now_ns = reactor.now_ns();
+  return limit_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + limit_ns;
+}
+
+Task<bool> with_deadline(const char* name, std::uint64_t deadline_ns, Task<void> work) {
+  Reactor& reactor = co_await current_reactor();
   bool has_ended = false;
   bool is_late = false;
   Event over(reactor);
@@ -31,7 +41,7 @@ Task<bool> run_within(Reactor& reactor, const char* name, std::uint64_t deadline
   Scope timer(reactor);
   worker.spawn(name, run_and_notify(std::move(work), has_ended, over));
   if (!has_ended && deadline_ns != UINT64_MAX)
-    timer.spawn("time limit", notify_at(reactor, deadline_ns, is_late, over));
+    timer.spawn("deadline", notify_at(reactor, deadline_ns, is_late, over));
   // The result is ignored: if the caller was cancelled, the work is cancelled below.
   if (!has_ended) (void)co_await over.wait();
   const bool was_cut = !has_ended && is_late;
@@ -42,9 +52,11 @@ Task<bool> run_within(Reactor& reactor, const char* name, std::uint64_t deadline
   co_return was_cut;
 }
 
-std::uint64_t deadline_after(const Reactor& reactor, std::uint64_t limit_ns) {
-  const std::uint64_t now_ns = reactor.now_ns();
-  return limit_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + limit_ns;
+Task<IoResult> with_deadline(const char* name, std::uint64_t deadline_ns, Event& event) {
+  Task<IoResult> waiting = wait_for(event);
+  auto [waited, is_late] = co_await with_deadline(name, deadline_ns, std::move(waiting));
+  if (is_late && !waited) co_return fail(ETIMEDOUT);
+  co_return waited;
 }
 
 }  // namespace blockexport::aio
