@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/identifier.h"
 #include "block/graph_new_nodes.h"
 
 namespace blockexport::block {
@@ -20,17 +21,6 @@ DetectZeroes detect_zeroes_of(const schema::BlockdevOptions& options) {
       return DetectZeroes::kUnmap;
   }
   return DetectZeroes::kOff;
-}
-
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-// A letter, then letters, digits, '-', '.' and '_'.
-bool is_well_formed(std::string_view name) {
-  if (name.empty() || !is_letter(name[0])) return false;
-  return std::ranges::all_of(
-      name, [](char c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_'; });
 }
 
 }  // namespace
@@ -109,7 +99,7 @@ class Graph::Opening final : public ChildOpener {
 };
 
 Result<> Graph::check_name(std::string_view name) const {
-  if (!is_well_formed(name)) return fail(fmt::format("Invalid node-name: '{}'", name));
+  if (!is_identifier(name)) return fail(fmt::format("Invalid node-name: '{}'", name));
   if (find(name) != nullptr || names_being_opened_.contains(name)) {
     return fail(fmt::format("Duplicate nodes with node-name='{}'", name));
   }

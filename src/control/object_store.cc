@@ -6,7 +6,7 @@
 #include <cassert>
 #include <iterator>
 
-#include "export/registry.h"
+#include "base/identifier.h"
 
 namespace blockexport::control {
 
@@ -16,9 +16,8 @@ UserObject* ObjectStore::find(std::string_view id) const {
 }
 
 Result<> ObjectStore::check_id(std::string_view id) {
-  if (exports::is_well_formed_id(id)) return {};
-  return fail(Error("Parameter 'id' expects an identifier")
-                  .with_hint("Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."));
+  if (is_identifier(id)) return {};
+  return fail(Error("Parameter 'id' expects an identifier").with_hint(kIdentifierHint));
 }
 
 Result<> ObjectStore::check_is_new(std::string_view id) const {

@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 
+#include "base/identifier.h"
 #include "base/print.h"
 #include "base/similar_text.h"
 #include "schema/char.h"
@@ -129,6 +130,11 @@ Result<chardev::Options> read_options(const std::string& backend, const Values& 
 }  // namespace
 
 Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::string_view as_typed, const Log& log) {
+  // The first one, whatever is wrong with the others.
+  const auto id = std::ranges::find(list.options, "id", &json::Option::key);
+  if (id != list.options.end() && !is_identifier(id->value)) {
+    return fail(Error("Parameter 'id' expects an identifier").with_hint(kIdentifierHint));
+  }
   for (const json::Option& option : list.options) {
     if (std::find(kParameters.begin(), kParameters.end(), option.key) == kParameters.end()) {
       return fail(
@@ -140,10 +146,9 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::str
     if (option.short_form) log.warning_in_option(as_typed, json::deprecation_note(option));
   }
   Values values(list);
-  auto id = values.text("id");
-  if (!id) return fail("chardev: no id specified");
+  if (id == list.options.end()) return fail("chardev: no id specified");
   auto backend = values.text("backend");
-  if (!backend) return fail(fmt::format("chardev: \"{}\" missing backend", *id));
+  if (!backend) return fail(fmt::format("chardev: \"{}\" missing backend", id->value));
   const auto& known = schema::EnumNames<schema::ChardevBackendKind>::kNames;
   if (std::find(known.begin(), known.end(), *backend) == known.end()) {
     return fail(Error(fmt::format("'{}' is not a valid char driver name", *backend))
@@ -151,7 +156,7 @@ Result<ChardevOption> read_chardev_option(const json::OptionList& list, std::str
   }
   for (std::string_view key : {"logappend", "logtimestamp"}) TRY(values.flag(key));
   TRY_ASSIGN(chardev::Options options, read_options(*backend, values));
-  return ChardevOption{.id = std::move(*id),
+  return ChardevOption{.id = id->value,
                        .options = std::move(options),
                        .tls_creds = values.text("tls-creds"),
                        .tls_authz = values.text("tls-authz")};

@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cassert>
 #include <ranges>
 
 #include "aio/current.h"
 #include "aio/reactor.h"
 #include "aio/with_deadline.h"
+#include "base/identifier.h"
 
 namespace blockexport::exports {
 namespace {
@@ -16,20 +16,7 @@ namespace {
 // Removals that are begun before others on the reactor have their turn.
 constexpr std::size_t kRemovalsPerTurn = 64;
 
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 }  // namespace
-
-bool is_well_formed_id(std::string_view id) {
-  if (id.empty() || !is_letter(id.front())) return false;
-  return std::all_of(id.begin(), id.end(),
-                     [](char c) { return is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_'; });
-}
 
 void Export::client_left() {
   if (shutting_down_ && client_count() == 0) registry_->erase_if_unused(*this);
@@ -53,7 +40,7 @@ Registry::~Registry() {
 }
 
 Result<> Registry::check_id(const std::string& id) const {
-  if (!is_well_formed_id(id)) return fail("Invalid block export id");
+  if (!is_identifier(id)) return fail("Invalid block export id");
   if (find(id) != nullptr) return fail(fmt::format("Block export id '{}' is already in use", id));
   return {};
 }

@@ -71,7 +71,4 @@ class Registry {
   aio::Scope erasing_;
 };
 
-// Whether `id` is well-formed as object, node and export ids are: a letter, then letters, digits, '-', '.', '_'.
-bool is_well_formed_id(std::string_view id);
-
 }  // namespace blockexport::exports
