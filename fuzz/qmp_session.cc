@@ -57,12 +57,10 @@ void fuzz(std::uint8_t choice, std::span<const std::byte> words) {
     Log log("fuzz", 2, LogLevel::kError);
     EventQueue events(*reactor);
     testing::EchoRunner runner(events);
-    aio::Mutex commands(*reactor);
     auto [server_end, client_end] = simulation.socket_pair();
     auto client = std::make_unique<net::SocketStream>(*reactor, client_end);
     aio::Scope scope(*reactor);
-    SessionContext context{
-        .reactor = *reactor, .runner = runner, .events = events, .command_mutex = commands, .log = log};
+    SessionContext context{.reactor = *reactor, .runner = runner, .events = events, .log = log};
     scope.spawn("session", serve(context, std::make_unique<net::SocketStream>(*reactor, server_end)));
     std::string received;
     bool reads = (choice & 4) == 0;

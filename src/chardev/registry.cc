@@ -12,8 +12,13 @@ Chardev* Registry::find(std::string_view id) const {
 }
 
 Result<> Registry::check_new(const std::string& id) const {
-  if (find(id) != nullptr) return fail(fmt::format("Chardev with id '{}' already exists", id));
-  return {};
+  if (find(id) == nullptr && !ids_being_opened_.contains(id)) return {};
+  return fail(fmt::format("Chardev with id '{}' already exists", id));
+}
+
+Result<ReservedNames::Reservation> Registry::reserve(const std::string& id) {
+  TRY(check_new(id));
+  return ids_being_opened_.reserve(id);
 }
 
 Result<> Registry::remove(const std::string& id) {

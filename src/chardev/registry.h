@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/reserved_names.h"
 #include "chardev/chardev.h"
 
 namespace blockexport::chardev {
@@ -13,8 +14,10 @@ class Registry {
  public:
   // Null when there is none.
   Chardev* find(std::string_view id) const;
-  // Errors: "Chardev with id 'X' already exists".
+  // Errors: "Chardev with id 'X' already exists", or is being opened.
   Result<> check_new(const std::string& id) const;
+  // The id of a chardev that is being opened, until it is added. Errors: those of check_new().
+  Result<ReservedNames::Reservation> reserve(const std::string& id);
   void add(std::unique_ptr<Chardev> chardev) { chardevs_.push_back(std::move(chardev)); }
   // Errors: "Chardev 'X' not found", "Chardev 'X' is busy".
   Result<> remove(const std::string& id);
@@ -27,6 +30,7 @@ class Registry {
 
  private:
   std::vector<std::unique_ptr<Chardev>> chardevs_;
+  ReservedNames ids_being_opened_;
 };
 
 }  // namespace blockexport::chardev

@@ -90,12 +90,13 @@ Result<std::optional<chardev::SocketTls>> chardev_tls(Control& control, const ne
 }
 
 aio::Task<Result<>> add_chardev(Control& control, std::string id, chardev::Options options) {
-  CO_TRY(control.chardevs().check_new(id));
+  CO_TRY_ASSIGN(auto reservation, control.chardevs().reserve(id));
   if (control.is_daemonized() && std::holds_alternative<chardev::StdioOptions>(options)) {
     co_return fail("cannot use stdio with -daemonize");
   }
   if (auto* file = std::get_if<chardev::FileOptions>(&options)) file->pipe_wait_ns = control.pipe_wait_ns();
   CO_TRY_ASSIGN(auto opened, co_await chardev::open_chardev(control.reactor(), control.log(), id, std::move(options)));
+  if (control.is_shutting_down()) co_return fail("The daemon is shutting down");
   if (control.is_serving()) opened->settle();
   control.chardevs().add(std::move(opened));
   co_return Result<>{};

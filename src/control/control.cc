@@ -110,6 +110,7 @@ aio::Task<void> Control::shut_down() {
 }
 
 aio::Task<void> Control::end_everything() {
+  for (Opening& opening : openings_) opening.cancel();
   aio::Scope grace(reactor_);
   grace.spawn("shutdown grace", cut_clients_after_grace());
   if (nbd_server_ && is_serving()) nbd_server_->keep_paths();

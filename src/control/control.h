@@ -13,6 +13,7 @@
 #include "aio/process_budget.h"
 #include "aio/reactor_pool.h"
 #include "authz/pam_authorizer.h"
+#include "base/intrusive_list.h"
 #include "base/log.h"
 #include "block/graph.h"
 #include "chardev/registry.h"
@@ -32,7 +33,7 @@ struct DataReactorOptions {
   std::uint32_t count_max = 1;  // those made by themselves, with the control reactor
 };
 
-// How long a command of QMP waits for the other end of a pipe that it opens: other commands wait meanwhile.
+// How long a command of QMP waits for the other end of a pipe that it opens.
 inline constexpr std::uint64_t kPipeWaitNs = 2'000'000'000;
 
 class Control {
@@ -75,11 +76,27 @@ class Control {
   // The questions to PAM that are under way.
   authz::PamCalls& pam_calls() { return pam_calls_; }
 
-  // Runs commands; those that are not out of band one at a time, each under the mutex.
+  // Held by the command that runs alone: see control/runner.h.
   aio::Mutex& command_mutex() { return command_mutex_; }
-  // The ID of the monitor whose command runs now; empty when none does.
+  // The ID of the monitor whose command runs alone now; empty when none does.
   const std::string& commanding_monitor() const { return commanding_monitor_; }
   void set_commanding_monitor(std::string_view id) { commanding_monitor_ = id; }
+
+  // A command that opens something, beside others: the end of the daemon cancels its task. Lives in that task's frame.
+  class Opening : public ListLink<Opening> {
+   public:
+    Opening(Control& control, aio::TaskRoot& task) : control_(control), task_(task) {
+      control.openings_.push_back(*this);
+    }
+    ~Opening() { unlink(); }
+    // The end of the daemon came first.
+    bool was_cancelled() const { return task_.cancelled && control_.is_shutting_down(); }
+    void cancel() { task_.cancel(); }
+
+   private:
+    Control& control_;
+    aio::TaskRoot& task_;
+  };
 
   // Removes the monitor of that ID and the chardev that it uses, once the task that asks for it has gone on.
   void remove_monitor_later(const std::string& id, const std::string& chardev_id);
@@ -96,9 +113,9 @@ class Control {
   void set_daemonized() { daemonized_ = true; }
   bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
-  // Ends exports, server, nodes and all objects but monitors, in this order; nothing acknowledged is lost. Clients that
-  // have not taken their replies within the grace are cut. The files of the server's unix sockets stay, unless it never
-  // served. Called again meanwhile, it waits for the same end.
+  // Cancels openings, then ends exports, server, nodes and all objects but monitors, in this order; nothing
+  // acknowledged is lost. Clients that have not taken their replies within the grace are cut. The files of the server's
+  // unix sockets stay, unless it never served. Called again meanwhile, it waits for the same end.
   aio::Task<void> shut_down();
   // After shut_down(), and before it is destroyed: what was answered is sent, and no more commands come.
   aio::Task<void> close_monitors();
@@ -126,6 +143,7 @@ class Control {
   qmp::EventQueue events_;
   aio::Mutex command_mutex_;
   std::string commanding_monitor_;
+  IntrusiveList<Opening> openings_;
   block::Graph graph_;
   exports::Registry exports_;
   std::unique_ptr<nbd::Server> nbd_server_;

@@ -64,7 +64,6 @@ aio::Task<Result<>> MonitorObject::complete() {
   qmp::SessionContext context{.reactor = control_.reactor(),
                               .runner = runner_,
                               .events = control_.events(),
-                              .command_mutex = control_.command_mutex(),
                               .log = control_.log(),
                               .monitor = id(),
                               .pretty = pretty_,

@@ -20,10 +20,8 @@ aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments
   CO_TRY(ObjectStore::check_id(arguments.id));
   const ObjectTypeEntry& type = object_type(arguments.qom_type());
   CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, type.create(control, arguments));
-  CO_TRY(control.objects().check_is_new(arguments.id));
+  CO_TRY_ASSIGN(auto reservation, control.objects().reserve(arguments.id));
   Result<> completed = co_await object->complete();
-  // Again, because of what may have happened while it was being completed.
-  if (completed) completed = control.objects().check_is_new(arguments.id);
   if (completed && control.is_shutting_down()) completed = fail("The daemon is shutting down");
   if (!completed) {
     co_await object->close();

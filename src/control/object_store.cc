@@ -20,8 +20,8 @@ Result<> ObjectStore::check_id(std::string_view id) {
   return fail(Error("Parameter 'id' expects an identifier").with_hint(kIdentifierHint));
 }
 
-Result<> ObjectStore::check_is_new(std::string_view id) const {
-  if (find(id) == nullptr) return {};
+Result<ReservedNames::Reservation> ObjectStore::reserve(std::string_view id) {
+  if (find(id) == nullptr && !ids_being_made_.contains(id)) return ids_being_made_.reserve(id);
   return fail(fmt::format("attempt to add duplicate property '{}' to object (type 'container')", id));
 }
 

@@ -13,6 +13,7 @@
 #include "aio/task.h"
 #include "authz/authorizer.h"
 #include "base/error.h"
+#include "base/reserved_names.h"
 #include "base/secret_bytes.h"
 #include "json/value.h"
 #include "net/tls_credentials.h"
@@ -72,9 +73,9 @@ class ObjectStore {
   UserObject* find(std::string_view id) const;
   // Errors: a malformed id.
   static Result<> check_id(std::string_view id);
-  // Errors: an id in use.
-  Result<> check_is_new(std::string_view id) const;
-  // One with a new, well-formed id, completed.
+  // The id of an object that is being made, until it is added. Errors: an id of another object, made or being made.
+  Result<ReservedNames::Reservation> reserve(std::string_view id);
+  // One with a reserved, well-formed id, completed.
   void add(std::unique_ptr<UserObject> object);
   // Gives it back, to be closed. Errors: "object 'X' not found", "object 'X' is in use, can not be deleted".
   Result<std::unique_ptr<UserObject>> remove(std::string_view id);
@@ -88,6 +89,7 @@ class ObjectStore {
   using Objects = std::list<std::unique_ptr<UserObject>>;
   Objects objects_;
   std::unordered_map<std::string_view, Objects::iterator> objects_by_id_;  // the ids are the objects'
+  ReservedNames ids_being_made_;
 };
 
 }  // namespace blockexport::control

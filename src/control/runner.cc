@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "aio/current.h"
 #include "aio/with_deadline.h"
 #include "base/similar_text.h"
 #include "control/version.h"
@@ -52,6 +54,12 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   if (command.out_of_band && !entry->allow_oob) {
     co_return fail(fmt::format("The command {} does not support OOB", command.name));
   }
+  std::optional<aio::Mutex::Guard> turn;
+  if (!command.out_of_band) {
+    auto taken = co_await control_.command_mutex().lock();
+    if (!taken) co_return fail("The monitor is being closed");
+    turn.emplace(std::move(*taken));
+  }
   // While everything ends, nothing is begun; who asks is answered, and asking for the end again waits for it.
   if (control_.is_shutting_down() && !command.name.starts_with("query-") && command.name != "quit" &&
       !entry->allow_oob) {
@@ -59,11 +67,16 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   }
   const Trace& trace = control_.log().trace();
   trace.note(TraceEvent::kQmpCommandBegin, {command.name});
-  // One that is out of band runs beside another, whose monitor it is then.
-  if (!command.out_of_band) control_.set_commanding_monitor(command.monitor);
-  Result<json::Value> result = opens_things(command.name) ? co_await run_within_limit(*entry, command.arguments)
-                                                          : co_await entry->run(control_, command.arguments);
-  if (!command.out_of_band) control_.set_commanding_monitor({});
+  Result<json::Value> result = json::Value();
+  if (opens_things(command.name)) {
+    // It has waited for those before it.
+    turn.reset();
+    result = co_await run_beside_others(*entry, command.arguments);
+  } else if (command.out_of_band) {
+    result = co_await entry->run(control_, command.arguments);
+  } else {
+    result = co_await run_alone(*entry, command);
+  }
   if (result) {
     trace.note(TraceEvent::kQmpCommandEnd, {command.name, " ok"});
   } else {
@@ -72,15 +85,29 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   co_return result;
 }
 
-// While a command runs no other does, of any monitor.
-aio::Task<Result<json::Value>> Runner::run_within_limit(const schema::CommandEntry& entry,
-                                                        const json::Value* arguments) {
+aio::Task<Result<json::Value>> Runner::run_alone(const schema::CommandEntry& entry, const qmp::Command& command) {
+  control_.set_commanding_monitor(command.monitor);
+  Result<json::Value> result = co_await entry.run(control_, command.arguments);
+  control_.set_commanding_monitor({});
+  co_return result;
+}
+
+aio::Task<Result<json::Value>> Runner::run_beside_others(const schema::CommandEntry& entry,
+                                                         const json::Value* arguments) {
   const std::uint64_t deadline_ns = aio::deadline_after(control_.reactor(), kOpeningMaxNs);
-  aio::Task<Result<json::Value>> running = entry.run(control_, arguments);
-  auto [result, is_late] = co_await aio::with_deadline("qmp command", deadline_ns, std::move(running));
+  aio::Task<Result<json::Value>> running = open(entry, arguments);
+  auto [result, is_late] = co_await aio::with_deadline("qmp opening", deadline_ns, std::move(running));
   if (!is_late || result) co_return std::move(result);
   co_return fail(std::move(result).error().with_prefix(
       fmt::format("{} was given up after {} s: ", entry.name, kOpeningMaxNs / kNanosecondsPerSecond)));
+}
+
+aio::Task<Result<json::Value>> Runner::open(const schema::CommandEntry& entry, const json::Value* arguments) {
+  const Control::Opening opening(control_, co_await aio::current_task());
+  Result<json::Value> result = co_await entry.run(control_, arguments);
+  if (result || !opening.was_cancelled()) co_return result;
+  co_return fail(
+      std::move(result).error().with_prefix(fmt::format("{} was given up, the daemon is shutting down: ", entry.name)));
 }
 
 json::Value Runner::version() const {

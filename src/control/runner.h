@@ -1,4 +1,9 @@
-// Runner: QMP's commands, looked up in the generated table and run on a Control.
+// Runner: QMP's commands, looked up in the generated table and run on a Control, in an order over all monitors.
+//
+// Commands begin in the order in which they came. One runs alone, except that a command which opens something waits
+// beside the others: what it opens may never answer. Such a command reserves the name that it gives, and what it does
+// once it has opened everything is either a change of the graph or has no await in it, so that no other command sees
+// half of it. Each monitor still waits for its own command. One Runner for each monitor; thread: the control reactor.
 #pragma once
 
 #include "control/control.h"
@@ -18,7 +23,9 @@ class Runner final : public qmp::CommandRunner {
   json::Value version() const override;
 
  private:
-  aio::Task<Result<json::Value>> run_within_limit(const schema::CommandEntry& entry, const json::Value* arguments);
+  aio::Task<Result<json::Value>> run_alone(const schema::CommandEntry& entry, const qmp::Command& command);
+  aio::Task<Result<json::Value>> run_beside_others(const schema::CommandEntry& entry, const json::Value* arguments);
+  aio::Task<Result<json::Value>> open(const schema::CommandEntry& entry, const json::Value* arguments);
 
   Control& control_;
 };

@@ -185,8 +185,6 @@ aio::Task<Result<json::Value>> Session::execute(Command command) {
   if (!negotiated_) {
     co_return fail(Error(ErrorKind::kCommandNotFound, "Expecting capabilities negotiation with 'qmp_capabilities'"));
   }
-  auto turn = co_await context_.command_mutex.lock();
-  if (!turn) co_return fail("The monitor is being closed");
   co_return co_await context_.runner.run(std::move(command));
 }
 

@@ -31,7 +31,6 @@ struct SessionContext {
   aio::Reactor& reactor;
   CommandRunner& runner;
   EventQueue& events;
-  aio::Mutex& command_mutex;  // commands of all monitors run one at a time
   const Log& log;
   std::string monitor = {};  // name of the monitor, for Command::monitor
   bool pretty = false;

@@ -32,7 +32,6 @@ class SessionTest : public aio::testing::ForEachBackend {
     if (IsSkipped()) return;
     events_.emplace(reactor());
     runner_.emplace(*events_);
-    commands_.emplace(reactor());
     scope_.emplace(reactor());
   }
   void TearDown() override {
@@ -50,7 +49,6 @@ class SessionTest : public aio::testing::ForEachBackend {
     SessionContext context{.reactor = reactor(),
                            .runner = *runner_,
                            .events = *events_,
-                           .command_mutex = *commands_,
                            .log = log_,
                            .pretty = pretty,
                            .offers_out_of_band = offers_out_of_band};
@@ -108,7 +106,6 @@ class SessionTest : public aio::testing::ForEachBackend {
   Log log_{"session_test", 2, LogLevel::kError};
   std::optional<EventQueue> events_;
   std::optional<testing::EchoRunner> runner_;
-  std::optional<aio::Mutex> commands_;
   std::optional<aio::Scope> scope_;
   std::unique_ptr<net::Stream> client_;
   Session* session_ = nullptr;  // while it runs

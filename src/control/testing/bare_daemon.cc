@@ -79,13 +79,14 @@ aio::Task<void> pause(aio::Reactor& reactor) {
 
 }  // namespace
 
-BareDaemon::BareDaemon(std::string directory) : directory_(std::move(directory)) {
+BareDaemon::BareDaemon(std::string directory, std::unique_ptr<block::DriverTable> drivers)
+    : directory_(std::move(directory)), drivers_(std::move(drivers)) {
   // Its calls are the C library's, which FailingCalls can meet.
   auto reactor = aio::Reactor::create({.backend = aio::BackendKind::kEpoll}, log_);
   if (!reactor) std::abort();
   reactor_ = std::move(*reactor);
   DataReactorOptions data{.each = {.backend = aio::BackendKind::kEpoll}};
-  control_ = std::make_unique<Control>(*reactor_, data, log_, drivers_, [] {});
+  control_ = std::make_unique<Control>(*reactor_, data, log_, *drivers_, [] {});
   control_->serve();
 }
 

@@ -23,8 +23,9 @@ struct Step {
 
 class BareDaemon {
  public:
-  // `directory` is what "@" stands for.
-  explicit BareDaemon(std::string directory);
+  // `directory` is what "@" stands for; `drivers` opens block drivers.
+  explicit BareDaemon(std::string directory,
+                      std::unique_ptr<block::DriverTable> drivers = std::make_unique<drivers::BuiltInDrivers>());
   // Ends it as the process does.
   ~BareDaemon();
   BareDaemon(const BareDaemon&) = delete;
@@ -52,7 +53,7 @@ class BareDaemon {
 
   std::string directory_;
   Log log_{"control_test", 2, LogLevel::kError};
-  drivers::BuiltInDrivers drivers_;
+  std::unique_ptr<block::DriverTable> drivers_;
   std::unique_ptr<aio::Reactor> reactor_;
   std::unique_ptr<Control> control_;
 };
