@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <array>
-
 #include "base/absolute_path.h"
 #include "control/authz_objects.h"
 #include "control/authz_rules.h"
@@ -12,8 +10,6 @@ namespace {
 
 // How often a directory that is gone, or cannot be watched, is tried again.
 constexpr std::uint64_t kWatchRetryNs = 1'000'000'000;
-
-constexpr std::array<PropertyDescription, 2> kProperties{{{"filename", "string"}, {"refresh", "bool"}}};
 
 class WatchedDirectory final : public authz::ChangeSource {
  public:
@@ -32,14 +28,17 @@ Result<std::string> directory_of(const std::string& filename) {
   return filename.substr(0, slash == 0 ? 1 : slash);
 }
 
+schema::AuthZListFileProperties with_defaults(schema::AuthZListFileProperties properties) {
+  if (!properties.refresh) properties.refresh = true;
+  return properties;
+}
+
 }  // namespace
 
-AuthzListFileObject::AuthzListFileObject(Control& control, std::string id,
-                                         const schema::AuthZListFileProperties& properties)
-    : UserObject(std::move(id)),
+AuthzListFileObject::AuthzListFileObject(Control& control, std::string id, schema::AuthZListFileProperties properties)
+    : ObjectOf(std::move(id), with_defaults(std::move(properties))),
       reactor_(control.reactor()),
-      refresh_(properties.refresh.value_or(true)),
-      file_(std::make_shared<authz::ListFile>(control.reactor(), control.log(), properties.filename, parse_rule_list)),
+      file_(std::make_shared<authz::ListFile>(control.reactor(), control.log(), shown().filename, parse_rule_list)),
       scope_(control.reactor()) {}
 
 Result<std::unique_ptr<UserObject>> AuthzListFileObject::create(Control& control,
@@ -50,22 +49,9 @@ Result<std::unique_ptr<UserObject>> AuthzListFileObject::create(Control& control
   return std::unique_ptr<UserObject>(new AuthzListFileObject(control, options.id, properties));
 }
 
-std::span<const PropertyDescription> AuthzListFileObject::property_list() {
-  return kProperties;
-}
-
-json::Value AuthzListFileObject::get(std::string_view name) const {
-  if (name == "refresh") return refresh_;
-  return file_->filename();
-}
-
-Result<> AuthzListFileObject::set(std::string_view name, const json::Value&) {
-  return fail(fmt::format("Property 'authz-list-file.{}' is not writable", name));
-}
-
 aio::Task<Result<>> AuthzListFileObject::complete() {
   CO_TRY(co_await file_->load());
-  if (!refresh_) co_return Result<>();
+  if (!*shown().refresh) co_return Result<>();
   CO_TRY_ASSIGN(std::string directory, directory_of(file_->filename()));
   auto watch = co_await aio::DirectoryWatch::create(reactor_, directory);
   if (!watch) co_return fail(Error::system(fmt::format("Unable to watch '{}'", directory), watch.error()));

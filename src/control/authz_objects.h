@@ -12,87 +12,73 @@
 #include "authz/list_authorizers.h"
 #include "authz/list_file.h"
 #include "authz/pam_authorizer.h"
-#include "control/object_store.h"
+#include "control/object_properties.h"
 #include "schema/qom.h"
 
 namespace blockexport::control {
 
 class Control;
 
-class AuthzSimpleObject final : public UserObject {
+class AuthzSimpleObject final : public ObjectOf<schema::AuthZSimpleProperties> {
  public:
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
-  static std::span<const PropertyDescription> property_list();
 
   std::string_view type_name() const override { return "authz-simple"; }
-  std::span<const PropertyDescription> properties() const override { return property_list(); }
-  json::Value get(std::string_view name) const override;
-  Result<> set(std::string_view name, const json::Value& value) override;
   std::shared_ptr<authz::Authorizer> authorizer() override { return authorizer_; }
 
  private:
-  AuthzSimpleObject(std::string id, std::string identity);
+  AuthzSimpleObject(std::string id, schema::AuthZSimpleProperties properties);
+  Result<> change(std::string_view name, schema::AuthZSimpleProperties changed) override;
 
   std::shared_ptr<authz::SimpleAuthorizer> authorizer_;
 };
 
-class AuthzListObject final : public UserObject {
+class AuthzListObject final : public ObjectOf<schema::AuthZListProperties> {
  public:
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
-  static std::span<const PropertyDescription> property_list();
 
   std::string_view type_name() const override { return "authz-list"; }
-  std::span<const PropertyDescription> properties() const override { return property_list(); }
-  json::Value get(std::string_view name) const override;
-  Result<> set(std::string_view name, const json::Value& value) override;
   std::shared_ptr<authz::Authorizer> authorizer() override { return authorizer_; }
 
  private:
   AuthzListObject(std::string id, schema::AuthZListProperties properties);
+  Result<> change(std::string_view name, schema::AuthZListProperties changed) override;
 
-  schema::AuthZListProperties properties_;
   std::shared_ptr<authz::ListAuthorizer> authorizer_;
 };
 
-class AuthzListFileObject final : public UserObject {
+class AuthzListFileObject final : public ObjectOf<schema::AuthZListFileProperties> {
  public:
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
-  static std::span<const PropertyDescription> property_list();
 
   std::string_view type_name() const override { return "authz-list-file"; }
-  std::span<const PropertyDescription> properties() const override { return property_list(); }
-  json::Value get(std::string_view name) const override;
-  // Errors: always. The file of an object stays the same one; another file is another object.
-  Result<> set(std::string_view name, const json::Value& value) override;
+  // The file of an object stays the same one; another file is another object.
+  bool is_writable(std::string_view) const override { return false; }
   // Reads the file, and follows it from then on if that is wanted.
   aio::Task<Result<>> complete() override;
   aio::Task<void> close() override;
   std::shared_ptr<authz::Authorizer> authorizer() override { return file_; }
 
  private:
-  AuthzListFileObject(Control& control, std::string id, const schema::AuthZListFileProperties& properties);
+  AuthzListFileObject(Control& control, std::string id, schema::AuthZListFileProperties properties);
   // Follows the file until it is cancelled, also when its directory goes and comes back.
   aio::Task<void> follow(std::string directory, std::unique_ptr<aio::DirectoryWatch> watch);
 
   aio::Reactor& reactor_;
-  bool refresh_;
   std::shared_ptr<authz::ListFile> file_;
   aio::Scope scope_;
 };
 
-class AuthzPamObject final : public UserObject {
+class AuthzPamObject final : public ObjectOf<schema::AuthZPAMProperties> {
  public:
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
-  static std::span<const PropertyDescription> property_list();
 
   std::string_view type_name() const override { return "authz-pam"; }
-  std::span<const PropertyDescription> properties() const override { return property_list(); }
-  json::Value get(std::string_view name) const override;
-  Result<> set(std::string_view name, const json::Value& value) override;
   std::shared_ptr<authz::Authorizer> authorizer() override { return authorizer_; }
 
  private:
-  AuthzPamObject(Control& control, std::string id, std::string service);
+  AuthzPamObject(Control& control, std::string id, schema::AuthZPAMProperties properties);
+  Result<> change(std::string_view name, schema::AuthZPAMProperties changed) override;
 
   std::shared_ptr<authz::PamAuthorizer> authorizer_;
 };

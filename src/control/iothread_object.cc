@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "control/control.h"
 
@@ -13,95 +12,61 @@ namespace {
 // Worker threads of one iothread, whatever its thread-pool-max.
 constexpr std::int64_t kIothreadWorkersMax = 64;
 
-// The first ones are those of any event loop.
-constexpr std::size_t kEventLoopProperties = 3;
-constexpr std::array<PropertyDescription, 7> kProperties{{{"thread-pool-min", "int"},
-                                                          {"aio-max-batch", "int"},
-                                                          {"thread-pool-max", "int"},
-                                                          {"poll-max-ns", "int"},
-                                                          {"poll-grow", "int"},
-                                                          {"poll-shrink", "int"},
-                                                          {"poll-weight", "int"}}};
-
 // A number of bits that an average is shifted by.
 constexpr std::int64_t kPollWeightMax = 63;
 
-// What 0 stands for, in those properties that have such a value.
-constexpr std::pair<std::string_view, std::int64_t> kDefaults[] = {
-    {"poll-grow", 2}, {"poll-shrink", 2}, {"poll-weight", 3}};
+schema::IothreadProperties with_defaults(schema::IothreadProperties properties) {
+  properties.aio_max_batch = properties.aio_max_batch.value_or(0);
+  properties.thread_pool_min = properties.thread_pool_min.value_or(0);
+  properties.thread_pool_max = properties.thread_pool_max.value_or(64);
+  properties.poll_max_ns = properties.poll_max_ns.value_or(32768);
+  // Of these, 0 stands for the default.
+  if (properties.poll_grow.value_or(0) == 0) properties.poll_grow = 2;
+  if (properties.poll_shrink.value_or(0) == 0) properties.poll_shrink = 2;
+  if (properties.poll_weight.value_or(0) == 0) properties.poll_weight = 3;
+  return properties;
+}
 
 std::int64_t largest(std::string_view name) {
   return name == "poll-weight" ? kPollWeightMax : INT64_MAX;
 }
 
+// Whether the property `name` may have the value that it has there. `properties` has all values.
+Result<> check(const schema::IothreadProperties& properties, std::string_view name) {
+  const std::int64_t value = *property_of(properties, name).as_integer();
+  if (value < 0 || value > largest(name)) {
+    return fail(fmt::format("{} value must be in range [0, {}]", name, largest(name)));
+  }
+  if (!name.starts_with("thread-pool-")) return {};
+  const std::int64_t maximum = *properties.thread_pool_max;
+  if (maximum > 0 && maximum <= INT32_MAX && *properties.thread_pool_min <= maximum) return {};
+  return fail("bad thread-pool-min/thread-pool-max values");
+}
+
+// What is wrong is told in this order.
+constexpr std::string_view kChecked[] = {"poll-max-ns",   "poll-grow",       "poll-shrink",    "poll-weight",
+                                         "aio-max-batch", "thread-pool-max", "thread-pool-min"};
+
 }  // namespace
 
-std::span<const PropertyDescription> IothreadObject::property_list() {
-  return kProperties;
-}
-
-std::span<const PropertyDescription> IothreadObject::event_loop_properties() {
-  return property_list().first(kEventLoopProperties);
-}
-
 Result<std::unique_ptr<UserObject>> IothreadObject::create(Control& control, const schema::ObjectOptions& options) {
-  const auto& properties = options.as<schema::ObjectType::kIothread>();
-  std::unique_ptr<IothreadObject> object(new IothreadObject(control, options.id));
-  // The maximum first: a minimum above the default maximum is fine when both are given.
-  const std::pair<std::string_view, std::optional<std::int64_t>> given[] = {
-      {"poll-max-ns", properties.poll_max_ns},        {"poll-grow", properties.poll_grow},
-      {"poll-shrink", properties.poll_shrink},        {"poll-weight", properties.poll_weight},
-      {"aio-max-batch", properties.aio_max_batch},    {"thread-pool-max", properties.thread_pool_max},
-      {"thread-pool-min", properties.thread_pool_min}};
-  for (const auto& [name, value] : given) {
-    if (value) TRY(object->set_integer(name, *value));
-  }
-  return object;
+  const schema::IothreadProperties properties = with_defaults(options.as<schema::ObjectType::kIothread>());
+  for (std::string_view name : kChecked) TRY(check(properties, name));
+  return std::unique_ptr<UserObject>(new IothreadObject(control, options.id, properties));
 }
 
 aio::Task<Result<>> IothreadObject::complete() {
   aio::ReactorOptions options = control_.reactor_options();
   options.worker_threads_max =
-      static_cast<std::uint32_t>(std::min<std::int64_t>(thread_pool_max_, kIothreadWorkersMax));
+      static_cast<std::uint32_t>(std::min<std::int64_t>(*shown().thread_pool_max, kIothreadWorkersMax));
   options.busy_poll = busy_poll();
   CO_TRY_ASSIGN(thread_, aio::ReactorThread::start(id(), options, control_.log()));
   co_return Result<>();
 }
 
-std::int64_t& IothreadObject::member(std::string_view name) {
-  if (name == "thread-pool-min") return thread_pool_min_;
-  if (name == "thread-pool-max") return thread_pool_max_;
-  if (name == "aio-max-batch") return aio_max_batch_;
-  if (name == "poll-max-ns") return poll_max_ns_;
-  if (name == "poll-grow") return poll_grow_;
-  if (name == "poll-weight") return poll_weight_;
-  return poll_shrink_;
-}
-
-json::Value IothreadObject::get(std::string_view name) const {
-  return const_cast<IothreadObject*>(this)->member(name);
-}
-
-Result<> IothreadObject::set(std::string_view name, const json::Value& value) {
-  const std::int64_t* integer = value.as_integer();
-  if (integer == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: integer", name));
-  return set_integer(name, *integer);
-}
-
-Result<> IothreadObject::set_integer(std::string_view name, std::int64_t value) {
-  if (value < 0 || value > largest(name)) {
-    return fail(fmt::format("{} value must be in range [0, {}]", name, largest(name)));
-  }
-  if (name.starts_with("thread-pool-")) {
-    std::int64_t minimum = name == "thread-pool-min" ? value : thread_pool_min_;
-    std::int64_t maximum = name == "thread-pool-max" ? value : thread_pool_max_;
-    if (maximum == 0 || maximum > INT32_MAX || minimum > maximum)
-      return fail("bad thread-pool-min/thread-pool-max values");
-  }
-  for (const auto& [property, standard] : kDefaults) {
-    if (value == 0 && name == property) value = standard;
-  }
-  member(name) = value;
+Result<> IothreadObject::change(std::string_view name, schema::IothreadProperties changed) {
+  TRY(check(changed, name));
+  show(with_defaults(std::move(changed)));
   if (thread_ != nullptr && name.starts_with("poll-")) {
     aio::Reactor& reactor = thread_->data_reactor().reactor;
     reactor.post([&reactor, limits = busy_poll()] { reactor.set_busy_poll(limits); });
@@ -110,9 +75,9 @@ Result<> IothreadObject::set_integer(std::string_view name, std::int64_t value) 
 }
 
 aio::BusyPollLimits IothreadObject::busy_poll() const {
-  return {.max_ns = static_cast<std::uint64_t>(poll_max_ns_),
-          .grow = static_cast<std::uint64_t>(poll_grow_),
-          .shrink = static_cast<std::uint64_t>(poll_shrink_)};
+  return {.max_ns = static_cast<std::uint64_t>(*shown().poll_max_ns),
+          .grow = static_cast<std::uint64_t>(*shown().poll_grow),
+          .shrink = static_cast<std::uint64_t>(*shown().poll_shrink)};
 }
 
 }  // namespace blockexport::control

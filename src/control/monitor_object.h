@@ -5,7 +5,7 @@
 // the answer to `quit` goes over it. Owned by the ObjectStore; thread: the control reactor.
 #pragma once
 
-#include "control/object_store.h"
+#include "control/object_properties.h"
 #include "control/runner.h"
 #include "qmp/monitor.h"
 #include "schema/qom.h"
@@ -14,20 +14,15 @@ namespace blockexport::control {
 
 class Control;
 
-class MonitorObject final : public UserObject {
+class MonitorObject final : public ObjectOf<schema::MonitorQMPProperties> {
  public:
-  MonitorObject(Control& control, std::string id, const schema::MonitorQMPProperties& properties);
+  MonitorObject(Control& control, std::string id, schema::MonitorQMPProperties properties);
 
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
-  static std::span<const PropertyDescription> property_list();
-  // Those that a monitor has whatever it speaks.
-  static std::span<const PropertyDescription> common_properties();
 
   std::string_view type_name() const override { return "monitor-qmp"; }
-  std::span<const PropertyDescription> properties() const override { return property_list(); }
-  json::Value get(std::string_view name) const override;
-  // Errors: a wrong type or value; the chardev, which is the one it was made with.
-  Result<> set(std::string_view name, const json::Value& value) override;
+  // The chardev is the one it was made with.
+  bool is_writable(std::string_view name) const override { return name != "chardev"; }
   bool serves_commands() const override { return true; }
   void begin_service() override;
 
@@ -37,13 +32,11 @@ class MonitorObject final : public UserObject {
   aio::Task<void> close() override;
 
  private:
+  Result<> change(std::string_view name, schema::MonitorQMPProperties changed) override;
   void client_left();
 
   Control& control_;
   Runner runner_;
-  std::string chardev_;
-  bool pretty_;
-  schema::MonitorQMPCloseAction close_action_;
   std::unique_ptr<qmp::Monitor> monitor_;
 };
 

@@ -81,8 +81,9 @@ aio::Task<Result<>> qom_set(Control& control, schema::QomSetArguments arguments)
     is_there = is_there || property.name == arguments.property;
   }
   if (!is_there) co_return fail(no_property(place, arguments.property));
-  // What an object has of its own can be tried; what it is, and where it stands, cannot.
-  if (place.object == nullptr || arguments.property == "type") {
+  // What an object is, and where it stands, cannot be changed.
+  const bool is_own = place.object != nullptr && arguments.property != "type";
+  if (!is_own || !place.object->is_writable(arguments.property)) {
     co_return fail(fmt::format("Property '{}.{}' is not writable", place.type, arguments.property));
   }
   co_return place.object->set(arguments.property, arguments.value);
@@ -110,7 +111,7 @@ aio::Task<Result<std::vector<schema::ObjectPropertyInfo>>> qom_list_properties(
     co_return fail(Error(ErrorKind::kDeviceNotFound, fmt::format("Class '{}' not found", arguments.typename_)));
   }
   std::vector<schema::ObjectPropertyInfo> listed{{.name = "type", .type = "string"}};
-  for (const PropertyDescription& property : type->property_list()) {
+  for (const schema::Property& property : type->properties) {
     listed.push_back({.name = std::string(property.name), .type = std::string(property.type)});
   }
   co_return listed;

@@ -17,16 +17,12 @@
 #include "base/secret_bytes.h"
 #include "json/value.h"
 #include "net/tls_credentials.h"
+#include "schema/property.h"
 
 namespace blockexport::control {
 
 // The bytes of a secret, for as long as somebody needs them.
 using SecretReference = std::shared_ptr<const SecretBytes>;
-
-struct PropertyDescription {
-  std::string_view name;
-  std::string_view type;
-};
 
 class UserObject {
  public:
@@ -37,9 +33,10 @@ class UserObject {
   // "iothread", ...
   virtual std::string_view type_name() const = 0;
   // All but "type", which every object has.
-  virtual std::span<const PropertyDescription> properties() const = 0;
-  // Whether qom-get may show it. `name` is one of properties(), here and below.
-  virtual bool is_readable(std::string_view) const { return true; }
+  virtual std::span<const schema::Property> properties() const = 0;
+  // Whether qom-set may change it. `name` is one of properties(), here and below.
+  virtual bool is_writable(std::string_view /*name*/) const { return true; }
+  // Of one that is no secret.
   virtual json::Value get(std::string_view name) const = 0;
   virtual Result<> set(std::string_view name, const json::Value& value) = 0;
 

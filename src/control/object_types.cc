@@ -5,37 +5,39 @@
 #include "control/authz_objects.h"
 #include "control/iothread_object.h"
 #include "control/monitor_object.h"
-#include "control/qom_tree.h"
 #include "control/secret_object.h"
 #include "control/tls_object.h"
 
 namespace blockexport::control {
 namespace {
 
+template <class Values>
+constexpr std::span<const schema::Property> kProperties = schema::Properties<Values>::kAll;
+
 constexpr ObjectTypeEntry kTypes[] = {
     {"object", ""},
     {"authz", "object"},
-    {"authz-list", "authz", AuthzListObject::property_list, AuthzListObject::create},
-    {"authz-list-file", "authz", AuthzListFileObject::property_list, AuthzListFileObject::create},
-    {"authz-pam", "authz", AuthzPamObject::property_list, AuthzPamObject::create},
-    {"authz-simple", "authz", AuthzSimpleObject::property_list, AuthzSimpleObject::create},
+    {"authz-list", "authz", kProperties<schema::AuthZListProperties>, AuthzListObject::create},
+    {"authz-list-file", "authz", kProperties<schema::AuthZListFileProperties>, AuthzListFileObject::create},
+    {"authz-pam", "authz", kProperties<schema::AuthZPAMProperties>, AuthzPamObject::create},
+    {"authz-simple", "authz", kProperties<schema::AuthZSimpleProperties>, AuthzSimpleObject::create},
     {"chardev", "object"},
     {"chardev-fd", "chardev"},
-    {"chardev-file", "chardev-fd", nullptr, nullptr, false},
-    {"chardev-null", "chardev", nullptr, nullptr, false},
-    {"chardev-socket", "chardev", socket_chardev_properties, nullptr, false},
-    {"chardev-stdio", "chardev-fd", nullptr, nullptr, false},
-    {"container", "object", nullptr, nullptr, false},
-    {"event-loop-base", "object", IothreadObject::event_loop_properties},
-    {"iothread", "event-loop-base", IothreadObject::property_list, IothreadObject::create},
-    {"monitor", "object", MonitorObject::common_properties},
-    {"monitor-qmp", "monitor", MonitorObject::property_list, MonitorObject::create},
-    {"secret_common", "object", SecretObject::common_properties},
-    {"secret", "secret_common", SecretObject::property_list, SecretObject::create},
-    {"tls-creds", "object", TlsObject::common_properties},
-    {"tls-creds-anon", "tls-creds", TlsObject::anonymous_properties, TlsObject::create_anonymous},
-    {"tls-creds-psk", "tls-creds", TlsObject::shared_key_properties, TlsObject::create_shared_key},
-    {"tls-creds-x509", "tls-creds", TlsObject::certificate_properties, TlsObject::create_certificate},
+    {"chardev-file", "chardev-fd", {}, nullptr, false},
+    {"chardev-null", "chardev", {}, nullptr, false},
+    {"chardev-socket", "chardev", kSocketChardevProperties, nullptr, false},
+    {"chardev-stdio", "chardev-fd", {}, nullptr, false},
+    {"container", "object", {}, nullptr, false},
+    {"event-loop-base", "object", kProperties<schema::EventLoopBaseProperties>},
+    {"iothread", "event-loop-base", kProperties<schema::IothreadProperties>, IothreadObject::create},
+    {"monitor", "object", kProperties<schema::MonitorQMPProperties>.first(1)},
+    {"monitor-qmp", "monitor", kProperties<schema::MonitorQMPProperties>, MonitorObject::create},
+    {"secret_common", "object", kProperties<schema::SecretCommonProperties>},
+    {"secret", "secret_common", kProperties<schema::SecretProperties>, SecretObject::create},
+    {"tls-creds", "object", kProperties<schema::TlsCredsProperties>},
+    {"tls-creds-anon", "tls-creds", kProperties<schema::TlsCredsAnonProperties>, TlsObject::create_anonymous},
+    {"tls-creds-psk", "tls-creds", kProperties<schema::TlsCredsPskProperties>, TlsObject::create_shared_key},
+    {"tls-creds-x509", "tls-creds", kProperties<schema::TlsCredsX509Properties>, TlsObject::create_certificate},
 };
 
 constexpr const ObjectTypeEntry* find(std::string_view name) {

@@ -4,6 +4,7 @@
 // branch in schema/qom.json. Constant; thread: the control reactor.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -15,11 +16,15 @@ namespace blockexport::control {
 
 class Control;
 
+// The properties that chardevs have besides if they are sockets.
+inline constexpr std::array<schema::Property, 2> kSocketChardevProperties{
+    {{"connected", "bool"}, {"addr", "SocketAddress"}}};
+
 struct ObjectTypeEntry {
   std::string_view name;
   std::string_view parent;  // empty: none
-  // All but "type", which every object has. Null for those that have none.
-  std::span<const PropertyDescription> (*properties)() = nullptr;
+  // All but "type", which every object has.
+  std::span<const schema::Property> properties = {};
   // An object with these properties, not yet completed; null for types that object-add does not make. Errors: a
   // property's value that cannot be.
   Result<std::unique_ptr<UserObject>> (*create)(Control& control, const schema::ObjectOptions& options) = nullptr;
@@ -27,9 +32,6 @@ struct ObjectTypeEntry {
   bool is_abstract = create == nullptr;
 
   bool is_user_creatable() const { return create != nullptr; }
-  std::span<const PropertyDescription> property_list() const {
-    return properties != nullptr ? properties() : std::span<const PropertyDescription>();
-  }
   // Whether it is `wanted` or a kind of it; "user-creatable" is an interface.
   bool implements(std::string_view wanted) const;
 };

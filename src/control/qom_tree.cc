@@ -2,15 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 #include "control/addresses.h"
+#include "control/object_types.h"
 #include "schema/codec.h"
 
 namespace blockexport::control {
 namespace {
-
-constexpr std::array<PropertyDescription, 2> kSocketProperties{{{"connected", "bool"}, {"addr", "SocketAddress"}}};
 
 // The containers that there are in any case. Nothing is put into the first and the last one here.
 constexpr std::string_view kContainers[] = {"/", "/backend", "/objects", "/chardevs", "/audiodevs"};
@@ -21,10 +18,6 @@ json::Value value_of(const chardev::Chardev& chardev, std::string_view name) {
 }
 
 }  // namespace
-
-std::span<const PropertyDescription> socket_chardev_properties() {
-  return kSocketProperties;
-}
 
 std::vector<QomTree::Place> QomTree::places() const {
   std::vector<Place> found;
@@ -59,13 +52,13 @@ Result<QomTree::Place> QomTree::find(std::string_view path) const {
 std::vector<schema::ObjectPropertyValue> QomTree::properties(const Place& place) const {
   std::vector<schema::ObjectPropertyValue> listed{{.name = "type", .type = "string", .value = place.type}};
   if (place.object != nullptr) {
-    for (const PropertyDescription& property : place.object->properties()) {
+    for (const schema::Property& property : place.object->properties()) {
       listed.push_back({.name = std::string(property.name), .type = std::string(property.type)});
-      if (place.object->is_readable(property.name)) listed.back().value = place.object->get(property.name);
+      if (!property.is_secret) listed.back().value = place.object->get(property.name);
     }
   }
   if (place.chardev != nullptr && place.chardev->address()) {
-    for (const PropertyDescription& property : socket_chardev_properties()) {
+    for (const schema::Property& property : kSocketChardevProperties) {
       listed.push_back({.name = std::string(property.name),
                         .type = std::string(property.type),
                         .value = value_of(*place.chardev, property.name)});

@@ -38,7 +38,4 @@ class QomTree {
   const chardev::Registry& chardevs_;
 };
 
-// What chardevs that are sockets have besides.
-std::span<const PropertyDescription> socket_chardev_properties();
-
 }  // namespace blockexport::control

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 #include "aio/file_content.h"
 #include "aio/with_deadline.h"
 #include "base/file_exposure.h"
@@ -13,14 +11,17 @@ namespace blockexport::control {
 namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
-// The first ones are those of any secret.
-constexpr std::size_t kCommonProperties = 3;
-constexpr std::array<PropertyDescription, 6> kProperties{{{"iv", "string"},
-                                                          {"keyid", "string"},
-                                                          {"format", "QCryptoSecretFormat"},
-                                                          {"file", "string"},
-                                                          {"strict-modes", "bool"},
-                                                          {"data", "string"}}};
+
+// Without the secret itself.
+schema::SecretProperties shown_properties(schema::SecretProperties properties) {
+  properties.data.reset();
+  properties.format = properties.format.value_or(schema::QCryptoSecretFormat::kRaw);
+  properties.strict_modes = properties.strict_modes.value_or(false);
+  for (auto* text : {&properties.iv, &properties.keyid, &properties.file}) {
+    if (!*text) text->emplace();
+  }
+  return properties;
+}
 
 // It may be a pipe, whose length nobody knows and whose writer may never come. `status` gets what the file is.
 aio::Task<Result<SecretBytes>> read_secret_file(aio::Reactor& reactor, std::string path, std::uint64_t wait_ns,
@@ -42,78 +43,49 @@ aio::Task<Result<SecretBytes>> read_secret_file(aio::Reactor& reactor, std::stri
 
 }  // namespace
 
-std::span<const PropertyDescription> SecretObject::property_list() {
-  return kProperties;
-}
-
-std::span<const PropertyDescription> SecretObject::common_properties() {
-  return property_list().first(kCommonProperties);
+SecretObject::SecretObject(Control& control, std::string id, const schema::SecretProperties& properties)
+    : ObjectOf(std::move(id), shown_properties(properties)),
+      control_(control),
+      has_file_(properties.file),
+      iv_(properties.iv) {
+  if (properties.data) data_ = SecretBytes(properties.data->view());
 }
 
 Result<std::unique_ptr<UserObject>> SecretObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kSecret>();
-  std::unique_ptr<SecretObject> object(new SecretObject(control, options.id));
   if (properties.data && properties.file) return fail("'file' and 'data' are mutually exclusive");
   if (!properties.data && !properties.file) return fail("Either 'file' or 'data' must be provided");
-  if (properties.data) object->data_ = SecretBytes(properties.data->view());
-  object->file_ = properties.file;
-  object->keyid_ = properties.keyid.value_or("");
-  object->iv_ = properties.iv;
-  object->strict_modes_ = properties.strict_modes.value_or(false);
-  if (properties.format == schema::QCryptoSecretFormat::kBase64) object->format_ = SecretFormat::kBase64;
-  return object;
+  return std::unique_ptr<UserObject>(new SecretObject(control, options.id, properties));
 }
 
 aio::Task<Result<>> SecretObject::complete() {
   forbid_core_dumps();
   SecretBytes written = std::move(data_);
-  if (file_) {
+  if (has_file_) {
+    const std::string& file = *shown().file;
     struct stat status{};
-    CO_TRY_ASSIGN(written, co_await read_secret_file(control_.reactor(), *file_, control_.pipe_wait_ns(), status));
-    if (auto exposure = find_exposure(*file_, status, FileSecrecy::kPrivate, geteuid())) {
-      if (strict_modes_) co_return fail(fmt::format("Unable to use {}: {}", *file_, *exposure));
-      control_.log().warning(fmt::format("secret '{}': {}: {}", id(), *file_, *exposure));
+    CO_TRY_ASSIGN(written, co_await read_secret_file(control_.reactor(), file, control_.pipe_wait_ns(), status));
+    if (auto exposure = find_exposure(file, status, FileSecrecy::kPrivate, geteuid())) {
+      if (*shown().strict_modes) co_return fail(fmt::format("Unable to use {}: {}", file, *exposure));
+      control_.log().warning(fmt::format("secret '{}': {}: {}", id(), file, *exposure));
     }
   }
   std::optional<SecretCipher> cipher;
   SecretReference key;
-  if (!keyid_.empty()) {
-    CO_TRY_ASSIGN(key, find_secret(control_.objects(), keyid_));
+  if (const std::string& keyid = *shown().keyid; !keyid.empty()) {
+    CO_TRY_ASSIGN(key, find_secret(control_.objects(), keyid));
     cipher = SecretCipher{.key = key->text(), .iv = iv_};
   }
-  CO_TRY_ASSIGN(SecretBytes value, decode_secret(written.text(), format_, cipher));
+  const bool is_raw = shown().format == schema::QCryptoSecretFormat::kRaw;
+  const SecretFormat format = is_raw ? SecretFormat::kRaw : SecretFormat::kBase64;
+  CO_TRY_ASSIGN(SecretBytes value, decode_secret(written.text(), format, cipher));
   value_ = std::make_shared<const SecretBytes>(std::move(value));
   co_return Result<>();
 }
 
-json::Value SecretObject::get(std::string_view name) const {
-  if (name == "iv") return json::Value(iv_.value_or(""));
-  if (name == "keyid") return json::Value(keyid_);
-  if (name == "file") return json::Value(file_.value_or(""));
-  if (name == "strict-modes") return json::Value(strict_modes_);
-  return json::Value(std::string(format_ == SecretFormat::kRaw ? "raw" : "base64"));
-}
-
-// What it holds is fixed: a property that is set is another one to be read, and nothing else, as in the original.
-Result<> SecretObject::set(std::string_view name, const json::Value& value) {
-  if (name == "strict-modes") {
-    const bool* flag = value.as_bool();
-    if (flag == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: boolean", name));
-    strict_modes_ = *flag;
-    return {};
-  }
-  const std::string* text = value.as_string();
-  if (text == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: string", name));
-  if (name == "format") {
-    if (*text != "raw" && *text != "base64") {
-      return fail(fmt::format("Parameter 'format' does not accept value '{}'", *text));
-    }
-    format_ = *text == "raw" ? SecretFormat::kRaw : SecretFormat::kBase64;
-  }
-  if (name == "iv") iv_ = *text;
-  if (name == "keyid") keyid_ = *text;
-  if (name == "file") file_ = *text;
-  return {};
+Result<> SecretObject::change(std::string_view name, schema::SecretProperties changed) {
+  changed.data.reset();
+  return ObjectOf::change(name, std::move(changed));
 }
 
 Result<SecretReference> find_secret(ObjectStore& objects, const std::string& id) {

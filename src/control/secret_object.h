@@ -4,7 +4,7 @@
 // shared reference that outlives the object, and never to a client. Thread: the control reactor.
 #pragma once
 
-#include "control/object_store.h"
+#include "control/object_properties.h"
 #include "control/secret_decoding.h"
 #include "schema/qom.h"
 
@@ -15,32 +15,24 @@ class Control;
 // Longest file of a secret.
 inline constexpr std::size_t kSecretFileBytesMax = 1u << 20;
 
-class SecretObject final : public UserObject {
+class SecretObject final : public ObjectOf<schema::SecretProperties> {
  public:
   // Errors: neither or both of data and file.
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
-  static std::span<const PropertyDescription> property_list();
-  // Those that every kind of secret has.
-  static std::span<const PropertyDescription> common_properties();
 
   std::string_view type_name() const override { return "secret"; }
-  std::span<const PropertyDescription> properties() const override { return property_list(); }
-  bool is_readable(std::string_view name) const override { return name != "data"; }
-  json::Value get(std::string_view name) const override;
-  Result<> set(std::string_view name, const json::Value& value) override;
   aio::Task<Result<>> complete() override;
   SecretReference secret() override { return value_; }
 
  private:
-  SecretObject(Control& control, std::string id) : UserObject(std::move(id)), control_(control) {}
+  SecretObject(Control& control, std::string id, const schema::SecretProperties& properties);
+  // What it holds is fixed: a property that is changed is another one to be read, and nothing else, as in the original.
+  Result<> change(std::string_view name, schema::SecretProperties changed) override;
 
   Control& control_;
-  SecretFormat format_ = SecretFormat::kRaw;
-  SecretBytes data_;  // until complete()
-  std::optional<std::string> file_;
-  bool strict_modes_ = false;
-  std::string keyid_;
-  std::optional<std::string> iv_;
+  SecretBytes data_;                     // until complete()
+  const bool has_file_;                  // it has no data of its own
+  const std::optional<std::string> iv_;  // as it was given
   SecretReference value_;
 };
 

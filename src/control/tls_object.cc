@@ -3,35 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <ctime>
 
 #include "aio/directory_watch.h"
 #include "aio/with_deadline.h"
 #include "base/absolute_path.h"
 #include "control/control.h"
+#include "control/object_properties.h"
 #include "control/secret_object.h"
 
 namespace blockexport::control {
 namespace {
-
-using Properties = std::span<const PropertyDescription>;
-
-constexpr std::array<PropertyDescription, 7> kCertificateProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
-                                                                     {"dir", "string"},
-                                                                     {"verify-peer", "bool"},
-                                                                     {"priority", "string"},
-                                                                     {"sanity-check", "bool"},
-                                                                     {"passwordid", "string"},
-                                                                     {"strict-modes", "bool"}}};
-constexpr std::array<PropertyDescription, 6> kSharedKeyProperties{{{"endpoint", "QCryptoTLSCredsEndpoint"},
-                                                                   {"dir", "string"},
-                                                                   {"verify-peer", "bool"},
-                                                                   {"priority", "string"},
-                                                                   {"username", "string"},
-                                                                   {"strict-modes", "bool"}}};
-constexpr std::array<PropertyDescription, 4> kAnonymousProperties{
-    {{"endpoint", "QCryptoTLSCredsEndpoint"}, {"dir", "string"}, {"verify-peer", "bool"}, {"priority", "string"}}};
 
 constexpr std::int64_t kSecondsPerDay = 86'400;
 constexpr std::int64_t kWarningDays[] = {7, 30};
@@ -62,38 +44,44 @@ struct Loading {
   }
 };
 
+// The same properties, each with a value. Values is one of the three structs.
+template <class Values>
+Values with_defaults(Values values) {
+  values.verify_peer = values.verify_peer.value_or(true);
+  values.endpoint = values.endpoint.value_or(schema::QCryptoTLSCredsEndpoint::kClient);
+  if (!values.dir) values.dir.emplace();
+  if (!values.priority) values.priority.emplace();
+  if constexpr (requires { values.username; }) values.username = values.username.value_or("");
+  if constexpr (requires { values.sanity_check; }) values.sanity_check = values.sanity_check.value_or(true);
+  if constexpr (requires { values.passwordid; }) values.passwordid = values.passwordid.value_or("");
+  if constexpr (requires { values.strict_modes; }) values.strict_modes = values.strict_modes.value_or(false);
+  return values;
+}
+
+template <class Values>
+TlsObject::Settings settings_of(const Values& values) {
+  TlsObject::Settings settings;
+  settings.verify_peer = *values.verify_peer;
+  settings.directory = *values.dir;
+  if (*values.endpoint == schema::QCryptoTLSCredsEndpoint::kServer) settings.endpoint = net::TlsEndpoint::kServer;
+  settings.priority = *values.priority;
+  if constexpr (requires { values.username; }) settings.username = *values.username;
+  if constexpr (requires { values.sanity_check; }) settings.sanity_check = *values.sanity_check;
+  if constexpr (requires { values.passwordid; }) settings.passwordid = *values.passwordid;
+  if constexpr (requires { values.strict_modes; }) settings.strict_modes = *values.strict_modes;
+  return settings;
+}
+
 }  // namespace
 
-Properties TlsObject::certificate_properties() {
-  return kCertificateProperties;
-}
-Properties TlsObject::shared_key_properties() {
-  return kSharedKeyProperties;
-}
-Properties TlsObject::anonymous_properties() {
-  return kAnonymousProperties;
-}
-Properties TlsObject::common_properties() {
-  // Credentials without identities have nothing besides.
-  return kAnonymousProperties;
-}
-
-TlsObject::TlsObject(Control& control, std::string id, Kind kind)
+TlsObject::TlsObject(Control& control, std::string id, Shown shown)
     : UserObject(std::move(id)),
       control_(control),
-      kind_(kind),
+      settings_(std::visit([](const auto& values) { return settings_of(values); }, shown)),
+      shown_(std::move(shown)),
       load_refusal_(control.log()),
       watch_refusal_(control.log()),
       tasks_(control.reactor()) {}
-
-void TlsObject::take(const std::optional<bool>& verify_peer, const std::optional<std::string>& directory,
-                     const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint,
-                     const std::optional<std::string>& priority) {
-  settings_.verify_peer = verify_peer.value_or(true);
-  settings_.directory = directory.value_or("");
-  if (endpoint == schema::QCryptoTLSCredsEndpoint::kServer) settings_.endpoint = net::TlsEndpoint::kServer;
-  settings_.priority = priority.value_or("");
-}
 
 TlsObject::Created TlsObject::create_anonymous(Control& control, const schema::ObjectOptions& options) {
   const auto& given = options.as<schema::ObjectType::kTlsCredsAnon>();
@@ -103,32 +91,21 @@ TlsObject::Created TlsObject::create_anonymous(Control& control, const schema::O
                     "nobody can prove who he is",
                     options.id));
   }
-  std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kAnonymous));
-  object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
-  return object;
+  return std::unique_ptr<UserObject>(new TlsObject(control, options.id, with_defaults(given)));
 }
 
 TlsObject::Created TlsObject::create_shared_key(Control& control, const schema::ObjectOptions& options) {
   const auto& given = options.as<schema::ObjectType::kTlsCredsPsk>();
-  std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kSharedKey));
-  object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
-  object->settings_.username = given.username.value_or("");
-  object->settings_.strict_modes = given.strict_modes.value_or(false);
-  return object;
+  return std::unique_ptr<UserObject>(new TlsObject(control, options.id, with_defaults(given)));
 }
 
 TlsObject::Created TlsObject::create_certificate(Control& control, const schema::ObjectOptions& options) {
   const auto& given = options.as<schema::ObjectType::kTlsCredsX509>();
-  std::unique_ptr<TlsObject> object(new TlsObject(control, options.id, Kind::kCertificate));
-  object->take(given.verify_peer, given.dir, given.endpoint, given.priority);
-  object->settings_.sanity_check = given.sanity_check.value_or(true);
-  object->settings_.passwordid = given.passwordid.value_or("");
-  object->settings_.strict_modes = given.strict_modes.value_or(false);
-  return object;
+  return std::unique_ptr<UserObject>(new TlsObject(control, options.id, with_defaults(given)));
 }
 
 std::string_view TlsObject::type_name() const {
-  switch (kind_) {
+  switch (kind()) {
     case Kind::kAnonymous:
       return "tls-creds-anon";
     case Kind::kSharedKey:
@@ -139,55 +116,27 @@ std::string_view TlsObject::type_name() const {
   __builtin_unreachable();
 }
 
-Properties TlsObject::properties() const {
-  switch (kind_) {
-    case Kind::kAnonymous:
-      return kAnonymousProperties;
-    case Kind::kSharedKey:
-      return kSharedKeyProperties;
-    case Kind::kCertificate:
-      return kCertificateProperties;
-  }
-  __builtin_unreachable();
+std::span<const schema::Property> TlsObject::properties() const {
+  return std::visit(
+      []<class Values>(const Values&) -> std::span<const schema::Property> { return schema::Properties<Values>::kAll; },
+      shown_);
 }
 
 json::Value TlsObject::get(std::string_view name) const {
-  if (name == "endpoint") return json::Value(shown_.endpoint == net::TlsEndpoint::kServer ? "server" : "client");
-  if (name == "dir") return json::Value(shown_.directory);
-  if (name == "verify-peer") return json::Value(shown_.verify_peer);
-  if (name == "priority") return json::Value(shown_.priority);
-  if (name == "sanity-check") return json::Value(shown_.sanity_check);
-  if (name == "strict-modes") return json::Value(shown_.strict_modes);
-  if (name == "passwordid") return json::Value(shown_.passwordid);
-  return json::Value(shown_.username);
+  return std::visit([name](const auto& values) { return property_of(values, name); }, shown_);
 }
 
 Result<> TlsObject::set(std::string_view name, const json::Value& value) {
-  if (name == "verify-peer" || name == "sanity-check" || name == "strict-modes") {
-    const bool* flag = value.as_bool();
-    if (flag == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: boolean", name));
-    if (name == "verify-peer") shown_.verify_peer = *flag;
-    if (name == "sanity-check") shown_.sanity_check = *flag;
-    if (name == "strict-modes") shown_.strict_modes = *flag;
-    return {};
-  }
-  const std::string* text = value.as_string();
-  if (text == nullptr) return fail(fmt::format("Invalid parameter type for '{}', expected: string", name));
-  if (name == "endpoint") {
-    if (*text != "client" && *text != "server") {
-      return fail(fmt::format("Parameter 'endpoint' does not accept value '{}'", *text));
-    }
-    shown_.endpoint = *text == "server" ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
-  }
-  if (name == "dir") shown_.directory = *text;
-  if (name == "priority") shown_.priority = *text;
-  if (name == "passwordid") shown_.passwordid = *text;
-  if (name == "username") shown_.username = *text;
-  return {};
+  return std::visit(
+      [&](auto& values) -> Result<> {
+        TRY_ASSIGN(values, with_property(values, name, value));
+        return {};
+      },
+      shown_);
 }
 
 aio::Task<Result<net::TlsCredentialsReference>> TlsObject::load() {
-  auto loading = std::make_shared<Loading>(Loading{.kind = kind_});
+  auto loading = std::make_shared<Loading>(Loading{.kind = kind()});
   static_cast<net::TlsOptions&>(loading->certificate) = static_cast<const net::TlsOptions&>(settings_);
   static_cast<net::TlsOptions&>(loading->shared_key) = static_cast<const net::TlsOptions&>(settings_);
   loading->certificate.sanity_check = settings_.sanity_check;
@@ -204,7 +153,6 @@ aio::Task<Result<net::TlsCredentialsReference>> TlsObject::load() {
 }
 
 aio::Task<Result<>> TlsObject::complete() {
-  shown_ = settings_;
   forbid_core_dumps();
   // Before the files are read, so that no later change is missed.
   WatchResult watch = fail(ENOENT);
@@ -216,7 +164,7 @@ aio::Task<Result<>> TlsObject::complete() {
   settings_.directory = absolute_path(settings_.directory);
   warn_of_expiry();
   if (!settings_.directory.empty()) tasks_.spawn("tls files", follow_files(std::move(watch)));
-  if (kind_ == Kind::kCertificate) tasks_.spawn("tls dates", watch_dates());
+  if (kind() == Kind::kCertificate) tasks_.spawn("tls dates", watch_dates());
   co_return Result<>();
 }
 

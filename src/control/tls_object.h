@@ -5,6 +5,8 @@
 // a certificate is about to expire or a key is open to others. Thread: the control reactor; loading runs on a worker.
 #pragma once
 
+#include <variant>
+
 #include "aio/directory_watch.h"
 #include "aio/scope.h"
 #include "base/lasting_condition.h"
@@ -29,8 +31,9 @@ inline constexpr std::uint64_t kExpiryCheckNs = 3600ull * 1'000'000'000;
 
 class TlsObject final : public UserObject {
  public:
+  // In the order of Shown.
   enum class Kind { kAnonymous, kSharedKey, kCertificate };
-  // The properties, of all kinds.
+  // What the properties of all kinds mean.
   struct Settings : net::TlsOptions {
     bool sanity_check = true;
     std::string passwordid = {};
@@ -41,14 +44,9 @@ class TlsObject final : public UserObject {
   static Created create_anonymous(Control& control, const schema::ObjectOptions& options);
   static Created create_shared_key(Control& control, const schema::ObjectOptions& options);
   static Created create_certificate(Control& control, const schema::ObjectOptions& options);
-  static std::span<const PropertyDescription> anonymous_properties();
-  // Those that all of them have.
-  static std::span<const PropertyDescription> common_properties();
-  static std::span<const PropertyDescription> shared_key_properties();
-  static std::span<const PropertyDescription> certificate_properties();
 
   std::string_view type_name() const override;
-  std::span<const PropertyDescription> properties() const override;
+  std::span<const schema::Property> properties() const override;
   json::Value get(std::string_view name) const override;
   // Properties can be set, as in the original, and change nothing: what was loaded stays.
   Result<> set(std::string_view name, const json::Value& value) override;
@@ -60,9 +58,12 @@ class TlsObject final : public UserObject {
  private:
   using WatchResult = std::expected<std::unique_ptr<aio::DirectoryWatch>, Errno>;
 
-  TlsObject(Control& control, std::string id, Kind kind);
-  void take(const std::optional<bool>& verify_peer, const std::optional<std::string>& directory,
-            const std::optional<schema::QCryptoTLSCredsEndpoint>& endpoint, const std::optional<std::string>& priority);
+  // Those of one kind, with a value for each.
+  using Shown =
+      std::variant<schema::TlsCredsAnonProperties, schema::TlsCredsPskProperties, schema::TlsCredsX509Properties>;
+
+  TlsObject(Control& control, std::string id, Shown shown);
+  Kind kind() const { return static_cast<Kind>(shown_.index()); }
   aio::Task<Result<net::TlsCredentialsReference>> load();
   aio::Task<void> follow_files(WatchResult watch);
   // Waits for a change; not for ever while the files are no good. Errors: of the watch, which is of no more use.
@@ -74,9 +75,8 @@ class TlsObject final : public UserObject {
   void warn_of_expiry();
 
   Control& control_;
-  Kind kind_;
   Settings settings_;  // as it was made
-  Settings shown_;     // as qom-set may have changed them
+  Shown shown_;        // as qom-set may have changed them
   net::TlsCredentialsReference current_;
   bool is_usable_ = true;           // what the files were when they were read last
   LastingCondition load_refusal_;   // the files have changed and cannot be used

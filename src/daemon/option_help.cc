@@ -61,11 +61,11 @@ void print_objects(const json::Object& options) {
   auto type = named_type(options, "qom-type", names);
   if (!type) return print_names("List of user creatable objects", names);
   // From the table of properties, whose type names are those that qemu-storage-daemon shows.
-  const std::span properties = control::find_object_type(*type)->property_list();
-  std::vector<control::PropertyDescription> sorted(properties.begin(), properties.end());
-  std::ranges::sort(sorted, {}, &control::PropertyDescription::name);
+  const std::span properties = control::find_object_type(*type)->properties;
+  std::vector<schema::Property> sorted(properties.begin(), properties.end());
+  std::ranges::sort(sorted, {}, &schema::Property::name);
   print(stdout, "{} options:\n", *type);
-  for (const control::PropertyDescription& property : sorted) {
+  for (const schema::Property& property : sorted) {
     print(stdout, "  {}=<{}>\n", property.name, property.type);
   }
 }

@@ -48,6 +48,9 @@ class Golden(SchemaTest):
     def test_commands(self) -> None:
         self.check("commands")
 
+    def test_properties(self) -> None:
+        self.check("properties")
+
     def test_conditions(self) -> None:
         self.check("conditions")
 

@@ -60,6 +60,10 @@ class _Builder:
                 info.entities.append(self._declare(expression))
         for entity, expression in self.work:
             self._define(entity, expression)
+        self.schema.property_lists = list(self.parsed.pragmas.lists["property-lists"])
+        for entry in self.parsed.pragmas.lists["property-order"]:
+            struct, _, member = entry.partition(".")
+            self.schema.property_order.setdefault(struct, []).append(member)
         verify.verify(self.schema, self.parsed.pragmas)
         return self.schema
 

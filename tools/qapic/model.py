@@ -178,6 +178,10 @@ class Schema:
 
     modules: list[ModuleInfo] = field(default_factory=list)
     entities: dict[str, Entity] = field(default_factory=dict)
+    # The unions whose branches are lists of properties, and the structs whose own members are listed in another order
+    # than that of the schema.
+    property_lists: list[str] = field(default_factory=list)
+    property_order: dict[str, list[str]] = field(default_factory=dict)
 
     def in_order(self, *kinds: type) -> list:
         return [entity for module in self.modules for entity in module.of_kind(*kinds)]

@@ -17,6 +17,8 @@ LIST_PRAGMAS = (
     "command-returns-exceptions",
     "documentation-exceptions",
     "member-name-exceptions",
+    "property-lists",
+    "property-order",
     "secret-members",
 )
 

@@ -37,6 +37,7 @@ def verify(schema: Schema, pragmas: Pragmas) -> None:
         _verify_entity(entity, pragmas)
     _implicit_names(schema)
     _secret_members(entities, pragmas)
+    _properties(schema, pragmas)
     for entity in entities:
         _documentation(entity, pragmas)
 
@@ -72,6 +73,22 @@ def _secret_members(entities: list[Entity], pragmas: Pragmas) -> None:
     for name, location in pragmas.lists["secret-members"].items():
         if name not in found:
             raise SchemaError(location, f"pragma 'secret-members': there is no member '{name}'")
+
+
+def _properties(schema: Schema, pragmas: Pragmas) -> None:
+    for name, location in pragmas.lists["property-lists"].items():
+        if not isinstance(schema.entities.get(name), UnionType):
+            raise SchemaError(location, f"pragma 'property-lists': there is no union '{name}'")
+    locations = pragmas.lists["property-order"]
+    for struct, members in schema.property_order.items():
+        location = locations[f"{struct}.{members[0]}" if members[0] else struct]
+        entity = schema.entities.get(struct)
+        if not isinstance(entity, ObjectType):
+            raise SchemaError(location, f"pragma 'property-order': there is no struct '{struct}'")
+        own = [member.name for member in entity.members]
+        if sorted(members) != sorted(own):
+            expected = ", ".join(own)
+            raise SchemaError(location, f"pragma 'property-order': '{struct}' has just the members {expected}")
 
 
 def _no_special_features(entity: Entity, features: list[Feature]) -> None:

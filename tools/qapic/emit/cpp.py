@@ -20,6 +20,7 @@ KEYWORDS = set(
 # Names that src/schema already uses in the namespace of the generated types.
 SUPPORT_TYPES = {
     "Visitor", "Decoder", "KeyvalDecoder", "Encoder", "Box", "Name", "EnumNames", "CommandEntry", "SizeRef",
+    "Property", "Properties",
 }
 
 BUILTIN_TYPES = {

@@ -6,6 +6,7 @@ from ..model import AlternateType, EnumType, Event, Member, ModuleInfo, ObjectTy
 from . import cpp
 from .events import event_declaration
 from .layout import Layout
+from .properties import property_table, structs_with_properties
 
 HEADER = """#pragma once
 
@@ -27,21 +28,26 @@ HEADER = """#pragma once
 
 def emit_types(schema: Schema, layout: Layout, prefix: str) -> dict[str, str]:
     return {
-        f"{cpp.module_file(module.name)}.h": _header(module, layout, prefix)
+        f"{cpp.module_file(module.name)}.h": _header(schema, module, layout, prefix)
         for module in schema.modules
         if not module.empty
     }
 
 
-def _header(module: ModuleInfo, layout: Layout, prefix: str) -> str:
+def _header(schema: Schema, module: ModuleInfo, layout: Layout, prefix: str) -> str:
     parts = [cpp.banner(module.name + ".json"), HEADER]
+    listed = structs_with_properties(schema)
+    types = layout.order[module.name]
+    if any(type_.name in listed for type_ in types):
+        parts.append('#include "schema/property.h"\n')
     parts += [f'#include "{prefix}/{cpp.module_file(used)}.h"\n' for used in layout.uses[module.name]]
     parts.append("\nnamespace blockexport::schema {\n\nclass Visitor;\nusing Name = const char*;\n")
     parts += [_enum(enum) for enum in module.of_kind(EnumType)]
-    types = layout.order[module.name]
     parts.append("\n" + "".join(f"struct {cpp.type_name(type_.name)};\n" for type_ in types))
     for type_ in types:
         parts.append(_alternate(type_, layout) if isinstance(type_, AlternateType) else _object(type_, layout))
+        if type_.name in listed:
+            parts.append(property_table(schema, type_))
     parts.append("\n" + "".join(_visit_declaration(type_) for type_ in types))
     events = module.of_kind(Event)
     if events:
