@@ -86,8 +86,9 @@ aio::Task<void> Control::stop_nbd_server() {
   }
   nbd_server_stopped_.reset();
   co_await nbd_server_->stop_listening();
-  co_await exports_.remove_all(exports::RemoveMode::kFinish,
-                               [](const exports::Export& one) { return one.type() == "nbd"; });
+  co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export& one) {
+    return one.type() == schema::name_of(schema::BlockExportType::kNbd);
+  });
   co_await nbd_server_->close_connections();
   nbd_clients_ever_ = nbd_server_->clients_ever();
   nbd_server_.reset();

@@ -6,10 +6,9 @@
 
 #include <unordered_set>
 
-#include "control/authorizers.h"
 #include "control/control.h"
+#include "control/export_types.h"
 #include "control/iothread_object.h"
-#include "export/nbd/server/nbd_export.h"
 #include "schema/block_export_commands.h"
 
 namespace blockexport::control {
@@ -30,7 +29,24 @@ Result<std::vector<std::string>> iothread_ids(const schema::BlockExportOptions& 
   return list;
 }
 
-// Their reactors. Errors beside those: an object that is not there, or is no iothread.
+// What has to be there for an export; what is wrong is told in this order.
+Result<> check_export(Control& control, const schema::BlockExportOptions& arguments) {
+  TRY(control.exports().check_id(arguments.id));
+  TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
+  if (node->read_only() && arguments.writable.value_or(false)) return fail("Cannot export read-only node as writable");
+  TRY(find_iothreads(control, arguments));
+  return {};
+}
+
+// Takes `edge` over when it succeeds.
+Result<> add_export(Control& control, const schema::BlockExportOptions& arguments, std::unique_ptr<block::Edge>& edge) {
+  TRY_ASSIGN(std::unique_ptr<exports::Export> made, make_export_of_any_type(control, arguments, edge));
+  control.exports().add(std::move(made));
+  return {};
+}
+
+}  // namespace
+
 Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const schema::BlockExportOptions& options) {
   TRY_ASSIGN(const std::vector<std::string> ids, iothread_ids(options));
   std::vector<aio::DataReactor*> places;
@@ -43,47 +59,6 @@ Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const sc
   }
   return places;
 }
-
-Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
-  if (!options.bitmaps) return {};
-  for (const schema::BlockDirtyBitmapOrStr& bitmap : *options.bitmaps) {
-    // No command makes one yet, so none of that name can be found.
-    if (bitmap.local() != nullptr) return fail(fmt::format("Bitmap '{}' is not found", *bitmap.local()));
-    return fail(fmt::format("Dirty bitmap '{}' not found", bitmap.external()->name));
-  }
-  return {};
-}
-
-// What has to be there for an export; what is wrong is told in this order.
-Result<> check_export(Control& control, const schema::BlockExportOptions& arguments) {
-  TRY(control.exports().check_id(arguments.id));
-  TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
-  if (node->read_only() && arguments.writable.value_or(false)) return fail("Cannot export read-only node as writable");
-  TRY(find_iothreads(control, arguments));
-  return {};
-}
-
-// Takes `edge` over when it succeeds.
-Result<> add_nbd(Control& control, const schema::BlockExportOptions& arguments, std::unique_ptr<block::Edge>& edge) {
-  TRY_ASSIGN(std::vector<aio::DataReactor*> places, find_iothreads(control, arguments));
-  if (control.nbd_server() == nullptr) return fail("NBD server not running");
-  const auto& nbd = arguments.as<schema::BlockExportType::kNbd>();
-  nbd::NbdExportOptions options{.id = arguments.id,
-                                .name = nbd.name.value_or(arguments.node_name),
-                                .description = nbd.description,
-                                .writable = arguments.writable.value_or(false),
-                                .writethrough = arguments.writethrough.value_or(false),
-                                .allocation_depth = nbd.allocation_depth.value_or(false),
-                                .places = std::move(places),
-                                .tls_authz = nbd.tls_authz};
-  TRY(nbd::NbdExport::check(control.nbd_server()->state(), options));
-  TRY(check_bitmaps(nbd));
-  if (nbd.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *nbd.tls_authz);
-  control.exports().add(std::make_unique<nbd::NbdExport>(control.nbd_server()->state(), options, std::move(edge)));
-  return {};
-}
-
-}  // namespace
 
 block::EdgeParent export_parent() {
   return {.name = "root", .description = std::string(block::kUnnamedUser), .tolerates_growth = true};
@@ -116,7 +91,7 @@ aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOption
   CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(arguments.node_name, export_parent(), permissions));
   // Again, because of what may have come or gone while we waited for the graph; the edge keeps its node.
   Result<> added = check_export(control, arguments);
-  if (added) added = add_nbd(control, arguments, edge);
+  if (added) added = add_export(control, arguments, edge);
   // What is not taken over is given back.
   if (!added) {
     co_await control.graph().detach(std::move(edge));
@@ -135,7 +110,7 @@ aio::Task<Result<std::vector<schema::BlockExportInfo>>> query_block_exports(Cont
   std::vector<schema::BlockExportInfo> listed;
   for (exports::Export* one : control.exports().list()) {
     listed.push_back({.id = one->id(),
-                      .type = schema::BlockExportType::kNbd,
+                      .type = type_of(*one),
                       .node_name = one->node_name(),
                       .shutting_down = one->shutting_down(),
                       .iothreads = control.iothreads_of(one->id())});

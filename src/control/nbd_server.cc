@@ -8,6 +8,7 @@
 #include "control/authorizers.h"
 #include "control/control.h"
 #include "control/export.h"
+#include "control/export_types.h"
 #include "net/keep_alive.h"
 #include "schema/block_export_commands.h"
 
@@ -127,7 +128,7 @@ aio::Task<Result<>> nbd_server_add(Control& control, schema::NbdServerAddOptions
 
 aio::Task<Result<>> nbd_server_remove(Control& control, schema::NbdServerRemoveArguments arguments) {
   exports::Export* found = control.exports().find(arguments.name);
-  if (found != nullptr && found->type() != "nbd") {
+  if (found != nullptr && type_of(*found) != schema::BlockExportType::kNbd) {
     co_return fail(fmt::format("Block export '{}' is not an NBD export", arguments.name));
   }
   co_return co_await control.exports().remove(arguments.name, to_remove_mode(arguments.mode));

@@ -1,0 +1,34 @@
+// The types of exports: one function for each type of the schema, which makes an export of that type.
+//
+// A new type is a branch in schema/block-export.json and a specialisation of make_export(); one that is missing fails
+// the link. Constant; thread: the control reactor.
+#pragma once
+
+#include <memory>
+
+#include "block/edge.h"
+#include "export/export.h"
+#include "schema/block_export.h"
+
+namespace blockexport::control {
+
+class Control;
+
+// Makes an export of the type that `options` are of, and takes `edge`, to its node, over when it succeeds. What the
+// options have in common was checked. Errors: what the type cannot be made of; then nothing has changed.
+using MadeExport = Result<std::unique_ptr<exports::Export>>;
+template <schema::BlockExportType kType>
+MadeExport make_export(Control& control, const schema::BlockExportOptions& options, std::unique_ptr<block::Edge>& edge);
+
+template <>
+MadeExport make_export<schema::BlockExportType::kNbd>(Control& control, const schema::BlockExportOptions& options,
+                                                      std::unique_ptr<block::Edge>& edge);
+
+// The same for whichever type it is.
+MadeExport make_export_of_any_type(Control& control, const schema::BlockExportOptions& options,
+                                   std::unique_ptr<block::Edge>& edge);
+
+// The type of an export that was made so.
+schema::BlockExportType type_of(const exports::Export& made);
+
+}  // namespace blockexport::control
