@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "control/authz_rules.h"
+#include "control/objects/authz_rules.h"
 
 using blockexport::authz::RuleList;
 using blockexport::authz::Verdict;

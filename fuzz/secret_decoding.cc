@@ -2,7 +2,7 @@
 //
 // Input: a byte that selects the format and a cipher, a byte with the length of the initial vector's text, that text,
 // and the user's secret.
-#include "control/secret_decoding.h"
+#include "control/objects/secret_decoding.h"
 
 #include <cstdint>
 #include <cstdlib>

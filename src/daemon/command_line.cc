@@ -11,7 +11,7 @@
 #include "aio/reactor_pool.h"
 #include "base/print.h"
 #include "base/similar_text.h"
-#include "control/version.h"
+#include "control/core/version.h"
 #include "daemon/secret_option.h"
 
 namespace blockexport::daemon {

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "control/control.h"
+#include "control/core/control.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "drivers/driver_table.h"

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/print.h"
-#include "control/object_types.h"
+#include "control/objects/object_types.h"
 #include "json/keyval.h"
 #include "schema/block_core.h"
 #include "schema/block_export.h"

@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "control/addresses.h"
-#include "control/chardev.h"
-#include "control/nbd_server.h"
+#include "control/commands/addresses.h"
+#include "control/commands/chardev.h"
+#include "control/commands/nbd_server.h"
 #include "daemon/chardev_option.h"
 #include "daemon/option_help.h"
 #include "daemon/path_hint.h"

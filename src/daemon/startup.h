@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "control/control.h"
+#include "control/core/control.h"
 #include "daemon/command_line.h"
 #include "net/inherited_descriptors.h"
 

@@ -11,7 +11,7 @@
 #include <set>
 
 #include "aio/testing/backends.h"
-#include "control/runner.h"
+#include "control/core/runner.h"
 #include "json/parser.h"
 #include "json/writer.h"
 

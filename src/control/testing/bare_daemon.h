@@ -11,7 +11,7 @@
 
 #include "aio/reactor.h"
 #include "base/log.h"
-#include "control/control.h"
+#include "control/core/control.h"
 #include "drivers/driver_table.h"
 
 namespace blockexport::control::testing {

@@ -1,0 +1,29 @@
+// blockdev-add, blockdev-del, blockdev-reopen, block_resize.
+
+#include <fmt/format.h>
+
+#include "control/core/control.h"
+#include "schema/block_core_commands.h"
+
+namespace blockexport::control {
+aio::Task<Result<>> blockdev_add(Control& control, schema::BlockdevOptions arguments) {
+  co_return co_await control.graph().add(std::move(arguments));
+}
+
+aio::Task<Result<>> blockdev_del(Control& control, schema::BlockdevDelArguments arguments) {
+  co_return co_await control.graph().remove(std::move(arguments.node_name));
+}
+
+aio::Task<Result<>> blockdev_reopen(Control& control, schema::BlockdevReopenArguments arguments) {
+  co_return co_await control.graph().reopen(std::move(arguments.options));
+}
+
+aio::Task<Result<>> block_resize(Control& control, schema::BlockResizeArguments arguments) {
+  std::string name = arguments.node_name.value_or("");
+  if (control.graph().find(name) == nullptr) {
+    co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", arguments.device.value_or(""), name));
+  }
+  co_return co_await control.graph().resize(std::move(name), arguments.size);
+}
+
+}  // namespace blockexport::control

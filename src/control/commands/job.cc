@@ -1,0 +1,16 @@
+// query-jobs, query-block-jobs. Generic tools ask them whether anything is still under way: nothing is.
+
+#include "control/core/control.h"
+#include "schema/job_commands.h"
+
+namespace blockexport::control {
+
+aio::Task<Result<std::vector<schema::JobInfo>>> query_jobs(Control&) {
+  co_return std::vector<schema::JobInfo>{};
+}
+
+aio::Task<Result<std::vector<schema::BlockJobInfo>>> query_block_jobs(Control&) {
+  co_return std::vector<schema::BlockJobInfo>{};
+}
+
+}  // namespace blockexport::control

@@ -1,0 +1,298 @@
+// Commands of which one step fails, each step in turn: they succeed, or they fail and everything is as it was before,
+// and can then be given again. Over a simulated disk, where the step is an operation on a file.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "aio/simulation.h"
+#include "aio/testing/backends.h"
+#include "control/core/control.h"
+#include "control/core/runner.h"
+#include "drivers/driver_table.h"
+#include "json/parser.h"
+#include "json/writer.h"
+
+namespace blockexport::control {
+namespace {
+
+using aio::Task;
+
+constexpr const char* kDisks[] = {"/a", "/b", "/c", "/d"};
+constexpr std::uint64_t kDiskBytes = 1u << 20;
+// More operations than any command here takes.
+constexpr std::uint64_t kStepsMax = 400;
+// What the state of the graph, of exports and of the rest is made of.
+constexpr std::string_view kQueries[] = {"query-named-block-nodes", "query-block-exports", "x-debug-query-block-graph",
+                                         "query-chardev"};
+
+struct Step {
+  std::string command;
+  std::string arguments = "{}";
+};
+
+// A daemon's control plane without its sockets, over disks that are files "/a" to "/d".
+class Daemon {
+ public:
+  Daemon() {
+    for (const char* disk : kDisks) simulation_.make_file(disk, kDiskBytes);
+    control_ = std::make_unique<Control>(*reactor_, DataReactorOptions{}, log_, drivers_, [] {});
+    control_->make_nbd_server({});
+  }
+  ~Daemon() {
+    aio::testing::run(*reactor_, control_->shut_down());
+    aio::testing::run(*reactor_, control_->close_monitors());
+    EXPECT_EQ(simulation_.describe_open_files(), foreign_) << "left open at the end";
+  }
+
+  // The error's message, or "".
+  std::string run(const Step& step) {
+    Result<json::Value> result = json::Value();
+    aio::testing::run(*reactor_, run_into(step.command, *json::parse(step.arguments), result));
+    return result ? "" : result.error().message();
+  }
+  void prepare(const std::vector<Step>& steps) {
+    for (const Step& step : steps) ASSERT_EQ(run(step), "") << step.command << " " << step.arguments;
+  }
+
+  // Everything that can be asked for, and what is locked of each disk.
+  std::string visible_state() {
+    std::string text;
+    for (std::string_view query : kQueries) {
+      Result<json::Value> result = json::Value();
+      aio::testing::run(*reactor_, run_into(std::string(query), json::Object{}, result));
+      text += std::string(query) + " ";
+      if (result) json::write(*result, text);
+      text += "\n";
+    }
+    for (const char* disk : kDisks) {
+      text += disk + (" " + std::to_string(simulation_.read_file(disk)->size())) + "\n";
+    }
+    for (const auto& [disk, bytes] : locked_bytes()) {
+      text += disk + " has locks";
+      for (const std::string& byte : bytes) text += " " + byte;
+      text += "\n";
+    }
+    return text + (control_->nbd_server() != nullptr ? "server\n" : "no server\n");
+  }
+  // The same, and what is open.
+  std::string state() { return visible_state() + simulation_.describe_open_files(); }
+
+  aio::Simulation& simulation() { return simulation_; }
+  // Another process uses the disk: it has the locks of who writes and shares that with nobody.
+  void use_elsewhere(const std::string& disk) {
+    aio::testing::run(*reactor_, open_elsewhere(disk));
+    foreign_ = disk + " rw locks 101 201\n";
+  }
+
+ private:
+  // By whichever descriptor.
+  std::map<std::string, std::set<std::string>> locked_bytes() const {
+    std::map<std::string, std::set<std::string>> locked;
+    std::istringstream lines(simulation_.describe_open_files());
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream words(line.substr(line.find(" locks") + 6));
+      std::set<std::string>& bytes = locked[line.substr(0, line.find(' '))];
+      for (std::string byte; words >> byte;) bytes.insert(byte);
+    }
+    return locked;
+  }
+  Task<void> open_elsewhere(std::string disk) {
+    auto fd = co_await reactor_->open(disk.c_str(), O_RDWR);
+    for (std::uint64_t offset : {101, 201}) (void)co_await reactor_->lock(fd.value_or(-1), offset, F_RDLCK);
+  }
+  Task<void> run_into(std::string command, json::Value arguments, Result<json::Value>& result) {
+    result = co_await Runner(*control_).run({.name = std::move(command), .arguments = &arguments});
+  }
+
+  aio::Simulation simulation_{aio::SimulationOptions{.latency_max_ns = 10'000}};
+  std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
+  drivers::BuiltInDrivers drivers_;
+  Log log_{"control_test", 2, LogLevel::kError};
+  std::unique_ptr<Control> control_;
+  std::string foreign_;  // what others have open
+};
+
+struct Case {
+  const char* name;
+  std::vector<Step> before;
+  Step step;
+  bool may_fail = true;  // false: it only gives back what it has
+};
+
+Step add_file(const std::string& name) {
+  return {"blockdev-add", R"({"driver": "file", "node-name": ")" + name + R"(", "filename": "/)" + name + "\"}"};
+}
+Step add_raw(const std::string& name, const std::string& below) {
+  return {"blockdev-add", R"({"driver": "raw", "node-name": ")" + name + R"(", "file": ")" + below + "\"}"};
+}
+Step add_export(const std::string& id, const std::string& node, bool writable = true) {
+  return {"block-export-add", R"({"type": "nbd", "id": ")" + id + R"(", "name": ")" + id + R"(", "node-name": ")" +
+                                  node + R"(", "writable": )" + (writable ? "true" : "false") + "}"};
+}
+std::string reopened_file(const std::string& name, const std::string& changed) {
+  return R"({"driver": "file", "node-name": ")" + name + R"(", "filename": "/)" + name + "\", " + changed + "}";
+}
+std::string reopened_raw(const std::string& name, const std::string& below) {
+  return R"({"driver": "raw", "node-name": ")" + name + R"(", "file": ")" + below + "\"}";
+}
+Step reopen(const std::string& one, const std::string& other = "") {
+  return {"blockdev-reopen", R"({"options": [)" + one + (other.empty() ? "" : ", ") + other + "]}"};
+}
+
+constexpr const char* kDirect = R"("cache": {"direct": true})";
+constexpr const char* kCached = R"("cache": {"direct": false})";
+constexpr const char* kReadOnly = R"("read-only": true)";
+
+std::vector<Case> cases() {
+  const Step nested{"blockdev-add", R"({"driver": "raw", "node-name": "top", "offset": 512, "file":
+      {"driver": "raw", "node-name": "middle", "file": {"driver": "file", "node-name": "a", "filename": "/a"}}})"};
+  return {
+      {"AddOfNestedNodes", {}, nested},
+      {"DelThatFlushes",
+       {add_file("a"), add_raw("r", "a"), {"block_resize", R"({"node-name": "r", "size": 4096})"}},
+       {"blockdev-del", R"({"node-name": "r"})"}},
+      {"ReopenUnderAnExport", {add_file("a"), add_export("e", "a")}, reopen(reopened_file("a", kDirect))},
+      {"ReopenOfTwoNodes",
+       {add_file("a"), add_file("b"), add_export("e", "a"), add_export("f", "b", false)},
+       reopen(reopened_file("a", kDirect), reopened_file("b", kReadOnly))},
+      {"ReopenThatMovesTwoNodes",
+       {add_file("a"), add_file("b"), add_file("c"), add_file("d"), add_raw("r", "a"), add_raw("s", "b"),
+        add_raw("t", "a"), add_export("e", "r"), add_export("f", "s")},
+       reopen(reopened_raw("r", "c"), reopened_raw("s", "d"))},
+      {"ReopenThatMovesAndOpensAgain",
+       {add_file("a"), add_file("b"), add_raw("r", "a"), add_export("e", "r")},
+       reopen(reopened_raw("r", "b"), reopened_file("b", kDirect))},
+      {"GrowthUnderAnExport",
+       {add_file("a"), add_raw("r", "a"), add_export("e", "r")},
+       {"block_resize", R"({"node-name": "r", "size": 2097152})"}},
+      {"Shrinking", {add_file("a"), add_raw("r", "a")}, {"block_resize", R"({"node-name": "r", "size": 4096})"}},
+      {"ExportAdd", {add_file("a"), add_raw("r", "a")}, add_export("e", "r")},
+      {"SecondExportAdd", {add_file("a"), add_export("e", "a", false)}, add_export("f", "a")},
+      {"ExportDel", {add_file("a"), add_export("e", "a")}, {"block-export-del", R"({"id": "e"})"}, false},
+      {"ServerStop",
+       {add_file("a"), add_file("b"), add_export("e", "a"), add_export("f", "b")},
+       {"nbd-server-stop"},
+       false},
+  };
+}
+
+class FailingStepTest : public testing::TestWithParam<Case> {};
+
+// EAGAIN is what a lock that is taken gives.
+TEST_P(FailingStepTest, LeavesEverythingAsItWasOrSucceeds) {
+  Daemon whole;
+  whole.prepare(GetParam().before);
+  const std::string at_first = whole.state();
+  ASSERT_EQ(whole.run(GetParam().step), "");
+  const std::string succeeded = whole.visible_state();
+  EXPECT_NE(at_first, whole.state());
+  for (int error : {EIO, EAGAIN}) {
+    std::uint64_t after = 0;
+    for (bool was_met = true; was_met && !HasFailure(); ++after) {
+      ASSERT_LT(after, kStepsMax);
+      SCOPED_TRACE(testing::Message() << "operation " << after << ": " << errno_text(Errno(error)));
+      Daemon daemon;
+      daemon.prepare(GetParam().before);
+      daemon.simulation().inject({.kind = {}, .error = error, .after = after});
+      const std::string message = daemon.run(GetParam().step);
+      was_met = daemon.simulation().faults_left() == 0;
+      daemon.simulation().clear_faults();
+      if (!message.empty()) {
+        EXPECT_EQ(daemon.state(), at_first) << message;
+        EXPECT_EQ(daemon.run(GetParam().step), "") << "after " << message;
+      }
+      // A descriptor more may be open: one that keeps locks which no other could get.
+      EXPECT_EQ(daemon.visible_state(), succeeded);
+    }
+    EXPECT_EQ(after > 1, GetParam().may_fail);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Commands, FailingStepTest, testing::ValuesIn(cases()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// A command, and what takes it back.
+struct Pair {
+  std::vector<Step> before;
+  Step step;
+  std::vector<Step> back;
+};
+
+TEST(TakingBackTest, WhatIsTakenBackLeavesNothingBehind) {
+  const Step delete_export{"block-export-del", R"({"id": "e"})"};
+  const Step close_r{"blockdev-del", R"({"node-name": "r"})"};
+  const Pair pairs[] = {
+      {{}, add_file("a"), {{"blockdev-del", R"({"node-name": "a"})"}}},
+      {{add_file("a")}, add_raw("r", "a"), {close_r}},
+      {{add_file("a"), add_raw("r", "a")}, add_export("e", "r"), {delete_export}},
+      {{add_file("a"), add_export("f", "a")}, add_export("e", "a", false), {delete_export}},
+      {{add_file("a"), add_export("f", "a")},
+       reopen(reopened_file("a", kDirect)),
+       {reopen(reopened_file("a", kCached))}},
+      {{add_file("a"), add_file("b"), add_raw("r", "a"), add_export("e", "r")},
+       reopen(reopened_raw("r", "b")),
+       {reopen(reopened_raw("r", "a"))}},
+      {{add_file("a"), add_raw("r", "a")},
+       {"block_resize", R"({"node-name": "r", "size": 4096})"},
+       {{"block_resize", R"({"node-name": "r", "size": 1048576})"}}},
+  };
+  for (const Pair& pair : pairs) {
+    SCOPED_TRACE(pair.step.command + " " + pair.step.arguments);
+    Daemon daemon;
+    daemon.prepare(pair.before);
+    const std::string before = daemon.state();
+    daemon.prepare({pair.step});
+    EXPECT_NE(daemon.state(), before);
+    daemon.prepare(pair.back);
+    EXPECT_EQ(daemon.state(), before);
+  }
+}
+
+class SecondNodeTest : public testing::Test {
+ protected:
+  // The command fails with `message`, and all is as it was.
+  void expect_refused(const Step& step, const std::string& message) {
+    const std::string before = daemon_.state();
+    EXPECT_EQ(daemon_.run(step), message);
+    EXPECT_EQ(daemon_.state(), before);
+  }
+  Daemon daemon_;
+};
+
+TEST_F(SecondNodeTest, AReopenWhoseSecondNodeCannotBeLockedLeavesTheFirstAsItWas) {
+  daemon_.prepare({add_file("a"), add_file("b"), add_file("c"), add_file("d"), add_raw("r", "a"), add_raw("s", "b"),
+                   add_export("e", "r"), add_export("f", "s")});
+  daemon_.use_elsewhere("/d");
+  expect_refused(reopen(reopened_raw("r", "c"), reopened_raw("s", "d")), "Failed to get \"write\" lock");
+  expect_refused(reopen(reopened_raw("s", "d"), reopened_raw("r", "c")), "Failed to get \"write\" lock");
+  EXPECT_EQ(daemon_.run(reopen(reopened_raw("r", "c"), reopened_raw("s", "a"))), "");
+}
+
+TEST_F(SecondNodeTest, AReopenWhoseSecondNodeHasAWriterLeavesTheFirstAsItWas) {
+  daemon_.prepare({add_file("a"), add_file("b"), add_export("e", "a"), add_export("f", "b")});
+  const char* kRefused = "Read-only block node 'b' cannot support read-write users";
+  expect_refused(reopen(reopened_file("a", kDirect), reopened_file("b", kReadOnly)), kRefused);
+  expect_refused(reopen(reopened_file("b", kReadOnly), reopened_file("a", kDirect)), kRefused);
+}
+
+TEST_F(SecondNodeTest, AReopenWhoseSecondNodeIsMissingOrMayNotChangeLeavesTheFirstAsItWas) {
+  daemon_.prepare({add_file("a"), add_file("b"), add_export("e", "a")});
+  expect_refused(reopen(reopened_file("a", kDirect), reopened_file("c", kDirect)),
+                 "Failed to find node with node-name='c'");
+  expect_refused(reopen(reopened_file("a", kDirect), reopened_file("b", R"("locking": "off")")),
+                 "Cannot change the option 'locking'");
+}
+
+TEST_F(SecondNodeTest, AGrowthThatTheFileBelowCannotTakeLeavesTheNodesAboveAsTheyWere) {
+  daemon_.prepare({add_file("a"), add_raw("r", "a"), add_export("e", "r")});
+  daemon_.simulation().inject({.kind = aio::OperationKind::kTruncate, .error = EFBIG});
+  expect_refused({"block_resize", R"({"node-name": "r", "size": 2097152})"}, "Failed to resize file: File too large");
+}
+
+}  // namespace
+}  // namespace blockexport::control

@@ -1,0 +1,134 @@
+#include "control/core/control.h"
+
+#include <algorithm>
+
+#include "aio/shielded.h"
+#include "aio/with_deadline.h"
+#include "schema/block_export.h"
+
+namespace blockexport::control {
+
+Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const Log& log,
+                 block::DriverTable& driver_table, std::move_only_function<void()> quit)
+    : reactor_(reactor),
+      log_(log),
+      quit_(std::move(quit)),
+      reactor_options_(data_reactors.each),
+      here_(reactor),
+      data_reactors_(here_, data_reactors.each, log, data_reactors.count_max),
+      events_(reactor),
+      command_mutex_(reactor),
+      graph_(reactor, driver_table, log.trace()),
+      exports_(
+          reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
+          [this](const std::string& id) { export_gone(id); }),
+      pam_calls_(reactor),
+      removals_(reactor),
+      serving_(reactor),
+      nbd_server_stopped_(reactor, aio::Event::Cancellation::kIgnored),
+      shut_down_done_(reactor, aio::Event::Cancellation::kIgnored),
+      iothread_visits_(reactor) {}
+
+Control::~Control() = default;
+
+void Control::use_iothreads(const std::string& export_id, std::vector<std::string> iothread_ids) {
+  if (iothread_ids.empty()) return;
+  for (const std::string& id : iothread_ids) ++objects_.find(id)->users;
+  iothreads_in_use_.emplace(export_id, std::move(iothread_ids));
+}
+
+std::optional<std::vector<std::string>> Control::iothreads_of(const std::string& export_id) const {
+  auto used = iothreads_in_use_.find(export_id);
+  if (used == iothreads_in_use_.end()) return std::nullopt;
+  return used->second;
+}
+
+void Control::export_gone(const std::string& id) {
+  if (auto used = iothreads_in_use_.find(id); used != iothreads_in_use_.end()) {
+    for (const std::string& iothread : used->second) --objects_.find(iothread)->users;
+    iothreads_in_use_.erase(used);
+  }
+  log_.trace().note(TraceEvent::kBlockExportRemoved, {id});
+  events_.emit(schema::block_export_deleted_event({.id = id}));
+}
+
+void Control::serve() {
+  serving_.set();
+  chardevs_.settle();
+  for (const auto& object : objects_.all()) object->begin_service();
+}
+
+void Control::remove_monitor_later(const std::string& id, const std::string& chardev_id) {
+  if (!shut_down_) removals_.spawn("monitor removal", remove_monitor(id, chardev_id));
+}
+
+aio::Task<void> Control::remove_monitor(std::string id, std::string chardev_id) {
+  Result<std::unique_ptr<UserObject>> removed = objects_.remove(id);
+  if (!removed) co_return;
+  co_await (*removed)->close();
+  removed->reset();
+  // Somebody may have removed it meanwhile, and may have put another one there that is in use.
+  (void)chardevs_.remove(chardev_id);
+}
+
+nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
+  options.clients_before = nbd_clients_ever_;
+  options.close_grace_ns = std::max(nbd::kCloseGraceNs, shutdown_grace_ns_);
+  nbd_server_ = std::make_unique<nbd::Server>(reactor_, data_reactors_, budget_, log_, serving_, std::move(options));
+  return *nbd_server_;
+}
+
+aio::Task<void> Control::stop_nbd_server() {
+  if (nbd_server_ == nullptr) co_return;
+  if (std::exchange(nbd_server_is_stopping_, true)) {
+    (void)co_await nbd_server_stopped_.wait();
+    co_return;
+  }
+  nbd_server_stopped_.reset();
+  co_await nbd_server_->stop_listening();
+  co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export& one) {
+    return one.type() == schema::name_of(schema::BlockExportType::kNbd);
+  });
+  co_await nbd_server_->close_connections();
+  nbd_clients_ever_ = nbd_server_->clients_ever();
+  nbd_server_.reset();
+  nbd_server_is_stopping_ = false;
+  nbd_server_stopped_.set();
+}
+
+aio::Task<void> Control::cut_clients_after_grace() {
+  if (!co_await reactor_.sleep_until(aio::deadline_after(reactor_, shutdown_grace_ns_))) co_return;
+  co_await exports_.remove_all(exports::RemoveMode::kHard, [](const exports::Export&) { return true; });
+}
+
+aio::Task<void> Control::shut_down() {
+  if (std::exchange(shut_down_, true)) {
+    (void)co_await shut_down_done_.wait();
+    co_return;
+  }
+  co_await aio::shielded("shutdown", end_everything());
+  shut_down_done_.set();
+}
+
+aio::Task<void> Control::end_everything() {
+  for (Opening& opening : openings_) opening.cancel();
+  aio::Scope grace(reactor_);
+  grace.spawn("shutdown grace", cut_clients_after_grace());
+  if (nbd_server_ && is_serving()) nbd_server_->keep_paths();
+  co_await stop_nbd_server();
+  co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
+  grace.cancel();
+  co_await grace.join();
+  co_await graph_.close();
+  can_be_destroyed_ = co_await pam_calls_.close();
+  if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process ends without waiting for it");
+  co_await removals_.join();
+  auto visits = co_await iothread_visits_.lock();
+  co_await objects_.close(/*serving_commands=*/false);
+}
+
+aio::Task<void> Control::close_monitors() {
+  co_await objects_.close(/*serving_commands=*/true);
+}
+
+}  // namespace blockexport::control

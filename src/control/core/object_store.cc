@@ -1,0 +1,57 @@
+#include "control/core/object_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+
+#include "base/identifier.h"
+
+namespace blockexport::control {
+
+UserObject* ObjectStore::find(std::string_view id) const {
+  auto found = objects_by_id_.find(id);
+  return found != objects_by_id_.end() ? found->second->get() : nullptr;
+}
+
+Result<> ObjectStore::check_id(std::string_view id) {
+  if (is_identifier(id)) return {};
+  return fail(Error("Parameter 'id' expects an identifier").with_hint(kIdentifierHint));
+}
+
+Result<ReservedNames::Reservation> ObjectStore::reserve(std::string_view id) {
+  if (find(id) == nullptr && !ids_being_made_.contains(id)) return ids_being_made_.reserve(id);
+  return fail(fmt::format("attempt to add duplicate property '{}' to object (type 'container')", id));
+}
+
+void ObjectStore::add(std::unique_ptr<UserObject> object) {
+  assert(find(object->id()) == nullptr);
+  objects_.push_back(std::move(object));
+  objects_by_id_.emplace(objects_.back()->id(), std::prev(objects_.end()));
+}
+
+Result<std::unique_ptr<UserObject>> ObjectStore::remove(std::string_view id) {
+  auto found = objects_by_id_.find(id);
+  if (found == objects_by_id_.end()) return fail(fmt::format("object '{}' not found", id));
+  auto place = found->second;
+  if ((*place)->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
+  std::unique_ptr<UserObject> object = std::move(*place);
+  objects_by_id_.erase(found);
+  objects_.erase(place);
+  return object;
+}
+
+aio::Task<void> ObjectStore::close(bool serving_commands) {
+  for (;;) {
+    auto last = std::find_if(objects_.rbegin(), objects_.rend(),
+                             [&](const auto& object) { return object->serves_commands() == serving_commands; });
+    if (last == objects_.rend()) co_return;
+    std::unique_ptr<UserObject> object = std::move(*last);
+    objects_.erase(std::next(last).base());
+    objects_by_id_.erase(object->id());
+    co_await object->close();
+  }
+}
+
+}  // namespace blockexport::control
