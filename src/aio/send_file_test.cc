@@ -125,7 +125,7 @@ TEST_P(SendFileTest, WhatWasJustWrittenIsCachedAndWhatIsNotThereIsNot) {
 }
 
 TEST_P(SendFileTest, WhatWasCutOffIsNotCachedEvenIfItWasAMomentAgo) {
-  if (simulated()) GTEST_SKIP() << "the simulation remembers no looks";
+  if (simulated()) GTEST_SKIP() << "the simulation caches no answers of the kernel";
   constexpr off_t kWindowBytes = 8 << 20;
   std::vector<char> data(kWindowBytes);
   ASSERT_EQ(pwrite(file_, data.data(), data.size(), 0), kWindowBytes);

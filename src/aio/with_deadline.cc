@@ -40,8 +40,7 @@ Task<bool> with_deadline(const char* name, std::uint64_t deadline_ns, Task<void>
   Scope worker(reactor);
   Scope timer(reactor);
   worker.spawn(name, run_and_notify(std::move(work), has_ended, over));
-  if (!has_ended && deadline_ns != UINT64_MAX)
-    timer.spawn("deadline", notify_at(reactor, deadline_ns, is_late, over));
+  if (!has_ended && deadline_ns != UINT64_MAX) timer.spawn("deadline", notify_at(reactor, deadline_ns, is_late, over));
   // The result is ignored: if the caller was cancelled, the work is cancelled below.
   if (!has_ended) (void)co_await over.wait();
   const bool was_cut = !has_ended && is_late;

@@ -34,6 +34,8 @@ class Node {
  public:
   // The longest read that is copied from memory in one turn of the event loop: a longer copy would hold up all others.
   static constexpr std::uint64_t kReadAtOnceBytesMax = 1u << 20;
+  // A driver that answers a longer read from memory copies one piece of this length in each turn.
+  static constexpr std::uint64_t kReadPieceBytes = 256u << 10;
 
   Node(std::string name, std::unique_ptr<Driver> driver, NodeOptions options = {});
 

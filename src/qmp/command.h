@@ -31,9 +31,9 @@ class CommandRunner {
  public:
   virtual ~CommandRunner() = default;
 
-  // Looks the command up, decodes its arguments, runs it, and gives its return value ({} when it has none). A session has
-  // one command run at a time, beside those of other sessions, whose order the runner decides. An out-of-band command
-  // runs concurrently with another one of its session; only commands that are marked for that may.
+  // Looks the command up, decodes its arguments, runs it, and gives its return value ({} when it has none). A session
+  // has one command run at a time, beside those of other sessions, whose order the runner decides. An out-of-band
+  // command runs concurrently with another one of its session; only commands that are marked for that may.
   virtual aio::Task<Result<json::Value>> run(Command command) = 0;
 
   // The greeting's version object: {"qemu": {"micro", "minor", "major"}, "package"}.

@@ -128,7 +128,7 @@ class CertificatesTest(ToolTest):
             os.replace(self.path("pki", f"ca-{what}.pem"), self.path("pki", f"server-{what}.pem"))
         self.tool("tls", "init", "second")
         os.replace(self.path("second", "ca-cert.pem"), self.path("pki", "ca-cert.pem"))
-        self.assertIn("is the certificate of a CA, which nobody accepts", self.check(fault=True))
+        self.assertIn("is the certificate of a CA, which no peer accepts", self.check(fault=True))
 
     def test_no_names(self):
         """A server that clients can call by no name."""

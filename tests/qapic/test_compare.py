@@ -33,7 +33,7 @@ class OurSchema(unittest.TestCase):
 
     def test_the_newest_recorded_version_is_the_one_we_claim(self) -> None:
         """The level of compatibility in the greeting is a version that the schema is compared with."""
-        with open(os.path.join(ROOT, "src", "control", "version.h"), encoding="utf-8") as file:
+        with open(os.path.join(ROOT, "src", "control", "core", "version.h"), encoding="utf-8") as file:
             numbers = re.findall(r"kCompatible\w+ = (\d+);", file.read())
         self.assertEqual(".".join(numbers[:2]), reference_schema.versions()[-1])
 

@@ -22,7 +22,7 @@ class Reactors {
   Reactors(std::size_t count, std::uint64_t seed) : log_("test", 2, LogLevel::kWarning) {
     if (are_simulated()) {
       world_.emplace(count, aio::SimulationOptions{.seed = seed, .latency_max_ns = 50'000});
-      for (std::size_t i = 0; i < count; ++i) places_.push_back(&world_->place(i));
+      for (std::size_t i = 0; i < count; ++i) places_.push_back(&world_->data_reactor(i));
       return;
     }
     const aio::ReactorOptions options{.backend = backend_name() == "io_uring" ? aio::BackendKind::kAuto

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <list>
 #include <optional>
 #include <string>
 
@@ -74,12 +75,15 @@ class OpeningsTest : public ::testing::Test {
     aio::testing::run(daemon_.reactor(), commands_.join());
   }
 
-  void start(Command& command) {
+  // Lives as long as the test.
+  Command& start(Command given) {
+    Command& command = given_.emplace_back(std::move(given));
     commands_.spawn("command", run_command(daemon_.control(), command));
     aio::testing::run(daemon_.reactor(), pause());
+    return command;
   }
   // Runs the daemon until the command has ended; its outcome.
-  std::string outcome_of(Command& command) {
+  std::string outcome_of(const Command& command) {
     aio::testing::run(daemon_.reactor(),
                       aio::testing::until(daemon_.reactor(), [&command] { return command.outcome.has_value(); }));
     return command.outcome.value_or("it never ended");
@@ -107,12 +111,12 @@ class OpeningsTest : public ::testing::Test {
   std::unique_ptr<EndlessDrivers> made_drivers_ = std::make_unique<EndlessDrivers>();
   EndlessDrivers& drivers_ = *made_drivers_;
   BareDaemon daemon_{directory_.path(), std::move(made_drivers_)};
+  std::list<Command> given_;
   aio::Scope commands_{daemon_.reactor()};
 };
 
 TEST_F(OpeningsTest, AFileThatIsNotWrittenHoldsUpNoOtherCommand) {
-  Command secret = secret_of_pipe();
-  start(secret);
+  const Command& secret = start(secret_of_pipe());
   for (const Step& step : {Step{"query-chardev"}, Step{"object-add", R"({"qom-type": "iothread", "id": "t"})"},
                            Step{"object-add", R"({"qom-type": "secret", "id": "other", "data": "x"})"},
                            Step{"chardev-add", R"({"id": "n", "backend": {"type": "null", "data": {}}})"},
@@ -127,8 +131,7 @@ TEST_F(OpeningsTest, AFileThatIsNotWrittenHoldsUpNoOtherCommand) {
 }
 
 TEST_F(OpeningsTest, APipeThatNobodyReadsHoldsUpNoOtherCommand) {
-  Command chardev = chardev_of_pipe();
-  start(chardev);
+  const Command& chardev = start(chardev_of_pipe());
   EXPECT_EQ(daemon_.run({"query-chardev"}), "");
   EXPECT_EQ(daemon_.run({"chardev-add", R"({"id": "n", "backend": {"type": "null", "data": {}}})"}), "");
   EXPECT_FALSE(chardev.outcome);
@@ -138,8 +141,7 @@ TEST_F(OpeningsTest, APipeThatNobodyReadsHoldsUpNoOtherCommand) {
 }
 
 TEST_F(OpeningsTest, ADriverThatNeverOpensHoldsUpNoCommandOnOtherThings) {
-  Command node("blockdev-add", R"({"driver": "null-co", "node-name": "n"})", "");
-  start(node);
+  const Command& node = start({"blockdev-add", R"({"driver": "null-co", "node-name": "n"})", ""});
   EXPECT_EQ(drivers_.opening, 1);
   for (const Step& step : {Step{"query-chardev"}, Step{"query-block-exports"},
                            Step{"object-add", R"({"qom-type": "iothread", "id": "t"})"},
@@ -151,8 +153,7 @@ TEST_F(OpeningsTest, ADriverThatNeverOpensHoldsUpNoCommandOnOtherThings) {
 
 TEST_F(OpeningsTest, AnIdThatIsBeingMadeIsTaken) {
   const std::string before = daemon_.state();
-  Command secret = secret_of_pipe();
-  start(secret);
+  const Command& secret = start(secret_of_pipe());
   EXPECT_EQ(daemon_.run({"object-add", R"({"qom-type": "secret", "id": "s", "data": "x"})"}),
             "attempt to add duplicate property 's' to object (type 'container')");
   EXPECT_EQ(daemon_.run({"object-del", R"({"id": "s"})"}), "object 's' not found");
@@ -164,8 +165,7 @@ TEST_F(OpeningsTest, AnIdThatIsBeingMadeIsTaken) {
 
 TEST_F(OpeningsTest, AnIdThatCouldNotBeMadeIsFreeAgain) {
   const std::string before = daemon_.state();
-  Command chardev = chardev_of_pipe();
-  start(chardev);
+  const Command& chardev = start(chardev_of_pipe());
   EXPECT_EQ(daemon_.run({"chardev-add", R"({"id": "c", "backend": {"type": "null", "data": {}}})"}),
             "Chardev with id 'c' already exists");
   commands_.cancel();
@@ -175,10 +175,8 @@ TEST_F(OpeningsTest, AnIdThatCouldNotBeMadeIsFreeAgain) {
 }
 
 TEST_F(OpeningsTest, TheEndOfTheDaemonCancelsWhatIsBeingOpened) {
-  Command secret = secret_of_pipe();
-  Command node("blockdev-add", R"({"driver": "null-co", "node-name": "n"})", "");
-  start(secret);
-  start(node);
+  const Command& secret = start(secret_of_pipe());
+  const Command& node = start({"blockdev-add", R"({"driver": "null-co", "node-name": "n"})", ""});
   EXPECT_EQ(daemon_.run({"quit"}), "");
   EXPECT_EQ(outcome_of(secret),
             "object-add was given up, the daemon is shutting down: Unable to read " + pipe_ + ": Operation canceled");
@@ -190,12 +188,9 @@ TEST_F(OpeningsTest, TheEndOfTheDaemonCancelsWhatIsBeingOpened) {
 TEST_F(OpeningsTest, ACommandThatOpensNothingRunsAlone) {
   std::optional<aio::Mutex::Guard> running;
   aio::testing::run(daemon_.reactor(), take(daemon_.control().command_mutex(), running));
-  Command query("query-chardev", "{}", "");
-  Command secret = secret_of_pipe();
-  Command last("query-chardev", "{}", "");
-  start(query);
-  start(secret);
-  start(last);
+  const Command& query = start({"query-chardev", "{}", ""});
+  const Command& secret = start(secret_of_pipe());
+  const Command& last = start({"query-chardev", "{}", ""});
   EXPECT_FALSE(query.outcome);
   EXPECT_EQ(daemon_.control().objects().reserve("s").has_value(), true) << "it has begun before its turn";
   EXPECT_FALSE(last.outcome);
@@ -206,14 +201,11 @@ TEST_F(OpeningsTest, ACommandThatOpensNothingRunsAlone) {
 }
 
 TEST_F(OpeningsTest, AMonitorThatWaitsForAnOpeningIsNotTheOneThatCommands) {
-  Command secret = secret_of_pipe("first");
-  start(secret);
+  const Command& secret = start(secret_of_pipe("first"));
   EXPECT_EQ(daemon_.control().commanding_monitor(), "");
-  Command own("object-del", R"({"id": "second"})", "second");
-  start(own);
+  const Command& own = start({"object-del", R"({"id": "second"})", "second"});
   EXPECT_EQ(outcome_of(own), "Cannot delete the current QMP monitor");
-  Command other("object-del", R"({"id": "first"})", "second");
-  start(other);
+  const Command& other = start({"object-del", R"({"id": "first"})", "second"});
   EXPECT_EQ(outcome_of(other), "object 'first' not found");
   EXPECT_FALSE(secret.outcome);
 }

@@ -25,9 +25,6 @@ namespace blockexport::drivers {
 
 // A regular file's size is rounded up to this.
 inline constexpr std::uint64_t kSectorBytes = 512;
-// A read of a regular file that is longer than Node::kReadAtOnceBytesMax is copied from the page cache in pieces of
-// this length, one in each turn of the event loop.
-inline constexpr std::uint64_t kReadPieceBytes = 256u << 10;
 
 // What a reopen has prepared.
 struct FileReopening {

@@ -225,7 +225,7 @@ TEST_F(FileDriverTest, ALongReadFromThePageCacheLeavesTurnsToOthers) {
   until_idle();
   EXPECT_TRUE(result.has_value());
   EXPECT_TRUE(got == content.substr(10, kLength));
-  EXPECT_GE(turns, static_cast<int>(kLength / kReadPieceBytes));
+  EXPECT_GE(turns, static_cast<int>(kLength / Node::kReadPieceBytes));
   EXPECT_EQ(disk->statistics().read.operations(), 1u);
 }
 

@@ -99,7 +99,7 @@ aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
 aio::Task<std::uint64_t> FileDriver::read_cached_pieces(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   std::uint64_t done = 0;
   while (done < range.length) {
-    const Range piece{range.offset + done, std::min(kReadPieceBytes, range.length - done)};
+    const Range piece{range.offset + done, std::min(block::Node::kReadPieceBytes, range.length - done)};
     const std::vector<iovec> vectors = block::slice(buffers, done, piece.length);
     // What has to be waited for, or fails, is for the read of all that is left.
     if (!try_read(reactor, piece, vectors)) break;

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "aio/current.h"
 #include "aio/reactor.h"
 #include "block/buffers.h"
+#include "block/node.h"
 #include "drivers/options.h"
 
 namespace blockexport::drivers {
@@ -32,9 +35,20 @@ aio::Task<IoResult> NullDriver::take_time() const {
   co_return co_await reactor.sleep_until(reactor.now_ns() + options_.latency_ns);
 }
 
-aio::Task<IoResult> NullDriver::read(Range, IoBuffers buffers) {
+aio::Task<IoResult> NullDriver::read(Range range, IoBuffers buffers) {
+  if (range.length > block::Node::kReadAtOnceBytesMax) return read_long(range, buffers);
   block::fill_zero(buffers, 0);
   return take_time();
+}
+
+aio::Task<IoResult> NullDriver::read_long(Range range, IoBuffers buffers) const {
+  for (std::uint64_t done = 0; done < range.length;) {
+    const std::uint64_t length = std::min(block::Node::kReadPieceBytes, range.length - done);
+    block::fill_zero(block::slice(buffers, done, length), 0);
+    done += length;
+    if (done < range.length) co_await aio::next_turn();
+  }
+  co_return co_await take_time();
 }
 
 aio::Task<IoResult> NullDriver::write(Range, IoBuffers, block::WriteOptions) {

@@ -38,6 +38,7 @@ class NullDriver final : public block::LiveDriver {
 
  private:
   aio::Task<IoResult> take_time() const;
+  aio::Task<IoResult> read_long(block::Range range, block::IoBuffers buffers) const;
   block::Extent extent_of(block::Range range) const;
 
   NullOptions options_;

@@ -1,5 +1,9 @@
 #include "drivers/null/null_driver.h"
 
+#include <algorithm>
+
+#include "aio/current.h"
+#include "block/node.h"
 #include "block/testing/reactor_test.h"
 
 namespace blockexport::drivers {
@@ -25,6 +29,31 @@ TEST_F(NullDriverTest, NeverShowsWhatTheBufferHeld) {
   text = "secret";
   EXPECT_TRUE(driver.try_read(reactor(), {0, 6}, IoBuffers(&vector, 1)));
   EXPECT_EQ(text, std::string(6, '\0'));
+}
+
+aio::Task<void> count_turns(int& turns, const bool& done) {
+  while (!done) {
+    ++turns;
+    co_await aio::next_turn();
+  }
+}
+
+aio::Task<void> read_and_tell(NullDriver& driver, block::Range range, iovec vector, bool& done) {
+  EXPECT_TRUE(co_await driver.read(range, {&vector, 1}));
+  done = true;
+}
+
+TEST_F(NullDriverTest, ALongReadLeavesTurnsToOthers) {
+  constexpr std::uint64_t kLength = block::Node::kReadAtOnceBytesMax + 100;
+  NullDriver driver({.size_bytes = kLength, .read_zeroes = true});
+  std::vector<char> bytes(kLength, 'x');
+  bool done = false;
+  int turns = 0;
+  start(read_and_tell(driver, {0, kLength}, {bytes.data(), bytes.size()}, done));
+  start(count_turns(turns, done));
+  until_idle();
+  EXPECT_GE(turns, static_cast<int>(kLength / block::Node::kReadPieceBytes));
+  EXPECT_EQ(std::ranges::count(bytes, '\0'), static_cast<std::ptrdiff_t>(kLength));
 }
 
 TEST_F(NullDriverTest, TakesTheTimeItIsToldTo) {
