@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "aio/current.h"
+#include "aio/scope.h"
 #include "export/nbd/server/placed_transmission.h"
 
 namespace blockexport::nbd {
@@ -17,9 +19,9 @@ aio::Task<void> report_hang_ups(aio::Reactor& reactor) {
 void ClientList::attach(PlacedTransmission& client) {
   clients_.push_back(&client);
   client.attached(newest_number_, ++newest_number_);
-  auto known = std::ranges::find(places_, &client.place(), &Place::reactor);
-  if (known == places_.end()) {
-    places_.push_back({.reactor = &client.place(), .clients = 1});
+  auto known = std::ranges::find(reactors_, &client.place(), &ServingReactor::reactor);
+  if (known == reactors_.end()) {
+    reactors_.push_back({.reactor = &client.place(), .clients = 1});
   } else {
     ++known->clients;
   }
@@ -27,18 +29,21 @@ void ClientList::attach(PlacedTransmission& client) {
 
 void ClientList::detach(PlacedTransmission& client) {
   std::erase(clients_, &client);
-  auto known = std::ranges::find(places_, &client.place(), &Place::reactor);
-  if (--known->clients == 0) places_.erase(known);
+  auto known = std::ranges::find(reactors_, &client.place(), &ServingReactor::reactor);
+  if (--known->clients == 0) reactors_.erase(known);
 }
 
-// A client that is not served yet at its reactor is not seen there; it sees us when its service begins, by its number.
-aio::Task<void> ClientList::notice_lost_clients() const {
-  // The newcomer alone: there is nobody to look for.
+// A client that is not served yet at its reactor is not found there; it finds this newcomer by its number when its
+// service begins (Transmission::begin_hang_up_watch).
+aio::Task<void> ClientList::pass_barrier() const {
+  // The newcomer alone: nobody can have left writes behind.
   if (clients_.size() < 2) co_return;
-  const std::vector<Place> places = places_;
-  for (const Place& place : places) {
-    co_await aio::run_on(*place.reactor, "nbd hang-up report", report_hang_ups(place.reactor->reactor));
+  aio::Scope acknowledgements(co_await aio::current_reactor());
+  for (const ServingReactor& one : reactors_) {
+    acknowledgements.spawn("nbd barrier",
+                           aio::run_on(*one.reactor, "nbd hang-up report", report_hang_ups(one.reactor->reactor)));
   }
+  co_await acknowledgements.join();
 }
 
 }  // namespace blockexport::nbd

@@ -1,7 +1,10 @@
-// ClientList: the clients that an export has, and the order in which they came to it.
+// ClientList: the clients of an export in the order in which they came, and the barrier that a new client waits for.
 //
-// Owned by the export. Its purpose beside counting: whatever a client left behind when it died is dealt with before a
-// client that came after its death is served (see write_fence.h). Thread: the control reactor, except newest_number().
+// The barrier proves that no write of a client that died before a newcomer came can follow the newcomer's writes: each
+// reactor that serves a client of the list executes one piece of work, which asks the kernel for the connections that
+// have ended and raises the write fence for them (write_fence.h), and then acknowledges. The newcomer is served after
+// the last acknowledgement; no number of turns, and no time, stands for one. Owned by the export, which keeps those
+// reactors alive. Thread: the control reactor, except newest_number().
 #pragma once
 
 #include <atomic>
@@ -28,18 +31,20 @@ class ClientList {
   // The number of the client that was attached last. Any thread.
   std::uint64_t newest_number() const { return newest_number_.load(); }
 
-  // Returns when every reactor that serves clients of this list has noticed which of them are gone by now, and has
-  // raised their fence. Awaited between attach() and the beginning of the service.
-  aio::Task<void> notice_lost_clients() const;
+  // Returns when every reactor that serves a client of this list has acknowledged that it raised the fence for those
+  // that are gone by now. The reactors do so in parallel; the wait has no deadline, for a reactor that does not
+  // acknowledge may still hold a lost client's writes. A reactor whose thread is being ended acknowledges before it
+  // ends. Awaited between attach() and the beginning of the service; not cancellable.
+  aio::Task<void> pass_barrier() const;
 
  private:
-  struct Place {
+  struct ServingReactor {
     aio::DataReactor* reactor;
     std::size_t clients;
   };
 
   std::vector<PlacedTransmission*> clients_;
-  std::vector<Place> places_;  // those with clients, each once
+  std::vector<ServingReactor> reactors_;  // those with clients, each once
   std::atomic<std::uint64_t> newest_number_ = 0;
 };
 

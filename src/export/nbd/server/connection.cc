@@ -176,7 +176,7 @@ aio::Task<void> Connection::transmit() {
                              .close_grace_ns = server_.options.close_grace_ns});
   log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
   serving.attach(client);
-  co_await serving.notice_lost_clients();
+  co_await serving.pass_barrier();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));
   // Before the export lets go of its iothread, which may end from then on.
   assignment.reset();

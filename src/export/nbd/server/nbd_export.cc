@@ -77,8 +77,8 @@ const ExportInfo& NbdExport::current_info() {
   return info_;
 }
 
-aio::Task<void> NbdExport::notice_lost_clients() const {
-  if (!info_.read_only) co_await clients_.notice_lost_clients();
+aio::Task<void> NbdExport::pass_barrier() const {
+  if (!info_.read_only) co_await clients_.pass_barrier();
 }
 
 bool NbdExport::waits_for_storage() const {

@@ -62,8 +62,8 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   }
   // May destroy the export.
   void detach(PlacedTransmission& client);
-  // Awaited after attach() and before the client is served: see ClientList.
-  aio::Task<void> notice_lost_clients() const;
+  // Awaited after attach() and before the client is served, unless no client may write: see ClientList::pass_barrier().
+  aio::Task<void> pass_barrier() const;
 
  private:
   void leave(exports::RemoveMode mode) override;

@@ -85,7 +85,7 @@ struct Connected {
   static aio::Task<void> serve(PlacedTransmission& placed, ClientList& clients, std::unique_ptr<net::Stream> stream,
                                SessionState state) {
     clients.attach(placed);
-    co_await clients.notice_lost_clients();
+    co_await clients.pass_barrier();
     co_await placed.run(std::move(stream), std::move(state), {});
     clients.detach(placed);
     co_await placed.destroy();

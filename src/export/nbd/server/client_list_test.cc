@@ -1,0 +1,160 @@
+// The barrier of client_list.h: a newcomer is served after the acknowledgement of every reactor, and not before.
+#include "export/nbd/server/client_list.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <semaphore>
+
+#include "aio/testing/interleaving.h"
+#include "aio/testing/threads.h"
+#include "export/nbd/testing/slow_blocks.h"
+
+namespace blockexport::nbd::testing {
+namespace {
+
+using aio::Task;
+
+// An export's part of the surroundings of its clients, over slow blocks.
+struct SharedBlocks {
+  TransmissionContext context(aio::DataReactor& place) {
+    return {.reactor = place.reactor,
+            .pool = place.pool,
+            .process_budget = budget,
+            .edge = edge,
+            .fence = fence,
+            .trace = trace,
+            .peer = "test"};
+  }
+
+  block::Node node{"disk", std::make_unique<SlowBlocks>()};
+  block::Edge edge{node, {.role = "root"}, {}};
+  aio::ProcessBudget budget;
+  WriteFence fence;
+  ClientList clients;
+  Trace trace;
+};
+
+Task<void> ask_once(Connected& client, bool& was_answered) {
+  Answer answer = co_await client.client.ask(Command::kRead, 0, kBlockBytes);
+  was_answered = !answer.ended && answer.error == 0;
+}
+
+// Reactors of one thread, whose turns the test deals out.
+class ClientListTest : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kReactors = 3;
+  static constexpr int kManyTurns = 2000;
+
+  ~ClientListTest() override {
+    for (auto& one : clients_) one->client.close();
+    for (auto& one : clients_) turn_until(kReactors, [&] { return one->scope.size() == 0; });
+    turn_until(kReactors, [&] { return asking_.size() == 0; });
+  }
+
+  Connected& connect(std::size_t reactor) {
+    aio::DataReactor& place = reactors_.place(reactor);
+    clients_.push_back(std::make_unique<Connected>(reactors_.control(), place, shared_.context(place), shared_.clients,
+                                                   reactors_.simulation().socket_pair()));
+    return *clients_.back();
+  }
+  // Connects at `reactor` and asks for a block; `was_answered` turns true with the reply.
+  void connect_and_ask(std::size_t reactor, bool& was_answered) {
+    asking_.spawn("client", ask_once(connect(reactor), was_answered));
+  }
+  // One turn of each reactor but `held`; kReactors holds none.
+  void turn_all_but(std::size_t held) {
+    for (std::size_t i = 0; i < kReactors; ++i) {
+      if (i != held) reactors_.place(i).reactor.run_once(1000);
+    }
+  }
+  template <class Condition>
+  bool turn_until(std::size_t held, Condition condition) {
+    for (int turn = 0; turn < kManyTurns && !condition(); ++turn) turn_all_but(held);
+    return condition();
+  }
+
+  aio::testing::Interleaving reactors_{kReactors, {.seed = 1}};
+  SharedBlocks shared_;
+  aio::Scope asking_{reactors_.control()};
+  std::vector<std::unique_ptr<Connected>> clients_;
+};
+
+TEST_F(ClientListTest, AReactorThatDoesNotAcknowledgeHoldsTheNewcomerBack) {
+  for (std::size_t held = 1; held < kReactors; ++held) {
+    for (std::size_t reactor = 0; reactor < kReactors; ++reactor) {
+      bool was_answered = false;
+      connect_and_ask(reactor, was_answered);
+      ASSERT_TRUE(turn_until(kReactors, [&] { return was_answered; }));
+    }
+    bool newcomer_was_answered = false;
+    connect_and_ask(0, newcomer_was_answered);
+    EXPECT_FALSE(turn_until(held, [&] { return newcomer_was_answered; })) << held;
+    EXPECT_TRUE(turn_until(kReactors, [&] { return newcomer_was_answered; })) << held;
+  }
+}
+
+TEST_F(ClientListTest, AReactorWithoutClientsOfTheExportIsNotWaitedFor) {
+  bool was_answered = false;
+  connect_and_ask(1, was_answered);
+  ASSERT_TRUE(turn_until(kReactors, [&] { return was_answered; }));
+  bool newcomer_was_answered = false;
+  connect_and_ask(0, newcomer_was_answered);
+  EXPECT_TRUE(turn_until(2, [&] { return newcomer_was_answered; }));
+}
+
+// The second reactor acknowledges while the first one does not run, and needs no further turn once the first one does.
+TEST_F(ClientListTest, ReactorsAcknowledgeInParallel) {
+  for (std::size_t reactor : {1u, 2u}) {
+    bool was_answered = false;
+    connect_and_ask(reactor, was_answered);
+    ASSERT_TRUE(turn_until(kReactors, [&] { return was_answered; }));
+  }
+  bool newcomer_was_answered = false;
+  connect_and_ask(0, newcomer_was_answered);
+  EXPECT_FALSE(turn_until(1, [&] { return newcomer_was_answered; }));
+  EXPECT_TRUE(turn_until(2, [&] { return newcomer_was_answered; }));
+}
+
+class ClientListThreadsTest : public aio::testing::WithThreads {
+ protected:
+  std::unique_ptr<Connected> connect(aio::DataReactor& place) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
+    return std::make_unique<Connected>(reactor(), place, shared_.context(place), shared_.clients,
+                                       std::pair(ends[0], ends[1]));
+  }
+
+  SharedBlocks shared_;
+};
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(ClientListThreadsTest);
+
+TEST_P(ClientListThreadsTest, AReactorThatIsBeingEndedAcknowledges) {
+  std::unique_ptr<aio::ReactorThread> ending = start_thread("ending");
+  std::binary_semaphore may_go_on(0);
+  ending->place().reactor.post([&may_go_on] { may_go_on.acquire(); });
+  bool has_acknowledged = false;
+  aio::Scope barrier(reactor());
+  // What the list does for each of its reactors.
+  ClientList clients;
+  PlacedTransmission old_client(reactor(), ending->place(), shared_.context(ending->place()));
+  PlacedTransmission newcomer(reactor(), here(), shared_.context(here()));
+  clients.attach(old_client);
+  clients.attach(newcomer);
+  barrier.spawn("barrier", [](ClientList& list, bool& passed) -> Task<void> {
+    co_await list.pass_barrier();
+    passed = true;
+  }(clients, has_acknowledged));
+  for (int turn = 0; turn < 20; ++turn) reactor().run_once(1'000'000);
+  EXPECT_FALSE(has_acknowledged);
+  clients.detach(old_client);
+  may_go_on.release();
+  // Stops the thread and waits for its end; all that was posted to it before is done by then.
+  ending.reset();
+  run(barrier.join());
+  EXPECT_TRUE(has_acknowledged);
+  clients.detach(newcomer);
+}
+
+}  // namespace
+}  // namespace blockexport::nbd::testing
