@@ -77,6 +77,10 @@ class CheckedDriver {
     assert(is_inside(range));
     return live_->try_share(reactor, range);
   }
+  aio::Task<IoResult> read_shared(Range range, IoBuffers buffers) {
+    assert(takes(range, buffers));
+    return run(&Driver::read_shared, range, buffers);
+  }
 
  private:
   bool answers_at_once(const aio::Reactor& reactor) const {

@@ -57,6 +57,10 @@ class Driver {
   virtual aio::Task<IoResult> extents(Range range, Extents& extents) = 0;
   virtual aio::Task<IoResult> prefetch(Range range) = 0;
 
+  // As `read`, of bytes that try_share() gave (see LiveDriver) and that have left the page cache since. A driver that
+  // forwards one forwards both, so that no node below it counts them twice.
+  virtual aio::Task<IoResult> read_shared(Range range, IoBuffers buffers) { return read(range, buffers); }
+
   // --- growth: writes past the end, for a caller that has the permission to resize ---
 
   // Whether a write or a write of zeroes that ends past size_bytes() makes the driver larger. When such a verb has

@@ -149,6 +149,10 @@ TEST_F(DriverGuideTest, CountsWhatIsSharedAsRead) {
   ASSERT_TRUE(span);
   EXPECT_EQ(span->offset, 512u);
   EXPECT_EQ(counts().read, 1024u);
+  // A part of it has to be read after all.
+  EXPECT_TRUE(run(counter().read_shared({512, 100}, first(100))));
+  EXPECT_EQ(counts().read, 1024u);
+  EXPECT_EQ(disk().calls, (Calls{"read 512+100"}));
 }
 
 TEST_F(DriverGuideTest, ShowsTheNodeBelow) {

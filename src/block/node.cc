@@ -16,6 +16,11 @@ class Measurement {
  public:
   Measurement(aio::Reactor& reactor, VerbStatistics& statistics, std::uint64_t bytes)
       : reactor_(reactor), statistics_(statistics), bytes_(bytes), started_ns_(reactor.now_ns()) {}
+  // Of a request whose success was counted before: its time, and its failure.
+  IoResult finish_rest(IoResult result) {
+    statistics_.count(0, result, reactor_.now_ns() - started_ns_, result ? 0 : 1);
+    return result;
+  }
   IoResult finish(IoResult result) {
     statistics_.count(bytes_, result, reactor_.now_ns() - started_ns_);
     return result;
@@ -212,6 +217,20 @@ std::expected<FileSpan, Errno> Node::try_share(aio::Reactor& reactor, Range rang
   std::expected<FileSpan, Errno> span = driver_.try_share(reactor, range);
   if (span) (void)measurement.finish({});
   return span;
+}
+
+aio::Task<IoResult> Node::read_shared(Range range, IoBuffers buffers) {
+  Measurement measurement(co_await aio::current_reactor(), statistics_.read, 0);
+  IoResult result = check_read(range);
+  if (result && !range.empty()) {
+    // A reopen may have made the driver need alignment since; then its children count what surrounds the bytes.
+    if (is_direct(range, buffers)) {
+      result = co_await driver_.read_shared(range, buffers);
+    } else {
+      result = co_await read_any(range, buffers);
+    }
+  }
+  co_return measurement.finish_rest(result);
 }
 
 IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) {

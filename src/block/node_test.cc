@@ -259,6 +259,38 @@ TEST_F(NodeTest, CountsWhatAWriteStandsForOnlyWhenItIsDone) {
   EXPECT_EQ(disk->statistics().write.failed(), 0u);
 }
 
+TEST_F(NodeTest, CountsAReadThatIsSharedOnceThoughAPartOfItHasToBeRead) {
+  MemoryDriverState state(4096);
+  state.bytes = filled(4096, 5);
+  state.shares = true;
+  auto disk = node(state);
+  ASSERT_TRUE(disk->try_share(reactor(), {0, 4096}));
+  auto bytes = filled(1024, 0);
+  iovec vector{bytes.data(), bytes.size()};
+  EXPECT_TRUE(run(disk->read_shared({1024, 1024}, IoBuffers(&vector, 1))));
+  EXPECT_EQ(bytes, filled(1024, 5));
+  EXPECT_EQ(state.calls, (Calls{"read 1024+1024"}));
+  VerbStatistics& read = disk->statistics().read;
+  EXPECT_EQ(read.operations(), 1u);
+  EXPECT_EQ(read.bytes(), 4096u);
+  // Its failure is not known to anybody else.
+  state.error = EIO;
+  EXPECT_EQ(run(disk->read_shared({1024, 1024}, IoBuffers(&vector, 1))).error(), Errno(EIO));
+  EXPECT_EQ(read.failed(), 1u);
+  EXPECT_EQ(run(disk->read_shared({4000, 1024}, IoBuffers(&vector, 1))).error(), Errno(EINVAL));
+}
+
+TEST_F(NodeTest, ReadsASharedPartThroughABounceBufferAfterAReopenForDirectIo) {
+  MemoryDriverState state(4096, {.request_alignment = 512, .memory_alignment = 512});
+  state.bytes = filled(4096, 5);
+  auto disk = node(state);
+  auto bytes = filled(100, 0);
+  iovec vector{bytes.data(), bytes.size()};
+  EXPECT_TRUE(run(disk->read_shared({1000, 100}, IoBuffers(&vector, 1))));
+  EXPECT_EQ(bytes, filled(100, 5));
+  EXPECT_EQ(state.calls, (Calls{"read 512+1024"}));
+}
+
 TEST_F(NodeTest, CountsWhatItDoes) {
   MemoryDriverState state(4096);
   auto disk = node(state, {.discard = DiscardMode::kUnmap});

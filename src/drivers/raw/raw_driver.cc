@@ -88,6 +88,10 @@ std::expected<block::FileSpan, Errno> RawDriver::try_share(aio::Reactor& reactor
   return file().try_share(reactor, in_file(range));
 }
 
+aio::Task<IoResult> RawDriver::read_shared(Range range, IoBuffers buffers) {
+  return file().read_shared(in_file(range), buffers);
+}
+
 std::uint64_t RawDriver::size_bytes() const {
   if (options_.size_bytes) return *options_.size_bytes;
   std::uint64_t file_bytes = file().size_bytes();

@@ -31,6 +31,7 @@ class RawDriver final : public block::LiveDriver {
                      block::WriteHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
+  aio::Task<IoResult> read_shared(block::Range range, block::IoBuffers buffers) override;
 
   std::uint64_t size_bytes() const override;
   block::Limits limits() const override;

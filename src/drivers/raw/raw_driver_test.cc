@@ -64,6 +64,21 @@ TEST_F(RawDriverTest, PassesEveryVerbOnToItsPlace) {
                                  "write_zeroes 1032+2 unmap", "discard 1033+2", "flush", "try_extents 1034+100"}));
 }
 
+TEST_F(RawDriverTest, ItsChildCountsASharedReadOnceThoughAPartOfItHasToBeRead) {
+  auto driver = open({.offset = 1024, .size_bytes = 2048});
+  ASSERT_TRUE(driver);
+  state_.shares = true;
+  auto span = (*driver)->try_share(reactor(), {0, 2048});
+  ASSERT_TRUE(span);
+  EXPECT_EQ(span->offset, 1024u);
+  char byte = 'x';
+  iovec vector{&byte, 1};
+  EXPECT_TRUE(run((*driver)->read_shared({5, 1}, IoBuffers(&vector, 1))));
+  EXPECT_EQ(state_.calls, (Calls{"read 1029+1"}));
+  EXPECT_EQ(file_.statistics().read.operations(), 1u);
+  EXPECT_EQ(file_.statistics().read.bytes(), 2048u);
+}
+
 TEST_F(RawDriverTest, ReachesToTheEndOfItsChild) {
   auto driver = open({.offset = 1024});
   ASSERT_TRUE(driver);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cassert>
+#include <utility>
 
 #include "aio/reactor.h"
 #include "base/release_memory.h"
@@ -62,27 +63,29 @@ void ReplyQueue::push(aio::Buffer buffer, std::size_t begin, std::size_t end, st
   if (discarding_) discard();
 }
 
-void ReplyQueue::push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length,
+void ReplyQueue::push_file(std::span<const std::byte> head, block::FileSpan span, block::Range data,
                            std::uint64_t now_ns) {
-  Chunk& chunk = add_bodiless_chunk(head, std::move(span), length);
+  assert(span.file != nullptr);
+  Chunk& chunk = add_chunk_of_node(head, data);
+  chunk.span = std::move(span);
   chunk.seen_end = chunk.end;
   chunk.seen_ns = now_ns;
   if (discarding_) discard();
 }
 
 void ReplyQueue::push_unread(std::span<const std::byte> head, block::Range data) {
-  add_bodiless_chunk(head, {.file = nullptr, .offset = data.offset}, data.length).is_unread = true;
+  add_chunk_of_node(head, data);
   if (discarding_) discard();
 }
 
-ReplyQueue::Chunk& ReplyQueue::add_bodiless_chunk(std::span<const std::byte> head, block::FileSpan span,
-                                                  std::uint64_t length) {
-  assert(head.size() <= kReadHeadBytesMax && length > 0);
+ReplyQueue::Chunk& ReplyQueue::add_chunk_of_node(std::span<const std::byte> head, block::Range data) {
+  assert(head.size() <= kReadHeadBytesMax && !data.empty());
   Chunk& chunk = chunks_.emplace_back();
-  chunk.span = std::move(span);
+  chunk.is_of_node = true;
+  chunk.node_offset = data.offset;
   chunk.head_bytes = static_cast<std::uint8_t>(head.size());
   std::ranges::copy(head, chunk.head.begin());
-  chunk.end = head.size() + length;
+  chunk.end = head.size() + data.length;
   ++file_replies_;
   return chunk;
 }
@@ -90,9 +93,9 @@ ReplyQueue::Chunk& ReplyQueue::add_bodiless_chunk(std::span<const std::byte> hea
 // Whether the next `bytes` of the file can be sent without waiting for the disk. Between a lookup and the send they may
 // have been dropped from the page cache; what was looked at just now is not looked at again.
 bool ReplyQueue::is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor) {
-  if (chunk.is_unread) return false;
+  if (!chunk.has_file()) return false;
   const std::uint64_t now_ns = reactor.now_ns();
-  const std::size_t end = chunk.next_file_byte() + bytes;
+  const std::size_t end = chunk.next_node_byte() + bytes;
   if (end <= chunk.seen_end && now_ns - chunk.seen_ns <= kSeenValidNs) return true;
   if (!reactor.is_cached(chunk.span.file->fd(), chunk.file_offset(), bytes)) return false;
   chunk.seen_end = end;
@@ -106,7 +109,7 @@ ReplyQueue::Batch ReplyQueue::gather(aio::Reactor& reactor) {
     Chunk& chunk = chunks_[i];
     // A chunk that was reserved from and not committed to is empty.
     if (chunk.begin == chunk.end) continue;
-    if (!chunk.is_file()) {
+    if (!chunk.is_of_node) {
       batch.vectors[batch.count++] = {.iov_base = chunk.buffer.data() + chunk.begin,
                                       .iov_len = chunk.end - chunk.begin};
       continue;
@@ -115,13 +118,14 @@ ReplyQueue::Batch ReplyQueue::gather(aio::Reactor& reactor) {
       batch.vectors[batch.count++] = {.iov_base = chunk.head.data() + chunk.begin,
                                       .iov_len = chunk.head_bytes - chunk.begin};
     }
-    const std::size_t bytes = std::min(chunk.end - chunk.next_file_byte(), kFileBytesPerSendMax);
+    const std::size_t bytes = std::min(chunk.end - chunk.next_node_byte(), kFileBytesPerSendMax);
     if (is_warm(chunk, bytes, reactor)) {
       batch.file = &chunk;
       batch.file_bytes = bytes;
     } else if (batch.count == 0) {
-      cold_piece_ = {.span = {.file = chunk.span.file, .offset = chunk.file_offset()},
-                     .length = std::min(bytes, kSharedBufferBytes)};
+      cold_piece_ = {.range = {.offset = chunk.node_offset + chunk.data_sent(),
+                               .length = std::min(bytes, kSharedBufferBytes)},
+                     .was_shared = chunk.has_file()};
     }
     break;
   }
@@ -152,13 +156,13 @@ IoResult ReplyQueue::send(net::Stream& stream, aio::Reactor& reactor) {
   return {};
 }
 
-void ReplyQueue::put_cold_piece(aio::Buffer buffer, std::size_t bytes) {
-  cold_piece_.reset();
+void ReplyQueue::put_cold_piece(aio::Buffer buffer) {
   // The queue may have been discarded while the disk was waited for.
-  if (empty()) return;
-  Chunk& file = chunks_[first_];
-  assert(file.is_file() && file.begin >= file.head_bytes && bytes <= file.end - file.begin);
-  file.begin += bytes;
+  if (!cold_piece_) return;
+  const std::size_t bytes = std::exchange(cold_piece_, {})->range.length;
+  Chunk& rest = chunks_[first_];
+  assert(rest.is_of_node && rest.begin >= rest.head_bytes && bytes <= rest.end - rest.begin);
+  rest.begin += bytes;
   budget_.take_over_limit(kSharedBufferBytes);
   Chunk piece{.buffer = std::move(buffer), .end = bytes, .budget_bytes = kSharedBufferBytes};
   chunks_.insert(chunks_.begin() + static_cast<std::ptrdiff_t>(first_), std::move(piece));
@@ -178,7 +182,7 @@ void ReplyQueue::sent(std::size_t bytes) {
 void ReplyQueue::drop_front() {
   Chunk& front = chunks_[first_];
   budget_.give_back(front.budget_bytes);
-  file_replies_ -= front.is_file();
+  file_replies_ -= front.is_of_node;
   front.buffer = {};
   front.span = {};
   ++first_;

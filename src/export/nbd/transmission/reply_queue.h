@@ -1,9 +1,9 @@
 // ReplyQueue: the replies of one connection that are ready to be sent, in the order in which they became ready.
 //
 // Small replies are written one behind the other into shared buffers, so that one send takes all that wait; a large one
-// brings the buffer it was read into, or says where in a file its data are. Memory is taken from the connection's
-// budget and pool, and given back as it is sent. Owned by the session; thread: its reactor's. Never waits, not for a
-// disk either: what has left the page cache since it was queued is told by cold_piece().
+// brings the buffer it was read into, or says where in the node, and where in a file, its data are. Memory is taken from
+// the connection's budget and pool, and given back as it is sent. Owned by the session; thread: its reactor's. Never
+// waits, not for a disk either: cold_piece() names data that have left the page cache since their reply was queued.
 #pragma once
 
 #include <algorithm>
@@ -50,9 +50,9 @@ class ReplyQueue {
   // Queues `buffer[begin, end)` as one reply. `budget_bytes` of the budget were taken for it and go with it.
   void push(aio::Buffer buffer, std::size_t begin, std::size_t end, std::size_t budget_bytes);
 
-  // Queues `head` (at most kReadHeadBytesMax) and behind it `length` bytes of a file, all in the page cache now. It
-  // takes nothing from the budget; the caller bounds file_replies().
-  void push_file(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length, std::uint64_t now_ns);
+  // Queues `head` (at most kReadHeadBytesMax) and behind it `data` of the node, which stand at `span` in a file, all in
+  // the page cache now. It takes nothing from the budget; the caller bounds file_replies().
+  void push_file(std::span<const std::byte> head, block::FileSpan span, block::Range data, std::uint64_t now_ns);
 
   // Queues `head` and behind it `data` of the node, which are read piece by piece once they are next: see cold_piece().
   // The same holds for it as for push_file().
@@ -69,14 +69,14 @@ class ReplyQueue {
   // Whether the last send() stopped because other connections are to have their turn.
   bool turn_is_over() const { return turn_is_over_; }
 
-  // Bytes that come next, and that the disk has to be waited for.
+  // Bytes of the node that come next and have to be read.
   struct ColdPiece {
-    block::FileSpan span;  // without a file: of the node
-    std::size_t length;    // at most kSharedBufferBytes
+    block::Range range;       // at most kSharedBufferBytes
+    bool was_shared = false;  // by Node::try_share(), which counted them: see Node::read_shared()
   };
   const std::optional<ColdPiece>& cold_piece() const { return cold_piece_; }
-  // The first `bytes` of that piece, read into `buffer`. It counts against the budget, over its limit if need be.
-  void put_cold_piece(aio::Buffer buffer, std::size_t bytes);
+  // That piece, read into `buffer`. It counts against the budget, over its limit if need be.
+  void put_cold_piece(aio::Buffer buffer);
 
   // Forgets every reply, and every reply still to come.
   void discard();
@@ -91,7 +91,8 @@ class ReplyQueue {
   // stood in a row.
   struct Chunk {
     aio::Buffer buffer = {};
-    block::FileSpan span = {};
+    block::FileSpan span = {};  // of the bytes of the node, if they leave from a file
+    std::uint64_t node_offset = 0;
     std::size_t begin = 0;
     std::size_t end = 0;
     std::size_t budget_bytes = 0;
@@ -101,17 +102,18 @@ class ReplyQueue {
     std::array<std::byte, kReadHeadBytesMax> head = {};
     std::uint8_t head_bytes = 0;
     bool shared = false;
-    bool is_unread = false;  // `span` is of the node
+    bool is_of_node = false;  // its data are not in `buffer`
 
-    bool is_file() const { return span.file != nullptr || is_unread; }
-    // Where the next of the file's bytes stand; its head is sent, or goes with them.
-    std::size_t next_file_byte() const { return std::max<std::size_t>(begin, head_bytes); }
-    std::uint64_t file_offset() const { return span.offset + next_file_byte() - head_bytes; }
+    bool has_file() const { return span.file != nullptr; }
+    // Where the next of the node's bytes stand; the head is sent, or goes with them.
+    std::size_t next_node_byte() const { return std::max<std::size_t>(begin, head_bytes); }
+    std::uint64_t data_sent() const { return next_node_byte() - head_bytes; }
+    std::uint64_t file_offset() const { return span.offset + data_sent(); }
   };
   struct Batch;
 
   void add_shared_chunk();
-  Chunk& add_bodiless_chunk(std::span<const std::byte> head, block::FileSpan span, std::uint64_t length);
+  Chunk& add_chunk_of_node(std::span<const std::byte> head, block::Range data);
   Batch gather(aio::Reactor& reactor);
   static bool is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor);
   void drop_front();

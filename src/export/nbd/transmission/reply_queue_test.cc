@@ -43,14 +43,17 @@ class ReplyQueueTest : public ::testing::Test {
     std::fill_n(buffer.data(), count, static_cast<std::byte>(fill));
     queue_.push(std::move(buffer), 0, count, count);
   }
+  // Where the file "content" begins in the node.
+  static constexpr std::uint64_t kNodeOffset = 1000;
+
   // Queues `head` and a part of the file "content".
   void push_file(std::string_view head, std::uint64_t offset, std::uint64_t length) {
-    queue_.push_file(std::as_bytes(std::span(head)), {.file = file_, .offset = offset}, length, reactor_->now_ns());
+    queue_.push_file(std::as_bytes(std::span(head)), {.file = file_, .offset = offset},
+                     {.offset = kNodeOffset + offset, .length = length}, reactor_->now_ns());
   }
-  aio::Buffer content_from(std::uint64_t offset) {
-    aio::Buffer buffer = pool_.take(kContent.size());
-    auto bytes = std::as_bytes(std::span(kContent)).subspan(offset);
-    std::ranges::copy(bytes, buffer.data());
+  aio::Buffer filled(char fill, std::size_t bytes) {
+    aio::Buffer buffer = pool_.take(bytes);
+    std::fill_n(buffer.data(), bytes, static_cast<std::byte>(fill));
     return buffer;
   }
   IoResult send() { return queue_.send(stream_, *reactor_); }
@@ -182,17 +185,33 @@ TEST_F(ReplyQueueTest, WhatHasLeftThePageCacheIsAskedForAndSentFromMemory) {
   EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
   EXPECT_EQ(sent(), "head");
   ASSERT_TRUE(queue_.cold_piece());
-  EXPECT_EQ(queue_.cold_piece()->span.offset, 1u);
-  EXPECT_EQ(queue_.cold_piece()->length, 5u);
-  aio::Buffer buffer = pool_.take(2);
-  std::fill_n(buffer.data(), 2, std::byte{'!'});
-  queue_.put_cold_piece(std::move(buffer), 2);
-  simulation_.clear_faults();
-  while (!queue_.empty()) {
-    if (!send() && queue_.cold_piece()) queue_.put_cold_piece(content_from(queue_.cold_piece()->span.offset), 1);
-  }
-  EXPECT_EQ(sent(), "head!!ten");
+  EXPECT_EQ(queue_.cold_piece()->range, (block::Range{kNodeOffset + 1, 5}));
+  EXPECT_TRUE(queue_.cold_piece()->was_shared);
+  queue_.put_cold_piece(filled('!', 5));
+  EXPECT_EQ(budget_.used_bytes(), ReplyQueue::kSharedBufferBytes);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), "head!!!!!");
   EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+TEST_F(ReplyQueueTest, DataThatWereNeverReadAreAskedForPieceByPiece) {
+  constexpr std::uint64_t kRestBytes = 3;
+  const std::string head = "head";
+  queue_.push_unread(std::as_bytes(std::span(head)),
+                     {.offset = kNodeOffset, .length = ReplyQueue::kSharedBufferBytes + kRestBytes});
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  ASSERT_TRUE(queue_.cold_piece());
+  EXPECT_EQ(queue_.cold_piece()->range, (block::Range{kNodeOffset, ReplyQueue::kSharedBufferBytes}));
+  EXPECT_FALSE(queue_.cold_piece()->was_shared);
+  queue_.put_cold_piece(filled('a', ReplyQueue::kSharedBufferBytes));
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  ASSERT_TRUE(queue_.cold_piece());
+  EXPECT_EQ(queue_.cold_piece()->range, (block::Range{kNodeOffset + ReplyQueue::kSharedBufferBytes, kRestBytes}));
+  queue_.put_cold_piece(filled('b', kRestBytes));
+  EXPECT_EQ(queue_.file_replies(), 1u);
+  EXPECT_TRUE(send());
+  EXPECT_EQ(sent(), "head" + std::string(ReplyQueue::kSharedBufferBytes, 'a') + "bbb");
+  EXPECT_EQ(queue_.file_replies(), 0u);
 }
 
 TEST_F(ReplyQueueTest, ADiscardedQueueTakesNoPieceThatWasWaitedFor) {
@@ -203,7 +222,7 @@ TEST_F(ReplyQueueTest, ADiscardedQueueTakesNoPieceThatWasWaitedFor) {
   ASSERT_TRUE(queue_.cold_piece());
   queue_.discard();
   EXPECT_FALSE(queue_.cold_piece());
-  queue_.put_cold_piece(pool_.take(5), 5);
+  queue_.put_cold_piece(pool_.take(5));
   push_file("head", 0, 5);
   EXPECT_TRUE(queue_.empty());
   EXPECT_EQ(budget_.used_bytes(), 0u);

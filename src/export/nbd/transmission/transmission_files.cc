@@ -20,7 +20,7 @@ bool Transmission::answer_from_file(const ReadPlan& plan) {
   aio::Reactor& reactor = context_.reactor;
   auto span = context_.edge.node().try_share(reactor, plan.data);
   if (!span) return false;
-  replies_.push_file(plan.head(), std::move(*span), plan.data.length, reactor.now_ns());
+  replies_.push_file(plan.head(), std::move(*span), plan.data, reactor.now_ns());
   window_.consume(request_header_bytes(state_.header_mode));
   inline_bytes_ += plan.data.length;
   return true;
@@ -32,22 +32,20 @@ void Transmission::answer_piece_by_piece(const ReadPlan& plan) {
   window_.consume(request_header_bytes(state_.header_mode));
 }
 
-// Reads what has left the page cache while its reply waited for the client, or was never read.
+// Reads bytes that have left the page cache while their reply waited for the client, or that were never read. They come
+// from the node as every other read does: the gate may hold it up, and the node may have another file by now.
 aio::Task<IoResult> Transmission::load_cold_piece() {
   const ReplyQueue::ColdPiece piece = *replies_.cold_piece();
-  aio::Buffer buffer = context_.pool.take(piece.length);
-  iovec data{.iov_base = buffer.data(), .iov_len = piece.length};
-  std::size_t got = piece.length;
-  if (piece.span.file != nullptr) {
-    CO_TRY_ASSIGN(got, co_await context_.reactor.read(piece.span.file->fd(), {&data, 1}, piece.span.offset));
-  } else {
-    CO_TRY(co_await context_.edge.enter());
-    IoResult read = co_await context_.edge.node().read({.offset = piece.span.offset, .length = got}, {&data, 1});
-    context_.edge.leave();
-    CO_TRY(std::move(read));
-  }
-  if (got == 0) co_return fail(ENODATA);
-  replies_.put_cold_piece(std::move(buffer), got);
+  aio::Buffer buffer = context_.pool.take(piece.range.length);
+  iovec data{.iov_base = buffer.data(), .iov_len = piece.range.length};
+  CO_TRY(co_await context_.edge.enter());
+  block::Node& node = context_.edge.node();
+  aio::Task<IoResult> reading =
+      piece.was_shared ? node.read_shared(piece.range, {&data, 1}) : node.read(piece.range, {&data, 1});
+  IoResult read = co_await std::move(reading);
+  context_.edge.leave();
+  CO_TRY(std::move(read));
+  replies_.put_cold_piece(std::move(buffer));
   co_return IoResult{};
 }
 
