@@ -96,8 +96,8 @@ class Node {
   // read. The bytes are read when the span is used, so that later writes may show, or be missing if the file was cut;
   // only a live driver allows that (block/driver.h). EAGAIN: read them.
   std::expected<FileSpan, Errno> try_share(aio::Reactor& reactor, Range range);
-  // Reads bytes that try_share() gave and that have left the page cache since: a verb, for who is inside an edge's gate.
-  // Their request and their number were counted by then; this counts the time that it takes, and its failure.
+  // Reads bytes that try_share() gave and that have left the page cache since: a verb, for who is inside an edge's
+  // gate. Their request and their number were counted by then; this counts the time that it takes, and its failure.
   aio::Task<IoResult> read_shared(Range range, IoBuffers buffers);
 
   // Memory that a read or write of `range` takes for a while beside its buffers, when those are aligned as buffers of

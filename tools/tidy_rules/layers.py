@@ -25,7 +25,8 @@ def private_owner(path, settings):
 
 def room_of(path, folder, levels):
     """The room of `folder` in which src/`path` stands: its name, or None when it is none of the rooms."""
-    name = path.removeprefix(folder + "/").split("/")[0]
+    parts = path.removeprefix(folder + "/").split("/")
+    name = parts[0] if len(parts) > 1 else "."
     return name if name in levels else None
 
 

@@ -123,9 +123,9 @@ ReplyQueue::Batch ReplyQueue::gather(aio::Reactor& reactor) {
       batch.file = &chunk;
       batch.file_bytes = bytes;
     } else if (batch.count == 0) {
-      cold_piece_ = {.range = {.offset = chunk.node_offset + chunk.data_sent(),
-                               .length = std::min(bytes, kSharedBufferBytes)},
-                     .was_shared = chunk.has_file()};
+      cold_piece_ = {
+          .range = {.offset = chunk.node_offset + chunk.data_sent(), .length = std::min(bytes, kSharedBufferBytes)},
+          .was_shared = chunk.has_file()};
     }
     break;
   }

@@ -1,9 +1,10 @@
 // ReplyQueue: the replies of one connection that are ready to be sent, in the order in which they became ready.
 //
 // Small replies are written one behind the other into shared buffers, so that one send takes all that wait; a large one
-// brings the buffer it was read into, or says where in the node, and where in a file, its data are. Memory is taken from
-// the connection's budget and pool, and given back as it is sent. Owned by the session; thread: its reactor's. Never
-// waits, not for a disk either: cold_piece() names data that have left the page cache since their reply was queued.
+// brings the buffer it was read into, or says where in the node, and where in a file, its data are. Memory is taken
+// from the connection's budget and pool, and given back as it is sent. Owned by the session; thread: its reactor's.
+// Never waits, not for a disk either: cold_piece() names data that have left the page cache since their reply was
+// queued.
 #pragma once
 
 #include <algorithm>

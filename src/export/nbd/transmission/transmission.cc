@@ -12,6 +12,10 @@
 
 namespace blockexport::nbd {
 
+using exports::Ending;
+using exports::EndingCause;
+using exports::Phase;
+
 Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Stream> stream, SessionState state,
                            std::span<const std::byte> early)
     : context_(context),
@@ -50,22 +54,19 @@ bool Transmission::begin_hang_up_watch() {
       context_.log->warning(fmt::format("nbd client {}: dropped, its connection cannot be watched: {}", context_.peer,
                                         errno_text(watched.error())));
     }
-    lost(End::kLost);
+    lost();
     return false;
   }
   if (!context_.was_overtaken) return true;
   context_.reactor.report_hang_ups();
-  if (!peer_is_gone_) return true;
-  lost(End::kLost);
-  reader_ended_ = true;
-  lower_fence_when_done();
-  return false;
+  if (peer_is_gone_) lost();
+  return !peer_is_gone_;
 }
 
 // From here on to the end of its last write nobody else's requests begin.
 void Transmission::peer_hung_up() {
   peer_is_gone_ = true;
-  if (!reader_ended_) raise_fence();
+  if (!has_reader_ended()) raise_fence();
 }
 
 void Transmission::raise_fence() {
@@ -74,23 +75,32 @@ void Transmission::raise_fence() {
 }
 
 void Transmission::lower_fence_when_done() {
-  if (!fence_raised_ || !reader_ended_ || writes_in_flight_ > 0) return;
+  if (!fence_raised_ || !has_reader_ended() || writes_in_flight_ > 0) return;
   fence_raised_ = false;
   context_.fence.lower();
 }
 
 aio::Task<void> Transmission::take_requests() {
-  if (!begin_hang_up_watch()) co_return;
+  states_.enter(Phase::kServing);
+  if (!begin_hang_up_watch()) {
+    end_requests();
+    co_return;
+  }
   sender_.spawn("nbd sender", send_loop());
   reader_.spawn("nbd reader", receive_loop());
   co_await reader_.join();
   // What a request had taken that was never begun.
   budget_.give_back(std::exchange(credit_bytes_, 0));
-  if (payload_.active() && end_ != End::kFinishing) drop_payload();
-  if (end_ == End::kFinishing) answer_what_is_left();
-  // A lost client's writes hold up what comes after them (see write_fence.h).
-  reader_ended_ = true;
-  if (end_ != End::kFinishing && writes_in_flight_ > 0) raise_fence();
+  const bool finishing = states_.ending() == Ending::kFinishing;
+  if (payload_.active() && !finishing) drop_payload();
+  if (finishing) answer_what_is_left();
+  end_requests();
+}
+
+// No request begins from now on. A lost client's writes hold up what comes after them (see write_fence.h).
+void Transmission::end_requests() {
+  states_.enter(Phase::kAnswering);
+  if (states_.ending() != Ending::kFinishing && writes_in_flight_ > 0) raise_fence();
   lower_fence_when_done();
 }
 
@@ -99,7 +109,7 @@ aio::Task<void> Transmission::end() {
   // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
   aio::Scope grace(context_.reactor);
   grace.spawn("nbd close grace", close_grace());
-  no_more_replies_ = true;
+  states_.enter(Phase::kDraining);
   sender_wanted_.set();
   co_await sender_.join();
   grace.cancel();
@@ -107,6 +117,7 @@ aio::Task<void> Transmission::end() {
   co_await grace.join();
   co_await stall_watch_.join();
   if (is_watched_) stream_->forget_hang_up();
+  states_.enter(Phase::kEnded);
   assert(!fence_raised_);
 }
 
@@ -115,19 +126,28 @@ void Transmission::close() {
 }
 
 void Transmission::drop() {
-  lost(End::kDropped);
+  cut(Ending::kDropped, EndingCause::kRemoval);
   reader_.cancel();
 }
 
 void Transmission::finish() {
-  if (end_ == End::kOpen) end_ = End::kFinishing;
+  if (states_.ending() == Ending::kOpen) states_.end(Ending::kFinishing, EndingCause::kServer);
   reader_.cancel();
 }
 
+void Transmission::lost() {
+  cut(Ending::kLost, EndingCause::kConnection);
+}
+
+// The reader takes nothing more; a server that stops has said so before.
+void Transmission::client_left() {
+  if (states_.ending() == Ending::kOpen) states_.end(Ending::kClientLeft, EndingCause::kReader);
+}
+
 // The peer gets no more replies, and nothing more is taken from it.
-void Transmission::lost(End end) {
-  if (end_ == End::kLost || end_ == End::kDropped) return;
-  end_ = end;
+void Transmission::cut(Ending reason, EndingCause cause) {
+  if (states_.is_cut()) return;
+  states_.end(reason, cause);
   replies_.discard();
   stream_->shut_down();
   sender_wanted_.set();
@@ -135,31 +155,33 @@ void Transmission::lost(End end) {
 
 aio::Task<void> Transmission::close_grace() {
   auto slept = co_await context_.reactor.sleep_until(context_.reactor.now_ns() + context_.close_grace_ns);
-  if (slept) lost(End::kLost);
+  if (slept) lost();
 }
 
 aio::Task<void> Transmission::receive_loop() {
-  while (end_ == End::kOpen) {
-    Need need = handle_input();
+  while (states_.ending() == Ending::kOpen) {
+    const ReaderWait wait = handle_input();
     replies_ready();
-    if (need == Need::kEnd) break;
-    IoResult waited = co_await wait_for(need);
+    if (wait == ReaderWait::kNone) break;
+    states_.begin_wait(wait);
+    IoResult waited = co_await wait_for(wait);
+    states_.end_reader_wait();
     if (!waited) break;
   }
-  if (end_ == End::kOpen) end_ = End::kClientDone;
+  client_left();
 }
 
 // Fails when the client is gone or the session was ended. No coroutine: an idle client costs no frame for it.
-aio::Task<IoResult> Transmission::wait_for(Need need) {
-  switch (need) {
-    case Need::kInput:
+aio::Task<IoResult> Transmission::wait_for(ReaderWait wait) {
+  switch (wait) {
+    case ReaderWait::kInput:
       return receive();
-    case Need::kPayload:
+    case ReaderWait::kPayload:
       return receive_payload();
-    case Need::kTurn:
+    case ReaderWait::kTurn:
       return give_turn();
     default:
-      return while_connected(wait_for_room(need));
+      return while_connected(wait_for_resource(wait));
   }
 }
 
@@ -169,27 +191,27 @@ aio::Task<IoResult> Transmission::give_turn() {
   co_return IoResult{};
 }
 
-aio::Task<IoResult> Transmission::wait_for_room(Need need) {
-  switch (need) {
-    case Need::kSharedBuffer: {
+aio::Task<IoResult> Transmission::wait_for_resource(ReaderWait wait) {
+  switch (wait) {
+    case ReaderWait::kSharedBuffer: {
       IoResult taken = co_await budget_.take(ReplyQueue::kSharedBufferBytes);
       if (taken) replies_.grant_shared_buffer();
       co_return taken;
     }
-    case Need::kMemory: {
-      IoResult taken = co_await budget_.take(room_bytes_, kMemoryPatienceNs);
-      if (taken) credit_bytes_ += room_bytes_;
+    case ReaderWait::kMemory: {
+      IoResult taken = co_await budget_.take(wanted_bytes_, kMemoryPatienceNs);
+      if (taken) credit_bytes_ += wanted_bytes_;
       if (taken || taken.error() != Errno(ETIMEDOUT)) co_return taken;
       memory_is_scarce_ = true;
       co_return IoResult{};
     }
-    case Need::kSlot:
+    case ReaderWait::kSlot:
       while (!has_slot()) {
         slot_free_.reset();
         CO_TRY(co_await slot_free_.wait());
       }
       co_return IoResult{};
-    case Need::kFence:
+    case ReaderWait::kFence:
       co_return co_await context_.fence.wait_until_down();
     default:
       co_return fail(EINVAL);
@@ -209,7 +231,7 @@ aio::Task<IoResult> Transmission::while_connected(aio::Task<IoResult> waiting) {
 aio::Task<void> Transmission::watch_for_loss() {
   IoResult gone = co_await stream_->hung_up();
   if (!gone) co_return;
-  lost(End::kLost);
+  lost();
   reader_.cancel();
 }
 
@@ -225,10 +247,11 @@ aio::Task<void> Transmission::watch_for_stall() {
   while (budget_.holds_shared()) {
     IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kStallCheckNs);
     if (!slept) co_return;
-    bool blocks_others = (owes_payload_ || owes_taking_) && budget_.is_shared_wanted(reactor.now_ns());
+    const bool is_waited_for = client_not_sending_ || client_not_reading();
+    bool blocks_others = is_waited_for && budget_.is_shared_wanted(reactor.now_ns());
     if (!judge.check(blocks_others, payload_bytes_ + replies_.sent_bytes(), reactor.now_ns())) continue;
     context_.trace.note(TraceEvent::kNbdClientStalled, {context_.peer});
-    lost(End::kLost);
+    lost();
     reader_.cancel();
     co_return;
   }
@@ -280,9 +303,9 @@ aio::Task<IoResult> Transmission::receive_payload() {
     if (received) co_return fail(ECONNRESET);
     if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
     expect_progress();
-    owes_payload_ = true;
+    client_not_sending_ = true;
     IoResult ready = co_await stream_->readable();
-    owes_payload_ = false;
+    client_not_sending_ = false;
     CO_TRY(std::move(ready));
   }
 }
@@ -335,43 +358,59 @@ void Transmission::answer_what_is_left() {
   for (;;) {
     IoCount received = stream_->try_receive(window_.space());
     if (received && *received > 0) window_.received(*received);
-    Need need = handle_input();
-    if (need != Need::kInput || !received || *received == 0) return;
+    ReaderWait wait = handle_input();
+    if (wait != ReaderWait::kInput || !received || *received == 0) return;
   }
 }
 
 aio::Task<void> Transmission::send_loop() {
   for (;;) {
-    IoResult sent = send_replies();
-    if (sent && no_more_replies_) co_return;
-    bool cold = replies_.cold_piece().has_value();
-    if (cold) sent = co_await load_cold_piece();
-    if (!sent && (cold || sent.error() != Errno(EAGAIN))) {
-      if (cold || sent.error() == Errno(ENODATA)) report_broken_reply(sent.error());
-      lost(End::kLost);
-      reader_.cancel();
-      co_return;
+    IoResult result = send_replies();
+    if (result && states_.phase() == Phase::kDraining) co_return;
+    const SenderWait wait = next_sender_wait(result);
+    if (wait != SenderWait::kNone) {
+      states_.begin_wait(wait);
+      // Without a frame for the most frequent one: it is that of an idle client.
+      if (wait == SenderWait::kReplies) {
+        sender_wanted_.reset();
+        result = co_await sender_wanted_.wait();
+      } else {
+        result = co_await wait_for(wait);
+      }
+      states_.end_sender_wait();
     }
-    if (cold) continue;
-    if (!sent && replies_.turn_is_over()) {
-      co_await aio::next_turn();
-      continue;
-    }
-    if (!sent) {
-      expect_progress();
-      owes_taking_ = true;
-      IoResult ready = co_await stream_->writable();
-      owes_taking_ = false;
-      if (ready) continue;
-      // Without a sender the reader would wait for room that nobody makes.
-      lost(End::kLost);
-      reader_.cancel();
-      co_return;
-    }
-    sender_wanted_.reset();
-    IoResult woken = co_await sender_wanted_.wait();
-    if (!woken) co_return;
+    if (result) continue;
+    if (wait == SenderWait::kStorage || result.error() == Errno(ENODATA)) report_broken_reply(result.error());
+    // A reader without a sender would wait for memory that nobody gives back.
+    lost();
+    reader_.cancel();
+    co_return;
   }
+}
+
+// What the sender waits for when it has sent what it could; kNone when the connection failed.
+exports::SenderWait Transmission::next_sender_wait(const IoResult& sent) const {
+  if (sent) return SenderWait::kReplies;
+  if (sent.error() != Errno(EAGAIN)) return SenderWait::kNone;
+  if (replies_.cold_piece()) return SenderWait::kStorage;
+  return replies_.turn_is_over() ? SenderWait::kTurn : SenderWait::kClient;
+}
+
+aio::Task<IoResult> Transmission::wait_for(SenderWait wait) {
+  switch (wait) {
+    case SenderWait::kStorage:
+      return load_cold_piece();
+    case SenderWait::kClient:
+      expect_progress();
+      return stream_->writable();
+    default:
+      return give_sender_turn();
+  }
+}
+
+aio::Task<IoResult> Transmission::give_sender_turn() {
+  co_await aio::next_turn();
+  co_return IoResult{};
 }
 
 IoResult Transmission::send_replies() {

@@ -4,8 +4,9 @@
 // answered in place by plain calls; the rest become tasks of a scope; all ready replies leave with one send. Nothing
 // here knows a socket: bytes come through a Stream, what was negotiated through a SessionState.
 //
-// Owned by a PlacedTransmission; lives until run() has ended. Thread: one reactor's. It never waits for one request
-// while another that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
+// Its states, its waits and the legal transitions stand in export/engine/session_states.h. Owned by a
+// PlacedTransmission; lives until run() has ended. Thread: one reactor's. It never waits for one request while another
+// that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
 #pragma once
 
 #include <atomic>
@@ -21,6 +22,7 @@
 #include "base/trace.h"
 #include "block/edge.h"
 #include "block/node.h"
+#include "export/engine/session_states.h"
 #include "export/nbd/transmission/payload.h"
 #include "export/nbd/transmission/read_plan.h"
 #include "export/nbd/transmission/receive_window.h"
@@ -91,22 +93,13 @@ class Transmission final : private aio::HangUpWatch {
   void refuse() { refusing_ = true; }
 
   const SessionState& state() const { return state_; }
+  const exports::SessionStates& states() const { return states_; }
   // For tests: extents that it keeps room for between READs.
   std::size_t spare_extents() const { return known_.capacity(); }
 
  private:
-  // What the reader waits for before it looks at its input again.
-  enum class Need : std::uint8_t {
-    kInput,         // bytes from the client
-    kPayload,       // more of the payload of a large WRITE
-    kSharedBuffer,  // memory for small replies
-    kMemory,        // room_bytes_ of memory for one request
-    kSlot,          // one of the requests in flight to end
-    kFence,         // the writes of a lost connection to end
-    kTurn,          // other connections to have their turn
-    kEnd,           // nothing: the session is over
-  };
-  enum class End : std::uint8_t { kOpen, kClientDone, kLost, kDropped, kFinishing };
+  using ReaderWait = exports::ReaderWait;
+  using SenderWait = exports::SenderWait;
 
   // transmission.cc: the loop
   bool begin_hang_up_watch();
@@ -116,13 +109,19 @@ class Transmission final : private aio::HangUpWatch {
   // Whether the writes of another lost connection have to end first.
   bool is_fenced() const { return context_.fence.is_up_beside(fence_raised_ ? 1 : 0); }
   aio::Task<void> receive_loop();
+  void end_requests();
+  bool has_reader_ended() const { return states_.phase() >= exports::Phase::kAnswering; }
   aio::Task<void> send_loop();
+  SenderWait next_sender_wait(const IoResult& sent) const;
+  aio::Task<IoResult> wait_for(SenderWait wait);
+  aio::Task<IoResult> give_sender_turn();
   aio::Task<void> close_grace();
-  aio::Task<IoResult> wait_for(Need need);
+  aio::Task<IoResult> wait_for(ReaderWait wait);
   aio::Task<IoResult> give_turn();
-  aio::Task<IoResult> wait_for_room(Need need);
+  aio::Task<IoResult> wait_for_resource(ReaderWait wait);
   aio::Task<IoResult> while_connected(aio::Task<IoResult> waiting);
   aio::Task<void> watch_for_loss();
+  bool client_not_reading() const { return states_.sender_wait() == SenderWait::kClient; }
   void expect_progress();
   aio::Task<void> watch_for_stall();
   aio::Task<IoResult> receive();
@@ -133,26 +132,28 @@ class Transmission final : private aio::HangUpWatch {
   void answer_what_is_left();
   IoResult send_replies();
   void replies_ready();
-  void lost(End end);
+  void lost();
+  void client_left();
+  void cut(exports::Ending reason, exports::EndingCause cause);
   void drop_payload();
 
   // transmission_requests.cc: each request, as far as it goes without waiting
-  Need handle_input();
-  Need handle_requests();
-  Need handle_request(const Request& request);
-  Need begin(const Request& request, const Verdict& verdict);
-  Need begin_read(const Request& request);
+  ReaderWait handle_input();
+  ReaderWait handle_requests();
+  ReaderWait handle_request(const Request& request);
+  ReaderWait begin(const Request& request, const Verdict& verdict);
+  ReaderWait begin_read(const Request& request);
   ReadPlan plan_known_holes(const Request& request);
-  Need answer_hole(const Request& request, const ReadPlan& plan);
+  ReaderWait answer_hole(const Request& request, const ReadPlan& plan);
   bool read_now(const ReadPlan& plan, std::span<std::byte> room);
-  Need begin_whole_write(const Request& request);
-  Need begin_large_write(const Request& request);
-  Need finish_large_write();
-  Need begin_block_status(const Request& request, std::uint32_t payload_bytes);
+  ReaderWait begin_whole_write(const Request& request);
+  ReaderWait begin_large_write(const Request& request);
+  ReaderWait finish_large_write();
+  ReaderWait begin_block_status(const Request& request, std::uint32_t payload_bytes);
   bool find_status_now(StatusReply& reply);
-  Need begin_task(const Request& request);
-  Need answer_now(const Request& request);
-  Need reject(const Request& request, const Verdict& verdict);
+  ReaderWait begin_task(const Request& request);
+  ReaderWait answer_now(const Request& request);
+  ReaderWait reject(const Request& request, const Verdict& verdict);
   bool can_write_now(const Request& request) const;
   bool write_now(const Request& request, std::span<const iovec> data);
   bool write_whole_now(const Request& request);
@@ -220,21 +221,18 @@ class Transmission final : private aio::HangUpWatch {
   aio::Event sender_wanted_;
   aio::Event slot_free_;
   aio::Event part_written_;
-  std::size_t room_bytes_ = 0;
+  std::size_t wanted_bytes_ = 0;  // memory that one request waits for
   std::size_t credit_bytes_ = 0;  // taken from the budget already, for the request that waited for it
   std::uint64_t inline_bytes_ = 0;
   std::uint64_t payload_bytes_ = 0;  // of large writes, received so far
   std::uint32_t requests_in_flight_ = 0;
   std::uint32_t writes_in_flight_ = 0;
-  End end_ = End::kOpen;
-  bool owes_payload_ = false;    // the client has stopped in the middle of a large write
-  bool owes_taking_ = false;     // the client does not take its replies
-  bool inside_ = false;          // the gate of the edge, while input is handled: what can be done at once may be
-  bool handling_input_ = false;  // what is answered meanwhile is sent at its end
+  exports::SessionStates states_;
+  bool client_not_sending_ = false;  // in the middle of a large write
+  bool inside_ = false;              // the gate of the edge, while input is handled: what can be done at once may be
+  bool handling_input_ = false;      // what is answered meanwhile is sent at its end
   bool refusing_ = false;
-  bool no_more_replies_ = false;
   bool fence_raised_ = false;  // by this connection
-  bool reader_ended_ = false;  // nothing begins any more
   bool is_watched_ = false;    // for its hang-up
   bool peer_is_gone_ = false;
   bool begin_is_traced_ = false;   // of the request at the front of the window

@@ -331,8 +331,8 @@ Task<void> read_what_left_the_page_cache(SeededRun& at) {
   for (std::uint64_t cookie = 0; cookie < kColdReads; ++cookie) {
     (void)co_await session.client.request(Command::kRead, cookie, 4096, kColdReadBytes);
   }
-  co_await aio::testing::until(
-      *at.reactor, [&at] { return at.backing.node.statistics().read.operations() >= kColdReads; });
+  co_await aio::testing::until(*at.reactor,
+                               [&at] { return at.backing.node.statistics().read.operations() >= kColdReads; });
   const std::size_t reads_before = at.backing.storage.calls.size();
   at.simulation.inject({.kind = aio::OperationKind::kRead, .error = EIO, .count = UINT32_MAX});
   std::ranges::fill(at.backing.storage.bytes, std::byte{'n'});

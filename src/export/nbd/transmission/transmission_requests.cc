@@ -31,61 +31,61 @@ block::Range range_of(const Request& request) {
 }  // namespace
 
 // Once through the gate for all that came together, not once for each.
-Transmission::Need Transmission::handle_input() {
+Transmission::ReaderWait Transmission::handle_input() {
   inside_ = context_.edge.try_enter();
   handling_input_ = true;
-  Need need = handle_requests();
+  ReaderWait wait = handle_requests();
   handling_input_ = false;
   if (std::exchange(inside_, false)) context_.edge.leave();
-  return need;
+  return wait;
 }
 
-Transmission::Need Transmission::handle_requests() {
+Transmission::ReaderWait Transmission::handle_requests() {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   for (;;) {
     if (skip_bytes_ > 0) {
       std::size_t step = std::min<std::uint64_t>(skip_bytes_, window_.size());
       window_.consume(step);
       skip_bytes_ -= step;
-      if (skip_bytes_ > 0) return Need::kInput;
+      if (skip_bytes_ > 0) return ReaderWait::kInput;
     }
     if (payload_.active()) {
-      if (!payload_.complete()) return Need::kPayload;
-      if (Need need = finish_large_write(); need != Need::kInput) return need;
+      if (!payload_.complete()) return ReaderWait::kPayload;
+      if (ReaderWait wait = finish_large_write(); wait != ReaderWait::kInput) return wait;
       continue;
     }
-    if (window_.bytes().size() < header_bytes) return Need::kInput;
-    if (inline_bytes_ >= kInlineBytesPerTurnMax) return Need::kTurn;
+    if (window_.bytes().size() < header_bytes) return ReaderWait::kInput;
+    if (inline_bytes_ >= kInlineBytesPerTurnMax) return ReaderWait::kTurn;
     std::size_t before = window_.size();
     const Request request = decode_request(window_.bytes(), state_.header_mode);
     trace_begin(request);
-    Need need = handle_request(request);
+    ReaderWait wait = handle_request(request);
     bool taken = window_.size() != before;
     if (taken) begin_is_traced_ = memory_is_scarce_ = false;
     // Nothing was taken: the request is not whole yet.
-    if (need != Need::kInput || !taken) return need;
+    if (wait != ReaderWait::kInput || !taken) return wait;
   }
 }
 
 // Takes the request out of the window, or leaves all of it there and says what is needed first.
-Transmission::Need Transmission::handle_request(const Request& request) {
+Transmission::ReaderWait Transmission::handle_request(const Request& request) {
   Verdict verdict = rules_.check(request);
   if (!verdict.ok()) return reject(request, verdict);
   if (request.is(Command::kDisconnect)) {
-    end_ = End::kClientDone;
-    return Need::kEnd;
+    client_left();
+    return ReaderWait::kNone;
   }
   if (is_refusing()) {
     return reject(request, Verdict{.refusal = Refusal::kShuttingDown,
                                    .error = NbdError::kShutdown,
                                    .payload_bytes = verdict.payload_bytes});
   }
-  if (is_fenced()) return Need::kFence;
-  if (!has_slot()) return Need::kSlot;
+  if (is_fenced()) return ReaderWait::kFence;
+  if (!has_slot()) return ReaderWait::kSlot;
   return begin(request, verdict);
 }
 
-Transmission::Need Transmission::begin(const Request& request, const Verdict& verdict) {
+Transmission::ReaderWait Transmission::begin(const Request& request, const Verdict& verdict) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   switch (static_cast<Command>(request.command)) {
     case Command::kRead:
@@ -109,34 +109,34 @@ Transmission::Need Transmission::begin(const Request& request, const Verdict& ve
   __builtin_unreachable();
 }
 
-Transmission::Need Transmission::begin_read(const Request& request) {
+Transmission::ReaderWait Transmission::begin_read(const Request& request) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   if (request.length == 0) return answer_now(request);
   const ReadPlan plan = plan_known_holes(request);
   if (plan.data.empty()) return answer_hole(request, plan);
   if (answer_from_file(plan)) {
     trace_end(request);
-    return Need::kInput;
+    return ReaderWait::kInput;
   }
   const std::size_t reply_bytes = plan.reply_bytes();
   const bool small = reply_bytes <= ReplyQueue::kSharedBufferBytes;
 
   if (small && inside_) {
     std::span<std::byte> room = replies_.reserve(reply_bytes);
-    if (room.empty()) return Need::kSharedBuffer;
+    if (room.empty()) return ReaderWait::kSharedBuffer;
     if (read_now(plan, room)) {
       replies_.commit(reply_bytes);
       window_.consume(header_bytes);
       trace_end(request);
-      return Need::kInput;
+      return ReaderWait::kInput;
     }
   }
   const std::size_t budget_bytes = memory_of_read(plan.data.length) + bounce_bytes(request, plan.data);
   if (!take_memory(budget_bytes)) {
-    if (!memory_is_scarce_) return Need::kMemory;
+    if (!memory_is_scarce_) return ReaderWait::kMemory;
     answer_piece_by_piece(plan);
     trace_end(request);
-    return Need::kInput;
+    return ReaderWait::kInput;
   }
   window_.consume(header_bytes);
   aio::Buffer buffer = context_.pool.take(kReplyDataStart + plan.data.length);
@@ -145,11 +145,11 @@ Transmission::Need Transmission::begin_read(const Request& request) {
   if (!small && at_once && inside_ && read_now(plan, {buffer.data() + begin, reply_bytes})) {
     replies_.push(std::move(buffer), begin, begin + reply_bytes, budget_bytes);
     trace_end(request);
-    return Need::kInput;
+    return ReaderWait::kInput;
   }
   std::ranges::copy(plan.head(), buffer.data() + begin);
   start("nbd read", request, serve_read(request, plan.data, std::move(buffer), plan.head_bytes, budget_bytes));
-  return Need::kInput;
+  return ReaderWait::kInput;
 }
 
 // What a client is spared to be sent as zeros is looked for only where that is much.
@@ -163,15 +163,15 @@ ReadPlan Transmission::plan_known_holes(const Request& request) {
   return plan;
 }
 
-Transmission::Need Transmission::answer_hole(const Request& request, const ReadPlan& plan) {
+Transmission::ReaderWait Transmission::answer_hole(const Request& request, const ReadPlan& plan) {
   std::span<std::byte> room = replies_.reserve(plan.head_bytes);
-  if (room.empty()) return Need::kSharedBuffer;
+  if (room.empty()) return ReaderWait::kSharedBuffer;
   std::ranges::copy(plan.head(), room.begin());
   replies_.commit(plan.head_bytes);
   window_.consume(request_header_bytes(state_.header_mode));
   context_.edge.node().statistics().read.count(request.length, {}, 0);
   trace_end(request);
-  return Need::kInput;
+  return ReaderWait::kInput;
 }
 
 // The whole reply into `room`, if the page cache has its data.
@@ -183,18 +183,18 @@ bool Transmission::read_now(const ReadPlan& plan, std::span<std::byte> room) {
   return true;
 }
 
-Transmission::Need Transmission::begin_whole_write(const Request& request) {
+Transmission::ReaderWait Transmission::begin_whole_write(const Request& request) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
   const std::size_t length = request.length;
   if (window_.size() < header_bytes + length) {
     window_.expect(header_bytes + length);
-    return Need::kInput;
+    return ReaderWait::kInput;
   }
   if (length == 0) return answer_now(request);
-  if (replies_.reserve(WriteRun::kRequestsMax * kReplyHeadBytesMax).empty()) return Need::kSharedBuffer;
-  if (write_whole_now(request)) return Need::kInput;
+  if (replies_.reserve(WriteRun::kRequestsMax * kReplyHeadBytesMax).empty()) return ReaderWait::kSharedBuffer;
+  if (write_whole_now(request)) return ReaderWait::kInput;
   const std::size_t budget_bytes = memory_of_write(length) + bounce_bytes(request, range_of(request));
-  if (!take_memory(budget_bytes)) return Need::kMemory;
+  if (!take_memory(budget_bytes)) return ReaderWait::kMemory;
   if (alone_writes_ > 0) --alone_writes_;
   Payload payload(length);
   payload.cover(budget_bytes);
@@ -206,22 +206,22 @@ Transmission::Need Transmission::begin_whole_write(const Request& request) {
   }
   window_.consume(header_bytes + length);
   start("nbd write", request, serve_write(request, std::move(payload)));
-  return Need::kInput;
+  return ReaderWait::kInput;
 }
 
 // What is there of it is written from where it is, if the node takes memory that begins and ends anywhere, at once.
-Transmission::Need Transmission::begin_large_write(const Request& request) {
+Transmission::ReaderWait Transmission::begin_large_write(const Request& request) {
   window_.consume(request_header_bytes(state_.header_mode));
   payload_request_ = request;
   const bool hold = can_write_now(request) && context_.edge.node().limits().request_alignment == 1;
   payload_.begin(request.length, hold ? window_.bytes() : std::span<const std::byte>(),
                  bounce_bytes(request, range_of(request)));
-  return Need::kPayload;
+  return ReaderWait::kPayload;
 }
 
-Transmission::Need Transmission::finish_large_write() {
-  if (is_fenced()) return Need::kFence;
-  if (!has_slot()) return Need::kSlot;
+Transmission::ReaderWait Transmission::finish_large_write() {
+  if (is_fenced()) return ReaderWait::kFence;
+  if (!has_slot()) return ReaderWait::kSlot;
   const Request request = *payload_request_;
   const std::size_t held_bytes = payload_.held_bytes();
   // With all that memory it waits for no more of it: a started request has its reply in any case.
@@ -235,7 +235,7 @@ Transmission::Need Transmission::finish_large_write() {
     start("nbd write", request, serve_write(request, std::move(payload_)));
     payload_.clear();
   }
-  return Need::kInput;
+  return ReaderWait::kInput;
 }
 
 void Transmission::drop_payload() {
@@ -299,9 +299,9 @@ void Transmission::answer_run(const WriteRun& run) {
   replies_.commit(written);
 }
 
-Transmission::Need Transmission::begin_block_status(const Request& request, std::uint32_t payload_bytes) {
+Transmission::ReaderWait Transmission::begin_block_status(const Request& request, std::uint32_t payload_bytes) {
   const std::size_t header_bytes = request_header_bytes(state_.header_mode);
-  if (window_.bytes().size() < header_bytes + payload_bytes) return Need::kInput;
+  if (window_.bytes().size() < header_bytes + payload_bytes) return ReaderWait::kInput;
   block::Range range = range_of(request);
   std::vector<std::uint32_t> context_ids;
   if (payload_bytes > 0) {
@@ -321,7 +321,7 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
   const std::size_t extents_max = memory_is_scarce_ ? kScarceExtentsMax : kExtentsMax;
   const std::size_t status_bytes = one_extent ? kOneExtentStatusBytes : status_bytes_of(extents_max);
   const std::size_t budget_bytes = kTaskBytes + context_ids.size() * status_bytes;
-  if (!take_memory(budget_bytes)) return Need::kMemory;
+  if (!take_memory(budget_bytes)) return ReaderWait::kMemory;
   window_.consume(header_bytes + payload_bytes);
   StatusReply reply(request, range, context_ids, extents_max);
   if (inside_ && find_status_now(reply)) {
@@ -331,7 +331,7 @@ Transmission::Need Transmission::begin_block_status(const Request& request, std:
   } else {
     start("nbd block status", request, serve_block_status(request, std::move(reply), budget_bytes));
   }
-  return Need::kInput;
+  return ReaderWait::kInput;
 }
 
 // Adds what the node knows without waiting; true when that is all.
@@ -345,38 +345,38 @@ bool Transmission::find_status_now(StatusReply& reply) {
   return true;
 }
 
-Transmission::Need Transmission::begin_task(const Request& request) {
+Transmission::ReaderWait Transmission::begin_task(const Request& request) {
   bool nothing_to_do = request.length == 0 && !request.is(Command::kFlush);
   if (nothing_to_do) return answer_now(request);
   const std::size_t budget_bytes = kTaskBytes + bounce_bytes(request, range_of(request));
-  if (!take_memory(budget_bytes)) return Need::kMemory;
+  if (!take_memory(budget_bytes)) return ReaderWait::kMemory;
   window_.consume(request_header_bytes(state_.header_mode));
   start("nbd request", request, serve_other(request, budget_bytes));
-  return Need::kInput;
+  return ReaderWait::kInput;
 }
 
 // Success, of a request that asks for nothing.
-Transmission::Need Transmission::answer_now(const Request& request) {
+Transmission::ReaderWait Transmission::answer_now(const Request& request) {
   std::span<std::byte> room = replies_.reserve(kReplyHeadBytesMax);
-  if (room.empty()) return Need::kSharedBuffer;
+  if (room.empty()) return ReaderWait::kSharedBuffer;
   replies_.commit(encode_success(room, state_.header_mode, request));
   window_.consume(request_header_bytes(state_.header_mode));
   trace_end(request);
-  return Need::kInput;
+  return ReaderWait::kInput;
 }
 
-Transmission::Need Transmission::reject(const Request& request, const Verdict& verdict) {
+Transmission::ReaderWait Transmission::reject(const Request& request, const Verdict& verdict) {
   std::span<std::byte> room = replies_.reserve(kErrorReplyBytesMax);
-  if (room.empty()) return Need::kSharedBuffer;
+  if (room.empty()) return ReaderWait::kSharedBuffer;
   std::array<char, kErrorTextBytesMax> text;
   replies_.commit(
       encode_error(room, state_.header_mode, request, verdict.error, rules_.describe(request, verdict, text)));
   trace_end(request, verdict.error);
   window_.consume(request_header_bytes(state_.header_mode));
   skip_bytes_ = verdict.payload_bytes;
-  if (!verdict.disconnect) return Need::kInput;
-  end_ = End::kClientDone;
-  return Need::kEnd;
+  if (!verdict.disconnect) return ReaderWait::kInput;
+  client_left();
+  return ReaderWait::kNone;
 }
 
 // What the node will take for the part of a request's range that it is asked for. While the gate is closed the node
@@ -395,7 +395,7 @@ std::size_t Transmission::bounce_bytes(const Request& request, block::Range rang
   }
 }
 
-// Takes memory for one request; false, and room_bytes_ set, when it has to be waited for.
+// Takes memory for one request; false, and wanted_bytes_ set, when it has to be waited for.
 bool Transmission::take_memory(std::size_t bytes) {
   if (credit_bytes_ >= bytes) {
     // What was waited for may turn out more than is needed now.
@@ -404,7 +404,7 @@ bool Transmission::take_memory(std::size_t bytes) {
     return true;
   }
   budget_.give_back(std::exchange(credit_bytes_, 0));
-  room_bytes_ = bytes;
+  wanted_bytes_ = bytes;
   return budget_.try_take(bytes);
 }
 

@@ -115,7 +115,7 @@ aio::Task<void> Transmission::serve_write(Request request, Payload payload) {
 // Gives the payload back to the reader, which waits for it unless the session has ended.
 aio::Task<void> Transmission::serve_part(Request request, Payload payload) {
   IoResult result = co_await write_payload(request, payload);
-  const bool is_awaited = end_ == End::kOpen;
+  const bool is_awaited = states_.ending() == exports::Ending::kOpen;
   if (is_awaited && result) {
     payload.part_written();
     payload_ = std::move(payload);

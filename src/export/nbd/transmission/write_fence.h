@@ -3,10 +3,10 @@
 // One per export. When a connection is lost while writes of its are under way, it raises the fence until they have
 // ended; a request that arrives meanwhile, on any other connection to the export, does not start before the fence is
 // down. A newcomer is served only after every reactor has acknowledged that it raised the fence for connections that
-// were lost before, those included whose requests and end still wait to be received (client_list.h). So whatever the dead connection still
-// writes is on disk before anything newer is. What remains outside of it: a client that was connected all the while and
-// learns of the other's death from elsewhere may write before the server has noticed that death.
-// Thread: any; who waits is woken on its own reactor.
+// were lost before, those included whose requests and end still wait to be received (client_list.h). So whatever the
+// dead connection still writes is on disk before anything newer is. What remains outside of it: a client that was
+// connected all the while and learns of the other's death from elsewhere may write before the server has noticed that
+// death. Thread: any; who waits is woken on its own reactor.
 #pragma once
 
 #include <atomic>
