@@ -4,6 +4,7 @@
 
 #include <cassert>
 #include <ranges>
+#include <utility>
 
 #include "aio/current.h"
 #include "aio/reactor.h"
@@ -115,6 +116,14 @@ aio::Task<void> Registry::wait_until_cut(std::uint64_t number) {
     if (one == nullptr || (one->waits_for_storage() && !one->being_erased_)) co_return;
     cut_.reset();
     if (!co_await cut_.wait()) co_return;
+  }
+}
+
+void Registry::nodes_resized() {
+  for (const auto& [number, one] : exports_) {
+    if (one->being_erased_) continue;
+    const std::uint64_t size_bytes = one->edge().node().size_bytes();
+    if (std::exchange(one->known_size_bytes_, size_bytes) != size_bytes) one->resized();
   }
 }
 

@@ -47,6 +47,10 @@ class Registry {
   // they are gone.
   aio::Task<void> remove_all(RemoveMode mode, std::move_only_function<bool(const Export&)> wanted);
 
+  // Tells each export whose node has another size than the export knows. After a resize of any node, for those above
+  // it change too.
+  void nodes_resized();
+
   // Newest first.
   std::vector<Export*> list() const;
 

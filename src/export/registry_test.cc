@@ -34,8 +34,10 @@ class FakeExport final : public Export {
   std::size_t clients = 0;
   std::size_t storage_waits = 0;
   std::vector<RemoveMode> told;
+  std::vector<std::uint64_t> sizes;  // that it was told
 
  private:
+  void resized() override { sizes.push_back(edge().node().size_bytes()); }
   void leave(RemoveMode mode) override { told.push_back(mode); }
 };
 
@@ -47,7 +49,7 @@ class RegistryTest : public ::testing::Test {
 
   FakeExport& add(std::string id, std::size_t clients = 0) {
     auto edge = std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.name = "root"}, block::Permissions{});
-    auto made = std::make_unique<FakeExport>(std::move(id), std::move(edge));
+    auto made = std::make_unique<FakeExport>(ExportOptions{.id = std::move(id)}, std::move(edge));
     FakeExport& added = *made;
     added.clients = clients;
     registry_.add(std::move(made));
@@ -235,6 +237,53 @@ TEST_F(RegistryTest, RemovingAllBeginsWithTheNewest) {
 
 TEST_F(RegistryTest, WhatIsNotThereCannotBeRemoved) {
   EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "Export 'a' is not found");
+}
+
+TEST_F(RegistryTest, TellsAnExportOnceThatItsNodeHasAnotherSize) {
+  FakeExport& one = add("one");
+  registry_.nodes_resized();
+  EXPECT_TRUE(one.sizes.empty());
+  backing_.storage.bytes.resize(8192);
+  FakeExport& later = add("later");
+  registry_.nodes_resized();
+  registry_.nodes_resized();
+  EXPECT_EQ(one.sizes, std::vector<std::uint64_t>{8192});
+  EXPECT_TRUE(later.sizes.empty());
+}
+
+TEST_F(RegistryTest, AnExportThatIsBeingErasedHasNoNodeAnyLonger) {
+  aio::Event gate(*reactor_);
+  slow_to_let_go_ = &gate;
+  const FakeExport& one = add("one");
+  aio::Scope scope(*reactor_);
+  scope.spawn("remove", [](Registry& registry) -> Task<void> {
+    EXPECT_TRUE(co_await registry.remove("one", RemoveMode::kSafe));
+  }(registry_));
+  backing_.storage.bytes.resize(8192);
+  registry_.nodes_resized();
+  EXPECT_TRUE(one.sizes.empty());
+  gate.set();
+  aio::testing::run(*reactor_, scope.join());
+  EXPECT_EQ(deleted_, std::vector<std::string>{"one"});
+}
+
+TEST_F(RegistryTest, TheNextClientGetsTheReactorOfTheExportWithTheFewest) {
+  aio::DataReactor control(*reactor_);
+  Log log("registry_test", 2, LogLevel::kError);
+  aio::ReactorPool pool(control, {}, log, 1);
+  aio::DataReactor first(*reactor_);
+  aio::DataReactor second(*reactor_);
+  FakeExport without({.id = "pool"}, std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.role = "root"},
+                                                                   block::Permissions{}));
+  FakeExport with(
+      {.id = "own", .reactors = {&first, &second}},
+      std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.role = "root"}, block::Permissions{}));
+  const aio::ReactorPool::Assignment of_pool = without.assign_reactor(pool);
+  EXPECT_EQ(&of_pool.place(), &control);
+  const aio::ReactorPool::Assignment one = with.assign_reactor(pool);
+  const aio::ReactorPool::Assignment two = with.assign_reactor(pool);
+  EXPECT_EQ(&one.place(), &first);
+  EXPECT_EQ(&two.place(), &second);
 }
 
 TEST_F(RegistryTest, RemovingAllWaitsForTheLastClientOfEach) {

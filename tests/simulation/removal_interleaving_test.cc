@@ -117,8 +117,8 @@ Task<bool> Household::open() {
   const block::Permissions permissions{.used = block::Permission::kConsistentRead | block::Permission::kWrite};
   auto edge = co_await graph_.attach("r", {.name = "root"}, permissions);
   if (!expect(edge.has_value(), "the export has no node")) co_return false;
-  NbdExportOptions wanted{.id = "e", .name = "e", .writable = true};
-  for (std::size_t i = 0; i < reactors_.size(); ++i) wanted.places.push_back(&reactors_.data_reactor(i));
+  NbdExportOptions wanted{.common = {.id = "e", .writable = true}, .name = "e"};
+  for (std::size_t i = 0; i < reactors_.size(); ++i) wanted.common.reactors.push_back(&reactors_.data_reactor(i));
   registry_.add(std::make_unique<NbdExport>(server_.state(), wanted, std::move(*edge)));
   co_return true;
 }

@@ -55,9 +55,14 @@ class LayersTest(TidyCase):
         self.assert_one(layers, {"src/export/nbd/handshake/a.cc": '\n#include "export/nbd/transmission/stall.h"\n'},
                         "src/export/nbd/handshake/a.cc:2:", "not below it")
         self.assert_one(layers, {"src/export/nbd/other.cc": ""}, "src/export/nbd/other.cc:1:", "none of the rooms")
+        self.assert_one(layers, {"src/export/engine/a.h": '#include "export/nbd/wire/wire.h"\n'},
+                        "src/export/engine/a.h:1:", "room engine of export/ includes nbd")
+        self.assert_one(layers, {"src/export/engine/a.h": '#include "export/export.h"\n'},
+                        "src/export/engine/a.h:1:", "room engine of export/ includes .")
         self.assert_clean(layers, {
             "src/export/nbd/server/a.cc": '#include "export/nbd/wire/wire.h"\n#include "export/nbd/server/b.h"\n',
             "src/export/nbd/wire/a_test.cc": '#include "export/nbd/testing/client.h"\n#include "base/errno.h"\n',
+            "src/export/registry.h": '#include "export/export.h"\n#include "export/engine/session_states.h"\n',
         })
 
     def test_tests_elsewhere_see_every_layer(self):

@@ -23,7 +23,9 @@ aio::Task<Result<>> block_resize(Control& control, schema::BlockResizeArguments 
   if (control.graph().find(name) == nullptr) {
     co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", arguments.device.value_or(""), name));
   }
-  co_return co_await control.graph().resize(std::move(name), arguments.size);
+  CO_TRY(co_await control.graph().resize(std::move(name), arguments.size));
+  control.exports().nodes_resized();
+  co_return Result<>{};
 }
 
 }  // namespace blockexport::control

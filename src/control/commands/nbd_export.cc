@@ -27,16 +27,16 @@ Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
 template <>
 MadeExport make_export<schema::BlockExportType::kNbd>(Control& control, const schema::BlockExportOptions& options,
                                                       std::unique_ptr<block::Edge>& edge) {
-  TRY_ASSIGN(std::vector<aio::DataReactor*> places, find_iothreads(control, options));
+  TRY_ASSIGN(std::vector<aio::DataReactor*> reactors, find_iothreads(control, options));
   if (control.nbd_server() == nullptr) return fail("NBD server not running");
   const auto& nbd = options.as<schema::BlockExportType::kNbd>();
-  nbd::NbdExportOptions export_options{.id = options.id,
+  nbd::NbdExportOptions export_options{.common = {.id = options.id,
+                                                  .writable = options.writable.value_or(false),
+                                                  .writethrough = options.writethrough.value_or(false),
+                                                  .reactors = std::move(reactors)},
                                        .name = nbd.name.value_or(options.node_name),
                                        .description = nbd.description,
-                                       .writable = options.writable.value_or(false),
-                                       .writethrough = options.writethrough.value_or(false),
                                        .allocation_depth = nbd.allocation_depth.value_or(false),
-                                       .places = std::move(places),
                                        .tls_authz = nbd.tls_authz};
   TRY(nbd::NbdExport::check(control.nbd_server()->state(), export_options));
   TRY(check_bitmaps(nbd));

@@ -171,7 +171,7 @@ aio::Task<void> Connection::transmit() {
                              .fence = serving.fence(),
                              .trace = log_.trace(),
                              .peer = peer_,
-                             .writethrough = serving.writethrough(),
+                             .writethrough = serving.is_writethrough(),
                              .log = &log_,
                              .close_grace_ns = server_.options.close_grace_ns});
   log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});

@@ -33,29 +33,25 @@ Result<> NbdExport::check(const ServerState& server, const NbdExportOptions& opt
     return fail(fmt::format("NBD server already has export named '{}'", options.name));
   }
   if (options.tls_authz && !server.requires_tls()) {
-    return fail(
-        Error(fmt::format("Export '{}' has 'tls-authz', which requires an NBD server with 'tls-creds'", options.id))
-            .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave tls-authz "
-                       "out to let everybody use the export."));
+    return fail(Error(fmt::format("Export '{}' has 'tls-authz', which requires an NBD server with 'tls-creds'",
+                                  options.common.id))
+                    .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave tls-authz "
+                               "out to let everybody use the export."));
   }
   return {};
 }
 
 NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
-    : Export(options.id, std::move(edge)),
-      server_(server),
-      places_(options.places),
-      writethrough_(options.writethrough),
-      tls_authz_(options.tls_authz) {
+    : Export(options.common, std::move(edge)), server_(server), tls_authz_(options.tls_authz) {
   const block::Limits& limits = this->edge().node().limits();
   info_.name = options.name;
   info_.description = options.description;
   info_.block_sizes.preferred = std::max(kPreferredBytes, limits.request_alignment);
   info_.block_sizes.maximum =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(limits.transfer_bytes_max, kPayloadBytesMax));
-  info_.read_only = !options.writable;
+  info_.read_only = !is_writable();
   info_.multi_conn = server.allows_multi_conn();
-  info_.can_trim = info_.can_write_zeroes = info_.can_fast_zero = options.writable;
+  info_.can_trim = info_.can_write_zeroes = info_.can_fast_zero = is_writable();
   info_.contexts.push_back({.name = std::string(kAllocationContext), .id = kAllocationContextId});
   if (options.allocation_depth) {
     info_.contexts.push_back({.name = std::string(kAllocationDepthContext), .id = kAllocationDepthContextId});
@@ -63,7 +59,7 @@ NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::
   info_.is_restricted = options.tls_authz.has_value();
   info_.owner = this;
   info_.sequence = server.publish(*this, info_.name);
-  current_info();
+  refresh_size();
 }
 
 NbdExport::~NbdExport() {
@@ -71,14 +67,19 @@ NbdExport::~NbdExport() {
 }
 
 const ExportInfo& NbdExport::current_info() {
-  const block::Node& node = edge().node();
-  info_.size_bytes = node.size_bytes();
-  info_.block_sizes.minimum = minimum_block_bytes(node.limits().request_alignment, info_.size_bytes);
+  // A file may have grown without a command.
+  refresh_size();
   return info_;
 }
 
+void NbdExport::refresh_size() {
+  const block::Node& node = edge().node();
+  info_.size_bytes = node.size_bytes();
+  info_.block_sizes.minimum = minimum_block_bytes(node.limits().request_alignment, info_.size_bytes);
+}
+
 aio::Task<void> NbdExport::pass_barrier() const {
-  if (!info_.read_only) co_await clients_.pass_barrier();
+  if (is_writable()) co_await clients_.pass_barrier();
 }
 
 bool NbdExport::waits_for_storage() const {

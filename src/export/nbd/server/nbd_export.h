@@ -4,7 +4,6 @@
 // serve a client, each at a reactor of its own. Thread: the control reactor; what transmissions borrow of it, any.
 #pragma once
 
-#include "aio/reactor_pool.h"
 #include "export/export.h"
 #include "export/nbd/server/client_list.h"
 #include "export/nbd/server/placed_transmission.h"
@@ -15,14 +14,11 @@
 namespace blockexport::nbd {
 
 struct NbdExportOptions {
-  std::string id;
+  exports::ExportOptions common;
   std::string name;
   std::optional<std::string> description = {};
-  bool writable = false;
-  bool writethrough = false;
   bool allocation_depth = false;
-  std::vector<aio::DataReactor*> places = {};  // those that serve it, which outlive it; empty: the server's
-  std::optional<std::string> tls_authz = {};   // who decides which clients may use it; nothing: all may
+  std::optional<std::string> tls_authz = {};  // the authorizer that decides which clients may use it; nothing: all may
 };
 
 class NbdExport final : public exports::Export, private PublishedExport, private PlacedTransmission::Observer {
@@ -49,12 +45,7 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   const std::optional<std::string>& tls_authz() const { return tls_authz_; }
   bool visible() const { return visible_; }
   WriteFence& fence() { return fence_; }
-  bool writethrough() const { return writethrough_; }
 
-  // Assigns its next client to a reactor.
-  aio::ReactorPool::Assignment assign_reactor(aio::ReactorPool& pool) {
-    return places_.empty() ? pool.assign() : aio::ReactorPool::assign_among(places_);
-  }
   // Before the client runs.
   void attach(PlacedTransmission& client) {
     client.observe(*this);
@@ -67,14 +58,15 @@ class NbdExport final : public exports::Export, private PublishedExport, private
 
  private:
   void leave(exports::RemoveMode mode) override;
+  // The protocol has no message for it: clients that connect later see the new size.
+  void resized() override { refresh_size(); }
+  void refresh_size();
   void client_waits_for_storage() override { client_was_cut(); }
 
   ServerState& server_;
   ExportInfo info_;
   WriteFence fence_;
   ClientList clients_;
-  std::vector<aio::DataReactor*> places_;
-  bool writethrough_;
   std::optional<std::string> tls_authz_;
   bool visible_ = true;
 };

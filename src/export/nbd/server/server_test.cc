@@ -66,7 +66,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   }
 
   NbdExport& add(const std::string& name, bool writable = true) {
-    NbdExportOptions options{.id = name, .name = name, .writable = writable};
+    NbdExportOptions options{.common = {.id = name, .writable = writable}, .name = name};
     EXPECT_TRUE(NbdExport::check(server_->state(), options).has_value());
     auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.name = "root"}, block::Permissions{});
     return static_cast<NbdExport&>(
@@ -212,7 +212,7 @@ TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
   for (std::uint32_t alignment : {1u, 4096u, 65536u}) {
     Backing blocks(*reactor_, 1u << 20, aio::ProcessBudget::kBytesDefault, {.request_alignment = alignment});
     auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.name = "root"}, block::Permissions{});
-    const NbdExport offered(server_->state(), {.id = "blocks", .name = "blocks"}, std::move(edge));
+    const NbdExport offered(server_->state(), {.common = {.id = "blocks"}, .name = "blocks"}, std::move(edge));
     EXPECT_EQ(offered.info().block_sizes.minimum, alignment);
     EXPECT_EQ(offered.info().block_sizes.preferred, std::max(4096u, alignment));
   }
@@ -229,7 +229,7 @@ TASK_TEST_P(ServerTest, TheSizeIsAMultipleOfTheMinimumWhateverTheNodesAlignment)
     Backing blocks(*reactor_, with.size_bytes, aio::ProcessBudget::kBytesDefault,
                    {.request_alignment = with.alignment});
     auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.name = "root"}, block::Permissions{});
-    const NbdExport offered(server_->state(), {.id = "blocks", .name = "blocks"}, std::move(edge));
+    const NbdExport offered(server_->state(), {.common = {.id = "blocks"}, .name = "blocks"}, std::move(edge));
     EXPECT_EQ(offered.info().block_sizes.minimum, with.minimum) << with.size_bytes;
     EXPECT_EQ(offered.info().size_bytes % with.minimum, 0u) << with.size_bytes;
   }
@@ -238,9 +238,9 @@ TASK_TEST_P(ServerTest, TheSizeIsAMultipleOfTheMinimumWhateverTheNodesAlignment)
 TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
   co_await start();
   add("disk");
-  auto again = NbdExport::check(server_->state(), {.id = "other", .name = "disk"});
+  auto again = NbdExport::check(server_->state(), {.common = {.id = "other"}, .name = "disk"});
   EXPECT_EQ(again.error().message(), "NBD server already has export named 'disk'");
-  EXPECT_FALSE(NbdExport::check(server_->state(), {.id = "long", .name = std::string(4097, 'x')}));
+  EXPECT_FALSE(NbdExport::check(server_->state(), {.common = {.id = "long"}, .name = std::string(4097, 'x')}));
 }
 
 TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
@@ -288,7 +288,7 @@ TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) 
   EXPECT_TRUE(co_await registry_->remove("disk", RemoveMode::kHide));
   client->close();
   std::size_t before = deleted_.size();
-  NbdExportOptions options{.id = "second", .name = "disk"};
+  NbdExportOptions options{.common = {.id = "second"}, .name = "disk"};
   auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.name = "root"}, block::Permissions{});
   auto made = std::make_unique<NbdExport>(server_->state(), options, std::move(edge));
   NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));

@@ -107,7 +107,8 @@ class ServerTurnsTest : public ::testing::TestWithParam<const char*> {
  protected:
   ServerTurnsTest() {
     for (std::size_t i = 0; i < kExports; ++i) {
-      NbdExportOptions options{.id = "export" + std::to_string(i), .name = "export-number-" + std::to_string(i)};
+      NbdExportOptions options{.common = {.id = "export" + std::to_string(i)},
+                               .name = "export-number-" + std::to_string(i)};
       auto edge = std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.name = "root"}, block::Permissions{});
       registry_.add(std::make_unique<NbdExport>(server_.state(), options, std::move(edge)));
     }
