@@ -273,17 +273,17 @@ TEST_F(RegistryTest, TheNextClientGetsTheReactorOfTheExportWithTheFewest) {
   aio::ReactorPool pool(control, {}, log, 1);
   aio::DataReactor first(*reactor_);
   aio::DataReactor second(*reactor_);
-  FakeExport without({.id = "pool"}, std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.role = "root"},
+  FakeExport without({.id = "pool"}, std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.name = "root"},
                                                                    block::Permissions{}));
   FakeExport with(
       {.id = "own", .reactors = {&first, &second}},
-      std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.role = "root"}, block::Permissions{}));
+      std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.name = "root"}, block::Permissions{}));
   const aio::ReactorPool::Assignment of_pool = without.assign_reactor(pool);
-  EXPECT_EQ(&of_pool.place(), &control);
+  EXPECT_EQ(&of_pool.data_reactor(), &control);
   const aio::ReactorPool::Assignment one = with.assign_reactor(pool);
   const aio::ReactorPool::Assignment two = with.assign_reactor(pool);
-  EXPECT_EQ(&one.place(), &first);
-  EXPECT_EQ(&two.place(), &second);
+  EXPECT_EQ(&one.data_reactor(), &first);
+  EXPECT_EQ(&two.data_reactor(), &second);
 }
 
 TEST_F(RegistryTest, RemovingAllWaitsForTheLastClientOfEach) {

@@ -10,8 +10,15 @@
 namespace blockexport::net {
 
 SocketStream::~SocketStream() {
+  if (fd_ < 0) return;
   assert(reactor_ != nullptr);
   reactor_->close_now(fd_);
+}
+
+int SocketStream::release() {
+  assert(reactor_ != nullptr && fd_ >= 0);
+  reactor_->drop_watch(fd_);
+  return std::exchange(fd_, -1);
 }
 
 aio::Task<IoResult> SocketStream::readable() {

@@ -26,12 +26,14 @@ class SocketStream final : public Stream {
   IoResult watch_hang_up(aio::HangUpWatch& watch) override { return reactor_->watch_hang_up(fd_, watch); }
   void forget_hang_up() override { reactor_->forget_hang_up(fd_); }
   void shut_down() override { reactor_->shut_down(fd_); }
+  bool can_be_released() const override { return true; }
+  int release() override;
   void detach() override;
   void attach(aio::Reactor& reactor) override;
 
  private:
   aio::Reactor* reactor_;  // null between detach() and attach()
-  int fd_;
+  int fd_;                 // -1 once it was released
   bool tuned_for_files_ = false;
 };
 

@@ -48,6 +48,12 @@ class Stream {
   // Ends both directions; waiting tasks wake up and see the end.
   virtual void shut_down() = 0;
 
+  // Whether release() works. It does not under TLS, where the stream is more than its descriptor.
+  virtual bool can_be_released() const { return false; }
+  // Gives up the descriptor, which stays open and belongs to the caller from now on. No task waits on the stream or
+  // watches it, it is attached to a reactor, and it can only be destroyed afterwards.
+  virtual int release() { return -1; }
+
   // Move the stream to another reactor: detach() on the thread of the current one, then attach() on that of the new
   // one. No task waits on it, and no other function is called in between.
   virtual void detach() = 0;

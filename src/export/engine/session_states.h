@@ -23,11 +23,12 @@ enum class Phase : std::uint8_t {
   kEnded,      // both tasks and all requests have ended
 };
 
-// Why the session ends. Only kOpen and the three reasons that leave the replies on their way are ever left for another.
+// Why the session ends. A reason that does not cut the connection may be followed by one that does.
 enum class Ending : std::uint8_t {
   kOpen,        // it does not end: the reader goes on
   kClientLeft,  // the client said so, closed its sending direction, or broke the protocol: its replies are still sent
   kFinishing,   // the server stops: its replies are sent, requests that have not begun are refused
+  kSuspended,   // it stopped between two requests: what is not read and not sent is for another session to go on with
   kLost,        // the connection is gone, or the client was too slow: no reply is sent any longer
   kDropped,     // the export was taken away at once: no reply is sent any longer
 };
@@ -36,7 +37,7 @@ enum class Ending : std::uint8_t {
 enum class EndingCause : std::uint8_t {
   kReader,      // the reader, by what the client sent
   kConnection,  // the reader, the sender or a watch: the connection failed, or a deadline has passed
-  kServer,      // the control plane, for all clients of a server
+  kServer,      // the control plane: it stops a server, or suspends a session, which the reader then does
   kRemoval,     // the control plane, for all clients of an export
 };
 
@@ -53,12 +54,15 @@ struct EndingTransition {
 inline constexpr EndingTransition kEndingTransitions[] = {
     {Ending::kOpen, Ending::kClientLeft, EndingCause::kReader},
     {Ending::kOpen, Ending::kFinishing, EndingCause::kServer},
+    {Ending::kOpen, Ending::kSuspended, EndingCause::kServer},
     {Ending::kOpen, Ending::kLost, EndingCause::kConnection},
     {Ending::kOpen, Ending::kDropped, EndingCause::kRemoval},
     {Ending::kClientLeft, Ending::kLost, EndingCause::kConnection},
     {Ending::kClientLeft, Ending::kDropped, EndingCause::kRemoval},
     {Ending::kFinishing, Ending::kLost, EndingCause::kConnection},
     {Ending::kFinishing, Ending::kDropped, EndingCause::kRemoval},
+    {Ending::kSuspended, Ending::kLost, EndingCause::kConnection},
+    {Ending::kSuspended, Ending::kDropped, EndingCause::kRemoval},
 };
 
 // What the reader waits for before it looks at its input again, and who ends the wait. It waits for one thing at a

@@ -8,7 +8,8 @@ namespace blockexport::exports {
 namespace {
 
 constexpr Phase kPhases[] = {Phase::kCreated, Phase::kServing, Phase::kAnswering, Phase::kDraining, Phase::kEnded};
-constexpr Ending kEndings[] = {Ending::kOpen, Ending::kClientLeft, Ending::kFinishing, Ending::kLost, Ending::kDropped};
+constexpr Ending kEndings[] = {Ending::kOpen,      Ending::kClientLeft, Ending::kFinishing,
+                               Ending::kSuspended, Ending::kLost,       Ending::kDropped};
 
 // A session that has come to `phase`.
 SessionStates states_in(Phase phase) {
@@ -60,7 +61,9 @@ TEST(SessionStatesTest, TheTableIsWhatAValueGoesThrough) {
     for (Phase phase : kPhases) {
       SessionStates states = states_in(phase);
       if (transition.from == Ending::kClientLeft) states.end(transition.from, EndingCause::kReader);
-      if (transition.from == Ending::kFinishing) states.end(transition.from, EndingCause::kServer);
+      if (transition.from == Ending::kFinishing || transition.from == Ending::kSuspended) {
+        states.end(transition.from, EndingCause::kServer);
+      }
       states.end(transition.to, transition.cause);
       EXPECT_EQ(states.ending(), transition.to);
       EXPECT_EQ(states.phase(), phase);

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "aio/buffer_pool.h"
 
@@ -75,6 +76,16 @@ class ReceiveWindow {
     assert(early.size() <= space().size());
     std::memcpy(space().data(), early.data(), early.size());
     received(early.size());
+  }
+
+  // All that is there.
+  std::vector<std::byte> copy() const {
+    std::vector<std::byte> all;
+    for (const iovec& piece : pieces(0, size())) {
+      const auto* begin = static_cast<const std::byte*>(piece.iov_base);
+      all.insert(all.end(), begin, begin + piece.iov_len);
+    }
+    return all;
   }
 
   // Gives the buffer back when nothing is in it.

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cassert>
+#include <cstring>
 #include <utility>
 
 #include "aio/reactor.h"
@@ -198,6 +199,37 @@ void ReplyQueue::forget_sent() {
   } else if (first_ >= kSpareChunksMax && first_ >= chunks_.size() / 2) {
     chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(first_));
     first_ = 0;
+  }
+}
+
+std::vector<UnsentReply> ReplyQueue::take_unsent() {
+  std::vector<UnsentReply> unsent;
+  for (std::size_t i = first_; i < chunks_.size(); ++i) {
+    const Chunk& chunk = chunks_[i];
+    if (chunk.begin == chunk.end) continue;
+    if (unsent.empty() || !unsent.back().data.empty()) unsent.emplace_back();
+    UnsentReply& last = unsent.back();
+    if (!chunk.is_of_node) {
+      last.bytes.insert(last.bytes.end(), chunk.buffer.data() + chunk.begin, chunk.buffer.data() + chunk.end);
+      continue;
+    }
+    const auto head_begin = static_cast<std::ptrdiff_t>(std::min<std::size_t>(chunk.begin, chunk.head_bytes));
+    last.bytes.insert(last.bytes.end(), chunk.head.begin() + head_begin, chunk.head.begin() + chunk.head_bytes);
+    last.data = {.offset = chunk.node_offset + chunk.data_sent(), .length = chunk.end - chunk.next_node_byte()};
+  }
+  discard();
+  return unsent;
+}
+
+void ReplyQueue::restore(std::span<const UnsentReply> unsent) {
+  for (const UnsentReply& reply : unsent) {
+    if (const std::size_t count = reply.bytes.size(); count > 0) {
+      aio::Buffer buffer = pool_.take(count);
+      std::memcpy(buffer.data(), reply.bytes.data(), count);
+      budget_.take_over_limit(count);
+      push(std::move(buffer), 0, count, count);
+    }
+    if (!reply.data.empty()) push_unread({}, reply.data);
   }
 }
 

@@ -19,6 +19,7 @@
 #include "aio/memory_budget.h"
 #include "block/file_span.h"
 #include "export/nbd/transmission/read_plan.h"
+#include "export/nbd/transmission/suspended_session.h"
 #include "net/stream.h"
 
 namespace blockexport::nbd {
@@ -81,6 +82,12 @@ class ReplyQueue {
 
   // Forgets every reply, and every reply still to come.
   void discard();
+
+  // What is left to send, oldest first; the queue is discarded. Nobody reads a cold piece meanwhile.
+  std::vector<UnsentReply> take_unsent();
+  // Queues what another queue had left. Bytes count against the budget, over its limit if need be; data of the node are
+  // read as those of push_unread().
+  void restore(std::span<const UnsentReply> unsent);
 
   bool empty() const { return first_ == chunks_.size(); }
   std::uint64_t sent_bytes() const { return sent_bytes_; }

@@ -229,6 +229,50 @@ TEST_F(ReplyQueueTest, ADiscardedQueueTakesNoPieceThatWasWaitedFor) {
   EXPECT_EQ(file_.use_count(), 1);
 }
 
+TEST_F(ReplyQueueTest, RepliesThatAreLeftGoOnInAnotherQueue) {
+  script_.send_bytes_max = 1;
+  script_.sends_max = 1;
+  put('a', 3);
+  push('b', 2);
+  push_file("head", 1, 5);
+  put('c', 1);
+  push_file("more", 0, 2);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  const std::vector<UnsentReply> unsent = queue_.take_unsent();
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+  ASSERT_EQ(unsent.size(), 2u);
+  EXPECT_EQ(unsent[0].bytes.size(), 2u + 2 + 4);
+  EXPECT_EQ(unsent[0].data, (block::Range{kNodeOffset + 1, 5}));
+  EXPECT_EQ(unsent[1].data, (block::Range{kNodeOffset, 2}));
+  ReplyQueue next(pool_, budget_);
+  next.restore(unsent);
+  EXPECT_EQ(next.file_replies(), 2u);
+  script_.sends_max = SIZE_MAX;
+  EXPECT_EQ(next.send(stream_, *reactor_), IoResult(fail(EAGAIN)));
+  ASSERT_TRUE(next.cold_piece());
+  EXPECT_EQ(next.cold_piece()->range, unsent[0].data);
+  next.put_cold_piece(filled('1', 5));
+  EXPECT_EQ(next.send(stream_, *reactor_), IoResult(fail(EAGAIN)));
+  next.put_cold_piece(filled('2', 2));
+  EXPECT_TRUE(next.send(stream_, *reactor_));
+  EXPECT_EQ(sent(), "aaabbhead11111cmore22");
+  EXPECT_EQ(budget_.used_bytes(), 0u);
+}
+
+// The head of the first reply and a part of its data were sent.
+TEST_F(ReplyQueueTest, AFileReplyThatWasSentInPartGoesOnBehindIt) {
+  script_.send_bytes_max = 3;
+  script_.sends_max = 2;
+  push_file("head", 1, 5);
+  EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
+  const std::size_t data_sent = sent().size() - 4;
+  const std::vector<UnsentReply> unsent = queue_.take_unsent();
+  ASSERT_EQ(unsent.size(), 1u);
+  EXPECT_TRUE(unsent[0].bytes.empty());
+  EXPECT_EQ(unsent[0].data, (block::Range{kNodeOffset + 1 + data_sent, 5 - data_sent}));
+}
+
 TEST_F(ReplyQueueTest, AQueueThatIsNeverEmptyDoesNotGrow) {
   push('a', 2);
   script_.send_bytes_max = 2;

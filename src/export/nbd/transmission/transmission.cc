@@ -106,10 +106,13 @@ void Transmission::end_requests() {
 
 aio::Task<void> Transmission::end() {
   co_await requests_.join();
-  // The sender ends by itself once the queue is empty, the peer is gone, or the grace is over.
+  // The sender ends by itself once the queue is empty, the peer is gone, the session is suspended, or the grace is
+  // over.
   aio::Scope grace(context_.reactor);
   grace.spawn("nbd close grace", close_grace());
   states_.enter(Phase::kDraining);
+  // A read of a cold piece ends by itself.
+  if (is_suspended() && states_.sender_wait() != SenderWait::kStorage) sender_.cancel();
   sender_wanted_.set();
   co_await sender_.join();
   grace.cancel();
@@ -122,7 +125,7 @@ aio::Task<void> Transmission::end() {
 }
 
 void Transmission::close() {
-  stream_->shut_down();
+  if (states_.ending() != Ending::kSuspended) stream_->shut_down();
 }
 
 void Transmission::drop() {
@@ -133,6 +136,27 @@ void Transmission::drop() {
 void Transmission::finish() {
   if (states_.ending() == Ending::kOpen) states_.end(Ending::kFinishing, EndingCause::kServer);
   reader_.cancel();
+}
+
+bool Transmission::suspend() {
+  if (!stream_->can_be_released()) return false;
+  suspend_wanted_ = true;
+  // In the middle of a request it goes on, and stops behind it.
+  if (is_at_boundary()) reader_.cancel();
+  return true;
+}
+
+// Whether the reader stops here because of suspend().
+bool Transmission::suspend_at_boundary() {
+  if (!suspend_wanted_ || !is_at_boundary() || states_.ending() != Ending::kOpen) return false;
+  states_.end(Ending::kSuspended, EndingCause::kServer);
+  return true;
+}
+
+std::optional<Transmission::Suspended> Transmission::take_suspended() {
+  if (states_.phase() != Phase::kEnded || states_.ending() != Ending::kSuspended) return std::nullopt;
+  SuspendedSession session{.state = state_, .unread = window_.copy(), .unsent = replies_.take_unsent()};
+  return Suspended{.session = std::move(session), .fd = stream_->release()};
 }
 
 void Transmission::lost() {
@@ -159,14 +183,16 @@ aio::Task<void> Transmission::close_grace() {
 }
 
 aio::Task<void> Transmission::receive_loop() {
-  while (states_.ending() == Ending::kOpen) {
+  while (states_.ending() == Ending::kOpen && !suspend_at_boundary()) {
     const ReaderWait wait = handle_input();
     replies_ready();
-    if (wait == ReaderWait::kNone) break;
+    if (wait == ReaderWait::kNone || suspend_at_boundary()) break;
     states_.begin_wait(wait);
     IoResult waited = co_await wait_for(wait);
     states_.end_reader_wait();
-    if (!waited) break;
+    if (waited) continue;
+    if (waited.error() == Errno(ECANCELED)) (void)suspend_at_boundary();
+    break;
   }
   client_left();
 }
@@ -364,7 +390,7 @@ void Transmission::answer_what_is_left() {
 }
 
 aio::Task<void> Transmission::send_loop() {
-  for (;;) {
+  while (!is_suspended()) {
     IoResult result = send_replies();
     if (result && states_.phase() == Phase::kDraining) co_return;
     const SenderWait wait = next_sender_wait(result);
@@ -379,7 +405,7 @@ aio::Task<void> Transmission::send_loop() {
       }
       states_.end_sender_wait();
     }
-    if (result) continue;
+    if (result || (is_suspended() && result.error() == Errno(ECANCELED))) continue;
     if (wait == SenderWait::kStorage || result.error() == Errno(ENODATA)) report_broken_reply(result.error());
     // A reader without a sender would wait for memory that nobody gives back.
     lost();

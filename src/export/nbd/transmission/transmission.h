@@ -29,6 +29,7 @@
 #include "export/nbd/transmission/reply_queue.h"
 #include "export/nbd/transmission/request_memory.h"
 #include "export/nbd/transmission/status_reply.h"
+#include "export/nbd/transmission/suspended_session.h"
 #include "export/nbd/transmission/write_fence.h"
 #include "export/nbd/wire/reply_encoder.h"
 #include "export/nbd/wire/request_check.h"
@@ -82,7 +83,8 @@ class Transmission final : private aio::HangUpWatch {
   aio::Task<void> end();
   // Requests that were begun and have not ended.
   bool has_requests_in_flight() const { return requests_in_flight_ > 0; }
-  // After run(), once nobody counts the client any longer: what it sees as the end must not come before that.
+  // After run(), once nobody counts the client any longer: what it sees as the end must not come before that. A
+  // suspended session has no end that it could see.
   void close();
 
   // Ends at once: the connection is cut both ways, requests that run are finished and not answered. (hard removal)
@@ -91,6 +93,19 @@ class Transmission final : private aio::HangUpWatch {
   void finish();
   // Goes on, but every further request is answered ESHUTDOWN. (soft removal)
   void refuse() { refusing_ = true; }
+
+  // Stops at the next boundary between requests, so that another Transmission can go on over the same connection: run()
+  // returns when the requests that had begun have ended. A large write whose payload is arriving ends first, for which
+  // the client has no deadline. False, and without effect, when the connection cannot be carried away (TLS).
+  bool suspend();
+  struct Suspended {
+    SuspendedSession session;
+    int fd;  // the connection's, which the caller owns
+  };
+  // After run(): the session that suspend() has stopped; nothing when it has ended otherwise.
+  std::optional<Suspended> take_suspended();
+  // Before run(): the replies that another session left unsent.
+  void restore(std::span<const UnsentReply> unsent) { replies_.restore(unsent); }
 
   const SessionState& state() const { return state_; }
   const exports::SessionStates& states() const { return states_; }
@@ -109,6 +124,13 @@ class Transmission final : private aio::HangUpWatch {
   // Whether the writes of another lost connection have to end first.
   bool is_fenced() const { return context_.fence.is_up_beside(fence_raised_ ? 1 : 0); }
   aio::Task<void> receive_loop();
+  // Whether no request is at the front of the input that has begun and was not received to its end.
+  bool is_at_boundary() const { return !payload_.active() && part_rest_bytes_ == 0 && skip_bytes_ == 0; }
+  bool suspend_at_boundary();
+  // Whether nothing is to be sent any more, for another session does it.
+  bool is_suspended() const {
+    return states_.phase() == exports::Phase::kDraining && states_.ending() == exports::Ending::kSuspended;
+  }
   void end_requests();
   bool has_reader_ended() const { return states_.phase() >= exports::Phase::kAnswering; }
   aio::Task<void> send_loop();
@@ -232,6 +254,7 @@ class Transmission final : private aio::HangUpWatch {
   bool inside_ = false;              // the gate of the edge, while input is handled: what can be done at once may be
   bool handling_input_ = false;      // what is answered meanwhile is sent at its end
   bool refusing_ = false;
+  bool suspend_wanted_ = false;
   bool fence_raised_ = false;  // by this connection
   bool is_watched_ = false;    // for its hang-up
   bool peer_is_gone_ = false;

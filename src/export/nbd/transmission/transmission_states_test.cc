@@ -45,8 +45,18 @@ class TransmissionStatesTest : public TransmissionTest {
 
   // A session with a read under way, brought to `ending` by what causes it.
   Task<void> bring_to(Session& session, Ending ending) {
+    if (ending == Ending::kSuspended) {
+      // Its sender is to be waiting for the client, so that it notices a loss.
+      storage().immediate = true;
+      for (std::uint64_t cookie = 10; cookie < 18; ++cookie) {
+        (void)co_await session.client.request(Command::kRead, cookie, 0, kLargeBytes);
+      }
+      co_await until_sending(session, SenderWait::kClient);
+      storage().immediate = false;
+    }
     (void)co_await session.client.request(Command::kRead, 1, 0, 512);
-    co_await until([this] { return storage().waiting == 1; });
+    co_await until([this] { return storage().waiting > 0; });
+    if (ending == Ending::kSuspended) EXPECT_TRUE(session.transmission.suspend());
     if (ending == Ending::kClientLeft) (void)co_await session.client.request(Command::kDisconnect, 2, 0, 0);
     if (ending == Ending::kFinishing) session.transmission.finish();
     co_await until_ending(session, ending);
@@ -57,7 +67,11 @@ class TransmissionStatesTest : public TransmissionTest {
         (void)co_await session.client.request(Command::kDisconnect, 3, 0, 0);
         break;
       case EndingCause::kServer:
-        session.transmission.finish();
+        if (transition.to == Ending::kSuspended) {
+          EXPECT_TRUE(session.transmission.suspend());
+        } else {
+          session.transmission.finish();
+        }
         break;
       case EndingCause::kRemoval:
         session.transmission.drop();
@@ -70,7 +84,7 @@ class TransmissionStatesTest : public TransmissionTest {
           co_await until_reading(session, ReaderWait::kFence);
         }
         session.client.close();
-        if (transition.from != Ending::kOpen) gate.set();
+        if (transition.from == Ending::kClientLeft || transition.from == Ending::kFinishing) gate.set();
         break;
     }
   }
@@ -232,7 +246,7 @@ TASK_TEST_P(TransmissionStatesTest, TheSenderGivesOthersATurn) {
   aio::Event gate(reactor());
   storage().read_gate = &gate;
   storage().immediate = false;
-  StreamScript script{.ends = false};
+  StreamScript script{.ends = false, .send_bytes_max = kLargeBytes};
   ClientCodec codec(HeaderMode::kSimple);
   for (std::uint64_t cookie = 0; cookie < 12; ++cookie) {
     script.input.push_back(codec.request(Command::kRead, cookie, 0, kLargeBytes));
