@@ -281,7 +281,7 @@ class MergingDisk {
   std::optional<block::Edge> edge_;
   aio::BufferPool pool_;
   aio::ProcessBudget budget_{aio::ProcessBudget::kBytesDefault};
-  WriteFence fence_;
+  exports::WriteFence fence_;
   Trace trace_;
   Tally tally_;
 };

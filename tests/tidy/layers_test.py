@@ -52,7 +52,7 @@ class LayersTest(TidyCase):
     def test_rooms_of_a_folder(self):
         self.assert_one(layers, {"src/export/nbd/wire/wire.cc": '#include "export/nbd/server/server.h"\n'},
                         "src/export/nbd/wire/wire.cc:1:", "room wire of export/nbd/ includes server")
-        self.assert_one(layers, {"src/export/nbd/handshake/a.cc": '\n#include "export/nbd/transmission/stall.h"\n'},
+        self.assert_one(layers, {"src/export/nbd/handshake/a.cc": '\n#include "export/nbd/transmission/payload.h"\n'},
                         "src/export/nbd/handshake/a.cc:2:", "not below it")
         self.assert_one(layers, {"src/export/nbd/other.cc": ""}, "src/export/nbd/other.cc:1:", "none of the rooms")
         self.assert_one(layers, {"src/export/engine/a.h": '#include "export/nbd/wire/wire.h"\n'},

@@ -30,7 +30,7 @@ struct SharedBlocks {
   block::Node node{"disk", std::make_unique<SlowBlocks>()};
   block::Edge edge{node, {.role = "root"}, {}};
   aio::ProcessBudget budget;
-  WriteFence fence;
+  exports::WriteFence fence;
   ClientList clients;
   Trace trace;
 };

@@ -4,11 +4,11 @@
 // serve a client, each at a reactor of its own. Thread: the control reactor; what transmissions borrow of it, any.
 #pragma once
 
+#include "export/engine/write_fence.h"
 #include "export/export.h"
 #include "export/nbd/server/client_list.h"
 #include "export/nbd/server/placed_transmission.h"
 #include "export/nbd/server/server_state.h"
-#include "export/nbd/transmission/write_fence.h"
 #include "export/nbd/wire/export_info.h"
 
 namespace blockexport::nbd {
@@ -44,7 +44,7 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   }
   const std::optional<std::string>& tls_authz() const { return tls_authz_; }
   bool visible() const { return visible_; }
-  WriteFence& fence() { return fence_; }
+  exports::WriteFence& fence() { return fence_; }
 
   // Before the client runs.
   void attach(PlacedTransmission& client) {
@@ -65,7 +65,7 @@ class NbdExport final : public exports::Export, private PublishedExport, private
 
   ServerState& server_;
   ExportInfo info_;
-  WriteFence fence_;
+  exports::WriteFence fence_;
   ClientList clients_;
   std::optional<std::string> tls_authz_;
   bool visible_ = true;

@@ -87,7 +87,7 @@ class Succession {
   block::Node node_{"disk", std::make_unique<SlowBlocks>()};
   block::Edge edge_{node_, {.name = "root"}, {}};
   aio::ProcessBudget budget_;
-  WriteFence fence_;
+  exports::WriteFence fence_;
   ClientList clients_;
   Trace trace_;
   std::string fault_;

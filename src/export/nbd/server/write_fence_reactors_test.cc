@@ -94,7 +94,7 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
   block::Node node_{"disk", std::make_unique<SlowBlocks>()};
   block::Edge edge_{node_, {.name = "root"}, {}};
   aio::ProcessBudget budget_;
-  WriteFence fence_;
+  exports::WriteFence fence_;
   ClientList clients_;
   Trace trace_;
   aio::Random random_{4711};

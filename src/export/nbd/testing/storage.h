@@ -181,7 +181,7 @@ struct Backing {
   block::Edge edge;
   aio::BufferPool pool;
   aio::ProcessBudget budget;
-  WriteFence fence;
+  exports::WriteFence fence;
   Trace trace;
   bool writethrough = false;
   const PeerLog* log = nullptr;

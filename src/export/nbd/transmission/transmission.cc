@@ -8,7 +8,7 @@
 
 #include "aio/current.h"
 #include "aio/reactor.h"
-#include "export/nbd/transmission/stall.h"
+#include "export/engine/stall.h"
 
 namespace blockexport::nbd {
 
@@ -269,9 +269,9 @@ void Transmission::expect_progress() {
 // Ends the session when the client stands still with memory that others wait for (see stall.h).
 aio::Task<void> Transmission::watch_for_stall() {
   aio::Reactor& reactor = context_.reactor;
-  StallJudge judge(payload_bytes_ + replies_.sent_bytes(), reactor.now_ns());
+  exports::StallJudge judge(payload_bytes_ + replies_.sent_bytes(), reactor.now_ns());
   while (budget_.holds_shared()) {
-    IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + kStallCheckNs);
+    IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + exports::kStallCheckNs);
     if (!slept) co_return;
     const bool is_waited_for = client_not_sending_ || client_not_reading();
     bool blocks_others = is_waited_for && budget_.is_shared_wanted(reactor.now_ns());

@@ -23,6 +23,7 @@
 #include "block/edge.h"
 #include "block/node.h"
 #include "export/engine/session_states.h"
+#include "export/engine/write_fence.h"
 #include "export/nbd/transmission/payload.h"
 #include "export/nbd/transmission/read_plan.h"
 #include "export/nbd/transmission/receive_window.h"
@@ -30,7 +31,6 @@
 #include "export/nbd/transmission/request_memory.h"
 #include "export/nbd/transmission/status_reply.h"
 #include "export/nbd/transmission/suspended_session.h"
-#include "export/nbd/transmission/write_fence.h"
 #include "export/nbd/wire/reply_encoder.h"
 #include "export/nbd/wire/request_check.h"
 #include "export/nbd/wire/session_state.h"
@@ -58,8 +58,8 @@ struct TransmissionContext {
   aio::Reactor& reactor;
   aio::BufferPool& pool;
   aio::ProcessBudget& process_budget;
-  block::Edge& edge;  // the export's right to its node
-  WriteFence& fence;  // the export's
+  block::Edge& edge;           // the export's right to its node
+  exports::WriteFence& fence;  // the export's
   const Trace& trace;
   std::string_view peer;                       // whom events name
   bool writethrough = false;                   // every write is durable before it is answered

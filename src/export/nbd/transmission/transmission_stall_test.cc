@@ -3,8 +3,8 @@
 
 #include "aio/simulation.h"
 #include "aio/testing/task_test.h"
+#include "export/engine/stall.h"
 #include "export/nbd/testing/transmission_test_base.h"
-#include "export/nbd/transmission/stall.h"
 
 namespace blockexport::nbd::testing {
 namespace {
@@ -61,7 +61,7 @@ TASK_TEST_F(TransmissionStallTest, AWriteThatStopsIsCutWhenOthersWaitForItsMemor
     co_await pass(1);
   }
   EXPECT_EQ(answered, seconds);
-  EXPECT_GE(seconds, kStallNs / kSecondNs - 2);
+  EXPECT_GE(seconds, exports::kStallNs / kSecondNs - 2);
   EXPECT_FALSE(first->running() && second->running());
   EXPECT_EQ(backing_.storage.bytes[0], std::byte{0});
   for (Session* one : {first.get(), second.get(), good.get()}) co_await one->end();
@@ -127,18 +127,18 @@ TASK_TEST_F(TransmissionStallTest, MoreLargeWritesThanThereIsMemoryForAllEnd) {
   }
   co_await scope.join();
   EXPECT_EQ(answered, 8u);
-  EXPECT_LT(reactor_->now_ns() - began_ns, kStallNs);
+  EXPECT_LT(reactor_->now_ns() - began_ns, exports::kStallNs);
   for (auto& session : sessions) co_await session->end();
 }
 
 TEST(StallJudge, CountsOnlyTheTimeInWhichOthersWait) {
-  StallJudge judge(0, 0);
+  exports::StallJudge judge(0, 0);
   std::uint64_t now_ns = 0;
-  for (int i = 0; i < 100; ++i) EXPECT_FALSE(judge.check(false, 0, now_ns += kStallCheckNs));
-  for (int i = 1; i < 10; ++i) EXPECT_FALSE(judge.check(true, 0, now_ns += kStallCheckNs));
-  EXPECT_TRUE(judge.check(true, kStallBytesMin - 1, now_ns += kStallCheckNs));
-  EXPECT_FALSE(judge.check(true, kStallBytesMin, now_ns += kStallCheckNs));
-  EXPECT_FALSE(judge.check(true, kStallBytesMin, now_ns += kStallCheckNs));
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(judge.check(false, 0, now_ns += exports::kStallCheckNs));
+  for (int i = 1; i < 10; ++i) EXPECT_FALSE(judge.check(true, 0, now_ns += exports::kStallCheckNs));
+  EXPECT_TRUE(judge.check(true, exports::kStallBytesMin - 1, now_ns += exports::kStallCheckNs));
+  EXPECT_FALSE(judge.check(true, exports::kStallBytesMin, now_ns += exports::kStallCheckNs));
+  EXPECT_FALSE(judge.check(true, exports::kStallBytesMin, now_ns += exports::kStallCheckNs));
 }
 
 }  // namespace

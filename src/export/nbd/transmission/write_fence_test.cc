@@ -1,5 +1,5 @@
 // A write that a lost connection left behind never lands on top of a newer acknowledged one.
-#include "export/nbd/transmission/write_fence.h"
+#include "export/engine/write_fence.h"
 
 #include <gtest/gtest.h>
 

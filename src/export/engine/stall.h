@@ -2,13 +2,13 @@
 //
 // Memory that others wait for may not be held for ever by a client that stops in the middle of a large write, or that
 // does not take its replies. Nobody is judged while nobody waits, while it is the storage that is slow, or while the
-// client itself waits for memory; a slow client that moves is left alone. A plain value, used by the transmission's
+// client itself waits for memory; a slow client that moves is left alone. A plain value, used by the session's
 // watch; it never waits.
 #pragma once
 
 #include <cstdint>
 
-namespace blockexport::nbd {
+namespace blockexport::exports {
 
 // A client that has moved less than kStallBytesMin in this time, while others waited for what it holds, is
 // disconnected.
@@ -34,4 +34,4 @@ class StallJudge {
   std::uint64_t since_ns_;
 };
 
-}  // namespace blockexport::nbd
+}  // namespace blockexport::exports

@@ -15,7 +15,7 @@
 
 #include "aio/shared_event.h"
 
-namespace blockexport::nbd {
+namespace blockexport::exports {
 
 class WriteFence {
  public:
@@ -43,4 +43,4 @@ class WriteFence {
   aio::SharedEvent down_{aio::SharedEvent::State::kSet};
 };
 
-}  // namespace blockexport::nbd
+}  // namespace blockexport::exports
