@@ -15,7 +15,7 @@ namespace {
 using testing::Bytes;
 using testing::bytes_of;
 
-static_assert(kUnsentRepliesMax == kRequestsInFlightMax + 1);
+static_assert(kUnsentRepliesMax == exports::kRequestsInFlightMax + 1);
 
 SuspendedSession session() {
   return {.state = testing::make_state(HeaderMode::kExtended, 1u << 20),

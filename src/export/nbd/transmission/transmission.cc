@@ -22,18 +22,19 @@ Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Str
       stream_(std::move(stream)),
       state_(std::move(state)),
       rules_(state_, UnalignedRequests::kServe),
-      budget_(context.reactor, context.process_budget),
-      window_(context.pool),
-      replies_(context.pool, budget_),
-      reader_(context.reactor),
-      requests_(context.reactor),
-      sender_(context.reactor),
+      engine_({.reactor = context.reactor,
+               .process_budget = context.process_budget,
+               .edge = context.edge,
+               .fence = context.fence,
+               .writethrough = context.writethrough,
+               .refused = context.refused}),
+      input_(context.pool, state_.header_mode, early),
+      output_(context.pool, engine_.budget(), state_.header_mode, rules_),
+      reading_(context.reactor),
+      sending_(context.reactor),
       stall_watch_(context.reactor),
       sender_wanted_(context.reactor),
-      slot_free_(context.reactor),
-      part_written_(context.reactor) {
-  window_.put(early);
-}
+      part_written_(context.reactor) {}
 
 Transmission::~Transmission() = default;
 
@@ -66,18 +67,7 @@ bool Transmission::begin_hang_up_watch() {
 // From here on to the end of its last write nobody else's requests begin.
 void Transmission::peer_hung_up() {
   peer_is_gone_ = true;
-  if (!has_reader_ended()) raise_fence();
-}
-
-void Transmission::raise_fence() {
-  if (std::exchange(fence_raised_, true)) return;
-  context_.fence.raise();
-}
-
-void Transmission::lower_fence_when_done() {
-  if (!fence_raised_ || !has_reader_ended() || writes_in_flight_ > 0) return;
-  fence_raised_ = false;
-  context_.fence.lower();
+  engine_.client_hung_up();
 }
 
 aio::Task<void> Transmission::take_requests() {
@@ -86,13 +76,12 @@ aio::Task<void> Transmission::take_requests() {
     end_requests();
     co_return;
   }
-  sender_.spawn("nbd sender", send_loop());
-  reader_.spawn("nbd reader", receive_loop());
-  co_await reader_.join();
-  // What a request had taken that was never begun.
-  budget_.give_back(std::exchange(credit_bytes_, 0));
+  sending_.spawn("nbd sender", send_loop());
+  reading_.spawn("nbd reader", receive_loop());
+  co_await reading_.join();
+  engine_.give_back_credit();
   const bool finishing = states_.ending() == Ending::kFinishing;
-  if (payload_.active() && !finishing) drop_payload();
+  if (input_.payload().active() && !finishing) drop_payload();
   if (finishing) answer_what_is_left();
   end_requests();
 }
@@ -100,28 +89,27 @@ aio::Task<void> Transmission::take_requests() {
 // No request begins from now on. A lost client's writes hold up what comes after them (see write_fence.h).
 void Transmission::end_requests() {
   states_.enter(Phase::kAnswering);
-  if (states_.ending() != Ending::kFinishing && writes_in_flight_ > 0) raise_fence();
-  lower_fence_when_done();
+  engine_.end_requests(states_.ending() != Ending::kFinishing);
 }
 
 aio::Task<void> Transmission::end() {
-  co_await requests_.join();
+  co_await engine_.join();
   // The sender ends by itself once the queue is empty, the peer is gone, the session is suspended, or the grace is
   // over.
   aio::Scope grace(context_.reactor);
   grace.spawn("nbd close grace", close_grace());
   states_.enter(Phase::kDraining);
   // A read of a cold piece ends by itself.
-  if (is_suspended() && states_.sender_wait() != SenderWait::kStorage) sender_.cancel();
+  if (is_suspended() && states_.sender_wait() != SenderWait::kStorage) sending_.cancel();
   sender_wanted_.set();
-  co_await sender_.join();
+  co_await sending_.join();
   grace.cancel();
   stall_watch_.cancel();
   co_await grace.join();
   co_await stall_watch_.join();
   if (is_watched_) stream_->forget_hang_up();
   states_.enter(Phase::kEnded);
-  assert(!fence_raised_);
+  assert(!engine_.has_raised_fence());
 }
 
 void Transmission::close() {
@@ -130,32 +118,32 @@ void Transmission::close() {
 
 void Transmission::drop() {
   cut(Ending::kDropped, EndingCause::kRemoval);
-  reader_.cancel();
+  reading_.cancel();
 }
 
 void Transmission::finish() {
   if (states_.ending() == Ending::kOpen) states_.end(Ending::kFinishing, EndingCause::kServer);
-  reader_.cancel();
+  reading_.cancel();
 }
 
 bool Transmission::suspend() {
   if (!stream_->can_be_released()) return false;
   suspend_wanted_ = true;
   // In the middle of a request it goes on, and stops behind it.
-  if (is_at_boundary()) reader_.cancel();
+  if (input_.is_at_boundary()) reading_.cancel();
   return true;
 }
 
 // Whether the reader stops here because of suspend().
 bool Transmission::suspend_at_boundary() {
-  if (!suspend_wanted_ || !is_at_boundary() || states_.ending() != Ending::kOpen) return false;
+  if (!suspend_wanted_ || !input_.is_at_boundary() || states_.ending() != Ending::kOpen) return false;
   states_.end(Ending::kSuspended, EndingCause::kServer);
   return true;
 }
 
 std::optional<Transmission::Suspended> Transmission::take_suspended() {
   if (states_.phase() != Phase::kEnded || states_.ending() != Ending::kSuspended) return std::nullopt;
-  SuspendedSession session{.state = state_, .unread = window_.copy(), .unsent = replies_.take_unsent()};
+  SuspendedSession session{.state = state_, .unread = input_.unread(), .unsent = output_.queue().take_unsent()};
   return Suspended{.session = std::move(session), .fd = stream_->release()};
 }
 
@@ -172,7 +160,7 @@ void Transmission::client_left() {
 void Transmission::cut(Ending reason, EndingCause cause) {
   if (states_.is_cut()) return;
   states_.end(reason, cause);
-  replies_.discard();
+  output_.queue().discard();
   stream_->shut_down();
   sender_wanted_.set();
 }
@@ -212,7 +200,7 @@ aio::Task<IoResult> Transmission::wait_for(ReaderWait wait) {
 }
 
 aio::Task<IoResult> Transmission::give_turn() {
-  inline_bytes_ = 0;
+  engine_.begin_turn();
   co_await aio::next_turn();
   co_return IoResult{};
 }
@@ -220,25 +208,20 @@ aio::Task<IoResult> Transmission::give_turn() {
 aio::Task<IoResult> Transmission::wait_for_resource(ReaderWait wait) {
   switch (wait) {
     case ReaderWait::kSharedBuffer: {
-      IoResult taken = co_await budget_.take(ReplyQueue::kSharedBufferBytes);
-      if (taken) replies_.grant_shared_buffer();
+      IoResult taken = co_await engine_.budget().take(ReplyQueue::kSharedBufferBytes);
+      if (taken) output_.queue().grant_shared_buffer();
       co_return taken;
     }
-    case ReaderWait::kMemory: {
-      IoResult taken = co_await budget_.take(wanted_bytes_, kMemoryPatienceNs);
-      if (taken) credit_bytes_ += wanted_bytes_;
-      if (taken || taken.error() != Errno(ETIMEDOUT)) co_return taken;
-      memory_is_scarce_ = true;
-      co_return IoResult{};
-    }
+    case ReaderWait::kMemory:
+      co_return co_await engine_.wait_for_memory();
     case ReaderWait::kSlot:
-      while (!has_slot()) {
-        slot_free_.reset();
-        CO_TRY(co_await slot_free_.wait());
+      while (!engine_.has_slot(output_.queue().file_replies())) {
+        engine_.slot_free().reset();
+        CO_TRY(co_await engine_.slot_free().wait());
       }
       co_return IoResult{};
     case ReaderWait::kFence:
-      co_return co_await context_.fence.wait_until_down();
+      co_return co_await engine_.wait_for_fence();
     default:
       co_return fail(EINVAL);
   }
@@ -258,42 +241,39 @@ aio::Task<void> Transmission::watch_for_loss() {
   IoResult gone = co_await stream_->hung_up();
   if (!gone) co_return;
   lost();
-  reader_.cancel();
+  reading_.cancel();
 }
 
 // Called before the client is waited for.
 void Transmission::expect_progress() {
-  if (stall_watch_.size() == 0 && budget_.holds_shared()) stall_watch_.spawn("nbd stall watch", watch_for_stall());
+  if (stall_watch_.size() == 0 && engine_.budget().holds_shared())
+    stall_watch_.spawn("nbd stall watch", watch_for_stall());
 }
 
 // Ends the session when the client stands still with memory that others wait for (see stall.h).
 aio::Task<void> Transmission::watch_for_stall() {
   aio::Reactor& reactor = context_.reactor;
-  exports::StallJudge judge(payload_bytes_ + replies_.sent_bytes(), reactor.now_ns());
-  while (budget_.holds_shared()) {
+  exports::StallJudge judge(payload_bytes_ + output_.queue().sent_bytes(), reactor.now_ns());
+  while (engine_.budget().holds_shared()) {
     IoResult slept = co_await reactor.sleep_until(reactor.now_ns() + exports::kStallCheckNs);
     if (!slept) co_return;
     const bool is_waited_for = client_not_sending_ || client_not_reading();
-    bool blocks_others = is_waited_for && budget_.is_shared_wanted(reactor.now_ns());
-    if (!judge.check(blocks_others, payload_bytes_ + replies_.sent_bytes(), reactor.now_ns())) continue;
+    bool blocks_others = is_waited_for && engine_.budget().is_shared_wanted(reactor.now_ns());
+    if (!judge.check(blocks_others, payload_bytes_ + output_.queue().sent_bytes(), reactor.now_ns())) continue;
     context_.trace.note(TraceEvent::kNbdClientStalled, {context_.peer});
     lost();
-    reader_.cancel();
+    reading_.cancel();
     co_return;
   }
 }
 
 aio::Task<IoResult> Transmission::receive() {
   for (;;) {
-    IoCount received = stream_->try_receive(window_.space());
-    if (received && *received > 0) {
-      window_.received(*received);
-      co_return IoResult{};
-    }
+    IoCount received = input_.try_receive(*stream_);
+    if (received && *received > 0) co_return IoResult{};
     if (received) co_return fail(ECONNRESET);
     if (received.error() != Errno(EAGAIN)) co_return fail(received.error());
-    // An idle connection holds no buffer.
-    window_.release_if_empty();
+    input_.release_if_empty();
     CO_TRY(co_await stream_->readable());
   }
 }
@@ -301,28 +281,20 @@ aio::Task<IoResult> Transmission::receive() {
 // Some of the payload: first what came together with the request, unless it is held there, then straight into its
 // pieces.
 aio::Task<IoResult> Transmission::receive_payload() {
-  if (payload_.needs_piece()) {
-    const std::size_t budget_bytes = payload_.next_budget_bytes();
-    if (!payload_.is_split() && budget_.try_take(budget_bytes)) {
-      add_piece(budget_bytes);
+  if (Payload& payload = input_.payload(); payload.needs_piece()) {
+    const std::size_t budget_bytes = payload.next_budget_bytes();
+    if (!payload.is_split() && engine_.budget().try_take(budget_bytes)) {
+      input_.add_piece(budget_bytes);
     } else {
       CO_TRY(co_await while_connected(wait_for_piece(budget_bytes)));
       // A part that could not be written was the last one.
-      if (!payload_.active()) co_return IoResult{};
+      if (!payload.active()) co_return IoResult{};
     }
   }
-  std::span<std::byte> space = payload_.space();
-  if (std::span<const std::byte> early = window_.bytes(); !early.empty() && payload_.held_bytes() == 0) {
-    std::size_t step = std::min(early.size(), space.size());
-    std::memcpy(space.data(), early.data(), step);
-    payload_.received(step);
-    window_.consume(step);
-    co_return IoResult{};
-  }
+  if (input_.take_early_payload()) co_return IoResult{};
   for (;;) {
-    IoCount received = stream_->try_receive(space);
+    IoCount received = input_.try_receive_payload(*stream_);
     if (received && *received > 0) {
-      payload_.received(*received);
       payload_bytes_ += *received;
       co_return IoResult{};
     }
@@ -336,55 +308,36 @@ aio::Task<IoResult> Transmission::receive_payload() {
   }
 }
 
-// `budget_bytes` of the budget were taken for it.
-void Transmission::add_piece(std::size_t budget_bytes) {
-  payload_.cover(budget_bytes);
-  payload_.add_piece(context_.pool.take(payload_.next_piece_bytes()));
-}
-
-// Until there is room for what comes next of the payload.
+// Until there is memory for the next bytes of the payload.
 aio::Task<IoResult> Transmission::wait_for_piece(std::size_t budget_bytes) {
-  if (!payload_.is_split()) {
-    IoResult taken = co_await budget_.take(budget_bytes, kMemoryPatienceNs);
-    if (taken) add_piece(budget_bytes);
+  Payload& payload = input_.payload();
+  if (!payload.is_split()) {
+    IoResult taken = co_await engine_.budget().take(budget_bytes, exports::kMemoryPatienceNs);
+    if (taken) input_.add_piece(budget_bytes);
     if (taken || taken.error() != Errno(ETIMEDOUT)) co_return taken;
-    payload_.split();
+    payload.split();
   }
-  if (payload_.has_piece()) co_return co_await write_part();
+  if (payload.has_piece()) co_return co_await write_part();
   // What is not aligned may need more than the allowance for its first piece already.
-  const std::size_t needed_bytes = payload_.next_budget_bytes();
-  budget_.take_over_limit(needed_bytes);
-  add_piece(needed_bytes);
+  const std::size_t needed_bytes = payload.next_budget_bytes();
+  engine_.budget().take_over_limit(needed_bytes);
+  input_.add_piece(needed_bytes);
   co_return IoResult{};
 }
 
-// Writes what has come of a payload that is split. Meanwhile the payload is away.
-aio::Task<IoResult> Transmission::write_part() {
-  if (context_.fence.is_up()) CO_TRY(co_await context_.fence.wait_until_down());
-  if (const std::size_t held_bytes = payload_.held_bytes(); held_bytes > 0) {
-    payload_.own(context_.pool.take(held_bytes));
-    window_.consume(held_bytes);
-  }
-  part_rest_bytes_ = payload_.missing();
-  part_written_.reset();
-  Payload part = std::move(payload_);
-  payload_.clear();
-  start("nbd write part", *payload_request_, serve_part(*payload_request_, std::move(part)));
-  co_return co_await part_written_.wait();
+void Transmission::drop_payload() {
+  engine_.budget().give_back(input_.payload().budget_bytes());
+  input_.drop_payload(false);
 }
 
 // While the session is being finished: what the client had sent by then and we had not begun.
 void Transmission::answer_what_is_left() {
-  refusing_ = true;
-  if (payload_.active()) {
-    skip_bytes_ = payload_.held_bytes() + payload_.missing();
-    drop_payload();
-  }
-  if (part_rest_bytes_ > 0) skip_bytes_ = part_rest_bytes_;
+  engine_.refuse();
+  engine_.budget().give_back(input_.payload().budget_bytes());
+  input_.refuse_payload();
   for (;;) {
-    IoCount received = stream_->try_receive(window_.space());
-    if (received && *received > 0) window_.received(*received);
-    ReaderWait wait = handle_input();
+    const IoCount received = input_.try_receive(*stream_);
+    const ReaderWait wait = handle_input();
     if (wait != ReaderWait::kInput || !received || *received == 0) return;
   }
 }
@@ -409,7 +362,7 @@ aio::Task<void> Transmission::send_loop() {
     if (wait == SenderWait::kStorage || result.error() == Errno(ENODATA)) report_broken_reply(result.error());
     // A reader without a sender would wait for memory that nobody gives back.
     lost();
-    reader_.cancel();
+    reading_.cancel();
     co_return;
   }
 }
@@ -418,8 +371,8 @@ aio::Task<void> Transmission::send_loop() {
 exports::SenderWait Transmission::next_sender_wait(const IoResult& sent) const {
   if (sent) return SenderWait::kReplies;
   if (sent.error() != Errno(EAGAIN)) return SenderWait::kNone;
-  if (replies_.cold_piece()) return SenderWait::kStorage;
-  return replies_.turn_is_over() ? SenderWait::kTurn : SenderWait::kClient;
+  if (output_.queue().cold_piece()) return SenderWait::kStorage;
+  return output_.queue().turn_is_over() ? SenderWait::kTurn : SenderWait::kClient;
 }
 
 aio::Task<IoResult> Transmission::wait_for(SenderWait wait) {
@@ -440,15 +393,16 @@ aio::Task<IoResult> Transmission::give_sender_turn() {
 }
 
 IoResult Transmission::send_replies() {
-  const std::size_t before = replies_.file_replies();
-  IoResult sent = replies_.send(*stream_, context_.reactor);
-  if (replies_.file_replies() < before) slot_free_.set();
+  ReplyQueue& queue = output_.queue();
+  const std::size_t before = queue.file_replies();
+  IoResult sent = queue.send(*stream_, context_.reactor);
+  if (queue.file_replies() < before) engine_.slot_free().set();
   return sent;
 }
 
 // Sends what is ready; the sender takes over when the peer is slow.
 void Transmission::replies_ready() {
-  if (replies_.empty() || sender_wanted_.is_set()) return;
+  if (output_.queue().empty() || sender_wanted_.is_set()) return;
   IoResult sent = send_replies();
   if (!sent) sender_wanted_.set();
 }

@@ -16,36 +16,28 @@ constexpr std::uint64_t kFileReplyBytesMin = 256u << 10;
 
 // Answers a READ from the page cache, if it is of that kind; its header is still in the window.
 bool Transmission::answer_from_file(const ReadPlan& plan) {
-  if (plan.data.length < kFileReplyBytesMin || !stream_->can_send_files() || !inside_) return false;
-  aio::Reactor& reactor = context_.reactor;
-  auto span = context_.edge.node().try_share(reactor, plan.data);
+  if (plan.data.length < kFileReplyBytesMin || !stream_->can_send_files()) return false;
+  auto span = engine_.share_now(plan.data);
   if (!span) return false;
-  replies_.push_file(plan.head(), std::move(*span), plan.data, reactor.now_ns());
-  window_.consume(request_header_bytes(state_.header_mode));
-  inline_bytes_ += plan.data.length;
+  output_.queue().push_file(plan.head(), std::move(*span), plan.data, context_.reactor.now_ns());
+  input_.consume();
   return true;
 }
 
 // Answers a READ for which there is no memory; its header is still in the window.
 void Transmission::answer_piece_by_piece(const ReadPlan& plan) {
-  replies_.push_unread(plan.head(), plan.data);
-  window_.consume(request_header_bytes(state_.header_mode));
+  output_.queue().push_unread(plan.head(), plan.data);
+  input_.consume();
 }
 
 // Reads bytes that have left the page cache while their reply waited for the client, or that were never read. They come
 // from the node as every other read does: the gate may hold it up, and the node may have another file by now.
 aio::Task<IoResult> Transmission::load_cold_piece() {
-  const ReplyQueue::ColdPiece piece = *replies_.cold_piece();
+  const ReplyQueue::ColdPiece piece = *output_.queue().cold_piece();
   aio::Buffer buffer = context_.pool.take(piece.range.length);
-  iovec data{.iov_base = buffer.data(), .iov_len = piece.range.length};
-  CO_TRY(co_await context_.edge.enter());
-  block::Node& node = context_.edge.node();
-  aio::Task<IoResult> reading =
-      piece.was_shared ? node.read_shared(piece.range, {&data, 1}) : node.read(piece.range, {&data, 1});
-  IoResult read = co_await std::move(reading);
-  context_.edge.leave();
-  CO_TRY(std::move(read));
-  replies_.put_cold_piece(std::move(buffer));
+  const iovec data{.iov_base = buffer.data(), .iov_len = piece.range.length};
+  CO_TRY(co_await engine_.read_part(piece.range, data, piece.was_shared));
+  output_.queue().put_cold_piece(std::move(buffer));
   co_return IoResult{};
 }
 

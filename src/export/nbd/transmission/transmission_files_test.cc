@@ -135,7 +135,7 @@ TASK_TEST_P(TransmissionFilesTest, RequestsOfEverySizeAtOnceAreAllAnswered) {
 }
 
 TASK_TEST_P(TransmissionFilesTest, RepliesThatWaitAreBoundedInNumberAndTakeNoMemory) {
-  constexpr std::uint64_t kRequests = kRequestsInFlightMax + 100;
+  constexpr std::uint64_t kRequests = exports::kRequestsInFlightMax + 100;
   auto session = connect();
   Bytes requests;
   for (std::uint64_t cookie = 0; cookie < kRequests; ++cookie) {
@@ -146,7 +146,7 @@ TASK_TEST_P(TransmissionFilesTest, RepliesThatWaitAreBoundedInNumberAndTakeNoMem
   co_await settle();
   // The simulation's page cache forgets; its copies are what takes memory.
   if (!simulated()) EXPECT_LE(backing().budget.used_bytes(), ReplyQueue::kSharedBufferBytes);
-  EXPECT_LE(file_.use_count(), 1 + static_cast<long>(kRequestsInFlightMax));
+  EXPECT_LE(file_.use_count(), 1 + static_cast<long>(exports::kRequestsInFlightMax));
   for (std::uint64_t i = 0; i < kRequests; ++i) {
     Answer answer = co_await session->client.answer();
     CO_ASSERT(answer.error == 0 && answer.data.size() == kLargeBytes);

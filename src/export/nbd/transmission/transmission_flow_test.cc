@@ -190,14 +190,14 @@ TASK_TEST_P(TransmissionFlowTest, NoMoreRequestsWaitForStorageThanAllowed) {
   aio::Event gate(reactor());
   storage().write_gate = &gate;
   auto session = connect();
-  constexpr std::uint64_t kCount = kRequestsInFlightMax + 300;
+  constexpr std::uint64_t kCount = exports::kRequestsInFlightMax + 300;
   Bytes requests;
   for (std::uint64_t cookie = 0; cookie < kCount; ++cookie) {
     Bytes one = session->client.codec().request(Command::kWriteZeroes, cookie, 0, 4096);
     requests.insert(requests.end(), one.begin(), one.end());
   }
   (void)co_await session->client.send(requests);
-  co_await until([this] { return storage().waiting == kRequestsInFlightMax; });
+  co_await until([this] { return storage().waiting == exports::kRequestsInFlightMax; });
   gate.set();
   std::vector<bool> seen(kCount);
   for (std::uint64_t i = 0; i < kCount; ++i) {
@@ -206,7 +206,7 @@ TASK_TEST_P(TransmissionFlowTest, NoMoreRequestsWaitForStorageThanAllowed) {
     if (answer.cookie < kCount) seen[answer.cookie] = true;
   }
   EXPECT_EQ(std::ranges::count(seen, true), static_cast<std::ptrdiff_t>(kCount));
-  EXPECT_EQ(storage().most_waiting, kRequestsInFlightMax);
+  EXPECT_EQ(storage().most_waiting, exports::kRequestsInFlightMax);
   co_await session->end();
 }
 

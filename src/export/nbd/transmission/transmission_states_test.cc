@@ -198,14 +198,15 @@ TASK_TEST_P(TransmissionStatesTest, TheReaderWaitsForASlot) {
   storage().immediate = false;
   auto session = connect();
   Bytes requests;
-  for (std::uint64_t cookie = 0; cookie <= kRequestsInFlightMax; ++cookie) {
+  for (std::uint64_t cookie = 0; cookie <= exports::kRequestsInFlightMax; ++cookie) {
     Bytes one = session->client.codec().request(Command::kRead, cookie, 0, 512);
     requests.insert(requests.end(), one.begin(), one.end());
   }
   (void)co_await session->client.send(std::move(requests));
   co_await until_reading(*session, ReaderWait::kSlot);
   gate.set();
-  for (std::uint64_t i = 0; i <= kRequestsInFlightMax; ++i) CO_ASSERT(!(co_await session->client.answer()).ended);
+  for (std::uint64_t i = 0; i <= exports::kRequestsInFlightMax; ++i)
+    CO_ASSERT(!(co_await session->client.answer()).ended);
   co_await session->end();
 }
 

@@ -15,6 +15,16 @@ void Transmission::write_begin(const Request& request) {
                                    request.cookie, request.command, request.flags, request.offset, request.length));
 }
 
+// Each request of a run begins and ends; the first one's begin was written when it was looked at.
+void Transmission::write_run_events(const WriteRun& run) {
+  for (std::size_t i = 0; i < run.requests(); ++i) {
+    const Request request = run.request(i);
+    trace_begin(request);
+    trace_end(request);
+    begin_is_traced_ = false;
+  }
+}
+
 void Transmission::write_end(const Request& request, NbdError error) {
   context_.trace.write(TraceEvent::kNbdRequestEnd, fmt::format("{} cookie {} error {}", context_.peer, request.cookie,
                                                                static_cast<std::uint32_t>(error)));

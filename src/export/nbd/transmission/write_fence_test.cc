@@ -106,7 +106,8 @@ TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed)
     std::size_t count;
     std::size_t begun;
   };
-  for (Load load : {Load{1u << 20, 80, 50}, Load{600u << 10, 120, 80}, Load{512, 1100, kRequestsInFlightMax}}) {
+  for (Load load :
+       {Load{1u << 20, 80, 50}, Load{600u << 10, 120, 80}, Load{512, 1100, exports::kRequestsInFlightMax}}) {
     std::ranges::fill(storage().bytes, std::byte{0});
     aio::Event gate(reactor());
     storage().write_gate = &gate;
@@ -138,8 +139,8 @@ TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed)
 
 // The server takes many turns to read the requests that a client left behind; the first of them end meanwhile.
 TEST(WriteFenceTurnsTest, StaysUpUntilAllRequestsOfALostClientAreRead) {
-  constexpr std::size_t kWrites = 6 * kInlineBytesPerTurnMax / kSmallWriteBytesMax;
-  aio::Simulation simulation({.streams = {.buffer_bytes = 8 * kInlineBytesPerTurnMax}});
+  constexpr std::size_t kWrites = 6 * exports::kInlineBytesPerTurnMax / kSmallWriteBytesMax;
+  aio::Simulation simulation({.streams = {.buffer_bytes = 8 * exports::kInlineBytesPerTurnMax}});
   std::unique_ptr<aio::Reactor> reactor = simulation.make_reactor();
   Backing backing(*reactor);
   aio::Event gate(*reactor);
