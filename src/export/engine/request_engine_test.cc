@@ -61,7 +61,7 @@ class RequestEngineTest : public block::ReactorTest {
 
   block::MemoryDriverState disk_{kDiskBytes};
   block::Node node_{"disk", std::make_unique<block::MemoryDriver>(disk_), {.discard = block::DiscardMode::kUnmap}};
-  block::Edge edge_{node_, {.role = "root"}, {}};
+  block::Edge edge_{node_, {.name = "root"}, {}};
   aio::ProcessBudget budget_;
   WriteFence fence_;
   std::optional<RequestEngine> engine_{context()};

@@ -28,7 +28,7 @@ struct SharedBlocks {
   }
 
   block::Node node{"disk", std::make_unique<SlowBlocks>()};
-  block::Edge edge{node, {.role = "root"}, {}};
+  block::Edge edge{node, {.name = "root"}, {}};
   aio::ProcessBudget budget;
   exports::WriteFence fence;
   ClientList clients;
@@ -53,7 +53,7 @@ class ClientListTest : public ::testing::Test {
   }
 
   Connected& connect(std::size_t reactor) {
-    aio::DataReactor& place = reactors_.place(reactor);
+    aio::DataReactor& place = reactors_.data_reactor(reactor);
     clients_.push_back(std::make_unique<Connected>(reactors_.control(), place, shared_.context(place), shared_.clients,
                                                    reactors_.simulation().socket_pair()));
     return *clients_.back();
@@ -65,7 +65,7 @@ class ClientListTest : public ::testing::Test {
   // One turn of each reactor but `held`; kReactors holds none.
   void turn_all_but(std::size_t held) {
     for (std::size_t i = 0; i < kReactors; ++i) {
-      if (i != held) reactors_.place(i).reactor.run_once(1000);
+      if (i != held) reactors_.data_reactor(i).reactor.run_once(1000);
     }
   }
   template <class Condition>
@@ -132,12 +132,12 @@ BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(ClientListThreadsTest);
 TEST_P(ClientListThreadsTest, AReactorThatIsBeingEndedAcknowledges) {
   std::unique_ptr<aio::ReactorThread> ending = start_thread("ending");
   std::binary_semaphore may_go_on(0);
-  ending->place().reactor.post([&may_go_on] { may_go_on.acquire(); });
+  ending->data_reactor().reactor.post([&may_go_on] { may_go_on.acquire(); });
   bool has_acknowledged = false;
   aio::Scope barrier(reactor());
   // What the list does for each of its reactors.
   ClientList clients;
-  PlacedTransmission old_client(reactor(), ending->place(), shared_.context(ending->place()));
+  PlacedTransmission old_client(reactor(), ending->data_reactor(), shared_.context(ending->data_reactor()));
   PlacedTransmission newcomer(reactor(), here(), shared_.context(here()));
   clients.attach(old_client);
   clients.attach(newcomer);
