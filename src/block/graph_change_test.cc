@@ -2,10 +2,10 @@
 // node or an edge that went away meanwhile.
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <functional>
 #include <map>
 
-#include "base/clock.h"
 #include "block/graph.h"
 #include "block/testing/reactor_test.h"
 #include "json/value.h"
@@ -316,25 +316,28 @@ TEST_F(GraphChangeTest, RefusesNodesThatAreTooLarge) {
 
 // A change of one edge costs the same, however many edges there are: with the square of their number this would take
 // many times the bar.
+// Of this process: other load on the machine does not count. What grows with the square of the number takes minutes.
+double processor_seconds() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
 TEST_F(GraphChangeTest, ManyUsersOfOneNodeCostNoMoreEach) {
   constexpr int kUsers = 30'000;
-  constexpr std::uint64_t kBarNs = 5'000'000'000;
+  constexpr double kSecondsMax = 20;
   add({{"driver", "null-co"}, {"node-name", "f"}});
   add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}});
-  SystemClock clock;
-  const std::uint64_t started_ns = clock.now_ns();
+  const double started_seconds = processor_seconds();
   std::vector<std::unique_ptr<Edge>> edges;
   for (int i = 0; i < kUsers; ++i) edges.push_back(attach(i % 2 == 0 ? "r" : "f"));
   EXPECT_EQ(resize("f", 8192), "");
   for (auto& edge : edges) detach(std::move(edge));
-  EXPECT_LT(clock.now_ns() - started_ns, kBarNs);
+  EXPECT_LT(processor_seconds() - started_seconds, kSecondsMax);
 }
 
 TEST_F(GraphChangeTest, ManyNodesOnOneCostNoMoreEach) {
   constexpr int kNodes = 20'000;
-  constexpr std::uint64_t kBarNs = 10'000'000'000;
-  SystemClock clock;
-  const std::uint64_t started_ns = clock.now_ns();
+  constexpr double kSecondsMax = 30;
+  const double started_seconds = processor_seconds();
   add({{"driver", "null-co"}, {"node-name", "f"}});
   for (int i = 0; i < kNodes; ++i) {
     add({{"driver", "raw"}, {"node-name", "n" + std::to_string(i)}, {"file", "f"}});
@@ -342,7 +345,7 @@ TEST_F(GraphChangeTest, ManyNodesOnOneCostNoMoreEach) {
   for (int i = 0; i < kNodes / 2; ++i) EXPECT_EQ(message(run(graph_.remove("n" + std::to_string(i)))), "");
   run(graph_.close());
   EXPECT_TRUE(graph_.nodes().empty());
-  EXPECT_LT(clock.now_ns() - started_ns, kBarNs);
+  EXPECT_LT(processor_seconds() - started_seconds, kSecondsMax);
 }
 
 }  // namespace
