@@ -253,6 +253,23 @@ TEST_F(FileDriverTest, GrowsByWritesZeroesAndOnRequest) {
   EXPECT_EQ(found.size(), 1u);
 }
 
+// A node widens a direct write to whole blocks, the last of which may end behind the last byte.
+TEST_F(FileDriverTest, ABlockThatEndsBehindTheLastByteDoesNotGrowTheFile) {
+  auto disk = open({.filename = directory_.file("a", std::string(5120, 'x'))});
+  ASSERT_NE(disk, nullptr) << error_;
+  std::string block(4096, 'y');
+  iovec vector{block.data(), block.size()};
+  EXPECT_TRUE(run(driver_->write({4096, 4096}, IoBuffers(&vector, 1), {})));
+  EXPECT_EQ(disk->size_bytes(), 5120u);
+  EXPECT_TRUE(run(driver_->write({4096, 4096}, IoBuffers(&vector, 1), {.force_unit_access = true})));
+  EXPECT_EQ(disk->size_bytes(), 5120u);
+  EXPECT_TRUE(run(driver_->write_zeroes({4096, 4096}, {})));
+  EXPECT_EQ(disk->size_bytes(), 5120u);
+  std::string got(1024, '-');
+  EXPECT_TRUE(read(*disk, 4096, got));
+  EXPECT_EQ(got, std::string(1024, '\0'));
+}
+
 aio::Task<void> append(Node& node, std::atomic<std::uint64_t>& end, int count) {
   for (int i = 0; i < count; ++i) {
     std::string text(700, static_cast<char>('a' + i % 26));

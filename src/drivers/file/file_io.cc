@@ -132,7 +132,7 @@ IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buff
 }
 
 aio::Task<IoResult> FileDriver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
-  if (is_past_end(range)) return write_past_end(range, buffers, options.force_unit_access);
+  if (options.may_grow && is_past_end(range)) return write_past_end(range, buffers, options.force_unit_access);
   return write_inside(range, buffers, options.force_unit_access);
 }
 

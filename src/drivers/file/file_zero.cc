@@ -57,7 +57,7 @@ aio::Task<IoResult> FileDriver::allocate(aio::Reactor& reactor, int mode, Range 
 aio::Task<IoResult> FileDriver::write_zeroes(Range range, block::ZeroOptions options) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   // Bytes that come with the growth are zeros already, but have no space.
-  if (is_past_end(range)) CO_TRY(co_await grow(range.end()));
+  if (options.may_grow && is_past_end(range)) CO_TRY(co_await grow(range.end()));
   IoResult result;
   {
     ExtentCache::Freeing freeing(extents_, range);
