@@ -35,7 +35,7 @@ aio::Task<Opened> open_raw(const schema::BlockdevOptionsRaw& options, block::Chi
 
 }  // namespace
 
-// The compiler tells when a driver of the schema is missing here.
+// -Wswitch reports a driver of the schema that is missing here.
 aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, const block::NodeOptions& node_options,
                                        block::ChildOpener& children) {
   using schema::BlockdevDriver;

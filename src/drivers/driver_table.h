@@ -1,6 +1,6 @@
 // BuiltInDrivers: opens each driver that this program has, from the options of the schema.
 //
-// Made by the daemon, given to the Graph. Thread: the control reactor.
+// Made by the daemon, which gives it to the Graph. Thread: the control reactor.
 #pragma once
 
 #include "block/driver_table.h"

@@ -1,6 +1,6 @@
-// Requests of several reactors on a graph that an administrator changes meanwhile, over a simulated disk: every
-// operation takes as long as the seed says, and reactors have their turns in any order. What clients were promised is
-// held against what is on the disk for certain at that moment, and against what a power cut leaves.
+// Requests on several reactors while an administrator changes the graph, on a simulated disk whose operations take
+// times chosen by the seed, with reactors that run in any order. The test compares the promises to clients with the
+// durable content at that moment, and with the content after a power cut.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,16 +27,16 @@ using block::PromiseModel;
 using block::Range;
 
 constexpr std::uint64_t kSectorLength = PromiseModel::kSectorBytes;
-constexpr std::uint64_t kLaneSectors = 12;  // the borders of lanes are not those of blocks
+constexpr std::uint64_t kLaneSectors = 12;  // lanes do not begin at block boundaries
 constexpr std::size_t kLanesMax = 6;
-constexpr std::uint64_t kTailStart = 64u << 10;  // of what is resized; before it stands what is not
+constexpr std::uint64_t kTailStart = 64u << 10;  // start of the part that is resized
 constexpr std::uint64_t kTailSectors = 64;
-constexpr std::uint64_t kBlockBytesMax = 4096;  // of direct access
+constexpr std::uint64_t kBlockBytesMax = 4096;  // largest block of direct access
 constexpr std::uint64_t kPauseNsMax = 200'000;
 constexpr std::byte kInitial{0xee};
 constexpr const char* kDisk = "/disk";
 
-// Fewer where every commit is tested.
+// Fewer seeds in the default run, because every commit runs it.
 std::uint64_t seeds() {
   return std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 20'000 : 400;
 }
@@ -55,7 +55,7 @@ schema::BlockdevOptions options(std::initializer_list<json::Object::Member> memb
   return std::move(*decoded);
 }
 
-// The sizes that the disk was given, one after the other; the last is the one that it has, or is being given.
+// The successive sizes of the disk; the last one is current or being set.
 class Sizes {
  public:
   using Moment = std::size_t;
@@ -68,7 +68,7 @@ class Sizes {
     settled_ = sizes_.size() - 1;
   }
   bool is_settled() const { return settled_ == sizes_.size() - 1; }
-  // Since when more than one size may be seen by a request that begins now.
+  // The first moment from which a new request may see more than one size.
   Moment now() const { return settled_; }
   std::span<const std::uint64_t> since(Moment moment) const { return std::span(sizes_).subspan(moment); }
   bool fitted_always(Moment since_when, std::uint64_t end) const {
@@ -126,7 +126,7 @@ Task<IoResult> extents(Edge& edge, Range range, block::Extents& found) {
   co_return result;
 }
 
-// A file, "f", and what clients use, "r", which leads to the file at once or through "h".
+// The tested graph: a file node "f", and the clients' node "r" above it, directly or through "h".
 class BusyGraph {
  public:
   explicit BusyGraph(std::uint64_t seed)
@@ -143,9 +143,9 @@ class BusyGraph {
  private:
   aio::Random& random() { return reactors_.random(); }
   aio::Simulation& simulation() { return reactors_.simulation(); }
-  aio::DataReactor& some_place() { return reactors_.data_reactor(random().below(reactors_.size())); }
+  aio::DataReactor& some_reactor() { return reactors_.data_reactor(random().below(reactors_.size())); }
   bool is_over() const { return power_is_off_ || !fault_.empty(); }
-  // What is false is a fault, unless the power is off.
+  // A false `condition` is a failure, unless the power is off.
   bool expect(bool holds, std::string_view what) {
     if (!holds && !is_over()) fault_ = what;
     return !is_over();
@@ -157,7 +157,7 @@ class BusyGraph {
   Task<bool> open();
   Task<void> close();
 
-  // Clients: each lane has sectors of its own.
+  // Clients: each has the sectors of its lane for itself.
   Task<void> use_lane(Edge& edge, std::uint64_t first_sector);
   Task<void> write_in(Edge& edge, Range range);
   Task<void> zero_in(Edge& edge, Range range);
@@ -168,7 +168,7 @@ class BusyGraph {
   void check_durable(Range range, std::string_view who);
   void check_durable_size(Sizes::Moment since);
 
-  // A client of what is resized.
+  // A client of the part that is resized.
   Task<void> use_tail(Edge& edge);
   Task<void> use_tail_sector(Edge& edge, std::size_t sector);
   void tail_was_cut(std::size_t sector) { tail_[sector].push_back(std::byte{0}); }
@@ -187,13 +187,13 @@ class BusyGraph {
   block::Graph graph_{reactors_.control(), drivers_, trace_};
   PromiseModel model_{kTailStart / kSectorLength, kInitial};
   Sizes sizes_{kTailStart + kTailSectors / 2 * kSectorLength};
-  // What a sector behind kTailStart may hold.
+  // The values that a sector behind kTailStart may hold.
   std::array<std::vector<std::byte>, kTailSectors> tail_ = {};
-  std::size_t tail_in_use_ = kTailSectors;  // the sector that a request is under way for
+  std::size_t tail_in_use_ = kTailSectors;  // the sector with a request under way
   bool no_flush_ = false;
   std::uint64_t no_flush_changes_ = 0;  // odd while durability may be switched off
   bool power_is_off_ = false;
-  std::size_t at_work_ = 0;  // clients
+  std::size_t at_work_ = 0;  // clients that are still running
   std::string fault_;
 };
 
@@ -224,10 +224,10 @@ Task<void> BusyGraph::run() {
     aio::Scope scope(reactors_.control());
     at_work_ = edges.size();
     for (std::size_t i = 0; i + 1 < edges.size(); ++i) {
-      scope.spawn("lane", aio::run_on(some_place(), "lane", use_lane(*edges[i], i * kLaneSectors)));
+      scope.spawn("lane", aio::run_on(some_reactor(), "lane", use_lane(*edges[i], i * kLaneSectors)));
     }
     if (!edges.empty()) {
-      scope.spawn("tail", aio::run_on(some_place(), "tail", use_tail(*edges.back())));
+      scope.spawn("tail", aio::run_on(some_reactor(), "tail", use_tail(*edges.back())));
       scope.spawn("administrator", administrate(*edges.back()));
     }
     scope.spawn("guest", come_and_go());
@@ -240,7 +240,7 @@ Task<void> BusyGraph::run() {
   }
   const std::vector<std::byte> left = simulation().read_file(kDisk).value_or(std::vector<std::byte>());
   if (left.size() < kTailStart || !model_.may_be_left(model_.whole(), std::span(left).first(kTailStart))) {
-    if (fault_.empty()) fault_ = "the power cut left something else";
+    if (fault_.empty()) fault_ = "the content after the power cut is wrong";
   }
   for (auto& edge : edges) co_await graph_.detach(std::move(edge));
   co_await close();
@@ -301,16 +301,16 @@ Task<void> BusyGraph::read_in(Edge& edge, Range range) {
   std::vector<std::byte> data(range.length, std::byte{0x55});
   const IoResult result = co_await read(edge, range, data);
   if (!expect(result.has_value(), "a read failed")) co_return;
-  expect(model_.is_current(range, data), "a reader saw what was not written last");
+  expect(model_.is_current(range, data), "a reader did not see the last write");
 }
 
 Task<void> BusyGraph::map_in(Edge& edge, Range range) {
   block::Extents found;
   const IoResult result = co_await extents(edge, range, found);
   if (!expect(result.has_value() && !found.empty(), "no extents")) co_return;
-  // Of the first run what is in the range: whole sectors, for all that is written is.
+  // The part of the first run within the range: whole sectors, because all writes are whole sectors.
   const Range first{range.offset, std::min(found.front().length, range.length) / kSectorLength * kSectorLength};
-  if (found.front().zero) expect(model_.is_zero(first), "data were said to be zeros");
+  if (found.front().zero) expect(model_.is_zero(first), "data were reported as zeros");
 }
 
 Task<void> BusyGraph::flush_all(Edge& edge) {
@@ -329,14 +329,14 @@ void BusyGraph::check_durable(Range range, std::string_view who) {
   const std::vector<std::byte> stable = simulation().stable_content(kDisk).value_or(std::vector<std::byte>());
   const bool kept =
       stable.size() >= kTailStart && model_.may_be_left(range, std::span(stable).subspan(range.offset, range.length));
-  expect(kept, "after " + std::string(who) + " the disk may lose what was promised");
+  expect(kept, "after " + std::string(who) + " the disk may lose promised data");
 }
 
-// A flush was acknowledged that began at that moment.
+// Checks a flush that began at `begun` and was acknowledged.
 void BusyGraph::check_durable_size(Sizes::Moment since) {
   const std::uint64_t stable = simulation().stable_content(kDisk).value_or(std::vector<std::byte>()).size();
   const auto [smallest, largest] = std::ranges::minmax(sizes_.since(since));
-  // Direct writes end at the end of a block.
+  // A direct write extends the file to the end of a block.
   expect(stable >= smallest && stable <= rounded_up(largest), "after a flush the disk may lose its new size");
 }
 
@@ -348,7 +348,7 @@ Task<void> BusyGraph::use_tail(Edge& edge) {
   --at_work_;
 }
 
-// Either of the sizes may be seen while one takes the place of the other, and nothing else.
+// While a resize is under way a request may see either of the two sizes, and no other.
 Task<void> BusyGraph::use_tail_sector(Edge& edge, std::size_t sector) {
   const Range range{kTailStart + sector * kSectorLength, kSectorLength};
   const Sizes::Moment begun = sizes_.now();
@@ -362,7 +362,7 @@ Task<void> BusyGraph::use_tail_sector(Edge& edge, std::size_t sector) {
   if (!sizes_.fitted_always(begun, range.end())) tail_was_cut(sector);
   if (!result) {
     expect(!sizes_.fitted_always(begun, range.end()), "a request failed that lies within the disk");
-    expect(result.error() == Errno(writes ? ENOSPC : EINVAL), "a request behind the end failed otherwise");
+    expect(result.error() == Errno(writes ? ENOSPC : EINVAL), "a request behind the end failed with another error");
     co_return;
   }
   if (!expect(sizes_.fitted_once(begun, range.end()), "a request behind the end was done")) co_return;
@@ -372,7 +372,7 @@ Task<void> BusyGraph::use_tail_sector(Edge& edge, std::size_t sector) {
     co_return;
   }
   const bool is_whole = std::ranges::all_of(data, [&](std::byte byte) { return byte == data[0]; });
-  expect(is_whole && std::ranges::find(possible, data[0]) != possible.end(), "the grown disk read as something else");
+  expect(is_whole && std::ranges::find(possible, data[0]) != possible.end(), "the grown disk read as wrong data");
 }
 
 Task<void> BusyGraph::administrate(Edge& edge) {
@@ -391,7 +391,7 @@ Task<void> BusyGraph::administrate(Edge& edge) {
   }
 }
 
-// Access to the file changes, which takes another descriptor; and the way to it.
+// Changes the access to the file, which needs another descriptor, and the nodes between "r" and the file.
 Task<void> BusyGraph::reopen_some() {
   const bool no_flush = random().one_in(4);
   const json::Object cache{{"direct", random().one_in(2)}, {"no-flush", no_flush}};
@@ -402,7 +402,7 @@ Task<void> BusyGraph::reopen_some() {
     list.push_back(options({{"driver", "raw"}, {"node-name", "r"}, {"file", below}}));
     if (random().one_in(2)) std::swap(list.front(), list.back());
   }
-  // From the first moment that it may be off to the last.
+  // From the first moment at which flushes may be off to the last one.
   if (no_flush && !no_flush_) ++no_flush_changes_;
   const Result<> reopened = co_await graph_.reopen(std::move(list));
   if (!no_flush && no_flush_) ++no_flush_changes_;
@@ -427,7 +427,7 @@ Task<void> BusyGraph::resize_some(Edge& edge) {
   if (random().one_in(2)) co_await flush_all(edge);
 }
 
-// Removed when nobody stands on it, and made again.
+// Removes "h" when it has no parent, and adds it again.
 Task<void> BusyGraph::replace_middle() {
   const bool is_used = graph_.find("h") != nullptr && !graph_.find("h")->parents().empty();
   if (graph_.find("h") == nullptr) {
@@ -435,22 +435,22 @@ Task<void> BusyGraph::replace_middle() {
     expect(added.has_value(), "a node could not be made");
   } else {
     Result<> removed = co_await graph_.remove("h");
-    expect(removed.has_value() != is_used, "a node in use was removed, or one that is not was kept");
+    expect(removed.has_value() != is_used, "a node in use was removed, or an unused one was kept");
   }
 }
 
-// Users that come for some reads, each of a node that is made for it and removed behind it.
+// Short-lived users: each adds a node, reads through it, and removes it.
 Task<void> BusyGraph::come_and_go() {
   while (at_work_ > 0 && !is_over()) {
     Result<> added = co_await graph_.add(options({{"driver", "raw"}, {"node-name", "g"}, {"file", "f"}}));
     if (!expect(added.has_value(), "a guest's node could not be made")) co_return;
     auto edge = co_await graph_.attach("g", {.name = "root"}, {.used = Permission::kConsistentRead});
     if (!expect(edge.has_value(), "a guest has no edge")) co_return;
-    // The last sectors before the tail are nobody's.
+    // No client uses the last sectors before the tail.
     const Range range{kTailStart - 2 * kSectorLength, 2 * kSectorLength};
     aio::Scope reads(reactors_.control());
     for (std::uint64_t i = random().between(1, 3); i > 0; --i) {
-      reads.spawn("read", aio::run_on(some_place(), "read", read_in(**edge, range)));
+      reads.spawn("read", aio::run_on(some_reactor(), "read", read_in(**edge, range)));
     }
     if (random().one_in(2)) {
       Result<> removed = co_await graph_.remove("g");
@@ -470,7 +470,7 @@ Task<void> BusyGraph::cut_power() {
   power_is_off_ = true;
 }
 
-TEST(GraphInterleavingTest, WhatClientsWerePromisedHoldsWhileTheGraphChangesUnderThem) {
+TEST(GraphInterleavingTest, PromisesToClientsHoldWhileTheGraphChanges) {
   for (std::uint64_t seed = 1; seed <= seeds(); ++seed) {
     BusyGraph graph(seed);
     graph.reactors().run(graph.run());

@@ -1,4 +1,4 @@
-// The graph with real drivers. Texts and order of errors are those of QMP's reference daemon.
+// The graph with real drivers. The texts and the order of errors are those of qemu-storage-daemon.
 #include "block/graph.h"
 
 #include <unistd.h>
@@ -39,7 +39,7 @@ class GraphTest : public block::ReactorTest {
   std::string resize(const std::string& name, std::int64_t size) { return text_of(run(graph_.resize(name, size))); }
   std::string reopen(std::vector<schema::BlockdevOptions> list) { return text_of(run(graph_.reopen(std::move(list)))); }
   std::string reopen(Members members) { return reopen(std::vector{options(members)}); }
-  // Null, and error_ says why.
+  // Null after a failure, whose message is in error_.
   std::unique_ptr<Edge> attach(const std::string& name, Permissions permissions) {
     auto edge =
         run(graph_.attach(name, {.name = "root", .description = std::string(block::kUnnamedUser)}, permissions));
@@ -82,7 +82,7 @@ TEST_F(GraphTest, ChecksNames) {
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "x"}, {"file", "q"}}), "Cannot find device='q' nor node-name='q'");
 }
 
-TEST_F(GraphTest, RefusesOptionsThatDoNotGoTogether) {
+TEST_F(GraphTest, RefusesContradictoryOptions) {
   EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"force-share", true}}),
             "force-share=on can only be used with read-only images");
   EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"detect-zeroes", "unmap"}}),
@@ -131,7 +131,7 @@ TEST_F(GraphTest, AnExportKeepsItsNode) {
   EXPECT_EQ(remove("r"), "");
 }
 
-TEST_F(GraphTest, SaysWhoseNeedsConflict) {
+TEST_F(GraphTest, NamesTheUsersOfAConflict) {
   EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}}), "");
   auto edge = attach("r", kWriter);
@@ -167,7 +167,7 @@ TEST_F(GraphTest, Resizes) {
   EXPECT_EQ(resize("n", 1 << 20), "Image format driver does not support resize");
 }
 
-TEST_F(GraphTest, TwoGraphsKeepEachOtherOffAFile) {
+TEST_F(GraphTest, TwoGraphsLockAFileAgainstEachOther) {
   EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
   auto edge = attach("f", {.used = Permission::kWrite, .shared = Permission::kConsistentRead});
   ASSERT_NE(edge, nullptr) << error_;
@@ -181,7 +181,7 @@ TEST_F(GraphTest, TwoGraphsKeepEachOtherOffAFile) {
   run(other.detach(std::move(*granted)));
 }
 
-TEST_F(GraphTest, GrowsOnlySoDeep) {
+TEST_F(GraphTest, LimitsItsDepth) {
   EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n1"}}), "");
   for (int i = 2; i <= 256; i++) {
     std::string below = "n" + std::to_string(i - 1);
@@ -210,13 +210,13 @@ class ReopenTest : public GraphTest {
   }
 };
 
-TEST_F(ReopenTest, FindsItsNodes) {
+TEST_F(ReopenTest, RequiresAnExistingNode) {
   EXPECT_EQ(reopen({{"driver", "raw"}, {"file", "f"}}), "node-name not specified");
   EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "q"}, {"file", "f"}}), "Failed to find node with node-name='q'");
   EXPECT_EQ(reopen(std::vector<schema::BlockdevOptions>{}), "");
 }
 
-TEST_F(ReopenTest, RefusesWhatCannotChange) {
+TEST_F(ReopenTest, RefusesToChangeFixedOptions) {
   EXPECT_EQ(reopen({{"driver", "host_device"}, {"node-name", "f"}, {"filename", path_}}),
             "Cannot change the option 'driver'");
   EXPECT_EQ(reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", "/other"}}),
@@ -262,7 +262,7 @@ TEST_F(ReopenTest, KeepsItsLocks) {
   detach(std::move(edge));
 }
 
-TEST_F(ReopenTest, NoticesThatTheFileIsAnother) {
+TEST_F(ReopenTest, RefusesAFileThatWasReplaced) {
   std::filesystem::rename(path_, path_ + ".old");
   directory_.sparse_file("image", 512);
   EXPECT_EQ(reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path_}, {"read-only", true}}),
@@ -280,7 +280,7 @@ TEST_F(ReopenTest, SwitchesToAnotherChild) {
   EXPECT_EQ(reopen({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}}), "Cannot find device='' nor node-name='f'");
 }
 
-TEST_F(ReopenTest, AFailureUndoesWhatCameBefore) {
+TEST_F(ReopenTest, AFailureUndoesEarlierReopens) {
   EXPECT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}, {"size", 4096}}), "");
   EXPECT_EQ(reopen({options({{"driver", "raw"}, {"node-name", "r"}, {"file", "n"}, {"offset", 512}}),
                     options({{"driver", "null-co"}, {"node-name", "n"}, {"size", 8192}})}),
@@ -299,7 +299,7 @@ TEST_F(ReopenTest, InlineChildrenFollowTheirParent) {
   EXPECT_EQ(graph_.nodes().size(), 3u);
 }
 
-TEST_F(GraphTest, TellsAboutItsNodes) {
+TEST_F(GraphTest, DescribesItsNodes) {
   EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "whole"}, {"file", "f"}}), "");
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "part"}, {"file", "whole"}, {"offset", 512}}), "");
@@ -316,7 +316,7 @@ TEST_F(GraphTest, TellsAboutItsNodes) {
   EXPECT_TRUE(nodes[2].image.format_specific);
 }
 
-TEST_F(GraphTest, TellsWhatItsNodesDid) {
+TEST_F(GraphTest, ReportsStatisticsOfItsNodes) {
   EXPECT_EQ(
       add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "file"}, {"filename", path_}}}}),
       "");
@@ -331,7 +331,7 @@ TEST_F(GraphTest, TellsWhatItsNodesDid) {
   EXPECT_TRUE((*stats[1].parent)->driver_specific);
 }
 
-TEST_F(GraphTest, ShowsWhoUsesWhat) {
+TEST_F(GraphTest, ShowsTheUsersOfNodes) {
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}}}}), "");
   auto edge = attach("r", kWriter);
   auto shown = block::block_graph(graph_);
@@ -345,14 +345,14 @@ TEST_F(GraphTest, ShowsWhoUsesWhat) {
   detach(std::move(edge));
 }
 
-// A client that takes its data slowly keeps the file open that it is sent from, and nothing else of the node.
-TEST_F(GraphTest, AFileThatIsStillSentFromKeepsNoLockAfterItWasOpenedAnew) {
+// A client that reads its reply slowly keeps the file open that the reply is sent from, and nothing else of the node.
+TEST_F(GraphTest, AReplyFromTheOldDescriptionKeepsNoLockAfterAReopen) {
   std::string path = directory_.file("shared", std::string(1 << 20, 'x'));
   ASSERT_EQ(add({{"driver", "file"}, {"filename", path}, {"node-name", "f"}}), "");
   auto edge = attach("f", kWriter);
   ASSERT_NE(edge, nullptr) << error_;
   auto span = edge->node().try_share(reactor(), {0, 1 << 20});
-  if (!span) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+  if (!span) GTEST_SKIP() << "the kernel does not report cached pages";
   std::string reopened =
       reopen({{"driver", "file"}, {"node-name", "f"}, {"filename", path}, {"cache", json::Object{{"direct", true}}}});
   if (!reopened.empty()) GTEST_SKIP() << reopened;

@@ -29,7 +29,7 @@ FileAio aio_of(schema::BlockdevAioOptions aio) {
   return FileAio::kThreads;
 }
 
-// Sizes are signed on the wire.
+// The schema's sizes are signed.
 Result<std::uint64_t> size_of(std::string_view name, std::int64_t value) {
   if (value >= 0) return static_cast<std::uint64_t>(value);
   return fail(fmt::format("Value '{}' is out of range for parameter '{}'", value, name));

@@ -1,4 +1,4 @@
-// From the options of the schema to those of each driver, and whether new ones may replace old ones.
+// Conversion of the schema's options to those of each driver, and the check of options that a reopen cannot change.
 // Pure functions; any thread.
 #pragma once
 
@@ -22,7 +22,7 @@ Result<NullOptions> null_options(const schema::BlockdevOptionsNull& options, std
 
 Result<RawOptions> raw_options(const schema::BlockdevOptionsRaw& options);
 
-// For a reopen: an option that cannot change must be given again as it was. `name` is the option's.
+// For a reopen: fails unless an option that cannot change has its old value. `name` is that of the option.
 template <class T>
 Result<> check_unchanged(std::string_view name, const std::optional<T>& before, const std::optional<T>& after);
 

@@ -16,15 +16,16 @@ ExtentCache::Freeing::~Freeing() {
   std::lock_guard guard(cache_.mutex_);
   cache_.extents_.forget(range_);
   --cache_.freeings_;
-  cache_.freed_ = cache_.begin_look();
+  cache_.freed_ = cache_.begin_observation();
   cache_.note_knowledge();
 }
 
-void ExtentCache::hear(Look look, const aio::FileInfo& info) {
-  if (look < newest_) return;
-  // The newest look was before the end of one of ours, so that its space may be missing from now on.
+void ExtentCache::observe(Observation observation, const aio::FileInfo& info) {
+  if (observation < newest_) return;
+  // The newest observation is older than the end of one of our Freeings, so the space that it freed may be missing from
+  // now on.
   const bool we_freed = freeings_ > 0 || freed_ > newest_;
-  newest_ = look;
+  newest_ = observation;
   if (info == info_) return;
   const bool same_file =
       info.size_bytes == info_.size_bytes && info.device == info_.device && info.inode == info_.inode;
@@ -32,16 +33,16 @@ void ExtentCache::hear(Look look, const aio::FileInfo& info) {
     extents_.forget_holes();
   } else {
     extents_.clear();
-    freed_ = std::max(freed_, look);
+    freed_ = std::max(freed_, observation);
   }
   info_ = info;
 }
 
-IoResult ExtentCache::find(Look look, const aio::FileInfo& now, Range range, block::Extents& extents) {
+IoResult ExtentCache::find(Observation observation, const aio::FileInfo& now, Range range, block::Extents& extents) {
   std::lock_guard guard(mutex_);
-  hear(look, now);
+  observe(observation, now);
   note_knowledge();
-  // An old look: of the file as it was then nothing is known any more.
+  // The observation is old: the file has changed since, and the cache keeps nothing of its former states.
   if (now != info_) return fail(EAGAIN);
   std::size_t before = extents.size();
   extents_.find(range, extents);
@@ -49,23 +50,23 @@ IoResult ExtentCache::find(Look look, const aio::FileInfo& now, Range range, blo
   return {};
 }
 
-std::uint64_t ExtentCache::store(Look look, std::uint64_t offset, const aio::FileMap& map) {
+std::uint64_t ExtentCache::store(Observation observation, std::uint64_t offset, const aio::FileMap& map) {
   assert(map.exact);
   std::lock_guard guard(mutex_);
-  hear(look, map.info);
-  std::uint64_t learnt = 0;
-  if (freeings_ == 0 && freed_ <= look) {
+  observe(observation, map.info);
+  std::uint64_t bytes_added = 0;
+  if (freeings_ == 0 && freed_ <= observation) {
     const bool proven = map.lasting && map.info == info_;
-    learnt = extents_.store(offset, map.runs, proven ? ExtentMap::Holes::kProven : ExtentMap::Holes::kDoubted);
+    bytes_added = extents_.store(offset, map.runs, proven ? ExtentMap::Holes::kProven : ExtentMap::Holes::kDoubted);
   }
   note_knowledge();
-  return learnt;
+  return bytes_added;
 }
 
 void ExtentCache::clear() {
   std::lock_guard guard(mutex_);
   extents_.clear();
-  freed_ = begin_look();
+  freed_ = begin_observation();
   note_knowledge();
 }
 

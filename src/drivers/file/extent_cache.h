@@ -1,7 +1,7 @@
-// ExtentCache: what an ExtentMap knows of a file that changes, by our doing or another program's.
+// ExtentCache: extents of a file that may change at any time, by our own calls or by another program.
 //
-// Each question comes with what fstat() says at the time, and what is known is told as far as that still allows it.
-// Writes of data need not tell the cache anything. Owned by a FileDriver. Any thread: a mutex is held for one lookup,
+// Each lookup passes the result of a recent fstat(), and the cache answers only as far as that result still allows.
+// Writes of data need not notify the cache. Owned by a FileDriver. Any thread: the cache holds a mutex for one lookup,
 // never for a system call.
 #pragma once
 
@@ -14,27 +14,30 @@
 
 namespace blockexport::drivers {
 
-// The two things that it can say are not equally dangerous. Who believes in a hole that is none loses data, since a
-// backup skips it; who believes in data that are none reads zeros. So a hole is proven or not known: it is told for as
-// long as the file's FileInfo is the one under which it was learnt, whoever changes the file. (What makes data of a
-// hole takes space, or leaves a time stamp.) Data need no proof: they are told after any write, by us or by others.
+// The two kinds of wrong answer are not equally dangerous. A false hole loses data, because a backup skips it; false
+// data only make the reader read zeros. So a hole is proven or unknown: the cache reports it only while the file's
+// FileInfo equals the one under which it was stored, whoever changes the file. (A write into a hole takes space or
+// changes a time stamp.) Data need no proof: they stay valid after any write, by us or by others.
 //
-// What takes data away has to be noticed, or what is free would be told as data for good:
-// - Our own calls that free space do it within a Freeing, which forgets their range.
-// - When the file is of another size, or has less space than before and no Freeing explains that, somebody else has
-//   been at work, and all is forgotten. What others free while the file gains as much elsewhere goes unnoticed, as does
-//   what they free while we free something, and zeros that keep their space: all of it stays data, which is legal.
+// The cache has to notice when data are freed, or it would report free space as data for ever:
+// - Our own calls that free space run within a Freeing, which removes their range from the cache.
+// - When the size of the file changes, or its space shrinks without a Freeing that explains it, another program has
+//   changed the file, and the cache drops everything. The cache does not notice when others free space while the file
+//   gains as much elsewhere or while we free something, or when they write zeros that keep their space: such ranges
+//   stay data, which the protocol allows.
 //
-// Looks at the file overlap each other and our own calls, on several threads, so each takes a number before it begins:
-// one that began before another that has been heard of is old and changes nothing; and a map that began before the end
-// of a Freeing may have seen what was freed as data, and teaches nothing.
+// Observations of the file (an fstat() or a map) overlap each other and our own calls, on several threads. So each
+// takes a number before it begins. One that began before the newest observation the cache has seen is outdated and
+// changes nothing; and a map that began before the end of a Freeing may report freed space as data, so the cache does
+// not store it.
 class ExtentCache {
  public:
-  // The number of a look.
-  using Look = std::uint64_t;
+  // The number of an observation of the file; numbers grow.
+  using Observation = std::uint64_t;
 
-  // Around a call to the kernel that may free space in `range`, whatever comes of it. From its end on that range is not
-  // known: forgotten any sooner, it could be learnt again, as it was, before the call is done.
+  // The scope of a call to the kernel that may free space in `range`, whether it succeeds or not. The destructor
+  // removes the range from the cache: if the constructor did, another thread could store the old state again before the
+  // call ends.
   class Freeing {
    public:
     Freeing(ExtentCache& cache, block::Range range);
@@ -47,35 +50,36 @@ class ExtentCache {
     block::Range range_;
   };
 
-  // False without a lock, so that who finds it empty need not ask for a FileInfo.
+  // False when the cache is empty. Takes no lock, so a caller can cheaply avoid the fstat() that a lookup needs.
   bool may_know() const { return knows_.load(std::memory_order_acquire); }
 
-  // To be called before the file is asked for what find() or store() is given. Never 0.
-  Look begin_look() { return ++looks_; }
+  // Numbers an observation; call it before the fstat() or the map that find() or store() receives. Never 0.
+  Observation begin_observation() { return ++observations_; }
 
-  // As ExtentMap::find, of the file that is `now` so. EAGAIN when it knows nothing of the first byte.
-  IoResult find(Look look, const aio::FileInfo& now, block::Range range, block::Extents& extents);
+  // As ExtentMap::find, for a file whose fstat() returned `now`. EAGAIN when the first byte is not in the cache.
+  IoResult find(Observation observation, const aio::FileInfo& now, block::Range range, block::Extents& extents);
 
-  // Learns the runs of a map that is `exact`, which begin at `offset`; its holes if it is `lasting`. How many bytes
-  // became known that were not.
-  std::uint64_t store(Look look, std::uint64_t offset, const aio::FileMap& map);
+  // Stores the runs of a map that is `exact`, which begin at `offset`; its holes only if the map is `lasting`. Returns
+  // the number of bytes that were not in the cache before.
+  std::uint64_t store(Observation observation, std::uint64_t offset, const aio::FileMap& map);
 
   void clear();
 
  private:
-  // What a look saw of the file as a whole. All below want the mutex.
-  void hear(Look look, const aio::FileInfo& info);
+  // Compares the FileInfo of an observation with the newest one, and drops the extents that the difference makes
+  // doubtful. Needs the mutex, as do all functions below.
+  void observe(Observation observation, const aio::FileInfo& info);
   void note_knowledge() { knows_.store(!extents_.empty(), std::memory_order_release); }
 
   std::atomic<bool> knows_ = false;
-  std::atomic<Look> looks_ = 0;
+  std::atomic<Observation> observations_ = 0;
 
-  std::mutex mutex_;  // guards all below
-  Look newest_ = 0;   // of those that were heard
-  // Of it. Holes that are known were learnt under this, and nothing else was heard since.
+  std::mutex mutex_;        // guards all members below
+  Observation newest_ = 0;  // newest observation that observe() has accepted
+  // The file at that observation. The holes in the cache were stored under this FileInfo, and it has not changed since.
   aio::FileInfo info_;
-  std::uint32_t freeings_ = 0;  // under way
-  Look freed_ = 0;              // looks before this one may have seen data that are gone
+  std::uint32_t freeings_ = 0;  // calls that may free space, under way
+  Observation freed_ = 0;       // a map that began before this observation may report freed space as data
   ExtentMap extents_;
 };
 

@@ -77,7 +77,7 @@ void ExtentMap::add_leaves(std::uint64_t offset, std::span<const aio::FileRun> r
     const bool data = run.kind == aio::FileRunKind::kData;
     const bool known = run.kind != aio::FileRunKind::kZeros;
     if (!leaf.runs.empty() && (!known || leaf.runs.size() == sizes_.leaf_runs_max)) add(std::exchange(leaf, none));
-    // Holes that nobody believes in stand between data, where they take less room than another leaf.
+    // Doubted holes are stored only between data, where they take less memory than another leaf.
     if (data || (known && (holes == Holes::kProven || !leaf.runs.empty()))) {
       if (leaf.runs.empty()) leaf.runs.reserve(std::min(runs_left, sizes_.leaf_runs_max));
       leaf.runs.emplace_back(offset, data);
@@ -89,13 +89,14 @@ void ExtentMap::add_leaves(std::uint64_t offset, std::span<const aio::FileRun> r
   if (!leaf.runs.empty()) add(std::move(leaf));
 }
 
-// What is counted is runs, so a leaf keeps no room for others. (Without exceptions shrink_to_fit() does nothing.)
-void ExtentMap::give_back_room(Leaf& leaf) {
+// bytes() counts runs, not capacity, so a leaf keeps no spare capacity. (Without exceptions shrink_to_fit() does
+// nothing.)
+void ExtentMap::trim_capacity(Leaf& leaf) {
   if (leaf.runs.capacity() > leaf.runs.size()) leaf.runs = std::vector<Run>(leaf.runs.begin(), leaf.runs.end());
 }
 
 void ExtentMap::add(Leaf leaf) {
-  give_back_room(leaf);
+  trim_capacity(leaf);
   run_count_ += leaf.runs.size();
   std::uint64_t start = leaf.runs.front().start();
   [[maybe_unused]] bool added = leaves_.emplace(start, std::move(leaf)).second;
@@ -126,7 +127,7 @@ ExtentMap::Leaves::iterator ExtentMap::cut(Leaves::iterator leaf, Range range) {
     std::size_t kept = run_at(whole, range.offset - 1) + 1;
     run_count_ -= whole.runs.size() - kept;
     whole.runs.erase(whole.runs.begin() + static_cast<std::ptrdiff_t>(kept), whole.runs.end());
-    give_back_room(whole);
+    trim_capacity(whole);
     whole.end = range.offset;
     next = std::next(leaf);
   } else {

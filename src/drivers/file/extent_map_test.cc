@@ -34,7 +34,7 @@ Extent hole(std::uint64_t length) {
   return {.length = length, .zero = true};
 }
 
-TEST(ExtentMapTest, TellsWhatItWasTold) {
+TEST(ExtentMapTest, FindsStoredRuns) {
   ExtentMap map;
   map.store(100, std::vector<FileRun>{{50, kData}, {30, kHole}, {20, kData}}, Holes::kProven);
   EXPECT_EQ(found_in(map, {100, 100}), (Extents{data(50), hole(30), data(20)}));
@@ -44,7 +44,7 @@ TEST(ExtentMapTest, TellsWhatItWasTold) {
   EXPECT_TRUE(found_in(map, {200, 5}).empty());
 }
 
-TEST(ExtentMapTest, SpaceWithoutDataIsNotKnown) {
+TEST(ExtentMapTest, SpaceWithoutDataIsUnknown) {
   ExtentMap map;
   map.store(0, std::vector<FileRun>{{10, kHole}, {10, kZeros}, {10, kHole}}, Holes::kProven);
   EXPECT_EQ(found_in(map, {0, 30}), (Extents{hole(10)}));
@@ -52,14 +52,14 @@ TEST(ExtentMapTest, SpaceWithoutDataIsNotKnown) {
   EXPECT_EQ(found_in(map, {20, 10}), (Extents{hole(10)}));
 }
 
-TEST(ExtentMapTest, NeighboursOfOneKindAreToldAsOne) {
+TEST(ExtentMapTest, JoinsNeighboursOfOneKind) {
   ExtentMap map;
   map.store(0, std::vector<FileRun>{{10, kHole}}, Holes::kProven);
   map.store(10, std::vector<FileRun>{{10, kHole}, {10, kData}}, Holes::kProven);
   EXPECT_EQ(found_in(map, {0, 30}), (Extents{hole(20), data(10)}));
 }
 
-TEST(ExtentMapTest, GivesNoMoreThanOneCallTakes) {
+TEST(ExtentMapTest, FindsAtMostTheExtentsOfOneCall) {
   std::vector<FileRun> runs;
   const std::size_t count = 3 * block::kExtentsPerCallMax;
   for (std::size_t i = 0; i < count; ++i) runs.push_back({.length = 1, .kind = i % 2 == 0 ? kData : kHole});
@@ -70,7 +70,7 @@ TEST(ExtentMapTest, GivesNoMoreThanOneCallTakes) {
   EXPECT_EQ(extents.size(), 1 + block::kExtentsPerCallMax);
 }
 
-TEST(ExtentMapTest, ForgetsHolesAndKeepsData) {
+TEST(ExtentMapTest, ForgetHolesKeepsData) {
   ExtentMap map;
   map.store(0, std::vector<FileRun>{{10, kData}, {10, kHole}, {10, kData}, {10, kHole}}, Holes::kProven);
   const std::size_t bytes = map.bytes();
@@ -79,12 +79,12 @@ TEST(ExtentMapTest, ForgetsHolesAndKeepsData) {
   EXPECT_EQ(found_in(map, {0, 40}), (Extents{data(10)}));
   EXPECT_TRUE(found_in(map, {15, 25}).empty());
   EXPECT_EQ(found_in(map, {20, 20}), (Extents{data(10)}));
-  // What is learnt from now on is known beside what is not.
+  // Runs that are stored from now on are known; the others stay unknown.
   map.store(10, std::vector<FileRun>{{10, kHole}}, Holes::kProven);
   EXPECT_EQ(found_in(map, {0, 40}), (Extents{data(10), hole(10), data(10)}));
 }
 
-TEST(ExtentMapTest, WhatIsLeftOfALeafIsOfItsGeneration) {
+TEST(ExtentMapTest, ThePartsOfACutLeafKeepItsGeneration) {
   ExtentMap map;
   map.store(0, std::vector<FileRun>{{10, kHole}, {10, kData}, {10, kHole}}, Holes::kProven);
   map.forget_holes();
@@ -95,7 +95,7 @@ TEST(ExtentMapTest, WhatIsLeftOfALeafIsOfItsGeneration) {
   EXPECT_TRUE(found_in(map, {20, 10}).empty());
 }
 
-TEST(ExtentMapTest, DoubtedHolesAreNotKnown) {
+TEST(ExtentMapTest, DoubtedHolesAreUnknown) {
   ExtentMap map;
   map.store(0, std::vector<FileRun>{{10, kHole}, {10, kData}, {10, kHole}, {10, kData}}, Holes::kDoubted);
   EXPECT_TRUE(found_in(map, {0, 40}).empty());
@@ -103,10 +103,10 @@ TEST(ExtentMapTest, DoubtedHolesAreNotKnown) {
   EXPECT_TRUE(found_in(map, {20, 20}).empty());
   EXPECT_EQ(found_in(map, {30, 10}), (Extents{data(10)}));
   map.store(0, std::vector<FileRun>{{40, kHole}}, Holes::kDoubted);
-  EXPECT_TRUE(map.empty()) << "where data were seen to be gone they are forgotten";
+  EXPECT_TRUE(map.empty()) << "a doubted hole removes the data that it replaces";
 }
 
-TEST(ExtentMapTest, SaysHowMuchWasNews) {
+TEST(ExtentMapTest, ReturnsTheNumberOfNewlyKnownBytes) {
   ExtentMap map;
   EXPECT_EQ(map.store(0, std::vector<FileRun>{{10, kData}, {10, kHole}, {10, kZeros}}, Holes::kProven), 20u);
   EXPECT_EQ(map.known_bytes({5, 10}), 10u);
@@ -119,7 +119,7 @@ TEST(ExtentMapTest, SaysHowMuchWasNews) {
   EXPECT_EQ(map.known_bytes({0, 100}), 0u);
 }
 
-TEST(ExtentMapTest, ForgetsWhatIsFarthestWhenItIsFull) {
+TEST(ExtentMapTest, EvictsTheFarthestRunsWhenItIsFull) {
   ExtentMap map({.bytes_max = 2000, .leaf_runs_max = 4});
   for (std::uint64_t i = 0; i < 100; ++i) {
     map.store(i * 100, std::vector<FileRun>{{50, kData}, {50, kHole}}, Holes::kProven);
@@ -129,7 +129,7 @@ TEST(ExtentMapTest, ForgetsWhatIsFarthestWhenItIsFull) {
   EXPECT_TRUE(found_in(map, {0, 1}).empty());
 }
 
-// Holes that are forgotten and learnt again leave nothing behind that is not counted.
+// Holes that are dropped and stored again leave no memory behind that bytes() does not count.
 TEST(ExtentMapTest, StaysWithinItsMemoryOverGenerations) {
   constexpr std::size_t kBytesMax = 4000;
   ExtentMap map({.bytes_max = kBytesMax, .leaf_runs_max = 4});
@@ -150,9 +150,9 @@ TEST(ExtentMapTest, StaysWithinItsMemoryOverGenerations) {
   EXPECT_EQ(map.bytes(), 0u);
 }
 
-// What malloc() has given; sanitizers have another one, of which this tells nothing.
+// Memory that malloc() has handed out. Sanitizers replace malloc(), so this says nothing about them.
 std::size_t memory_in_use() {
-  malloc_trim(0);  // what waits to be used again counts as used
+  malloc_trim(0);  // memory that waits for reuse counts as used
   return mallinfo2().uordblks;
 }
 
@@ -164,8 +164,8 @@ TEST(ExtentMapTest, TakesNoMoreMemoryThanItSays) {
   ExtentMap map;
   map.store(0, scattered, Holes::kProven);
   map.clear();
-  const std::size_t before = memory_in_use() + 1024;  // small pieces that malloc() keeps for the next who asks
-  // Leaves of one run, where there could be many; and one that there were many in.
+  const std::size_t before = memory_in_use() + 1024;  // slack for small pieces that malloc() keeps for later
+  // Leaves of one run, although they could hold many; and one leaf that did hold many.
   map.store(0, scattered, Holes::kProven);
   EXPECT_LE(memory_in_use(), before + map.bytes());
   map.store(0, dense, Holes::kProven);
@@ -174,7 +174,7 @@ TEST(ExtentMapTest, TakesNoMoreMemoryThanItSays) {
   EXPECT_LE(memory_in_use(), before + map.bytes());
 }
 
-// Against one kind for each byte: 0 unknown, 1 data, 2 hole.
+// Compares with a model that has one kind for each byte: 0 unknown, 1 data, 2 hole.
 class Model {
  public:
   static constexpr std::uint64_t kSize = 600;

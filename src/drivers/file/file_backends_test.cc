@@ -11,7 +11,7 @@ namespace {
 
 class FileBackendsTest : public aio::testing::ForEachBackend {
  protected:
-  // A node over a new file of this size; the path is kept for looking at the file behind its back.
+  // A node over a new file of this size. `path_` lets a test look at the file without the node.
   std::unique_ptr<block::Node> make_node(std::size_t size_bytes) {
     path_ = make_file(std::string(size_bytes, '\0'));
     std::unique_ptr<block::Node> node;
@@ -48,7 +48,7 @@ aio::Task<void> run_models(std::deque<block::NodeModel>& models) {
   co_await scope.join();
 }
 
-TEST_P(FileBackendsTest, HoldsWhatWasWritten) {
+TEST_P(FileBackendsTest, ReadsTheWrittenData) {
   for (std::uint64_t seed = 1; seed <= 5 && !HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     std::unique_ptr<block::Node> node = make_node(64 << 10);
@@ -61,8 +61,9 @@ TEST_P(FileBackendsTest, HoldsWhatWasWritten) {
   }
 }
 
-// Simulated files have no such thing, as those of older kernels; where the host's do not either, this is the same.
-TEST_P(FileBackendsTest, WhatIsNotToStayInThePageCacheIsWrittenAndReadWhereTheFileSystemKnowsNoSuchThing) {
+// Simulated files do not support the flag, as on older kernels. Where the host's files do not either, both runs test
+// the same.
+TEST_P(FileBackendsTest, DroppingCachedPagesIsLeftOutWhereTheFileSystemDoesNotSupportIt) {
   ASSERT_NE(make_node(64 << 10), nullptr);
   std::unique_ptr<block::Node> node;
   run(open_node(path_, node, {.keep_cached = false}));
@@ -74,7 +75,7 @@ TEST_P(FileBackendsTest, WhatIsNotToStayInThePageCacheIsWrittenAndReadWhereTheFi
   run(run_models(models));
 }
 
-// What needs a disk whose time and random choices follow from a seed, or a host that loses its power.
+// Tests that need a disk whose times and random choices follow from a seed, or a host that loses power.
 class SimulatedFileTest : public FileBackendsTest {
  public:
   static aio::Task<void> write_number(block::Node& node, std::uint64_t offset, std::uint64_t number,
@@ -102,11 +103,12 @@ aio::Task<void> write_zeroes_fast(block::Node& node, block::Range range, IoResul
   result = co_await node.write_zeroes(range, {.no_fallback = true});
 }
 
-// A file system without ZERO_RANGE: a hole is punched and filled with space again, unless that is known not to work.
+// A file system without ZERO_RANGE: the driver punches a hole and allocates its space again, unless it knows that this
+// does not work.
 TEST_P(SimulatedFileTest, FastZeroesAreDoneOrRefusedBeforeAnythingChanges) {
   const std::string text = "some text";
   IoResult result;
-  // Of its calls in a row, those that the file system does not know.
+  // For each case, the calls in a row that the file system does not support.
   const std::vector<std::vector<aio::Fault>> unknown = {
       {{.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = 1}},
       {{.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = 2}},
@@ -147,7 +149,7 @@ TEST_P(SimulatedFileTest, ASyncThatFailsAfterZeroesDoesNotSayThatNothingChanged)
   EXPECT_EQ(result, IoResult(fail(EIO)));
 }
 
-// Immediate writes of `node` that were taken at once, out of 40.
+// The number of inline writes of `node` that succeeded, out of 40.
 int taken_at_once(aio::Reactor& reactor, block::Node& node) {
   int taken = 0;
   std::string text = "data";
@@ -159,14 +161,14 @@ int taken_at_once(aio::Reactor& reactor, block::Node& node) {
 TEST_P(SimulatedFileTest, WritesThatStallAreHandedToWorkersForAWhile) {
   std::unique_ptr<block::Node> node = make_node(8192);
   EXPECT_GT(taken_at_once(reactor(), *node), 1);
-  // Long because the thread was put aside: not the file's fault, and nothing changes.
+  // A long write whose thread was preempted: not the file's fault, so nothing changes.
   simulation().options().write_hold_ns = 20'000'000;
   simulation().options().write_hold_waits = false;
   EXPECT_GT(taken_at_once(reactor(), *node), 1);
-  // The first that waits while it is watched sends the others elsewhere.
+  // The first watched write that waits starts a backoff for the others.
   simulation().options().write_hold_waits = true;
   EXPECT_EQ(taken_at_once(reactor(), *node), 1);
-  // The verb goes on working meanwhile, and the clock with it.
+  // The blocking verb works meanwhile and advances the clock.
   IoResult result;
   run(write_text(*node, 100, "kept", result));
   EXPECT_TRUE(result.has_value());
@@ -177,7 +179,7 @@ TEST_P(SimulatedFileTest, WritesThatStallAreHandedToWorkersForAWhile) {
   EXPECT_EQ(taken_at_once(reactor(), *node), 1);
 }
 
-TEST_P(SimulatedFileTest, WhatWasFlushedOutlivesAPowerCut) {
+TEST_P(SimulatedFileTest, FlushedDataSurviveAPowerCut) {
   std::unique_ptr<block::Node> node = make_node(8192);
   IoResult result;
   run(write_text(*node, 100, "durable", result));
@@ -188,8 +190,8 @@ TEST_P(SimulatedFileTest, WhatWasFlushedOutlivesAPowerCut) {
   EXPECT_EQ(content_of(path_).substr(100, 7), "durable");
 }
 
-// Holes that are remembered, filled by several writers and punched again.
-TEST_P(SimulatedFileTest, NeverTellsOfZerosWhereDataAre) {
+// Cached holes that several writers fill and punch again.
+TEST_P(SimulatedFileTest, NeverReportsDataAsZeros) {
   for (std::uint64_t seed = 1; seed <= 20 && !HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     simulation().make_file("sparse", 256 << 10);
@@ -219,7 +221,7 @@ TEST_P(SimulatedFileTest, FlushesThatWaitTogetherAreOneSync) {
   std::unique_ptr<block::Node> node = make_node(8192);
   IoResult result;
   run(write_text(*node, 0, "text", result));
-  // The first comes alone; the third sync would fail.
+  // The first flush runs alone; a third sync would fail.
   simulation().inject({.kind = aio::OperationKind::kSync, .error = EIO, .after = 2, .count = 100});
   std::deque<IoResult> results;
   run(flush_at_once(*node, 16, results));
@@ -251,13 +253,13 @@ TEST_P(SimulatedFileTest, DurableWritesDuringASyncAreMadeAtOnceAndShareTheNext) 
   const std::uint64_t started_ns = reactor().now_ns();
   std::deque<IoResult> results;
   run(write_durably_during_a_flush(*node, results));
-  // The simulation refuses one copy in four.
+  // The simulation refuses one inline copy in four.
   EXPECT_GE(reactor().now_ns() - started_ns, 4'000'000u);
   ASSERT_EQ(results.size(), 9u);
   for (const IoResult& each : results) EXPECT_TRUE(each.has_value());
 }
 
-TEST_P(SimulatedFileTest, WhoSharesAFailedSyncFailsAndSoDoAllAfterIt) {
+TEST_P(SimulatedFileTest, AFailedSyncFailsForAllMembersAndForLaterFlushes) {
   std::unique_ptr<block::Node> node = make_node(8192);
   IoResult result;
   run(write_text(*node, 0, "text", result));
@@ -271,7 +273,7 @@ TEST_P(SimulatedFileTest, WhoSharesAFailedSyncFailsAndSoDoAllAfterIt) {
 }
 
 TEST_P(SimulatedFileTest, ADurableWriteThatTheDiskFailsFailsTheFlushesAfterIt) {
-  // A path that failed, a bad place, a device that does not answer.
+  // A failed path, a bad sector, a device that does not answer.
   for (int error : {EIO, ENODATA, ETIMEDOUT}) {
     std::unique_ptr<block::Node> node = make_node(8192);
     simulation().inject({.kind = aio::OperationKind::kWrite, .error = error, .count = 1});
@@ -295,8 +297,8 @@ TEST_P(SimulatedFileTest, ADurableWriteThatIsRefusedForWantOfSpaceHarmsNoFlush) 
   }
 }
 
-// One client of a disk that will lose its power: writes ever higher numbers to a sector of its own, and knows up to
-// which one it was promised to keep.
+// A client of a disk that will lose power: it writes ever higher numbers to a sector of its own, and records the last
+// number whose durability was promised.
 struct Promise {
   std::uint64_t offset = 0;
   std::uint64_t started = 0;
@@ -329,7 +331,7 @@ aio::Task<void> write_until_power_cut(block::Node& node, std::deque<Promise>& pr
   co_await scope.join();
 }
 
-TEST_P(SimulatedFileTest, NothingThatWasPromisedIsLostWithThePower) {
+TEST_P(SimulatedFileTest, PromisedWritesSurviveAPowerCut) {
   for (std::uint64_t seed = 1; seed <= 200 && !HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     std::unique_ptr<block::Node> node = make_node(16 * 512);

@@ -1,8 +1,8 @@
 // FileDriver: a regular file or a block device of this host.
 //
-// Owned by its Node. Verbs run on any reactor at once: what requests share is atomic flags, the extent cache, the sync
-// group and what is known of losses, each with a lock of its own. The size of a regular file is rounded up to 512
-// bytes; what lies past its real end reads as zeros. Every call to the kernel goes through a Reactor. It never waits
+// Owned by its Node. Verbs run on any reactor at once: requests share atomic flags, the extent cache, the sync group
+// and the writeback errors, each with a lock of its own. The size of a regular file is rounded up to 512 bytes; the
+// bytes past its real end read as zeros. Every call to the kernel goes through a Reactor. The driver never waits
 // outside a co_await and never calls one of the kernel's blocking calls inline, except for copies into and out of the
 // page cache (the try_ verbs).
 #pragma once
@@ -17,20 +17,20 @@
 #include "drivers/file/extent_cache.h"
 #include "drivers/file/file_locks.h"
 #include "drivers/file/file_options.h"
-#include "drivers/file/loss_report.h"
 #include "drivers/file/sync_group.h"
 #include "drivers/file/write_backoff.h"
+#include "drivers/file/writeback_errors.h"
 
 namespace blockexport::drivers {
 
-// A regular file's size is rounded up to this.
+// The size of a regular file is rounded up to a multiple of this.
 inline constexpr std::uint64_t kSectorBytes = 512;
 
-// What a reopen has prepared.
+// The state between prepare_reopen() and its commit or abort.
 struct FileReopening {
   FileOptions options;
   block::Limits limits;
-  int fd;  // the one in use, when that need not change
+  int fd;  // fd_ itself when the reopen needs no new descriptor
 };
 
 class FileDriver final : public block::LiveDriver {
@@ -50,7 +50,7 @@ class FileDriver final : public block::LiveDriver {
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
                      block::WriteHints& hints) override;
-  // One fstat() when the cache may know, which it does only on file systems where that never waits.
+  // Calls fstat() once if the cache may have extents, which it has only on file systems whose fstat() never waits.
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 
@@ -66,7 +66,8 @@ class FileDriver final : public block::LiveDriver {
   aio::Task<Result<>> set_permissions(block::Permissions permissions) override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
 
-  // Opens the file again where access or the page cache changes; locks move to it at the commit.
+  // Opens the file again when access or the use of the page cache changes; the commit moves the locks to the new
+  // descriptor.
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
                                      block::NodeOptions& node_options) override;
   aio::Task<void> commit_reopen() override;
@@ -79,82 +80,87 @@ class FileDriver final : public block::LiveDriver {
   FileDriver(aio::Reactor& home, FileOptions options, int fd);
   static aio::Task<std::expected<int, Errno>> open_fd(aio::Reactor& reactor, const std::string& path,
                                                       FileOptions& options);
-  // The descriptor that `options` ask for, and that it is still the file which is open.
+  // Opens a descriptor as `options` say, and checks that it refers to the file that is already open.
   aio::Task<Result<int>> open_again(FileOptions& options);
   aio::Task<Result<>> inspect();
   static aio::Task<block::Limits> limits_of(aio::Reactor& reactor, int fd, const FileOptions& options,
                                             std::uint32_t block_bytes);
 
   bool is_device() const { return options_.type == FileType::kDevice; }
-  // What is asked of the file system when `range` is asked of us, which does not lie behind the end of the file.
+  // The range to query the file system for when a client queries `range`, which begins inside the file.
   block::Range map_window(block::Range range) const;
-  // Whether what is read or written now may stay in the page cache.
+  // Whether pages of the transfers that begin now may stay in the page cache.
   aio::Caching caching() const {
     if (options_.direct) return aio::Caching::kBypass;
     const bool drop = !options_.keep_cached && !no_drop_cached_.load(std::memory_order_relaxed);
     return drop ? aio::Caching::kDrop : aio::Caching::kKeep;
   }
-  // Whether a transfer with `asked` that failed so is to be tried again, without it.
+  // Whether a transfer with `asked` failed because the file system does not support it; the caller then repeats the
+  // transfer without it.
   bool is_dropping_refused(aio::Caching asked, Errno error);
-  // Whether others sync, or are about to: then a durable write shares their next sync.
+  // Whether another request syncs or is about to: a durable write then shares the next sync.
   bool is_syncing() { return durable_writes_.load(std::memory_order_relaxed) > 0 || syncs_.is_running(); }
   bool is_past_end(block::Range range) const { return range.end() > size_bytes(); }
   void raise_size(std::uint64_t end);
-  // Reads what the page cache has of the beginning of a long range, and returns how much that is.
+  // Reads the beginning of a long range as far as the page cache holds it, and returns the number of bytes read.
   aio::Task<std::uint64_t> read_cached_pieces(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
-  // As try_write(), for a durable write that is followed by a sync.
+  // As try_write(), for a durable write: the caller syncs afterwards.
   bool write_at_once(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
   aio::Task<IoResult> write_past_end(block::Range range, block::IoBuffers buffers, bool force_unit_access);
   aio::Task<IoResult> write_inside(block::Range range, block::IoBuffers buffers, bool force_unit_access);
-  // Ends a read at the end of the file: the bytes from `done` on are zeros, or missing.
+  // Completes a read that met the end of the file at byte `done` of the range: fills the rest with zeros, or fails with
+  // EIO if the file became shorter.
   IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
   aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
   aio::Task<IoResult> zero_in_device(aio::Reactor& reactor, block::Range range, bool may_unmap);
   aio::Task<IoResult> zero_blocks(aio::Reactor& reactor, block::Range range, bool may_unmap);
-  // The kinds of writing, with `data_sync` durable if it succeeds: of what is in `buffers`, of zeros, and of either,
-  // which is zeros when there are no buffers.
+  // Three kinds of writing: the content of `buffers`, zeros, or either of them (zeros when `buffers` is empty). With
+  // `data_sync` a successful write is durable.
   aio::Task<IoResult> write_buffers(block::Range range, block::IoBuffers buffers, bool data_sync);
   aio::Task<IoResult> write_zero_buffers(block::Range range, bool data_sync);
   aio::Task<IoResult> write_content(block::Range range, block::IoBuffers buffers, bool data_sync);
   aio::Task<IoResult> write_durably(block::Range range, block::IoBuffers buffers);
   aio::Task<IoResult> write_alone(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
-  // What completed before is durable when it succeeds; shared with who else waits for that.
+  // Makes all completed writes durable if it succeeds. Shares one sync with the other tasks that wait for one.
   aio::Task<IoResult> sync(aio::Reactor& reactor);
   aio::Task<IoResult> sync_alone(aio::Reactor& reactor);
   aio::Task<IoResult> sync_file(aio::Reactor& reactor);
-  // fallocate, unless it was refused before for what `refused` stands for; ENOTSUP then and from then on.
+  // Calls fallocate(2), unless `refused` says that the kernel has refused this mode before; then, and when it refuses
+  // now, returns ENOTSUP.
   aio::Task<IoResult> allocate(aio::Reactor& reactor, int mode, block::Range range, std::atomic<bool>& refused);
 
   aio::Reactor& home_;
   FileOptions options_;
-  std::string path_;  // absolute: the file name is as it was given
+  std::string path_;  // absolute form of the file name
   std::shared_ptr<const aio::OpenFile> file_;
-  int fd_;                                           // of file_
-  bool lives_in_memory_ = false;                     // its file system does
-  bool drops_direct_syncs_ = false;                  // see aio::FileInfo
-  std::uint64_t device_block_bytes_ = kSectorBytes;  // of a device: its logical block size
+  int fd_;                                           // descriptor of file_
+  bool lives_in_memory_ = false;                     // its file system is in memory
+  bool drops_direct_syncs_ = false;                  // see aio::FileInfo::drops_direct_syncs
+  std::uint64_t device_block_bytes_ = kSectorBytes;  // logical block size of a device
   block::Limits limits_;
-  std::unique_ptr<FileLocks> locks_;          // null: no locking
-  std::unique_ptr<FileReopening> reopening_;  // between prepare_reopen and commit_reopen
-  std::atomic<std::uint64_t> file_bytes_;     // the real end as far as we know
-  block::RangeLock growth_;                   // growing writes share it, grow() holds it alone
+  std::unique_ptr<FileLocks> locks_;          // null: locking is off
+  std::unique_ptr<FileReopening> reopening_;  // set between prepare_reopen and commit_reopen
+  std::atomic<std::uint64_t> file_bytes_;     // real end of the file, as of the last check
+  block::RangeLock growth_;                   // writes that grow the file hold it shared, grow() holds it exclusively
   WriteBackoff write_backoff_;
   SyncGroup syncs_;
-  std::atomic<std::uint32_t> durable_writes_ = 0;  // under way
-  LossReport losses_;                              // unless direct: then nothing is kept back, and nothing lost later
+  std::atomic<std::uint32_t> durable_writes_ = 0;  // number under way
+  // Not used with direct I/O, which leaves no dirty pages to write back.
+  WritebackErrors writeback_errors_;
 
-  // What the file system or device has refused once.
+  // Calls that the file system or device has refused once, and that the driver does not repeat.
   std::atomic<bool> no_punch_hole_ = false;
   std::atomic<bool> no_zero_range_ = false;
   std::atomic<bool> no_allocate_ = false;
-  std::atomic<bool> allocates_ = false;  // it has done so once
+  std::atomic<bool> allocates_ = false;  // a KEEP_SIZE allocation has succeeded once
   std::atomic<bool> no_device_discard_ = false;
   std::atomic<bool> no_device_zero_out_ = false;
   std::atomic<bool> no_seek_hole_ = false;
   std::atomic<bool> no_drop_cached_ = false;
 
   ExtentCache extents_;
-  std::atomic<bool> look_ahead_ = true;  // the last map taught so much that it pays to look further than asked
+  // Querying further than requested pays, because the last map added much to the cache.
+  std::atomic<bool> look_ahead_ = true;
 
   block::FileStatistics statistics_;
 };

@@ -58,7 +58,7 @@ class FileDriverTest : public block::ReactorTest {
   FileDriver* driver_ = nullptr;
 };
 
-TEST_F(FileDriverTest, SaysWhyItCannotOpen) {
+TEST_F(FileDriverTest, ExplainsErrorsOfOpening) {
   EXPECT_EQ(open({.filename = directory_.path("none")}), nullptr);
   EXPECT_EQ(error_, "Could not open '" + directory_.path("none") + "': No such file or directory");
   EXPECT_EQ(open({.filename = "/dev/null"}), nullptr);
@@ -71,7 +71,7 @@ TEST_F(FileDriverTest, SaysWhyItCannotOpen) {
   EXPECT_EQ(error_, "aio=native was specified, but it requires cache.direct=on, which was not specified.");
 }
 
-TEST_F(FileDriverTest, ReadsWhatItWrote) {
+TEST_F(FileDriverTest, ReadsTheWrittenData) {
   std::string path = directory_.sparse_file("a", 1 << 20);
   auto disk = open({.filename = path});
   ASSERT_NE(disk, nullptr) << error_;
@@ -85,29 +85,29 @@ TEST_F(FileDriverTest, ReadsWhatItWrote) {
   EXPECT_EQ(content(path).substr(12345, 9), "some text");
 }
 
-TEST_F(FileDriverTest, SharesWhatIsInThePageCache) {
+TEST_F(FileDriverTest, SharesCachedPages) {
   std::string path = directory_.file("a", std::string(10'000, 'x'));
   auto disk = open({.filename = path});
   ASSERT_NE(disk, nullptr) << error_;
   EXPECT_EQ(disk->size_bytes(), 10'240u);
   auto span = disk->try_share(reactor(), {100, 9'900});
-  if (!span) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+  if (!span) GTEST_SKIP() << "the kernel does not report cached pages";
   EXPECT_EQ(span->offset, 100u);
   std::string got(9'900, '-');
   EXPECT_EQ(pread(span->file->fd(), got.data(), got.size(), 100), 9'900);
   EXPECT_EQ(got, std::string(9'900, 'x'));
   EXPECT_EQ(disk->statistics().read.operations(), 1u);
-  // What was rounded up is not in the file; nor is what lies behind the end of the disk.
+  // Neither the rounded-up bytes nor those behind the end of the disk are in the file.
   EXPECT_FALSE(disk->try_share(reactor(), {100, 10'000}));
   EXPECT_FALSE(disk->try_share(reactor(), {100, 20'000}));
   EXPECT_EQ(disk->statistics().read.operations(), 1u);
 }
 
-TEST_F(FileDriverTest, SharesNothingThatIsNotInThePageCache) {
+TEST_F(FileDriverTest, SharesNoPagesThatAreNotCached) {
   std::string path = directory_.file("a", std::string(1 << 20, 'x'));
   auto disk = open({.filename = path});
   ASSERT_NE(disk, nullptr) << error_;
-  if (!disk->try_share(reactor(), {0, 1 << 20})) GTEST_SKIP() << "the kernel does not tell";
+  if (!disk->try_share(reactor(), {0, 1 << 20})) GTEST_SKIP() << "the kernel does not report cached pages";
   auto span = disk->try_share(reactor(), {0, 1 << 20});
   ASSERT_TRUE(span);
   struct statfs system{};
@@ -137,7 +137,7 @@ TEST_F(FileDriverTest, RoundsTheSizeUpAndReadsZerosThere) {
   EXPECT_EQ(extents, (Extents{{.length = 1024, .data = true}}));
 }
 
-TEST_F(FileDriverTest, AFileThatWasCutReadsAsAnError) {
+TEST_F(FileDriverTest, ReadsOfATruncatedPartFail) {
   std::string path = directory_.file("a", std::string(8192, 'x'));
   auto disk = open({.filename = path});
   ASSERT_NE(disk, nullptr) << error_;
@@ -148,8 +148,8 @@ TEST_F(FileDriverTest, AFileThatWasCutReadsAsAnError) {
   EXPECT_TRUE(read(*disk, 0, got));
 }
 
-// Who copies only what is data must meet the error.
-TEST_F(FileDriverTest, WhatWasCutOffIsNoHole) {
+// A client that copies only data must receive the error.
+TEST_F(FileDriverTest, ATruncatedPartIsNotAHole) {
   std::string path = directory_.sparse_file("a", 1 << 20);
   auto disk = open({.filename = path});
   ASSERT_NE(disk, nullptr) << error_;
@@ -181,7 +181,7 @@ TEST_F(FileDriverTest, TryVerbsServeFromThePageCache) {
   EXPECT_EQ(disk->try_read(reactor(), {512, 512}, IoBuffers(&vector, 1)).error(), Errno(EAGAIN));
 }
 
-// Which has no flag for reads that must not wait.
+// A file system in memory has no flag for reads that must not wait.
 TEST_F(FileDriverTest, AFileSystemInMemoryIsAsGoodAsThePageCache) {
   OwnedFd memory(memfd_create("disk", MFD_CLOEXEC));
   ASSERT_TRUE(memory);
@@ -193,7 +193,7 @@ TEST_F(FileDriverTest, AFileSystemInMemoryIsAsGoodAsThePageCache) {
   iovec vector{text.data(), text.size()};
   EXPECT_TRUE(disk->try_read(reactor(), {0, text.size()}, IoBuffers(&vector, 1)));
   EXPECT_EQ(text, content);
-  if (!disk->try_share(reactor(), {0, 1 << 20})) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+  if (!disk->try_share(reactor(), {0, 1 << 20})) GTEST_SKIP() << "the kernel does not report cached pages";
 }
 
 aio::Task<void> count_turns(int& turns, const bool& done) {
@@ -208,7 +208,7 @@ aio::Task<void> read_and_tell(Node& node, Range range, iovec vector, IoResult& r
   done = true;
 }
 
-TEST_F(FileDriverTest, ALongReadFromThePageCacheLeavesTurnsToOthers) {
+TEST_F(FileDriverTest, ALongReadFromThePageCacheYieldsToOtherTasks) {
   constexpr std::uint64_t kLength = Node::kReadAtOnceBytesMax + 100;
   std::string content(kLength + 10, '-');
   for (std::size_t i = 0; i < content.size(); i++) content[i] = static_cast<char>('a' + i % 23);
@@ -287,7 +287,7 @@ aio::Task<void> grow_in_steps(Node& node, int count) {
   for (int i = 0; i < count; ++i) EXPECT_TRUE(co_await node.grow(node.size_bytes() + 600));
 }
 
-TEST_F(FileDriverTest, WritesThatGrowTheFileAndAGrowthOnRequestLoseNothingOfEachOther) {
+TEST_F(FileDriverTest, GrowingWritesAndAGrowthOnRequestKeepEachOthersData) {
   auto disk = open({.filename = directory_.file("a", "")});
   ASSERT_NE(disk, nullptr) << error_;
   std::atomic<std::uint64_t> end = 0;
@@ -323,7 +323,7 @@ TEST_F(FileDriverTest, WritesZeroesWithAndWithoutSpace) {
   EXPECT_EQ(blocks(path), before - 128);
 }
 
-// It cannot zero a range, only make a hole and fill it.
+// It cannot zero a range; it can only punch a hole and allocate its space again.
 TEST_F(FileDriverTest, AFileSystemInMemoryKeepsTheSpaceOfZeroes) {
   OwnedFd memory(memfd_create("disk", MFD_CLOEXEC));
   ASSERT_TRUE(memory);
@@ -351,7 +351,7 @@ TEST_F(FileDriverTest, DiscardMakesHoles) {
   EXPECT_EQ(driver_->file_statistics()->discarded_bytes, 65536u);
 }
 
-TEST_F(FileDriverTest, TellsHolesFromData) {
+TEST_F(FileDriverTest, DistinguishesHolesFromData) {
   auto disk = open({.filename = directory_.sparse_file("a", 1 << 20)});
   ASSERT_NE(disk, nullptr) << error_;
   ASSERT_TRUE(write(*disk, 65536, std::string(65536, 'x')));
@@ -361,7 +361,7 @@ TEST_F(FileDriverTest, TellsHolesFromData) {
   Extent data{.length = 65536, .data = true};
   EXPECT_EQ(extents, (Extents{hole, data, {.length = (1 << 20) - 131072, .zero = true}}));
   extents.clear();
-  // An answer may end before the range does: here, where what is remembered does.
+  // An answer may end before the range does: here at the end of the cached part.
   ASSERT_TRUE(run(disk->extents({65537, 65535}, extents)));
   EXPECT_EQ(extents, (Extents{{.length = 65535, .data = true}}));
   extents.clear();
@@ -369,12 +369,12 @@ TEST_F(FileDriverTest, TellsHolesFromData) {
   EXPECT_EQ(extents, (Extents{{.length = 1, .zero = true}}));
 }
 
-TEST_F(FileDriverTest, RemembersHolesUntilAnybodyChangesTheFile) {
+TEST_F(FileDriverTest, CachesHolesUntilTheFileChanges) {
   std::string path = directory_.sparse_file("a", 1 << 20);
   auto disk = open({.filename = path});
   ASSERT_NE(disk, nullptr) << error_;
   Extents extents;
-  // What was made a moment ago is not remembered yet; and on some file systems nothing is.
+  // A recent hole is not in the cache yet; and on some file systems no hole ever is.
   SystemClock clock;
   for (std::uint64_t deadline_ns = clock.now_ns() + 1'000'000'000; extents.empty() && clock.now_ns() < deadline_ns;) {
     Extents asked;
@@ -390,7 +390,7 @@ TEST_F(FileDriverTest, RemembersHolesUntilAnybodyChangesTheFile) {
   EXPECT_EQ(extents, (Extents{{.length = 4096, .data = true}}));
 }
 
-TEST_F(FileDriverTest, TheRoundedEndBelongsToWhatIsBeforeIt) {
+TEST_F(FileDriverTest, TheRoundedEndHasTheKindOfTheLastExtent) {
   auto disk = open({.filename = directory_.sparse_file("a", 10'000)});
   ASSERT_NE(disk, nullptr) << error_;
   Extents extents;

@@ -1,4 +1,4 @@
-// FileDriver's extents: what the file system says about holes, and what is remembered of it.
+// FileDriver's extents: queries of the file system for holes, and their cache.
 #include <algorithm>
 #include <utility>
 
@@ -12,7 +12,7 @@ namespace {
 
 using block::Range;
 
-// How far the file system is asked when much of what it says will be remembered.
+// Range of one query when the cache can keep much of its result.
 constexpr std::uint64_t kMapWindowBytes = 1u << 30;
 
 std::uint64_t bytes_of(const std::vector<aio::FileRun>& runs) {
@@ -21,7 +21,7 @@ std::uint64_t bytes_of(const std::vector<aio::FileRun>& runs) {
   return bytes;
 }
 
-// Appends the first `length` bytes that `runs` tell of, or what one call takes of them.
+// Appends the first `length` bytes of `runs`, up to the extents of one call.
 void append(block::Extents& extents, const std::vector<aio::FileRun>& runs, std::uint64_t length) {
   const std::size_t first = extents.size();
   for (const aio::FileRun& run : runs) {
@@ -39,8 +39,9 @@ void append(block::Extents& extents, const std::vector<aio::FileRun>& runs, std:
   }
 }
 
-// Another process has cut the file short: to read what it took is an error, which zeroes would hide.
-void tell_lost_part_as_data(Range window, aio::FileMap& map) {
+// Another process has truncated the file. Reads of the missing part fail with EIO, so it is reported as data: a hole
+// would hide the error.
+void report_lost_part_as_data(Range window, aio::FileMap& map) {
   std::uint64_t left = map.file_bytes > window.offset ? map.file_bytes - window.offset : 0;
   const std::uint64_t told = bytes_of(map.runs);
   for (std::vector<aio::FileRun> runs = std::exchange(map.runs, {}); const aio::FileRun& run : runs) {
@@ -65,22 +66,23 @@ aio::Task<IoResult> FileDriver::extents(Range range, block::Extents& extents) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   if (try_extents(reactor, range, extents)) co_return IoResult();
   aio::FileMap map;
-  // Behind the end are only the few bytes by which the size was rounded up.
+  // Only the few bytes by which the size was rounded up lie behind the end.
   const std::uint64_t file_bytes = file_bytes_.load(std::memory_order_relaxed);
   if (range.offset < file_bytes && !no_seek_hole_.load(std::memory_order_relaxed)) {
     const Range window = map_window(range);
-    const ExtentCache::Look look = extents_.begin_look();
+    const ExtentCache::Observation observation = extents_.begin_observation();
     auto mapped = co_await reactor.map(fd_, window.offset, window.length, map);
     if (!mapped) no_seek_hole_.store(true, std::memory_order_relaxed);
-    if (map.file_bytes < window.offset + bytes_of(map.runs)) tell_lost_part_as_data(window, map);
-    // They belong to what is before them.
+    if (map.file_bytes < window.offset + bytes_of(map.runs)) report_lost_part_as_data(window, map);
+    // Those bytes get the kind of the last run before them.
     if (window.offset + bytes_of(map.runs) == file_bytes) map.add(size_bytes() - file_bytes, map.runs.back().kind);
-    // To look further than asked pays as long as at least half of what is seen is news to be remembered. Of a file that
-    // somebody keeps writing to that is its data, the first time; of what is known, or cannot be, as much as is asked.
-    const std::uint64_t learnt = map.exact ? extents_.store(look, window.offset, map) : 0;
-    look_ahead_.store(learnt > 0 && learnt >= bytes_of(map.runs) / 2, std::memory_order_relaxed);
+    // Querying further than requested pays while the cache did not yet have at least half of the result. In a file that
+    // is written all the time those are its data, the first time. When the result is in the cache already, or cannot be
+    // cached, queries cover only the requested range.
+    const std::uint64_t bytes_added = map.exact ? extents_.store(observation, window.offset, map) : 0;
+    look_ahead_.store(bytes_added > 0 && bytes_added >= bytes_of(map.runs) / 2, std::memory_order_relaxed);
   }
-  // A file system that does not tell has data everywhere.
+  // A file system without SEEK_HOLE counts as data everywhere.
   if (map.runs.empty()) map.add(std::min(range.length, aio::kMapBytesMax), aio::FileRunKind::kData);
   append(extents, map.runs, range.length);
   co_return IoResult();
@@ -88,10 +90,10 @@ aio::Task<IoResult> FileDriver::extents(Range range, block::Extents& extents) {
 
 IoResult FileDriver::try_extents(aio::Reactor& reactor, Range range, block::Extents& extents) {
   if (!extents_.may_know()) return fail(EAGAIN);
-  const ExtentCache::Look look = extents_.begin_look();
+  const ExtentCache::Observation observation = extents_.begin_observation();
   aio::FileInfo now;
   if (!reactor.try_stat(fd_, now)) return fail(EAGAIN);
-  return extents_.find(look, now, range, extents);
+  return extents_.find(observation, now, range, extents);
 }
 
 }  // namespace blockexport::drivers

@@ -1,6 +1,5 @@
-// What the file driver tells of data and holes while the file is written to, by itself and behind its back: over every
-// backend, simulated files among them. Where the host's file system tells nothing that could be remembered, the tests
-// of remembering are skipped.
+// The file driver's extents while this node and another program change the file, on every backend, simulated files
+// among them. Where the host's file system gives no maps that can be cached, the tests of the cache are skipped.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -34,7 +33,7 @@ Range blocks(std::uint64_t first, std::uint64_t count) {
   return {first * kBlockBytes, count * kBlockBytes};
 }
 
-// The host's file system may be such; a simulated one is not.
+// Skips the test, which may happen only on the host: a simulated file system supports everything.
 #define SKIP_ON_HOST(reason)             \
   do {                                   \
     ASSERT_FALSE(simulated()) << reason; \
@@ -55,7 +54,7 @@ class FileExtentsTest : public aio::testing::ForEachBackend {
   }
 
  protected:
-  // A node over a new file that is one hole, with a stranger beside it.
+  // A node over a new file that is one hole, and another program's descriptor of the file.
   void open_hole(std::uint64_t count) {
     if (node_ != nullptr) reactor().close_now(stranger_);
     node_ = nullptr;
@@ -73,7 +72,8 @@ class FileExtentsTest : public aio::testing::ForEachBackend {
   void foreign_write(Range range) { run(write_as_stranger(reactor(), stranger_, range)); }
   void foreign_punch(Range range) { run(punch_as_stranger(reactor(), stranger_, range)); }
 
-  // All that is known, or asked for, of the range; what is known without asking the file system, from its start on.
+  // All extents of the range, queried from the file system if needed; and those that the cache has, from the start of
+  // the range on.
   Extents asked(Range range) {
     Extents extents;
     run(ask(*node_, range, extents));
@@ -84,7 +84,7 @@ class FileExtentsTest : public aio::testing::ForEachBackend {
     (void)node_->try_extents(reactor(), range, extents);
     return extents;
   }
-  // Asks until the answer, which begins with a hole, is known for good; false when that takes too long.
+  // Queries until the cache has the answer, which begins with a hole; false after a deadline.
   bool learn_hole(Range range) {
     SystemClock clock;
     for (std::uint64_t deadline_ns = clock.now_ns() + 2'000'000'000; clock.now_ns() < deadline_ns;) {
@@ -93,7 +93,7 @@ class FileExtentsTest : public aio::testing::ForEachBackend {
     }
     return false;
   }
-  // Whether what a map says of data is remembered.
+  // Whether the cache keeps the data of a map.
   bool remembers(Range range_of_data) {
     (void)asked(range_of_data);
     return !known(range_of_data).empty();
@@ -144,23 +144,23 @@ class FileExtentsTest : public aio::testing::ForEachBackend {
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(FileExtentsTest);
 
-TEST_P(FileExtentsTest, DataAreToldAfterWritesWithoutAnotherLook) {
+TEST_P(FileExtentsTest, DataStayCachedAfterWrites) {
   open_hole(16);
   write(blocks(4, 8));
-  if (!remembers(blocks(4, 8))) SKIP_ON_HOST("the file system's maps are not remembered");
+  if (!remembers(blocks(4, 8))) SKIP_ON_HOST("the file system's maps are not cached");
   EXPECT_EQ(asked(blocks(0, 16)), (Extents{hole(4), data(8), hole(4)}));
   for (std::uint64_t i = 4; i < 12; ++i) {
     write(blocks(i, 1));
     foreign_write(blocks(15 - i, 1));
     EXPECT_EQ(known(blocks(4, 8)), (Extents{data(8)}));
-    // Up to what was a hole, or still is.
+    // Up to the end of the data; the rest was, or still is, a hole.
     EXPECT_EQ(known(blocks(5, 11)), (Extents{data(7)}));
     EXPECT_EQ(known(blocks(12, 1)), Extents());
   }
   EXPECT_EQ(asked(blocks(0, 16)), (Extents{hole(4), data(8), hole(4)}));
 }
 
-TEST_P(FileExtentsTest, WhatIsWrittenIntoAHoleIsToldAsData) {
+TEST_P(FileExtentsTest, AWriteIntoAHoleIsReportedAsData) {
   open_hole(16);
   if (!learn_hole(blocks(0, 16))) SKIP_ON_HOST("the file system's maps do not last");
   EXPECT_EQ(known(blocks(0, 16)), (Extents{hole(16)}));
@@ -172,10 +172,10 @@ TEST_P(FileExtentsTest, WhatIsWrittenIntoAHoleIsToldAsData) {
   EXPECT_EQ(asked(blocks(0, 16)), (Extents{hole(3), data(2), hole(11)}));
 }
 
-TEST_P(FileExtentsTest, WhatWeFreeIsToldAsAHole) {
+TEST_P(FileExtentsTest, ADiscardedRangeIsReportedAsAHole) {
   open_hole(16);
   write(blocks(0, 16));
-  if (!remembers(blocks(0, 16))) SKIP_ON_HOST("the file system's maps are not remembered");
+  if (!remembers(blocks(0, 16))) SKIP_ON_HOST("the file system's maps are not cached");
   EXPECT_EQ(known(blocks(0, 16)), (Extents{data(16)}));
   discard(blocks(4, 2));
   EXPECT_EQ(known(blocks(0, 16)), (Extents{data(4)}));
@@ -187,37 +187,37 @@ TEST_P(FileExtentsTest, WhatWeFreeIsToldAsAHole) {
   EXPECT_EQ(asked(blocks(0, 16)), (Extents{data(4), hole(2), data(4), hole(1), data(5)}));
 }
 
-TEST_P(FileExtentsTest, WhatAStrangerFreesIsNoticed) {
+TEST_P(FileExtentsTest, NoticesSpaceFreedByAnotherProgram) {
   open_hole(16);
   write(blocks(0, 16));
-  if (!remembers(blocks(0, 16))) SKIP_ON_HOST("the file system's maps are not remembered");
+  if (!remembers(blocks(0, 16))) SKIP_ON_HOST("the file system's maps are not cached");
   EXPECT_EQ(known(blocks(0, 16)), (Extents{data(16)}));
   foreign_punch(blocks(4, 2));
   EXPECT_EQ(known(blocks(0, 16)), Extents());
   EXPECT_EQ(asked(blocks(0, 16)), (Extents{data(4), hole(2), data(10)}));
 }
 
-TEST_P(FileExtentsTest, LooksFurtherThanAskedWhileThatTeachesMuch) {
-  if (!simulated()) GTEST_SKIP() << "whether a map of the host's lasts is a question of time";
+TEST_P(FileExtentsTest, QueriesFurtherThanRequestedWhileThatAddsMuch) {
+  if (!simulated()) GTEST_SKIP() << "whether a map of the host's file lasts depends on timing";
   simulation().options().maps_last = false;
   open_hole(64);
   write(blocks(0, 48));
   EXPECT_EQ(asked(blocks(0, 1)), (Extents{data(1)}));
   EXPECT_EQ(known(blocks(0, 64)), (Extents{data(48)}));
-  // Of the rest nothing could be remembered, so it is looked for once.
+  // The cache could keep nothing of the rest, so the driver queries it once only.
   EXPECT_EQ(asked(blocks(48, 1)), (Extents{hole(1)}));
   write(blocks(60, 1));
   EXPECT_EQ(asked(blocks(50, 1)), (Extents{hole(1)}));
   EXPECT_EQ(known(blocks(60, 1)), Extents());
-  // Until there is something new again.
+  // Queries go further again as soon as a map adds something new.
   EXPECT_EQ(asked(blocks(60, 1)), (Extents{data(1)}));
   write(blocks(62, 2));
   EXPECT_EQ(asked(blocks(61, 1)), (Extents{hole(1)}));
   EXPECT_EQ(known(blocks(62, 2)), (Extents{data(2)}));
 }
 
-TEST_P(FileExtentsTest, LooksSoFarAndNoFurther) {
-  if (!simulated()) GTEST_SKIP() << "whether a map of the host's lasts is a question of time";
+TEST_P(FileExtentsTest, QueriesNoFurtherThanTheWindow) {
+  if (!simulated()) GTEST_SKIP() << "whether a map of the host's file lasts depends on timing";
   constexpr std::uint64_t kWindowBlocks = (1u << 30) / kBlockBytes;
   simulation().options().maps_last = false;
   open_hole(2 * kWindowBlocks);
@@ -227,7 +227,7 @@ TEST_P(FileExtentsTest, LooksSoFarAndNoFurther) {
   EXPECT_EQ(known(blocks(kWindowBlocks, 1)), Extents());
 }
 
-// A model: whether a block holds data. All by one task, so that what it must be is known at each moment.
+// A model: whether a block holds data. One task does everything, so the right answer is known at each moment.
 class RandomBlocks {
  public:
   static constexpr std::uint64_t kCount = 24;
@@ -241,11 +241,11 @@ class RandomBlocks {
     return blocks(first_, count_);
   }
   bool begins_with_hole() const { return !is_data_[first_]; }
-  // Of the last range.
+  // Checks the extents of the last range.
   void set(bool is_data) {
     for (std::uint64_t i = 0; i < count_; ++i) is_data_[first_ + i] = is_data;
   }
-  // Of extents that begin where the last range does: no hole where there are data.
+  // Checks extents that begin at the last range: no hole covers data.
   void check(const Extents& extents) const {
     std::uint64_t at = first_ * kBlockBytes;
     for (const Extent& extent : extents) {
@@ -254,7 +254,7 @@ class RandomBlocks {
       }
     }
   }
-  // Of the whole file, asked for anew.
+  // Queries the whole file again.
   Extents all() const {
     Extents extents;
     for (bool is_data : is_data_) {
@@ -274,7 +274,7 @@ class RandomBlocks {
   std::uint64_t count_ = 0;
 };
 
-TEST_P(FileExtentsTest, NeverTellsAHoleWhereDataAre) {
+TEST_P(FileExtentsTest, NeverReportsDataAsAHole) {
   int known_holes = 0;
   bool lasts = true;
   const std::uint64_t seeds = simulated() ? 50 : 4;
@@ -306,7 +306,7 @@ TEST_P(FileExtentsTest, NeverTellsAHoleWhereDataAre) {
           model.set(false);
           break;
         case 5:
-          // On the host's files nothing lasts that was written a moment ago, which takes its time.
+          // On the host's files maps do not last shortly after a write, and waiting takes time.
           if (lasts && model.below(4) == 0 && model.begins_with_hole()) lasts = learn_hole(range);
           break;
         default:
@@ -320,8 +320,8 @@ TEST_P(FileExtentsTest, NeverTellsAHoleWhereDataAre) {
   EXPECT_TRUE(known_holes > (simulated() ? 100 : 0) || !lasts);
 }
 
-// With nobody else freeing, what is told is what is, however much was remembered on the way.
-TEST_P(FileExtentsTest, OurOwnChangesAreToldExactly) {
+// While no other program frees space the reported extents are exact, however many of them come from the cache.
+TEST_P(FileExtentsTest, ReportsOwnChangesExactly) {
   const std::uint64_t seeds = simulated() ? 50 : 4;
   for (std::uint64_t seed = 1; seed <= seeds && !HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -341,7 +341,7 @@ TEST_P(FileExtentsTest, OurOwnChangesAreToldExactly) {
   }
 }
 
-// Somebody else's slice of the file, written and punched behind the node's back.
+// Another program's slice of the file, written and punched without the node.
 aio::Task<void> be_strange(Node& node, int fd, Range slice, std::uint64_t seed) {
   constexpr std::uint64_t kStepBytes = 4096;
   aio::Reactor& reactor = co_await aio::current_reactor();
@@ -375,7 +375,7 @@ aio::Task<void> run_together(Node& node, int stranger, std::deque<block::NodeMod
   co_await scope.join();
 }
 
-TEST_P(FileExtentsTest, ManyWritersAndStrangersAtOnceGetNoFalseHoles) {
+TEST_P(FileExtentsTest, ConcurrentWritersAndOtherProgramsCauseNoFalseHoles) {
   const std::uint64_t seeds = simulated() ? 50 : 5;
   for (std::uint64_t seed = 1; seed <= seeds && !HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);

@@ -15,7 +15,7 @@ namespace {
 using block::IoBuffers;
 using block::Range;
 
-// What is left of one read or write: as many vectors as one call takes.
+// The part of a read or write that is not done yet, cut to the number of vectors of one call.
 class Remainder {
  public:
   Remainder(Range range, IoBuffers buffers, std::uint64_t done = 0) : range_(range), buffers_(buffers), next_(buffers) {
@@ -45,15 +45,15 @@ class Remainder {
   std::uint64_t done_ = 0;
 };
 
-// A sync that fails, however it says so, may have been told of a loss.
-bool is_any(Errno) {
+// Any error of a sync may be a writeback error.
+bool is_any_error(Errno) {
   return true;
 }
 
-// Whether a write that syncs itself and fails so may have been told what else could not be written back: a disk has
-// many words for that. Not what says that the write was refused before anything was synced. A thin disk that is full
-// says ENOSPC as well, and cannot be told from a full file system.
-bool may_be_loss(Errno error) {
+// Whether this error of a write that syncs itself may be a writeback error of other data: disks use many error numbers
+// for one. Excludes the errors by which the kernel refuses a write before it syncs anything. A full thin disk also
+// reports ENOSPC, which cannot be distinguished from a full file system.
+bool may_be_writeback_error(Errno error) {
   switch (error.value()) {
     case ENOSPC:
     case EDQUOT:
@@ -84,7 +84,7 @@ aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
     auto got = co_await reactor.read(fd_, rest.next(), rest.offset(), asked);
     if (!got && is_dropping_refused(asked, got.error())) continue;
     if (!got) co_return fail(got.error());
-    // Direct I/O goes on only from a block's border.
+    // Direct I/O can continue only at a block boundary.
     std::uint64_t useful = *got;
     if (rest.done() + useful < range.length) useful &= ~std::uint64_t{limits_.request_alignment - 1};
     if (*got == 0 || (useful != *got && rest.offset() + *got >= file_bytes_.load(std::memory_order_relaxed))) {
@@ -101,7 +101,7 @@ aio::Task<std::uint64_t> FileDriver::read_cached_pieces(aio::Reactor& reactor, R
   while (done < range.length) {
     const Range piece{range.offset + done, std::min(block::Node::kReadPieceBytes, range.length - done)};
     const std::vector<iovec> vectors = block::slice(buffers, done, piece.length);
-    // What has to be waited for, or fails, is for the read of all that is left.
+    // The caller's blocking read takes over at the first piece that would wait or that fails.
     if (!try_read(reactor, piece, vectors)) break;
     done += piece.length;
     if (done < range.length) co_await aio::next_turn();
@@ -116,7 +116,7 @@ bool FileDriver::is_dropping_refused(aio::Caching asked, Errno error) {
 }
 
 IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uint64_t done) const {
-  // Ends earlier than it did: somebody has cut the file under us, and zeros would be a lie.
+  // The file is shorter than it was: another process has truncated it, and zeros would be wrong data.
   if (range.offset + done < file_bytes_.load(std::memory_order_relaxed)) return fail(EIO);
   block::fill_zero(buffers, done);
   return {};
@@ -126,7 +126,7 @@ IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buff
   if (options_.direct || buffers.size() > IOV_MAX) return fail(EAGAIN);
   IoCount got = lives_in_memory_ ? reactor.try_read_memory(fd_, buffers, range.offset)
                                  : reactor.try_read(fd_, buffers, range.offset, caching());
-  // A part is as good as nothing: the verb knows about errors and the end of the file.
+  // A partial read does not count: the blocking verb handles errors and the end of the file.
   if (!got || *got != range.length) return fail(EAGAIN);
   return {};
 }
@@ -142,7 +142,7 @@ aio::Task<IoResult> FileDriver::write_inside(Range range, IoBuffers buffers, boo
 }
 
 aio::Task<IoResult> FileDriver::write_past_end(Range range, IoBuffers buffers, bool force_unit_access) {
-  // Whoever grows the file by setting its size must not cut off what is written meanwhile.
+  // grow() sets the size of the file and must not cut off a write that extends it meanwhile.
   block::RangeLock::Hold hold(growth_, co_await aio::current_reactor(), range, block::RangeLock::Kind::kShared);
   co_await hold.acquire();
   IoResult result = co_await write_inside(range, buffers, force_unit_access);
@@ -152,7 +152,8 @@ aio::Task<IoResult> FileDriver::write_past_end(Range range, IoBuffers buffers, b
 
 aio::Task<IoResult> FileDriver::write_durably(Range range, IoBuffers buffers) {
   aio::Reactor& reactor = co_await aio::current_reactor();
-  // One that is alone is durable with its own call; several share a sync, which costs about as much as one of them.
+  // A single durable write syncs with its own call; several share one sync, which costs about as much as one such
+  // write.
   if (is_syncing() && !buffers.empty() && write_at_once(reactor, range, buffers)) co_return co_await sync(reactor);
   const bool first = durable_writes_.fetch_add(1, std::memory_order_relaxed) == 0;
   const bool alone = first && !syncs_.is_running() && !(options_.direct && drops_direct_syncs_);
@@ -165,7 +166,8 @@ aio::Task<IoResult> FileDriver::write_durably(Range range, IoBuffers buffers) {
 aio::Task<IoResult> FileDriver::write_alone(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   if (options_.direct) co_return co_await write_content(range, buffers, true);
   aio::Task<IoResult> writing = write_content(range, buffers, true);
-  co_return co_await losses_.run(reactor, LossReport::Promise::kOwnData, std::move(writing), may_be_loss);
+  co_return co_await writeback_errors_.run(reactor, WritebackErrors::Promise::kOwnData, std::move(writing),
+                                           may_be_writeback_error);
 }
 
 aio::Task<IoResult> FileDriver::write_content(Range range, IoBuffers buffers, bool data_sync) {
@@ -189,8 +191,8 @@ aio::Task<IoResult> FileDriver::write_buffers(Range range, IoBuffers buffers, bo
 }
 
 IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
-  // Writing to a device's page cache may wait for reading the rest of a page; and what is not to stay in the cache is
-  // sent to the disk by the write itself, which may wait for a place in the disk's queue.
+  // A write to a device's page cache may wait until the rest of a page is read. A write with kDrop sends its pages to
+  // the disk itself, and may wait for a slot in the disk's queue.
   if (options_.direct || is_device() || buffers.size() > IOV_MAX || caching() == aio::Caching::kDrop ||
       !write_backoff_.admits(hints.started_ns)) {
     return fail(EAGAIN);
@@ -203,7 +205,8 @@ IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buf
     const bool waited = watched && reactor.has_waited_since(waits_before);
     write_backoff_.took_long(hints.ended_ns, elapsed_ns, waited);
   }
-  // What is short, because the disk is full or failing, the verb writes again from the start, and reports.
+  // A short write means that the disk is full or failing: the blocking verb writes everything again and reports the
+  // error.
   if (!written || *written != range.length) return fail(EAGAIN);
   return {};
 }
@@ -213,14 +216,15 @@ bool FileDriver::write_at_once(aio::Reactor& reactor, Range range, IoBuffers buf
   return try_write(reactor, range, buffers, hints).has_value();
 }
 
-// The reader sees what the file holds when the bytes leave, and even later, because the kernel sends pages and not
-// copies of them. This driver may do so: a client that has not got its reply has a read under way, and a write that
-// somebody begins meanwhile may come before or after it. If another process cuts the file short, pages on their way may
-// arrive as zeros: that much of its promise of EIO the file gives up here. Bytes behind the real end are not in the
-// file.
+// The reader receives the content that the file has when the bytes leave the host, or even later, because the kernel
+// sends pages and not copies of them. This driver may do so: a client without its reply has a read under way, and a
+// concurrent write may come before or after that read. If another process truncates the file, pages that are being sent
+// may arrive as zeros: here the driver cannot keep its promise of EIO. Bytes behind the real end are not in the file,
+// so they cannot be shared.
 std::expected<block::FileSpan, Errno> FileDriver::try_share(aio::Reactor& reactor, Range range) {
   if (options_.direct || is_device() || !range.fits(file_bytes_.load(std::memory_order_relaxed))) return fail(EAGAIN);
-  // Pages that are sent stay, and to send the last that were read ahead makes the kernel read on, for good.
+  // sendfile(2) keeps the pages that it sends in the cache, and when it sends the last page of a read-ahead, the kernel
+  // reads further ahead.
   if (caching() == aio::Caching::kDrop) return fail(EAGAIN);
   if (!reactor.is_cached(fd_, range.offset, range.length)) return fail(EAGAIN);
   return block::FileSpan{.file = file_, .offset = range.offset};
@@ -237,11 +241,13 @@ aio::Task<IoResult> FileDriver::sync(aio::Reactor& reactor) {
 }
 
 aio::Task<IoResult> FileDriver::sync_alone(aio::Reactor& reactor) {
-  // The kernel tells once, then drops what it could not write; a later success would promise data that are gone.
-  if (IoResult known = losses_.known(); !known) co_return known;
+  // The kernel reports a writeback error once and then drops the data; a later success would promise data that are
+  // gone.
+  if (IoResult earlier = writeback_errors_.first(); !earlier) co_return earlier;
   if (options_.direct) co_return co_await reactor.sync(fd_);
   aio::Task<IoResult> syncing = sync_file(reactor);
-  co_return co_await losses_.run(reactor, LossReport::Promise::kAllBefore, std::move(syncing), is_any);
+  co_return co_await writeback_errors_.run(reactor, WritebackErrors::Promise::kAllBefore, std::move(syncing),
+                                           is_any_error);
 }
 
 aio::Task<IoResult> FileDriver::sync_file(aio::Reactor& reactor) {
@@ -251,7 +257,7 @@ aio::Task<IoResult> FileDriver::sync_file(aio::Reactor& reactor) {
 aio::Task<IoResult> FileDriver::prefetch(Range range) {
   if (options_.direct || caching() == aio::Caching::kDrop) co_return IoResult();
   aio::Reactor& reactor = co_await aio::current_reactor();
-  // A hint: what cannot be prefetched will be read.
+  // Prefetch is a hint, so errors are ignored: the read will report them.
   (void)co_await reactor.prefetch(fd_, range.offset, range.length);
   co_return IoResult();
 }

@@ -6,7 +6,7 @@
 namespace blockexport::drivers {
 namespace {
 
-// Direct I/O that is not told otherwise: every disk takes this.
+// Alignment for direct I/O when the system reports none: every disk supports it.
 constexpr std::uint32_t kDirectAlignmentDefault = 4096;
 constexpr std::uint32_t kDirectAlignmentMax = 65536;
 constexpr std::uint32_t kOptimalBytesMax = 1u << 20;

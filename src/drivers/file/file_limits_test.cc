@@ -16,13 +16,13 @@ TEST(FileLimits, ARequestIsBestAsLongAsABlockUpToAMebibyte) {
   for (std::uint32_t bytes : {0u, 1u, 512u, 65537u}) EXPECT_EQ(file_limits(bytes, {}).optimal_bytes, least_bytes);
 }
 
-TEST(FileLimits, DirectIoIsAlignedAsTheSystemTellsUpTo64KiB) {
+TEST(FileLimits, DirectIoUsesTheReportedAlignmentUpTo64KiB) {
   for (std::uint32_t bytes : {512u, 4096u, 65536u}) {
     const block::Limits limits = file_limits(4096, DirectAlignment{.memory = bytes / 2, .offset = bytes});
     EXPECT_EQ(limits.request_alignment, bytes);
     EXPECT_EQ(limits.memory_alignment, bytes / 2);
   }
-  // One that cannot be is worth no more than none, whichever of the two it is.
+  // A value that cannot be right counts as none, whichever of the two it is.
   for (std::uint32_t bytes : {0u, 513u, 65535u, 65537u, 131072u, 1u << 31}) {
     for (const DirectAlignment& told :
          {DirectAlignment{.memory = 512, .offset = bytes}, DirectAlignment{.memory = bytes, .offset = 512}}) {

@@ -13,7 +13,7 @@ namespace {
 using block::Permissions;
 using block::PermissionSet;
 
-// Fixed by agreement with the other programs that lock images.
+// Byte offsets that all programs which lock images have agreed on.
 constexpr std::uint64_t kUsedBase = 100;
 constexpr std::uint64_t kUnsharedBase = 200;
 
@@ -21,8 +21,8 @@ std::uint64_t byte_of(std::uint64_t base, block::Permission permission) {
   return base + static_cast<std::uint64_t>(permission);
 }
 
-// The ways in which kernels and file systems say that they have no such locks. Any other error may be gone the next
-// time: it must not make us go without locks, beside another process that has them.
+// The errors by which kernels and file systems say that they support no such locks. Any other error may be temporary:
+// after it we must not run without locks beside another process that has them.
 bool has_no_locks(Errno error) {
   return error == Errno(EINVAL) || error == Errno(ENOSYS) || error == Errno(EOPNOTSUPP) || error == Errno(ENOLCK);
 }
@@ -44,7 +44,8 @@ aio::Task<std::expected<bool, Errno>> FileLocks::supported(aio::Reactor& reactor
 aio::Task<Result<>> FileLocks::change(aio::Reactor& reactor, Permissions wanted) {
   Permissions before{.used = used_, .shared = PermissionSet::all() - unshared_};
   Result<> result;
-  // What is only given up needs nobody's consent: another process that tries its luck may be in the way for a moment.
+  // Releasing locks needs no check: another process that is just testing for locks may hold a conflicting one for a
+  // moment.
   if (!before.used.contains(wanted.used) || !wanted.shared.contains(before.shared)) {
     result = co_await lock_and_check(reactor, wanted);
   }
@@ -89,7 +90,7 @@ aio::Task<Result<>> FileLocks::check_all(aio::Reactor& reactor, Permissions want
 
 aio::Task<void> FileLocks::unlock_all_but(aio::Reactor& reactor, Permissions wanted) {
   PermissionSet unshared = PermissionSet::all() - wanted.shared;
-  // Giving a lock up fails only for a descriptor that is none.
+  // Releasing a lock fails only for an invalid descriptor.
   (void)co_await set_bytes(reactor, fd(), kUsedBase, used_ - wanted.used, F_UNLCK);
   (void)co_await set_bytes(reactor, fd(), kUnsharedBase, unshared_ - unshared, F_UNLCK);
   used_ = used_ & wanted.used;
@@ -99,7 +100,8 @@ aio::Task<void> FileLocks::unlock_all_but(aio::Reactor& reactor, Permissions wan
 aio::Task<void> FileLocks::move_to(aio::Reactor& reactor, std::shared_ptr<const aio::OpenFile> file) {
   IoResult locked = co_await set_bytes(reactor, file->fd(), kUsedBase, used_, F_RDLCK);
   if (locked) locked = co_await set_bytes(reactor, file->fd(), kUnsharedBase, unshared_, F_RDLCK);
-  // Those of the one that is not needed: the one before, or this one with the part that it got.
+  // Releases the locks of the description that is no longer needed: the old one, or the new one with the locks that it
+  // already got.
   if (locked) file_.swap(file);
   (void)co_await set_bytes(reactor, file->fd(), kUsedBase, used_, F_UNLCK);
   (void)co_await set_bytes(reactor, file->fd(), kUnsharedBase, unshared_, F_UNLCK);

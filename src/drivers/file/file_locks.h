@@ -1,10 +1,10 @@
-// FileLocks: tells other processes, by locks on single bytes of the image file, what we do with it.
+// FileLocks: locks on single bytes of the image file, which tell other processes how we use it.
 //
-// For every permission there are two bytes: one is locked (shared) by who uses the permission, the other by who does
-// not let others have it. To use a permission one checks that nobody holds the second byte, and to forbid it that
-// nobody holds the first. Virtual machines and storage daemons keep to the same bytes, which is what keeps two of them
-// from writing one image. Locks are OFD locks: they belong to the open file, not to the process. Thread: the control
-// reactor.
+// Every permission has two bytes: a process that uses the permission locks (shared) the first, and a process that does
+// not share it locks the second. A process that wants to use a permission checks that nobody holds the second byte; one
+// that wants to forbid it checks that nobody holds the first. Virtual machines and storage daemons use the same bytes,
+// so no two of them write one image. The locks are OFD locks: they belong to the open file description, not to the
+// process. Thread: the control reactor.
 #pragma once
 
 #include <memory>
@@ -19,20 +19,20 @@ namespace blockexport::drivers {
 
 class FileLocks {
  public:
-  // The locks go when `file` is closed, of which this keeps a share.
+  // Keeps a reference to `file`. The locks end when the last reference closes the file.
   FileLocks(std::shared_ptr<const aio::OpenFile> file, std::string filename)
       : file_(std::move(file)), filename_(std::move(filename)) {}
 
-  // Whether the file system has such locks at all. Errors: it did not tell.
+  // Whether the file system supports OFD locks. Fails when the system does not say.
   static aio::Task<std::expected<bool, Errno>> supported(aio::Reactor& reactor, int fd);
 
-  // From what is held now to `wanted`. New bytes are locked first, then checked, then old ones given up; on failure all
-  // is as it was. Only to give up cannot fail.
+  // Changes the locks from the current permissions to `wanted`: locks the new bytes, checks for conflicts, then
+  // releases the old bytes. A failure restores the former locks. A change that only releases locks cannot fail.
   aio::Task<Result<>> change(aio::Reactor& reactor, block::Permissions wanted);
 
-  // Locks the same bytes in another open file description of this file, goes on with that, and gives up those of the
-  // one before, which may stay open. What is held in one place may be held in the other; where the system refuses it
-  // all the same, the one before is kept open with its locks, so that the file is never without.
+  // Locks the same bytes in another open file description of this file, uses that one from now on, and releases the
+  // locks of the old description, which may stay open. Both descriptions may hold the shared locks at once. Where the
+  // system refuses that, the old description stays open with its locks, so that the file is never unlocked.
   aio::Task<void> move_to(aio::Reactor& reactor, std::shared_ptr<const aio::OpenFile> file);
 
  private:
@@ -40,7 +40,7 @@ class FileLocks {
   aio::Task<Result<>> lock_all(aio::Reactor& reactor, block::Permissions wanted);
   aio::Task<Result<>> check_all(aio::Reactor& reactor, block::Permissions wanted) const;
   aio::Task<void> unlock_all_but(aio::Reactor& reactor, block::Permissions wanted);
-  // One byte of each permission in `bits`.
+  // The bytes of the permissions in `bits`, one for each.
   static aio::Task<IoResult> set_bytes(aio::Reactor& reactor, int fd, std::uint64_t base, block::PermissionSet bits,
                                        int mode);
 
@@ -48,8 +48,8 @@ class FileLocks {
 
   std::shared_ptr<const aio::OpenFile> file_;
   std::string filename_;
-  block::PermissionSet used_;      // the bytes locked at kUsedBase
-  block::PermissionSet unshared_;  // and at kUnsharedBase
+  block::PermissionSet used_;      // locked bytes at kUsedBase
+  block::PermissionSet unshared_;  // locked bytes at kUnsharedBase
 };
 
 }  // namespace blockexport::drivers

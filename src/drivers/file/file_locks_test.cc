@@ -1,4 +1,5 @@
-// Locks against ourselves, and against another program that keeps to the same bytes where it is installed.
+// Image locks, against another driver of this process and against another program that uses the same bytes, where it is
+// installed.
 #include "drivers/file/file_locks.h"
 
 #include <fcntl.h>
@@ -24,8 +25,8 @@ constexpr Permissions kNothing{};
 const Permissions kWriter{.used = Permission::kConsistentRead | Permission::kWrite | Permission::kResize,
                           .shared = Permission::kConsistentRead | Permission::kWriteUnchanged};
 
-// What opening a file for a writer gives on a simulated disk that answers a question about locks with `error`; and the
-// locks that are then held.
+// Opens a file for a writer on a simulated disk whose query for locks fails with `error`; returns the result and the
+// locks that are held then.
 aio::Task<void> open_for_writing(aio::Simulation& simulation, FileLocking locking, std::string& message,
                                  std::string& locks) {
   auto driver = co_await FileDriver::open({.filename = "/image", .locking = locking});
@@ -51,8 +52,8 @@ Opened open_with_lock_error(int error, FileLocking locking) {
   return opened;
 }
 
-// Beside another process that locks the file.
-TEST(FileWithoutLocksTest, IsOpenedOnlyWhereTheSystemSaysThatThereAreNone) {
+// While another process holds locks on the file.
+TEST(FileWithoutLocksTest, IsOpenedOnlyIfTheSystemSaysThatItHasNoLocks) {
   for (int error : {EINVAL, ENOSYS, EOPNOTSUPP, ENOLCK}) {
     const Opened opened = open_with_lock_error(error, FileLocking::kAuto);
     EXPECT_EQ(opened.message, "");
@@ -79,11 +80,11 @@ class FileLocksTest : public block::ReactorTest {
     hint_ = result.error().hint();
     return result.error().message();
   }
-  // What qemu-io says to `command` on our image; it exits at once.
+  // The output of qemu-io for `command` on our image; qemu-io exits at once.
   std::string qemu_io(const std::string& flags, const std::string& command) {
     return output_of("qemu-io " + flags + " -f raw -c '" + command + "'");
   }
-  // What `command` prints when given our image.
+  // The output of `command` with our image as its argument.
   std::string output_of(const std::string& command) {
     std::string output;
     FILE* pipe = popen(("timeout 20 " + command + " '" + path_ + "' 2>&1").c_str(), "r");
@@ -98,7 +99,7 @@ class FileLocksTest : public block::ReactorTest {
   std::string hint_;
 };
 
-TEST_F(FileLocksTest, TwoWritersDoNotGetAlong) {
+TEST_F(FileLocksTest, TwoWritersConflict) {
   auto one = open();
   auto other = open();
   EXPECT_EQ(set(*one, kWriter), "");
@@ -109,7 +110,7 @@ TEST_F(FileLocksTest, TwoWritersDoNotGetAlong) {
   EXPECT_EQ(set(*other, kWriter), "");
 }
 
-TEST_F(FileLocksTest, WhoSharesNothingFindsUsers) {
+TEST_F(FileLocksTest, AnExclusiveUserConflictsWithOtherUsers) {
   auto one = open();
   auto other = open();
   EXPECT_EQ(set(*one, kReader), "");
@@ -118,8 +119,8 @@ TEST_F(FileLocksTest, WhoSharesNothingFindsUsers) {
   EXPECT_EQ(set(*other, {.used = {}, .shared = Permission::kWrite}), "Failed to get shared \"resize\" lock");
 }
 
-// Other processes lock first, look then, and go: what is in the way for that moment is no reason to keep a lock.
-TEST_F(FileLocksTest, GivingUpNeedsNobodysConsent) {
+// Other processes lock first, then check, and release: a conflict during that moment is no reason to keep a lock.
+TEST_F(FileLocksTest, ReleasingLocksNeedsNoCheck) {
   auto one = open();
   EXPECT_EQ(set(*one, kWriter), "");
   const int fd = ::open(path_.c_str(), O_RDWR);
@@ -145,7 +146,7 @@ TEST_F(FileLocksTest, AFailedChangeLeavesEverythingAsItWas) {
   EXPECT_EQ(set(*third, {.used = {}, .shared = Permission::kConsistentRead}), "");
 }
 
-TEST_F(FileLocksTest, LocksGoWithTheDriver) {
+TEST_F(FileLocksTest, ClosingTheDriverReleasesItsLocks) {
   auto other = open();
   {
     auto one = open();
@@ -174,7 +175,7 @@ TEST_F(FileLocksTest, KeepsAnotherProgramOut) {
 
 TEST_F(FileLocksTest, IsKeptOutByAnotherProgram) {
   if (!have_qemu_io()) GTEST_SKIP() << "qemu-io is not installed";
-  // It opens the image, prompts, and holds the image until its input ends.
+  // qemu-io opens the image, prompts, and keeps it open until its input ends.
   std::string said = directory_.path("said");
   ASSERT_EQ(mkfifo(said.c_str(), 0600), 0);
   FILE* other = popen(("timeout 20 qemu-io -f raw '" + path_ + "' >'" + said + "' 2>&1").c_str(), "w");

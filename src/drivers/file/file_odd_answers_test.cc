@@ -1,7 +1,7 @@
-// A file or device that answers oddly, on every backend: short counts in the middle of a request, errors of its k-th
-// call, refusals. Each case is one request over a file of which a model is kept: when it succeeds all its bytes are
-// there, when it fails it gives the first error and has changed nothing that it did not say, and the bytes around it
-// are as they were.
+// Files and devices with unusual results, on every backend: short counts in the middle of a request, an error of the
+// k-th call, refusals. Each case runs one request over a file and compares with a model: after a success all bytes are
+// there; after a failure the first error is returned and nothing has changed beyond the documented part; and the bytes
+// around the request are unchanged.
 #include <linux/falloc.h>
 
 #include <string>
@@ -30,7 +30,7 @@ std::string pattern(std::size_t length, std::size_t seed) {
   return text;
 }
 
-// Memory of a request as a connection has it: several pieces, each as direct I/O wants it.
+// The buffers of a request as a connection has them: several pieces, each aligned for direct I/O.
 class Pieces {
  public:
   explicit Pieces(const std::string& content)
@@ -57,10 +57,10 @@ class Pieces {
 
 struct Case {
   const char* name;
-  std::vector<Fault> faults;  // of reads, when it is a read that is asked for, else of writes
-  int error = 0;              // that the request gives
-  std::size_t kept = 0;       // of its bytes, from the first on, what is there at least when it fails
-  std::size_t touched = 0;    // and at most
+  std::vector<Fault> faults;  // faults of the reads, for a read request, else of the writes
+  int error = 0;              // the request's error
+  std::size_t kept = 0;       // bytes from the start of the request that must be there after a failure
+  std::size_t touched = 0;    // bytes that may have changed after a failure
 };
 
 Fault shorter(std::uint64_t bytes, std::uint64_t after = 0) {
@@ -101,7 +101,7 @@ const std::vector<Case>& cases() {
 
 class FileOddAnswersTest : public aio::testing::ForEachBackend {
  protected:
-  // A node over a new file with this content. Null where it cannot be had, with `direct` say.
+  // A node over a new file with this content. Null where it cannot be opened, for example with `direct`.
   std::unique_ptr<block::Node> open(const std::string& content, FileOptions options = {}) {
     path_ = make_file(content);
     options.filename = path_;
@@ -142,7 +142,7 @@ class FileOddAnswersTest : public aio::testing::ForEachBackend {
     return result;
   }
 
-  // The file after `data` was to be written over `before`, in kRange.
+  // Checks a file with the content `before` after a request wrote `data` to kRange.
   void expect_content(const Case& now, const IoResult& result, const std::string& before, const std::string& data) {
     const std::string after = content_of(path_);
     ASSERT_EQ(after.size(), before.size());
@@ -150,10 +150,10 @@ class FileOddAnswersTest : public aio::testing::ForEachBackend {
     EXPECT_TRUE(after.substr(kRange.end()) == before.substr(kRange.end())) << "behind the request";
     const std::size_t kept = result ? kRange.length : now.kept;
     const std::size_t touched = result ? kRange.length : now.touched;
-    EXPECT_TRUE(after.substr(kRange.offset, kept) == data.substr(0, kept)) << "what was written is not there";
+    EXPECT_TRUE(after.substr(kRange.offset, kept) == data.substr(0, kept)) << "written data are missing";
     EXPECT_TRUE(after.substr(kRange.offset + touched, kRange.length - touched) ==
                 before.substr(kRange.offset + touched, kRange.length - touched))
-        << "more is written than was told";
+        << "more bytes changed than documented";
   }
 
   void write_every_case(FileOptions file, block::WriteOptions options) {
@@ -168,7 +168,7 @@ class FileOddAnswersTest : public aio::testing::ForEachBackend {
       EXPECT_EQ(result, now.error == 0 ? IoResult() : IoResult(fail(now.error)));
       expect_content(now, result, before, data);
       clear_faults();
-      // And it is no different afterwards.
+      // A second run gives the same result.
       EXPECT_TRUE(write(*node, data, kRange, options).has_value());
       EXPECT_EQ(read(*node, kRange), data);
     }
@@ -178,15 +178,15 @@ class FileOddAnswersTest : public aio::testing::ForEachBackend {
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(FileOddAnswersTest);
 
-TEST_P(FileOddAnswersTest, AWriteGoesOnExactlyWhereItsCallEnded) {
+TEST_P(FileOddAnswersTest, AWriteContinuesAfterAShortCount) {
   write_every_case({}, {});
 }
 
-TEST_P(FileOddAnswersTest, ADirectWriteGoesOnAtTheBlockInWhichItsCallEnded) {
+TEST_P(FileOddAnswersTest, ADirectWriteContinuesAtTheBlockOfAShortCount) {
   write_every_case({.direct = true}, {});
 }
 
-TEST_P(FileOddAnswersTest, AReadGoesOnExactlyWhereItsCallEnded) {
+TEST_P(FileOddAnswersTest, AReadContinuesAfterAShortCount) {
   for (bool direct : {false, true}) {
     for (const Case& now : cases()) {
       SCOPED_TRACE(::testing::Message() << now.name << (direct ? ", direct" : ""));
@@ -209,7 +209,7 @@ TEST_P(FileOddAnswersTest, AReadGoesOnExactlyWhereItsCallEnded) {
   }
 }
 
-// Each of its calls has to be, not the first alone.
+// Each of the calls must be durable, not only the first.
 TEST_P(FileOddAnswersTest, ADurableWriteInSeveralCallsIsDurable) {
   if (!simulated()) GTEST_SKIP() << "only a simulated host loses its power";
   for (bool direct : {false, true}) {
@@ -228,10 +228,10 @@ TEST_P(FileOddAnswersTest, ADurableWriteInSeveralCallsIsDurable) {
   }
 }
 
-TEST_P(FileOddAnswersTest, AWriteThatMovesNothingIsAnErrorAndNotTriedForEver) {
+TEST_P(FileOddAnswersTest, AWriteOfZeroBytesIsAnErrorAndNotRetriedForEver) {
   for (bool direct : {false, true}) {
     for (std::uint64_t moved : {0u, 100u}) {
-      // A part of a block is as good as nothing to direct I/O only.
+      // A part of a block counts as nothing for direct I/O only.
       if (!direct && moved != 0) continue;
       SCOPED_TRACE(::testing::Message() << moved << (direct ? ", direct" : ""));
       const std::string before(kFileBytes, '.');
@@ -259,7 +259,7 @@ TEST_P(FileOddAnswersTest, AFileThatHasBecomeShorterIsAnErrorAndNotZeros) {
   }
 }
 
-TEST_P(FileOddAnswersTest, AnImmediateTransferThatIsCutShortIsLeftToTheVerb) {
+TEST_P(FileOddAnswersTest, AShortInlineTransferIsLeftToTheBlockingVerb) {
   const std::string content = pattern(64 << 10, 6);
   std::unique_ptr<block::Node> node = open(content);
   ASSERT_NE(node, nullptr);
@@ -276,8 +276,8 @@ TEST_P(FileOddAnswersTest, AnImmediateTransferThatIsCutShortIsLeftToTheVerb) {
   EXPECT_EQ(content_of(path_), content.substr(0, 1000) + data + content.substr(6000));
 }
 
-// Where neither the file system nor the kernel has a call for it, zeros are written, in as many calls as it takes.
-TEST_P(FileOddAnswersTest, ZerosAreWrittenWhereTheyCannotBeAskedForAndGoOnWhereTheirCallEnded) {
+// Where neither the file system nor the kernel has a call for it, the driver writes zeros, in as many calls as needed.
+TEST_P(FileOddAnswersTest, ZerosAreWrittenWhereNoCallZeroesAndContinueAfterShortCounts) {
   for (bool direct : {false, true}) {
     for (const Case& now : cases()) {
       SCOPED_TRACE(::testing::Message() << now.name << (direct ? ", direct" : ""));
@@ -295,7 +295,7 @@ TEST_P(FileOddAnswersTest, ZerosAreWrittenWhereTheyCannotBeAskedForAndGoOnWhereT
 }
 
 TEST_P(FileOddAnswersTest, FastZerosAreRefusedWithoutAChangeOrAreZeros) {
-  // Which of the calls in a row the file system knows; none, and then all.
+  // The number of the calls in a row that the file system supports; first none, at last all.
   for (int error : {EOPNOTSUPP, ENOSYS, EINVAL, 0}) {
     for (bool may_unmap : {false, true}) {
       SCOPED_TRACE(::testing::Message() << error << (may_unmap ? ", may unmap" : ""));
@@ -311,7 +311,7 @@ TEST_P(FileOddAnswersTest, FastZerosAreRefusedWithoutAChangeOrAreZeros) {
         EXPECT_TRUE(after == before) << "something has changed";
         continue;
       }
-      if (!result && !simulated()) GTEST_SKIP() << "the file system of this host cannot";
+      if (!result && !simulated()) GTEST_SKIP() << "the file system of this host does not support it";
       EXPECT_TRUE(result.has_value());
       EXPECT_TRUE(after ==
                   before.substr(0, kRange.offset) + std::string(kRange.length, '\0') + before.substr(kRange.end()));
@@ -319,7 +319,7 @@ TEST_P(FileOddAnswersTest, FastZerosAreRefusedWithoutAChangeOrAreZeros) {
   }
 }
 
-// A disk that is full is not one that cannot: the answer is the error, and no write is tried behind it.
+// A full disk still supports the call: the driver returns the error and tries no write.
 TEST_P(FileOddAnswersTest, AnErrorOfZeroingIsThatErrorAndNoWriteFollows) {
   for (int error : {ENOSPC, EIO, EDQUOT, EPERM}) {
     for (bool fast : {false, true}) {
@@ -335,9 +335,9 @@ TEST_P(FileOddAnswersTest, AnErrorOfZeroingIsThatErrorAndNoWriteFollows) {
   }
 }
 
-// RWF_DONTCACHE is refused once, and not asked for again.
-TEST_P(FileOddAnswersTest, AFlagThatTheFileSystemDoesNotKnowIsLeftOut) {
-  if (simulated()) GTEST_SKIP() << "simulated files never know it: see file_backends_test.cc";
+// The file system refuses RWF_DONTCACHE once, and the driver does not use it again.
+TEST_P(FileOddAnswersTest, AnUnsupportedFlagIsLeftOut) {
+  if (simulated()) GTEST_SKIP() << "simulated files do not support it: see file_backends_test.cc";
   std::unique_ptr<block::Node> node = open(pattern(kFileBytes, 10), {.keep_cached = false});
   ASSERT_NE(node, nullptr);
   if (!aio::testing::knows_dropping(path_)) GTEST_SKIP() << "the kernel or the file system has no RWF_DONTCACHE";
@@ -347,7 +347,7 @@ TEST_P(FileOddAnswersTest, AFlagThatTheFileSystemDoesNotKnowIsLeftOut) {
   EXPECT_TRUE(write(*node, data, kRange).has_value());
   clear_faults();
   EXPECT_TRUE(content_of(path_).substr(kRange.offset, kRange.length) == data);
-  // Without the flag it is no answer to be tried again.
+  // Without the flag, a refusal is an error that is not retried.
   inject({.kind = OperationKind::kWrite, .error = EOPNOTSUPP});
   EXPECT_EQ(write(*node, data, kRange), IoResult(fail(EOPNOTSUPP)));
   clear_faults();

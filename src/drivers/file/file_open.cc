@@ -1,4 +1,4 @@
-// Opening, locking and resizing: what of FileDriver is not the data path.
+// FileDriver: opening, inspection, locks and resizing of the file.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -20,7 +20,7 @@ struct AskedFile {
   DirectAlignment alignment = {};
 };
 
-// For Reactor::call. Kernels before 6.1 do not tell.
+// Called through Reactor::call. Kernels before 6.1 do not report the alignment of direct I/O.
 std::int64_t ask_direct_alignment(void* argument) {
 #ifdef STATX_DIOALIGN
   auto& asked = *static_cast<AskedFile*>(argument);
@@ -68,7 +68,7 @@ aio::Task<Result<std::unique_ptr<FileDriver>>> FileDriver::open(FileOptions opti
   if (options.aio == FileAio::kIoUring && reactor.backend_name() == "epoll") {
     co_return fail("Unable to use io_uring: the system does not provide it to this process");
   }
-  // As it was given: the way to it from the root may be closed to us.
+  // Opens the path as the user gave it: the process may have no access to a directory of the absolute path.
   const std::string path = options.filename;
   auto fd = co_await open_fd(reactor, path, options);
   if (!fd) co_return fail(Error::system(fmt::format("Could not open '{}'", options.filename), fd.error()));
@@ -78,7 +78,7 @@ aio::Task<Result<std::unique_ptr<FileDriver>>> FileDriver::open(FileOptions opti
   co_return driver;
 }
 
-// What was opened, how large it is, and how it wants to be used.
+// Checks the type of the opened file, and reads its size and limits.
 aio::Task<Result<>> FileDriver::inspect() {
   const std::string& path = options_.filename;
   aio::FileInfo info;

@@ -1,4 +1,4 @@
-// FileOptions: how to open a host file. Plain values.
+// FileOptions: options for opening a host file. Plain values.
 #pragma once
 
 #include <cstdint>
@@ -8,19 +8,19 @@ namespace blockexport::drivers {
 
 enum class FileLocking : std::uint8_t { kAuto, kOn, kOff };
 enum class FileAio : std::uint8_t { kThreads, kNative, kIoUring };
-// What the path must be.
+// The required type of the file.
 enum class FileType : bool { kRegular, kDevice };
 
 struct FileOptions {
   std::string filename = {};
   FileType type = FileType::kRegular;
   bool read_only = false;
-  bool auto_read_only = false;  // read-only when it cannot be opened for writing
-  bool direct = false;          // around the page cache
-  bool no_flush = false;        // flush does nothing; what was acknowledged may be lost with the host
+  bool auto_read_only = false;  // opens read-only when opening for writing fails
+  bool direct = false;          // O_DIRECT: bypass the page cache
+  bool no_flush = false;        // flush does nothing: acknowledged writes may be lost when the host fails
   FileLocking locking = FileLocking::kAuto;
   bool drop_cache = true;
-  bool keep_cached = true;  // pages that our own requests brought into the page cache
+  bool keep_cached = true;  // pages that our own requests brought into the page cache stay there
   FileAio aio = FileAio::kThreads;
 };
 

@@ -11,7 +11,7 @@ namespace {
 
 class FilePropertyTest : public block::ReactorTest {
  protected:
-  // A file of 100 000 bytes: not a multiple of any block.
+  // A file of 100 000 bytes, which is no multiple of any block size.
   void run_seed(std::uint64_t seed, bool direct) {
     SCOPED_TRACE(testing::Message() << "seed " << seed << (direct ? " direct" : " buffered"));
     std::string path = directory_.sparse_file("disk" + std::to_string(seed), 100'000);
@@ -33,11 +33,11 @@ class FilePropertyTest : public block::ReactorTest {
   block::TempDir directory_;
 };
 
-TEST_F(FilePropertyTest, BufferedFilesHoldWhatWasWritten) {
+TEST_F(FilePropertyTest, BufferedFilesReadTheWrittenData) {
   for (std::uint64_t seed = 1; seed <= 5 && !HasFailure(); seed++) run_seed(seed, false);
 }
 
-TEST_F(FilePropertyTest, DirectFilesHoldWhatWasWritten) {
+TEST_F(FilePropertyTest, DirectFilesReadTheWrittenData) {
   for (std::uint64_t seed = 1; seed <= 5 && !HasFailure(); seed++) run_seed(seed, true);
 }
 

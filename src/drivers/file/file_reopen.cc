@@ -1,4 +1,4 @@
-// New options for a file that is open.
+// FileDriver: reopening with new options.
 #include <fmt/format.h>
 
 #include "aio/current.h"
@@ -53,7 +53,7 @@ aio::Task<Result<int>> FileDriver::open_again(FileOptions& options) {
 aio::Task<void> FileDriver::commit_reopen() {
   std::unique_ptr<FileReopening> reopening = std::move(reopening_);
   if (reopening->fd != fd_) {
-    // Replies that are still being sent from it keep the old one open.
+    // Replies that are still being sent from the old description keep it open.
     file_ = std::make_shared<aio::OpenFile>(home_, reopening->fd);
     if (locks_ != nullptr) co_await locks_->move_to(home_, file_);
     fd_ = reopening->fd;

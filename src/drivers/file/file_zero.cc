@@ -1,4 +1,5 @@
-// FileDriver's write_zeroes and discard: holes where the file system or device makes them, zeros written where not.
+// FileDriver's write_zeroes and discard: holes or zeroed ranges where the file system or device supports them, else
+// written zeros.
 #include <fcntl.h>
 #include <linux/falloc.h>
 
@@ -14,19 +15,20 @@ namespace {
 
 using block::Range;
 
-// One step of writing zeros: kZeroVectors times the same page of them.
+// One write of zeros: kZeroVectors vectors of the same kZeroBytes.
 constexpr std::size_t kZeroBytes = 64u << 10;
 constexpr std::size_t kZeroVectors = 16;
 alignas(4096) constexpr std::array<std::byte, kZeroBytes> kZeros{};
 
-// "Never here", as against "not this one": EINVAL is for a range that the device cannot take, being no whole blocks.
+// Whether the error means that the call is not supported at all. EINVAL is not such an error: it refuses only this
+// range, which is not made of whole blocks.
 bool is_refusal(Errno error) {
   return error == Errno(EOPNOTSUPP) || error == Errno(ENOSYS) || error == Errno(ENOTTY);
 }
 
-// The parts of a range in a device that has blocks.
+// A range in a device, divided at its block boundaries.
 struct Blocks {
-  Range head;  // before the first whole block, or all when there is none
+  Range head;  // before the first whole block; everything when there is none
   Range whole;
   Range tail;
 };
@@ -39,7 +41,7 @@ Blocks split(Range range, std::uint64_t block_bytes) {
       .head = {range.offset, start - range.offset}, .whole = {start, end - start}, .tail = {end, range.end() - end}};
 }
 
-// What the kernel answered, with all ways to say that it cannot as ENOTSUP; `refused` remembers.
+// Maps every kind of refusal to ENOTSUP; `refused` remembers that the call is not supported.
 IoResult as_answer(IoResult result, std::atomic<bool>& refused) {
   if (result) return result;
   if (is_refusal(result.error())) refused.store(true, std::memory_order_relaxed);
@@ -56,7 +58,7 @@ aio::Task<IoResult> FileDriver::allocate(aio::Reactor& reactor, int mode, Range 
 
 aio::Task<IoResult> FileDriver::write_zeroes(Range range, block::ZeroOptions options) {
   aio::Reactor& reactor = co_await aio::current_reactor();
-  // Bytes that come with the growth are zeros already, but have no space.
+  // New bytes at the end read as zeros already, but have no space allocated.
   if (options.may_grow && is_past_end(range)) CO_TRY(co_await grow(range.end()));
   IoResult result;
   {
@@ -73,7 +75,7 @@ aio::Task<IoResult> FileDriver::write_zeroes(Range range, block::ZeroOptions opt
   co_return co_await (data_sync ? write_durably(range, {}) : write_zero_buffers(range, false));
 }
 
-// ENOTSUP: nothing has changed.
+// ENOTSUP: the file has not changed.
 aio::Task<IoResult> FileDriver::zero_by_file_system(aio::Reactor& reactor, Range range, bool may_unmap) {
   constexpr int kPunchHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   constexpr int kZeroRange = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
@@ -83,8 +85,9 @@ aio::Task<IoResult> FileDriver::zero_by_file_system(aio::Reactor& reactor, Range
   }
   IoResult result = co_await allocate(reactor, kZeroRange, range, no_zero_range_);
   if (result || result.error() != Errno(ENOTSUP)) co_return result;
-  // A hole that is filled with space again: zeros, and the space is ours. Whether it can be filled is found out before
-  // there is a hole: space for what has some already changes nothing.
+  // Punches a hole and allocates its space again: the range reads as zeros and keeps its space. The first call
+  // allocates before the hole is punched, to learn whether allocation is supported: that changes nothing where space is
+  // allocated already.
   if (!allocates_.load(std::memory_order_relaxed)) {
     CO_TRY(co_await allocate(reactor, FALLOC_FL_KEEP_SIZE, range, no_allocate_));
     allocates_.store(true, std::memory_order_relaxed);
@@ -95,7 +98,8 @@ aio::Task<IoResult> FileDriver::zero_by_file_system(aio::Reactor& reactor, Range
   co_return co_await write_zero_buffers(range, false);
 }
 
-// Whole blocks by the device, the rest as data. ENOTSUP: nothing has changed.
+// The device zeroes the whole blocks; the parts of blocks at either end are written as data. ENOTSUP: the device has
+// not changed.
 aio::Task<IoResult> FileDriver::zero_in_device(aio::Reactor& reactor, Range range, bool may_unmap) {
   const Blocks blocks = split(range, device_block_bytes_);
   const bool can_punch = may_unmap && !no_punch_hole_.load(std::memory_order_relaxed);
@@ -103,8 +107,8 @@ aio::Task<IoResult> FileDriver::zero_in_device(aio::Reactor& reactor, Range rang
     co_return fail(ENOTSUP);
   }
   IoResult result = co_await zero_blocks(reactor, blocks.whole, may_unmap);
-  // The kernel has dropped what its page cache had of the range before it asked the device: from here on nobody may be
-  // told that nothing has changed.
+  // The kernel has dropped its page cache of the range before it asked the device, so from here on ENOTSUP ("nothing
+  // has changed") is no longer a valid result.
   if (!result && result.error() == Errno(ENOTSUP)) result = co_await write_zero_buffers(blocks.whole, false);
   if (result) result = co_await write_zero_buffers(blocks.head, false);
   if (result) result = co_await write_zero_buffers(blocks.tail, false);
@@ -112,7 +116,7 @@ aio::Task<IoResult> FileDriver::zero_in_device(aio::Reactor& reactor, Range rang
 }
 
 aio::Task<IoResult> FileDriver::zero_blocks(aio::Reactor& reactor, Range range, bool may_unmap) {
-  // The device's own choice between unmapping and writing; a hole punched in a device reads as zeros or fails.
+  // The device chooses between unmapping and writing. A hole punched in a device reads as zeros, or the call fails.
   if (may_unmap) {
     constexpr int kPunchHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
     IoResult result = co_await allocate(reactor, kPunchHole, range, no_punch_hole_);
@@ -151,7 +155,7 @@ aio::Task<IoResult> FileDriver::discard(Range range) {
   if (!is_device()) {
     result = co_await allocate(reactor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range, no_punch_hole_);
   } else {
-    // Only whole blocks: of others the kernel zeroes what its page cache has, and then refuses.
+    // Only whole blocks: for a part of a block the kernel first zeroes its page cache and then refuses the call.
     const Range whole = split(range, device_block_bytes_).whole;
     if (whole.empty() || no_device_discard_.load(std::memory_order_relaxed)) {
       result = fail(ENOTSUP);
@@ -165,7 +169,7 @@ aio::Task<IoResult> FileDriver::discard(Range range) {
     co_return result;
   }
   statistics_.discards_failed.fetch_add(1, std::memory_order_relaxed);
-  // A hint that cannot be followed has still been heard.
+  // Discard is a hint: a file or device that does not support it has not failed.
   if (result.error() == Errno(ENOTSUP)) co_return IoResult();
   co_return result;
 }

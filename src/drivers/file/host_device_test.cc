@@ -1,4 +1,4 @@
-// Block devices, by way of a loop device; skipped where one cannot be had.
+// Block devices, tested on a loop device; skipped where none can be set up.
 #include <cstdio>
 
 #include "block/node.h"
@@ -23,7 +23,7 @@ class HostDeviceTest : public block::ReactorTest {
     if (!device_.empty()) EXPECT_EQ(std::system(("losetup --detach " + device_).c_str()), 0);
     device_.clear();
   }
-  // A device of its own over the backing file; none where that is not allowed.
+  // A new loop device over the backing file; empty where that is not allowed.
   void set_up(const std::string& options = "") {
     FILE* pipe = popen(("losetup --find --show " + options + " '" + backing_ + "' 2>/dev/null").c_str(), "r");
     char line[64] = {};
@@ -55,7 +55,7 @@ class HostDeviceTest : public block::ReactorTest {
   std::string device_;
 };
 
-TEST_F(HostDeviceTest, DoesWhatAFileDoes) {
+TEST_F(HostDeviceTest, BehavesLikeAFile) {
   for (bool direct : {false, true}) {
     auto disk = open({.direct = direct});
     ASSERT_NE(disk, nullptr);
@@ -73,7 +73,7 @@ TEST_F(HostDeviceTest, DoesWhatAFileDoes) {
     EXPECT_TRUE(run(disk->discard({65536, 65536})));
     ASSERT_TRUE(run(disk->read({5000, text.size()}, buffers)));
     EXPECT_EQ(text, std::string(9, '\0'));
-    // Less than a block does not make the driver forget how to do it with whole ones.
+    // A refused part of a block must not make the driver give up the call for whole blocks.
     EXPECT_TRUE(run(disk->write_zeroes({100, 7}, {})));
     EXPECT_TRUE(run(disk->write_zeroes({4096, 4096}, {.no_fallback = true})));
     EXPECT_TRUE(run(disk->flush()));
@@ -84,7 +84,7 @@ TEST_F(HostDeviceTest, DoesWhatAFileDoes) {
   }
 }
 
-// The kernel zeroes what its page cache has of a range before it finds that the device has larger blocks.
+// The kernel zeroes its page cache of a range before it finds that the device has larger blocks.
 TEST_F(HostDeviceTest, ZeroesOfPartsOfBlocksAreDoneOrRefused) {
   TearDown();
   set_up("--sector-size 4096");
@@ -101,7 +101,7 @@ TEST_F(HostDeviceTest, ZeroesOfPartsOfBlocksAreDoneOrRefused) {
       EXPECT_EQ(read(*disk, 32768), expected) << range.offset << "+" << range.length << " " << may_unmap;
     }
   }
-  // A hint may be ignored, but not more bytes may go than were named.
+  // A discard may be ignored, but must not remove bytes outside of its range.
   for (Range range : {Range{1536, 512}, {7680, 5120}}) {
     write(*disk, std::string(32768, 'x'));
     EXPECT_TRUE(run(disk->discard(range)));
@@ -119,7 +119,7 @@ TEST_F(HostDeviceTest, CannotBeResized) {
   EXPECT_TRUE(run(disk->resize(1 << 20)));
 }
 
-TEST_F(HostDeviceTest, WantsADevice) {
+TEST_F(HostDeviceTest, RequiresADevice) {
   auto refused = run(FileDriver::open({.filename = backing_, .type = FileType::kDevice}));
   EXPECT_EQ(refused.error().message(),
             "'host_device' driver requires '" + backing_ + "' to be either a character or block device");

@@ -40,7 +40,7 @@ void SyncGroup::finish(aio::Reactor& reactor, IoResult result) {
       sharing_.splice_back(next_);
     }
   }
-  // The next sync begins before the answers of this one are worked on.
+  // Wakes the next leader first, so that its sync begins before the members of this one handle their results.
   if (leader != nullptr) wake(reactor, leader->woken);
   while (!done.empty()) {
     Member& member = done.pop_front();

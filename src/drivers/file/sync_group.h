@@ -1,8 +1,8 @@
-// SyncGroup: who waits for a sync shares one. The first to come runs it; who comes while it runs cannot know whether it
-// still covers what he wrote, and shares the next one with all others that do.
+// SyncGroup: one sync for all tasks that wait for a sync. The first task runs it. A task that comes while a sync runs
+// cannot know whether that sync covers its writes, so it shares the next one with all others that come meanwhile.
 //
-// Owned by a FileDriver. Any thread; each waits on its own reactor, and cannot be cancelled: what was written before is
-// to be made durable even when nobody asks any more.
+// Owned by a FileDriver. Any thread; each task waits on its own reactor, and cannot be cancelled: earlier writes become
+// durable even if the client has gone.
 #pragma once
 
 #include <mutex>
@@ -16,34 +16,34 @@ namespace blockexport::drivers {
 
 class SyncGroup {
  public:
-  // A sync that began after this: `syncing` when nobody's else will do, or else that of another, and `syncing` is
-  // never begun. Its result.
+  // The result of a sync that begins after this call: either `syncing`, or that of another task; in that case `syncing`
+  // never runs.
   aio::Task<IoResult> share(aio::Reactor& reactor, aio::Task<IoResult> syncing);
 
-  // Whether a sync is under way now; the answer may be old when it arrives.
+  // Whether a sync is under way; the answer may be outdated at once.
   bool is_running();
 
  private:
-  // One who wants a sync; lives until it has its result.
+  // A task that waits for a sync; lives until it has its result.
   struct Member : ListLink<Member> {
     explicit Member(aio::Reactor& on) : woken(on, aio::Event::Cancellation::kIgnored) {}
     aio::Event woken;
     bool leads = false;
-    IoResult result;  // when it does not lead
+    IoResult result;  // set unless this member leads
   };
   using Members = IntrusiveList<Member>;
 
-  // True: nothing is under way; run a sync and tell finish(). False: wait for `member.woken`, and then either
-  // `member.leads`, which is the same, or `member.result` is the answer.
+  // True: no sync is under way, and the caller runs one and then calls finish(). False: the caller waits for
+  // `member.woken`; then either `member.leads` is set, which means the same as true, or `member.result` is final.
   bool lead_or_join(Member& member);
-  // The leader's sync has ended so, as a task of `reactor`; all who shared it get the result, and the next ones their
-  // leader.
+  // The leader's sync has ended with `result`; called on `reactor`, that of the leader. All members that shared the
+  // sync get the result, and one of those that wait for the next sync becomes its leader.
   void finish(aio::Reactor& reactor, IoResult result);
 
   std::mutex mutex_;
   bool running_ = false;
-  Members sharing_;  // the sync that runs, but for its leader
-  Members next_;     // the one after it
+  Members sharing_;  // members of the running sync, except its leader
+  Members next_;     // members of the next sync
 };
 
 }  // namespace blockexport::drivers

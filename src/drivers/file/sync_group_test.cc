@@ -16,7 +16,7 @@ using aio::Task;
 constexpr std::size_t kWriters = 24;
 constexpr std::uint64_t kRounds = 40;
 
-// What each writer has written, and how much of it has become durable.
+// The last number that each writer has written, and the last one that is durable.
 struct Disk {
   SyncGroup group;
   std::array<std::atomic<std::uint64_t>, kWriters> written = {};
@@ -25,7 +25,7 @@ struct Disk {
   std::atomic<std::uint64_t> syncs = 0;
 };
 
-// Covers what was written before it began; every seventh fails and covers nothing.
+// Makes all writes durable that were done before it began; every seventh call fails and makes none durable.
 Task<IoResult> sync_disk(aio::Reactor& reactor, Disk& disk) {
   EXPECT_EQ(disk.running.fetch_add(1), 0) << "two at once";
   const bool fails = disk.syncs.fetch_add(1) % 7 == 6;
@@ -54,7 +54,7 @@ Task<void> write_on(aio::DataReactor& place, Disk& disk, std::size_t writer) {
 class SyncGroupTest : public aio::testing::WithThreads {};
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(SyncGroupTest);
 
-TEST_P(SyncGroupTest, WhoIsToldOfSuccessIsCoveredWhereverItRuns) {
+TEST_P(SyncGroupTest, SuccessCoversTheMembersWritesOnAnyReactor) {
   auto first = start_thread("first");
   auto second = start_thread("second");
   std::array<aio::DataReactor*, 3> places = {&here(), &first->data_reactor(), &second->data_reactor()};
@@ -65,7 +65,7 @@ TEST_P(SyncGroupTest, WhoIsToldOfSuccessIsCoveredWhereverItRuns) {
     co_await writers.join();
   }(places, disk));
   EXPECT_EQ(disk.running, 0);
-  // They do share: one each would be the number of writes.
+  // Writers do share syncs: with a sync for each, the number would be that of the writes.
   EXPECT_LT(disk.syncs, kWriters * kRounds / 4);
 }
 

@@ -1,5 +1,5 @@
-// wake(): sets an event of a task that may wait on another reactor than ours. The event lives until its task goes on.
-// Thread: a task's of `reactor`.
+// wake(): sets an event of a task that may wait on another reactor. The event lives until its task continues.
+// Thread: that of `reactor`.
 #pragma once
 
 #include "aio/reactor.h"

@@ -1,4 +1,5 @@
-// NullDriver: a device without storage. Writes vanish, reads give zeros; after a time of one's choice. For measuring.
+// NullDriver: a device without storage, for measurements. It discards writes, and reads as zeros, after a configured
+// latency.
 //
 // Owned by its Node. Has no state: verbs run on any reactor.
 #pragma once
@@ -30,7 +31,7 @@ class NullDriver final : public block::LiveDriver {
   std::string_view format_name() const override { return options_.format_name; }
   std::string filename() const override;
   aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
-  // Nothing of its own can change.
+  // A null node has no option that a reopen can change.
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
                                      block::NodeOptions& node_options) override;
 

@@ -20,7 +20,7 @@ TEST_F(NullDriverTest, RoundsItsSizeUp) {
   EXPECT_EQ(NullDriver({}).size_bytes(), 1u << 30);
 }
 
-TEST_F(NullDriverTest, NeverShowsWhatTheBufferHeld) {
+TEST_F(NullDriverTest, OverwritesTheBufferWithZeros) {
   NullDriver driver({.size_bytes = 4096});
   std::string text = "secret";
   iovec vector{text.data(), text.size()};
@@ -43,7 +43,7 @@ aio::Task<void> read_and_tell(NullDriver& driver, block::Range range, iovec vect
   done = true;
 }
 
-TEST_F(NullDriverTest, ALongReadLeavesTurnsToOthers) {
+TEST_F(NullDriverTest, ALongReadYieldsToOtherTasks) {
   constexpr std::uint64_t kLength = block::Node::kReadAtOnceBytesMax + 100;
   NullDriver driver({.size_bytes = kLength, .read_zeroes = true});
   std::vector<char> bytes(kLength, 'x');
@@ -56,7 +56,7 @@ TEST_F(NullDriverTest, ALongReadLeavesTurnsToOthers) {
   EXPECT_EQ(std::ranges::count(bytes, '\0'), static_cast<std::ptrdiff_t>(kLength));
 }
 
-TEST_F(NullDriverTest, TakesTheTimeItIsToldTo) {
+TEST_F(NullDriverTest, WaitsForItsLatency) {
   NullDriver driver({.size_bytes = 4096, .latency_ns = 2'000'000});
   std::uint64_t started_ns = reactor().now_ns();
   EXPECT_TRUE(run(driver.write({0, 0}, {}, {})));

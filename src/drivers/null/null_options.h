@@ -1,4 +1,4 @@
-// NullOptions: what a device without storage is like. Plain values.
+// NullOptions: size, latency and zeroes of a device without storage. Plain values.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,10 @@ struct NullOptions {
 
   std::uint64_t size_bytes = kSizeBytesDefault;  // rounded up to 512
   std::uint64_t latency_ns = 0;                  // of every request
-  // Whether it promises zeros. It reads as zeros in any case: a buffer may hold what another client has read before.
+  // Whether the driver promises that it reads as zeros. It returns zeros in any case: the buffer may hold data of
+  // another client.
   bool read_zeroes = false;
-  std::string_view format_name = "null-co";  // or "null-aio", which is the same; static text
+  std::string_view format_name = "null-co";  // or "null-aio", which behaves the same; static text
 };
 
 }  // namespace blockexport::drivers

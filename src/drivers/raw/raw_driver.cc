@@ -95,18 +95,18 @@ aio::Task<IoResult> RawDriver::read_shared(Range range, IoBuffers buffers) {
 std::uint64_t RawDriver::size_bytes() const {
   if (options_.size_bytes) return *options_.size_bytes;
   std::uint64_t file_bytes = file().size_bytes();
-  // The child may have shrunk since.
+  // The child may have shrunk since this node was opened.
   return file_bytes > options_.offset ? file_bytes - options_.offset : 0;
 }
 
 block::Limits RawDriver::limits() const {
-  // The child takes what it gets; only its taste is passed on.
+  // The child accepts requests of any alignment, so this node passes on only its preferred sizes.
   return {.optimal_bytes = file().limits().optimal_bytes};
 }
 
 Permissions RawDriver::child_permissions(const block::Edge&, const Permissions& own, bool) const {
   Permissions needed = own;
-  // A part has a place in the child that must stay.
+  // A resize of the child by others could cut off the part.
   if (!is_whole(options_)) needed.shared = needed.shared - Permission::kResize;
   return needed;
 }

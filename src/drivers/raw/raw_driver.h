@@ -1,6 +1,7 @@
-// RawDriver: the bytes of the node below, or a part of them.
+// RawDriver: shows the bytes of its child node, or a part of them.
 //
-// Owned by its Node; owns the edge to its child. Has no state: verbs run on any reactor, and are the child's own tasks.
+// Owned by its Node; owns the edge to its child. Has no state: verbs run on any reactor, and return the child's own
+// tasks.
 #pragma once
 
 #include <memory>
@@ -15,7 +16,7 @@ namespace blockexport::drivers {
 
 class RawDriver final : public block::LiveDriver {
  public:
-  // Fails when the part does not lie in the child.
+  // Fails when the part does not lie within the child.
   static Result<std::unique_ptr<RawDriver>> open(RawOptions options, std::unique_ptr<block::Edge> file);
 
   aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override;
@@ -53,13 +54,13 @@ class RawDriver final : public block::LiveDriver {
   RawDriver(RawOptions options, std::unique_ptr<block::Edge> file) : options_(options), file_(std::move(file)) {}
   static Result<> check(const RawOptions& options, std::uint64_t file_bytes);
   block::Node& file() const { return file_->node(); }
-  // The whole child, with nothing left out: others may resize it.
+  // True when the node shows the whole child; then others may resize it.
   static bool is_whole(const RawOptions& options) { return options.offset == 0 && !options.size_bytes; }
   static block::ChildRoles roles_of(const RawOptions& options);
   block::Range in_file(block::Range range) const { return {range.offset + options_.offset, range.length}; }
 
   RawOptions options_;
-  RawOptions next_options_;  // between prepare_reopen and commit_reopen
+  RawOptions next_options_;  // set between prepare_reopen and commit_reopen
   std::unique_ptr<block::Edge> file_;
 };
 

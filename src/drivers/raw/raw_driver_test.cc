@@ -29,7 +29,7 @@ class RawDriverTest : public block::ReactorTest {
   Node file_{"file", std::make_unique<MemoryDriver>(state_), {.discard = block::DiscardMode::kUnmap}};
 };
 
-TEST_F(RawDriverTest, RefusesPartsThatAreNotThere) {
+TEST_F(RawDriverTest, RefusesPartsOutsideOfTheChild) {
   EXPECT_EQ(error_of({.offset = 4097}), "Offset (4097) cannot be greater than size of the containing file (4096)");
   EXPECT_EQ(error_of({.offset = 4096, .size_bytes = 512}),
             "The sum of offset (4096) and size (512) has to be smaller or equal to the  actual size of the containing "
@@ -38,7 +38,7 @@ TEST_F(RawDriverTest, RefusesPartsThatAreNotThere) {
   EXPECT_EQ(error_of({.size_bytes = 7}), "Specified size is not multiple of 512");
 }
 
-TEST_F(RawDriverTest, PassesEveryVerbOnToItsPlace) {
+TEST_F(RawDriverTest, PassesEveryVerbOnAtItsOffset) {
   auto driver = open({.offset = 1024, .size_bytes = 2048});
   ASSERT_TRUE(driver);
   RawDriver& raw = **driver;
@@ -87,8 +87,8 @@ TEST_F(RawDriverTest, ReachesToTheEndOfItsChild) {
   EXPECT_EQ((*driver)->size_bytes(), 0u);
 }
 
-// Of a part that begins anywhere every byte to the end of the child can be had, and none behind it.
-TEST_F(RawDriverTest, APartOfAnOddSizeIsExactlyThat) {
+// A part may begin at any offset: every byte up to the end of the child is readable, and none behind it.
+TEST_F(RawDriverTest, APartOfAnOddSizeHasExactlyThatSize) {
   for (std::uint64_t offset : {1u, 100u, 511u, 513u, 4095u}) {
     SCOPED_TRACE(offset);
     auto driver = open({.offset = offset});
@@ -111,7 +111,7 @@ TEST_F(RawDriverTest, APartOfAnOddSizeIsExactlyThat) {
   }
 }
 
-TEST_F(RawDriverTest, APartDoesNotLetOthersResize) {
+TEST_F(RawDriverTest, APartForbidsResizingItsChild) {
   auto whole = open({});
   auto part = open({.offset = 512});
   Permissions own{.used = Permission::kWrite};
@@ -121,7 +121,7 @@ TEST_F(RawDriverTest, APartDoesNotLetOthersResize) {
   EXPECT_FALSE(needed.shared.has(Permission::kResize));
 }
 
-TEST_F(RawDriverTest, APartOfFixedSizeStaysAsItIs) {
+TEST_F(RawDriverTest, APartOfFixedSizeKeepsItsSize) {
   auto driver = open({.size_bytes = 512});
   ASSERT_TRUE(driver);
   EXPECT_EQ(run((*driver)->resize(1024)).error().message(), "Cannot resize fixed-size raw disks");

@@ -1,4 +1,4 @@
-// RawOptions: which part of the node below is shown. Plain values.
+// RawOptions: the part of the child node that is shown. Plain values.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace blockexport::drivers {
 
 struct RawOptions {
   std::uint64_t offset = 0;
-  std::optional<std::uint64_t> size_bytes = std::nullopt;  // without one: up to the child's end, wherever that is
+  std::optional<std::uint64_t> size_bytes = std::nullopt;  // nullopt: up to the end of the child, also after a resize
 };
 
 }  // namespace blockexport::drivers

@@ -1,5 +1,5 @@
-// The file driver on a simulated disk that loses what was written to the page cache, and of which the kernel tells one
-// call only: nobody is promised what is lost, whoever was told, on whichever reactor.
+// The file driver on a simulated disk that loses data of the page cache and whose kernel reports the writeback error to
+// one call only: no client may be promised lost data, whichever call on whichever reactor received the error.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -23,7 +23,7 @@ constexpr std::size_t kSectorBytes = 512;
 constexpr std::size_t kWrites = 12;
 constexpr std::byte kUntouched{0xff};
 
-// Writes each of its sectors once, and knows which of them it was promised to keep.
+// Writes each of its sectors once, and records which of them were promised to be durable.
 struct Client {
   std::uint64_t offset = 0;
   std::array<std::byte, kWrites> content = {};
@@ -64,27 +64,27 @@ Task<void> open_node(std::string path, std::unique_ptr<block::Node>& node) {
   if (driver) node = std::make_unique<block::Node>("disk", std::move(*driver), block::NodeOptions{});
 }
 
-// Whether something was lost on the way.
+// Sets `lost` when the failure did lose data.
 Task<void> write_while_it_fails(block::Node& node, std::deque<Client>& clients, aio::testing::Interleaving& reactors,
                                 bool& lost) {
   aio::Reactor& reactor = co_await aio::current_reactor();
   aio::Scope scope(reactor);
   for (Client& client : clients) {
-    aio::DataReactor& place = reactors.data_reactor(reactors.random().below(reactors.size()));
-    scope.spawn("client", aio::run_on(place, "client", write_all(node, client, reactors.random().next())));
+    aio::DataReactor& data_reactor = reactors.data_reactor(reactors.random().below(reactors.size()));
+    scope.spawn("client", aio::run_on(data_reactor, "client", write_all(node, client, reactors.random().next())));
   }
   (void)co_await reactor.sleep_until(reactor.now_ns() + reactors.random().below(8'000'000));
   lost = reactors.simulation().fail_write_back("disk");
   co_await scope.join();
 }
 
-// One disk, one loss. What the clients were told is held against what a power cut leaves.
+// One disk with one writeback error. The test compares the promises to clients with the content after a power cut.
 class LosingDisk {
  public:
   explicit LosingDisk(std::uint64_t seed) : reactors_(1 + seed % 3, {.seed = seed}) {
     for (std::uint64_t i = 0; i < 2 + seed % 4; ++i) clients_.push_back({.offset = i * kWrites * kSectorBytes});
     simulation().write_file("disk", std::vector(clients_.size() * kWrites * kSectorBytes, kUntouched));
-    // Zeros are written, as data are.
+    // write_zeroes writes zeros as data, because the disk refuses to allocate.
     simulation().inject({.kind = aio::OperationKind::kAllocate, .error = EOPNOTSUPP, .count = UINT64_MAX});
     reactors_.run(open_node("disk", node_));
   }
@@ -103,7 +103,7 @@ class LosingDisk {
   }
 
   bool lost = false;
-  int failed = 0;  // answers
+  int failed = 0;  // number of failed replies
 
  private:
   aio::Simulation& simulation() { return reactors_.simulation(); }
@@ -113,42 +113,42 @@ class LosingDisk {
   std::unique_ptr<block::Node> node_;
 };
 
-TEST(FileLossTest, NobodyIsPromisedWhatTheKernelToldSomebodyElseIsLost) {
+TEST(FileWritebackErrorTest, AnErrorReportedToOneCallFailsAllWhoseDataMayBeLost) {
   int losses = 0;
-  int heard = 0;
+  int noticed = 0;
   for (std::uint64_t seed = 1; seed <= 3000 && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     LosingDisk disk(seed);
     disk.run();
     losses += disk.lost ? 1 : 0;
-    heard += disk.failed > 0 ? 1 : 0;
+    noticed += disk.failed > 0 ? 1 : 0;
     if (!disk.lost) EXPECT_EQ(disk.failed, 0);
   }
-  // The disk did fail, and somebody was told.
+  // The disk did fail, and some client received the error.
   EXPECT_GT(losses, 1500);
-  EXPECT_GT(heard, losses / 2);
+  EXPECT_GT(noticed, losses / 2);
 }
 
-Task<void> flush_after_a_loss(aio::Simulation& simulation, block::Node& node) {
+Task<void> flush_after_a_writeback_error(aio::Simulation& simulation, block::Node& node) {
   for (std::uint64_t i = 0; i < kWrites; ++i) {
     EXPECT_TRUE(co_await write_sector(node, i * kSectorBytes, std::byte{1}, false));
   }
   EXPECT_TRUE(simulation.fail_write_back("disk"));
   EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
-  // The kernel has told, and succeeds from here on.
+  // The kernel has reported the error, and its calls succeed from here on.
   EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
   EXPECT_TRUE(co_await write_sector(node, 0, std::byte{2}, false));
   EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
 }
 
-TEST(FileLossTest, NoFlushSucceedsAfterALoss) {
+TEST(FileWritebackErrorTest, NoFlushSucceedsAfterAWritebackError) {
   aio::Simulation simulation(1);
   std::unique_ptr<aio::Reactor> reactor = simulation.make_reactor();
   simulation.write_file("disk", std::vector(kWrites * kSectorBytes, kUntouched));
   std::unique_ptr<block::Node> node;
   aio::testing::run(*reactor, open_node("disk", node));
   ASSERT_NE(node, nullptr);
-  aio::testing::run(*reactor, flush_after_a_loss(simulation, *node));
+  aio::testing::run(*reactor, flush_after_a_writeback_error(simulation, *node));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// LossReport with calls on several reactors, each on a thread of its own, and a kernel that tells of a loss once.
-#include "drivers/file/loss_report.h"
+// WritebackErrors with calls on several reactors, each on its own thread, and a kernel that reports an error once.
+#include "drivers/file/writeback_errors.h"
 
 #include <array>
 #include <atomic>
@@ -14,18 +14,18 @@ namespace blockexport::drivers {
 namespace {
 
 using aio::Task;
-using Promise = LossReport::Promise;
+using Promise = WritebackErrors::Promise;
 
 constexpr std::size_t kWriters = 6;
 constexpr std::uint64_t kRounds = 20;
 constexpr std::uint64_t kDisks = 60;
 
-// An open file. Each writer has a place of its own, written ever again with higher numbers.
+// An open file. Each writer has a slot of its own, to which it writes ever higher numbers.
 class Disk {
  public:
   explicit Disk(std::uint64_t fails_at) : fails_at_(fails_at) {}
 
-  LossReport losses;
+  WritebackErrors errors;
 
   void copy(std::size_t writer, std::uint64_t number) {
     std::lock_guard guard(mutex_);
@@ -35,7 +35,7 @@ class Disk {
     dirty_ = {};
     unreported_ = true;
   }
-  // What a sync, or a write that syncs its own place, does last.
+  // The last step of a sync, or of a write that syncs its own slot.
   IoResult write_back(std::span<const std::size_t> writers) {
     std::lock_guard guard(mutex_);
     if (std::exchange(unreported_, false)) return fail(EIO);
@@ -61,7 +61,7 @@ class Disk {
 
 constexpr std::array<std::size_t, kWriters> kAll = {0, 1, 2, 3, 4, 5};
 
-// What calls the kernel: a write that syncs its own place, or a sync.
+// A call to the kernel: a write that syncs its own slot, or a sync.
 Task<IoResult> call_disk(aio::Reactor& reactor, Disk& disk, std::size_t writer, std::uint64_t number, Promise promise,
                          std::uint64_t takes_ns) {
   std::span<const std::size_t> covered = kAll;
@@ -71,21 +71,21 @@ Task<IoResult> call_disk(aio::Reactor& reactor, Disk& disk, std::size_t writer, 
   }
   (void)co_await reactor.sleep_until(reactor.now_ns() + takes_ns);
   IoResult result = disk.write_back(covered);
-  // The answer of one may be on its way while the next looks.
+  // The result of one call may still be on its way when the next call checks for an error.
   (void)co_await reactor.sleep_until(reactor.now_ns() + takes_ns);
   co_return result;
 }
 
-bool is_loss(Errno) {
+bool is_writeback_error(Errno) {
   return true;
 }
 
-// One write and the call that is to make it durable; whether it is then promised.
+// One write and the call that makes it durable; returns whether durability was promised.
 Task<IoResult> write_once(aio::Reactor& reactor, Disk& disk, std::size_t writer, std::uint64_t number, Promise promise,
                           std::uint64_t takes_ns) {
   if (promise == Promise::kAllBefore) disk.copy(writer, number);
   Task<IoResult> calling = call_disk(reactor, disk, writer, number, promise, takes_ns);
-  co_return co_await disk.losses.run(reactor, promise, std::move(calling), is_loss);
+  co_return co_await disk.errors.run(reactor, promise, std::move(calling), is_writeback_error);
 }
 
 Task<void> write_many(Disk& disk, std::size_t writer, std::uint64_t seed, std::atomic<int>& failed) {
@@ -101,18 +101,18 @@ Task<void> write_many(Disk& disk, std::size_t writer, std::uint64_t seed, std::a
   }
 }
 
-Task<void> write_on(aio::DataReactor& place, Disk& disk, std::size_t writer, std::uint64_t seed,
+Task<void> write_on(aio::DataReactor& data_reactor, Disk& disk, std::size_t writer, std::uint64_t seed,
                     std::atomic<int>& failed) {
-  return aio::run_on(place, "writer", write_many(disk, writer, seed, failed));
+  return aio::run_on(data_reactor, "writer", write_many(disk, writer, seed, failed));
 }
 
-class LossReportTest : public aio::testing::WithThreads {};
-BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(LossReportTest);
+class WritebackErrorsTest : public aio::testing::WithThreads {};
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(WritebackErrorsTest);
 
-TEST_P(LossReportTest, NobodyIsToldOfSuccessWhoseDataAreLostWhereverItRuns) {
+TEST_P(WritebackErrorsTest, NoCallSucceedsWhoseDataAreLostOnAnyReactor) {
   auto first = start_thread("first");
   auto second = start_thread("second");
-  std::array<aio::DataReactor*, 3> places = {&here(), &first->data_reactor(), &second->data_reactor()};
+  std::array<aio::DataReactor*, 3> data_reactors = {&here(), &first->data_reactor(), &second->data_reactor()};
   for (std::uint64_t seed = 1; seed <= kDisks && !HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Disk disk(10 + seed % 50);
@@ -124,23 +124,25 @@ TEST_P(LossReportTest, NobodyIsToldOfSuccessWhoseDataAreLostWhereverItRuns) {
         writers.spawn("writer", write_on(*on[i % on.size()], shared, i, number * kWriters + i, failures));
       }
       co_await writers.join();
-    }(places, disk, seed, failed));
+    }(data_reactors, disk, seed, failed));
     EXPECT_GT(failed, 0);
   }
 }
 
-// What is under way, in an order that the test decides.
-class LossReportOrderTest : public aio::testing::WithThreads {
+// Calls that overlap in an order which the test chooses.
+class WritebackErrorsOrderTest : public aio::testing::WithThreads {
  protected:
-  void end(LossReport::Call& call, IoResult result = {}) { losses_.end(reactor(), call, result, !result.has_value()); }
-  LossReport losses_;
+  void end(WritebackErrors::Call& call, IoResult result = {}) {
+    writeback_errors_.end(reactor(), call, result, !result.has_value());
+  }
+  WritebackErrors writeback_errors_;
 };
-BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(LossReportOrderTest);
+BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(WritebackErrorsOrderTest);
 
-TEST_P(LossReportOrderTest, WhoIsAloneWaitsForNobody) {
+TEST_P(WritebackErrorsOrderTest, ACallWithoutOverlapDoesNotWait) {
   for (Promise promise : {Promise::kOwnData, Promise::kAllBefore}) {
-    LossReport::Call call(reactor(), promise);
-    losses_.begin(call);
+    WritebackErrors::Call call(reactor(), promise);
+    writeback_errors_.begin(call);
     EXPECT_FALSE(call.settled.is_set());
     end(call);
     EXPECT_TRUE(call.settled.is_set());
@@ -148,64 +150,64 @@ TEST_P(LossReportOrderTest, WhoIsAloneWaitsForNobody) {
   }
 }
 
-TEST_P(LossReportOrderTest, SuccessWaitsForThoseThatWereUnderWayAndForNoOthers) {
-  LossReport::Call write(reactor(), Promise::kOwnData);
-  LossReport::Call sync(reactor(), Promise::kAllBefore);
-  LossReport::Call later(reactor(), Promise::kOwnData);
-  losses_.begin(write);
-  losses_.begin(sync);
+TEST_P(WritebackErrorsOrderTest, SuccessWaitsForOverlappingCallsOnly) {
+  WritebackErrors::Call write(reactor(), Promise::kOwnData);
+  WritebackErrors::Call sync(reactor(), Promise::kAllBefore);
+  WritebackErrors::Call later(reactor(), Promise::kOwnData);
+  writeback_errors_.begin(write);
+  writeback_errors_.begin(sync);
   end(sync);
-  losses_.begin(later);
+  writeback_errors_.begin(later);
   EXPECT_FALSE(sync.settled.is_set());
   end(write);
   EXPECT_TRUE(sync.settled.is_set());
   EXPECT_EQ(sync.result, IoResult());
-  EXPECT_FALSE(write.settled.is_set()) << "the later one was under way when it ended";
+  EXPECT_FALSE(write.settled.is_set()) << "the later call overlaps with it";
   end(later);
   EXPECT_TRUE(write.settled.is_set());
   EXPECT_TRUE(later.settled.is_set());
 }
 
-TEST_P(LossReportOrderTest, EitherIsToldOfWhatTheOtherWasTold) {
-  for (bool sync_is_told : {false, true}) {
-    LossReport losses;
-    LossReport::Call write(reactor(), Promise::kOwnData);
-    LossReport::Call sync(reactor(), Promise::kAllBefore);
-    losses.begin(write);
-    losses.begin(sync);
-    LossReport::Call& told = sync_is_told ? sync : write;
-    LossReport::Call& other = sync_is_told ? write : sync;
-    losses.end(reactor(), other, {}, false);
+TEST_P(WritebackErrorsOrderTest, AnErrorOfOneCallFailsTheOverlappingOne) {
+  for (bool sync_gets_error : {false, true}) {
+    WritebackErrors errors;
+    WritebackErrors::Call write(reactor(), Promise::kOwnData);
+    WritebackErrors::Call sync(reactor(), Promise::kAllBefore);
+    errors.begin(write);
+    errors.begin(sync);
+    WritebackErrors::Call& failing = sync_gets_error ? sync : write;
+    WritebackErrors::Call& other = sync_gets_error ? write : sync;
+    errors.end(reactor(), other, {}, false);
     EXPECT_FALSE(other.settled.is_set());
-    losses.end(reactor(), told, fail(EIO), true);
-    EXPECT_TRUE(told.settled.is_set());
+    errors.end(reactor(), failing, fail(EIO), true);
+    EXPECT_TRUE(failing.settled.is_set());
     EXPECT_TRUE(other.settled.is_set());
-    EXPECT_EQ(told.result, IoResult(fail(EIO)));
+    EXPECT_EQ(failing.result, IoResult(fail(EIO)));
     EXPECT_EQ(other.result, IoResult(fail(EIO)));
-    EXPECT_EQ(losses.known(), IoResult(fail(EIO)));
+    EXPECT_EQ(errors.first(), IoResult(fail(EIO)));
   }
 }
 
-TEST_P(LossReportOrderTest, ALossBeforeAWriteIsNotItsOwnButEverySyncs) {
-  LossReport::Call lost(reactor(), Promise::kAllBefore);
-  losses_.begin(lost);
+TEST_P(WritebackErrorsOrderTest, AnEarlierErrorFailsEverySyncButNoLaterWrite) {
+  WritebackErrors::Call lost(reactor(), Promise::kAllBefore);
+  writeback_errors_.begin(lost);
   end(lost, fail(EIO));
-  LossReport::Call write(reactor(), Promise::kOwnData);
-  losses_.begin(write);
+  WritebackErrors::Call write(reactor(), Promise::kOwnData);
+  writeback_errors_.begin(write);
   end(write);
   EXPECT_EQ(write.result, IoResult());
-  LossReport::Call sync(reactor(), Promise::kAllBefore);
-  losses_.begin(sync);
+  WritebackErrors::Call sync(reactor(), Promise::kAllBefore);
+  writeback_errors_.begin(sync);
   end(sync);
   EXPECT_EQ(sync.result, IoResult(fail(EIO)));
 }
 
-TEST_P(LossReportOrderTest, WhatWasRefusedIsNoLoss) {
-  LossReport::Call write(reactor(), Promise::kOwnData);
-  LossReport::Call sync(reactor(), Promise::kAllBefore);
-  losses_.begin(write);
-  losses_.begin(sync);
-  losses_.end(reactor(), write, fail(ENOSPC), false);
+TEST_P(WritebackErrorsOrderTest, ARefusedWriteIsNotAWritebackError) {
+  WritebackErrors::Call write(reactor(), Promise::kOwnData);
+  WritebackErrors::Call sync(reactor(), Promise::kAllBefore);
+  writeback_errors_.begin(write);
+  writeback_errors_.begin(sync);
+  writeback_errors_.end(reactor(), write, fail(ENOSPC), false);
   end(sync);
   EXPECT_EQ(write.result, IoResult(fail(ENOSPC)));
   EXPECT_EQ(sync.result, IoResult());
