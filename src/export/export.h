@@ -1,8 +1,8 @@
-// Export: one block node offered to clients under an id of its own, through some protocol: the part that is the same
-// for every protocol, which is also the part that commands and queries use.
+// Export: base class of one block node offered to clients under an id. It is the part that all protocols share, and
+// that commands and queries use.
 //
-// Owned by the Registry. It holds the edge to its node, and the choice of the reactors that serve its clients; clients
-// hold references to it, which is all that keeps a removed export alive. Thread: the control reactor.
+// Owned by the Registry. Holds the edge to its node, and chooses the reactors that serve its clients. Clients hold
+// references to it, which keep a removed export alive. Thread: the control reactor.
 #pragma once
 
 #include <cstdint>
@@ -18,21 +18,22 @@
 
 namespace blockexport::exports {
 
-// How an export goes away. Each mode hides it from new clients at once.
+// Mode of the removal of an export. Each mode hides it from new clients at once.
 enum class RemoveMode : std::uint8_t {
   kSafe,    // refused while there are clients
-  kHide,    // clients stay as they are; it is gone when the last one leaves
-  kSoft,    // clients stay connected, but every further request is answered ESHUTDOWN
-  kFinish,  // clients' requests under way are answered, then their connections are closed (server stop)
+  kHide,    // clients are not affected; the export ends when the last one leaves
+  kSoft,    // clients stay connected, but every further request is answered with ESHUTDOWN
+  kFinish,  // running requests are answered, then the connections are closed (server stop)
   kHard,    // connections are cut at once
 };
 
-// What an export of any type is made with.
+// Options of every type of export.
 struct ExportOptions {
   std::string id;
-  bool writable = false;      // whether its clients may write; the edge then has the permission for it
-  bool writethrough = false;  // every write of a client is durable before it is answered
-  // Those that serve its clients and outlive it, each once. Empty: those of a pool, the one with the fewest clients.
+  bool writable = false;      // whether clients may write; the edge then has the permission to write
+  bool writethrough = false;  // every write of a client is durable before its reply
+  // The reactors that serve its clients and outlive it, each once. Empty: the reactor of a pool with the fewest
+  // clients.
   std::vector<aio::DataReactor*> reactors = {};
 };
 
@@ -50,37 +51,38 @@ class Export {
   Export& operator=(const Export&) = delete;
 
   const std::string& id() const { return options_.id; }
-  // The schema's name of the type: "nbd".
+  // Name of the type in the schema, as "nbd".
   virtual std::string_view type() const = 0;
-  // Of the node that it exports.
+  // Name of the node that it exports.
   const std::string& node_name() const { return node_name_; }
   block::Edge& edge() { return *edge_; }
   bool is_writable() const { return options_.writable; }
   bool is_writethrough() const { return options_.writethrough; }
   bool shutting_down() const { return shutting_down_; }
 
-  // The reactor that serves its next client, counted there until the client has left: one of its own, or of `pool`.
+  // Chooses the reactor for the next client, which counts there until it has left: one of the export's own, or of
+  // `pool`.
   aio::ReactorPool::Assignment assign_reactor(aio::ReactorPool& pool) const {
     return options_.reactors.empty() ? pool.assign() : aio::ReactorPool::assign_among(options_.reactors);
   }
 
-  // Clients that use it now.
+  // Number of clients that use it now.
   virtual std::size_t client_count() const = 0;
-  // After it was told to leave: whether all that still has to end of its clients is requests that storage has not
-  // answered.
+  // After a removal has begun: whether the only remaining work of its clients is requests that the storage has not
+  // completed.
   virtual bool waits_for_storage() const = 0;
 
  protected:
   friend class Registry;
-  // Hides it from new clients and does to the present ones what `mode` says. Called again with a sharper mode when the
-  // user does not want to wait any longer.
+  // Hides it from new clients, and treats the present ones as `mode` says. May be called again with a sharper mode when
+  // the user does not want to wait any longer.
   virtual void leave(RemoveMode mode) = 0;
-  // The size of its node is another one than at the last call, and than when the export was made. A protocol that
-  // can tells its clients.
+  // The size of the node differs from the size at the last call, or at the start. A protocol that supports it notifies
+  // its clients.
   virtual void resized() {}
-  // To be called by the implementation when a client has left; the export may end soon after.
+  // The implementation calls this when a client has left; the export may be destroyed soon after.
   void client_left();
-  // To be called when waits_for_storage() may have become true.
+  // The implementation calls this when waits_for_storage() may have become true.
   void client_was_cut();
 
  private:

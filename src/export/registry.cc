@@ -14,7 +14,7 @@
 namespace blockexport::exports {
 namespace {
 
-// Removals that are begun before others on the reactor have their turn.
+// Removals that begin before others on the reactor get a turn.
 constexpr std::size_t kRemovalsPerTurn = 64;
 
 }  // namespace
@@ -96,7 +96,7 @@ aio::Task<void> Registry::remove_all(RemoveMode mode, std::move_only_function<bo
   }
   std::size_t begun = 0;
   for (std::uint64_t number : leaving) {
-    // Some may be gone by then.
+    // Some may have ended meanwhile.
     if (Export* one = numbered(number)) begin(*one, mode);
     if (++begun % kRemovalsPerTurn == 0) co_await aio::next_turn();
   }
@@ -148,7 +148,7 @@ void Registry::erase_if_unused(Export& leaving) {
 }
 
 aio::Task<void> Registry::erase(std::uint64_t number) {
-  // Being erased already, nobody else does it: it is there until we take it out.
+  // The export is being erased, so nobody else erases it: it exists until this function removes it.
   co_await let_go_(std::move(numbered(number)->edge_));
   auto found = exports_.find(number);
   std::unique_ptr<Export> gone = std::move(found->second);

@@ -1,7 +1,7 @@
-// Registry: every export of the process, of every type, by id.
+// Registry: all exports of the process, of every type, by id.
 //
-// An id stays taken until the last client of a removed export has left and its node was let go; then on_deleted tells
-// it (BLOCK_EXPORT_DELETED). Owned by the daemon. Thread: the control reactor.
+// An id stays in use until the last client of a removed export has left and its edge was released; then on_deleted
+// reports it (BLOCK_EXPORT_DELETED). Owned by the daemon. Thread: the control reactor.
 #pragma once
 
 #include <cstdint>
@@ -19,36 +19,36 @@
 
 namespace blockexport::exports {
 
-// How long a hard removal waits for an export whose clients have been cut to be gone, unless requests that are with the
-// storage keep it.
+// Time limit of a hard removal: how long it waits for the end of an export whose clients were cut, unless requests in
+// the storage delay that end.
 inline constexpr std::uint64_t kHardRemovalWaitNs = 1'000'000'000;
 
 class Registry {
  public:
-  // `let_go` gives an export's edge back; `on_deleted` is called with the id after the export is gone.
+  // `let_go` releases an export's edge; `on_deleted` is called with the id after the export has ended.
   Registry(aio::Reactor& reactor, std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go,
            std::move_only_function<void(const std::string& id)> on_deleted);
   ~Registry();
 
-  // Errors: a malformed id, an id in use.
+  // Checks an id. Errors: malformed, in use.
   Result<> check_id(const std::string& id) const;
 
-  // Takes an export whose id was checked.
+  // Adds an export whose id was checked.
   Export& add(std::unique_ptr<Export> added);
 
-  // Null when there is none; one that is shutting down is still found.
+  // Null when there is none; an export that is shutting down is still found.
   Export* find(std::string_view id) const;
 
-  // Begins the removal, and waits for its end when no client is there to wait for, or (kHard) none that still waits for
-  // storage. Errors: not found, still in use (kSafe), already shutting down (unless `mode` is sharper).
+  // Begins the removal. Waits for its end if no clients delay it, or (kHard) none that do not wait for storage. Errors:
+  // not found, still in use (kSafe), already shutting down (unless `mode` is sharper).
   aio::Task<Result<>> remove(std::string id, RemoveMode mode);
 
-  // Begins the removal of each export that `wanted` accepts, the newest first, whatever its clients do, and waits until
-  // they are gone.
+  // Begins the removal of each export that `wanted` accepts, newest first, whatever its clients do, and waits until
+  // they have ended.
   aio::Task<void> remove_all(RemoveMode mode, std::move_only_function<bool(const Export&)> wanted);
 
-  // Tells each export whose node has another size than the export knows. After a resize of any node, for those above
-  // it change too.
+  // Notifies each export whose node has another size than the export knows. Call it after a resize of any node, because
+  // that also changes the nodes above it.
   void nodes_resized();
 
   // Newest first.
@@ -66,12 +66,12 @@ class Registry {
   aio::Reactor& reactor_;
   std::move_only_function<aio::Task<void>(std::unique_ptr<block::Edge>)> let_go_;
   std::move_only_function<void(const std::string& id)> on_deleted_;
-  // By a number that none had before: oldest first. Whoever waits keeps the number, and no pointer.
+  // By a number that is never reused: oldest first. A task that waits keeps the number, and no pointer.
   std::map<std::uint64_t, std::unique_ptr<Export>> exports_;
-  std::unordered_map<std::string_view, Export*> exports_by_id_;  // the ids are the exports'
+  std::unordered_map<std::string_view, Export*> exports_by_id_;  // the keys are views of the exports' ids
   std::uint64_t last_number_ = 0;
-  aio::Event gone_;  // one is gone
-  aio::Event cut_;   // one is gone, or has no client left that does not wait for storage; the wait can be cancelled
+  aio::Event gone_;  // an export has ended
+  aio::Event cut_;   // an export has ended, or has only clients that wait for storage; the wait can be cancelled
   aio::Scope erasing_;
 };
 

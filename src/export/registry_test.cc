@@ -13,7 +13,7 @@ namespace {
 
 using aio::Task;
 
-// An export with as many clients as a test wants, which leave when they are told to.
+// An export with as many clients as a test needs, which leave when they are told to.
 class FakeExport final : public Export {
  public:
   using Export::Export;
@@ -25,7 +25,7 @@ class FakeExport final : public Export {
     client_left();
   }
 
-  // Of all that is left of one client, storage has not answered something.
+  // Whether a client's remaining work is a request that storage has not completed.
   void one_waits_for_storage() {
     ++storage_waits;
     client_was_cut();
@@ -34,7 +34,7 @@ class FakeExport final : public Export {
   std::size_t clients = 0;
   std::size_t storage_waits = 0;
   std::vector<RemoveMode> told;
-  std::vector<std::uint64_t> sizes;  // that it was told
+  std::vector<std::uint64_t> sizes;  // sizes that it was notified of
 
  private:
   void resized() override { sizes.push_back(edge().node().size_bytes()); }
@@ -75,7 +75,7 @@ class RegistryTest : public ::testing::Test {
   aio::Event* slow_to_let_go_ = nullptr;
   Registry registry_{*reactor_, [this](std::unique_ptr<block::Edge> edge) { return let_go(std::move(edge)); },
                      [this](const std::string& id) {
-                       // By then nothing of the export is left.
+                       // By then the export has been destroyed.
                        EXPECT_EQ(registry_.find(id), nullptr);
                        deleted_.push_back(id);
                      }};
@@ -90,7 +90,7 @@ TEST_F(RegistryTest, IdsAreWellFormedAndUsedOnce) {
   EXPECT_EQ(message(registry_.check_id("a")), "Block export id 'a' is already in use");
 }
 
-TEST_F(RegistryTest, TheNewestIsListedFirst) {
+TEST_F(RegistryTest, ListsTheNewestFirst) {
   add("one");
   add("two");
   ASSERT_EQ(registry_.list().size(), 2u);
@@ -98,7 +98,7 @@ TEST_F(RegistryTest, TheNewestIsListedFirst) {
   EXPECT_EQ(registry_.list()[1]->id(), "one");
 }
 
-TEST_F(RegistryTest, WithoutClientsItIsGoneAtOnceInEachMode) {
+TEST_F(RegistryTest, AnExportWithoutClientsEndsAtOnceInEachMode) {
   for (RemoveMode mode :
        {RemoveMode::kSafe, RemoveMode::kHide, RemoveMode::kSoft, RemoveMode::kFinish, RemoveMode::kHard}) {
     add("a");
@@ -119,7 +119,7 @@ TEST_F(RegistryTest, SafeRemovalIsRefusedWhileThereAreClients) {
   used.clients = 0;
 }
 
-TEST_F(RegistryTest, ItStaysUntilTheLastClientHasLeft) {
+TEST_F(RegistryTest, AnExportStaysUntilTheLastClientHasLeft) {
   FakeExport& used = add("a", 2);
   EXPECT_EQ(message(remove("a", RemoveMode::kHide)), "");
   EXPECT_TRUE(used.shutting_down());
@@ -131,7 +131,7 @@ TEST_F(RegistryTest, ItStaysUntilTheLastClientHasLeft) {
   EXPECT_EQ(deleted_, std::vector<std::string>{"a"});
 }
 
-TEST_F(RegistryTest, AClientThatLeavesAnExportThatStaysDeletesNothing) {
+TEST_F(RegistryTest, AClientThatLeavesDoesNotRemoveItsExport) {
   FakeExport& used = add("a", 1);
   used.one_leaves();
   EXPECT_EQ(registry_.find("a"), &used);
@@ -148,7 +148,7 @@ TEST_F(RegistryTest, OnlyASharperModeMayFollow) {
   used.one_leaves();
 }
 
-// Asks for a hard removal, and tells what was answered.
+// Requests a hard removal, and records the result.
 Task<void> remove_hard(Registry& registry, std::optional<std::string>& answer) {
   Result<> removed = co_await registry.remove("a", RemoveMode::kHard);
   answer = removed ? "" : removed.error().message();
@@ -185,7 +185,7 @@ TEST_F(RegistryTest, AHardRemovalDoesNotWaitForStorage) {
   aio::testing::run(*reactor_, scope.join());
 }
 
-TEST_F(RegistryTest, AHardRemovalWaitsForClientsThatDoNotEndOnlySoLong) {
+TEST_F(RegistryTest, AHardRemovalWaitsALimitedTimeForClientsThatDoNotEnd) {
   FakeExport& used = add("a", 1);
   const std::uint64_t began_ns = reactor_->now_ns();
   EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "");
@@ -194,7 +194,7 @@ TEST_F(RegistryTest, AHardRemovalWaitsForClientsThatDoNotEndOnlySoLong) {
   used.one_leaves();
 }
 
-TEST_F(RegistryTest, WhoWaitsForAnExportDoesNotWaitForTheNextOfItsName) {
+TEST_F(RegistryTest, AWaitForAnExportIgnoresTheNextOneOfItsName) {
   add("a", 1).one_waits_for_storage();
   EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "");
   bool done = false;
@@ -212,7 +212,7 @@ TEST_F(RegistryTest, WhoWaitsForAnExportDoesNotWaitForTheNextOfItsName) {
   aio::testing::run(*reactor_, scope.join());
 }
 
-TEST_F(RegistryTest, ItIsThereUntilItsEdgeWasGivenBack) {
+TEST_F(RegistryTest, AnExportExistsUntilItsEdgeIsReleased) {
   aio::Event let_go(*reactor_);
   slow_to_let_go_ = &let_go;
   FakeExport& used = add("a", 1);
@@ -235,11 +235,11 @@ TEST_F(RegistryTest, RemovingAllBeginsWithTheNewest) {
   EXPECT_EQ(deleted_, (std::vector<std::string>{"third", "second", "first"}));
 }
 
-TEST_F(RegistryTest, WhatIsNotThereCannotBeRemoved) {
+TEST_F(RegistryTest, AMissingExportCannotBeRemoved) {
   EXPECT_EQ(message(remove("a", RemoveMode::kHard)), "Export 'a' is not found");
 }
 
-TEST_F(RegistryTest, TellsAnExportOnceThatItsNodeHasAnotherSize) {
+TEST_F(RegistryTest, NotifiesAnExportOnceOfANewSizeOfItsNode) {
   FakeExport& one = add("one");
   registry_.nodes_resized();
   EXPECT_TRUE(one.sizes.empty());

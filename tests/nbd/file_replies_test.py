@@ -137,8 +137,9 @@ class FileRepliesTest(DaemonTest):
                 self.assertEqual(reply.error, 0)
                 del pending[reply.cookie]
             self.skipTest("replies are copies here: the kernel does not tell what is in the page cache")
-        said = wait.until(lambda: b"its client is cut" in self.daemon.stderr() and self.daemon.stderr(), 10, "the line")
-        self.assertEqual(said.count(b"its client is cut"), 1, said)
+        line = b"its client is disconnected"
+        said = wait.until(lambda: line in self.daemon.stderr() and self.daemon.stderr(), 10, "the line")
+        self.assertEqual(said.count(line), 1, said)
         self.assertEqual(self.session("disk").read(0, 4096), self.content[:4096])
         wait.until(lambda: self.error_of_lost_part() == EIO, 10, "the error of a part that is gone")
 

@@ -1,6 +1,6 @@
-// BlockRequest: one request of a client in the terms of the block layer, as every wire format decodes it.
+// BlockRequest: one client request in terms of the block layer; every wire format decodes its requests to it.
 //
-// A plain value; thread: any. The range was checked against the size that the client knows, not against the node.
+// A plain value; thread: any. The range was checked against the size that the client was told, not against the node.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,11 @@ enum class Verb : std::uint8_t { kRead, kWrite, kWriteZeroes, kDiscard, kFlush, 
 struct BlockRequest {
   Verb verb;
   block::Range range = {};
-  bool force_unit_access = false;  // of a write, zeroes or discard: durable before it is answered
-  bool may_unmap = false;          // of zeroes
-  bool no_fallback = false;        // of zeroes: ENOTSUP rather than writing them
+  bool force_unit_access = false;  // for writes, zeroes and discards: durable before the reply
+  bool may_unmap = false;          // for zeroes
+  bool no_fallback = false;        // for zeroes: ENOTSUP if they would have to be written as data
 
-  // Whether its late end could overwrite what somebody else wrote meanwhile.
+  // Whether the request, if it ends late, could overwrite newer data of another client.
   bool changes_data() const { return verb == Verb::kWrite || verb == Verb::kWriteZeroes || verb == Verb::kDiscard; }
 };
 

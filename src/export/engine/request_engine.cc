@@ -18,7 +18,7 @@ RequestEngine::~RequestEngine() {
 
 bool RequestEngine::take_memory(std::size_t bytes) {
   if (credit_bytes_ >= bytes) {
-    // What was waited for may turn out more than is needed now.
+    // The wait may have acquired more memory than the request needs now.
     budget_.give_back(credit_bytes_ - bytes);
     credit_bytes_ = 0;
     return true;

@@ -1,4 +1,4 @@
-// The engine without a wire format: requests are values, and replies are what a test remembers.
+// RequestEngine without a wire format: requests are values, and a test records the replies.
 #include "export/engine/request_engine.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ struct Results {
   std::uint64_t extent_bytes = 0;
 };
 
-// What the engine tells, for every verb.
+// Records the engine's calls, for every verb.
 struct Reply {
   Results* results;
   iovec data = {};
@@ -49,7 +49,7 @@ class RequestEngineTest : public block::ReactorTest {
   }
 
   static iovec all_of(std::vector<std::byte>& bytes) { return {bytes.data(), bytes.size()}; }
-  // No request begins any longer, and all have ended.
+  // No request begins any more, and all have ended.
   void end(bool may_be_succeeded) {
     is_over_ = true;
     engine_->end_requests(may_be_succeeded);
@@ -70,7 +70,7 @@ class RequestEngineTest : public block::ReactorTest {
   bool is_over_ = false;
 };
 
-TEST_F(RequestEngineTest, AVerbAtOnceNeedsTheGateOfTheBatch) {
+TEST_F(RequestEngineTest, AnInlineVerbNeedsTheGateOfTheBatch) {
   EXPECT_FALSE(engine_->can_write_now(false));
   engine_->begin_batch();
   EXPECT_TRUE(engine_->is_inside());
@@ -89,7 +89,7 @@ TEST_F(RequestEngineTest, AVerbAtOnceNeedsTheGateOfTheBatch) {
   edge_.resume();
 }
 
-TEST_F(RequestEngineTest, AnExportThatWritesThroughWritesNothingAtOnce) {
+TEST_F(RequestEngineTest, AWritethroughExportWritesNothingInline) {
   EngineContext through = context();
   through.writethrough = true;
   engine_->end_requests(false);
@@ -104,7 +104,7 @@ TEST_F(RequestEngineTest, AnExportThatWritesThroughWritesNothingAtOnce) {
   EXPECT_EQ(disk_.calls, (Calls{"write 0+512 fua", "discard 512+512", "flush"}));
 }
 
-TEST_F(RequestEngineTest, ATaskServesEachVerbAndTellsItsEnd) {
+TEST_F(RequestEngineTest, ATaskServesEachVerbAndReportsItsEnd) {
   engine_->start_read("read", {.verb = Verb::kRead, .range = {0, 512}}, all_of(bytes_), Reply{.results = &results_});
   engine_->start_write("write", {.verb = Verb::kWrite, .range = {512, 512}, .force_unit_access = true},
                        Reply{.results = &results_, .data = all_of(bytes_)});
@@ -124,7 +124,7 @@ TEST_F(RequestEngineTest, ATaskServesEachVerbAndTellsItsEnd) {
   EXPECT_EQ(engine_->requests_in_flight(), 0u);
 }
 
-TEST_F(RequestEngineTest, AFailureIsTheAnswer) {
+TEST_F(RequestEngineTest, AnErrorIsPassedToTheReply) {
   disk_.error = EIO;
   engine_->start_read("read", {.verb = Verb::kRead, .range = {0, 512}}, all_of(bytes_), Reply{.results = &results_});
   engine_->start_extents("extents", {.verb = Verb::kExtents, .range = {0, kDiskBytes + 1}},
@@ -158,7 +158,7 @@ TEST_F(RequestEngineTest, AdmissionWaitsForTheFenceOfOthersAndForASlot) {
   EXPECT_TRUE(engine_->is_refusing());
 }
 
-TEST_F(RequestEngineTest, ATurnIsOverWhenEnoughWasServedAtOnce) {
+TEST_F(RequestEngineTest, ATurnIsOverWhenEnoughWasServedInline) {
   engine_->served(kInlineBytesPerTurnMax - 1);
   EXPECT_FALSE(engine_->is_turn_over());
   engine_->begin_batch();
@@ -169,7 +169,7 @@ TEST_F(RequestEngineTest, ATurnIsOverWhenEnoughWasServedAtOnce) {
   EXPECT_FALSE(engine_->is_turn_over());
 }
 
-TEST_F(RequestEngineTest, MemoryThatOthersHoldIsWaitedForAndThenScarce) {
+TEST_F(RequestEngineTest, ARequestWaitsForMemoryThatOthersHoldAndThenItIsScarce) {
   ASSERT_TRUE(budget_.try_take(aio::ProcessBudget::kBytesDefault));
   constexpr std::size_t kMuch = aio::MemoryBudget::kConnectionAllowanceBytes + 1;
   EXPECT_FALSE(engine_->take_memory(kMuch));
@@ -179,7 +179,7 @@ TEST_F(RequestEngineTest, MemoryThatOthersHoldIsWaitedForAndThenScarce) {
   engine_->request_taken();
   EXPECT_FALSE(engine_->is_memory_scarce());
   budget_.give_back(aio::ProcessBudget::kBytesDefault);
-  // What was waited for is there for the request, and what it does not need goes back.
+  // The request owns the memory that it waited for, and returns the part that it does not need.
   EXPECT_TRUE(run(engine_->wait_for_memory()));
   EXPECT_EQ(engine_->budget().used_bytes(), kMuch);
   EXPECT_TRUE(engine_->take_memory(1000));
@@ -187,15 +187,15 @@ TEST_F(RequestEngineTest, MemoryThatOthersHoldIsWaitedForAndThenScarce) {
   engine_->budget().give_back(1000);
 }
 
-TEST_F(RequestEngineTest, WritesThatALostClientLeftHoldUpTheFence) {
+TEST_F(RequestEngineTest, WritesOfALostClientKeepTheFenceUp) {
   aio::Event gate(reactor());
   disk_.read_pause = &gate;
   engine_->start_read("read", {.verb = Verb::kRead, .range = {0, 512}}, all_of(bytes_), Reply{.results = &results_});
   engine_->client_hung_up();
   EXPECT_TRUE(fence_.is_up());
-  EXPECT_FALSE(engine_->is_fenced()) << "its own requests are still read";
+  EXPECT_FALSE(engine_->is_fenced()) << "its own requests may still begin";
   engine_->end_requests(true);
-  EXPECT_FALSE(fence_.is_up()) << "a read leaves nothing behind";
+  EXPECT_FALSE(fence_.is_up()) << "a read cannot overwrite data";
   gate.set();
   run(engine_->join());
   is_over_ = true;
@@ -224,7 +224,7 @@ TEST_F(RequestEngineTest, AClientWithoutASuccessorRaisesNoFence) {
   is_over_ = true;
 }
 
-TEST_F(RequestEngineTest, APartOfAReplyIsReadInsideTheGate) {
+TEST_F(RequestEngineTest, AColdPieceIsReadInsideTheGate) {
   disk_.shares = true;
   engine_->begin_batch();
   EXPECT_TRUE(engine_->share_now({0, 4096}));

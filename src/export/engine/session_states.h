@@ -1,9 +1,9 @@
-// SessionStates: the state table of a client's session, whatever its wire format: the phases, endings and waits that
-// exist, which transitions between them are legal, and who may cause each one.
+// SessionStates: state table of a client's session, for any wire format: its phases, endings and waits, the legal
+// transitions between them, and the cause of each.
 //
-// A session has two tasks, a reader of requests and a sender of replies, and one task more for each request that waits
-// for storage. Each transition goes through a function here, which asserts that the table has it. Owned by the session;
-// thread: its reactor's. A value that allocates nothing and never waits.
+// A session has two tasks, a reader of requests and a sender of replies, and one more task for each request that waits
+// for storage. Each transition goes through a function here, which asserts that the table contains it. Owned by the
+// session; thread: that of its reactor. A value that allocates nothing and never waits.
 #pragma once
 
 #include <algorithm>
@@ -14,30 +14,31 @@
 
 namespace blockexport::exports {
 
-// How far the session has come. Each phase follows the one above it; none is left out.
+// Phase of a session. Each follows the one above it, and none is skipped.
 enum class Phase : std::uint8_t {
   kCreated,    // neither task has begun
-  kServing,    // the reader takes requests and begins them
-  kAnswering,  // the reader has ended: no request begins any longer, those that have begun are answered
-  kDraining,   // every request has ended: the sender sends the replies that are left, and ends
+  kServing,    // the reader receives requests and begins them
+  kAnswering,  // the reader has ended: no request begins any more, and running ones are answered
+  kDraining,   // every request has ended: the sender sends the remaining replies, and ends
   kEnded,      // both tasks and all requests have ended
 };
 
-// Why the session ends. A reason that does not cut the connection may be followed by one that does.
+// The reason for the end of a session. One that keeps the connection may be followed by one that cuts it.
 enum class Ending : std::uint8_t {
-  kOpen,        // it does not end: the reader goes on
-  kClientLeft,  // the client said so, closed its sending direction, or broke the protocol: its replies are still sent
-  kFinishing,   // the server stops: its replies are sent, requests that have not begun are refused
-  kSuspended,   // it stopped between two requests: what is not read and not sent is for another session to go on with
-  kLost,        // the connection is gone, or the client was too slow: no reply is sent any longer
-  kDropped,     // the export was taken away at once: no reply is sent any longer
+  kOpen,  // no end yet: the reader continues
+  // The client disconnected, closed its sending direction, or broke the protocol: its replies are still sent.
+  kClientLeft,
+  kFinishing,  // the server stops: replies are sent, and requests that have not begun are refused
+  kSuspended,  // stopped between two requests: another session continues with the unread bytes and the unsent replies
+  kLost,       // the connection failed, or the client was too slow: no more replies are sent
+  kDropped,    // the export was removed by force: no more replies are sent
 };
 
-// Who causes an ending.
+// The agent that causes an ending.
 enum class EndingCause : std::uint8_t {
-  kReader,      // the reader, by what the client sent
+  kReader,      // the reader, because of the client's bytes
   kConnection,  // the reader, the sender or a watch: the connection failed, or a deadline has passed
-  kServer,      // the control plane: it stops a server, or suspends a session, which the reader then does
+  kServer,      // the control plane: it stops the server, or asks the reader to suspend the session
   kRemoval,     // the control plane, for all clients of an export
 };
 
@@ -49,8 +50,8 @@ struct EndingTransition {
   friend bool operator==(const EndingTransition&, const EndingTransition&) = default;
 };
 
-// Every legal one. An ending that cuts the connection is final, and a server that stops has no say once a client has
-// left.
+// All legal transitions. An ending that cuts the connection is final, and a server that stops cannot change the ending
+// of a client that has left.
 inline constexpr EndingTransition kEndingTransitions[] = {
     {Ending::kOpen, Ending::kClientLeft, EndingCause::kReader},
     {Ending::kOpen, Ending::kFinishing, EndingCause::kServer},
@@ -65,26 +66,26 @@ inline constexpr EndingTransition kEndingTransitions[] = {
     {Ending::kSuspended, Ending::kDropped, EndingCause::kRemoval},
 };
 
-// What the reader waits for before it looks at its input again, and who ends the wait. It waits for one thing at a
-// time, only while the session is open and serving; each of these waits also ends with the connection.
+// Wait of the reader before it checks its input again, and the agent that ends it. The reader waits for one thing at a
+// time, only while the session is open and serving; the end of the connection also ends each of these waits.
 enum class ReaderWait : std::uint8_t {
-  kNone,          // it is at work, or has ended
-  kInput,         // bytes: the client
+  kNone,          // the reader is running, or has ended
+  kInput,         // more bytes: ended by the client
   kPayload,       // a part of the payload of a large write, or memory for it: the client, the memory budget
   kSharedBuffer,  // memory for small replies: the memory budget
-  kMemory,        // memory for one request: the memory budget, or the end of its patience
-  kSlot,          // a slot for one more request: a request that ends, or a file reply that is sent
-  kFence,         // the writes of a lost connection to end: the requests of that connection
+  kMemory,        // memory for one request: the memory budget, or the timeout of this wait
+  kSlot,          // a slot for one more request: a request that ends, or a file reply that was sent
+  kFence,         // the end of a lost connection's writes: the requests of that connection
   kTurn,          // a turn for other connections: the reactor
 };
 
-// What the sender waits for, and who ends the wait. It waits for one thing at a time, from the first phase with tasks
-// to the last.
+// Wait of the sender, and the agent that ends it. The sender waits for one thing at a time, in any phase in which the
+// session has tasks.
 enum class SenderWait : std::uint8_t {
-  kNone,     // it is at work, or has ended
+  kNone,     // the sender is running, or has ended
   kReplies,  // a reply to send: the reader, a request, or the end of the session
-  kClient,   // the client to read: the client, or the deadline of a closing session
-  kStorage,  // a part of a reply that is read as it is sent: the gate of the edge, the storage
+  kClient,   // the client must read: the client, or the deadline of a closing session
+  kStorage,  // a part of a reply that is read when it is sent: the gate of the edge, the storage
   kTurn,     // a turn for other connections: the reactor
 };
 
@@ -108,10 +109,10 @@ class SessionStates {
   ReaderWait reader_wait() const { return reader_wait_; }
   SenderWait sender_wait() const { return sender_wait_; }
 
-  // Whether the connection was cut: nothing is received or sent any longer.
+  // Whether the connection was cut: nothing is received or sent any more.
   bool is_cut() const { return ending_ == Ending::kLost || ending_ == Ending::kDropped; }
 
-  // The session enters its next phase.
+  // Enters the next phase.
   void enter(Phase next) {
     assert(is_legal(phase_, next) && reader_wait_ == ReaderWait::kNone);
     assert(next != Phase::kEnded || sender_wait_ == SenderWait::kNone);
@@ -122,7 +123,7 @@ class SessionStates {
     ending_ = reason;
   }
 
-  // The reader begins to wait, and goes on.
+  // The reader begins a wait, and ends it.
   void begin_wait(ReaderWait wait) {
     assert(reader_wait_ == ReaderWait::kNone && is_legal(wait, phase_, ending_));
     reader_wait_ = wait;
@@ -131,7 +132,7 @@ class SessionStates {
     assert(reader_wait_ != ReaderWait::kNone);
     reader_wait_ = ReaderWait::kNone;
   }
-  // The same for the sender.
+  // The sender begins a wait, and ends it.
   void begin_wait(SenderWait wait) {
     assert(sender_wait_ == SenderWait::kNone && is_legal(wait, phase_));
     sender_wait_ = wait;

@@ -11,7 +11,7 @@ constexpr Phase kPhases[] = {Phase::kCreated, Phase::kServing, Phase::kAnswering
 constexpr Ending kEndings[] = {Ending::kOpen,      Ending::kClientLeft, Ending::kFinishing,
                                Ending::kSuspended, Ending::kLost,       Ending::kDropped};
 
-// A session that has come to `phase`.
+// A session in `phase`.
 SessionStates states_in(Phase phase) {
   SessionStates states;
   for (Phase next : kPhases) {
@@ -56,7 +56,7 @@ TEST(SessionStatesTest, TheReaderWaitsOnlyWhileTheSessionIsOpenAndServing) {
   }
 }
 
-TEST(SessionStatesTest, TheTableIsWhatAValueGoesThrough) {
+TEST(SessionStatesTest, AValueFollowsTheTable) {
   for (const EndingTransition& transition : kEndingTransitions) {
     for (Phase phase : kPhases) {
       SessionStates states = states_in(phase);
@@ -75,8 +75,8 @@ TEST(SessionStatesTest, TheTableIsWhatAValueGoesThrough) {
 constexpr EndingCause kCauses[] = {EndingCause::kReader, EndingCause::kConnection, EndingCause::kServer,
                                    EndingCause::kRemoval};
 
-// Each transition that the table does not have ends a program with assertions.
-TEST(SessionStatesDeathTest, AnEndingThatTheTableDoesNotHaveIsAsserted) {
+// A transition that is not in the table fails an assertion.
+TEST(SessionStatesDeathTest, AnIllegalEndingFailsAnAssertion) {
   for (Ending to : kEndings) {
     for (EndingCause cause : kCauses) {
       if (is_legal({Ending::kOpen, to, cause})) continue;
@@ -88,13 +88,13 @@ TEST(SessionStatesDeathTest, AnEndingThatTheTableDoesNotHaveIsAsserted) {
   EXPECT_DEATH(lost.end(Ending::kDropped, EndingCause::kRemoval), "is_legal");
 }
 
-TEST(SessionStatesDeathTest, APhaseThatIsLeftOutOrRepeatedIsAsserted) {
+TEST(SessionStatesDeathTest, ASkippedOrRepeatedPhaseFailsAnAssertion) {
   EXPECT_DEATH(SessionStates().enter(Phase::kAnswering), "is_legal");
   EXPECT_DEATH(states_in(Phase::kServing).enter(Phase::kServing), "is_legal");
   EXPECT_DEATH(states_in(Phase::kEnded).enter(Phase::kCreated), "is_legal");
 }
 
-TEST(SessionStatesDeathTest, AWaitWithinAWaitOrAfterTheEndIsAsserted) {
+TEST(SessionStatesDeathTest, AWaitWithinAWaitOrAfterTheEndFailsAnAssertion) {
   SessionStates waiting = states_in(Phase::kServing);
   waiting.begin_wait(ReaderWait::kInput);
   EXPECT_DEATH(waiting.begin_wait(ReaderWait::kSlot), "kNone");

@@ -28,12 +28,12 @@ HandshakeStep Handshake::feed(std::span<const std::byte> input, std::vector<std:
     ++steps_;
     on_message(output);
   }
-  // What follows STARTTLS in clear could only have been put there to be taken for protected data.
+  // Only an attacker could have injected clear bytes behind STARTTLS, to have them read as protected data.
   if (status_ == HandshakeStatus::kStartTls && !input.empty()) close("data follows STARTTLS in clear");
   return {status_, given - input.size(), steps_};
 }
 
-// Takes what belongs to the current message. True once the message is whole.
+// Moves bytes of the current message from the input. True once the message is complete.
 bool Handshake::collect(std::span<const std::byte>& input) {
   const auto taken = input.first(std::min<std::size_t>(wanted_bytes_, input.size()));
   if (stage_ != Stage::kSkip) message_.insert(message_.end(), taken.begin(), taken.end());
@@ -85,7 +85,7 @@ void Handshake::on_option_header() {
   option_bytes_ = reader.u32();
   if (is_over_limits()) return close("too many options");
   if (auto reason = fatal_reason()) return close(*std::move(reason));
-  // A new SET replaces what an earlier one selected, even if it fails.
+  // A new SET drops the selection of an earlier one, even if the new one fails.
   if (is_option(Option::kSetMetaContext)) {
     state_.contexts.clear();
     contexts_sequence_ = 0;
@@ -110,7 +110,7 @@ void Handshake::on_skipped(OptionReplies replies) {
   expect(Stage::kOptionHeader, kOptionHeaderBytes);
 }
 
-// Serves an option that refusal() let pass, with its whole payload in message_.
+// Executes an option that refusal() accepted, with its complete payload in message_.
 void Handshake::on_option(std::vector<std::byte>& output) {
   OptionReplies replies(output, option_);
   switch (static_cast<Option>(option_)) {
@@ -143,7 +143,7 @@ void Handshake::on_option(std::vector<std::byte>& output) {
     case Option::kAbort:
       assert(false);
   }
-  // The message is looked at again once the answer is there.
+  // The message is parsed again when the authorizer has answered.
   if (status_ == HandshakeStatus::kAuthorize) return;
   expect(Stage::kOptionHeader, kOptionHeaderBytes);
 }
@@ -157,7 +157,7 @@ void Handshake::on_export_name(std::vector<std::byte>& output) {
   append_export_name_answer(output, state_.export_bytes, state_.transmission_flags, state_.no_zeroes);
 }
 
-// An answer counts once: who may use what can change from one option to the next.
+// A decision holds for one option only, because the authorizer's rules may change before the next.
 Handshake::Permission Handshake::permission_for(const ExportInfo& info) {
   if (!info.is_restricted) return Permission::kGranted;
   if (std::exchange(decided_sequence_, 0) == info.sequence) {
@@ -169,8 +169,8 @@ Handshake::Permission Handshake::permission_for(const ExportInfo& info) {
   return Permission::kUnknown;
 }
 
-// The export of that name, if there is one for this client. The caller looks at the status first: the authorizer may
-// have to be asked, and then the option comes again.
+// The export of that name, if this client may use it. The caller checks the status first: if the authorizer has to be
+// asked, the option is executed again after the answer.
 const ExportInfo* Handshake::permitted_export(std::string_view name) {
   const ExportInfo* info = directory_->find(name);
   if (info == nullptr || permission_for(*info) != Permission::kGranted) return nullptr;

@@ -1,10 +1,9 @@
-// Handshake: the server's side of option haggling as a state machine without I/O.
+// Handshake: server side of NBD option negotiation, as a state machine without I/O.
 //
-// Bytes from the client go in, reply bytes come out, and at the end stands a SessionState. It is owned by one
-// connection and called by that connection's thread. It never reads past the message that starts the transmission
-// phase, never keeps more than one option of at most `payload_bytes_max`, and never lets output grow past its limit by
-// more than the answer to one option. Source: proto.md, "Handshake"; where the protocol leaves a choice it answers as
-// QEMU's server.
+// Input: bytes of the client; output: reply bytes, and finally a SessionState. Owned by one connection, and called on
+// that connection's thread. It never reads past the message that starts the transmission phase, never keeps more than
+// one option of at most `payload_bytes_max`, and lets output exceed its limit by at most the reply to one option.
+// Source: proto.md, "Handshake"; where the protocol leaves a choice, it replies as QEMU's server.
 #pragma once
 
 #include <cstddef>
@@ -25,18 +24,18 @@ namespace blockexport::nbd {
 enum class TlsPolicy : std::uint8_t {
   kNone,         // STARTTLS is refused
   kRequired,     // before TLS only STARTTLS and ABORT are served
-  kEstablished,  // TLS is there
+  kEstablished,  // TLS is established
 };
 
 struct HandshakeLimits {
-  // Longest payload kept of an option that is understood; a longer one is skipped and answered with ERR_TOO_BIG.
+  // Longest payload of a known option; a longer one is skipped and answered with ERR_TOO_BIG.
   std::uint32_t payload_bytes_max = 64u << 10;
-  // Longest payload that is skipped; a client that announces more is cut off.
+  // Longest payload that is skipped; a client that announces more is disconnected.
   std::uint32_t skipped_bytes_max = 32u << 20;
-  // Options and option bytes of one handshake. A client that asks for each of thousands of exports stays far below.
+  // Limits for the options of one handshake. A client that queries each of thousands of exports stays far below.
   std::uint32_t options_max = 65536;
   std::uint64_t option_bytes_max = 128u << 20;
-  // Once this much output waits, no more input is taken until it was drained.
+  // With this much output waiting, no more input is consumed until it was sent.
   std::size_t output_bytes_max = 64u << 10;
 };
 
@@ -45,63 +44,63 @@ struct HandshakeOptions {
   HandshakeLimits limits;
 };
 
-// Options taken and exports listed by one call of feed().
+// Maximum number of options executed and exports listed in one call of feed().
 inline constexpr std::uint32_t kHandshakeStepsMax = 256;
 
 enum class HandshakeStatus : std::uint8_t {
-  kNeedInput,     // all input was taken; send the output and come back with more
-  kDrainOutput,   // send the output, give others their turn, come back with what was not consumed (maybe nothing)
+  kNeedInput,     // all input was consumed; send the output and call feed() with more
+  kDrainOutput,   // send the output, give others a turn, then call feed() with the unconsumed input, if any
   kTransmission,  // done: state() and chosen_export() are final; unconsumed input belongs to the transmission phase
-  kStartTls,      // send the output, do the TLS handshake, go on with over_tls()
-  kAuthorize,     // send the output, ask whether the client may use wanted_export(), say so by authorized(), go on
-  kClose,         // send the output, then close; close_reason() says why
+  kStartTls,      // send the output, do the TLS handshake, and continue with over_tls()
+  kAuthorize,     // send the output, ask the authorizer about wanted_export(), call authorized(), and continue
+  kClose,         // send the output, then close; close_reason() is the reason
 };
 
 struct HandshakeStep {
   HandshakeStatus status;
-  std::size_t consumed;  // bytes of the input that were taken
-  std::uint32_t steps;   // options taken and exports listed
+  std::size_t consumed;  // consumed bytes of the input
+  std::uint32_t steps;   // options executed and exports listed
 };
 
 class Handshake {
  public:
-  // `directory` has to outlive the handshake.
+  // `directory` outlives the handshake.
   explicit Handshake(ExportDirectory& directory, const HandshakeOptions& options = {});
 
-  // Appends what the server says first. Called once, before feed().
+  // Appends the server's greeting. Call it once, before feed().
   void greet(std::vector<std::byte>& output) { append_greeting(output); }
 
-  // Takes as much of `input` as makes sense now and appends replies to `output`, which the caller sends and clears. It
-  // does a bounded piece of work.
-  // After kTransmission or kClose it takes nothing and says the same again.
+  // Consumes as much of `input` as it can use now and appends replies to `output`, which the caller sends and clears.
+  // One call does a bounded amount of work. After kTransmission or kClose it consumes nothing and returns the same
+  // status again.
   [[nodiscard]] HandshakeStep feed(std::span<const std::byte> input, std::vector<std::byte>& output);
 
-  // After kStartTls, once the TLS handshake is through: a new handshake that begins with the options and knows nothing
-  // of what was said in clear but the two flags that a client sends once.
+  // After kStartTls, when the TLS handshake is complete: returns a new handshake that begins with the options. It keeps
+  // nothing of the clear messages except the two flags, which a client sends only once.
   Handshake over_tls() const;
 
-  // After kAuthorize: the name of an export that is not for everybody, and the answer, which counts for the option that
-  // the client wanted it for. An export that the client may not use is one that does not exist, for that client.
+  // After kAuthorize: the name of a restricted export, and the authorizer's decision, which holds for the current
+  // option. For a client that may not use it, the export does not exist.
   std::string_view wanted_export() const { return wanted_export_; }
   void authorized(bool allowed);
-  // Whether that option is LIST: the client has not named the export.
+  // Whether the current option is LIST: then the client has not named the export.
   bool is_listing() const { return stage_ == Stage::kListing; }
 
-  // From now on every option but ABORT is answered with ERR_SHUTDOWN.
+  // Answers every option except ABORT with ERR_SHUTDOWN from now on.
   void begin_shutdown() { shutting_down_ = true; }
 
   const SessionState& state() const { return state_; }
 
-  // After kTransmission: the export as the directory gave it, valid as long as the directory says. Null before.
+  // After kTransmission: the directory's export, valid as long as the directory says. Null before.
   const ExportInfo* chosen_export() const { return chosen_export_; }
 
-  // After kClose: for the log; printable, without a newline.
+  // After kClose: the reason for the log; printable, without a newline.
   std::string_view close_reason() const { return close_reason_; }
 
  private:
   enum class Stage : std::uint8_t { kClientFlags, kOptionHeader, kPayload, kSkip, kListing };
 
-  // How an option is answered once its payload was skipped.
+  // Reply to an option whose payload is being skipped.
   struct Answer {
     OptionReply type = OptionReply::kAck;
     std::string text;
@@ -143,20 +142,20 @@ class Handshake {
   ExportDirectory* directory_;
   HandshakeOptions options_;
   SessionState state_;
-  std::uint64_t contexts_sequence_ = 0;  // the export that SET_META_CONTEXT named; 0 for none
+  std::uint64_t contexts_sequence_ = 0;  // of the export that SET_META_CONTEXT named; 0: none
 
   HandshakeStatus status_ = HandshakeStatus::kNeedInput;
   Stage stage_ = Stage::kClientFlags;
-  std::uint32_t wanted_bytes_ = kClientFlagsBytes;  // still to come of the message, or to skip
-  std::vector<std::byte> message_;                  // what came of the message so far
+  std::uint32_t wanted_bytes_ = kClientFlagsBytes;  // missing bytes of the message, or bytes to skip
+  std::vector<std::byte> message_;                  // received bytes of the message
   std::uint32_t option_ = 0;
   std::uint32_t option_bytes_ = 0;
-  Answer answer_;                    // in stage kSkip
-  std::uint64_t list_position_ = 0;  // in stage kListing: the sequence of the export sent last
+  Answer answer_;                    // valid in stage kSkip
+  std::uint64_t list_position_ = 0;  // in stage kListing: sequence of the last listed export
 
   std::string wanted_export_;
   std::uint64_t wanted_sequence_ = 0;
-  std::uint64_t decided_sequence_ = 0;  // of the export that the answer below is about; 0 for none
+  std::uint64_t decided_sequence_ = 0;  // of the export that the decision below concerns; 0: none
   bool is_allowed_ = false;
 
   std::uint32_t steps_ = 0;  // of this call of feed()

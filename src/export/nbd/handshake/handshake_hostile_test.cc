@@ -1,5 +1,5 @@
-// Clients that mean harm, or that split what they say. A CVE number names the fault of another NBD server that the
-// test is modelled on.
+// Hostile clients, and clients whose messages arrive in parts. A CVE number names the vulnerability of another NBD
+// server that the test is modelled on.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -25,7 +25,7 @@ class HandshakeHostile : public ::testing::Test {
   FakeDirectory directory_;
 };
 
-// One message for each option that is known, one that is not, and some that are wrong.
+// One message for each known option, one for an unknown one, and some that are malformed.
 std::vector<Bytes> vocabulary() {
   return {
       ClientBytes().option(Option::kList).bytes(),
@@ -45,7 +45,7 @@ std::vector<Bytes> vocabulary() {
   };
 }
 
-// Says one message after the other, stopping at the end of the handshake. Between them TLS comes up when asked for.
+// Sends the messages in order until the handshake ends, and switches to TLS when the handshake says so.
 void walk(Conversation& client, const std::vector<const Bytes*>& messages) {
   for (const Bytes* message : messages) {
     client.output.clear();
@@ -55,7 +55,7 @@ void walk(Conversation& client, const std::vector<const Bytes*>& messages) {
     if (status == HandshakeStatus::kStartTls) {
       client.handshake = client.handshake.over_tls();
     } else if (status == HandshakeStatus::kNeedInput) {
-      // Every option that leaves the handshake going was answered, and answered to the end.
+      // Each option that does not end the handshake has a reply that is final.
       const auto replies = client.replies();
       ASSERT_FALSE(replies.empty());
       EXPECT_TRUE(replies.back().type == OptionReply::kAck || replies.back().is_error());
@@ -80,7 +80,7 @@ TEST_F(HandshakeHostile, EverySequenceOfThreeOptionsStaysInStep) {
   }
 }
 
-// A whole session that uses every option but those that end it early.
+// A complete session with every option, except those that end it early.
 Bytes long_session() {
   ClientBytes client;
   client.u32(3).option(Option::kList).option(Option::kStructuredReply).option_header(99, 5).text("abcde");
@@ -99,7 +99,7 @@ struct Outcome {
   friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
-// Plays `session` in pieces that end where `ends` says, then hands over what is left as the caller would.
+// Sends `session` in pieces that end at `ends`, and passes the rest on as a caller would.
 Outcome play(ExportDirectory& directory, std::span<const std::byte> session, std::span<const std::size_t> ends,
              const HandshakeOptions& options = {}) {
   Handshake handshake(directory, options);
@@ -136,14 +136,14 @@ TEST_F(HandshakeHostile, R132_a_session_split_at_every_byte_is_the_same_session)
   EXPECT_EQ(play(directory_, session, every_byte), whole);
 }
 
-TEST_F(HandshakeHostile, TinyOutputLimitChangesNothingButThePace) {
+TEST_F(HandshakeHostile, ATinyOutputLimitChangesOnlyTheNumberOfCalls) {
   const Bytes session = long_session();
   const Outcome whole = play(directory_, session, std::array{session.size()});
   const HandshakeOptions tight{.tls = TlsPolicy::kNone, .limits = {.output_bytes_max = 1}};
   EXPECT_EQ(play(directory_, session, std::array{session.size()}, tight), whole);
 }
 
-TEST_F(HandshakeHostile, AClientThatDoesNotReadCannotMakeUsRemember) {
+TEST_F(HandshakeHostile, AClientThatDoesNotReadCannotGrowTheOutput) {
   FakeDirectory many;
   for (int index = 0; index < 3000; ++index) many.add("export number " + std::to_string(index));
   ClientBytes client;
@@ -154,7 +154,7 @@ TEST_F(HandshakeHostile, AClientThatDoesNotReadCannotMakeUsRemember) {
   EXPECT_LE(conversation.most_pending, HandshakeLimits{}.output_bytes_max + 2 * (kStringBytesMax + 24));
 }
 
-TEST_F(HandshakeHostile, AnExportAddedOrRemovedInTheMiddleOfAListDoesNoHarm) {
+TEST_F(HandshakeHostile, ExportsMayBeAddedOrRemovedDuringAList) {
   FakeDirectory many;
   for (int index = 0; index < 4; ++index) many.add("e" + std::to_string(index));
   Handshake handshake(many, {.tls = TlsPolicy::kNone, .limits = {.output_bytes_max = 1}});
@@ -188,7 +188,7 @@ TEST_F(HandshakeHostile, AClientMayStopAfterAnyNumberOfBytes) {
 }
 
 // CVE-2022-26495, CVE-2017-15119.
-TEST_F(HandshakeHostile, AnnouncedLengthsAreNotBelieved) {
+TEST_F(HandshakeHostile, AnnouncedLengthsAllocateNothing) {
   const struct {
     std::uint32_t option;
     std::uint32_t length;
@@ -268,7 +268,7 @@ TEST_F(HandshakeHostile, R14_R15_export_name_answer_is_as_long_as_agreed) {
   }
 }
 
-TEST_F(HandshakeHostile, AKnownOptionThatIsTooBigIsSkippedAndToldSo) {
+TEST_F(HandshakeHostile, AKnownOptionThatIsTooBigIsSkippedAndAnsweredWithTooBig) {
   Conversation client(directory_);
   for (const Option option : {Option::kInfo, Option::kGo, Option::kListMetaContext}) {
     EXPECT_EQ(client.ask(ClientBytes().option(option, Bytes(65537))).type, OptionReply::kErrorTooBig);
@@ -286,7 +286,7 @@ TEST_F(HandshakeHostile, OneOptionMoreThanAllowedEndsTheConnection) {
     EXPECT_EQ(talker.send(client), HandshakeStatus::kNeedInput);
     EXPECT_EQ(talker.replies().size(), allowed);
     EXPECT_EQ(talker.send(ClientBytes().option_header(99, 0)), HandshakeStatus::kClose);
-    EXPECT_TRUE(talker.replies().empty()) << "it is not answered";
+    EXPECT_TRUE(talker.replies().empty()) << "it gets no reply";
   }
 }
 
@@ -302,7 +302,7 @@ TEST_F(HandshakeHostile, OneByteOfOptionsMoreThanAllowedEndsTheConnection) {
   EXPECT_EQ(shouter.send(ClientBytes().option_header(99, 41)), HandshakeStatus::kClose);
 }
 
-TEST_F(HandshakeHostile, AnOptionThatIsRefusedMayBeAsLongAsIsSkippedAndNoLonger) {
+TEST_F(HandshakeHostile, ARefusedOptionIsSkippedUpToTheLimit) {
   const HandshakeOptions small{.tls = TlsPolicy::kNone, .limits = {.skipped_bytes_max = 1000}};
   Conversation client(directory_, small);
   EXPECT_EQ(client.ask(ClientBytes().option_header(99, 1000).raw(Bytes(1000))).type, OptionReply::kErrorUnsupported);
@@ -310,8 +310,8 @@ TEST_F(HandshakeHostile, AnOptionThatIsRefusedMayBeAsLongAsIsSkippedAndNoLonger)
   EXPECT_EQ(client.handshake.close_reason(), "len (1001) is larger than max len (1000)");
 }
 
-TEST_F(HandshakeHostile, AnOptionMayBeAsLongAsItsPayloadIsKeptAndNoLonger) {
-  // A name of four bytes, its length, and the number of types, which is none.
+TEST_F(HandshakeHostile, AKnownOptionIsReadUpToTheLimit) {
+  // A name of four bytes, its length, and the number of types, which is zero.
   const HandshakeOptions small{.tls = TlsPolicy::kNone, .limits = {.payload_bytes_max = 10}};
   directory_.add("disks");
   Conversation client(directory_, small);

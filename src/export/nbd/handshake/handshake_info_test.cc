@@ -48,7 +48,7 @@ TEST_F(HandshakeInfo, R38_R39_R40_R41_R42_R43_R44_the_answer_in_its_order) {
   EXPECT_EQ(client.status, HandshakeStatus::kNeedInput);  // R52
 }
 
-TEST_F(HandshakeInfo, UnaskedNamesStayOutAndEmptyDescriptionsGoIn) {
+TEST_F(HandshakeInfo, NamesAreSentOnRequestOnlyAndEmptyDescriptionsAreSent) {
   directory_.add("empty").description = "";
   Conversation client(directory_);
   client.send(ClientBytes().info(Option::kInfo, "disk"));
@@ -105,7 +105,7 @@ TEST_F(HandshakeInfo, R45_lengths_inside_info_and_go_have_to_add_up) {
   }
 }
 
-// The transmission flags in the EXPORT info of the answer to an INFO or GO.
+// The transmission flags in the EXPORT information of the reply to an INFO or GO.
 std::uint16_t flags_told(Conversation& client, Option option) {
   client.send(ClientBytes().info(option, "disk"));
   const auto replies = client.replies();

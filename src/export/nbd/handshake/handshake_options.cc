@@ -1,4 +1,4 @@
-// Which options are served, refused or fatal, and the answers to INFO, GO and the two META_CONTEXT options.
+// Handshake options: which are served, refused or fatal, and the replies to INFO, GO and the two META_CONTEXT options.
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 namespace blockexport::nbd {
 namespace {
 
-// One answer for an export that does not exist and for one that this client may not use.
+// The same reply for an export that does not exist and for one that this client may not use.
 void refuse_unknown(OptionReplies& replies, std::string_view name) {
   replies.error(OptionReply::kErrorUnknown, fmt::format("export '{}' not present", quoted_name(name)));
 }
@@ -25,7 +25,7 @@ bool Handshake::is_over_limits() {
   return options_seen_ > options_.limits.options_max || option_bytes_seen_ > options_.limits.option_bytes_max;
 }
 
-// Why this option ends the connection without an answer, if it does.
+// The reason why this option ends the connection without a reply, if it does.
 std::optional<std::string> Handshake::fatal_reason() const {
   if (option_bytes_ > options_.limits.skipped_bytes_max) {
     return fmt::format("len ({}) is larger than max len ({})", option_bytes_, options_.limits.skipped_bytes_max);
@@ -35,7 +35,7 @@ std::optional<std::string> Handshake::fatal_reason() const {
     return fmt::format("Unsupported option {} ({})", option_, option_name(option_));
   }
   if (!export_name) return std::nullopt;
-  // EXPORT_NAME has no way to say no.
+  // The protocol has no error reply to EXPORT_NAME.
   if (needs_tls()) return fmt::format("Option 0x{:x} not permitted before TLS", option_);
   if (shutting_down_) return "server is shutting down";
   if (state_.header_mode == HeaderMode::kExtended) return "EXPORT_NAME after extended headers";
@@ -48,7 +48,7 @@ std::optional<Handshake::Answer> Handshake::refusal_before_tls() const {
   return Answer{OptionReply::kErrorTlsRequired, fmt::format("Option 0x{:x} not permitted before TLS", option_)};
 }
 
-// Why STRUCTURED_REPLY or EXTENDED_HEADERS cannot be granted now.
+// The reason why STRUCTURED_REPLY or EXTENDED_HEADERS is refused now.
 std::optional<Handshake::Answer> Handshake::refusal_of_mode_change() const {
   if (state_.header_mode == HeaderMode::kExtended) {
     const bool structured = is_option(Option::kStructuredReply);
@@ -61,7 +61,7 @@ std::optional<Handshake::Answer> Handshake::refusal_of_mode_change() const {
   return std::nullopt;
 }
 
-// The error that answers this option from its header alone, or nothing if its payload is worth looking at.
+// The error reply that the header of this option alone decides, or nothing if its payload has to be read.
 std::optional<Handshake::Answer> Handshake::refusal() const {
   if (auto answer = refusal_before_tls()) return answer;
   const std::string_view name = option_name(option_);
@@ -108,7 +108,7 @@ void Handshake::on_info(OptionReplies replies) {
   if (info == nullptr) return refuse_unknown(replies, request->export_name);
   const bool go = is_option(Option::kGo);
   BlockSizes sizes = info->block_sizes;
-  // A client that did not ask for the sizes is served as if there were no minimum.
+  // A client that did not request the block sizes is served as if there were no minimum.
   if (go && !request->wants_block_size) sizes.minimum = 1;
   if (request->wants_name) replies.info_text(InfoType::kName, info->name);
   if (info->description) replies.info_text(InfoType::kDescription, *info->description);

@@ -1,7 +1,7 @@
-// Payloads of handshake options to typed values, or to the text of the ERR_INVALID that answers them.
+// Parser for payloads of handshake options: returns typed values, or the text of the ERR_INVALID reply.
 //
-// Pure functions over a whole payload. Every length inside is checked against what is there, and nothing may be left
-// over. Thread: any. Never looks up an export, never keeps a view longer than the payload lives.
+// Pure functions over a complete payload. Every inner length is checked against the payload, which must be used up
+// exactly. Thread: any. They never look up an export, and keep no view beyond the life of the payload.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ namespace blockexport::nbd {
 // "list", "set meta context", ...; "<unknown>" for a number without a meaning.
 std::string_view option_name(std::uint32_t option);
 
-// The texts for payloads whose lengths do not add up, and for those that are too long or should be empty.
+// Error texts for payloads whose lengths are inconsistent, and for those that are too long or must be empty.
 std::unexpected<std::string> inconsistent_lengths(std::string_view option_name);
 std::unexpected<std::string> unexpected_length(std::string_view option_name);
 
@@ -30,7 +30,7 @@ std::expected<std::string_view, std::string> read_export_name(ByteReader& reader
 struct InfoRequest {
   std::string_view export_name;
   bool wants_name = false;
-  bool wants_block_size = false;  // requests of other kinds are answered unasked or ignored
+  bool wants_block_size = false;  // other requested information is always sent, or ignored
 };
 
 std::expected<InfoRequest, std::string> parse_info_request(std::span<const std::byte> payload,

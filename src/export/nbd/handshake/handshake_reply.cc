@@ -78,7 +78,7 @@ void OptionReplies::info_export(std::uint64_t size_bytes, std::uint16_t transmis
 void append_export_name_answer(std::vector<std::byte>& output, std::uint64_t size_bytes,
                                std::uint16_t transmission_flags, bool no_zeroes) {
   constexpr std::size_t kFixedBytes = 10;
-  // New bytes of the vector are zero already.
+  // The padding is zero, as are all new bytes of a vector.
   ByteWriter writer(append_bytes(output, kFixedBytes + (no_zeroes ? 0 : kExportNameZeroBytes)));
   writer.u64(size_bytes);
   writer.u16(transmission_flags);

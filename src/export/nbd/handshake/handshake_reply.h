@@ -1,6 +1,6 @@
-// What the server says during the handshake, as bytes appended to an output vector.
+// Encoder for the server's messages of the handshake, which appends them to an output vector.
 //
-// Thread: any; the output belongs to the caller. Never decides anything: see handshake.h.
+// Thread: any; the output belongs to the caller. It makes no decisions: see handshake.h.
 #pragma once
 
 #include <cstddef>
@@ -17,13 +17,13 @@ namespace blockexport::nbd {
 // The 18 bytes that open a connection.
 void append_greeting(std::vector<std::byte>& output);
 
-// Replies to one option, `option` being the number as the client sent it.
+// Replies to one option; `option` is the number that the client sent.
 class OptionReplies {
  public:
   OptionReplies(std::vector<std::byte>& output, std::uint32_t option) : output_(output), option_(option) {}
 
   void ack();
-  // `type` is one of the error types; `text` is made printable and cut.
+  // `type` is one of the error types; `text` is made printable and truncated.
   void error(OptionReply type, std::string_view text);
   void server(const ExportInfo& info);
   void meta_context(std::string_view name, std::uint32_t id);
@@ -38,7 +38,7 @@ class OptionReplies {
   std::uint32_t option_;
 };
 
-// The answer to EXPORT_NAME, which has no reply header.
+// The reply to EXPORT_NAME, which has no reply header.
 void append_export_name_answer(std::vector<std::byte>& output, std::uint64_t size_bytes,
                                std::uint16_t transmission_flags, bool no_zeroes);
 

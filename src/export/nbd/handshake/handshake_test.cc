@@ -1,4 +1,4 @@
-// The opening, option haggling in general, EXPORT_NAME, mode changes and TLS. INFO, GO and contexts: see
+// Handshake: greeting, option negotiation in general, EXPORT_NAME, mode changes and TLS. INFO, GO and contexts: see
 // handshake_info_test.cc; hostile clients: see handshake_hostile_test.cc.
 #include "export/nbd/handshake/handshake.h"
 
@@ -77,13 +77,13 @@ TEST_F(HandshakeTest, R36_the_empty_name_is_the_export_of_that_name) {
   EXPECT_EQ(with.send(ClientBytes().export_name("")), HandshakeStatus::kTransmission);
 }
 
-TEST_F(HandshakeTest, WhatFollowsExportNameIsLeftToTheCaller) {
+TEST_F(HandshakeTest, BytesAfterExportNameAreLeftToTheCaller) {
   Conversation client(directory_);
   EXPECT_EQ(client.send(ClientBytes().export_name("disk").text("request")), HandshakeStatus::kTransmission);
   EXPECT_EQ(client.left_over, ClientBytes().text("request").bytes());
   ASSERT_NE(client.handshake.chosen_export(), nullptr);
   EXPECT_EQ(client.handshake.chosen_export()->name, "disk");
-  // Feeding on changes nothing any more.
+  // Further calls of feed() have no effect.
   EXPECT_EQ(client.send(ClientBytes().option(Option::kList)), HandshakeStatus::kTransmission);
   EXPECT_EQ(client.left_over.size(), 16u);
 }
@@ -243,7 +243,7 @@ TEST_F(HandshakeTest, R22_while_shutting_down_only_abort_is_served) {
   EXPECT_EQ(client.ask(ClientBytes().option(Option::kAbort)).type, OptionReply::kAck);
 }
 
-// Answers every question about an export until the handshake wants something else.
+// Answers every question about an export until the handshake has another status.
 void answer_all(Conversation& client, bool allowed) {
   while (client.status == HandshakeStatus::kAuthorize) {
     client.handshake.authorized(allowed);
@@ -296,7 +296,7 @@ TEST(Handshake, ARefusedExportIsAnsweredAsOneThatDoesNotExist) {
   EXPECT_EQ(answers(with), answers(without));
 }
 
-TEST(Handshake, AListHoldsOnlyWhatTheClientMayUse) {
+TEST(Handshake, AListHasOnlyExportsThatTheClientMayUse) {
   FakeDirectory directory;
   directory.add("all").description = "for all";
   ExportInfo& hidden = directory.add("hidden");
@@ -322,7 +322,7 @@ TEST(Handshake, AListHoldsOnlyWhatTheClientMayUse) {
   EXPECT_FALSE(client.handshake.is_listing());
 }
 
-TEST(Handshake, AnAnswerAboutAnExportThatIsGoneIsNone) {
+TEST(Handshake, ADecisionAboutARemovedExportIsIgnored) {
   FakeDirectory directory;
   directory.add("disk").is_restricted = true;
   Conversation client(directory);
@@ -337,7 +337,7 @@ TEST(Handshake, AnAnswerAboutAnExportThatIsGoneIsNone) {
   EXPECT_EQ(client.replies().back().type, OptionReply::kErrorUnknown);
 }
 
-TEST(Handshake, TlsThatCannotBeBegunIsRefusedWithTheReason) {
+TEST(Handshake, TlsThatCannotBeginIsRefusedWithTheReason) {
   struct WithoutCredentials : FakeDirectory {
     std::optional<std::string> tls_refusal() override { return "no credentials"; }
   } directory;

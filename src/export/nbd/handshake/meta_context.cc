@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kBitmapWildcard = "qemu:dirty-bitmap:";
 
-// True if `query` stands for all contexts that begin with it: "NAMESPACE:" or "qemu:dirty-bitmap:".
+// Whether `query` matches all contexts with this prefix: "NAMESPACE:" or "qemu:dirty-bitmap:".
 bool is_wildcard(std::string_view query) {
   return query == kBitmapWildcard || (query.size() > 1 && query.find(':') == query.size() - 1);
 }
@@ -30,7 +30,7 @@ std::expected<MetaContextQuery, std::string> parse_meta_context_query(std::span<
   if (!name) return std::unexpected(std::move(name).error());
   query.export_name = *name;
   const std::uint32_t count = reader.u32();
-  // Each query takes at least its length field, so a count that cannot fit is found before anything is reserved.
+  // Each query takes at least its length field, so a count that cannot fit is refused before memory is reserved for it.
   if (reader.failed() || count > reader.remaining() / sizeof(std::uint32_t)) return inconsistent_lengths(option_name);
   query.queries.reserve(count);
   for (std::uint32_t index = 0; index < count; ++index) {
@@ -39,7 +39,8 @@ std::expected<MetaContextQuery, std::string> parse_meta_context_query(std::span<
     if (text.size() <= kStringBytesMax) query.queries.push_back(text);
   }
   if (reader.remaining() > 0) return unexpected_length(option_name);
-  // A list whose queries were all left out is not an empty list: an empty query matches nothing and keeps it apart.
+  // A list whose queries were all left out must not become an empty list, which has another meaning: an empty query,
+  // which matches nothing, stands for them.
   if (count > 0 && query.queries.empty()) query.queries.emplace_back();
   return query;
 }

@@ -1,7 +1,7 @@
-// Metadata context queries: the payload of LIST_META_CONTEXT and SET_META_CONTEXT, and which contexts it means.
+// Metadata context queries: parser for the payload of LIST_META_CONTEXT and SET_META_CONTEXT, and matching of contexts.
 //
-// Pure functions. The contexts themselves are data of the export (ExportInfo::contexts); no name is known here except
-// the wildcards. Thread: any. Never looks up an export.
+// Pure functions. The contexts are data of the export (ExportInfo::contexts); only the wildcard names are known here.
+// Thread: any. Never looks up an export.
 #pragma once
 
 #include <cstddef>
@@ -15,24 +15,24 @@
 
 namespace blockexport::nbd {
 
-// The payload taken apart. The views point into the bytes it was parsed from.
+// The parsed payload. The views point into it.
 struct MetaContextQuery {
   std::string_view export_name;
-  std::vector<std::string_view> queries;  // those of more than kStringBytesMax are left out: they can match nothing
+  std::vector<std::string_view> queries;  // queries longer than kStringBytesMax are left out: they can match nothing
 };
 
-// The query, or the text of the ERR_INVALID that answers a malformed one: lengths have to add up to the payload
-// exactly.
+// Parses the queries, or returns the text of the ERR_INVALID reply to a malformed payload: the lengths must fill the
+// payload exactly.
 std::expected<MetaContextQuery, std::string> parse_meta_context_query(std::span<const std::byte> payload,
                                                                       std::string_view option_name);
 
 enum class MetaContextUse {
-  kList,  // wildcards count; no queries at all means everything
-  kSet,   // exact names only; no queries means nothing
+  kList,  // wildcards are allowed; no queries means all contexts
+  kSet,   // exact names only; no queries means none
 };
 
-// The contexts of `offered` that at least one query means, each once, in the order of `offered`. Queries of namespaces
-// or names that are not offered are ignored.
+// The contexts of `offered` that at least one query matches, each once, in the order of `offered`. Queries of unknown
+// namespaces or names are ignored.
 std::vector<ContextInfo> select_contexts(std::span<const ContextInfo> offered,
                                          std::span<const std::string_view> queries, MetaContextUse use);
 

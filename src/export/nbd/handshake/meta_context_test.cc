@@ -18,7 +18,7 @@ std::string ids(std::vector<std::string_view> queries, MetaContextUse use) {
   return result;
 }
 
-TEST(MetaContext, QueriesMeanWhatTheProtocolSays) {
+TEST(MetaContext, QueriesMatchAsTheProtocolSays) {
   const struct {
     const char* rule;
     std::vector<std::string_view> queries;
@@ -65,12 +65,12 @@ TEST(MetaContext, R73_lengths_have_to_add_up) {
   EXPECT_EQ(parse(ClientBytes().u32(0).u32(0).u16(0)), unexpected);
 }
 
-TEST(MetaContext, AQueryThatIsTooLongIsPassedOver) {
+TEST(MetaContext, AQueryThatIsTooLongIsIgnored) {
   ClientBytes payload;
   payload.u32(0).u32(1).u32(4097).text(std::string(4097, 'q'));
   const auto query = parse_meta_context_query(payload.bytes(), "list meta context");
   ASSERT_TRUE(query.has_value());
-  // It does not turn the list into an empty one, which would mean everything.
+  // The remaining list must not become an empty one, which would match everything.
   EXPECT_TRUE(select_contexts(kOffered, query->queries, MetaContextUse::kList).empty());
 }
 

@@ -19,9 +19,9 @@ aio::Task<void> report_hang_ups(aio::Reactor& reactor) {
 void ClientList::attach(PlacedTransmission& client) {
   clients_.push_back(&client);
   client.attached(newest_number_, ++newest_number_);
-  auto known = std::ranges::find(reactors_, &client.place(), &ServingReactor::reactor);
+  auto known = std::ranges::find(reactors_, &client.data_reactor(), &ServingReactor::reactor);
   if (known == reactors_.end()) {
-    reactors_.push_back({.reactor = &client.place(), .clients = 1});
+    reactors_.push_back({.reactor = &client.data_reactor(), .clients = 1});
   } else {
     ++known->clients;
   }
@@ -29,14 +29,14 @@ void ClientList::attach(PlacedTransmission& client) {
 
 void ClientList::detach(PlacedTransmission& client) {
   std::erase(clients_, &client);
-  auto known = std::ranges::find(reactors_, &client.place(), &ServingReactor::reactor);
+  auto known = std::ranges::find(reactors_, &client.data_reactor(), &ServingReactor::reactor);
   if (--known->clients == 0) reactors_.erase(known);
 }
 
-// A client that is not served yet at its reactor is not found there; it finds this newcomer by its number when its
-// service begins (Transmission::begin_hang_up_watch).
+// A client whose service has not begun is not found at its reactor yet; when it begins, it compares its number with
+// that of the newest client (Transmission::begin_hang_up_watch).
 aio::Task<void> ClientList::pass_barrier() const {
-  // The newcomer alone: nobody can have left writes behind.
+  // The newcomer is the only client: no other can have left writes behind.
   if (clients_.size() < 2) co_return;
   aio::Scope acknowledgements(co_await aio::current_reactor());
   for (const ServingReactor& one : reactors_) {

@@ -1,10 +1,10 @@
 // ClientList: the clients of an export in the order in which they came, and the barrier that a new client waits for.
 //
-// The barrier proves that no write of a client that died before a newcomer came can follow the newcomer's writes: each
-// reactor that serves a client of the list executes one piece of work, which asks the kernel for the connections that
+// The barrier proves that no write of a client that ended before a newcomer arrived can follow the newcomer's writes:
+// each reactor that serves a client of the list runs one posted task, which asks the kernel for the connections that
 // have ended and raises the write fence for them (write_fence.h), and then acknowledges. The newcomer is served after
-// the last acknowledgement; no number of turns, and no time, stands for one. Owned by the export, which keeps those
-// reactors alive. Thread: the control reactor, except newest_number().
+// the last acknowledgement; neither a number of turns nor a delay would prove this. Owned by the export, which keeps
+// those reactors alive. Thread: the control reactor, except newest_number().
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@ class PlacedTransmission;
 
 class ClientList {
  public:
-  // `client` is neither served yet nor ever was; it stays in the list until detach().
+  // `client` has not been served yet; it stays in the list until detach().
   void attach(PlacedTransmission& client);
   void detach(PlacedTransmission& client);
 
@@ -28,13 +28,13 @@ class ClientList {
   auto begin() const { return clients_.begin(); }
   auto end() const { return clients_.end(); }
 
-  // The number of the client that was attached last. Any thread.
+  // Number of the newest client. Any thread.
   std::uint64_t newest_number() const { return newest_number_.load(); }
 
-  // Returns when every reactor that serves a client of this list has acknowledged that it raised the fence for those
-  // that are gone by now. The reactors do so in parallel; the wait has no deadline, for a reactor that does not
-  // acknowledge may still hold a lost client's writes. A reactor whose thread is being ended acknowledges before it
-  // ends. Awaited between attach() and the beginning of the service; not cancellable.
+  // Returns when every reactor that serves a client of this list has acknowledged that it raised the fence for the
+  // clients that have ended by now. The reactors do so in parallel. The wait has no deadline, because a reactor that
+  // has not acknowledged may still hold a lost client's writes. A reactor whose thread is being ended acknowledges
+  // before it ends. Await it between attach() and the beginning of the service; not cancellable.
   aio::Task<void> pass_barrier() const;
 
  private:
@@ -44,7 +44,7 @@ class ClientList {
   };
 
   std::vector<PlacedTransmission*> clients_;
-  std::vector<ServingReactor> reactors_;  // those with clients, each once
+  std::vector<ServingReactor> reactors_;  // each reactor with clients, once
   std::atomic<std::uint64_t> newest_number_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// The barrier of client_list.h: a newcomer is served after the acknowledgement of every reactor, and not before.
+// ClientList: the barrier, by which a newcomer is served after the acknowledgement of every reactor, and not before.
 #include "export/nbd/server/client_list.h"
 
 #include <gtest/gtest.h>
@@ -15,11 +15,11 @@ namespace {
 
 using aio::Task;
 
-// An export's part of the surroundings of its clients, over slow blocks.
+// An export as its clients need it, over slow blocks.
 struct SharedBlocks {
-  TransmissionContext context(aio::DataReactor& place) {
-    return {.reactor = place.reactor,
-            .pool = place.pool,
+  TransmissionContext context(aio::DataReactor& data_reactor) {
+    return {.reactor = data_reactor.reactor,
+            .pool = data_reactor.pool,
             .process_budget = budget,
             .edge = edge,
             .fence = fence,
@@ -40,7 +40,7 @@ Task<void> ask_once(Connected& client, bool& was_answered) {
   was_answered = !answer.ended && answer.error == 0;
 }
 
-// Reactors of one thread, whose turns the test deals out.
+// Reactors on one thread; the test decides which of them runs.
 class ClientListTest : public ::testing::Test {
  protected:
   static constexpr std::size_t kReactors = 3;
@@ -53,16 +53,16 @@ class ClientListTest : public ::testing::Test {
   }
 
   Connected& connect(std::size_t reactor) {
-    aio::DataReactor& place = reactors_.data_reactor(reactor);
-    clients_.push_back(std::make_unique<Connected>(reactors_.control(), place, shared_.context(place), shared_.clients,
-                                                   reactors_.simulation().socket_pair()));
+    aio::DataReactor& data_reactor = reactors_.data_reactor(reactor);
+    clients_.push_back(std::make_unique<Connected>(reactors_.control(), data_reactor, shared_.context(data_reactor),
+                                                   shared_.clients, reactors_.simulation().socket_pair()));
     return *clients_.back();
   }
-  // Connects at `reactor` and asks for a block; `was_answered` turns true with the reply.
+  // Connects at `reactor` and sends a READ of a block; sets `was_answered` when the reply arrives.
   void connect_and_ask(std::size_t reactor, bool& was_answered) {
     asking_.spawn("client", ask_once(connect(reactor), was_answered));
   }
-  // One turn of each reactor but `held`; kReactors holds none.
+  // Runs one turn of each reactor except `held`; kReactors runs all.
   void turn_all_but(std::size_t held) {
     for (std::size_t i = 0; i < kReactors; ++i) {
       if (i != held) reactors_.data_reactor(i).reactor.run_once(1000);
@@ -94,7 +94,7 @@ TEST_F(ClientListTest, AReactorThatDoesNotAcknowledgeHoldsTheNewcomerBack) {
   }
 }
 
-TEST_F(ClientListTest, AReactorWithoutClientsOfTheExportIsNotWaitedFor) {
+TEST_F(ClientListTest, TheBarrierDoesNotWaitForAReactorWithoutClientsOfTheExport) {
   bool was_answered = false;
   connect_and_ask(1, was_answered);
   ASSERT_TRUE(turn_until(kReactors, [&] { return was_answered; }));
@@ -103,7 +103,8 @@ TEST_F(ClientListTest, AReactorWithoutClientsOfTheExportIsNotWaitedFor) {
   EXPECT_TRUE(turn_until(2, [&] { return newcomer_was_answered; }));
 }
 
-// The second reactor acknowledges while the first one does not run, and needs no further turn once the first one does.
+// The second reactor acknowledges while the first one does not run, and needs no further turn when the first one runs
+// again.
 TEST_F(ClientListTest, ReactorsAcknowledgeInParallel) {
   for (std::size_t reactor : {1u, 2u}) {
     bool was_answered = false;
@@ -118,10 +119,10 @@ TEST_F(ClientListTest, ReactorsAcknowledgeInParallel) {
 
 class ClientListThreadsTest : public aio::testing::WithThreads {
  protected:
-  std::unique_ptr<Connected> connect(aio::DataReactor& place) {
+  std::unique_ptr<Connected> connect(aio::DataReactor& data_reactor) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
-    return std::make_unique<Connected>(reactor(), place, shared_.context(place), shared_.clients,
+    return std::make_unique<Connected>(reactor(), data_reactor, shared_.context(data_reactor), shared_.clients,
                                        std::pair(ends[0], ends[1]));
   }
 
@@ -135,7 +136,7 @@ TEST_P(ClientListThreadsTest, AReactorThatIsBeingEndedAcknowledges) {
   ending->data_reactor().reactor.post([&may_go_on] { may_go_on.acquire(); });
   bool has_acknowledged = false;
   aio::Scope barrier(reactor());
-  // What the list does for each of its reactors.
+  // The work that the list posts to each of its reactors.
   ClientList clients;
   PlacedTransmission old_client(reactor(), ending->data_reactor(), shared_.context(ending->data_reactor()));
   PlacedTransmission newcomer(reactor(), here(), shared_.context(here()));
@@ -149,7 +150,7 @@ TEST_P(ClientListThreadsTest, AReactorThatIsBeingEndedAcknowledges) {
   EXPECT_FALSE(has_acknowledged);
   clients.detach(old_client);
   may_go_on.release();
-  // Stops the thread and waits for its end; all that was posted to it before is done by then.
+  // Ends the thread and waits for its end; all work that was posted to it before is done by then.
   ending.reset();
   run(barrier.join());
   EXPECT_TRUE(has_acknowledged);

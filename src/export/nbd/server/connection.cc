@@ -14,10 +14,10 @@ namespace blockexport::nbd {
 namespace {
 
 constexpr std::size_t kHandshakeReceiveBytes = 4096;
-// Steps of a handshake that are taken as they come; a client that means well needs about ten, and one for each export
-// that it lists. Of all handshakes that have taken more only one goes on in a turn of the loop.
+// Handshake steps without a delay; an ordinary client needs about ten, and one for each export that it lists. Of all
+// handshakes that have needed more, only one continues in each turn of the loop.
 constexpr std::uint32_t kHandshakeStepsAtOnceMax = 64;
-// Steps that asking an authorizer counts as: it may compare with long lists.
+// Steps that one query of an authorizer counts as: it may search long lists.
 constexpr std::uint32_t kAuthorizationSteps = 16;
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
@@ -29,7 +29,7 @@ std::uint64_t deadline_after(std::uint64_t since_ns, std::uint32_t seconds) {
 
 Connection::Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer,
                        net::PeerGroup peer_group)
-    : Place(peer_group, server.reactor.now_ns()),
+    : Slot(peer_group, server.reactor.now_ns()),
       server_(server),
       log_(server.log, net::describe(peer_group)),
       stream_(std::move(stream)),
@@ -67,14 +67,14 @@ aio::Task<void> Connection::run() {
   log_.trace().note(TraceEvent::kNbdClientLeft, {peer_});
 }
 
-// Until the client has chosen an export and its last reply of the handshake was sent.
+// Ends when the client has chosen an export and the last reply of the handshake was sent.
 aio::Task<IoResult> Connection::negotiate() {
   std::vector<std::byte> output;
   handshake_->greet(output);
   for (;;) {
     HandshakeStep step = handshake_->feed(input_, output);
     input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(step.consumed));
-    // Bytes that are thrown away are work too.
+    // Skipping bytes is work too.
     work_ += std::max(step.steps, 1u);
     if (step.status == HandshakeStatus::kAuthorize && authorize_from_list()) {
       CO_TRY(co_await give_turn());
@@ -111,14 +111,14 @@ aio::Task<IoResult> Connection::negotiate() {
   }
 }
 
-// Between two pieces of work. A client that asks for no more than others do goes on at once: those who never stop
-// asking wait for each other and not it for them.
+// Called between two steps. A handshake with an ordinary number of steps continues at once; handshakes with more steps
+// take turns with each other, and so do not delay the others.
 aio::Task<IoResult> Connection::give_turn() {
   if (work_ <= kHandshakeStepsAtOnceMax) co_return IoResult{};
   co_return co_await server_.long_handshakes.turn();
 }
 
-// Some bytes more; one that waits for them holds no buffer.
+// Receives more bytes; a connection that waits for them holds no buffer.
 aio::Task<IoResult> Connection::receive() {
   for (;;) {
     std::size_t before = input_.size();
@@ -133,10 +133,10 @@ aio::Task<IoResult> Connection::receive() {
   }
 }
 
-// A place among max-connections. While there is none the client waits for its last reply, up to the handshake limit.
+// Takes a slot of max-connections. While none is free the client waits for its last reply, up to the handshake limit.
 aio::Task<IoResult> Connection::take_slot() {
   if (server_.is_full()) {
-    // A client that left, or was dropped, must not sit here with its descriptor until somebody else leaves.
+    // A client that has left, or was dropped, must not keep its descriptor until another client leaves.
     aio::Scope watch(server_.reactor);
     watch.spawn("nbd loss watch", cancel_when_gone(co_await aio::current_task()));
     IoResult waited = co_await server_.wait_for_slot();
@@ -154,7 +154,7 @@ aio::Task<void> Connection::cancel_when_gone(aio::TaskRoot& task) {
 }
 
 aio::Task<void> Connection::transmit() {
-  // The export may have gone while we waited, or given its name to another.
+  // The export may have been removed during the waits, and its name may belong to another one now.
   const ExportInfo* chosen = server_.find(handshake_->state().export_name);
   if (chosen == nullptr || chosen->sequence != chosen_sequence_) co_return;
   NbdExport& serving = *NbdExport::of(chosen);
@@ -178,7 +178,7 @@ aio::Task<void> Connection::transmit() {
   serving.attach(client);
   co_await serving.pass_barrier();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));
-  // Before the export lets go of its iothread, which may end from then on.
+  // The client detaches before the export releases its iothread, which may end from then on.
   assignment.reset();
   serving.detach(client);
   co_await client.destroy();

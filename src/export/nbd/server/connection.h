@@ -1,5 +1,5 @@
 // Connection: one client of the server, from accept to close: a handshake, then a transmission. Lives in the frame of
-// its task. Thread: the control reactor; the transmission runs on the reactor to which the export or the server assigns
+// its task. Thread: the control reactor; the transmission runs on the reactor that the export or the server assigns to
 // the client.
 #pragma once
 
@@ -20,17 +20,16 @@ namespace blockexport::nbd {
 
 class ServerState;
 
-class Connection : public HandshakeTable::Place {
+class Connection : public HandshakeTable::Slot {
  public:
-  // `peer` names the client in log lines; `peer_group` tells whose share of the handshakes it takes.
-  // Lines of the log about it count for that group too.
+  // `peer` names the client in log lines; `peer_group` is the group whose share of handshakes and log lines it uses.
   Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group);
   ~Connection();
 
   aio::Task<void> run();
-  // Cuts the connection while it is in its handshake.
+  // Cuts the connection if it is in its handshake.
   void drop();
-  // When its handshake has to have ended.
+  // Time at which its handshake must have ended.
   std::uint64_t deadline_ns() const { return deadline_ns_; }
 
  private:
@@ -38,7 +37,7 @@ class Connection : public HandshakeTable::Place {
   aio::Task<IoResult> receive();
   aio::Task<IoResult> give_turn();
   aio::Task<IoResult> start_tls();
-  // A refusal that is logged once the client has its answer.
+  // A refusal that is logged after the client got its reply.
   struct Refusal {
     std::string rule;
     std::string reason;
@@ -60,12 +59,12 @@ class Connection : public HandshakeTable::Place {
   std::string peer_;
   std::uint64_t deadline_ns_;
   std::unique_ptr<Handshake> handshake_;
-  std::string identity_;                    // that it has proved over TLS
-  std::map<std::string, bool> listed_for_;  // while exports are listed: what each authorizer said
+  std::string identity_;                    // proven over TLS
+  std::map<std::string, bool> listed_for_;  // during LIST: the decision of each authorizer
   std::optional<Refusal> export_refusal_;
-  std::vector<std::byte> input_;       // received and not used
-  std::uint32_t work_ = 0;             // steps that its handshake has taken
-  std::uint64_t chosen_sequence_ = 0;  // of the export that the client agreed on
+  std::vector<std::byte> input_;       // received and not consumed
+  std::uint32_t work_ = 0;             // steps of its handshake
+  std::uint64_t chosen_sequence_ = 0;  // of the chosen export
   bool has_slot_ = false;
 };
 

@@ -1,4 +1,4 @@
-// The part of a connection's handshake that is TLS: from the acknowledged STARTTLS to a peer that may come in.
+// TLS in a connection's handshake: from the acknowledged STARTTLS to an authorized peer.
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 namespace blockexport::nbd {
 
-// Goes on with a new handshake: what was said in clear, by whomever, is forgotten.
+// Continues with a new handshake, which drops the state of the clear messages: anybody could have sent them.
 aio::Task<IoResult> Connection::start_tls() {
   const ServerTls& tls = *server_.options.tls;
   auto credentials = tls.credentials->find(tls.credentials_id, net::TlsEndpoint::kServer);
@@ -35,7 +35,7 @@ aio::Task<IoResult> Connection::start_tls() {
   co_return IoResult{};
 }
 
-// Asks the server's authorizer, if it has one, whether the peer may come in.
+// Asks the server's authorizer, if there is one, whether the peer may connect.
 aio::Task<IoResult> Connection::let_in(net::TlsStream& stream) {
   const ServerTls& tls = *server_.options.tls;
   if (!tls.authorizer_id) co_return IoResult{};
@@ -46,7 +46,8 @@ aio::Task<IoResult> Connection::let_in(net::TlsStream& stream) {
   co_return fail(EACCES);
 }
 
-// What is known already about an export that the list has come to: exports of one authorizer need one question.
+// Uses the earlier decision of the same authorizer about the export that LIST has reached: one query serves all its
+// exports.
 bool Connection::authorize_from_list() {
   if (!handshake_->is_listing()) return false;
   const NbdExport* listed = NbdExport::of(server_.find(handshake_->wanted_export()));
@@ -57,11 +58,11 @@ bool Connection::authorize_from_list() {
   return true;
 }
 
-// Asks the authorizer of the export that the client wants, or that its list has come to.
+// Asks the authorizer of the export that the client wants, or that LIST has reached.
 aio::Task<void> Connection::authorize_export() {
   std::string name(handshake_->wanted_export());
   const NbdExport* wanted = NbdExport::of(server_.find(name));
-  // One that is gone by now is not found by the handshake either.
+  // If the export was removed meanwhile, the handshake does not find it either.
   if (wanted == nullptr || !wanted->tls_authz()) {
     handshake_->authorized(false);
     co_return;
@@ -70,20 +71,20 @@ aio::Task<void> Connection::authorize_export() {
   authz::Verdict verdict = co_await ask(authorizer_id);
   handshake_->authorized(verdict.allowed);
   if (handshake_->is_listing()) listed_for_.emplace(std::move(authorizer_id), verdict.allowed);
-  // What the client has not named it was not refused either.
+  // The client has not named an export that LIST reaches, so hiding it is no refusal.
   if (verdict.allowed || handshake_->is_listing()) co_return;
   export_refusal_ =
       Refusal{.rule = std::move(verdict.rule), .reason = std::move(verdict.reason), .export_name = std::move(name)};
 }
 
-// Behind the answer: a client that measures time does not learn from the work of logging that an export exists.
+// Runs after the reply: otherwise the time of logging would show a client that measures it that the export exists.
 void Connection::log_export_refusal() {
   if (!export_refusal_) return;
   log_refusal(export_refusal_->rule, export_refusal_->reason, export_refusal_->export_name);
   export_refusal_.reset();
 }
 
-// What is refused tells by which authorizer.
+// A refusal names its authorizer.
 aio::Task<authz::Verdict> Connection::ask(std::string authorizer_id) {
   authz::Verdict verdict = co_await authz::authorize(*server_.options.authorizers, authorizer_id, identity_);
   verdict.rule = fmt::format("{} of tls-authz '{}'", verdict.rule.empty() ? "nothing" : verdict.rule, authorizer_id);
@@ -92,7 +93,7 @@ aio::Task<authz::Verdict> Connection::ask(std::string authorizer_id) {
 
 void Connection::log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name) {
   std::string wanted = export_name.empty() ? std::string() : fmt::format(" export '{}',", printable(export_name));
-  // What is no UTF-8 is a question mark, as in all that is said of a client's bytes.
+  // Bytes that are not UTF-8 become question marks, as in every text with a client's bytes.
   log_.warning(fmt::format(
       "nbd client {} refused:{} {}", peer_, wanted,
       authz::describe_refusal(printable(identity_, identity_.size()), rule, printable(reason, reason.size()))));

@@ -17,7 +17,7 @@ bool HandshakeTable::Rank::operator<(const Rank& other) const {
 }
 
 HandshakeTable::Rank HandshakeTable::rank_of(Share& share) {
-  const Place& oldest = share.places.front();
+  const Slot& oldest = share.slots.front();
   return {.is_spared = oldest.is_spared_, .count = share.count, .oldest = oldest.number_, .share = &share};
 }
 
@@ -27,15 +27,15 @@ void HandshakeTable::rank_anew(Share& share) {
   share.rank = ranks_.insert(std::move(node)).position;
 }
 
-void HandshakeTable::add(Place& place) {
-  assert(place.share_ == nullptr);
-  place.number_ = ++last_number_;
-  place.is_spared_ = true;
-  spared_.push_back(place);
+void HandshakeTable::add(Slot& slot) {
+  assert(slot.share_ == nullptr);
+  slot.number_ = ++last_number_;
+  slot.is_spared_ = true;
+  spared_.push_back(slot);
   ++size_;
-  Share& share = shares_[place.peer_];
-  place.share_ = &share;
-  share.places.push_back(place);
+  Share& share = shares_[slot.peer_];
+  slot.share_ = &share;
+  share.slots.push_back(slot);
   if (share.count++ == 0) {
     share.rank = ranks_.insert(rank_of(share)).first;
   } else {
@@ -43,42 +43,42 @@ void HandshakeTable::add(Place& place) {
   }
 }
 
-void HandshakeTable::remove(Place& place) {
-  if (place.share_ == nullptr) return;
-  Share& share = *std::exchange(place.share_, nullptr);
-  place.ListLink<ByAge>::unlink();
-  place.ListLink<OfPeer>::unlink();
+void HandshakeTable::remove(Slot& slot) {
+  if (slot.share_ == nullptr) return;
+  Share& share = *std::exchange(slot.share_, nullptr);
+  slot.ListLink<ByAge>::unlink();
+  slot.ListLink<OfPeer>::unlink();
   --size_;
   if (--share.count > 0) return rank_anew(share);
   ranks_.erase(share.rank);
-  shares_.erase(place.peer_);
+  shares_.erase(slot.peer_);
 }
 
-HandshakeTable::Place* HandshakeTable::oldest() {
+HandshakeTable::Slot* HandshakeTable::oldest() {
   if (!old_.empty()) return &old_.front();
   return spared_.empty() ? nullptr : &spared_.front();
 }
 
-// Each place is moved once in its life.
+// Each slot moves at most once.
 void HandshakeTable::spare_no_longer(std::uint64_t now_ns) {
   while (!spared_.empty() && now_ns - spared_.front().since_ns_ >= kHandshakeSpareNs) {
-    Place& place = spared_.pop_front();
-    old_.push_back(place);
-    place.is_spared_ = false;
-    if (&place.share_->places.front() == &place) rank_anew(*place.share_);
+    Slot& slot = spared_.pop_front();
+    old_.push_back(slot);
+    slot.is_spared_ = false;
+    if (&slot.share_->slots.front() == &slot) rank_anew(*slot.share_);
   }
 }
 
-HandshakeTable::Place* HandshakeTable::to_drop(std::uint64_t now_ns) {
+HandshakeTable::Slot* HandshakeTable::to_drop(std::uint64_t now_ns) {
   spare_no_longer(now_ns);
   if (ranks_.empty()) return nullptr;
   auto loses = ranks_.begin();
   if (!loses->is_spared) {
     constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
     auto flood = ranks_.lower_bound(Rank{.is_spared = true, .count = kMost, .oldest = 0, .share = nullptr});
-    if (flood != ranks_.end() && flood->count > places_ / 4 && flood->count > loses->count) loses = flood;
+    if (flood != ranks_.end() && flood->count > slots_ / 4 && flood->count > loses->count) loses = flood;
   }
-  return &loses->share->places.front();
+  return &loses->share->slots.front();
 }
 
 }  // namespace blockexport::nbd

@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::uint32_t kPreferredBytes = 4096;
 
-// The protocol wants a size that is a multiple of the minimum, and clients refuse another one. A node takes requests of
-// any alignment, so the last blocks of a file of an odd size are told as the smaller ones that it consists of.
+// The protocol requires a size that is a multiple of the minimum, and clients refuse any other. A node accepts requests
+// of any alignment, so for a file of an odd size the minimum is reduced until it divides the size.
 std::uint32_t minimum_block_bytes(std::uint32_t request_alignment, std::uint64_t size_bytes) {
   if (size_bytes == 0) return request_alignment;
   return static_cast<std::uint32_t>(
@@ -67,7 +67,7 @@ NbdExport::~NbdExport() {
 }
 
 const ExportInfo& NbdExport::current_info() {
-  // A file may have grown without a command.
+  // The file may have grown without a command.
   refresh_size();
   return info_;
 }

@@ -1,7 +1,7 @@
 // NbdExport: a node offered over NBD under a name.
 //
-// Owned by the registry; known to the server by its name until it is hidden. Transmissions attach to it while they
-// serve a client, each at a reactor of its own. Thread: the control reactor; what transmissions borrow of it, any.
+// Owned by the registry; the server finds it by its name until it is hidden. Transmissions attach to it while they
+// serve a client, each on a reactor of its own. Thread: the control reactor; the parts that transmissions borrow, any.
 #pragma once
 
 #include "export/engine/write_fence.h"
@@ -18,16 +18,16 @@ struct NbdExportOptions {
   std::string name;
   std::optional<std::string> description = {};
   bool allocation_depth = false;
-  std::optional<std::string> tls_authz = {};  // the authorizer that decides which clients may use it; nothing: all may
+  std::optional<std::string> tls_authz = {};  // authorizer that decides which clients may use it; nullopt: all may
 };
 
 class NbdExport final : public exports::Export, private PublishedExport, private PlacedTransmission::Observer {
  public:
-  // Whether the server can take such an export. Errors: a name or description that is too long, a name in use, an
-  // authorizer though the server has no TLS.
+  // Checks whether the server can take such an export. Errors: a name or description that is too long, a name in use,
+  // an authorizer although the server has no TLS.
   static Result<> check(const ServerState& server, const NbdExportOptions& options);
 
-  // Publishes an export that was checked at `server`, which outlives it.
+  // Publishes a checked export at `server`, which outlives it.
   NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
   ~NbdExport() override;
 
@@ -36,9 +36,9 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   bool waits_for_storage() const override;
 
   const ExportInfo& info() const { return info_; }
-  // The description of it as new clients see it: the size may have grown.
+  // The description that new clients get: the size may have grown.
   const ExportInfo& current_info() override;
-  // The export that `info` describes; null for null.
+  // The export that `info` belongs to; null for null.
   static NbdExport* of(const ExportInfo* info) {
     return info == nullptr ? nullptr : static_cast<NbdExport*>(info->owner);
   }
@@ -46,19 +46,19 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   bool visible() const { return visible_; }
   exports::WriteFence& fence() { return fence_; }
 
-  // Before the client runs.
+  // Called before the client runs.
   void attach(PlacedTransmission& client) {
     client.observe(*this);
     clients_.attach(client);
   }
   // May destroy the export.
   void detach(PlacedTransmission& client);
-  // Awaited after attach() and before the client is served, unless no client may write: see ClientList::pass_barrier().
+  // Awaited after attach() and before the client is served, unless no client can write: see ClientList::pass_barrier().
   aio::Task<void> pass_barrier() const;
 
  private:
   void leave(exports::RemoveMode mode) override;
-  // The protocol has no message for it: clients that connect later see the new size.
+  // NBD has no message for a new size: clients that connect later see it.
   void resized() override { refresh_size(); }
   void refresh_size();
   void client_waits_for_storage() override { client_was_cut(); }

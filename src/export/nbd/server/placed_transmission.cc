@@ -16,24 +16,24 @@ void PlacedTransmission::attached(const std::atomic<std::uint64_t>& newest_numbe
 
 aio::Task<void> PlacedTransmission::run(std::unique_ptr<net::Stream> stream, SessionState state,
                                         std::vector<std::byte> early) {
-  if (&place_.reactor != &control_) stream->detach();
-  return aio::run_on(place_, "nbd transmission", serve(std::move(stream), std::move(state), std::move(early)));
+  if (&data_reactor_.reactor != &control_) stream->detach();
+  return aio::run_on(data_reactor_, "nbd transmission", serve(std::move(stream), std::move(state), std::move(early)));
 }
 
 aio::Task<void> PlacedTransmission::serve(std::unique_ptr<net::Stream> stream, SessionState state,
                                           std::vector<std::byte> early) {
-  if (&place_.reactor != &control_) stream->attach(place_.reactor);
+  if (&data_reactor_.reactor != &control_) stream->attach(data_reactor_.reactor);
   context_.was_overtaken = newest_number_ != nullptr && newest_number_->load() > number_;
   transmission_.emplace(context_, std::move(stream), std::move(state), early);
-  // All of it: an empty list assigned would leave its memory here for the client's whole life.
+  // Frees the memory of the list: assigning an empty list would keep it for the client's whole life.
   early = std::vector<std::byte>();
   for (Call call : std::exchange(early_calls_, {})) take(call);
   co_await transmission_->take_requests();
   if (transmission_->has_requests_in_flight()) {
-    if (&place_.reactor == &control_) {
+    if (&data_reactor_.reactor == &control_) {
       requests_are_left();
     } else {
-      // It arrives before the end of run(), which is posted behind it.
+      // This call arrives before the end of run(), which is posted later.
       control_.post([this] { requests_are_left(); });
     }
   }
@@ -46,7 +46,7 @@ void PlacedTransmission::requests_are_left() {
 }
 
 aio::Task<void> PlacedTransmission::destroy() {
-  return aio::run_on(place_, "nbd transmission end", free());
+  return aio::run_on(data_reactor_, "nbd transmission end", free());
 }
 
 aio::Task<void> PlacedTransmission::free() {
@@ -56,8 +56,8 @@ aio::Task<void> PlacedTransmission::free() {
 }
 
 void PlacedTransmission::tell(Call call) {
-  if (&place_.reactor == &control_) return take(call);
-  place_.reactor.post([this, call] { take(call); });
+  if (&data_reactor_.reactor == &control_) return take(call);
+  data_reactor_.reactor.post([this, call] { take(call); });
 }
 
 void PlacedTransmission::take(Call call) {

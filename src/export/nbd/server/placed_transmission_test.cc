@@ -1,4 +1,4 @@
-// A transmission at another reactor, as its export and its client see it.
+// PlacedTransmission on another reactor, observed by its export and by its client.
 #include "export/nbd/server/placed_transmission.h"
 
 #include <gtest/gtest.h>
@@ -55,14 +55,14 @@ class PlacedTransmissionTest : public aio::testing::WithThreads {
 };
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(PlacedTransmissionTest);
 
-TEST_P(PlacedTransmissionTest, WhatItIsToldBeforeItBeginsCounts) {
+TEST_P(PlacedTransmissionTest, CallsBeforeItBeginsTakeEffect) {
   placed().drop();
   run(serve());
   EXPECT_EQ(receive_now(), IoCount(0));
   run(placed().destroy());
 }
 
-TEST_P(PlacedTransmissionTest, WhatItIsToldAfterItsEndDoesNoHarm) {
+TEST_P(PlacedTransmissionTest, CallsAfterItsEndHaveNoEffect) {
   placed().finish();
   run(serve());
   placed().refuse();
@@ -72,7 +72,7 @@ TEST_P(PlacedTransmissionTest, WhatItIsToldAfterItsEndDoesNoHarm) {
   EXPECT_EQ(receive_now(), IoCount(0));
 }
 
-TEST_P(PlacedTransmissionTest, AClientThatTakesItsLeaveSeesTheEndWhenItIsCountedNoMore) {
+TEST_P(PlacedTransmissionTest, ADisconnectingClientSeesTheEndAfterItIsNotCountedAnyMore) {
   Bytes leave = ClientCodec(HeaderMode::kSimple).request(Command::kDisconnect, 1, 0, 0);
   run([](net::Stream& stream, Bytes& bytes) -> Task<void> { EXPECT_TRUE(co_await net::send_all(stream, bytes)); }(
                                                 client(), leave));

@@ -11,7 +11,8 @@
 namespace blockexport::nbd {
 namespace {
 
-// Tells a client from every other that the process had: those of one user on unix sockets have no address to do it.
+// Number that distinguishes a client from all others of the process: clients of one user on unix sockets have no
+// address that could.
 std::string name_of(const net::Accepted& accepted, std::uint64_t number) {
   std::string from =
       accepted.peer.family() == AF_UNIX ? fmt::format("unix:uid {}", accepted.peer_uid) : net::describe(accepted.peer);
@@ -49,7 +50,7 @@ void Server::keep_paths() {
 }
 
 aio::Task<void> Server::close_connections() {
-  while (HandshakeTable::Place* place = state_.handshakes.oldest()) end_handshake(*place);
+  while (HandshakeTable::Slot* slot = state_.handshakes.oldest()) end_handshake(*slot);
   connections_.cancel();
   co_await connections_.join();
 }
@@ -60,10 +61,10 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
   LastingCondition refusal(state_.log);
   const aio::TaskRoot& task = co_await aio::current_task();
   for (std::size_t taken = 0;; ++taken) {
-    // When every slot is taken, a new client is not greeted, and the next ones wait in the kernel's queue, as they do
-    // with QEMU's server.
+    // When every slot is taken, a new client gets no greeting, and the next ones wait in the kernel's queue, as with
+    // QEMU's server.
     if (!co_await state_.wait_for_slot()) co_return;
-    // While clients keep coming nothing here waits, and nothing else would see that the task was cancelled.
+    // While clients keep coming this loop never waits, so it has to check for a cancellation itself.
     if (taken >= kAcceptsPerTurnMax) {
       taken = 0;
       co_await aio::next_turn();
@@ -81,7 +82,7 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
     if (refusal.is_on()) {
       refusal.ended(fmt::format("NBD clients are accepted on {} again", net::describe(listener.address())));
     }
-    // The last place may have gone while we waited for this client.
+    // The last slot may have been taken while this task waited for the client.
     if (!co_await state_.wait_for_slot()) co_return;
     std::string peer = name_of(*accepted, ++clients_ever_);
     const net::PeerGroup group = net::peer_group_of(accepted->peer, accepted->peer_uid);
@@ -99,7 +100,7 @@ aio::Task<void> Server::serve(std::unique_ptr<net::Stream> stream, std::string p
   co_await connection.run();
 }
 
-// Drops handshakes whose time is over. They began in the order of the table and have the same limit.
+// Drops the handshakes that exceed their limit. The table is ordered by their begin, and all have the same limit.
 aio::Task<void> Server::watch_handshakes() {
   for (;;) {
     std::size_t dropped = 0;
@@ -119,13 +120,13 @@ aio::Task<void> Server::watch_handshakes() {
 }
 
 void Server::drop_a_handshake() {
-  if (HandshakeTable::Place* place = state_.handshakes.to_drop(state_.reactor.now_ns())) end_handshake(*place);
+  if (HandshakeTable::Slot* slot = state_.handshakes.to_drop(state_.reactor.now_ns())) end_handshake(*slot);
 }
 
 // Its connection ends in a later turn.
-void Server::end_handshake(HandshakeTable::Place& place) {
-  static_cast<Connection&>(place).drop();
-  state_.handshakes.remove(place);
+void Server::end_handshake(HandshakeTable::Slot& slot) {
+  static_cast<Connection&>(slot).drop();
+  state_.handshakes.remove(slot);
 }
 
 }  // namespace blockexport::nbd

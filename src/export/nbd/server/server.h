@@ -1,9 +1,10 @@
-// Server: the process's NBD server: where it listens, who is connected, and which exports a client can name.
+// Server: the NBD server of the process: its listeners, its connections, and the exports that a client can name.
 //
-// A connection is greeted as soon as it is accepted and has until the handshake limit to choose an export. Clients that
-// only sit there do not keep others out: they do not count as connections, and when too many of them wait, one of the
-// peer that has most is dropped (handshake_table.h). Owned by the control layer; thread: the control reactor. After its
-// handshake a client is served at the reactor of its export, or at the data reactor that has fewest.
+// It greets a connection as soon as it is accepted; the client has until the handshake limit to choose an export. Idle
+// clients in the handshake do not keep others out: they do not count as connections, and when there are too many of
+// them, the server drops one of the peer that has the most (handshake_table.h). Owned by the control layer; thread: the
+// control reactor. After its handshake a client is served on the reactor of its export, or on the data reactor with the
+// fewest clients.
 #pragma once
 
 #include <memory>
@@ -17,7 +18,7 @@
 
 namespace blockexport::nbd {
 
-// Clients that are accepted, or dropped because their time is over, before others have their turn.
+// Clients that are accepted, or dropped after a timeout, before others get a turn.
 inline constexpr std::size_t kAcceptsPerTurnMax = 32;
 
 class Server {
@@ -26,22 +27,22 @@ class Server {
          aio::Event& serving, ServerOptions options);
   ~Server();
 
-  // Takes clients from `listener` from now on, or from when `serving` is set.
+  // Accepts clients from `listener` from now on, or once `serving` is set.
   void listen_on(std::unique_ptr<net::Listener> listener);
-  // Serves a client that was accepted, `peer` for short. If too many are in their handshake, one of them is dropped.
+  // Serves a client that was accepted; `peer` is its short name. If too many are in their handshake, drops one of them.
   void admit(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group);
 
-  // The files of its unix sockets stay when it stops listening.
+  // Keeps the files of its unix sockets when it stops listening.
   void keep_paths();
-  // Stops taking clients, and closes the listening sockets.
+  // Stops accepting clients, and closes the listening sockets.
   aio::Task<void> stop_listening();
-  // Ends every connection that is left, of exports that are gone and in handshakes, and waits for their end.
+  // Ends all remaining connections, those of removed exports and those in their handshake, and waits for their end.
   aio::Task<void> close_connections();
 
   const std::vector<std::unique_ptr<net::Listener>>& listeners() const { return listeners_; }
-  // How many clients this server and those before it have had: the number of the newest.
+  // Number of the newest client; counts those of earlier servers too.
   std::uint64_t clients_ever() const { return clients_ever_; }
-  // What exports are published at.
+  // The state at which exports are published.
   ServerState& state() { return state_; }
 
  private:
@@ -49,7 +50,7 @@ class Server {
   aio::Task<void> serve(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group);
   aio::Task<void> watch_handshakes();
   Connection* oldest_handshake() { return static_cast<Connection*>(state_.handshakes.oldest()); }
-  void end_handshake(HandshakeTable::Place& place);
+  void end_handshake(HandshakeTable::Slot& slot);
   void drop_a_handshake();
 
   ServerState state_;

@@ -1,5 +1,5 @@
-// ServerState: what a server, its exports and its connections share: options, the exports that a client can name, the
-// handshakes that are under way, and the slots for clients in transmission.
+// ServerState: state shared by a server, its exports and its connections: options, the exports that a client can name,
+// the running handshakes, and the slots for clients in transmission.
 //
 // Owned by the Server. Thread: the control reactor.
 #pragma once
@@ -23,32 +23,33 @@
 
 namespace blockexport::nbd {
 
-// Connections that may be in their handshake at the same time, where the process may open so many files.
+// Maximum number of connections in their handshake, where the limit of open files allows it.
 inline constexpr std::size_t kHandshakesMax = 16384;
-// The same, with half of the descriptors that the process may have left for everything else.
+// The maximum for this process: half of its remaining descriptors stay free for everything else.
 std::size_t handshakes_permitted();
 
-// Where the server finds what TLS needs, by name, at each handshake: objects may be replaced while it runs.
+// Source of the credentials and the authorizer for TLS, looked up by name at each handshake, because objects may be
+// replaced while the server runs.
 struct ServerTls {
   net::TlsDirectory* credentials = nullptr;
   std::string credentials_id = {};
-  std::optional<std::string> authorizer_id = {};  // nothing: who has proved an identity is let in
+  std::optional<std::string> authorizer_id = {};  // nullopt: every peer with a proven identity may connect
 };
 
 struct ServerOptions {
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
   std::size_t handshakes_max = handshakes_permitted();
-  authz::Directory* authorizers = nullptr;       // those that TLS and exports name
-  std::optional<ServerTls> tls = {};             // with it, clients are served over TLS alone
-  std::uint64_t clients_before = 0;              // that earlier servers of the process had: their numbers go on
+  authz::Directory* authorizers = nullptr;       // of the authorizers that TLS and exports name
+  std::optional<ServerTls> tls = {};             // if set, clients are served over TLS only
+  std::uint64_t clients_before = 0;              // clients of earlier servers of the process; numbers continue from it
   std::uint64_t close_grace_ns = kCloseGraceNs;  // see TransmissionContext
 };
 
-// An export that clients can name, as its server sees it.
+// The server's view of an export that clients can name.
 class PublishedExport {
  public:
-  // As new clients see it.
+  // The description that new clients get.
   virtual const ExportInfo& current_info() = 0;
 
  protected:
@@ -60,12 +61,12 @@ class ServerState final : public ExportDirectory {
   ServerState(aio::Reactor& on, aio::ReactorPool& pool, aio::ProcessBudget& memory, const Log& to, ServerOptions given);
 
   bool allows_multi_conn() const { return options.max_connections != 1; }
-  // Whether clients have proved who they are, as far as the credentials make them.
+  // Whether clients must prove their identity, as far as the credentials require it.
   bool requires_tls() const { return options.tls.has_value(); }
 
   // --- exports ---
   bool has_export(std::string_view name) const { return exports_by_name_.contains(name); }
-  // An export becomes visible under `name`, and is given its sequence number; or it is visible no more.
+  // Makes an export visible under `name` and returns its sequence number; or hides it.
   std::uint64_t publish(PublishedExport& added, const std::string& name);
   void withdraw(const ExportInfo& removed);
   // ExportDirectory
@@ -75,7 +76,7 @@ class ServerState final : public ExportDirectory {
 
   // --- slots of clients in transmission ---
   bool is_full() const { return options.max_connections > 0 && clients_ >= options.max_connections; }
-  // Until one is free; somebody else may take it before.
+  // Waits until a slot is free; another client may take it first.
   aio::Task<IoResult> wait_for_slot();
   void take_slot() { ++clients_; }
   void give_back_slot();
@@ -87,8 +88,8 @@ class ServerState final : public ExportDirectory {
   const ServerOptions options;
   HandshakeTable handshakes;  // of Connections
   aio::Event handshake_began;
-  aio::TurnQueue long_handshakes;  // their pieces of work
-  aio::TurnQueue tls_handshakes;   // steps that cost a millisecond
+  aio::TurnQueue long_handshakes;  // their steps
+  aio::TurnQueue tls_handshakes;   // steps that take a millisecond of processor time
 
  private:
   std::map<std::uint64_t, PublishedExport*> exports_;  // by sequence: oldest first

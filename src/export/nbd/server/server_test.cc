@@ -1,4 +1,4 @@
-// The server over unix sockets: who gets in, who has to wait, and how it stops.
+// Server over unix sockets: admission of clients, limits, and the end of the server.
 #include "export/nbd/server/server.h"
 
 #include <gtest/gtest.h>
@@ -46,7 +46,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     if (!reactor_) return;
     run(stop());
     EXPECT_EQ(backing_->budget.used_bytes(), 0u);
-    EXPECT_EQ(access(path().c_str(), F_OK), -1) << "the socket's path is still there";
+    EXPECT_EQ(access(path().c_str(), F_OK), -1) << "the socket's path still exists";
   }
 
   void run(Task<void> task) { aio::testing::run(*reactor_, std::move(task)); }
@@ -73,14 +73,14 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
         registry_->add(std::make_unique<NbdExport>(server_->state(), options, std::move(edge))));
   }
 
-  // A connection on which nothing was said yet.
+  // A connection on which nothing was sent yet.
   Task<std::unique_ptr<net::Stream>> dial() {
     auto fd = co_await net::connect(*reactor_, net::UnixAddress{.path = path()});
     EXPECT_TRUE(fd.has_value());
     dialed_fd_ = fd ? fd->get() : -1;
     co_return fd ? std::make_unique<net::SocketStream>(*reactor_, fd->release()) : nullptr;
   }
-  // As many bytes as asked for, or fewer when the stream ends before.
+  // Receives `count` bytes, or fewer when the stream ends before.
   Task<Bytes> receive(net::Stream& stream, std::size_t count) {
     Bytes bytes(count);
     std::size_t at = 0;
@@ -92,13 +92,13 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     bytes.resize(at);
     co_return bytes;
   }
-  // Says that it wants `name`, after the greeting.
+  // Receives the greeting and requests the export `name`.
   Task<void> choose(net::Stream& stream, std::string_view name) {
     EXPECT_EQ((co_await receive(stream, kGreetingBytes)).size(), kGreetingBytes);
     Bytes words = ClientBytes().u32(3).export_name(name).bytes();
     EXPECT_TRUE(co_await net::send_all(stream, words));
   }
-  // The server's answer to choose(): the size it told, or nothing when it hung up.
+  // The server's reply to choose(): the export's size, or nothing when it closed the connection.
   Task<std::optional<std::uint64_t>> chosen(net::Stream& stream) {
     Bytes answer = co_await receive(stream, 10);
     if (answer.size() < 10) co_return std::nullopt;
@@ -117,14 +117,14 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   Task<void> until(Condition condition) {
     return aio::testing::until(*reactor_, std::move(condition));
   }
-  // Until the server has read all that was said on this connection.
+  // Waits until the server has read all bytes that were sent on this connection.
   Task<void> until_read(int fd) {
     return until([fd] {
       int unread = 0;
       return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
     });
   }
-  // Of the reactor, with those of the test.
+  // Number of tasks of the reactor, including those of the test.
   std::size_t count_tasks() {
     std::size_t count = 0;
     for ([[maybe_unused]] aio::TaskRoot& task : reactor_->tasks()) ++count;
@@ -174,7 +174,7 @@ TASK_TEST_P(ServerTest, AnUnknownExportEndsTheHandshake) {
   EXPECT_EQ(co_await connect("tape"), nullptr);
 }
 
-TASK_TEST_P(ServerTest, AnExportThatLeavesIsInvisibleAndItsClientsStay) {
+TASK_TEST_P(ServerTest, AHiddenExportIsInvisibleAndItsClientsStay) {
   co_await start();
   add("disk");
   auto client = co_await connect("disk");
@@ -207,7 +207,7 @@ TASK_TEST_P(ServerTest, SafeRemovalIsRefusedWhileAClientIsThere) {
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-TASK_TEST_P(ServerTest, ThePreferredSizeOfBlocksIsOneThatTheNodeTakes) {
+TASK_TEST_P(ServerTest, ThePreferredBlockSizeSuitsTheNode) {
   co_await start();
   for (std::uint32_t alignment : {1u, 4096u, 65536u}) {
     Backing blocks(*reactor_, 1u << 20, aio::ProcessBudget::kBytesDefault, {.request_alignment = alignment});
@@ -243,7 +243,7 @@ TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
   EXPECT_FALSE(NbdExport::check(server_->state(), {.common = {.id = "long"}, .name = std::string(4097, 'x')}));
 }
 
-TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
+TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForASlot) {
   co_await start({.max_connections = 2});
   add("disk");
   auto one = co_await connect("disk");
@@ -257,8 +257,8 @@ TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForAPlace) {
   EXPECT_TRUE((co_await chosen(*waiting)).has_value());
 }
 
-// Until then it would keep its descriptor, however many such clients there are.
-TASK_TEST_P(ServerTest, AClientThatLeavesWhileItWaitsForAPlaceIsForgottenAtOnce) {
+// Otherwise it would keep its descriptor, and the number of such clients has no limit.
+TASK_TEST_P(ServerTest, AClientThatLeavesWhileItWaitsForASlotIsRemovedAtOnce) {
   co_await start({.max_connections = 1});
   add("disk");
   auto waiting = co_await dial();
@@ -274,7 +274,7 @@ TASK_TEST_P(ServerTest, AClientThatLeavesWhileItWaitsForAPlaceIsForgottenAtOnce)
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-// Both are greeted while there is a place; only one gets it.
+// Both get a greeting while a slot is free; only one gets the slot.
 TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) {
   co_await start({.max_connections = 1});
   add("disk");
@@ -306,11 +306,11 @@ TASK_TEST_P(ServerTest, AHandshakeThatTakesTooLongIsCut) {
   auto client = co_await connect("disk");
   EXPECT_EQ((co_await receive(*silent, 1000)).size(), kGreetingBytes);
   EXPECT_GE(reactor_->now_ns() - began_ns, 900'000'000u);
-  // One that has chosen is not in its handshake any more.
+  // A client that has chosen an export is not in its handshake any more.
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-// Of clients of one peer, the one that came first.
+// Of the connections of one peer, the oldest is dropped.
 TASK_TEST_P(ServerTest, OneHandshakeMoreThanAllowedEndsTheOldestAndNoOther) {
   co_await start({.handshakes_max = 3});
   add("disk");
@@ -327,7 +327,7 @@ TASK_TEST_P(ServerTest, OneHandshakeMoreThanAllowedEndsTheOldestAndNoOther) {
   co_await choose(*late, "disk");
   EXPECT_TRUE((co_await chosen(*late)).has_value());
   for (std::size_t i : {1u, 2u}) EXPECT_EQ(silent[i]->try_receive(byte), IoCount(fail(EAGAIN))) << i;
-  // It has chosen, and is in its handshake no more: there is a place again.
+  // The client has chosen an export and left its handshake: a slot is free again.
   auto next = co_await dial();
   EXPECT_EQ((co_await receive(*next, kGreetingBytes)).size(), kGreetingBytes);
   co_await pause();
@@ -350,7 +350,7 @@ TASK_TEST_P(ServerTest, NoMoreClientsThanAllowedAreAcceptedInATurn) {
   EXPECT_EQ(most, kAcceptsPerTurnMax);
 }
 
-// As large as its node to the byte: nothing of it out of reach, and nothing told that is not there.
+// Its size equals that of its node to the byte: every byte is accessible, and none beyond.
 TASK_TEST_P(ServerTest, AnExportOfAnOddSizeIsExactlyAsLargeAsItsNode) {
   co_await start();
   for (std::size_t size : {1u, 511u, 513u, 10'001u, 12'288u, 12'289u}) {
@@ -374,7 +374,7 @@ TASK_TEST_P(ServerTest, AnExportOfAnOddSizeIsExactlyAsLargeAsItsNode) {
   }
 }
 
-TASK_TEST_P(ServerTest, SilentClientsTakeNoPlace) {
+TASK_TEST_P(ServerTest, SilentClientsTakeNoSlot) {
   co_await start({.max_connections = 2});
   add("disk");
   std::vector<std::unique_ptr<net::Stream>> silent;
@@ -383,7 +383,7 @@ TASK_TEST_P(ServerTest, SilentClientsTakeNoPlace) {
   EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
 }
 
-TASK_TEST_P(ServerTest, StoppingEndsIdleClientsHandshakesAndAnswersWhatRuns) {
+TASK_TEST_P(ServerTest, StoppingEndsIdleClientsAndHandshakesAndAnswersRunningRequests) {
   co_await start();
   add("disk");
   auto idle = co_await connect("disk");
@@ -422,7 +422,7 @@ TASK_TEST_P(ServerTest, ClientsAreTakenWhenServingBegins) {
   EXPECT_TRUE((co_await chosen(*early)).has_value());
 }
 
-TASK_TEST_P(ServerTest, ANewClientOfALostOneWaitsForItsWrites) {
+TASK_TEST_P(ServerTest, ANewClientWaitsForTheWritesOfALostOne) {
   co_await start();
   add("disk");
   auto lost = co_await connect("disk");
@@ -442,9 +442,9 @@ TASK_TEST_P(ServerTest, ANewClientOfALostOneWaitsForItsWrites) {
   EXPECT_EQ((co_await next->ask(Command::kRead, 0, 512)).data, bytes_of('b', 512));
 }
 
-TASK_TEST_P(ServerTest, WithoutADescriptorForAClientAcceptingPauses) {
+TASK_TEST_P(ServerTest, AcceptingPausesWithoutADescriptorForAClient) {
   co_await start();
-  std::optional<aio::testing::DescriptorLimit> limit(1);  // the client's own
+  std::optional<aio::testing::DescriptorLimit> limit(1);  // for the client's own descriptor
   const std::uint64_t began_ns = reactor_->now_ns();
   auto stream = co_await dial();
   co_await pause();

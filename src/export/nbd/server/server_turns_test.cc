@@ -1,4 +1,5 @@
-// What strangers can make the control reactor do in one turn: counted over a simulation, in turns and not in time.
+// Server: limits for the work that unauthenticated peers can cause on the control reactor in one turn, counted in turns
+// of a simulation and not in time.
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -19,14 +20,14 @@ using aio::Task;
 constexpr std::size_t kExports = 600;
 constexpr std::size_t kFlooders = 20;
 
-// What all floods together were sent.
+// Counts of the bytes that all floods together have received.
 struct FloodCounts {
   std::size_t sends = 0;
   std::size_t bytes = 0;
   bool over = false;  // the peers leave
 };
 
-// A peer that asks without a pause and takes all answers: there is always something to receive, and always room.
+// A peer that sends without a pause and reads all replies: it always has bytes to receive and accepts bytes to send.
 class FloodStream final : public net::Stream {
  public:
   FloodStream(FloodCounts& counts, Bytes question) : counts_(counts), question_(std::move(question)) {
@@ -61,7 +62,7 @@ class FloodStream final : public net::Stream {
   bool shut_down_ = false;
 };
 
-// A client that needs an answer to each message before it sends the next one, which it does a turn later.
+// A client that waits for the reply to each message before it sends the next one, which it does a turn later.
 class PoliteStream final : public net::Stream {
  public:
   explicit PoliteStream(std::size_t& answers) : answers_(answers) {
@@ -150,9 +151,9 @@ class ServerTurnsTest : public ::testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Floods, ServerTurnsTest, ::testing::Values("list", "info", "contexts", "unknown"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(ServerTurnsTest, OnePieceOfLongHandshakesIsDoneInATurn) {
+TEST_P(ServerTurnsTest, ATurnDoesOneStepOfLongHandshakes) {
   flood();
-  // Each has had what every client has at once.
+  // Each flood has used up the steps that every client has at once.
   for (int turn = 0; turn < 3; ++turn) reactor_->run_once(0);
   std::size_t sends_before = counts_.sends;
   std::size_t bytes_before = counts_.bytes;
@@ -164,12 +165,12 @@ TEST_P(ServerTurnsTest, OnePieceOfLongHandshakesIsDoneInATurn) {
   EXPECT_GE(counts_.sends, 400u);
 }
 
-TEST_P(ServerTurnsTest, ANewClientIsServedAsIfNobodyElseWereThere) {
+TEST_P(ServerTurnsTest, FloodsDoNotDelayANewClient) {
   flood();
   for (int turn = 0; turn < 100; ++turn) reactor_->run_once(0);
   std::size_t answers = 0;
   server_.admit(std::make_unique<PoliteStream>(answers), "polite", {.family = 2, .number = 0});
-  // The greeting, and four answers; in each turn the flood does a piece.
+  // The greeting and four replies; the flood does one step in each turn.
   for (int turn = 0; turn < 10; ++turn) reactor_->run_once(0);
   EXPECT_EQ(answers, 5u);
 }

@@ -1,5 +1,5 @@
-// The property of write_fence.h over every order in which the reactors of a simulation may have their turns: a client's
-// acknowledged writes stay, whatever clients that died before it had sent.
+// The write fence's property (write_fence.h) over random orders of the turns of simulated reactors: a client's
+// acknowledged writes stay, whatever writes of earlier lost clients are still on their way.
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -22,8 +22,8 @@ class Succession {
  public:
   explicit Succession(std::uint64_t seed) : reactors_(kReactors, {.seed = seed, .latency_max_ns = 300'000}) {}
 
-  // Each client leaves writes unanswered and dies, some before their service begins. The next one comes after its death
-  // and writes every block.
+  // Each client leaves unanswered writes and ends, some before their service begins. The next one connects after that
+  // end and writes every block.
   Task<void> succeed_each_other() {
     std::deque<std::unique_ptr<Connected>> dead;
     for (int number = 0; number < kClients; ++number) {
@@ -31,7 +31,7 @@ class Succession {
       co_await check(*successor, static_cast<char>('a' + number));
       dead.push_back(std::move(successor));
       co_await leave_writes(*dead.back());
-      // Clients that nobody waits for: they send, and die at once.
+      // Clients without a task of their own: they send and end at once.
       for (std::uint64_t more = random().below(3); more > 0; --more) {
         dead.push_back(connect());
         co_await leave_writes(*dead.back());
@@ -48,15 +48,15 @@ class Succession {
   aio::Random& random() { return reactors_.random(); }
 
   std::unique_ptr<Connected> connect() {
-    aio::DataReactor& place = reactors_.data_reactor(random().below(reactors_.size()));
-    TransmissionContext context{.reactor = place.reactor,
-                                .pool = place.pool,
+    aio::DataReactor& data_reactor = reactors_.data_reactor(random().below(reactors_.size()));
+    TransmissionContext context{.reactor = data_reactor.reactor,
+                                .pool = data_reactor.pool,
                                 .process_budget = budget_,
                                 .edge = edge_,
                                 .fence = fence_,
                                 .trace = trace_,
                                 .peer = "test"};
-    return std::make_unique<Connected>(reactors_.control(), place, context, clients_,
+    return std::make_unique<Connected>(reactors_.control(), data_reactor, context, clients_,
                                        reactors_.simulation().socket_pair());
   }
 

@@ -1,4 +1,4 @@
-// The property of write_fence.h with clients at several reactors, each on a thread of its own.
+// The write fence's property (write_fence.h) with clients on several reactors, each on its own thread.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
@@ -26,25 +26,27 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
     second_ = start_thread("second");
   }
 
-  std::array<aio::DataReactor*, 3> places() { return {&here(), &first_->data_reactor(), &second_->data_reactor()}; }
-  std::unique_ptr<Connected> connect(aio::DataReactor& place) {
+  std::array<aio::DataReactor*, 3> data_reactors() {
+    return {&here(), &first_->data_reactor(), &second_->data_reactor()};
+  }
+  std::unique_ptr<Connected> connect(aio::DataReactor& data_reactor) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
-    TransmissionContext context{.reactor = place.reactor,
-                                .pool = place.pool,
+    TransmissionContext context{.reactor = data_reactor.reactor,
+                                .pool = data_reactor.pool,
                                 .process_budget = budget_,
                                 .edge = edge_,
                                 .fence = fence_,
                                 .trace = trace_,
                                 .peer = "test"};
-    return std::make_unique<Connected>(reactor(), place, context, clients_, std::pair(ends[0], ends[1]));
+    return std::make_unique<Connected>(reactor(), data_reactor, context, clients_, std::pair(ends[0], ends[1]));
   }
 
-  // Each client leaves writes behind and dies; those of the next one, at any reactor, stay once they are acknowledged.
+  // Each client leaves writes behind and ends; the acknowledged writes of the next one, on any reactor, must stay.
   Task<void> succeed_each_other(int clients) {
     std::deque<std::unique_ptr<Connected>> dead;
     std::size_t at = 0;
-    auto now = connect(*places()[at]);
+    auto now = connect(*data_reactors()[at]);
     for (int number = 0; number < clients; ++number) {
       std::uint64_t unanswered = random_.between(1, 8);
       for (std::uint64_t cookie = 0; cookie < unanswered; ++cookie) {
@@ -53,8 +55,8 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
       if (random_.one_in(2)) (void)co_await reactor().sleep_until(reactor().now_ns() + random_.below(500'000));
       now->client.close();
       dead.push_back(std::move(now));
-      at = random_.below(places().size());
-      now = connect(*places()[at]);
+      at = random_.below(data_reactors().size());
+      now = connect(*data_reactors()[at]);
       co_await check(*now, static_cast<char>('a' + number % 26));
     }
     now->client.close();
@@ -83,7 +85,7 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
     }
   }
 
-  // What the storage holds, read past the edge.
+  // The content of the storage, read without the edge.
   Task<std::string> content() {
     std::string bytes(kBlocks * kBlockBytes, 0);
     iovec vector{bytes.data(), bytes.size()};
@@ -103,14 +105,14 @@ class WriteFenceReactorsTest : public aio::testing::WithThreads {
 };
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(WriteFenceReactorsTest);
 
-TEST_P(WriteFenceReactorsTest, AnAcknowledgedWriteIsNotOverwrittenByADeadClientOfAnyReactor) {
+TEST_P(WriteFenceReactorsTest, ALostClientOfAnyReactorOverwritesNoAcknowledgedWrite) {
   run(succeed_each_other(200));
   EXPECT_FALSE(fence_.is_up());
   EXPECT_EQ(budget_.used_bytes(), 0u);
 }
 
-// Requests come and go on three reactors while the gate is closed and opened.
-TEST_P(WriteFenceReactorsTest, AQuiescedEdgeHasNobodyInsideOnAnyReactor) {
+// Requests begin and end on three reactors while the gate is closed and opened.
+TEST_P(WriteFenceReactorsTest, AQuiescedEdgeHasNoRequestInsideOnAnyReactor) {
   std::vector<std::unique_ptr<Connected>> all;
   aio::Scope load(reactor());
   std::atomic<bool> stop = false;
@@ -121,7 +123,7 @@ TEST_P(WriteFenceReactorsTest, AQuiescedEdgeHasNobodyInsideOnAnyReactor) {
       fill = fill == 'z' ? 'a' : static_cast<char>(fill + 1);
     }
   };
-  for (aio::DataReactor* place : places()) all.push_back(connect(*place));
+  for (aio::DataReactor* data_reactor : data_reactors()) all.push_back(connect(*data_reactor));
   for (auto& one : all) load.spawn("load", keep_writing(one->client, stop));
   run(quiesce_often(100));
   stop = true;

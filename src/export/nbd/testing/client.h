@@ -1,4 +1,4 @@
-// For tests: an NBD client in its transmission phase, over a stream; it takes every header mode's replies apart.
+// For tests: an NBD client in its transmission phase, over a stream; it parses the replies of every header mode.
 //
 // Thread: the reactor's. Not part of the daemon.
 #pragma once
@@ -21,7 +21,7 @@ namespace blockexport::nbd::testing {
 
 inline constexpr HeaderMode kAllModes[] = {HeaderMode::kSimple, HeaderMode::kStructured, HeaderMode::kExtended};
 
-// A session that has everything an export offers.
+// A session with all features that an export offers.
 inline SessionState make_state(HeaderMode mode, std::uint64_t export_bytes, bool read_only = false) {
   SessionState state;
   state.fixed_newstyle = state.no_zeroes = true;
@@ -34,21 +34,21 @@ inline SessionState make_state(HeaderMode mode, std::uint64_t export_bytes, bool
   return state;
 }
 
-// One reply, all its chunks together.
+// One reply with all its chunks.
 struct Answer {
-  bool ended = false;      // there was no reply but the end of the stream
-  bool malformed = false;  // what came is no reply
+  bool ended = false;      // the stream ended instead
+  bool malformed = false;  // the bytes are no valid reply
   std::uint64_t cookie = 0;
   std::uint32_t error = 0;
   std::string text = {};
   Bytes data = {};
-  std::uint64_t hole_bytes = 0;  // of the data: told as holes
+  std::uint64_t hole_bytes = 0;  // bytes of the data that were sent as holes
   struct Status {
     std::uint64_t length;
     std::uint64_t flags;
     bool operator==(const Status&) const = default;
   };
-  std::map<std::uint32_t, std::vector<Status>> status = {};  // by context
+  std::map<std::uint32_t, std::vector<Status>> status = {};  // by context id
 
   bool operator==(const Answer&) const = default;
 };
@@ -57,7 +57,7 @@ inline Bytes bytes_of(char fill, std::size_t count) {
   return Bytes(count, static_cast<std::byte>(fill));
 }
 
-// Requests to bytes, and bytes to answers.
+// Encoder of requests and parser of replies.
 class ClientCodec {
  public:
   explicit ClientCodec(HeaderMode mode) : mode_(mode) {}
@@ -80,7 +80,7 @@ class ClientCodec {
     return request(Command::kWrite, cookie, offset, data.size(), flags, data);
   }
 
-  // The first whole reply in `input`, taken from its front; nothing when it is not all there.
+  // Removes the first complete reply from the front of `input`; nothing when it is incomplete.
   std::optional<Answer> take(Bytes& input) {
     ByteReader reader(input);
     Answer answer;
@@ -100,7 +100,7 @@ class ClientCodec {
     return answer;
   }
 
-  // All replies in `input`, by cookie. Whatever is left over stays there.
+  // All complete replies in `input`, by cookie. Incomplete bytes stay there.
   std::map<std::uint64_t, Answer> take_all(Bytes& input) {
     std::map<std::uint64_t, Answer> answers;
     while (auto answer = take(input)) {
@@ -166,7 +166,7 @@ class ClientCodec {
     }
   }
 
-  // Puts content where it belongs in the data of its READ.
+  // Copies content to its offset in the data of its READ.
   void place(Answer& answer, std::uint64_t offset, std::span<const std::byte> bytes) {
     auto read = reads_.find(answer.cookie);
     bool inside = read != reads_.end() && offset >= read->second.offset &&
@@ -181,7 +181,7 @@ class ClientCodec {
   static void append(Bytes& to, std::span<const std::byte> bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
 
   HeaderMode mode_;
-  std::map<std::uint64_t, block::Range> reads_;  // what was asked for, by cookie
+  std::map<std::uint64_t, block::Range> reads_;  // ranges of the READs, by cookie
 };
 
 // A client on a connection.
@@ -198,7 +198,7 @@ class Client {
     co_return co_await send(codec_.write(cookie, offset, data, flags));
   }
 
-  // The next reply in the order of the wire.
+  // The next reply in wire order.
   aio::Task<Answer> answer() {
     for (;;) {
       if (auto answer = codec_.take(input_)) co_return *std::move(answer);
@@ -209,7 +209,7 @@ class Client {
       if (!received || *received == 0) co_return Answer{.ended = true};
     }
   }
-  // One request and its reply, when nothing else is under way.
+  // Sends one request and waits for its reply, when no other request is under way.
   aio::Task<Answer> ask(Command command, std::uint64_t offset, std::uint64_t length, std::uint16_t flags = 0) {
     (void)co_await request(command, ++last_cookie_, offset, length, flags);
     co_return co_await answer();
@@ -220,7 +220,7 @@ class Client {
   }
 
   ClientCodec& codec() { return codec_; }
-  // The connection ends; nothing may wait on it.
+  // Closes the connection; no task may wait on it.
   void close() { stream_.reset(); }
 
  private:

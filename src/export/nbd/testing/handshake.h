@@ -1,4 +1,5 @@
-// For tests and fuzzers: exports in a vector, a client's bytes, and a server's replies taken apart.
+// For tests and fuzzers: a directory of exports in a vector, an encoder of a client's bytes, and a parser of a server's
+// replies.
 //
 // Thread: any. Not part of the daemon.
 #pragma once
@@ -47,7 +48,7 @@ class FakeDirectory : public ExportDirectory {
   std::uint64_t last_sequence_ = 0;
 };
 
-// Bytes of a client, built up in order.
+// Bytes of a client, appended in order.
 class ClientBytes {
  public:
   ClientBytes& u16(std::uint16_t value) { return integer(value, 2); }
@@ -58,7 +59,7 @@ class ClientBytes {
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
     return *this;
   }
-  // An option header announcing `length` bytes, and nothing behind it.
+  // An option header that announces `length` bytes, without the bytes.
   ClientBytes& option_header(std::uint32_t option, std::uint32_t length) {
     return u64(kOptionMagic).u32(option).u32(length);
   }
@@ -102,7 +103,7 @@ struct Reply {
   }
 };
 
-// All replies in `bytes`, or nothing if they are not a sequence of whole replies.
+// All replies in `bytes`, or nothing if they are not a sequence of complete replies.
 inline std::optional<std::vector<Reply>> parse_replies(std::span<const std::byte> bytes) {
   std::vector<Reply> replies;
   ByteReader reader(bytes);
@@ -119,7 +120,7 @@ inline std::optional<std::vector<Reply>> parse_replies(std::span<const std::byte
   return replies;
 }
 
-// A handshake with its client: feeds, drains, and remembers all output.
+// A handshake with its client: calls feed(), drains, and records all output.
 class Conversation {
  public:
   explicit Conversation(ExportDirectory& directory, const HandshakeOptions& options = {}, std::uint32_t flags = 3)
@@ -127,7 +128,7 @@ class Conversation {
     status = send(ClientBytes().u32(flags).bytes());
   }
 
-  // Feeds `input`, draining as often as asked to.
+  // Feeds `input`, and drains as often as the handshake requests it.
   HandshakeStatus send(std::span<const std::byte> input) {
     while (true) {
       const HandshakeStep step = handshake.feed(input, pending_);
@@ -142,13 +143,13 @@ class Conversation {
   }
   HandshakeStatus send(const ClientBytes& client) { return send(client.bytes()); }
 
-  // What came since the last call, as replies. Empty if it cannot be parsed or nothing came.
+  // The replies since the last call. Empty if they cannot be parsed or there are none.
   std::vector<Reply> replies() {
     auto parsed = parse_replies(output);
     output.clear();
     return parsed ? *std::move(parsed) : std::vector<Reply>{};
   }
-  // The answer to one message when a single reply is expected.
+  // The reply to one message that has a single reply.
   Reply ask(const ClientBytes& client) {
     send(client);
     auto all = replies();

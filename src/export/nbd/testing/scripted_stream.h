@@ -1,6 +1,7 @@
-// For tests and fuzzers: a Stream without a socket. What the peer sends is a list of segments; what it is sent is kept.
+// For tests and fuzzers: a Stream without a socket. It receives a list of segments, and records the bytes that are
+// sent.
 //
-// Each receive gives at most one segment, and between two of them the stream has nothing for a moment. The state
+// Each receive returns at most one segment, and between two of them the stream is empty for a moment. The state
 // outlives the stream. Thread: the reactor's. Not part of the daemon.
 #pragma once
 
@@ -18,12 +19,12 @@ namespace blockexport::nbd::testing {
 
 struct StreamScript {
   std::deque<std::vector<std::byte>> input = {};  // segments
-  bool ends = true;                               // behind the last segment the peer is gone; else it is silent
+  bool ends = true;                               // after the last segment the stream ends; else the peer is silent
   std::vector<std::byte> output = {};
-  std::size_t sends = 0;                  // that took something
+  std::size_t sends = 0;                  // that accepted bytes
   std::size_t send_bytes_max = SIZE_MAX;  // of one send
-  std::size_t sends_max = SIZE_MAX;       // then it takes nothing
-  bool reads = true;                      // false: the peer takes nothing
+  std::size_t sends_max = SIZE_MAX;       // after that many, the stream accepts nothing
+  bool reads = true;                      // false: the peer reads nothing
   bool shut_down = false;
 };
 
@@ -65,7 +66,7 @@ class ScriptedStream final : public net::Stream {
     std::vector<std::byte> data(std::min<std::uint64_t>(length, script_.send_bytes_max));
     iovec into{.iov_base = data.data(), .iov_len = data.size()};
     IoCount got = reactor_.try_read(fd, {&into, 1}, offset);
-    // The simulation refuses at random.
+    // The simulation fails some receives at random.
     while (!got && got.error() == Errno(EAGAIN)) got = reactor_.try_read(fd, {&into, 1}, offset);
     if (!got) return got;
     if (*got == 0 && head.empty()) return fail(ENODATA);
@@ -91,13 +92,13 @@ class ScriptedStream final : public net::Stream {
     co_await aio::next_turn();
     co_return IoResult{};
   }
-  // Nobody asks in the tests that use it.
+  // The tests that use this stream do not call it.
   IoResult watch_hang_up(aio::HangUpWatch&) override { return {}; }
   void shut_down() override {
     script_.shut_down = true;
     ended_.set();
   }
-  // There is one reactor in the tests that use it.
+  // The tests that use this stream have one reactor.
   void detach() override {}
   void attach(aio::Reactor&) override {}
 

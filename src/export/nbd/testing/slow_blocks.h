@@ -1,7 +1,6 @@
-// For tests: a few blocks that any reactor may write, slowly, and clients of them that are served at a reactor each.
+// For tests: a few blocks that any reactor may write, slowly, and clients of them, each served on a reactor.
 //
-// Thread: the driver's verbs run on any; a Connected belongs to the reactor that it was made on. Not part of the
-// daemon.
+// Thread: the driver's verbs run on any; a Connected belongs to the reactor that made it. Not part of the daemon.
 #pragma once
 
 #include <array>
@@ -24,7 +23,7 @@ namespace blockexport::nbd::testing {
 inline constexpr std::uint64_t kBlockBytes = 512;
 inline constexpr std::size_t kBlocks = 4;
 
-// One byte for each block, which any thread may write; a write takes some time, and never the same.
+// One byte for each block, which any thread may write; each write takes a different time.
 class SlowBlocks final : public block::LiveDriver {
  public:
   aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override {
@@ -42,7 +41,7 @@ class SlowBlocks final : public block::LiveDriver {
     store(range, buffers);
     co_return IoResult{};
   }
-  // At once, sometimes.
+  // Succeeds inline for some writes.
   IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::WriteHints&) override {
     if (calls_++ % 3 != 0) return fail(EAGAIN);
     store(range, buffers);
@@ -58,7 +57,7 @@ class SlowBlocks final : public block::LiveDriver {
   std::string_view format_name() const override { return "slow"; }
 
  private:
-  // Several writes may come as one, each with a fill of its own.
+  // One call may have several joined writes, each with a fill of its own.
   void store(block::Range range, block::IoBuffers buffers) {
     std::vector<std::byte> bytes(range.length);
     block::copy_out(buffers, 0, bytes);
@@ -71,12 +70,12 @@ class SlowBlocks final : public block::LiveDriver {
   std::atomic<std::uint64_t> calls_ = 0;
 };
 
-// A client here, and its transmission at a place, which begins as that of a server's client does.
+// A client on this reactor, and its transmission on a data reactor, which begins as that of a server's client does.
 struct Connected {
-  Connected(aio::Reactor& here, aio::DataReactor& place, TransmissionContext context, ClientList& clients,
+  Connected(aio::Reactor& here, aio::DataReactor& data_reactor, TransmissionContext context, ClientList& clients,
             std::pair<int, int> sockets)
       : client(std::make_unique<net::SocketStream>(here, sockets.second), HeaderMode::kSimple),
-        served(here, place, context),
+        served(here, data_reactor, context),
         scope(here) {
     auto stream = std::make_unique<net::SocketStream>(here, sockets.first);
     SessionState state = make_state(HeaderMode::kSimple, kBlocks * kBlockBytes);

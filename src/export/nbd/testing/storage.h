@@ -1,5 +1,5 @@
-// For tests and fuzzers: a driver over a vector of bytes that can answer at once, wait at a gate, take a random time,
-// or fail; and the node, edge and budgets around it that a transmission needs.
+// For tests and fuzzers: a driver over a vector of bytes that can complete inline, wait at a gate, take a random time,
+// or fail; and the node, edge and budgets that a transmission needs.
 //
 // The state outlives the driver. Thread: the reactor's. Not part of the daemon.
 #pragma once
@@ -22,27 +22,27 @@ namespace blockexport::nbd::testing {
 
 struct StorageState {
   std::vector<std::byte> bytes;
-  std::vector<std::string> calls = {};   // "read 0+512", "write 512+512 fua", ... in the order of their beginning
-  std::vector<block::Range> reads = {};  // those asked for at once
-  std::vector<std::string> tries = {};   // the writes asked for at once, "0+512", or "0+1024 of 2" for two requests
-  std::uintptr_t read_addresses = 0;     // of all buffers that waiting reads had, or-ed
-  bool immediate = true;                 // whether the node can answer reads and writes at once
-  bool zeroes_fast = false;              // whether it has a faster way than writing zeros
-  std::uint64_t knows_extents_to = 0;    // try_extents() answers up to here
-  std::uint64_t full_from = UINT64_MAX;  // there is no space for bytes from here on
-  int error = 0;                         // what every verb gives, when not 0
-  block::Limits limits = {};             // of a driver that is made from now on
-  aio::Event* read_gate = nullptr;       // reads wait for it before they look
-  aio::Event* write_gate = nullptr;      // everything that changes bytes waits for it before it does
+  std::vector<std::string> calls = {};   // "read 0+512", "write 512+512 fua", ... in the order in which they began
+  std::vector<block::Range> reads = {};  // inline reads
+  std::vector<std::string> tries = {};   // inline writes, "0+512", or "0+1024 of 2" for two requests
+  std::uintptr_t read_addresses = 0;     // of all buffers of waiting reads, or-ed
+  bool immediate = true;                 // whether the node can read and write inline
+  bool zeroes_fast = false;              // whether zeroing is faster than writing zeros
+  std::uint64_t knows_extents_to = 0;    // try_extents() answers up to this offset
+  std::uint64_t full_from = UINT64_MAX;  // writes from this offset on fail for lack of space
+  int error = 0;                         // result of every verb, when not 0
+  block::Limits limits = {};             // of drivers that are made from now on
+  aio::Event* read_gate = nullptr;       // each read waits for it before it copies data
+  aio::Event* write_gate = nullptr;      // each change of data waits for it before it begins
   std::shared_ptr<const aio::OpenFile> file = nullptr;  // offered by try_share(), at the same offsets
   aio::Random* delays = nullptr;                        // each waiting verb first takes up to a millisecond
-  std::size_t waiting = 0;                              // verbs that have begun and not ended
+  std::size_t waiting = 0;                              // number of verbs under way
   std::size_t most_waiting = 0;
 };
 
 class StorageDriver final : public block::LiveDriver {
  public:
-  static constexpr std::uint64_t kBlockBytes = 4096;  // extents are told in these
+  static constexpr std::uint64_t kBlockBytes = 4096;  // unit of reported extents
 
   StorageDriver(aio::Reactor& reactor, StorageState& state) : reactor_(reactor), state_(state) {}
 
@@ -71,7 +71,7 @@ class StorageDriver final : public block::LiveDriver {
   aio::Task<IoResult> flush() override { co_return co_await begin("flush", {}, nullptr); }
   aio::Task<IoResult> prefetch(block::Range range) override { co_return co_await begin("prefetch", range, nullptr); }
 
-  // A block of zeros is a hole, any other is data.
+  // A block of zeros is reported as a hole, any other as data.
   aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override {
     CO_TRY(co_await begin("extents", range, state_.read_gate));
     add_extents(range, extents);
@@ -111,7 +111,7 @@ class StorageDriver final : public block::LiveDriver {
     if (hints.requests > 1) state_.tries.back() += " of " + std::to_string(hints.requests);
     if (state_.error != 0) return fail(state_.error);
     if (range.end() > state_.full_from) {
-      // As much as fits, as pwritev() does; the rest is for the verb.
+      // Writes up to the end of the space, as pwritev() does; the blocking verb handles the rest.
       block::Range fits{.offset = range.offset, .length = state_.full_from - std::min(range.offset, state_.full_from)};
       block::copy_out(buffers, 0, part(fits));
       return fail(EAGAIN);
@@ -153,7 +153,7 @@ class StorageDriver final : public block::LiveDriver {
   StorageState& state_;
 };
 
-// All that transmissions borrow, over storage of `size_bytes` zeros.
+// The objects that transmissions refer to, over storage of `size_bytes` zeros.
 struct Backing {
   explicit Backing(aio::Reactor& on, std::size_t size_bytes = 1u << 20,
                    std::uint64_t budget_bytes = aio::ProcessBudget::kBytesDefault, block::Limits limits = {})

@@ -14,7 +14,7 @@
 
 namespace blockexport::nbd::testing {
 
-// A client's session: its transmission runs until end(), or until the server ends it.
+// A client and its session: the transmission runs until end(), or until the server ends it.
 class Session {
  public:
   Session(Backing& backing, std::pair<int, int> sockets, SessionState state)
@@ -25,12 +25,12 @@ class Session {
     scope_.spawn("transmission", serve(transmission));
   }
 
-  // The client leaves without a word; returns when the server has done with it.
+  // The client closes the connection without DISC; returns when the server has ended the session.
   aio::Task<void> end() {
     client.close();
     co_await scope_.join();
   }
-  // Waits until the server has ended it.
+  // Waits until the server has ended the session.
   aio::Task<void> ended() { co_await scope_.join(); }
   bool running() const { return scope_.size() > 0; }
 

@@ -1,14 +1,16 @@
-// Payload: the data of one WRITE while it arrives, in pieces that are taken as bytes come.
+// Payload: data of one WRITE while they arrive, in pieces that are allocated as the bytes come.
 //
-// A client that announces 32 MiB and sends nothing costs one piece. The write starts when all of it is there, so a
-// client that dies in the middle changes nothing. The budget for all of it is taken before the second piece, so that
-// what has begun to arrive can always end: many payloads that each wait for the next piece would wait for each other.
+// A client that announces 32 MiB and sends nothing costs one piece. The write starts when the payload is complete, so a
+// client that ends in the middle changes nothing. The memory for all remaining pieces is taken from the budget before
+// the second piece, so that a payload which has begun to arrive can always be completed: otherwise many payloads could
+// wait for each other's pieces for ever.
 //
-// When there is no memory for all of it the payload is split: what has come is written, and its piece takes what comes
-// next. A client that dies then has changed a part, as it may have when it dies before its answer.
+// When the budget cannot cover the complete payload, it is split: the received part is written, and its piece is used
+// for the next part. A client that ends then has changed a part of the range, as it may when it ends before the reply.
 //
-// What came together with the request may stay where it is, and is then written from there: the payload holds it, until
-// it is written or has to wait, for which it gets memory of its own. Owned by the session; thread: its reactor's.
+// Bytes that arrived together with the header may stay in the receive window and be written from there: the payload
+// holds them until the write is done, or copies them into its own memory when the write has to wait. Owned by the
+// session; thread: that of its reactor.
 #pragma once
 
 #include <sys/uio.h>
@@ -27,22 +29,22 @@ namespace blockexport::nbd {
 
 class Payload {
  public:
-  // Idle: nothing is arriving.
+  // Idle: no payload is arriving.
   Payload() = default;
   explicit Payload(std::size_t bytes) { begin(bytes); }
 
-  // From idle: `bytes` in all, of which `held` is there, which may be nothing and is shorter than a piece. The write
-  // will take `bounce_bytes` more. What earlier payloads allocated for bookkeeping is used again.
+  // From idle: the payload has `bytes`, of which the window holds `held`, which may be empty and is shorter than a
+  // piece. The write will need `bounce_bytes` more memory. Memory for bookkeeping is reused.
   void begin(std::size_t bytes, std::span<const std::byte> held = {}, std::size_t bounce_bytes = 0) {
     assert(held.size() < std::min(bytes, kPieceBytes));
     bounce_bytes_ = bounce_bytes;
     missing_ = bytes - held.size();
     held_bytes_ = held.size();
-    // Nobody writes through it; iovec only has no const form.
+    // The vector is only read; iovec has no const form.
     if (!held.empty()) add_vector({const_cast<std::byte*>(held.data()), held.size()});
     active_ = true;
   }
-  // Back to idle; the pieces are given back.
+  // Back to idle; releases the pieces.
   void clear() {
     copy_ = {};
     first_piece_ = {};
@@ -54,9 +56,9 @@ class Payload {
   }
   bool active() const { return active_; }
 
-  // Bytes that belong to somebody else.
+  // Bytes that stay in the receive window.
   std::size_t held_bytes() const { return held_bytes_; }
-  // Copies them into `copy`, which has room for them and is in the budget already.
+  // Copies them into `copy`, which is large enough and counted in the budget already.
   void own(aio::Buffer copy) {
     iovec& first = many_.empty() ? few_[0] : many_[0];
     std::memcpy(copy.data(), first.iov_base, held_bytes_);
@@ -65,21 +67,21 @@ class Payload {
     held_bytes_ = 0;
   }
 
-  // From now on it is written in parts, which take less beside their piece.
+  // From now on the payload is written in parts, which need less memory besides their piece.
   void split() {
     is_split_ = true;
     bounce_bytes_ = std::min(bounce_bytes_, 2 * kPieceBytes);
   }
   bool is_split() const { return is_split_; }
   bool has_piece() const { return first_piece_.data() != nullptr; }
-  // Bytes that were written and are not here any longer; and those that are here.
+  // Bytes of earlier parts, which are written; and received bytes that are not written yet.
   std::size_t written_bytes() const { return written_bytes_; }
   std::size_t part_bytes() const {
     std::size_t sum = 0;
     for (const iovec& vector : vectors()) sum += vector.iov_len;
     return sum;
   }
-  // What is here, a full piece of its own memory, was written.
+  // The received part, a full piece of its own memory, was written.
   void part_written() {
     assert(is_split_ && held_bytes_ == 0 && room_ == 0 && further_pieces_.empty());
     written_bytes_ += part_bytes();
@@ -90,19 +92,19 @@ class Payload {
     room_ = std::min(missing_, first_piece_.size() / kPartStepBytes * kPartStepBytes);
   }
 
-  // Bytes still to come.
+  // Missing bytes.
   std::size_t missing() const { return missing_; }
   bool complete() const { return missing_ == 0; }
 
-  // Whether the next byte needs a piece that is not there; the caller takes next_budget_bytes() from its budget first,
-  // and says so with cover().
+  // Whether the next byte needs a new piece. The caller first takes next_budget_bytes() from its budget, and reports it
+  // with cover().
   bool needs_piece() const { return missing_ > 0 && room_ == 0; }
-  // The first one is shorter by what is held.
+  // The first piece is shorter by the held bytes.
   std::size_t next_piece_bytes() const {
     const bool first = !has_piece();
     return std::min(missing_, first ? kPieceBytes - held_bytes_ : kPieceBytes);
   }
-  // With the first piece what the write takes beside pieces, with the second one all the others.
+  // The memory of the write itself is taken with the first piece, that of all other pieces with the second.
   std::size_t next_budget_bytes() const {
     if (!has_piece()) return beside_pieces_bytes() + memory_of_pieces(next_piece_bytes());
     return further_pieces_.empty() ? memory_of_pieces(missing_) : 0;
@@ -118,7 +120,7 @@ class Payload {
     }
   }
 
-  // Where the next bytes go; not empty unless a piece is needed or all is there.
+  // Buffer for the next bytes; empty only if a piece is needed or the payload is complete.
   std::span<std::byte> space() {
     if (!has_piece()) return {};
     return {static_cast<std::byte*>(last().iov_base) + last().iov_len, room_};
@@ -129,16 +131,17 @@ class Payload {
     missing_ -= count;
   }
 
-  // Valid while it stays where it is.
+  // Valid until the payload moves.
   std::span<const iovec> vectors() const {
     if (!many_.empty()) return many_;
     return {few_.data(), vector_count_};
   }
-  // What was taken for it from the budget.
+  // The bytes that it has taken from the budget.
   std::size_t budget_bytes() const { return budget_bytes_; }
 
  private:
-  // Parts end on what direct I/O may ask for, when the whole begins on it. The first piece is no shorter.
+  // If the request is aligned for direct I/O, each part ends at an aligned offset too. The first piece has at least
+  // that length.
   static constexpr std::size_t kPartStepBytes = 64u << 10;
 
   std::size_t beside_pieces_bytes() const {
@@ -155,12 +158,12 @@ class Payload {
   }
   iovec& last() { return many_.empty() ? few_[vector_count_ - 1] : many_.back(); }
 
-  // Most have one piece, which needs no memory for bookkeeping.
-  aio::Buffer copy_;  // of what was held
+  // Most payloads have one piece, which needs no memory for bookkeeping.
+  aio::Buffer copy_;  // copy of the held bytes
   aio::Buffer first_piece_;
   std::vector<aio::Buffer> further_pieces_;
   std::array<iovec, 2> few_{};
-  std::vector<iovec> many_;  // all vectors, when they are more than few_ has room for
+  std::vector<iovec> many_;  // all vectors, when they exceed the capacity of few_
   std::size_t vector_count_ = 0;
   std::size_t missing_ = 0;
   std::size_t held_bytes_ = 0;

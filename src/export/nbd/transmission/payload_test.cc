@@ -1,4 +1,4 @@
-// Payload and ReceiveWindow: what arrives, on its way to a request.
+// Payload and ReceiveWindow: buffers for arriving bytes.
 #include "export/nbd/transmission/payload.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ std::size_t vectors_bytes(const Payload& payload) {
   return sum;
 }
 
-TEST(Payload, ComesInPiecesThatAreTakenWhenNeeded) {
+TEST(Payload, ArrivesInPiecesThatAreAllocatedWhenNeeded) {
   aio::BufferPool pool;
   constexpr std::size_t kBytes = 2 * kPieceBytes + 100;
   Payload payload(kBytes);
@@ -25,7 +25,7 @@ TEST(Payload, ComesInPiecesThatAreTakenWhenNeeded) {
   while (!payload.complete()) {
     if (payload.needs_piece()) {
       EXPECT_EQ(payload.next_piece_bytes(), pieces < 2 ? kPieceBytes : 100u);
-      // All that is still to come is paid for with the second piece.
+      // Memory for the whole rest is taken with the second piece.
       const std::size_t kDue[] = {kTaskBytes + memory_of_pieces(kPieceBytes), memory_of_pieces(kPieceBytes + 100), 0};
       EXPECT_EQ(payload.next_budget_bytes(), kDue[pieces]);
       payload.cover(payload.next_budget_bytes());
@@ -44,7 +44,7 @@ TEST(Payload, ComesInPiecesThatAreTakenWhenNeeded) {
   EXPECT_TRUE(payload.space().empty());
 }
 
-TEST(RequestMemory, IsThatOfBuffersAsLargeAsThePoolMakesThem) {
+TEST(RequestMemory, CountsBuffersInTheSizesOfThePool) {
   aio::BufferPool pool;
   constexpr std::size_t kPage = 4096;
   const std::size_t sizes[] = {1, kPage, kPage + 1, 100'000, kPieceBytes, 32u << 20};
@@ -52,13 +52,13 @@ TEST(RequestMemory, IsThatOfBuffersAsLargeAsThePoolMakesThem) {
     EXPECT_EQ(memory_of_write(bytes), kTaskBytes + pool.take(bytes).size() + kPage);
     EXPECT_EQ(memory_of_read(bytes), kTaskBytes + pool.take(kReplyDataStart + bytes).size() + kPage);
   }
-  // A buffer has a page more than its power of two, beside the one that its alignment may take.
+  // A buffer has one page more than its power of two, besides the page for its alignment.
   EXPECT_EQ(memory_of_pieces(0), 0u);
   EXPECT_EQ(memory_of_pieces(3 * kPieceBytes), 3 * (kPieceBytes + 2 * kPage));
   EXPECT_EQ(memory_of_pieces(kPieceBytes + 1), kPieceBytes + 2 * kPage + 3 * kPage);
 }
 
-TEST(Payload, WhatIsHeldAndTheNodesOwnMemoryAreInTheBudgetWithTheFirstPiece) {
+TEST(Payload, TheFirstPieceTakesHeldBytesAndBounceBuffersFromTheBudget) {
   const std::vector<std::byte> held(5000);
   Payload payload;
   payload.begin(kPieceBytes, held, 8192);
@@ -66,14 +66,14 @@ TEST(Payload, WhatIsHeldAndTheNodesOwnMemoryAreInTheBudgetWithTheFirstPiece) {
             kTaskBytes + 8192 + aio::buffer_memory_bytes(5000) + memory_of_pieces(kPieceBytes - 5000));
 }
 
-TEST(Payload, AnnouncedBytesCostNothing) {
+TEST(Payload, AnnouncedBytesTakeNoMemory) {
   Payload payload(32u << 20);
   EXPECT_EQ(payload.budget_bytes(), 0u);
   EXPECT_EQ(payload.missing(), 32u << 20);
   EXPECT_TRUE(payload.needs_piece());
 }
 
-TEST(Payload, IsUsedAgainAfterItWasCleared) {
+TEST(Payload, CanBeReusedAfterClear) {
   aio::BufferPool pool;
   Payload payload(10);
   payload.add_piece(pool.take(10));
@@ -89,7 +89,7 @@ TEST(Payload, IsUsedAgainAfterItWasCleared) {
 
 class ReceiveWindowTest : public ::testing::Test {
  protected:
-  // Receives as much as there is space for, at most `count` bytes that count up.
+  // Receives as much as there is space for, at most `count` bytes, with values that count up.
   std::size_t receive(std::size_t count) {
     std::span<std::byte> space = window_.space();
     count = std::min(count, space.size());
@@ -110,7 +110,7 @@ class ReceiveWindowTest : public ::testing::Test {
   std::uint64_t consumed_ = 0;
 };
 
-TEST_F(ReceiveWindowTest, GivesBytesInTheirOrder) {
+TEST_F(ReceiveWindowTest, ReturnsBytesInOrder) {
   EXPECT_TRUE(window_.bytes().empty());
   for (std::size_t round = 1; round < 200; ++round) {
     receive(round * 997 % 70'000);
@@ -142,7 +142,7 @@ TEST_F(ReceiveWindowTest, KeepsItsBytesWhenItIsReleasedTooEarly) {
   consume(50);
 }
 
-TEST_F(ReceiveWindowTest, BeginsWithWhatStoodBehindTheHandshake) {
+TEST_F(ReceiveWindowTest, BeginsWithTheBytesBehindTheHandshake) {
   std::vector<std::byte> early(4096, std::byte{7});
   window_.put(early);
   EXPECT_TRUE(std::ranges::equal(window_.bytes(), early));
@@ -154,7 +154,7 @@ TEST_F(ReceiveWindowTest, APartOfALongRequestStaysWhereItIs) {
   consume(ReceiveWindow::kCapacityBytes - 40'000);
   const std::byte* part = window_.bytes().data();
   window_.expect(kLength);
-  // There is room for what it lacks and for more.
+  // There is space for the missing bytes and for more.
   EXPECT_EQ(receive(15'000), 15'000u);
   EXPECT_EQ(receive(20'000), 20'000u);
   EXPECT_EQ(window_.bytes().data(), part);
@@ -171,7 +171,7 @@ TEST_F(ReceiveWindowTest, APartOfALongRequestStaysWhereItIs) {
   EXPECT_EQ(window_.size(), 0u);
 }
 
-TEST_F(ReceiveWindowTest, RequestsOfAnyLengthComeWholeAndInOrder) {
+TEST_F(ReceiveWindowTest, RequestsOfAnyLengthArriveCompleteAndInOrder) {
   std::minstd_rand random(7);
   std::size_t in_two = 0;
   for (int request = 0; request < 5000; ++request) {
@@ -188,7 +188,7 @@ TEST_F(ReceiveWindowTest, RequestsOfAnyLengthComeWholeAndInOrder) {
       for (std::size_t i = 0; i < piece.iov_len; ++i) ASSERT_EQ(bytes[i], static_cast<std::byte>(at++ % 251));
     }
     ASSERT_EQ(at, consumed_ + length);
-    // At once, or in two steps.
+    // In one step or in two.
     const std::size_t step = random() % 2 == 0 ? length : random() % length;
     window_.consume(step);
     window_.consume(length - step);

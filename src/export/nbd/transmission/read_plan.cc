@@ -8,7 +8,7 @@ namespace {
 
 struct Ends {
   std::uint64_t leading = 0;   // zeros at the start of the range
-  std::uint64_t trailing = 0;  // and at its end
+  std::uint64_t trailing = 0;  // zeros at the end of the range
 };
 
 Ends zeros_at_ends(std::uint64_t length, std::span<const block::Extent> extents) {
@@ -20,7 +20,7 @@ Ends zeros_at_ends(std::uint64_t length, std::span<const block::Extent> extents)
     ends.trailing = extent.zero ? ends.trailing + taken : 0;
     covered += taken;
   }
-  // What is not known is data.
+  // Unknown bytes count as data.
   if (covered < length || ends.leading == length) ends.trailing = 0;
   return ends;
 }

@@ -1,8 +1,8 @@
-// ReadPlan: the form of the successful reply to one READ: what stands before the data, and which bytes are data.
+// ReadPlan: layout of the successful reply to one READ: its header, and the range of bytes that it sends as data.
 //
-// Structured and extended replies tell holes at either end of the range by chunks of their own, which a client need not
-// be sent zeros for; both come before the data, because the order of chunks is free and the data may leave from another
-// place. A hole between data is sent as zeros. Plain values; thread: any. Never allocates.
+// In structured and extended replies, a hole at either end of the range gets a chunk of its own, so its zeros are not
+// sent. Both chunks come before the data, because the order of chunks is free and the data may be sent from another
+// buffer. A hole between data is sent as zeros. Plain values; thread: any. Never allocates.
 #pragma once
 
 #include <array>
@@ -14,11 +14,11 @@
 
 namespace blockexport::nbd {
 
-// What stands before the data at most: a hole at each end, and the head of the data.
+// Maximum size of the header: a hole at each end, and the head of the data.
 inline constexpr std::size_t kReadHeadBytesMax = 3 * kReplyHeadBytesMax;
 
 struct ReadPlan {
-  block::Range data;  // empty: the reply is its head
+  block::Range data;  // empty: the header is the whole reply
   std::array<std::byte, kReadHeadBytesMax> head_room;
   std::size_t head_bytes = 0;
 
@@ -26,8 +26,8 @@ struct ReadPlan {
   std::size_t reply_bytes() const { return head_bytes + data.length; }
 };
 
-// `extents` is what is known from the start of the range on; it may be empty, or stop before its end. With DF in the
-// request there is one chunk of content (R140).
+// `extents` are the known extents from the start of the range; they may be empty, or end before it does. With DF in the
+// request the reply has one content chunk (R140).
 ReadPlan plan_read(HeaderMode mode, const Request& request, std::span<const block::Extent> extents);
 
 }  // namespace blockexport::nbd

@@ -21,7 +21,7 @@ Request read_request(HeaderMode mode, std::uint16_t flags = 0) {
   return request;
 }
 
-// The plan's reply, with data of 'd', as a client reads it.
+// A client's view of the plan's reply, with data of 'd'.
 Answer answer_of(HeaderMode mode, const ReadPlan& plan) {
   ClientCodec codec(mode);
   (void)codec.request(Command::kRead, 7, kOffset, kLength);
@@ -39,7 +39,7 @@ block::Extent data(std::uint64_t length) {
   return {.length = length, .data = true};
 }
 
-// What of the range is data, for these extents.
+// The range that the plan sends as data, for these extents.
 block::Range data_of(HeaderMode mode, std::vector<block::Extent> extents, std::uint16_t flags = 0) {
   ReadPlan plan = plan_read(mode, read_request(mode, flags), extents);
   Answer answer = answer_of(mode, plan);
@@ -51,7 +51,7 @@ block::Range data_of(HeaderMode mode, std::vector<block::Extent> extents, std::u
 
 constexpr HeaderMode kChunkedModes[] = {HeaderMode::kStructured, HeaderMode::kExtended};
 
-TEST(ReadPlan, WithoutKnowledgeAllIsData) {
+TEST(ReadPlan, WithoutExtentsEverythingIsData) {
   for (HeaderMode mode : kAllModes) EXPECT_EQ(data_of(mode, {}), (block::Range{0, kLength}));
 }
 
@@ -63,7 +63,7 @@ TEST(ReadPlan, AHoleIsOneChunkAndNoData) {
   }
 }
 
-TEST(ReadPlan, HolesAtTheEndsAreToldAndThoseBetweenAreNot) {
+TEST(ReadPlan, HolesAtTheEndsGetChunksAndThoseBetweenAreSentAsData) {
   for (HeaderMode mode : kChunkedModes) {
     EXPECT_EQ(data_of(mode, {hole(1000), data(kLength)}), (block::Range{1000, kLength - 1000}));
     EXPECT_EQ(data_of(mode, {data(1000), hole(kLength)}), (block::Range{0, 1000}));
@@ -72,7 +72,7 @@ TEST(ReadPlan, HolesAtTheEndsAreToldAndThoseBetweenAreNot) {
   }
 }
 
-TEST(ReadPlan, WhatIsNotKnownIsData) {
+TEST(ReadPlan, UnknownBytesAreData) {
   for (HeaderMode mode : kChunkedModes) {
     EXPECT_EQ(data_of(mode, {hole(1000)}), (block::Range{1000, kLength - 1000}));
     EXPECT_EQ(data_of(mode, {data(10), hole(1000)}), (block::Range{0, kLength}));

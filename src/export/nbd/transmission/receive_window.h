@@ -1,8 +1,9 @@
-// ReceiveWindow: the bytes that a connection has received and not yet used.
+// ReceiveWindow: buffer of the bytes that a connection has received and not consumed.
 //
-// One pooled buffer, taken when bytes are about to arrive and given back when none are left, so that an idle connection
-// holds no memory. They lie in one piece, but for one case: the rest of a long request that has come in part may be put
-// at the start of the buffer, for it would cost more to move the part. Owned by the session; thread: its reactor's.
+// One pooled buffer, allocated when bytes are about to arrive and released when it is empty, so that an idle connection
+// holds no memory. The bytes are contiguous, with one exception: the rest of a long request may be received at the
+// start of the buffer, because moving its first part would cost more. Owned by the session; thread: that of its
+// reactor.
 #pragma once
 
 #include <sys/uio.h>
@@ -23,28 +24,28 @@ namespace blockexport::nbd {
 class ReceiveWindow {
  public:
   static constexpr std::size_t kCapacityBytes = 128u << 10;
-  // A shorter part is moved: what lies in one piece can be looked at together with what comes behind it.
+  // A shorter part is moved: contiguous bytes can be parsed together with the bytes that follow.
   static constexpr std::size_t kMovedBytesMax = 16u << 10;
 
   explicit ReceiveWindow(aio::BufferPool& pool) : pool_(pool) {}
 
-  // The first piece of what is there, which is all of it unless the request at the front is in two.
+  // The first contiguous piece, which has all bytes unless the request at the front is in two pieces.
   std::span<const std::byte> bytes() const { return {buffer_.data() + begin_, end_ - begin_}; }
   std::size_t size() const { return end_ - begin_ + wrapped_; }
 
-  // The request at the front, of which some is there, takes up `bytes` in all, at most the capacity. True until
-  // something is consumed.
+  // The request at the front, of which a part is here, has `bytes` in all, at most the capacity. Holds until bytes are
+  // consumed.
   void expect(std::size_t bytes) { expected_ = bytes; }
 
-  // Where the `count` bytes behind the first `skipped`, which are in the first piece, lie. All of them are there.
-  // Nobody writes through it; iovec only has no const form.
+  // The `count` bytes after the first `skipped`, which are in the first piece. All of them are here. They are only
+  // read; iovec has no const form.
   std::array<iovec, 2> pieces(std::size_t skipped, std::size_t count) const {
     assert(skipped <= end_ - begin_ && skipped + count <= size());
     const std::size_t first = std::min(count, end_ - begin_ - skipped);
     return {iovec{buffer_.data() + begin_ + skipped, first}, iovec{buffer_.data(), count - first}};
   }
 
-  // `count` bytes from the front were used.
+  // Consumes `count` bytes from the front.
   void consume(std::size_t count) {
     assert(count <= size());
     expected_ = 0;
@@ -55,8 +56,8 @@ class ReceiveWindow {
     if (begin_ == end_) begin_ = end_ = 0;
   }
 
-  // Where to receive the next bytes: at least half of the capacity, unless the window is that full already, or no less
-  // than the request at the front lacks.
+  // Buffer for the next bytes: at least half of the capacity, unless the window is already that full, and at least the
+  // missing bytes of the request at the front.
   std::span<std::byte> space() {
     if (buffer_.size() == 0) buffer_ = pool_.take(kCapacityBytes);
     if (wraps()) return {buffer_.data() + wrapped_, begin_ - wrapped_};
@@ -67,10 +68,10 @@ class ReceiveWindow {
     }
     return {buffer_.data() + end_, kCapacityBytes - end_};
   }
-  // So many bytes were put into what space() gave last.
+  // `count` bytes were received into the last result of space().
   void received(std::size_t count) { (wraps() ? wrapped_ : end_) += count; }
 
-  // Bytes that came before the session began: what stood behind the handshake. At most kCapacityBytes.
+  // Adds bytes that arrived behind the handshake, before the session began. At most kCapacityBytes.
   void put(std::span<const std::byte> early) {
     if (early.empty()) return;
     assert(early.size() <= space().size());
@@ -78,7 +79,7 @@ class ReceiveWindow {
     received(early.size());
   }
 
-  // All that is there.
+  // A copy of all bytes.
   std::vector<std::byte> copy() const {
     std::vector<std::byte> all;
     for (const iovec& piece : pieces(0, size())) {
@@ -88,14 +89,14 @@ class ReceiveWindow {
     return all;
   }
 
-  // Gives the buffer back when nothing is in it.
+  // Releases the buffer if it is empty.
   void release_if_empty() {
     if (size() == 0) buffer_ = {};
   }
 
  private:
-  // Whether what comes next is put at the start of the buffer, where there is room for all that the request at the
-  // front lacks, and more than behind its part.
+  // Whether the next bytes go to the start of the buffer: it has space there for all missing bytes of the request at
+  // the front, and more than behind its first part.
   bool wraps() const {
     if (wrapped_ > 0) return true;
     const std::size_t part = end_ - begin_;
@@ -106,8 +107,8 @@ class ReceiveWindow {
   aio::Buffer buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  std::size_t wrapped_ = 0;   // bytes at the start of the buffer, which follow those before end_
-  std::size_t expected_ = 0;  // of the request at the front; 0: not known
+  std::size_t wrapped_ = 0;   // bytes at the start of the buffer, which continue those before end_
+  std::size_t expected_ = 0;  // length of the request at the front; 0: unknown
 };
 
 }  // namespace blockexport::nbd

@@ -11,18 +11,18 @@
 namespace blockexport::nbd {
 namespace {
 
-// Pieces handed to one send.
+// Maximum number of memory pieces in one send.
 constexpr std::size_t kVectorsPerSendMax = 64;
-// Bytes of a file handed to one send.
+// Maximum number of file bytes in one send.
 constexpr std::size_t kFileBytesPerSendMax = 4u << 20;
-// How long bytes that were seen in the page cache are taken to be there.
+// Time after a check of the page cache during which its result is trusted.
 constexpr std::uint64_t kSeenValidNs = 1'000'000;
-// Chunks that an empty queue keeps room for, and that may stand there sent before the rest is moved.
+// Chunks that an empty queue keeps memory for, and number of sent chunks after which the remaining ones are moved.
 constexpr std::size_t kSpareChunksMax = 64;
 
 }  // namespace
 
-// What one send takes: pieces of memory, and behind them a piece of a file.
+// The arguments of one send: pieces of memory, and behind them a piece of a file.
 struct ReplyQueue::Batch {
   std::array<iovec, kVectorsPerSendMax> vectors;
   std::size_t count = 0;
@@ -91,8 +91,8 @@ ReplyQueue::Chunk& ReplyQueue::add_chunk_of_node(std::span<const std::byte> head
   return chunk;
 }
 
-// Whether the next `bytes` of the file can be sent without waiting for the disk. Between a lookup and the send they may
-// have been dropped from the page cache; what was looked at just now is not looked at again.
+// Whether the next `bytes` of the file can be sent without waiting for the disk. Pages may be evicted between a check
+// and the send, so a result is trusted only for a short time.
 bool ReplyQueue::is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor) {
   if (!chunk.has_file()) return false;
   const std::uint64_t now_ns = reactor.now_ns();
@@ -108,7 +108,7 @@ ReplyQueue::Batch ReplyQueue::gather(aio::Reactor& reactor) {
   Batch batch;
   for (std::size_t i = first_; i < chunks_.size() && batch.count < batch.vectors.size(); ++i) {
     Chunk& chunk = chunks_[i];
-    // A chunk that was reserved from and not committed to is empty.
+    // A chunk that was reserved but not committed is empty.
     if (chunk.begin == chunk.end) continue;
     if (!chunk.is_of_node) {
       batch.vectors[batch.count++] = {.iov_base = chunk.buffer.data() + chunk.begin,
@@ -158,7 +158,7 @@ IoResult ReplyQueue::send(net::Stream& stream, aio::Reactor& reactor) {
 }
 
 void ReplyQueue::put_cold_piece(aio::Buffer buffer) {
-  // The queue may have been discarded while the disk was waited for.
+  // The queue may have been discarded during the read.
   if (!cold_piece_) return;
   const std::size_t bytes = std::exchange(cold_piece_, {})->range.length;
   Chunk& rest = chunks_[first_];
@@ -190,7 +190,7 @@ void ReplyQueue::drop_front() {
   forget_sent();
 }
 
-// A queue that is never empty must not grow by what it has sent.
+// Sent chunks must not pile up in a queue that is never empty.
 void ReplyQueue::forget_sent() {
   if (first_ == chunks_.size()) {
     chunks_.clear();

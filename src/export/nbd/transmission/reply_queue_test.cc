@@ -16,7 +16,7 @@ using testing::StreamScript;
 class ReplyQueueTest : public ::testing::Test {
  protected:
   static constexpr std::uint64_t kLimitBytes = 3 * ReplyQueue::kSharedBufferBytes;
-  static constexpr std::size_t kSpareReplies = 64;  // that docs/limits.md lets an empty queue keep room for
+  static constexpr std::size_t kSpareReplies = 64;  // replies for which an empty queue keeps memory, by docs/limits.md
   static constexpr std::string_view kContent = "content";
 
   void SetUp() override {
@@ -29,21 +29,21 @@ class ReplyQueueTest : public ::testing::Test {
     if (fd) file_ = std::make_shared<aio::OpenFile>(*reactor_, *fd);
   }
 
-  // Queues a small reply of `count` times `fill`.
+  // Queues a small reply of `count` bytes of `fill`.
   void put(char fill, std::size_t count) {
     std::span<std::byte> room = queue_.reserve(count);
     ASSERT_EQ(room.size(), count);
     std::ranges::fill(room, static_cast<std::byte>(fill));
     queue_.commit(count);
   }
-  // Queues a large one, whose budget is taken.
+  // Queues a large reply, whose memory is taken from the budget.
   void push(char fill, std::size_t count) {
     ASSERT_TRUE(budget_.try_take(count));
     aio::Buffer buffer = pool_.take(count);
     std::fill_n(buffer.data(), count, static_cast<std::byte>(fill));
     queue_.push(std::move(buffer), 0, count, count);
   }
-  // Where the file "content" begins in the node.
+  // Offset in the node at which the file "content" begins.
   static constexpr std::uint64_t kNodeOffset = 1000;
 
   // Queues `head` and a part of the file "content".
@@ -82,7 +82,7 @@ TEST_F(ReplyQueueTest, SmallAndLargeRepliesLeaveInOrderWithOneSend) {
   EXPECT_EQ(budget_.used_bytes(), 0u);
 }
 
-TEST_F(ReplyQueueTest, WhatWasReservedAndNotCommittedIsForgotten) {
+TEST_F(ReplyQueueTest, AReservationThatIsNotCommittedIsDropped) {
   put('a', 3);
   ASSERT_EQ(queue_.reserve(100).size(), 100u);
   put('b', 2);
@@ -99,7 +99,7 @@ TEST_F(ReplyQueueTest, AReservationAloneIsNothingToSend) {
   EXPECT_EQ(budget_.used_bytes(), 0u);
 }
 
-TEST_F(ReplyQueueTest, ASlowStreamTakesThemPieceByPiece) {
+TEST_F(ReplyQueueTest, ASlowStreamAcceptsThemPieceByPiece) {
   script_.send_bytes_max = 1;
   put('a', 2);
   push('b', 2);
@@ -109,7 +109,7 @@ TEST_F(ReplyQueueTest, ASlowStreamTakesThemPieceByPiece) {
   EXPECT_EQ(script_.sends, 6u);
 }
 
-TEST_F(ReplyQueueTest, AStreamThatTakesNothingKeepsThemWaiting) {
+TEST_F(ReplyQueueTest, AStreamThatAcceptsNothingKeepsThemQueued) {
   script_.reads = false;
   put('a', 2);
   EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
@@ -119,14 +119,14 @@ TEST_F(ReplyQueueTest, AStreamThatTakesNothingKeepsThemWaiting) {
   EXPECT_EQ(sent(), "aa");
 }
 
-TEST_F(ReplyQueueTest, AStreamThatTakesEverythingGetsSoMuchInATurn) {
+TEST_F(ReplyQueueTest, ATurnSendsAtMostItsLimit) {
   constexpr std::size_t kReplyBytes = ReplyQueue::kSentPerTurnMax / 4;
   script_.send_bytes_max = kReplyBytes;
   for (int i = 0; i < 6; ++i) queue_.push(pool_.take(kReplyBytes), 0, kReplyBytes, 0);
   EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
   EXPECT_TRUE(queue_.turn_is_over());
   EXPECT_EQ(queue_.sent_bytes(), ReplyQueue::kSentPerTurnMax);
-  // One that takes no more has no turn that could be over.
+  // When the stream accepts no more, no turn is over.
   script_.reads = false;
   EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
   EXPECT_FALSE(queue_.turn_is_over());
@@ -173,13 +173,13 @@ TEST_F(ReplyQueueTest, AFileThatEndsTooSoonBreaksTheReply) {
   EXPECT_EQ(queue_.file_replies(), 0u);
 }
 
-TEST_F(ReplyQueueTest, WhatHasLeftThePageCacheIsAskedForAndSentFromMemory) {
+TEST_F(ReplyQueueTest, EvictedDataAreReadAndSentFromMemory) {
   script_.reads = false;
   push_file("head", 1, 5);
   EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
   EXPECT_FALSE(queue_.cold_piece());
   script_.reads = true;
-  // While reads fail, the simulation has nothing in its page cache; and what was seen there is too long ago.
+  // While reads fail, the simulation's page cache is empty; and the last check of the page cache is too old.
   simulation_.inject({.kind = aio::OperationKind::kRead, .error = EIO});
   reactor_->run_once(2'000'000);
   EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
@@ -194,7 +194,7 @@ TEST_F(ReplyQueueTest, WhatHasLeftThePageCacheIsAskedForAndSentFromMemory) {
   EXPECT_EQ(budget_.used_bytes(), 0u);
 }
 
-TEST_F(ReplyQueueTest, DataThatWereNeverReadAreAskedForPieceByPiece) {
+TEST_F(ReplyQueueTest, UnreadDataAreReadPieceByPiece) {
   constexpr std::uint64_t kRestBytes = 3;
   const std::string head = "head";
   queue_.push_unread(std::as_bytes(std::span(head)),
@@ -214,7 +214,7 @@ TEST_F(ReplyQueueTest, DataThatWereNeverReadAreAskedForPieceByPiece) {
   EXPECT_EQ(queue_.file_replies(), 0u);
 }
 
-TEST_F(ReplyQueueTest, ADiscardedQueueTakesNoPieceThatWasWaitedFor) {
+TEST_F(ReplyQueueTest, ADiscardedQueueDropsAPieceThatWasBeingRead) {
   push_file("head", 0, 5);
   simulation_.inject({.kind = aio::OperationKind::kRead, .error = EIO});
   reactor_->run_once(2'000'000);
@@ -229,7 +229,7 @@ TEST_F(ReplyQueueTest, ADiscardedQueueTakesNoPieceThatWasWaitedFor) {
   EXPECT_EQ(file_.use_count(), 1);
 }
 
-TEST_F(ReplyQueueTest, RepliesThatAreLeftGoOnInAnotherQueue) {
+TEST_F(ReplyQueueTest, UnsentRepliesContinueInAnotherQueue) {
   script_.send_bytes_max = 1;
   script_.sends_max = 1;
   put('a', 3);
@@ -260,8 +260,8 @@ TEST_F(ReplyQueueTest, RepliesThatAreLeftGoOnInAnotherQueue) {
   EXPECT_EQ(budget_.used_bytes(), 0u);
 }
 
-// The head of the first reply and a part of its data were sent.
-TEST_F(ReplyQueueTest, AFileReplyThatWasSentInPartGoesOnBehindIt) {
+// The head of the first reply and a part of its data were sent already.
+TEST_F(ReplyQueueTest, APartlySentFileReplyContinuesWhereItStopped) {
   script_.send_bytes_max = 3;
   script_.sends_max = 2;
   push_file("head", 1, 5);
@@ -278,14 +278,14 @@ TEST_F(ReplyQueueTest, AQueueThatIsNeverEmptyDoesNotGrow) {
   script_.send_bytes_max = 2;
   for (int i = 0; i < 10'000; ++i) {
     push('a', 2);
-    // One of the two waits for the next round.
+    // One of the two replies waits for the next round.
     script_.sends_max = script_.sends + 1;
     EXPECT_EQ(send(), IoResult(fail(EAGAIN)));
   }
   EXPECT_LE(queue_.capacity(), 2 * kSpareReplies);
 }
 
-TEST_F(ReplyQueueTest, AnEmptyQueueKeepsRoomForSoManyRepliesAndNoMore) {
+TEST_F(ReplyQueueTest, AnEmptyQueueKeepsMemoryForALimitedNumberOfReplies) {
   for (std::size_t count : {kSpareReplies, kSpareReplies + 1}) {
     for (std::size_t i = 0; i < count; ++i) push('a', 1);
     EXPECT_GE(queue_.capacity(), count);
@@ -296,7 +296,7 @@ TEST_F(ReplyQueueTest, AnEmptyQueueKeepsRoomForSoManyRepliesAndNoMore) {
 
 TEST_F(ReplyQueueTest, TheBudgetBoundsReservations) {
   for (int i = 0; i < 3; ++i) put('a', ReplyQueue::kSharedBufferBytes);
-  // What a buffer has more than was asked for may still be used.
+  // A buffer may be used up to its real size, which exceeds the requested one.
   while (!queue_.reserve(1000).empty()) put('b', 1000);
   EXPECT_LE(budget_.used_bytes(), kLimitBytes);
   EXPECT_EQ(queue_.reserve_over_budget(1000).size(), 1000u);
@@ -315,7 +315,7 @@ TEST_F(ReplyQueueTest, AGrantedBufferIsUsedByTheNextReservation) {
   budget_.give_back(kLimitBytes - ReplyQueue::kSharedBufferBytes);
 }
 
-TEST_F(ReplyQueueTest, ADiscardedQueueTakesNothingMore) {
+TEST_F(ReplyQueueTest, ADiscardedQueueAcceptsNothing) {
   put('a', 2);
   push('b', 5000);
   queue_.discard();

@@ -6,10 +6,10 @@
 namespace blockexport::nbd {
 namespace {
 
-// An answer to BLOCK_STATUS of up to this many bytes stands among the small replies; a longer one has its own buffer.
+// Maximum size of a BLOCK_STATUS reply in the shared buffers; a longer one gets its own buffer.
 constexpr std::size_t kSmallStatusBytesMax = 16u << 10;
 
-// What failed, for the client's user. The error number says the rest.
+// Error text for the client's user. The error number gives the details.
 std::string_view failure_text(const Request& request) {
   switch (static_cast<Command>(request.command)) {
     case Command::kRead:
@@ -32,7 +32,7 @@ std::string_view failure_text(const Request& request) {
   return "request failed";
 }
 
-// The number that goes out. ENOTSUP has a meaning of its own on the wire, for fast zeroes only (R154, R167).
+// The error number of the reply. ENOTSUP has a special meaning in the protocol, for fast zeroes only (R154, R167).
 NbdError wire_error(const Request& request, Errno error) {
   const bool fast_zero = request.is(Command::kWriteZeroes) && (request.flags & command_flag::kFastZero) != 0;
   const NbdError on_wire = nbd_error(error);

@@ -1,8 +1,8 @@
-// ReplyWriter: puts the results of requests into the form that the client understands, and queues them to be sent.
+// ReplyWriter: encodes the results of requests in the client's header mode, and queues the replies.
 //
-// A reply of a request that was not started yet may find no memory: then nothing was queued, and the request stays
-// where it is. A request that was started has its reply in any case, over the limit of the budget if need be. Owned by
-// the session; thread: its reactor's. Never waits.
+// The reply to a request that was not started yet may get no memory: then nothing is queued, and the request stays in
+// the input. A request that was started always gets its reply, over the limit of the budget if need be. Owned by the
+// session; thread: that of its reactor. Never waits.
 #pragma once
 
 #include <cstddef>
@@ -31,15 +31,16 @@ class ReplyWriter {
   const ReplyQueue& queue() const { return queue_; }
 
   // --- replies of requests that were not started; false: no memory, see ReplyQueue::grant_shared_buffer() ---
-  // Success of a request that asks for nothing.
+  // Success of a request that returns no data.
   bool succeed_now(const Request& request);
   bool refuse_now(const Request& request, const Verdict& verdict);
   // A READ of zeroes.
   bool put_hole(const ReadPlan& plan);
-  // Memory for what write_run() or succeed() of as many requests will take.
+  // Reserves memory for write_run(), or for succeed() of as many requests.
   bool reserve_successes(std::size_t requests) { return !queue_.reserve(requests * kReplyHeadBytesMax).empty(); }
 
-  // A short READ that is read into the queue: where its data go, empty without memory; then its head, or nothing.
+  // A short READ into the queue's own memory: returns the buffer for its data, empty if there is no memory; then
+  // commits it with its header, or drops it.
   std::span<std::byte> reserve_read(const ReadPlan& plan) {
     const std::span<std::byte> room = queue_.reserve(plan.reply_bytes());
     return room.empty() ? room : room.subspan(plan.head_bytes);
@@ -48,18 +49,18 @@ class ReplyWriter {
     std::ranges::copy(plan.head(), data.data() - plan.head_bytes);
     queue_.commit(plan.reply_bytes());
   }
-  // A longer one, whose data stand in `buffer` from kReplyDataStart on.
+  // A longer READ, whose data are in `buffer` from kReplyDataStart on.
   void put_read(aio::Buffer buffer, std::size_t head_bytes, std::size_t data_bytes, std::size_t budget_bytes) {
     queue_.push(std::move(buffer), kReplyDataStart - head_bytes, kReplyDataStart + data_bytes, budget_bytes);
   }
 
-  // --- replies that find their memory in any case ---
+  // --- replies that always get memory ---
   void succeed(const Request& request);
-  // What the error number leaves open is said by a text; the number that goes out.
+  // The reply to a failed request, with a text that adds details to the error number; returns the number that is sent.
   NbdError report_failure(const Request& request, Errno error);
-  // Success of each of them, in memory that was reserved.
+  // Success of each request, in reserved memory.
   void write_run(const WriteRun& run);
-  // A whole answer to BLOCK_STATUS, for which `budget_bytes` were taken.
+  // A complete BLOCK_STATUS reply, for which `budget_bytes` were taken.
   void put_status(const StatusReply& reply, std::size_t budget_bytes);
 
  private:

@@ -1,8 +1,8 @@
-// StatusReply: the answer to one BLOCK_STATUS as it grows: what the node says of its range, for every context asked
-// for.
+// StatusReply: the reply to one BLOCK_STATUS while it grows: the node's extents in its range, for every requested
+// context.
 //
-// Belongs to one request; filled in place as far as the node knows without waiting, by a task from there on.
-// Thread: its connection's. Never asks the node itself.
+// Belongs to one request; filled inline with the extents that the node knows without waiting, and by a task with the
+// others. Thread: that of its connection. Never queries the node itself.
 #pragma once
 
 #include <cstdint>
@@ -16,20 +16,20 @@ namespace blockexport::nbd {
 
 class StatusReply {
  public:
-  // `range` is not empty; at least one context, and at least one extent for each.
+  // `range` is not empty; there are at least one context, and at least one extent for each.
   StatusReply(const Request& request, block::Range range, std::span<const std::uint32_t> context_ids,
               std::size_t extents_max = kExtentsMax);
 
-  // What is still to be asked for; empty when the answer is whole.
+  // The range to query next; empty when the reply is complete.
   block::Range rest() const { return rest_; }
   bool is_whole() const { return rest_.empty(); }
 
-  // Adds what the node said of rest(), from its start.
+  // Adds the node's extents from the start of rest().
   void add(const block::Extents& extents);
 
-  // Bytes that encode() writes, which wants at least one extent.
+  // The number of bytes that encode() writes, which requires at least one extent.
   std::size_t encoded_bytes() const;
-  // The whole reply; the bytes written.
+  // Writes the complete reply, and returns its size.
   std::size_t encode(std::span<std::byte> out) const;
 
  private:

@@ -1,8 +1,9 @@
-// SuspendedSession: a client's session between two requests, as a value and as bytes: what was agreed on, the bytes
-// that were received and belong to requests that did not begin, and the replies that were not sent. With the descriptor
-// of the connection it is all that a session is, so that another Transmission can go on with it.
+// SuspendedSession: a client's session between two requests, as a value and as bytes: the negotiated state, the
+// received bytes of requests that did not begin, and the unsent replies. Together with the descriptor of the connection
+// it is complete, so that another Transmission can continue the session.
 //
-// Data of replies that stand in the node are named, not copied: they are read when they are sent. Thread: any; a value.
+// Data of unsent replies that are in the node are referred to by range, not copied: they are read when they are sent.
+// Thread: any; a value.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +17,7 @@
 
 namespace blockexport::nbd {
 
-// Replies, or parts of them, that stand behind each other: `bytes`, and then `data` of the node, which may be empty.
+// Consecutive unsent replies, or parts of them: `bytes`, and then `data` of the node, which may be empty.
 struct UnsentReply {
   std::vector<std::byte> bytes;
   block::Range data;
@@ -24,7 +25,7 @@ struct UnsentReply {
   friend bool operator==(const UnsentReply&, const UnsentReply&) = default;
 };
 
-// Entries of a serialised session: one for each reply whose data stand in the node, and one for what follows the last.
+// Maximum number of entries of a serialised session: one for each reply with data in the node, and one for the rest.
 inline constexpr std::size_t kUnsentRepliesMax = 1025;
 
 struct SuspendedSession {
@@ -35,11 +36,11 @@ struct SuspendedSession {
   friend bool operator==(const SuspendedSession&, const SuspendedSession&) = default;
 };
 
-// The session as bytes that deserialize_session() takes back, in this version of the program or a later one.
+// Serialises the session for deserialize_session(), of this version of the program or a later one.
 std::vector<std::byte> serialize(const SuspendedSession& session);
 
-// The session that `bytes` hold, or the reason why they hold none: a static text. The members are within their limits
-// and within the export; that the bytes in them follow the protocol is for the session to see.
+// Parses the session in `bytes`, or returns the reason why it is invalid: a static text. Checks that the members are
+// within their limits and within the export; the next session checks that their bytes follow the protocol.
 std::expected<SuspendedSession, std::string_view> deserialize_session(std::span<const std::byte> bytes);
 
 }  // namespace blockexport::nbd

@@ -30,7 +30,7 @@ std::string_view reason_of(const Bytes& bytes) {
   return taken ? "" : taken.error();
 }
 
-TEST(SuspendedSessionTest, ComesBackFromItsBytes) {
+TEST(SuspendedSessionTest, SurvivesSerialisation) {
   for (const SuspendedSession& one :
        {session(), SuspendedSession{.state = session().state, .unread = {}, .unsent = {}}}) {
     auto back = deserialize_session(serialize(one));
@@ -39,7 +39,7 @@ TEST(SuspendedSessionTest, ComesBackFromItsBytes) {
   }
 }
 
-TEST(SuspendedSessionTest, BytesThatAreCutShortOrHaveABitMoreAreRefused) {
+TEST(SuspendedSessionTest, TruncatedBytesAndTrailingBytesAreRefused) {
   const Bytes whole = serialize(session());
   for (std::size_t bytes = 0; bytes < whole.size(); ++bytes) {
     EXPECT_NE(reason_of(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(bytes))), "") << bytes;
@@ -51,7 +51,7 @@ TEST(SuspendedSessionTest, BytesThatAreCutShortOrHaveABitMoreAreRefused) {
 
 TEST(SuspendedSessionTest, MembersBeyondTheirLimitsAreRefused) {
   EXPECT_EQ(reason_of(bytes_of('x', 100)), "not a suspended session");
-  // Header: magic, version, and the three sizes.
+  // The header has the magic, the version, and the three sizes.
   for (auto [offset, reason] : {std::pair<std::size_t, std::string_view>{4, "unknown version"},
                                 {10, "too many unread bytes"},
                                 {14, "too many unsent replies"}}) {

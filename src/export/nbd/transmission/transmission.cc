@@ -43,9 +43,9 @@ aio::Task<void> Transmission::run() {
   co_await end();
 }
 
-// False when the client cannot be served. A client that may not write leaves nothing behind and needs no watch. When a
-// client is gone and later ones may have been served already, its requests are dropped: its writes would land on top of
-// those that the later ones were told are done.
+// False when the client cannot be served. A client that cannot write needs no watch, because it leaves no writes
+// behind. If this client is gone and later ones may have been served already, its requests are dropped: its writes
+// would overwrite acknowledged writes of the later ones.
 bool Transmission::begin_hang_up_watch() {
   if ((state_.transmission_flags & transmission_flag::kReadOnly) != 0) return true;
   IoResult watched = stream_->watch_hang_up(*this);
@@ -64,7 +64,7 @@ bool Transmission::begin_hang_up_watch() {
   return !peer_is_gone_;
 }
 
-// From here on to the end of its last write nobody else's requests begin.
+// From here to the end of its last write, no request of another client begins.
 void Transmission::peer_hung_up() {
   peer_is_gone_ = true;
   engine_.client_hung_up();
@@ -86,7 +86,7 @@ aio::Task<void> Transmission::take_requests() {
   end_requests();
 }
 
-// No request begins from now on. A lost client's writes hold up what comes after them (see write_fence.h).
+// No request begins from now on. The writes of a lost client delay later requests of others (see write_fence.h).
 void Transmission::end_requests() {
   states_.enter(Phase::kAnswering);
   engine_.end_requests(states_.ending() != Ending::kFinishing);
@@ -94,12 +94,11 @@ void Transmission::end_requests() {
 
 aio::Task<void> Transmission::end() {
   co_await engine_.join();
-  // The sender ends by itself once the queue is empty, the peer is gone, the session is suspended, or the grace is
-  // over.
+  // The sender ends when the queue is empty, the peer is gone, the session is suspended, or the close grace is over.
   aio::Scope grace(context_.reactor);
   grace.spawn("nbd close grace", close_grace());
   states_.enter(Phase::kDraining);
-  // A read of a cold piece ends by itself.
+  // The read of a cold piece ends by itself.
   if (is_suspended() && states_.sender_wait() != SenderWait::kStorage) sending_.cancel();
   sender_wanted_.set();
   co_await sending_.join();
@@ -129,12 +128,12 @@ void Transmission::finish() {
 bool Transmission::suspend() {
   if (!stream_->can_be_released()) return false;
   suspend_wanted_ = true;
-  // In the middle of a request it goes on, and stops behind it.
+  // In the middle of a request the reader continues, and stops after it.
   if (input_.is_at_boundary()) reading_.cancel();
   return true;
 }
 
-// Whether the reader stops here because of suspend().
+// Whether suspend() stops the reader here.
 bool Transmission::suspend_at_boundary() {
   if (!suspend_wanted_ || !input_.is_at_boundary() || states_.ending() != Ending::kOpen) return false;
   states_.end(Ending::kSuspended, EndingCause::kServer);
@@ -151,12 +150,12 @@ void Transmission::lost() {
   cut(Ending::kLost, EndingCause::kConnection);
 }
 
-// The reader takes nothing more; a server that stops has said so before.
+// The reader has ended; a stopping server has set its ending before.
 void Transmission::client_left() {
   if (states_.ending() == Ending::kOpen) states_.end(Ending::kClientLeft, EndingCause::kReader);
 }
 
-// The peer gets no more replies, and nothing more is taken from it.
+// No more replies are sent to the peer, and no more bytes are received.
 void Transmission::cut(Ending reason, EndingCause cause) {
   if (states_.is_cut()) return;
   states_.end(reason, cause);
@@ -185,7 +184,8 @@ aio::Task<void> Transmission::receive_loop() {
   client_left();
 }
 
-// Fails when the client is gone or the session was ended. No coroutine: an idle client costs no frame for it.
+// Fails when the client is gone or the session was ended. It is no coroutine, so that an idle client needs no frame for
+// it.
 aio::Task<IoResult> Transmission::wait_for(ReaderWait wait) {
   switch (wait) {
     case ReaderWait::kInput:
@@ -227,7 +227,7 @@ aio::Task<IoResult> Transmission::wait_for_resource(ReaderWait wait) {
   }
 }
 
-// While no input is read, a client that has died would not be noticed, and the fence not raised in time.
+// While the reader does not read, it would not notice that the client is gone, and raise the fence too late.
 aio::Task<IoResult> Transmission::while_connected(aio::Task<IoResult> waiting) {
   aio::Scope watch(context_.reactor);
   watch.spawn("nbd loss watch", watch_for_loss());
@@ -244,13 +244,13 @@ aio::Task<void> Transmission::watch_for_loss() {
   reading_.cancel();
 }
 
-// Called before the client is waited for.
+// Called before a wait for the client.
 void Transmission::expect_progress() {
   if (stall_watch_.size() == 0 && engine_.budget().holds_shared())
     stall_watch_.spawn("nbd stall watch", watch_for_stall());
 }
 
-// Ends the session when the client stands still with memory that others wait for (see stall.h).
+// Ends the session when the client makes no progress while it holds memory that others wait for (see stall.h).
 aio::Task<void> Transmission::watch_for_stall() {
   aio::Reactor& reactor = context_.reactor;
   exports::StallJudge judge(payload_bytes_ + output_.queue().sent_bytes(), reactor.now_ns());
@@ -278,8 +278,8 @@ aio::Task<IoResult> Transmission::receive() {
   }
 }
 
-// Some of the payload: first what came together with the request, unless it is held there, then straight into its
-// pieces.
+// Receives a part of the payload: first the bytes that came with the header, unless they are held in the window, then
+// straight into the payload's pieces.
 aio::Task<IoResult> Transmission::receive_payload() {
   if (Payload& payload = input_.payload(); payload.needs_piece()) {
     const std::size_t budget_bytes = payload.next_budget_bytes();
@@ -287,7 +287,7 @@ aio::Task<IoResult> Transmission::receive_payload() {
       input_.add_piece(budget_bytes);
     } else {
       CO_TRY(co_await while_connected(wait_for_piece(budget_bytes)));
-      // A part that could not be written was the last one.
+      // A part whose write failed is the last one.
       if (!payload.active()) co_return IoResult{};
     }
   }
@@ -308,7 +308,7 @@ aio::Task<IoResult> Transmission::receive_payload() {
   }
 }
 
-// Until there is memory for the next bytes of the payload.
+// Waits until there is memory for the next bytes of the payload.
 aio::Task<IoResult> Transmission::wait_for_piece(std::size_t budget_bytes) {
   Payload& payload = input_.payload();
   if (!payload.is_split()) {
@@ -318,7 +318,7 @@ aio::Task<IoResult> Transmission::wait_for_piece(std::size_t budget_bytes) {
     payload.split();
   }
   if (payload.has_piece()) co_return co_await write_part();
-  // What is not aligned may need more than the allowance for its first piece already.
+  // An unaligned write may need more than the allowance already for its first piece.
   const std::size_t needed_bytes = payload.next_budget_bytes();
   engine_.budget().take_over_limit(needed_bytes);
   input_.add_piece(needed_bytes);
@@ -330,7 +330,7 @@ void Transmission::drop_payload() {
   input_.drop_payload(false);
 }
 
-// While the session is being finished: what the client had sent by then and we had not begun.
+// While the session is finishing, refuses the requests that the client had sent by then and that have not begun.
 void Transmission::answer_what_is_left() {
   engine_.refuse();
   engine_.budget().give_back(input_.payload().budget_bytes());
@@ -349,7 +349,7 @@ aio::Task<void> Transmission::send_loop() {
     const SenderWait wait = next_sender_wait(result);
     if (wait != SenderWait::kNone) {
       states_.begin_wait(wait);
-      // Without a frame for the most frequent one: it is that of an idle client.
+      // The most frequent wait gets no frame of its own, since that is the wait of an idle client.
       if (wait == SenderWait::kReplies) {
         sender_wanted_.reset();
         result = co_await sender_wanted_.wait();
@@ -360,14 +360,14 @@ aio::Task<void> Transmission::send_loop() {
     }
     if (result || (is_suspended() && result.error() == Errno(ECANCELED))) continue;
     if (wait == SenderWait::kStorage || result.error() == Errno(ENODATA)) report_broken_reply(result.error());
-    // A reader without a sender would wait for memory that nobody gives back.
+    // Without a sender no replies release memory, so the reader must not wait for it.
     lost();
     reading_.cancel();
     co_return;
   }
 }
 
-// What the sender waits for when it has sent what it could; kNone when the connection failed.
+// The wait of the sender after it has sent as much as possible; kNone when the connection failed.
 exports::SenderWait Transmission::next_sender_wait(const IoResult& sent) const {
   if (sent) return SenderWait::kReplies;
   if (sent.error() != Errno(EAGAIN)) return SenderWait::kNone;
@@ -400,7 +400,7 @@ IoResult Transmission::send_replies() {
   return sent;
 }
 
-// Sends what is ready; the sender takes over when the peer is slow.
+// Sends the ready replies; the sender task takes over when the peer is slow.
 void Transmission::replies_ready() {
   if (output_.queue().empty() || sender_wanted_.is_set()) return;
   IoResult sent = send_replies();

@@ -1,12 +1,12 @@
-// Transmission: one connection's life after the handshake, from the first request to the last reply.
+// Transmission: transmission phase of one connection, from the first request to the last reply.
 //
-// It works in batches: one receive takes all requests that wait; RequestReader takes them apart, the engine
-// (export/engine/request_engine.h) serves them at once or in tasks, ReplyWriter encodes their replies, and all that are
-// ready leave with one send. Nothing here knows a socket: bytes come through a Stream.
+// It works in batches: one receive takes all waiting requests; RequestReader splits them, the engine
+// (export/engine/request_engine.h) serves them inline or in tasks, ReplyWriter encodes the replies, and one send takes
+// all that are ready. It knows no sockets: its bytes come through a Stream.
 //
-// Its states, its waits and the legal transitions stand in export/engine/session_states.h. Owned by a
-// PlacedTransmission; lives until run() has ended. Thread: one reactor's. It never waits for one request while another
-// that is ready could be answered, and never holds more memory than its budget (docs/limits.md).
+// export/engine/session_states.h lists its states, its waits and the legal transitions. Owned by a PlacedTransmission;
+// lives until run() has ended. Thread: that of one reactor. It never waits for one request while it could answer
+// another one, and never holds more memory than its budget (docs/limits.md).
 #pragma once
 
 #include <atomic>
@@ -32,85 +32,86 @@
 
 namespace blockexport::nbd {
 
-// How long a connection that is being closed in order may take to take its last replies.
+// Time limit for a connection that is being closed in order to accept its last replies.
 inline constexpr std::uint64_t kCloseGraceNs = 5'000'000'000;
 
-// What a transmission borrows from its surroundings; all of it outlives run().
+// References that a transmission needs; all of them outlive run().
 struct TransmissionContext {
   aio::Reactor& reactor;
   aio::BufferPool& pool;
   aio::ProcessBudget& process_budget;
-  block::Edge& edge;           // the export's right to its node
-  exports::WriteFence& fence;  // the export's
+  block::Edge& edge;           // the export's edge to its node
+  exports::WriteFence& fence;  // the export's fence
   const Trace& trace;
-  std::string_view peer;                       // whom events name
-  bool writethrough = false;                   // every write is durable before it is answered
-  const PeerLog* log = nullptr;                // null: nothing is logged
-  const std::atomic<bool>* refused = nullptr;  // once true, it is as after refuse(); null: never
+  std::string_view peer;                       // name of the client in events
+  bool writethrough = false;                   // every write is durable before its reply
+  const PeerLog* log = nullptr;                // null: no logging
+  const std::atomic<bool>* refused = nullptr;  // once true, it behaves as after refuse(); may be null
   std::uint64_t close_grace_ns = kCloseGraceNs;
   bool was_overtaken = false;  // clients that came later may have been served before this one
 };
 
 class Transmission final : private aio::HangUpWatch {
  public:
-  // `early` is what the client sent behind its last option.
+  // `early` are the bytes that the client sent behind its last option.
   Transmission(TransmissionContext context, std::unique_ptr<net::Stream> stream, SessionState state,
                std::span<const std::byte> early);
   ~Transmission();
 
-  // Serves until the client leaves or one of the calls below ends it; every request has ended when it returns.
+  // Serves the client until it leaves or one of the calls below ends the session; when it returns, every request has
+  // ended.
   aio::Task<void> run();
-  // run() in two steps: until nothing more is taken from the client, and until every request has ended.
+  // run() in two steps: the first returns when no more requests begin, the second when every request has ended.
   aio::Task<void> take_requests();
   aio::Task<void> end();
-  // Requests that were begun and have not ended.
+  // Number of requests that have begun and not ended.
   bool has_requests_in_flight() const { return engine_.requests_in_flight() > 0; }
-  // After run(), once nobody counts the client any longer: what it sees as the end must not come before that. A
-  // suspended session has no end that it could see.
+  // Called after run(), when the client is not counted any more: it must not see the end of the connection earlier. A
+  // suspended session shows the client no end.
   void close();
 
-  // Ends at once: the connection is cut both ways, requests that run are finished and not answered. (hard removal)
+  // Ends the session at once: cuts the connection, and completes running requests without replies. (hard removal)
   void drop();
-  // Ends in order: requests that run are answered, those that were received and not begun get ESHUTDOWN. (server stop)
+  // Ends in order: running requests are answered, and received ones that have not begun get ESHUTDOWN. (server stop)
   void finish();
-  // Goes on, but every further request is answered ESHUTDOWN. (soft removal)
+  // The session continues, but answers every further request with ESHUTDOWN. (soft removal)
   void refuse() { engine_.refuse(); }
 
-  // Stops at the next boundary between requests, so that another Transmission can go on over the same connection: run()
-  // returns when the requests that had begun have ended. A large write whose payload is arriving ends first, for which
-  // the client has no deadline. False, and without effect, when the connection cannot be carried away (TLS).
+  // Stops at the next boundary between requests, so that another Transmission can continue on the same connection:
+  // run() returns when the running requests have ended. A large write whose payload is arriving is completed first,
+  // without a deadline. False, and no effect, when the connection cannot be handed over (TLS).
   bool suspend();
   struct Suspended {
     SuspendedSession session;
-    int fd;  // the connection's, which the caller owns
+    int fd;  // of the connection; the caller owns it
   };
-  // After run(): the session that suspend() has stopped; nothing when it has ended otherwise.
+  // After run(): the session that suspend() has stopped; nullopt when it has ended otherwise.
   std::optional<Suspended> take_suspended();
-  // Before run(): the replies that another session left unsent.
+  // Before run(): the unsent replies of the suspended session.
   void restore(std::span<const UnsentReply> unsent) { output_.queue().restore(unsent); }
 
   const SessionState& state() const { return state_; }
   const exports::SessionStates& states() const { return states_; }
-  // For tests: extents that it keeps room for between READs.
+  // For tests: the number of extents that it keeps memory for between READs.
   std::size_t spare_extents() const { return known_.capacity(); }
 
  private:
   using ReaderWait = exports::ReaderWait;
   using SenderWait = exports::SenderWait;
 
-  // transmission_replies.h: what the engine's tasks give their results to
+  // transmission_replies.h: reply objects of the engine's tasks
   struct ReadReply;
   struct WriteReply;
   struct PartReply;
   struct ExtentsReply;
   struct PlainReply;
 
-  // transmission.cc: the session's tasks and its end
+  // transmission.cc: tasks and end of the session
   bool begin_hang_up_watch();
   void peer_hung_up() override;
   aio::Task<void> receive_loop();
   bool suspend_at_boundary();
-  // Whether nothing is to be sent any more, for another session does it.
+  // Whether this session sends nothing more, because another one continues it.
   bool is_suspended() const {
     return states_.phase() == exports::Phase::kDraining && states_.ending() == exports::Ending::kSuspended;
   }
@@ -139,11 +140,11 @@ class Transmission final : private aio::HangUpWatch {
   void client_left();
   void cut(exports::Ending reason, exports::EndingCause cause);
 
-  // transmission_requests.cc: each request, as far as it goes without waiting
+  // transmission_requests.cc: each request, until it needs a task
   ReaderWait handle_input();
   ReaderWait handle_requests();
   ReaderWait handle_request(const Request& request);
-  // What has to be waited for before one more request may begin. Replies that leave from a file hold their slot until
+  // The wait that is needed before one more request may begin. Replies that are sent from a file hold their slot until
   // they are sent.
   ReaderWait admission() const { return engine_.admission(output_.queue().file_replies()); }
   ReaderWait begin(const Request& request, const Verdict& verdict);
@@ -197,21 +198,22 @@ class Transmission final : private aio::HangUpWatch {
   exports::RequestEngine engine_;
   RequestReader input_;
   ReplyWriter output_;
-  block::Extents known_;          // of the READ that is looked at
-  std::size_t alone_writes_ = 0;  // small WRITEs next in the input that go each their own way: together they failed
+  block::Extents known_;  // of the current READ
+  // Next small WRITEs of the input that are written one by one, because their joint write failed.
+  std::size_t alone_writes_ = 0;
 
   aio::Scope reading_;
   aio::Scope sending_;
   aio::Scope stall_watch_;
   aio::Event sender_wanted_;
   aio::Event part_written_;
-  std::uint64_t payload_bytes_ = 0;  // of large writes, received so far
+  std::uint64_t payload_bytes_ = 0;  // received bytes of large writes
   exports::SessionStates states_;
   bool client_not_sending_ = false;  // in the middle of a large write
   bool suspend_wanted_ = false;
-  bool is_watched_ = false;  // for its hang-up
+  bool is_watched_ = false;  // for a hang-up
   bool peer_is_gone_ = false;
-  bool begin_is_traced_ = false;  // of the request at the front of the input
+  bool begin_is_traced_ = false;  // for the request at the front of the input
 };
 
 }  // namespace blockexport::nbd

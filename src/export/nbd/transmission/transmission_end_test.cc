@@ -1,4 +1,5 @@
-// How a session ends: the client leaves or dies, the export is taken away softly, in order or at once.
+// Transmission: ends of a session, by the client's disconnect or death, and by soft, orderly or hard removal of the
+// export.
 #include <gtest/gtest.h>
 
 #include "aio/testing/task_test.h"
@@ -18,11 +19,11 @@ class TransmissionEndTest : public TransmissionTest {
   template <class Test>
   Task<void> body();
 
-  // Long enough for whatever can happen without the gates to have happened.
+  // Long enough for everything that does not wait for the gates.
   Task<void> settle() {
     for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
   }
-  // A session whose first request, a write of cookie 1, is not done before `gate` opens.
+  // A session whose first request, a write with cookie 1, does not complete before `gate` opens.
   Task<std::unique_ptr<Session>> with_a_held_write(aio::Event& gate) {
     storage().write_gate = &gate;
     storage().immediate = false;
@@ -80,7 +81,7 @@ TASK_TEST_P(TransmissionEndTest, ADroppedSessionEndsAndItsRequestsAreFinished) {
   EXPECT_EQ(storage().bytes[0], std::byte{'x'});
 }
 
-TASK_TEST_P(TransmissionEndTest, AFinishedSessionAnswersWhatRunsAndRefusesTheRest) {
+TASK_TEST_P(TransmissionEndTest, AFinishedSessionAnswersRunningRequestsAndRefusesTheOthers) {
   aio::Event gate(reactor());
   auto session = co_await with_a_held_write(gate);
   (void)co_await session->client.request(Command::kRead, 2, 0, 512);
@@ -123,7 +124,7 @@ TASK_TEST_P(TransmissionEndTest, ARefusedSessionAnswersEveryRequestWithShutdown)
   }
 }
 
-TASK_TEST_P(TransmissionEndTest, EveryEndInTheMiddleOfALargeWriteGivesItsMemoryBack) {
+TASK_TEST_P(TransmissionEndTest, EveryEndInTheMiddleOfALargeWriteReleasesItsMemory) {
   for (int how = 0; how < 3; ++how) {
     auto session = connect();
     Bytes write = session->client.codec().write(1, 0, bytes_of('x', 600u << 10));
@@ -141,8 +142,8 @@ TASK_TEST_P(TransmissionEndTest, EveryEndInTheMiddleOfALargeWriteGivesItsMemoryB
   EXPECT_EQ(storage().bytes[0], std::byte{0});
 }
 
-// The memory that a request waited for was there at the moment in which the session was refused.
-TASK_TEST_P(TransmissionEndTest, MemoryOfARequestThatIsThenRefusedIsGivenBack) {
+// The memory became free at the same moment in which the session was refused.
+TASK_TEST_P(TransmissionEndTest, TheMemoryOfARequestThatIsThenRefusedIsReleased) {
   storage().immediate = false;
   StreamScript script{.ends = false, .reads = false};
   ClientCodec codec(HeaderMode::kStructured);
@@ -163,7 +164,7 @@ TASK_TEST_P(TransmissionEndTest, MemoryOfARequestThatIsThenRefusedIsGivenBack) {
   co_await scope.join();
 }
 
-TASK_TEST_P(TransmissionEndTest, RequestsThatNeedLongAreStillAnsweredByAFinishedSession) {
+TASK_TEST_P(TransmissionEndTest, AFinishedSessionStillAnswersSlowRequests) {
   if (!simulated()) CO_SKIP("takes the grace time");
   aio::Event gate(reactor());
   auto session = co_await with_a_held_write(gate);
@@ -176,7 +177,7 @@ TASK_TEST_P(TransmissionEndTest, RequestsThatNeedLongAreStillAnsweredByAFinished
   co_await session->end();
 }
 
-TASK_TEST_P(TransmissionEndTest, AClientThatTakesNoRepliesIsCutWhenTheGraceIsOver) {
+TASK_TEST_P(TransmissionEndTest, AClientThatDoesNotReadIsDisconnectedAfterTheGrace) {
   if (!simulated()) CO_SKIP("takes the grace time");
   auto session = connect();
   for (std::uint64_t cookie = 0; cookie < 8; ++cookie) {
@@ -189,7 +190,7 @@ TASK_TEST_P(TransmissionEndTest, AClientThatTakesNoRepliesIsCutWhenTheGraceIsOve
   co_await session->end();
 }
 
-// A request ends in the very turn in which the session is finished: what was received behind it is still answered.
+// A request ends in the same turn in which the session is finished: requests received after it still get replies.
 TASK_TEST_P(TransmissionEndTest, FinishingAsTheLastRequestEndsLosesNoReply) {
   for (int round = 0; round < 20; ++round) {
     aio::Event gate(reactor());

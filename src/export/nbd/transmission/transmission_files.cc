@@ -1,5 +1,5 @@
-// The replies whose data are not read into memory when they begin: they leave straight from a file of this host, or are
-// read piece by piece because others hold the memory.
+// Transmission: replies whose data are not read into memory when they begin: they are sent straight from a file of this
+// host, or are read piece by piece because other clients hold the memory.
 
 #include <fmt/format.h>
 
@@ -9,12 +9,12 @@
 namespace blockexport::nbd {
 namespace {
 
-// From here on handing pages to the socket is cheaper than copying them.
+// From this length on, sending pages is cheaper than copying them.
 constexpr std::uint64_t kFileReplyBytesMin = 256u << 10;
 
 }  // namespace
 
-// Answers a READ from the page cache, if it is of that kind; its header is still in the window.
+// Answers a READ from the page cache, if it qualifies; its header is still in the window.
 bool Transmission::answer_from_file(const ReadPlan& plan) {
   if (plan.data.length < kFileReplyBytesMin || !stream_->can_send_files()) return false;
   auto span = engine_.share_now(plan.data);
@@ -30,8 +30,8 @@ void Transmission::answer_piece_by_piece(const ReadPlan& plan) {
   input_.consume();
 }
 
-// Reads bytes that have left the page cache while their reply waited for the client, or that were never read. They come
-// from the node as every other read does: the gate may hold it up, and the node may have another file by now.
+// Reads bytes that were evicted from the page cache while their reply waited for the client, or that were never read.
+// This is a normal read of the node: the gate may delay it, and the node may have another file by now.
 aio::Task<IoResult> Transmission::load_cold_piece() {
   const ReplyQueue::ColdPiece piece = *output_.queue().cold_piece();
   aio::Buffer buffer = context_.pool.take(piece.range.length);
@@ -41,12 +41,13 @@ aio::Task<IoResult> Transmission::load_cold_piece() {
   co_return IoResult{};
 }
 
-// A reply was announced and its data are gone: there is no way to take the announcement back.
+// The header of the reply was sent and its data are gone; the protocol cannot take the header back.
 void Transmission::report_broken_reply(Errno error) const {
   if (context_.log == nullptr) return;
-  std::string what = error == Errno(ENODATA) ? "the file was cut short" : errno_text(error);
-  context_.log->warning(fmt::format("nbd export '{}': a reply that had begun cannot be finished: {}; its client is cut",
-                                    state_.export_name, what));
+  std::string what = error == Errno(ENODATA) ? "the file was truncated" : errno_text(error);
+  context_.log->warning(
+      fmt::format("nbd export '{}': a reply that had begun cannot be finished: {}; its client is disconnected",
+                  state_.export_name, what));
 }
 
 }  // namespace blockexport::nbd

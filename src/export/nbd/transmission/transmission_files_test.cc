@@ -1,4 +1,5 @@
-// Large reads that leave straight from a file, on every backend: order, faults, slow clients, and what they hold up.
+// Transmission: large reads that are sent straight from a file, on every backend: order, faults, slow clients, and
+// their effect on others.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -29,7 +30,7 @@ class TransmissionFilesTest : public TransmissionTest {
   template <class Test>
   Task<void> body();
 
-  // The storage's own bytes are zeros, so that what comes from the file is told from it.
+  // The storage's own bytes are zeros, to distinguish them from bytes of the file.
   void SetUp() override {
     TransmissionTest::SetUp();
     if (IsSkipped()) return;
@@ -39,7 +40,7 @@ class TransmissionFilesTest : public TransmissionTest {
     file_ = storage().file;
     bool cached = false;
     for (int i = 0; i < 100 && !cached; ++i) cached = reactor().is_cached(storage().file->fd(), 0, kFileBytes);
-    if (!cached) GTEST_SKIP() << "the kernel does not tell what is in the page cache";
+    if (!cached) GTEST_SKIP() << "the kernel does not report cached pages";
     log_fd_ = memfd_create("log", MFD_CLOEXEC);
     log_.emplace("test", log_fd_, LogLevel::kWarning);
     peer_log_.emplace(*log_, "peer");
@@ -58,7 +59,7 @@ class TransmissionFilesTest : public TransmissionTest {
     auto bytes = std::as_bytes(std::span(content_)).subspan(offset, length);
     return {bytes.begin(), bytes.end()};
   }
-  // The simulation evicts pages at random; then the storage answers the whole read, or a part of it, with its zeros.
+  // The simulation evicts pages at random; then the storage, which holds zeros, serves the read or a part of it.
   bool is_right(const Answer& answer, std::uint64_t offset, std::uint64_t length) const {
     if (answer.error != 0 || answer.ended || answer.malformed) return false;
     const Bytes in_file = expected(offset, length);
@@ -66,14 +67,14 @@ class TransmissionFilesTest : public TransmissionTest {
     return std::ranges::equal(answer.data, in_file,
                               [](std::byte got, std::byte filed) { return got == filed || got == std::byte{0}; });
   }
-  // A client that has asked for `count` large reads, and reads nothing until the server has stopped sending.
+  // A client that has sent `count` large READs, and reads nothing until the server has stopped sending.
   Task<std::unique_ptr<Session>> stalled(std::uint64_t count, std::uint64_t length = kFileBytes) {
     auto session = connect();
     for (std::uint64_t cookie = 0; cookie < count; ++cookie) {
       (void)co_await session->client.request(Command::kRead, cookie, 0, length);
     }
     co_await settle();
-    EXPECT_GT(file_.use_count(), 1) << "nothing waits";
+    EXPECT_GT(file_.use_count(), 1) << "no reply waits";
     co_return session;
   }
   Task<void> settle() {
@@ -97,7 +98,7 @@ class TransmissionFilesTest : public TransmissionTest {
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionFilesTest);
 
-TASK_TEST_P(TransmissionFilesTest, ALargeReadIsWhatTheFileHolds) {
+TASK_TEST_P(TransmissionFilesTest, ALargeReadReturnsTheContentOfTheFile) {
   for (HeaderMode mode : kAllModes) {
     auto session = connect(mode);
     std::size_t from_file = 0;
@@ -144,22 +145,22 @@ TASK_TEST_P(TransmissionFilesTest, RepliesThatWaitAreBoundedInNumberAndTakeNoMem
   }
   (void)co_await session->client.send(std::move(requests));
   co_await settle();
-  // The simulation's page cache forgets; its copies are what takes memory.
+  // Copies take memory when the simulation evicts pages of its page cache.
   if (!simulated()) EXPECT_LE(backing().budget.used_bytes(), ReplyQueue::kSharedBufferBytes);
   EXPECT_LE(file_.use_count(), 1 + static_cast<long>(exports::kRequestsInFlightMax));
   for (std::uint64_t i = 0; i < kRequests; ++i) {
     Answer answer = co_await session->client.answer();
     CO_ASSERT(answer.error == 0 && answer.data.size() == kLargeBytes);
-    // To look at each byte of all takes long.
+    // Comparing every byte of all replies would take long.
     if (i % 20 == 0) CO_ASSERT(is_right(answer, 0, kLargeBytes));
   }
   co_await session->end();
 }
 
-TASK_TEST_P(TransmissionFilesTest, AClientThatStopsReadingHoldsUpNoChangeOfTheGraph) {
+TASK_TEST_P(TransmissionFilesTest, AClientThatStopsReadingDelaysNoChangeOfTheGraph) {
   auto session = co_await stalled(40);
   co_await backing().edge.quiesce();
-  // The node gets another file; the old one stays until the replies are gone.
+  // The node gets another file; the old one stays open until the replies are sent.
   storage().file.reset();
   backing().edge.resume();
   EXPECT_FALSE(file_.expired());
@@ -188,7 +189,7 @@ TASK_TEST_P(TransmissionFilesTest, ADroppedClientInTheMiddleOfAFileEndsAtOnce) {
   EXPECT_TRUE(file_.expired());
 }
 
-TASK_TEST_P(TransmissionFilesTest, AFinishedClientStillGetsWhatWaited) {
+TASK_TEST_P(TransmissionFilesTest, AFinishedClientStillGetsWaitingReplies) {
   auto session = co_await stalled(20);
   session->transmission.finish();
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
@@ -196,7 +197,7 @@ TASK_TEST_P(TransmissionFilesTest, AFinishedClientStillGetsWhatWaited) {
   co_await session->ended();
 }
 
-TASK_TEST_P(TransmissionFilesTest, ARefusedClientGetsWhatWaitedAndThenErrors) {
+TASK_TEST_P(TransmissionFilesTest, ARefusedClientGetsWaitingRepliesAndThenErrors) {
   auto session = co_await stalled(20);
   session->transmission.refuse();
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(is_right(co_await session->client.answer(), 0, kFileBytes)) << i;
@@ -215,26 +216,26 @@ TASK_TEST_P(TransmissionFilesTest, TheGraceEndsAFinishedClientThatStoppedReading
   EXPECT_EQ(logged(), "");
 }
 
-TASK_TEST_P(TransmissionFilesTest, AFileCutShortUnderAReplyCutsItsClientWithOneLine) {
+TASK_TEST_P(TransmissionFilesTest, TruncatingAFileDuringAReplyDisconnectsTheClientWithOneLogLine) {
   auto session = co_await stalled(40);
   EXPECT_TRUE(co_await reactor().truncate(storage().file->fd(), kLargeBytes));
-  // The driver's answer to a read of bytes that its file does not have any longer.
+  // The driver's error for a read of bytes that the truncated file has lost.
   storage().error = EIO;
   Answer answer;
   std::size_t whole = 0;
   while (!(answer = co_await session->client.answer()).ended) ++whole;
   EXPECT_LT(whole, 40u);
   co_await session->ended();
-  EXPECT_NE(logged().find("; its client is cut\n"), std::string::npos) << logged();
+  EXPECT_NE(logged().find("; its client is disconnected\n"), std::string::npos) << logged();
   EXPECT_EQ(std::ranges::count(logged(), '\n'), 1);
   storage().error = 0;
-  // The others are served.
+  // Other clients are served.
   auto good = connect();
   EXPECT_EQ((co_await good->client.ask(Command::kRead, 0, 512)).error, 0u);
   co_await good->end();
 }
 
-// The order in which the simulation does things, and what it forgets, follow from a seed.
+// The order of events in the simulation, and the pages that it evicts, follow from a seed.
 class SimulatedFilesTest : public ::testing::TestWithParam<std::uint64_t> {};
 
 struct SeededRun {
@@ -276,7 +277,7 @@ TEST_P(SimulatedFilesTest, ShortSendsAndColdPagesLoseNoByte) {
   EXPECT_EQ(at.backing.budget.used_bytes(), 0u);
 }
 
-// The client vanishes, or the disk fails, at a step that the seed chooses.
+// The client ends, or the disk fails, at a step that the seed chooses.
 Task<void> read_until_broken(SeededRun& at, bool disk_fails) {
   co_await open_in(at);
   auto sockets = at.simulation.socket_pair();
@@ -287,7 +288,7 @@ Task<void> read_until_broken(SeededRun& at, bool disk_fails) {
   std::uint64_t steps = at.simulation.random().below(40);
   for (std::uint64_t i = 0; i < steps; ++i) co_await aio::next_turn();
   if (disk_fails) {
-    // Nothing is in the page cache any longer, and the node cannot read it.
+    // The page cache is empty now, and the node cannot read the data.
     at.simulation.inject({.kind = aio::OperationKind::kRead, .error = EIO, .count = 1000});
     at.backing.storage.error = EIO;
   } else {
@@ -303,14 +304,14 @@ Task<void> read_until_broken(SeededRun& at, bool disk_fails) {
   co_await session.end();
 }
 
-TEST_P(SimulatedFilesTest, ALostClientLeavesNothingBehind) {
+TEST_P(SimulatedFilesTest, ALostClientLeavesNoReplyOrMemoryBehind) {
   SeededRun at(GetParam());
   aio::testing::run(*at.reactor, read_until_broken(at, false));
   EXPECT_EQ(at.backing.budget.used_bytes(), 0u);
   EXPECT_EQ(at.backing.storage.file.use_count(), 1);
 }
 
-TEST_P(SimulatedFilesTest, AFailingDiskMakesNoWrongReply) {
+TEST_P(SimulatedFilesTest, AFailingDiskCausesNoWrongReply) {
   SeededRun at(GetParam());
   aio::testing::run(*at.reactor, read_until_broken(at, true));
   EXPECT_EQ(at.backing.budget.used_bytes(), 0u);
@@ -324,7 +325,7 @@ Task<void> take_answers(Session& session, std::vector<Answer>& answers) {
   for (std::uint64_t i = 0; i < kColdReads; ++i) answers.push_back(co_await session.client.answer());
 }
 
-// The pages of replies that wait leave the page cache, and the node has got another content by then.
+// The pages of waiting replies are evicted from the page cache, and the node has other content by then.
 Task<void> read_what_left_the_page_cache(SeededRun& at) {
   co_await open_in(at);
   Session session(at.backing, at.simulation.socket_pair(), make_state(HeaderMode::kSimple, kFileBytes));
@@ -348,14 +349,14 @@ Task<void> read_what_left_the_page_cache(SeededRun& at) {
   EXPECT_GT(at.backing.storage.calls.size(), reads_before);
   for (const Answer& answer : answers) EXPECT_EQ(answer.data.size(), kColdReadBytes);
   EXPECT_TRUE(std::ranges::any_of(answers, [](const Answer& one) { return one.data.back() == std::byte{'n'}; }));
-  // Each was counted once, whoever read it.
+  // Each read was counted once, whichever way its data were read.
   EXPECT_EQ(at.backing.node.statistics().read.operations(), kColdReads);
   EXPECT_EQ(at.backing.node.statistics().read.bytes(), kColdReads * kColdReadBytes);
   EXPECT_EQ(at.backing.node.statistics().read.failed(), 0u);
   co_await session.end();
 }
 
-TEST_P(SimulatedFilesTest, PagesThatLeftThePageCacheAreReadThroughTheNodeInsideTheGate) {
+TEST_P(SimulatedFilesTest, EvictedPagesAreReadThroughTheNodeInsideTheGate) {
   SeededRun at(GetParam());
   aio::testing::run(*at.reactor, read_what_left_the_page_cache(at));
   EXPECT_EQ(at.backing.budget.used_bytes(), 0u);

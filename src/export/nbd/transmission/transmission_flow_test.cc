@@ -1,4 +1,4 @@
-// How requests and replies flow: batches, segments, slow storage, slow clients, limits.
+// Transmission: flow of requests and replies: batches, segments, slow storage, slow clients, limits.
 #include <gtest/gtest.h>
 
 #include "aio/testing/task_test.h"
@@ -22,7 +22,7 @@ class TransmissionFlowTest : public TransmissionTest {
   template <class Test>
   Task<void> body();
 
-  // Runs a session over `script` to its end.
+  // Runs a session with `script` as its input to its end.
   void serve(StreamScript& script, SessionState state) {
     run([](Backing& backing, StreamScript& said, SessionState agreed) -> Task<void> {
       auto stream = std::make_unique<ScriptedStream>(backing.reactor, said);
@@ -31,7 +31,7 @@ class TransmissionFlowTest : public TransmissionTest {
     }(backing(), script, std::move(state)));
   }
 
-  // A session of every command, as one client sends it.
+  // The input of one client that uses every command.
   static Bytes everything(ClientCodec& codec, HeaderMode mode) {
     Bytes session = joined({codec.write(1, 0, bytes_of('a', 600)), codec.request(Command::kRead, 2, 0, 700),
                             codec.write(3, 1u << 20, bytes_of('b', 300)), codec.request(Command::kFlush, 4, 0, 0),
@@ -46,7 +46,7 @@ class TransmissionFlowTest : public TransmissionTest {
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionFlowTest);
 
-TEST_P(TransmissionFlowTest, ASessionCutAnywhereGetsTheSameReplies) {
+TEST_P(TransmissionFlowTest, ASessionSplitAnywhereGetsTheSameReplies) {
   for (HeaderMode mode : kAllModes) {
     for (bool immediate : {true, false}) {
       storage().immediate = immediate;
@@ -85,7 +85,7 @@ TEST_P(TransmissionFlowTest, ASessionByteByByteGetsTheSameReplies) {
   }
 }
 
-TEST_P(TransmissionFlowTest, WhatCameBehindTheHandshakeIsServedFirst) {
+TEST_P(TransmissionFlowTest, BytesBehindTheHandshakeAreServedFirst) {
   ClientCodec codec(HeaderMode::kSimple);
   Bytes request = codec.request(Command::kRead, 7, 0, 512);
   StreamScript script{.input = {Bytes(request.begin() + 10, request.end())}};
@@ -112,7 +112,7 @@ TEST_P(TransmissionFlowTest, RequestsOfOneSegmentAreAnsweredWithOneSend) {
   EXPECT_EQ(script.sends, 1u);
 }
 
-// A flush after which nothing was written is a task that ends at once.
+// A flush without writes before it is a task that ends at once.
 TEST_P(TransmissionFlowTest, FlushesOfOneSegmentAreAnsweredWithOneSend) {
   ClientCodec codec(HeaderMode::kStructured);
   Bytes segment;
@@ -149,7 +149,7 @@ TEST_P(TransmissionFlowTest, RequestsThatEndInOneTurnAreAnsweredWithOneSend) {
   EXPECT_EQ(script.sends, 1u);
 }
 
-TASK_TEST_P(TransmissionFlowTest, ASlowReadDoesNotHoldAReadyReplyBack) {
+TASK_TEST_P(TransmissionFlowTest, ASlowReadDoesNotDelayAReadyReply) {
   aio::Event gate(reactor());
   storage().read_gate = &gate;
   auto session = connect();
@@ -164,7 +164,7 @@ TASK_TEST_P(TransmissionFlowTest, ASlowReadDoesNotHoldAReadyReplyBack) {
   co_await session->end();
 }
 
-TASK_TEST_P(TransmissionFlowTest, LargeReadsLeaveOtherConnectionsTheirTurn) {
+TASK_TEST_P(TransmissionFlowTest, LargeReadsYieldToOtherConnections) {
   auto large = connect();
   auto small = connect();
   Bytes requests;
@@ -180,7 +180,7 @@ TASK_TEST_P(TransmissionFlowTest, LargeReadsLeaveOtherConnectionsTheirTurn) {
   }
   EXPECT_EQ((co_await small->client.answer()).data.size(), 512u);
   EXPECT_EQ(storage().reads.size(), 9u);
-  // In a simulation the small request may be on its way while all of the others are served.
+  // In a simulation the small request may still be on its way while all others are served.
   if (!simulated()) EXPECT_NE(storage().reads.back().length, 512u);
   co_await large->end();
   co_await small->end();
@@ -248,8 +248,8 @@ TASK_TEST_P(TransmissionFlowTest, AnIdleConnectionHoldsNoMemory) {
   co_await session->end();
 }
 
-// Of a request for a byte the data are the least part.
-TASK_TEST_P(TransmissionFlowTest, SmallRequestsThatWaitCountAsMuchAsTheyTake) {
+// For a request of one byte, the data are the smallest part of its memory.
+TASK_TEST_P(TransmissionFlowTest, WaitingSmallRequestsCountWithAllTheirMemory) {
   constexpr std::uint64_t kProcessBytes = 1u << 20;
   constexpr std::uint64_t kRequests = 1000;
   struct {
@@ -295,7 +295,7 @@ TASK_TEST_P(TransmissionFlowTest, AClosedGateHoldsRequestsUntilItOpens) {
   co_await session->end();
 }
 
-TASK_TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
+TASK_TEST_P(TransmissionFlowTest, KnownHolesAreSentAsHolesAndNotRead) {
   for (HeaderMode mode : kAllModes) {
     constexpr std::uint64_t kBytes = 256u << 10;
     storage().knows_extents_to = UINT64_MAX;
@@ -309,7 +309,7 @@ TASK_TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
     Answer mixed = co_await session->client.ask(Command::kRead, 2 * kBytes, kBytes);
     EXPECT_TRUE(std::ranges::equal(mixed.data, std::span(storage().bytes).subspan(2 * kBytes, kBytes)));
     EXPECT_EQ(mixed.hole_bytes, chunks ? kBytes - 4096 : 0u);
-    // Small reads are not worth a look: from 64 KiB on they are.
+    // Reads below 64 KiB are not checked for holes.
     constexpr std::uint32_t kSearched = 64u << 10;
     EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, 4096)).hole_bytes, 0u);
     EXPECT_EQ((co_await session->client.ask(Command::kRead, 0, kSearched - 1)).hole_bytes, 0u);
@@ -318,13 +318,14 @@ TASK_TEST_P(TransmissionFlowTest, KnownHolesAreToldAndNotRead) {
   }
 }
 
-TASK_TEST_P(TransmissionFlowTest, WhatIsNotKnownOfAReadIsData) {
+TASK_TEST_P(TransmissionFlowTest, UnknownBytesOfAReadAreData) {
   constexpr std::uint64_t kBytes = 256u << 10;
   constexpr std::uint64_t kKnown = 64u << 10;
   storage().knows_extents_to = kKnown;
   std::ranges::fill(std::span(storage().bytes).subspan(8192, 4096), std::byte{'x'});
   auto session = connect(HeaderMode::kStructured);
-  // All behind what is known are zeros too, but nobody knows; nor whether it ends in a hole.
+  // All bytes behind the known extents are zeros too, but the node does not know that, nor whether the range ends in a
+  // hole.
   Answer answer = co_await session->client.ask(Command::kRead, 0, kBytes);
   EXPECT_TRUE(std::ranges::equal(answer.data, std::span(storage().bytes).first(kBytes)));
   EXPECT_EQ(answer.hole_bytes, 8192u);
@@ -334,12 +335,12 @@ TASK_TEST_P(TransmissionFlowTest, WhatIsNotKnownOfAReadIsData) {
   co_await session->end();
 }
 
-TASK_TEST_P(TransmissionFlowTest, BlockStatusAsksForWhatIsNotKnown) {
+TASK_TEST_P(TransmissionFlowTest, BlockStatusQueriesUnknownExtents) {
   using Extents = std::vector<Answer::Status>;
   std::ranges::fill(std::span(storage().bytes).subspan(8192, 16384), std::byte{'x'});
   for (HeaderMode mode : {HeaderMode::kStructured, HeaderMode::kExtended}) {
     auto session = connect(mode);
-    // Data are known up to a hole that is not; then up to the middle of data.
+    // The known extents are data up to a hole that is unknown; then up to the middle of data.
     for (std::uint64_t known : {24576u, 16384u}) {
       storage().knows_extents_to = known;
       storage().calls.clear();
@@ -348,7 +349,7 @@ TASK_TEST_P(TransmissionFlowTest, BlockStatusAsksForWhatIsNotKnown) {
       EXPECT_EQ(storage().calls, std::vector{"extents " + std::to_string(known) + "+" + std::to_string(65536 - known)});
       answer = co_await session->client.ask(Command::kBlockStatus, 8192, 57344, command_flag::kOneExtent);
       EXPECT_EQ(answer.status[0], (Extents{{16384, 0}}));
-      // What is known is all that is asked for.
+      // A query for the known part only.
       storage().calls.clear();
       answer = co_await session->client.ask(Command::kBlockStatus, 8192, 8192);
       EXPECT_EQ(answer.status[0], (Extents{{8192, 0}}));
@@ -370,7 +371,7 @@ TASK_TEST_P(TransmissionFlowTest, AReadBetweenHolesThatFailsIsOneError) {
   co_await session->end();
 }
 
-// A block of data and a hole by turns, from the start on.
+// Blocks of data and holes in turns, from the start on.
 void write_every_other_block(StorageState& storage, std::uint64_t blocks) {
   storage.bytes.assign(blocks * StorageDriver::kBlockBytes, std::byte{0});
   for (std::size_t at = 0; at < storage.bytes.size(); at += 2 * StorageDriver::kBlockBytes) {
@@ -379,9 +380,9 @@ void write_every_other_block(StorageState& storage, std::uint64_t blocks) {
   storage.knows_extents_to = storage.bytes.size();
 }
 
-// An answer that counts as a small reply stands in the buffer of those, and gives back what was taken for it; a longer
-// one keeps that until it is sent.
-TASK_TEST_P(TransmissionFlowTest, AnAnswerToBlockStatusOfSoManyBytesIsASmallReplyAndNoneOfMore) {
+// A reply of the size of a small reply goes to the shared buffer and returns the memory that was taken for it; a longer
+// one keeps its memory until it is sent.
+TASK_TEST_P(TransmissionFlowTest, ABlockStatusReplyUpToTheLimitIsASmallReply) {
   constexpr std::size_t kSmallBytes = 16u << 10;
   constexpr std::size_t kHeadBytes = 20 + 4;
   constexpr std::uint64_t kExtents = (kSmallBytes - kHeadBytes) / 8;
@@ -402,7 +403,7 @@ TASK_TEST_P(TransmissionFlowTest, AnAnswerToBlockStatusOfSoManyBytesIsASmallRepl
   }
 }
 
-TASK_TEST_P(TransmissionFlowTest, RoomIsKeptForSoManyExtentsOfAReadAndNoMore) {
+TASK_TEST_P(TransmissionFlowTest, AConnectionKeepsMemoryForALimitedNumberOfExtents) {
   constexpr std::uint64_t kSpareExtents = 16;
   for (std::uint64_t extents : {kSpareExtents, kSpareExtents + 1}) {
     write_every_other_block(storage(), extents);

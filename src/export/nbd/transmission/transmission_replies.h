@@ -1,7 +1,7 @@
-// The reply objects of a transmission: what a task of the engine gives its result to (exports::ReplyTarget). Each holds
-// what its request needs until it has ended: its data, and what was taken for it from the budget.
+// Reply objects of a transmission, to which the engine's tasks pass their results (exports::ReplyTarget). Each holds
+// the resources of its request until it ends: its data, and its memory from the budget.
 //
-// Each lives in the frame of its task, and refers to the transmission, which outlives it. Thread: its reactor's.
+// Each lives in the frame of its task, and refers to the transmission, which outlives it. Thread: that of its reactor.
 #pragma once
 
 #include <span>
@@ -11,7 +11,7 @@
 
 namespace blockexport::nbd {
 
-// The data and the head of the reply to a READ, in one buffer; the head stands right before kReplyDataStart already.
+// The data and the header of the reply to a READ, in one buffer; the header is already right before kReplyDataStart.
 struct Transmission::ReadReply {
   Transmission* session;
   Request request;
@@ -45,8 +45,8 @@ struct Transmission::WriteReply {
   void ended() { session->request_ended(); }
 };
 
-// A part of a WRITE, whose payload goes back to the reader, which waits for it unless the session has ended. Only a
-// failure is answered.
+// A part of a WRITE. The payload goes back to the reader, which waits for it unless the session has ended. Only an
+// error is answered.
 struct Transmission::PartReply {
   Transmission* session;
   Request request;
@@ -88,7 +88,7 @@ struct Transmission::ExtentsReply {
   void ended() { session->request_ended(); }
 };
 
-// Of a request that has no data.
+// For a request without data.
 struct Transmission::PlainReply {
   Transmission* session;
   Request request;

@@ -1,4 +1,4 @@
-// The plain half of the transmission: each request, from its bytes to the engine, as far as it goes without waiting.
+// Transmission: execution of each request, from its decoded bytes to the engine, until it needs a task.
 
 #include <algorithm>
 #include <array>
@@ -16,16 +16,16 @@ using exports::BlockRequest;
 using exports::ReaderWait;
 using exports::Verb;
 
-// Memory that one answer to BLOCK_STATUS may take, for each context.
+// Maximum memory of one BLOCK_STATUS reply, for each context.
 constexpr std::size_t status_bytes_of(std::size_t extents) {
   return extents * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
 }
-// Extents of such an answer when others hold the memory.
+// Maximum number of extents of such a reply when other clients hold the memory.
 constexpr std::size_t kScarceExtentsMax = 4096;
 constexpr std::size_t kOneExtentStatusBytes = 4096;
-// READs from this length on are looked at for holes.
+// READs of at least this length are checked for holes.
 constexpr std::uint64_t kHoleSearchBytesMin = 64u << 10;
-// Extents that a connection keeps room for.
+// Extents that a connection keeps memory for.
 constexpr std::size_t kSpareExtentsMax = 16;
 
 block::Range range_of(const Request& request) {
@@ -68,7 +68,7 @@ BlockRequest to_block_request(const Request& request, block::Range range) {
 
 }  // namespace
 
-// Once through the gate for all that came together, not once for each.
+// Requests that arrived together pass the gate once.
 ReaderWait Transmission::handle_input() {
   engine_.begin_batch();
   const ReaderWait wait = handle_requests();
@@ -95,12 +95,12 @@ ReaderWait Transmission::handle_requests() {
       begin_is_traced_ = false;
       engine_.request_taken();
     }
-    // Nothing was taken: the request is not whole yet.
+    // Nothing was consumed: the request is not complete yet.
     if (wait != ReaderWait::kInput || !taken) return wait;
   }
 }
 
-// Takes the request out of the window, or leaves all of it there and says what has to be waited for first.
+// Takes the request out of the window; or leaves it there and returns the wait that is needed first.
 ReaderWait Transmission::handle_request(const Request& request) {
   Verdict verdict = rules_.check(request);
   if (!verdict.ok()) return reject(request, verdict);
@@ -122,7 +122,7 @@ ReaderWait Transmission::begin(const Request& request, const Verdict& verdict) {
     case Command::kRead:
       return begin_read(request);
     case Command::kWrite:
-      // A long one that is there is as good as a small one.
+      // A long WRITE that is complete is treated as a small one.
       if (request.length <= kSmallWriteBytesMax || input_.has_payload(request.length)) {
         return begin_whole_write(request);
       }
@@ -184,12 +184,12 @@ ReaderWait Transmission::begin_read(const Request& request) {
   return ReaderWait::kInput;
 }
 
-// What a client is spared to be sent as zeros is looked for only where that is much.
+// Sending zeros as holes pays only for long READs.
 ReadPlan Transmission::plan_known_holes(const Request& request) {
   known_.clear();
   const bool look =
       state_.header_mode != HeaderMode::kSimple && request.length >= kHoleSearchBytesMin && engine_.is_inside();
-  // On failure there is nothing in it, and all is data.
+  // After a failure the list is empty, and everything counts as data.
   if (look) (void)engine_.extents_now(range_of(request), known_);
   ReadPlan plan = plan_read(state_.header_mode, request, known_);
   if (known_.capacity() > kSpareExtentsMax) known_ = block::Extents();
@@ -229,14 +229,14 @@ ReaderWait Transmission::begin_whole_write(const Request& request) {
   return ReaderWait::kInput;
 }
 
-// What is here of the payload, which is all that was not written in parts.
+// The received payload without the parts that are written already.
 void Transmission::start_write(const Request& request, Payload payload) {
   const block::Range range{.offset = request.offset + payload.written_bytes(), .length = payload.part_bytes()};
   engine_.start_write("nbd write", to_block_request(request, range),
                       WriteReply{.session = this, .request = request, .payload = std::move(payload)});
 }
 
-// What is there of it is written from where it is, if the node takes memory that begins and ends anywhere, at once.
+// Writes the received bytes inline from the receive window, if the node accepts buffers of any alignment.
 ReaderWait Transmission::begin_large_write(const Request& request) {
   const bool hold = can_write_now(request) && engine_.writes_from_anywhere();
   input_.begin_payload(request, hold, engine_.bounce_bytes(Verb::kWrite, range_of(request)));
@@ -246,7 +246,7 @@ ReaderWait Transmission::begin_large_write(const Request& request) {
 ReaderWait Transmission::finish_large_write() {
   if (ReaderWait wait = admission(); wait != ReaderWait::kNone) return wait;
   const Request request = input_.payload_request();
-  // With all that memory it waits for no more of it: a started request has its reply in any case.
+  // The request has all that memory and needs no more: a started request always gets its reply.
   const bool at_once = !input_.payload().is_split() && output_.reserve_successes(1);
   if (at_once && write_now(request, input_.payload().vectors())) {
     engine_.budget().give_back(input_.payload().budget_bytes());
@@ -261,7 +261,7 @@ bool Transmission::can_write_now(const Request& request) const {
   return engine_.can_write_now(has_flag(request, command_flag::kFua));
 }
 
-// Writes at once or not at all; the reply has been reserved.
+// Writes inline or not at all; memory for the reply has been reserved.
 bool Transmission::write_now(const Request& request, std::span<const iovec> data) {
   if (!can_write_now(request) || !engine_.write_now(range_of(request), data)) return false;
   output_.succeed(request);
@@ -269,7 +269,7 @@ bool Transmission::write_now(const Request& request, std::span<const iovec> data
   return true;
 }
 
-// The same for the WRITE that is whole at the front of the window, together with those behind it that continue it.
+// The same for the complete WRITE at the front of the window, together with the WRITEs behind it that continue it.
 bool Transmission::write_whole_now(const Request& request) {
   if (!input_.has_payload_in_one_piece(request.length)) {
     if (!write_now(request, input_.payload_pieces(request.length))) return false;
@@ -283,7 +283,8 @@ bool Transmission::write_whole_now(const Request& request) {
   const auto requests = static_cast<std::uint32_t>(run.requests());
   if (!engine_.write_now(range, run.vectors(), requests)) {
     if (requests == 1) return false;
-    // Nobody can tell whose fault it was, or how far it came: each is written, and answered, by itself.
+    // A failed joint write does not show which request caused it, or how far it came: each is written and answered
+    // alone.
     alone_writes_ = requests;
     return write_whole_now(request);
   }
@@ -330,7 +331,7 @@ ReaderWait Transmission::begin_block_status(const Request& request, std::uint32_
   return ReaderWait::kInput;
 }
 
-// Adds what the node knows without waiting; true when that is all.
+// Adds the extents that the node knows without waiting; true when the reply is complete.
 bool Transmission::find_status_now(StatusReply& reply) {
   block::Extents extents;
   while (!reply.is_whole()) {
@@ -353,7 +354,7 @@ ReaderWait Transmission::begin_other(const Request& request) {
   return ReaderWait::kInput;
 }
 
-// Success, of a request that asks for nothing.
+// Success of a request that returns no data.
 ReaderWait Transmission::answer_now(const Request& request) {
   if (!output_.succeed_now(request)) return ReaderWait::kSharedBuffer;
   input_.consume();
@@ -371,7 +372,7 @@ ReaderWait Transmission::reject(const Request& request, const Verdict& verdict) 
   return ReaderWait::kNone;
 }
 
-// The reply of a started request that carries no data.
+// The reply to a started request without data.
 void Transmission::answer(const Request& request, const IoResult& result) {
   if (result) {
     output_.succeed(request);
@@ -381,16 +382,17 @@ void Transmission::answer(const Request& request, const IoResult& result) {
   }
 }
 
-// A task's reply was queued, and the engine has counted its end.
+// The reply of a task was queued, and the engine has counted its end.
 void Transmission::request_ended() {
-  // The reader sends what became ready while it handled its input.
+  // The reader sends the replies that became ready while it handled its input.
   if (engine_.in_batch()) return;
-  // What ends in one turn leaves with one send: the sender's, in the next turn. The last one has nobody to wait for.
+  // Replies of requests that end in one turn leave with one send: by the sender, in the next turn. The last running
+  // request sends its reply at once.
   if (engine_.requests_in_flight() > 0) return sender_wanted_.set();
   replies_ready();
 }
 
-// Writes what has come of a payload that is split. Meanwhile the payload is away.
+// Writes the received part of a split payload. Meanwhile the payload is not in the reader.
 aio::Task<IoResult> Transmission::write_part() {
   if (context_.fence.is_up()) CO_TRY(co_await context_.fence.wait_until_down());
   part_written_.reset();

@@ -1,4 +1,5 @@
-// Requests for which others hold the memory: they are served with less, and soon. Time is the simulation's.
+// Transmission: requests while other clients hold the memory: they are served soon, with less memory. Time is the
+// simulation's.
 #include <gtest/gtest.h>
 
 #include "aio/simulation.h"
@@ -13,7 +14,7 @@ using aio::Task;
 constexpr std::size_t kDiskBytes = 16u << 20;
 constexpr std::size_t kLargeBytes = 3u << 20;
 constexpr std::uint64_t kBudgetBytes = 4u << 20;
-// Of the simulation: patience, and what the storage and the socket take.
+// Simulated times: the wait for memory, and the delays of the storage and the socket.
 constexpr std::uint64_t kSoonNs = 500'000'000;
 
 class TransmissionScarceTest : public ::testing::TestWithParam<HeaderMode> {
@@ -47,7 +48,7 @@ class TransmissionScarceTest : public ::testing::TestWithParam<HeaderMode> {
 
   aio::Simulation simulation_;
   std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
-  // All of the memory is held by somebody.
+  // Another client holds all memory.
   Backing backing_{*reactor_, kDiskBytes, kBudgetBytes};
 };
 INSTANTIATE_TEST_SUITE_P(Modes, TransmissionScarceTest,
@@ -79,7 +80,7 @@ TASK_TEST_P(TransmissionScarceTest, ALargeWriteIsWrittenPieceByPiece) {
   co_await session->end();
 }
 
-// What follows in the stream is found all the same.
+// The next requests in the stream are still found.
 TASK_TEST_P(TransmissionScarceTest, AWriteThatFailsInTheMiddleIsAnsweredWithTheError) {
   backing_.storage.full_from = 1u << 20;
   auto session = connect();

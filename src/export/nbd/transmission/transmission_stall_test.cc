@@ -1,4 +1,4 @@
-// Clients that hold memory and do not move it, while others wait for it. Time is the simulation's.
+// Transmission: clients that hold memory and make no progress while others wait for it. Time is the simulation's.
 #include <gtest/gtest.h>
 
 #include "aio/simulation.h"
@@ -13,7 +13,7 @@ using aio::Task;
 
 constexpr std::size_t kDiskBytes = 16u << 20;
 constexpr std::size_t kWriteBytes = 2u << 20;
-// Room for two large writes, beside each connection's allowance.
+// Memory for two large writes, besides the allowance of each connection.
 constexpr std::uint64_t kBudgetBytes = 4u << 20;
 constexpr std::uint64_t kSecondNs = 1'000'000'000;
 
@@ -46,7 +46,7 @@ class TransmissionStallTest : public ::testing::Test {
   Backing backing_{*reactor_, kDiskBytes, kBudgetBytes};
 };
 
-TASK_TEST_F(TransmissionStallTest, AWriteThatStopsIsCutWhenOthersWaitForItsMemory) {
+TASK_TEST_F(TransmissionStallTest, AStoppedWriteIsDisconnectedWhenOthersWaitForItsMemory) {
   auto first = connect();
   auto second = connect();
   for (Session* one : {first.get(), second.get()}) {
@@ -67,7 +67,7 @@ TASK_TEST_F(TransmissionStallTest, AWriteThatStopsIsCutWhenOthersWaitForItsMemor
   for (Session* one : {first.get(), second.get(), good.get()}) co_await one->end();
 }
 
-TASK_TEST_F(TransmissionStallTest, AWriteThatStopsIsLeftAloneWhileNobodyWaits) {
+TASK_TEST_F(TransmissionStallTest, AStoppedWriteIsKeptWhileNobodyWaits) {
   auto session = connect();
   (void)co_await session->client.send(part_of_a_write(session->client.codec(), kWriteBytes - 1));
   co_await pass(300);
@@ -77,7 +77,7 @@ TASK_TEST_F(TransmissionStallTest, AWriteThatStopsIsLeftAloneWhileNobodyWaits) {
   co_await session->end();
 }
 
-TASK_TEST_F(TransmissionStallTest, ASlowWriteThatMovesIsLeftAlone) {
+TASK_TEST_F(TransmissionStallTest, ASlowWriteThatMakesProgressIsKept) {
   auto slow = connect();
   auto other = connect();
   auto good = connect();
@@ -86,7 +86,7 @@ TASK_TEST_F(TransmissionStallTest, ASlowWriteThatMovesIsLeftAlone) {
   co_await pass(1);
   std::uint32_t answered = 0;
   std::uint32_t asked = 0;
-  // Both move 256 KiB in eight seconds.
+  // Both clients move 256 KiB in eight seconds.
   for (std::size_t left = kWriteBytes / 2; left > 0; left -= 32u << 10) {
     co_await write_whole(*good, 4u << 20, answered);
     EXPECT_EQ(answered, ++asked);
@@ -99,7 +99,7 @@ TASK_TEST_F(TransmissionStallTest, ASlowWriteThatMovesIsLeftAlone) {
   for (Session* one : {slow.get(), other.get(), good.get()}) co_await one->end();
 }
 
-TASK_TEST_F(TransmissionStallTest, RepliesThatAreNotTakenAreCutWhenOthersWaitForTheirMemory) {
+TASK_TEST_F(TransmissionStallTest, AClientThatDoesNotReadIsDisconnectedWhenOthersWaitForItsMemory) {
   auto idle_reader = connect();
   for (std::uint64_t cookie = 1; cookie <= 4; ++cookie) {
     (void)co_await idle_reader->client.request(Command::kRead, cookie, 0, kWriteBytes);
@@ -115,8 +115,9 @@ TASK_TEST_F(TransmissionStallTest, RepliesThatAreNotTakenAreCutWhenOthersWaitFor
   co_await good->end();
 }
 
-// Each has all of its payload on the way and takes it in pieces: none may wait for what another has begun to take.
-TASK_TEST_F(TransmissionStallTest, MoreLargeWritesThanThereIsMemoryForAllEnd) {
+// Each client has sent all of its payload and takes memory in pieces: no write may wait for pieces of another one that
+// has begun to take them.
+TASK_TEST_F(TransmissionStallTest, LargeWritesBeyondTheMemoryAllComplete) {
   std::vector<std::unique_ptr<Session>> sessions;
   for (int i = 0; i < 8; ++i) sessions.push_back(connect());
   std::uint64_t began_ns = reactor_->now_ns();

@@ -1,4 +1,4 @@
-// The state table of export/engine/session_states.h, walked by sessions: each transition and each wait is reached.
+// Transmission: the state table of export/engine/session_states.h; its sessions reach each transition and each wait.
 #include <gtest/gtest.h>
 
 #include "aio/current.h"
@@ -43,10 +43,10 @@ class TransmissionStatesTest : public TransmissionTest {
     if (std::exchange(memory_is_taken_, false)) backing().budget.give_back(aio::ProcessBudget::kBytesDefault);
   }
 
-  // A session with a read under way, brought to `ending` by what causes it.
+  // Makes a session with a read under way reach `ending` by the ending's cause.
   Task<void> bring_to(Session& session, Ending ending) {
     if (ending == Ending::kSuspended) {
-      // Its sender is to be waiting for the client, so that it notices a loss.
+      // The sender must be waiting for the client, so that it notices the loss.
       storage().immediate = true;
       for (std::uint64_t cookie = 10; cookie < 18; ++cookie) {
         (void)co_await session.client.request(Command::kRead, cookie, 0, kLargeBytes);
@@ -78,7 +78,7 @@ class TransmissionStatesTest : public TransmissionTest {
         break;
       case EndingCause::kConnection:
         if (transition.from == Ending::kOpen) {
-          // A reader that waits for input would see an end of the stream, with which a client leaves.
+          // A reader that waits for input would see the end of the stream, and take it as a disconnect.
           backing().fence.raise();
           (void)co_await session.client.request(Command::kRead, 3, 0, 512);
           co_await until_reading(session, ReaderWait::kFence);
@@ -94,7 +94,7 @@ class TransmissionStatesTest : public TransmissionTest {
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionStatesTest);
 
-TASK_TEST_P(TransmissionStatesTest, EachTransitionOfTheTableHappensByItsCause) {
+TASK_TEST_P(TransmissionStatesTest, EachCauseMakesItsTransition) {
   for (const EndingTransition& transition : exports::kEndingTransitions) {
     SCOPED_TRACE(::testing::Message() << static_cast<int>(transition.from) << " to "
                                       << static_cast<int>(transition.to));
@@ -220,7 +220,7 @@ TASK_TEST_P(TransmissionStatesTest, TheReaderWaitsForTheFence) {
   co_await session->end();
 }
 
-// What is long for one turn is seen by looking in every turn.
+// A task observes in every turn that the work is spread over turns.
 TASK_TEST_P(TransmissionStatesTest, TheReaderGivesOthersATurn) {
   StreamScript script{.ends = false};
   ClientCodec codec(HeaderMode::kSimple);

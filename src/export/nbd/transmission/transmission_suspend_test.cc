@@ -1,5 +1,5 @@
-// Sessions that are suspended between two requests and go on in another transmission over the same socket: at every
-// boundary of a recorded session, the client gets the answers that it gets without.
+// Transmission: sessions that are suspended between two requests and continue in another transmission over the same
+// socket. At every boundary of a recorded session, the client gets the same replies as without the suspension.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
@@ -14,25 +14,25 @@ namespace {
 
 using aio::Task;
 
-// Reads are of the first half, and everything else changes the second half, so that the order in which requests end
-// does not matter.
+// Reads use the first half of the disk, and all changes the second half, so that the order in which requests end does
+// not matter.
 constexpr std::size_t kDiskBytes = 2u << 20;
 constexpr std::uint64_t kHalf = kDiskBytes / 2;
 
-// A server's side of a connection: transmissions that follow each other over the same socket.
+// The server's side of a connection: successive transmissions over the same socket.
 class Succession {
  public:
   Succession(Backing& backing, int fd, SessionState state) : backing_(backing), scope_(backing.reactor) {
     begin({.state = std::move(state), .unread = {}, .unsent = {}}, fd);
   }
 
-  // Suspends the session, carries it over as bytes, and goes on with another one; false when it has ended otherwise.
+  // Suspends the session, serialises it, and continues with another transmission; false when it has ended otherwise.
   Task<bool> hand_over() {
     if (!transmission_->suspend()) co_return false;
     co_await scope_.join();
     auto suspended = transmission_->take_suspended();
     if (!suspended) co_return false;
-    // Nothing of the old session is left behind.
+    // The old transmission has released everything.
     transmission_.reset();
     auto restored = deserialize_session(serialize(suspended->session));
     if (!restored || *restored != suspended->session) {
@@ -62,7 +62,7 @@ class Succession {
   aio::Scope scope_;
 };
 
-// The requests of a session, as bytes of the wire.
+// The encoded requests of a session.
 class Recording {
  public:
   explicit Recording(ClientCodec& codec, HeaderMode mode) {
@@ -78,7 +78,7 @@ class Recording {
     requests_.push_back(codec.request(Command::kCache, 10, 0, 4096));
     requests_.push_back(codec.write(11, kHalf + (400u << 10), bytes_of('c', 512)));
     requests_.push_back(codec.write(12, kHalf + (400u << 10) + 512, bytes_of('d', 512)));
-    // Its payload is thrown away.
+    // The payload of this request is skipped.
     requests_.push_back(codec.write(13, kDiskBytes - 512, bytes_of('e', 70u << 10)));
     requests_.push_back(codec.request(Command::kRead, 14, 0, kHalf));
     requests_.push_back(codec.write(15, kHalf + (500u << 10), bytes_of('f', 300u << 10)));
@@ -86,7 +86,7 @@ class Recording {
   }
   std::size_t size() const { return requests_.size(); }
   std::size_t bytes_of_request(std::size_t index) const { return requests_[index].size(); }
-  // The bytes up to request `first`, and from there on.
+  // The bytes before request `first`, and those from there on.
   std::pair<Bytes, Bytes> cut_before(std::size_t first) const {
     std::pair<Bytes, Bytes> parts;
     for (std::size_t i = 0; i < size(); ++i) {
@@ -119,7 +119,7 @@ class TransmissionSuspendTest : public aio::testing::ForEachBackend {
   Backing& backing() { return *backing_; }
   StorageState& storage() { return backing_->storage; }
 
-  // Fresh content, the same each time; one with holes.
+  // New content, the same each time, with holes.
   void fill() {
     for (std::size_t i = 0; i < kDiskBytes; ++i) {
       storage().bytes[i] = i < kHalf && i / 8192 % 3 != 0 ? static_cast<std::byte>(1 + i / 512 % 251) : std::byte{0};
@@ -130,8 +130,8 @@ class TransmissionSuspendTest : public aio::testing::ForEachBackend {
   }
   static Task<void> hand_over(Succession& server, bool& done) { done = co_await server.hand_over(); }
 
-  // The answers to all requests, when the session is suspended behind the request before `boundary`, with `ahead_bytes`
-  // of the following ones sent by then. The client reads nothing before that.
+  // The replies to all requests, when the session is suspended after the request before `boundary`, and `ahead_bytes`
+  // of the following requests were sent by then. The client reads nothing before that.
   Task<Answers> run_with_a_hand_over(HeaderMode mode, std::size_t boundary, std::size_t ahead_bytes) {
     fill();
     auto sockets = make_socket_pair();
@@ -167,7 +167,7 @@ class TransmissionSuspendTest : public aio::testing::ForEachBackend {
   }
   static Task<void> send(Client& client, Bytes bytes) { EXPECT_TRUE(co_await client.send(std::move(bytes))); }
 
-  // The same without.
+  // The replies without a suspension.
   Task<Answers> run_undisturbed(HeaderMode mode) {
     fill();
     auto sockets = make_socket_pair();
@@ -186,7 +186,7 @@ class TransmissionSuspendTest : public aio::testing::ForEachBackend {
     co_await server.ended();
     co_return answers;
   }
-  // At every boundary, with nothing sent ahead, with a part of the next request, and with all that follow.
+  // At every boundary, with nothing sent ahead, with a part of the next request, and with all following requests.
   Task<void> check_every_boundary(HeaderMode mode) {
     const Answers expected = co_await run_undisturbed(mode);
     const std::vector<std::byte> content = storage().bytes;
@@ -209,11 +209,11 @@ class TransmissionSuspendTest : public aio::testing::ForEachBackend {
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(TransmissionSuspendTest);
 
-TASK_TEST_P(TransmissionSuspendTest, TheClientCannotTellAtAnyBoundary) {
+TASK_TEST_P(TransmissionSuspendTest, TheClientGetsTheSameRepliesAtAnyBoundary) {
   for (HeaderMode mode : kAllModes) co_await check_every_boundary(mode);
 }
 
-TASK_TEST_P(TransmissionSuspendTest, TheClientCannotTellWhileRequestsWaitForStorage) {
+TASK_TEST_P(TransmissionSuspendTest, TheClientGetsTheSameRepliesWhileRequestsWaitForStorage) {
   if (!simulated()) CO_SKIP("the delays are the simulation's");
   aio::Random random(17);
   storage().immediate = false;
@@ -236,8 +236,8 @@ TASK_TEST_P(TransmissionSuspendTest, ASessionIsHandedOverAgainAndAgain) {
   co_await server.ended();
 }
 
-// Replies that leave from a file, and one that others' memory makes it read piece by piece.
-TASK_TEST_P(TransmissionSuspendTest, RepliesWhoseDataStandInTheNodeAreHandedOver) {
+// Replies that are sent from a file, and one that is read piece by piece because other clients hold the memory.
+TASK_TEST_P(TransmissionSuspendTest, RepliesWithDataInTheNodeAreHandedOver) {
   fill();
   const std::string content(reinterpret_cast<const char*>(storage().bytes.data()), kDiskBytes);
   const std::string path = make_file(content);
@@ -264,7 +264,7 @@ TASK_TEST_P(TransmissionSuspendTest, RepliesWhoseDataStandInTheNodeAreHandedOver
   storage().file.reset();
 }
 
-TASK_TEST_P(TransmissionSuspendTest, ALargeWriteThatIsArrivingEndsFirst) {
+TASK_TEST_P(TransmissionSuspendTest, AnArrivingLargeWriteIsCompletedFirst) {
   auto sockets = make_socket_pair();
   Succession server(backing(), sockets.first, make_state(HeaderMode::kSimple, kDiskBytes));
   Client client(std::make_unique<net::SocketStream>(reactor(), sockets.second), HeaderMode::kSimple);
@@ -287,7 +287,7 @@ TASK_TEST_P(TransmissionSuspendTest, ALargeWriteThatIsArrivingEndsFirst) {
   co_await server.ended();
 }
 
-TASK_TEST_P(TransmissionSuspendTest, AClientThatLeavesLeavesNothingToHandOver) {
+TASK_TEST_P(TransmissionSuspendTest, ASessionThatEndedHasNothingToHandOver) {
   for (bool is_removed : {false, true}) {
     auto sockets = make_socket_pair();
     Succession server(backing(), sockets.first, make_state(HeaderMode::kSimple, kDiskBytes));
@@ -308,7 +308,7 @@ TASK_TEST_P(TransmissionSuspendTest, AClientThatLeavesLeavesNothingToHandOver) {
   }
 }
 
-TASK_TEST_P(TransmissionSuspendTest, AConnectionThatIsMoreThanADescriptorIsNotSuspended) {
+TASK_TEST_P(TransmissionSuspendTest, ATlsConnectionIsNotSuspended) {
   StreamScript script{.ends = false};
   ClientCodec codec(HeaderMode::kSimple);
   script.input.push_back(codec.request(Command::kRead, 1, 0, 512));

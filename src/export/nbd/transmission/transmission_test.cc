@@ -1,4 +1,4 @@
-// Each command of the transmission phase, in each header mode.
+// Transmission: each command, in each header mode.
 #include "export/nbd/transmission/transmission.h"
 
 #include "aio/testing/task_test.h"
@@ -18,8 +18,8 @@ class TransmissionCommandTest : public TransmissionTest {
   template <class Test>
   Task<void> body(Session& session);
 
-  // Runs `Test` with a new session in every header mode, first with storage that answers at once, then with storage
-  // that has to be waited for.
+  // Runs `Test` with a new session in every header mode, first with storage that completes inline, then with storage
+  // that makes requests wait.
   template <class Test>
   void in_every_mode() {
     for (bool immediate : {true, false}) {
@@ -63,7 +63,7 @@ TEST_IN_EVERY_MODE(WhatWasWrittenIsRead) {
   EXPECT_EQ(read.data, expected);
 }
 
-// As direct I/O asks for it: nothing is copied once more on its way.
+// Aligned for direct I/O, so the data need no bounce buffer.
 TEST_IN_EVERY_MODE(AReadThatWaitsGoesToTheBorderOfAPage) {
   storage().read_addresses = 0;
   (void)co_await session.client.ask_write(4096, bytes_of('a', 4096));
@@ -129,7 +129,7 @@ TEST_IN_EVERY_MODE(FastZeroesAreZeroesOrNotSupportedAndNoChange) {
   }
 }
 
-// It has a meaning of its own there.
+// ENOTSUP has a special meaning in the protocol.
 TEST_IN_EVERY_MODE(NothingElseIsAnsweredAsNotSupported) {
   storage().error = ENOTSUP;
   storage().immediate = false;
@@ -194,7 +194,7 @@ TEST_IN_EVERY_MODE(ARefusedWriteSkipsItsPayload) {
   EXPECT_EQ((co_await session.client.ask(Command::kRead, end - 256, 256)).data, bytes_of(0, 256));
 }
 
-TASK_TEST_P(TransmissionCommandTest, AReadOnlyExportTakesNoWrite) {
+TASK_TEST_P(TransmissionCommandTest, AReadOnlyExportRefusesWrites) {
   auto session = connect(make_state(HeaderMode::kStructured, storage().bytes.size(), true));
   Answer answer = co_await session->client.ask_write(0, bytes_of('x', 512));
   EXPECT_EQ(answer.error, static_cast<std::uint32_t>(NbdError::kNotPermitted));
@@ -220,7 +220,7 @@ TEST_P(TransmissionCommandTest, AWrongMagicEndsTheConnection) {
   }
 }
 
-TEST_P(TransmissionCommandTest, BlockStatusTellsEveryContext) {
+TEST_P(TransmissionCommandTest, BlockStatusAnswersForEveryContext) {
   storage().bytes[8192] = std::byte{1};
   for (HeaderMode mode : {HeaderMode::kStructured, HeaderMode::kExtended}) {
     run([](std::unique_ptr<Session> session) -> Task<void> {

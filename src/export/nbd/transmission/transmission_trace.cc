@@ -1,4 +1,4 @@
-// What the transmission says of its requests when the events are switched on.
+// Transmission: trace events of its requests.
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 namespace blockexport::nbd {
 
-// A request may be looked at again and again before there is room for it; it begins once.
+// A request may be tried several times before it can begin; its begin is traced once.
 void Transmission::write_begin(const Request& request) {
   if (begin_is_traced_) return;
   begin_is_traced_ = true;
@@ -15,7 +15,7 @@ void Transmission::write_begin(const Request& request) {
                                    request.cookie, request.command, request.flags, request.offset, request.length));
 }
 
-// Each request of a run begins and ends; the first one's begin was written when it was looked at.
+// Each request of a run has a begin and an end; the first one's begin was traced when it was tried.
 void Transmission::write_run_events(const WriteRun& run) {
   for (std::size_t i = 0; i < run.requests(); ++i) {
     const Request request = run.request(i);

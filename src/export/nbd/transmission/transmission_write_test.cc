@@ -1,4 +1,4 @@
-// WRITEs of one batch that continue each other: written as one, answered one by one.
+// Transmission: consecutive WRITEs of one batch, which are written as one and answered one by one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,7 +22,7 @@ class TransmissionWriteTest : public TransmissionTest {
  protected:
   template <class Test>
   Task<void> body();
-  // What a client gets that sends `segments` and then waits for its replies.
+  // The replies to a client that sends `segments` and then waits.
   std::map<std::uint64_t, Answer> answers(ClientCodec& codec, HeaderMode mode, std::deque<Bytes> segments) {
     StreamScript script{.input = {segments.begin(), segments.end()}};
     run([](Backing& backing, StreamScript& said, SessionState agreed) -> Task<void> {
@@ -32,13 +32,13 @@ class TransmissionWriteTest : public TransmissionTest {
     }(backing(), script, make_state(mode, storage().bytes.size())));
     return codec.take_all(script.output);
   }
-  // Ends in order, so that what is under way is answered.
+  // Ends in order, so that running requests are answered.
   std::map<std::uint64_t, Answer> answers(ClientCodec& codec, HeaderMode mode, Bytes writes) {
     Bytes end = codec.request(Command::kDisconnect, 0, 0, 0);
     writes.insert(writes.end(), end.begin(), end.end());
     return answers(codec, mode, std::deque<Bytes>{std::move(writes)});
   }
-  // `count` writes of `bytes` bytes each, one behind the other from `offset`; cookies from 1, contents '1', '2', ...
+  // `count` consecutive writes of `bytes` bytes each from `offset`; cookies from 1, contents '1', '2', ...
   static Bytes row(ClientCodec& codec, std::uint64_t offset, std::size_t bytes, std::uint64_t count,
                    std::uint16_t flags = 0) {
     Bytes all;
@@ -92,7 +92,7 @@ TEST_P(TransmissionWriteTest, EachRunIsAWriteOfItsOwn) {
   EXPECT_EQ(storage().bytes[512], std::byte{'x'});
 }
 
-TEST_P(TransmissionWriteTest, WhereSpaceEndsEachGetsItsOwnResult) {
+TEST_P(TransmissionWriteTest, AtTheEndOfTheSpaceEachGetsItsOwnResult) {
   for (HeaderMode mode : kAllModes) {
     std::ranges::fill(storage().bytes, std::byte{0});
     storage().calls.clear();
@@ -110,7 +110,7 @@ TEST_P(TransmissionWriteTest, WhereSpaceEndsEachGetsItsOwnResult) {
   EXPECT_EQ(backing().node.statistics().write.failed(), 12u);
 }
 
-TEST_P(TransmissionWriteTest, WhatFailsTogetherIsNotTriedTogetherAgain) {
+TEST_P(TransmissionWriteTest, AFailedRunIsNotMergedAgain) {
   storage().error = EIO;
   ClientCodec codec(HeaderMode::kStructured);
   auto all = answers(codec, HeaderMode::kStructured, row(codec, 0, 512, 3));
@@ -120,7 +120,7 @@ TEST_P(TransmissionWriteTest, WhatFailsTogetherIsNotTriedTogetherAgain) {
   EXPECT_EQ(backing().node.statistics().write.failed(), 3u);
 }
 
-TEST_P(TransmissionWriteTest, StorageThatHasToBeWaitedForGetsThemOneByOne) {
+TEST_P(TransmissionWriteTest, WaitingStorageGetsThemOneByOne) {
   storage().immediate = false;
   ClientCodec codec(HeaderMode::kStructured);
   auto all = answers(codec, HeaderMode::kStructured, row(codec, 0, 512, 3));
@@ -137,9 +137,8 @@ TEST_P(TransmissionWriteTest, ForceUnitAccessIsNotMerged) {
   EXPECT_TRUE(storage().tries.empty());
 }
 
-// Against a model that takes the writes one by one: same bytes, same results, whatever is merged and wherever the
-// segments are cut. What a write that failed left in its range is nobody's promise: it may have been tried again after
-// a later one.
+// Compared with a model that executes the writes one by one: same bytes, same results, for any merging and any
+// segments. The content of the range of a failed write is undefined: it may have been tried again after a later one.
 TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
   constexpr std::uint64_t kSpace = 64u << 10;
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
@@ -176,7 +175,7 @@ TEST_P(TransmissionWriteTest, MergingChangesNoResult) {
   }
 }
 
-TEST_P(TransmissionWriteTest, ALongOneThatIsThereIsWrittenAsASmallOneIs) {
+TEST_P(TransmissionWriteTest, ACompleteLongWriteIsWrittenAsASmallOne) {
   for (bool immediate : {true, false}) {
     storage().tries.clear();
     storage().calls.clear();
@@ -192,8 +191,8 @@ TEST_P(TransmissionWriteTest, ALongOneThatIsThereIsWrittenAsASmallOneIs) {
 }
 
 // Writes in segments of any size: many are in two pieces in the receive window, or partly there and partly in a piece
-// of their own; some of those are refused, and some have to be waited for.
-TEST_P(TransmissionWriteTest, LongOnesThatComeInPiecesAreWrittenWhole) {
+// of their own; some of those are refused, and some have to wait.
+TEST_P(TransmissionWriteTest, LongWritesThatArriveInPiecesAreWrittenCompletely) {
   for (std::uint64_t seed = 1; seed <= 24; ++seed) {
     aio::Random random(seed);
     const HeaderMode mode = kAllModes[seed % 3];
@@ -225,8 +224,8 @@ TEST_P(TransmissionWriteTest, LongOnesThatComeInPiecesAreWrittenWhole) {
   }
 }
 
-// The node took such writes at once when its payload began to arrive, and no longer when it was there.
-TASK_TEST_P(TransmissionWriteTest, ALargeWriteThatHasToWaitKeepsWhatArrivedWithItsHeader) {
+// The node accepted inline writes when the payload began to arrive, and does not any more when it is complete.
+TASK_TEST_P(TransmissionWriteTest, ALargeWriteThatWaitsKeepsTheBytesBehindItsHeader) {
   constexpr std::size_t kBytes = 2 * kSmallWriteBytesMax;
   aio::Event gate(reactor());
   auto session = connect(HeaderMode::kSimple);
@@ -239,7 +238,7 @@ TASK_TEST_P(TransmissionWriteTest, ALargeWriteThatHasToWaitKeepsWhatArrivedWithI
   storage().immediate = false;
   (void)co_await session->client.send({rest, write.end()});
   co_await until([this] { return storage().waiting == 1; });
-  // More arrives where its first bytes were received.
+  // More bytes arrive in the part of the window that held the first ones.
   for (std::uint64_t cookie = 2; cookie < 6; ++cookie) {
     (void)co_await session->client.write(cookie, kBytes, bytes_of('b', 4096));
   }

@@ -1,4 +1,4 @@
-// A write that a lost connection left behind never lands on top of a newer acknowledged one.
+// The write fence in transmissions: a late write of a lost connection never overwrites a newer acknowledged one.
 #include "export/engine/write_fence.h"
 
 #include <gtest/gtest.h>
@@ -81,7 +81,7 @@ TASK_TEST_P(WriteFenceTest, ALargeWriteWhosePayloadWasArrivingWaitsToo) {
   auto next = connect();
   (void)co_await lost->client.write(1, 0, bytes_of('a', 512));
   co_await until([this] { return storage().waiting == 1; });
-  // Its header and the first half are with the server before the other client is lost.
+  // The server has its header and the first half before the other client is lost.
   constexpr std::size_t kBytes = 2 * kSmallWriteBytesMax;
   const std::vector<std::byte> write = next->client.codec().write(1, 0, bytes_of('b', kBytes));
   (void)co_await next->client.send({write.begin(), write.begin() + kBytes / 2});
@@ -98,9 +98,9 @@ TASK_TEST_P(WriteFenceTest, ALargeWriteWhosePayloadWasArrivingWaitsToo) {
   co_await next->end();
 }
 
-// The server reads nothing from a client while it waits for memory or for one of its many requests to end; that the
-// client has died must not be missed meanwhile.
-TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed) {
+// The server reads nothing from a client while it waits for memory or for one of its many requests to end; it must
+// still notice that the client has ended.
+TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForMemoryIsNoticed) {
   struct Load {
     std::size_t write_bytes;
     std::size_t count;
@@ -137,7 +137,7 @@ TASK_TEST_P(WriteFenceTest, AClientThatDiesWhileItsRequestsWaitForRoomIsNoticed)
   }
 }
 
-// The server takes many turns to read the requests that a client left behind; the first of them end meanwhile.
+// The server needs many turns to read the requests that a client left behind; the first of them end meanwhile.
 TEST(WriteFenceTurnsTest, StaysUpUntilAllRequestsOfALostClientAreRead) {
   constexpr std::size_t kWrites = 6 * exports::kInlineBytesPerTurnMax / kSmallWriteBytesMax;
   aio::Simulation simulation({.streams = {.buffer_bytes = 8 * exports::kInlineBytesPerTurnMax}});
@@ -162,13 +162,13 @@ TEST(WriteFenceTurnsTest, StaysUpUntilAllRequestsOfALostClientAreRead) {
   EXPECT_TRUE(backing.fence.is_up());
   gate.set();
   while (backing.storage.waiting > 0) reactor->run_once(UINT64_MAX);
-  ASSERT_LT(backing.storage.tries.size(), kWrites) << "nothing was left to read";
+  ASSERT_LT(backing.storage.tries.size(), kWrites) << "the server has read all requests already";
   EXPECT_TRUE(backing.fence.is_up());
   simulation.run_until_idle(*reactor);
   EXPECT_FALSE(backing.fence.is_up());
 }
 
-// One round of the property: clients write the same few blocks, die at any moment, and others take over.
+// One round of the property: clients write the same few blocks and end at any moment, and others continue.
 class FenceProperty {
  public:
   explicit FenceProperty(std::uint64_t seed)
@@ -193,7 +193,7 @@ class FenceProperty {
                                      make_state(HeaderMode::kSimple, kBlocks * kBlockBytes));
   }
 
-  // Each client leaves writes behind and dies; the next one's acknowledged writes stay.
+  // Each client leaves writes behind and ends; the acknowledged writes of the next one must stay.
   Task<void> successors() {
     std::vector<std::unique_ptr<Session>> dead;
     auto session = connect();
@@ -206,7 +206,7 @@ class FenceProperty {
       }
       if (random_.one_in(2)) (void)co_await reactor_->sleep_until(reactor_->now_ns() + random_.below(1'000'000));
       session->client.close();
-      // Until the loss is observed: sooner than a new connection could finish its handshake.
+      // Waits until the server observes the loss, which takes less time than the handshake of a new connection.
       dead.push_back(std::move(session));
       (void)co_await reactor_->sleep_until(reactor_->now_ns() + 2 * kPollLatencyNs);
       backing_.storage.immediate = random_.one_in(2);
@@ -233,7 +233,7 @@ class FenceProperty {
   Backing backing_;
 };
 
-TEST(WriteFenceProperty, AnAcknowledgedWriteIsNotOverwrittenByADeadClient) {
+TEST(WriteFenceProperty, ALostClientOverwritesNoAcknowledgedWrite) {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     FenceProperty(seed).run();

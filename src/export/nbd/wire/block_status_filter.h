@@ -1,6 +1,7 @@
-// The payload of a BLOCK_STATUS request: the range's true length and the contexts the client wants to hear of.
+// Payload of a BLOCK_STATUS request: the length of the range, and the contexts that the client selects for the reply.
 //
-// Pure. Belongs to one request. Source: the extended-headers extension, "NBD_CMD_BLOCK_STATUS". Thread: any.
+// Pure functions; the result belongs to one request. Source: the extended-headers extension, "NBD_CMD_BLOCK_STATUS".
+// Thread: any.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +15,12 @@
 namespace blockexport::nbd {
 
 struct BlockStatusFilter {
-  std::uint64_t length = 0;                // bytes of the range, not yet checked: RequestRules::check_status_range()
+  std::uint64_t length = 0;                // of the range in bytes, unchecked: see RequestRules::check_status_range()
   std::vector<std::uint32_t> context_ids;  // selected ones, ascending, at least one
 };
 
-// The filter in `payload`, or nothing (answer: Refusal::kBadPayload) if its length is wrong, it names no context, one
-// that `selected` does not have, or one twice.
+// Parses the filter in `payload`. Nothing (reply: Refusal::kBadPayload) if its length is wrong, or it names no context,
+// a context that is not in `selected`, or one twice.
 std::optional<BlockStatusFilter> parse_block_status_payload(std::span<const std::byte> payload,
                                                             std::span<const ContextInfo> selected);
 

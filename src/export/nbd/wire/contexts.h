@@ -1,4 +1,5 @@
-// The meta contexts that exports offer besides dirty bitmaps: their names, and their ids on every connection.
+// Meta contexts that exports offer besides dirty bitmaps: their names, and their ids, which are the same on every
+// connection.
 #pragma once
 
 #include <cstdint>

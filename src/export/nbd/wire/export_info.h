@@ -1,7 +1,7 @@
-// ExportInfo and ExportDirectory: what the handshake needs to know of the exports, and where it asks.
+// ExportInfo and ExportDirectory: description of an export for the handshake, and the interface that looks it up.
 //
-// The server implements the directory over its registry; a test over a vector. The handshake asks at the time of each
-// option, so an export that is hidden or removed meanwhile is simply not found. Thread: the connection's.
+// The server implements the directory over its registry; a test over a vector. The handshake looks up an export at each
+// option, so it does not find one that was hidden or removed meanwhile. Thread: the connection's.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,13 @@
 namespace blockexport::nbd {
 
 struct ExportInfo {
-  // Given in order of creation, from 1, never used twice: LIST goes by it, and it tells two exports apart that had the
-  // same name one after the other.
+  // Numbers in order of creation, from 1, never reused. LIST uses this order, and the number distinguishes two exports
+  // that had the same name one after the other.
   std::uint64_t sequence = 0;
   std::string name;                        // "" is the default export
   std::optional<std::string> description;  // an empty one counts as present
   std::uint64_t size_bytes = 0;
-  BlockSizes block_sizes;  // `minimum` is told only to clients that ask for block sizes
+  BlockSizes block_sizes;  // `minimum` is sent only to clients that request block sizes
   bool read_only = false;
   bool multi_conn = true;
   bool can_flush = true;
@@ -31,9 +31,10 @@ struct ExportInfo {
   bool can_fast_zero = true;
   bool can_cache = true;
   bool rotational = false;
-  bool is_restricted = false;         // who may see and use it has to be asked (HandshakeStatus::kAuthorize)
+  // The authorizer decides which clients may see and use it (HandshakeStatus::kAuthorize).
+  bool is_restricted = false;
   std::vector<ContextInfo> contexts;  // in the order of replies, ids ascending
-  void* owner = nullptr;              // whatever the directory wants to find again; never looked into here
+  void* owner = nullptr;              // opaque pointer for the directory
 };
 
 class ExportDirectory {
@@ -46,7 +47,7 @@ class ExportDirectory {
   // The listed export with the smallest sequence greater than `sequence`, or null. Start with 0.
   virtual const ExportInfo* next_after(std::uint64_t sequence) = 0;
 
-  // Why TLS cannot be begun now, where it is required; asked when a client wants to begin it.
+  // The reason why TLS cannot begin now, where it is required; called when a client wants to begin it.
   virtual std::optional<std::string> tls_refusal() { return std::nullopt; }
 };
 

@@ -10,7 +10,7 @@
 namespace blockexport::nbd {
 namespace {
 
-// Extents that an answer has room for until it turns out to be longer.
+// Extents that a reply allocates memory for before it turns out to be longer.
 constexpr std::size_t kShortAnswerExtents = 64;
 
 std::size_t simple_reply(std::span<std::byte> out, const Request& request, NbdError error) {
@@ -22,7 +22,8 @@ std::size_t simple_reply(std::span<std::byte> out, const Request& request, NbdEr
 
 std::size_t encode_success(std::span<std::byte> out, HeaderMode mode, const Request& request) {
   assert(request.extended == (mode == HeaderMode::kExtended));
-  // With structured replies only what may carry a payload has to be structured; the simple reply is shorter.
+  // With structured replies, only commands that may return a payload need a structured one; the simple reply is
+  // shorter.
   const bool chunked = mode == HeaderMode::kExtended || (mode == HeaderMode::kStructured && request.is(Command::kRead));
   if (!chunked) return simple_reply(out, request, NbdError::kNone);
   ByteWriter writer(out);
@@ -108,15 +109,15 @@ void BlockStatus::put_open(std::byte* out) const {
 }
 
 void BlockStatus::close_open() {
-  if (closed_ == room_) make_room();
+  if (closed_ == capacity_) make_room();
   put_open(wire_.get() + closed_ * extent_bytes());
   ++closed_;
 }
 
-// A long answer gets all the room that it may need, of which only what is written takes memory.
+// A long reply allocates its maximum; only the pages that are written take memory.
 void BlockStatus::make_room() {
-  room_ = std::min(room_ == 0 ? kShortAnswerExtents : extents_max_, extents_max_);
-  auto larger = std::make_unique_for_overwrite<std::byte[]>(room_ * extent_bytes());
+  capacity_ = std::min(capacity_ == 0 ? kShortAnswerExtents : extents_max_, extents_max_);
+  auto larger = std::make_unique_for_overwrite<std::byte[]>(capacity_ * extent_bytes());
   if (closed_ > 0) std::memcpy(larger.get(), wire_.get(), closed_ * extent_bytes());
   wire_ = std::move(larger);
 }

@@ -25,7 +25,7 @@ Header read_header(ByteReader& reader) {
   header.type = static_cast<ChunkType>(reader.u16());
   header.cookie = reader.u64();
   if (header.magic == kExtendedReplyMagic) {
-    EXPECT_EQ(reader.u64(), 4096u);  // R184: the request's offset
+    EXPECT_EQ(reader.u64(), 4096u);  // R184: the offset of the request
     header.payload_bytes = reader.u64();
   } else {
     header.payload_bytes = reader.u32();

@@ -18,7 +18,7 @@ bool changes_data(const Request& request) {
   return request.is(Command::kWrite) || request.is(Command::kTrim) || request.is(Command::kWriteZeroes);
 }
 
-// The number that goes on the wire with a refusal.
+// The error number of the reply to a refusal.
 NbdError error_of(Refusal refusal, const Request& request) {
   switch (refusal) {
     case Refusal::kNone:
@@ -71,7 +71,7 @@ RequestRules::RequestRules(const SessionState& state, UnalignedRequests unaligne
   allow(Command::kBlockStatus, flag_if(payload_filter_, command_flag::kPayloadLength));
 }
 
-// How many bytes follow the header, and whether they can be dealt with at all.
+// The number of bytes that follow the header, and whether they can be read or skipped at all.
 Verdict RequestRules::check_payload(const Request& request) const {
   const bool announced = request.extended && (request.flags & command_flag::kPayloadLength) != 0;
   const bool has_payload = announced || request.is(Command::kWrite);
@@ -93,7 +93,7 @@ Verdict RequestRules::check_payload(const Request& request) const {
 
 Refusal RequestRules::check_range(const Request& request) const {
   if (read_only_ && changes_data(request)) return Refusal::kReadOnly;
-  // With a payload the length of a BLOCK_STATUS is not that of its range.
+  // With a payload, the length in the header of a BLOCK_STATUS is that of the payload, not of its range.
   const bool status_payload = request.is(Command::kBlockStatus) && (request.flags & command_flag::kPayloadLength) != 0;
   const std::uint64_t length = status_payload ? 0 : request.length;
   if (is_past_end(request.offset, length)) return Refusal::kPastEnd;

@@ -66,7 +66,7 @@ constexpr auto kNoError = NbdError::kNone;
 constexpr auto kEinval = NbdError::kInvalid;
 constexpr unsigned kPayload = command_flag::kPayloadLength;
 
-TEST(RequestCheck, JudgesCompactRequests) {
+TEST(RequestCheck, ChecksCompactRequests) {
   const Case cases[] = {
       {"read", kStructured, Command::kRead, 0, 4096, 0, kOk, kNoError, 0},
       {"write", kStructured, Command::kWrite, 0, 4096, 0, kOk, kNoError, 4096},
@@ -100,7 +100,7 @@ TEST(RequestCheck, JudgesCompactRequests) {
   expect_verdicts(RequestRules(session(kStructured)), cases);
 }
 
-TEST(RequestCheck, JudgesExtendedRequests) {
+TEST(RequestCheck, ChecksExtendedRequests) {
   constexpr std::uint64_t kHuge = 1ull << 32;
   const Case cases[] = {
       {"R186 write", kExtended, Command::kWrite, 0, 512, kPayload, kOk, kNoError, 512},
@@ -166,7 +166,7 @@ TEST(RequestCheck, R90_block_status_needs_a_context) {
   EXPECT_EQ(rules.check(make(kStructured, Command::kBlockStatus, 0, 512)).refusal, Refusal::kNoContexts);
 }
 
-// Which flags a command has in a session where everything is offered.
+// The flags of a command in a session that offers everything.
 unsigned documented_flags(Command command, HeaderMode mode) {
   const bool chunks = mode != HeaderMode::kSimple;
   const bool extended = mode == HeaderMode::kExtended;
@@ -228,7 +228,7 @@ TEST(RequestCheck, R117_unaligned_requests_of_a_client_that_was_told) {
   EXPECT_TRUE(lenient.check(make(kStructured, Command::kRead, 512, 1)).ok());
 }
 
-TEST(RequestCheck, LengthsNearTheEdgesNeverAskForMoreThanTheLimit) {
+TEST(RequestCheck, LengthsNearTheLimitsNeverExceedThem) {
   const std::uint64_t lengths[] = {0x2000001, 0x4000001, 0x80000000, 0xffffffff, 1ull << 32, 1ull << 63, UINT64_MAX};
   for (const HeaderMode mode : {HeaderMode::kSimple, kStructured, kExtended}) {
     const RequestRules rules(session(mode));
@@ -243,7 +243,7 @@ TEST(RequestCheck, LengthsNearTheEdgesNeverAskForMoreThanTheLimit) {
   }
 }
 
-TEST(RequestCheck, TextsSayWhatIsWrong) {
+TEST(RequestCheck, TextsNameTheFault) {
   const RequestRules rules(session(kStructured));
   char buffer[kErrorTextBytesMax];
   const auto text = [&](const Request& request) { return rules.describe(request, rules.check(request), buffer); };

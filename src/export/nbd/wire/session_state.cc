@@ -14,13 +14,13 @@ constexpr std::uint32_t kStateMagic = 0x4e424453;  // "NBDS"
 constexpr std::uint16_t kStateVersion = 1;
 constexpr std::size_t kStateFixedBytes = 4 + 2 + 1 + 1 + 2 + 2 + 8 + 12 + 4;
 
-// Bits of the byte of yes-or-no members.
+// Bits of the byte that holds the boolean members.
 constexpr std::uint8_t kBitFixedNewstyle = 1u << 0;
 constexpr std::uint8_t kBitNoZeroes = 1u << 1;
 constexpr std::uint8_t kBitTls = 1u << 2;
 constexpr std::uint8_t kBitsKnown = kBitFixedNewstyle | kBitNoZeroes | kBitTls;
 
-// Bytes that the protocol knows no name longer than, so a 16-bit length is enough.
+// The protocol limits every name to kStringBytesMax, so a 16-bit length is enough.
 void write_name(ByteWriter& writer, std::string_view name) {
   assert(name.size() <= kStringBytesMax);
   writer.u16(static_cast<std::uint16_t>(name.size()));
@@ -31,7 +31,7 @@ bool has(const SessionState& state, std::uint16_t flag) {
   return (state.transmission_flags & flag) != 0;
 }
 
-// Why the members do not fit together, or an empty text.
+// The reason why the members contradict each other, or an empty text.
 std::string_view inconsistency(const SessionState& state) {
   using namespace transmission_flag;
   if (state.export_name.size() > kStringBytesMax) return "export name too long";
@@ -72,7 +72,7 @@ std::vector<std::byte> serialize(const SessionState& state) {
                                       (state.no_zeroes ? kBitNoZeroes : 0) | (state.tls ? kBitTls : 0)));
   writer.u8(static_cast<std::uint8_t>(state.header_mode));
   writer.u16(state.transmission_flags);
-  writer.u16(0);  // keeps what follows aligned
+  writer.u16(0);  // padding
   writer.u64(state.export_bytes);
   writer.u32(state.block_sizes.minimum);
   writer.u32(state.block_sizes.preferred);

@@ -1,7 +1,7 @@
-// SessionState: all that a client and the server agreed on, as one plain value apart from any socket.
+// SessionState: the negotiated parameters of a session, as one plain value without a socket.
 //
-// The handshake makes it, the transmission phase works from it, a restart may hand it to another process as bytes, and
-// a test may write it down by hand. Thread: any; a value. It holds no pointer, no descriptor and no export.
+// The handshake creates it and the transmission phase uses it; a restart may pass it to another process as bytes, and a
+// test may create it by hand. Thread: any. It holds no pointer, no descriptor and no export.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 
 namespace blockexport::nbd {
 
-// Size constraints in bytes, as told to a client. The defaults are what a client assumes if it is told nothing.
+// Size constraints in bytes, as sent to a client. The defaults are those that a client assumes when none were sent.
 struct BlockSizes {
   std::uint32_t minimum = 1;                 // power of two, at most 65536
   std::uint32_t preferred = 4096;            // power of two, at least 512 and `minimum`
@@ -36,28 +36,28 @@ struct ContextInfo {
   friend bool operator==(const ContextInfo&, const ContextInfo&) = default;
 };
 
-// The most contexts a serialised session may carry.
+// Maximum number of contexts in a serialised session.
 inline constexpr std::size_t kContextsMax = 65536;
 
 struct SessionState {
-  bool fixed_newstyle = false;  // the client's own flags
+  bool fixed_newstyle = false;  // flag that the client has set
   bool no_zeroes = false;
   bool tls = false;
   HeaderMode header_mode = HeaderMode::kSimple;
   std::uint16_t transmission_flags = transmission_flag::kHasFlags;  // as sent to the client
   std::string export_name;
-  std::uint64_t export_bytes = 0;     // the size the client was told
-  BlockSizes block_sizes;             // what this client was told, or the defaults
+  std::uint64_t export_bytes = 0;     // the size that the client was told
+  BlockSizes block_sizes;             // the sizes that this client was told, or the defaults
   std::vector<ContextInfo> contexts;  // selected for this export, ids ascending
 
   friend bool operator==(const SessionState&, const SessionState&) = default;
 };
 
-// The state as bytes that deserialize() takes back, in this version of the program or a later one.
+// Serialises the state for deserialize(), of this version of the program or a later one.
 std::vector<std::byte> serialize(const SessionState& state);
 
-// The state that `bytes` hold, or the reason why they hold none. Every rule that the handshake keeps is checked, so
-// that a state from bytes is as good as a negotiated one.
+// Parses the state in `bytes`, or returns the reason why it is invalid. Every rule of the handshake is checked, so the
+// result is as valid as a negotiated state.
 std::expected<SessionState, std::string_view> deserialize(std::span<const std::byte> bytes);
 
 }  // namespace blockexport::nbd

@@ -23,14 +23,14 @@ SessionState example() {
   return state;
 }
 
-TEST(SessionState, ComesBackFromBytesAsItWas) {
+TEST(SessionState, SurvivesSerialisation) {
   const SessionState state = example();
   const auto back = deserialize(serialize(state));
   ASSERT_TRUE(back.has_value()) << back.error();
   EXPECT_EQ(*back, state);
 }
 
-TEST(SessionState, EveryCutIsRefused) {
+TEST(SessionState, EveryTruncationIsRefused) {
   const auto bytes = serialize(example());
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(deserialize(std::span(bytes).first(size)).has_value()) << size;
@@ -43,8 +43,8 @@ TEST(SessionState, TrailingBytesAreRefused) {
   EXPECT_FALSE(deserialize(bytes).has_value());
 }
 
-TEST(SessionState, WhatNoHandshakeCanGiveIsRefused) {
-  // Offsets of the fixed members, so that the bytes can be made wrong one member at a time.
+TEST(SessionState, AStateThatNoHandshakeCreatesIsRefused) {
+  // Offsets of the fixed members, with which the test corrupts one member at a time.
   const struct {
     std::size_t at;
     std::uint8_t value;
@@ -77,18 +77,18 @@ TEST(SessionState, WhatNoHandshakeCanGiveIsRefused) {
 TEST(SessionState, ContextIdsHaveToAscend) {
   SessionState state = example();
   auto bytes = serialize(state);
-  // The id of the second context stands before its two length bytes and its name.
+  // The id of the second context is before its two length bytes and its name.
   bytes[bytes.size() - 2 - state.contexts[1].name.size() - 1] = std::byte{0};
   EXPECT_FALSE(deserialize(bytes).has_value());
 }
 
-TEST(SessionState, AHugeCountOfContextsIsNotBelieved) {
+TEST(SessionState, AHugeCountOfContextsAllocatesNothing) {
   auto bytes = serialize(example());
   for (std::size_t at = 32; at < 36; ++at) bytes[at] = std::byte{0xff};
   EXPECT_FALSE(deserialize(bytes).has_value());
 }
 
-TEST(SessionState, CarriesSoManyContextsAndNoMore) {
+TEST(SessionState, LimitsTheNumberOfContexts) {
   constexpr std::size_t kCountOffset = 32;
   SessionState state = example();
   state.contexts.clear();
@@ -97,7 +97,7 @@ TEST(SessionState, CarriesSoManyContextsAndNoMore) {
   const auto back = deserialize(bytes);
   ASSERT_TRUE(back.has_value()) << back.error();
   EXPECT_EQ(*back, state);
-  // One more, and the count that says so.
+  // One context more, and the count that includes it.
   std::array<std::byte, 9> added;
   ByteWriter writer(added);
   writer.u32(kContextsMax);

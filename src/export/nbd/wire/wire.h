@@ -1,7 +1,7 @@
-// The NBD protocol's numbers: magics, options, flags, commands, reply types, errors and limits.
+// NBD constants: magics, options, flags, commands, reply types, errors and limits.
 //
-// Names follow the protocol text (doc/proto.md of the NBD project and its extended-headers extension). What is read or
-// written with them stands in wire_codec.h. Thread: any. Constants only; never allocates.
+// Names follow the protocol text (doc/proto.md of the NBD project and its extended-headers extension). wire_codec.h
+// reads and writes messages with them. Thread: any. Constants only; never allocates.
 #pragma once
 
 #include <cstddef>
@@ -20,13 +20,13 @@ inline constexpr std::uint32_t kSimpleReplyMagic = 0x67446698;
 inline constexpr std::uint32_t kStructuredReplyMagic = 0x668e33ef;
 inline constexpr std::uint32_t kExtendedReplyMagic = 0x6e8a278c;
 
-// The longest name, description, context, query or error text: 4096 bytes (proto.md, "Conventions").
+// Maximum length of a name, description, context, query or error text: 4096 bytes (proto.md, "Conventions").
 inline constexpr std::size_t kStringBytesMax = 4096;
-// The longest payload of a WRITE, and the longest READ or CACHE: 32 MiB, what every client may count on.
+// Maximum payload of a WRITE, and maximum length of a READ or CACHE: 32 MiB, which every client may rely on.
 inline constexpr std::uint32_t kPayloadBytesMax = 32u << 20;
-// The most extents in one block status chunk; a longer answer is cut short, which the protocol allows.
+// Maximum number of extents in one block status chunk; a longer reply is truncated, which the protocol allows.
 inline constexpr std::size_t kExtentsMax = 131072;
-// Zero bytes after the answer to EXPORT_NAME, unless the client said that it does not want them.
+// Zero bytes after the reply to EXPORT_NAME, unless the client has set NO_ZEROES.
 inline constexpr std::size_t kExportNameZeroBytes = 124;
 
 inline constexpr std::size_t kGreetingBytes = 18;
@@ -39,14 +39,14 @@ inline constexpr std::size_t kSimpleReplyBytes = 16;
 inline constexpr std::size_t kStructuredHeaderBytes = 20;
 inline constexpr std::size_t kExtendedHeaderBytes = 32;
 
-// How requests and replies look, as negotiated.
+// Negotiated format of requests and replies.
 enum class HeaderMode : std::uint8_t {
   kSimple = 0,      // compact requests, simple replies
-  kStructured = 1,  // compact requests, structured replies where the protocol asks for them
+  kStructured = 1,  // compact requests, structured replies where the protocol requires them
   kExtended = 2,    // extended requests and replies only
 };
 
-// Both directions of the opening: the server's handshake flags and the client's answer share these bits.
+// The server's handshake flags and the client's reply share these bits.
 namespace handshake_flag {
 inline constexpr std::uint16_t kFixedNewstyle = 1u << 0;
 inline constexpr std::uint16_t kNoZeroes = 1u << 1;
@@ -89,7 +89,7 @@ enum class InfoType : std::uint16_t {
   kBlockSize = 3,
 };
 
-// What an export can do, as told to the client.
+// The capabilities of an export, as sent to the client.
 namespace transmission_flag {
 inline constexpr std::uint16_t kHasFlags = 1u << 0;
 inline constexpr std::uint16_t kReadOnly = 1u << 1;
@@ -142,7 +142,7 @@ namespace chunk_flag {
 inline constexpr std::uint16_t kDone = 1u << 0;
 }  // namespace chunk_flag
 
-// The whole set of error numbers that may be sent.
+// All error numbers that may be sent.
 enum class NbdError : std::uint32_t {
   kNone = 0,
   kNotPermitted = 1,
@@ -166,7 +166,7 @@ namespace dirty_flag {
 inline constexpr std::uint32_t kDirty = 1u << 0;
 }  // namespace dirty_flag
 
-// What a POSIX error number is on the wire; whatever has no number of its own is kInvalid.
+// Maps a POSIX error number to the protocol's; errors without one become kInvalid.
 NbdError nbd_error(Errno error);
 
 // Bytes of a request header.
@@ -174,7 +174,7 @@ constexpr std::size_t request_header_bytes(HeaderMode mode) {
   return mode == HeaderMode::kExtended ? kExtendedRequestBytes : kCompactRequestBytes;
 }
 
-// Bytes of the header of a reply chunk; in simple mode of the simple reply, which has no chunks.
+// Size of the header of a reply chunk; in simple mode, of the simple reply, which has no chunks.
 constexpr std::size_t reply_header_bytes(HeaderMode mode) {
   if (mode == HeaderMode::kSimple) return kSimpleReplyBytes;
   return mode == HeaderMode::kStructured ? kStructuredHeaderBytes : kExtendedHeaderBytes;

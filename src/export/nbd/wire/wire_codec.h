@@ -1,7 +1,7 @@
-// Requests from bytes, reply heads to bytes: the fixed layouts of the transmission phase.
+// Codec of the transmission phase: decodes request headers, and encodes reply headers of fixed layout.
 //
-// Pure functions over spans the caller owns, small enough to be inlined where every request passes. Nothing is judged
-// here: request_check.h says whether a request may run. Thread: any. Never allocates, never fails.
+// Pure functions over spans that the caller owns, small enough to be inlined on the path of every request. They check
+// nothing: request_check.h decides whether a request may run. Thread: any. Never allocates, never fails.
 #pragma once
 
 #include <cassert>
@@ -13,20 +13,20 @@
 
 namespace blockexport::nbd {
 
-// One request as it came. `offset` and `length` are bytes and not yet checked against anything.
+// One decoded request. `offset` and `length` are bytes and not checked yet.
 struct Request {
   std::uint16_t flags = 0;
-  std::uint16_t command = 0;  // raw: may be none of Command
-  std::uint64_t cookie = 0;   // the client's own, given back in each reply
+  std::uint16_t command = 0;  // as received: may be no value of Command
+  std::uint64_t cookie = 0;   // chosen by the client, repeated in each reply
   std::uint64_t offset = 0;
-  std::uint64_t length = 0;  // of the payload if command_flag::kPayloadLength is set, else of the range
+  std::uint64_t length = 0;  // of the payload if command_flag::kPayloadLength is set, otherwise of the range
   bool extended = false;
   bool magic_ok = true;
 
   bool is(Command wanted) const { return command == static_cast<std::uint16_t>(wanted); }
 };
 
-// Reads a compact request header. The fields are filled in even if the magic is wrong.
+// Decodes a compact request header. Fills in the fields even if the magic is wrong.
 inline Request decode_compact_request(std::span<const std::byte, kCompactRequestBytes> bytes) {
   ByteReader reader(bytes);
   Request request;
@@ -39,7 +39,7 @@ inline Request decode_compact_request(std::span<const std::byte, kCompactRequest
   return request;
 }
 
-// Reads an extended request header. The fields are filled in even if the magic is wrong.
+// Decodes an extended request header. Fills in the fields even if the magic is wrong.
 inline Request decode_extended_request(std::span<const std::byte, kExtendedRequestBytes> bytes) {
   ByteReader reader(bytes);
   Request request;
@@ -53,7 +53,7 @@ inline Request decode_extended_request(std::span<const std::byte, kExtendedReque
   return request;
 }
 
-// Reads the header that `mode` calls for from the front of `bytes`, which hold request_header_bytes(mode) at least.
+// Decodes the header in `mode` from the front of `bytes`, which hold at least request_header_bytes(mode).
 inline Request decode_request(std::span<const std::byte> bytes, HeaderMode mode) {
   assert(bytes.size() >= request_header_bytes(mode));
   return mode == HeaderMode::kExtended ? decode_extended_request(bytes.first<kExtendedRequestBytes>())
@@ -71,10 +71,10 @@ inline void encode_simple_reply(std::span<std::byte, kSimpleReplyBytes> out, Nbd
 struct Chunk {
   ChunkType type = ChunkType::kNone;
   bool done = true;                 // the last chunk of the reply
-  std::uint32_t payload_bytes = 0;  // what follows the header, its fixed head included
+  std::uint32_t payload_bytes = 0;  // bytes behind the header, including the payload's fixed part
 };
 
-// The header of one chunk in answer to `request`: structured or, to an extended request, extended.
+// The header of one chunk of the reply to `request`: structured or, for an extended request, extended.
 inline void encode_chunk_header(ByteWriter& writer, const Request& request, const Chunk& chunk) {
   writer.u32(request.extended ? kExtendedReplyMagic : kStructuredReplyMagic);
   writer.u16(chunk.done ? chunk_flag::kDone : std::uint16_t{0});
@@ -88,7 +88,7 @@ inline void encode_chunk_header(ByteWriter& writer, const Request& request, cons
   }
 }
 
-// The fixed heads of chunk payloads, in bytes.
+// Sizes of the fixed parts of chunk payloads, in bytes.
 inline constexpr std::size_t kOffsetDataHeadBytes = 8;
 inline constexpr std::size_t kOffsetHoleBytes = 12;
 inline constexpr std::size_t kBlockStatusHeadBytes = 4;

@@ -12,7 +12,7 @@ struct Character {
   std::uint32_t code_point;
 };
 
-// The character that `text`, which is not empty, begins with (RFC 3629: shortest form, no surrogates, up to U+10FFFF).
+// Decodes the first character of `text`, which is not empty (RFC 3629: shortest form, no surrogates, up to U+10FFFF).
 Character first_character(std::string_view text) {
   const auto byte_at = [&](std::size_t index) { return static_cast<std::uint8_t>(text[index]); };
   const std::uint8_t lead = byte_at(0);

@@ -19,7 +19,7 @@ WriteRun::WriteRun(std::span<const std::byte> bytes, HeaderMode mode, const Requ
   assert(count_ > 0);
 }
 
-// Cheapest first: in most places the next request goes elsewhere.
+// The cheapest check comes first: the next request usually has another offset.
 bool WriteRun::joins(const Request& request, const RequestRules& rules) const {
   if (request.offset != offset_ + length_ || !request.is(Command::kWrite) || request.flags != flags_) return false;
   return request.length > 0 && request.length <= kSmallWriteBytesMax && rules.check(request).ok();

@@ -1,8 +1,8 @@
-// WriteRun: WRITEs that stand behind each other in what a client sent, each for the place where the one before it ends,
-// so that storage can take them with one call, straight from where they arrived.
+// WriteRun: consecutive WRITEs in a client's input that continue each other, so that storage can execute them with one
+// call, straight from the receive buffer.
 //
-// A view of received bytes, valid while they stay where they are. It decides nothing but what belongs together: each
-// request in it is whole, may run by the session's rules, and has the flags of the first. Thread: any. Never allocates.
+// A view of received bytes, valid until they move. It only groups requests: each of them is complete, may run by the
+// session's rules, and has the flags of the first. Thread: any. Never allocates.
 #pragma once
 
 #include <sys/uio.h>
@@ -16,29 +16,29 @@
 
 namespace blockexport::nbd {
 
-// A WRITE of up to this many bytes is waited for in the receive window, and may join others; what a longer one lacks
-// when it is looked at gets pieces of its own.
+// A WRITE of up to this many bytes is received completely in the receive window, and may join others. The part of a
+// longer one that has not arrived yet is received into separate pieces.
 inline constexpr std::size_t kSmallWriteBytesMax = 64u << 10;
 
 class WriteRun {
  public:
-  // Requests of one run; their bytes are limited by what is received ahead.
+  // Maximum number of requests of one run; the size of the receive window limits their bytes.
   static constexpr std::size_t kRequestsMax = 64;
 
-  // `bytes` begin with a WRITE that is whole, not empty and may run; small ones behind it join while they can, up to
-  // `requests_max` together (from 1 to kRequestsMax).
+  // `bytes` begin with a WRITE that is complete, not empty and may run; following small ones join while they continue
+  // it, up to `requests_max` in total (from 1 to kRequestsMax).
   WriteRun(std::span<const std::byte> bytes, HeaderMode mode, const RequestRules& rules,
            std::size_t requests_max = kRequestsMax);
 
   std::size_t requests() const { return count_; }
-  // The i-th request, as it was sent.
+  // The i-th request, as decoded.
   Request request(std::size_t i) const;
-  // Where all of it goes: from the first request's offset.
+  // The range of the whole run begins at the first request's offset.
   std::uint64_t offset() const { return offset_; }
   std::uint64_t length() const { return length_; }
-  // The payloads, one vector each. Nobody writes through them; iovec only has no const form.
+  // The payloads, one vector for each. They are read only; iovec has no const form.
   std::span<const iovec> vectors() const { return {vectors_.data(), count_}; }
-  // Headers and payloads: what the run takes up at the front of `bytes`.
+  // Bytes of the run's headers and payloads at the front of `bytes`.
   std::size_t wire_bytes() const { return length_ + count_ * request_header_bytes(mode_); }
 
  private:
@@ -50,7 +50,7 @@ class WriteRun {
   std::uint64_t offset_ = 0;
   std::uint64_t length_ = 0;
   std::size_t count_ = 0;
-  std::array<iovec, kRequestsMax> vectors_;  // of which the first count_ mean something
+  std::array<iovec, kRequestsMax> vectors_;  // the first count_ are valid
 };
 
 }  // namespace blockexport::nbd

@@ -44,10 +44,10 @@ TEST_P(WriteRunTest, TakesNeighboursInOrderAndSkipsTheirHeaders) {
   }
 }
 
-TEST_P(WriteRunTest, EndsWhereTheNextRequestDoesNotJoin) {
+TEST_P(WriteRunTest, EndsBeforeARequestThatDoesNotContinueIt) {
   const std::vector<Bytes> others = {
       codec_.write(1, 1537, bytes_of('x', 512)),                      // a gap
-      codec_.write(1, 1024, bytes_of('x', 512)),                      // the same place again
+      codec_.write(1, 1024, bytes_of('x', 512)),                      // the same range again
       codec_.write(1, 512, bytes_of('x', 512)),                       // in front
       codec_.write(1, 1536, bytes_of('x', 512), command_flag::kFua),  // other flags
       codec_.write(1, 1536, bytes_of('x', kSmallWriteBytesMax + 1)),  // in pieces
@@ -55,7 +55,7 @@ TEST_P(WriteRunTest, EndsWhereTheNextRequestDoesNotJoin) {
       codec_.write(1, 1536, bytes_of('x', 512), 0x8000),              // unknown flag
       codec_.request(Command::kRead, 1, 1536, 512),
       codec_.request(Command::kWriteZeroes, 1, 1536, 512),
-      Bytes(64, std::byte{0xff}),  // no request at all
+      Bytes(64, std::byte{0xff}),  // no valid request
   };
   for (const Bytes& other : others) {
     bytes_.clear();
@@ -73,7 +73,7 @@ TEST_P(WriteRunTest, EndsAtTheEndOfTheExport) {
   EXPECT_EQ(run().requests(), 1u);
 }
 
-TEST_P(WriteRunTest, TakesOnlyWhatIsWhole) {
+TEST_P(WriteRunTest, TakesOnlyCompleteRequests) {
   send_write(0, 0, 512);
   send_write(1, 512, 512);
   const std::size_t two = bytes_.size();
