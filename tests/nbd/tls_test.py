@@ -338,9 +338,10 @@ class ChangeTest(TlsTest):
             others = certificates.make(self.path("next"))
             old = certificates.Certificates(self.path("old"))
             old.copy(self.pki, {name: name for name in ("ca-cert.pem", "client-cert.pem", "client-key.pem")})
-            # Broken: what was loaded stays.
+            # Invalid: the loaded credentials stay.
             self.pki.write("server-cert.pem", b"garbage\n")
-            wait.until(lambda: b"what was loaded before stays" in self.daemon.stderr(), 10, "the line in the log")
+            line = b"the credentials loaded before stay in use"
+            wait.until(lambda: line in self.daemon.stderr(), 10, "the line in the log")
             self.assert_works(old)
             # New files: the next clients meet them.
             self.pki.copy(others, {name: name for name in ("ca-cert.pem", "server-cert.pem", "server-key.pem")})

@@ -116,7 +116,7 @@ class EndTest(unittest.TestCase):
             other.wait_for_tasks("qmp opening", 1)
             end(server, other)
             reply = server.qmp.read_reply()
-        self.assertIn("chardev-add was given up, the daemon is shutting down: ", reply["error"]["desc"])
+        self.assertIn("chardev-add was cancelled, because the daemon is shutting down: ", reply["error"]["desc"])
         server.check_end(server.wait_exit(END_MAX_SECONDS))
 
     @settings.unlike_qemu("the process stands still")

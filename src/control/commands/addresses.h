@@ -1,4 +1,4 @@
-// From the schema's socket addresses, in either form, to the one that net/ listens on and connects to.
+// Conversion of the schema's socket addresses, in both forms, to the addresses of net/.
 #pragma once
 
 #include "base/error.h"
@@ -10,7 +10,7 @@ namespace blockexport::control {
 net::SocketAddress to_net(const schema::SocketAddress& address);
 net::SocketAddress to_net(const schema::SocketAddressLegacy& address);
 
-// Back again: only what differs from its default.
+// The reverse: includes only members that differ from their defaults.
 schema::SocketAddress from_net(const net::SocketAddress& address);
 
 }  // namespace blockexport::control

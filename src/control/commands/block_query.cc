@@ -1,4 +1,4 @@
-// query-named-block-nodes, query-block, query-blockstats, x-debug-query-block-graph.
+// Commands query-named-block-nodes, query-block, query-blockstats and x-debug-query-block-graph.
 
 #include "block/graph_info.h"
 #include "control/core/control.h"
@@ -13,7 +13,7 @@ aio::Task<Result<std::vector<schema::BlockDeviceInfo>>> query_named_block_nodes(
 }
 
 aio::Task<Result<std::vector<schema::BlockInfo>>> query_block(Control&, schema::QueryBlockArguments) {
-  // Only devices of guests are listed, and there are none.
+  // The command lists only devices of guests, and there are none.
   co_return std::vector<schema::BlockInfo>{};
 }
 

@@ -1,4 +1,4 @@
-// blockdev-add, blockdev-del, blockdev-reopen, block_resize.
+// Commands blockdev-add, blockdev-del, blockdev-reopen and block_resize.
 
 #include <fmt/format.h>
 

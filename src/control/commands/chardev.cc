@@ -1,4 +1,4 @@
-// chardev-add, chardev-remove and the queries about chardevs.
+// Commands chardev-add and chardev-remove, and the queries of chardevs.
 
 #include "control/commands/chardev.h"
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::int64_t kMillisecondsPerSecond = 1000;
 
-// A time that would wrap would call again and again at once.
+// A time that overflows would make the chardev reconnect all the time.
 Result<> check_reconnect(std::string_view name, const std::optional<std::int64_t>& value, std::int64_t value_max) {
   if (!value || (*value >= 0 && *value <= value_max)) return {};
   return fail(fmt::format("Parameter '{}' expects a number from 0 to {}", name, value_max));
@@ -80,7 +80,7 @@ Result<std::optional<chardev::SocketTls>> chardev_tls(Control& control, const ne
     return fail("'tls_creds' option is incompatible with 'fd' address type as client");
   }
   const auto endpoint = server ? net::TlsEndpoint::kServer : net::TlsEndpoint::kClient;
-  // Only to be told of a wrong name now: each connection looks it up again.
+  // Only to report a wrong name now: each connection looks it up again.
   TRY(control.tls_credentials().find(*credentials, endpoint));
   if (authorizer) warn_of_missing_authorizer(control.authorizers(), control.log(), *authorizer);
   return chardev::SocketTls{.credentials = &control.tls_credentials(),

@@ -1,4 +1,4 @@
-// block-export-add, block-export-del, query-block-exports.
+// Commands block-export-add, block-export-del and query-block-exports.
 
 #include "control/commands/export.h"
 
@@ -14,8 +14,8 @@
 namespace blockexport::control {
 namespace {
 
-// The iothread objects that the export names, each once. Errors: a list where there can be none, or an empty one, or
-// one that names an object twice.
+// The ids of the iothread objects that the export names, each once. Errors: a list together with fixed-iothread, an
+// empty list, or one that names an object twice.
 Result<std::vector<std::string>> iothread_ids(const schema::BlockExportOptions& options) {
   if (!options.iothread) return std::vector<std::string>{};
   if (const std::string* single = options.iothread->single()) return std::vector{*single};
@@ -29,7 +29,7 @@ Result<std::vector<std::string>> iothread_ids(const schema::BlockExportOptions& 
   return list;
 }
 
-// What has to be there for an export; what is wrong is told in this order.
+// Checks the export's arguments, in the order of qemu-storage-daemon.
 Result<> check_export(Control& control, const schema::BlockExportOptions& arguments) {
   TRY(control.exports().check_id(arguments.id));
   TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
@@ -38,7 +38,7 @@ Result<> check_export(Control& control, const schema::BlockExportOptions& argume
   return {};
 }
 
-// Takes `edge` over when it succeeds.
+// Takes ownership of `edge` if it succeeds.
 Result<> add_export(Control& control, const schema::BlockExportOptions& arguments, std::unique_ptr<block::Edge>& edge) {
   TRY_ASSIGN(std::unique_ptr<exports::Export> made, make_export_of_any_type(control, arguments, edge));
   control.exports().add(std::move(made));
@@ -49,15 +49,15 @@ Result<> add_export(Control& control, const schema::BlockExportOptions& argument
 
 Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const schema::BlockExportOptions& options) {
   TRY_ASSIGN(const std::vector<std::string> ids, iothread_ids(options));
-  std::vector<aio::DataReactor*> places;
+  std::vector<aio::DataReactor*> reactors;
   for (const std::string& id : ids) {
     UserObject* object = control.objects().find(id);
     if (object == nullptr || object->type_name() != "iothread") {
       return fail(fmt::format("iothread \"{}\" not found", id));
     }
-    places.push_back(&static_cast<IothreadObject*>(object)->place());
+    reactors.push_back(&static_cast<IothreadObject*>(object)->data_reactor());
   }
-  return places;
+  return reactors;
 }
 
 block::EdgeParent export_parent() {
@@ -89,10 +89,10 @@ aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOption
   CO_TRY(check_export(control, arguments));
   const block::Permissions permissions = export_permissions(arguments.writable.value_or(false));
   CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(arguments.node_name, export_parent(), permissions));
-  // Again, because of what may have come or gone while we waited for the graph; the edge keeps its node.
+  // Checks again, because nodes and exports may have changed during the wait for the graph; the edge keeps its node.
   Result<> added = check_export(control, arguments);
   if (added) added = add_export(control, arguments, edge);
-  // What is not taken over is given back.
+  // An edge that the export did not take is released.
   if (!added) {
     co_await control.graph().detach(std::move(edge));
   } else {

@@ -15,7 +15,7 @@ constexpr std::array<Make, sizeof...(kValues)> table_of(std::index_sequence<kVal
   return {&make_export<static_cast<schema::BlockExportType>(kValues)>...};
 }
 
-// By the value of the type.
+// Indexed by the value of the type.
 constexpr std::array kMakers =
     table_of(std::make_index_sequence<schema::EnumNames<schema::BlockExportType>::kNames.size()>());
 

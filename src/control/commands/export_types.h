@@ -1,4 +1,4 @@
-// The types of exports: one function for each type of the schema, which makes an export of that type.
+// Table of the types of exports: one function for each type of the schema, which makes an export of that type.
 //
 // A new type is a branch in schema/block-export.json and a specialisation of make_export(); one that is missing fails
 // the link. Constant; thread: the control reactor.
@@ -14,8 +14,8 @@ namespace blockexport::control {
 
 class Control;
 
-// Makes an export of the type that `options` are of, and takes `edge`, to its node, over when it succeeds. What the
-// options have in common was checked. Errors: what the type cannot be made of; then nothing has changed.
+// Makes an export of the type of `options`, and takes ownership of `edge`, to its node, if it succeeds. The common
+// options were checked. Errors: options that this type does not accept; then nothing has changed.
 using MadeExport = Result<std::unique_ptr<exports::Export>>;
 template <schema::BlockExportType kType>
 MadeExport make_export(Control& control, const schema::BlockExportOptions& options, std::unique_ptr<block::Edge>& edge);
@@ -24,11 +24,11 @@ template <>
 MadeExport make_export<schema::BlockExportType::kNbd>(Control& control, const schema::BlockExportOptions& options,
                                                       std::unique_ptr<block::Edge>& edge);
 
-// The same for whichever type it is.
+// The same for the type that `options` select.
 MadeExport make_export_of_any_type(Control& control, const schema::BlockExportOptions& options,
                                    std::unique_ptr<block::Edge>& edge);
 
-// The type of an export that was made so.
+// The type of an export that was made by it.
 schema::BlockExportType type_of(const exports::Export& made);
 
 }  // namespace blockexport::control

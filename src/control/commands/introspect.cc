@@ -1,4 +1,4 @@
-// query-version, query-commands, query-qmp-schema, qmp_capabilities, quit, x-debug-tasks.
+// Commands query-version, query-commands, query-qmp-schema, qmp_capabilities, quit and x-debug-tasks.
 
 #include <fmt/format.h>
 
@@ -16,7 +16,7 @@
 namespace blockexport::control {
 
 aio::Task<Result<>> qmp_capabilities(Control&, schema::QmpCapabilitiesArguments) {
-  // A session answers it before it asks anybody (qmp/session.h); what comes here comes from elsewhere.
+  // A monitor's session answers this command itself (qmp/session.h); here it comes from another caller.
   co_return fail("Capabilities are negotiated by a monitor's client");
 }
 
@@ -42,7 +42,7 @@ aio::Task<Result<json::Value>> query_qmp_schema(Control&, const json::Value* arg
 }
 
 aio::Task<Result<>> quit(Control& control) {
-  // The events of what ends come before the answer.
+  // Sends the events of all objects that end before the reply.
   co_await control.shut_down();
   control.quit();
   co_return Result<>{};
@@ -50,7 +50,7 @@ aio::Task<Result<>> quit(Control& control) {
 
 namespace {
 
-// On the reactor itself.
+// Runs on the reactor itself.
 aio::Task<void> list_tasks(aio::Reactor& reactor, std::string name, std::vector<schema::DebugTask>& tasks) {
   for (const aio::TaskRoot& root : reactor.tasks()) {
     std::string_view file = root.where.file_name();
@@ -66,24 +66,24 @@ aio::Task<void> list_tasks(aio::Reactor& reactor, std::string name, std::vector<
 }  // namespace
 
 aio::Task<Result<std::vector<schema::DebugTask>>> x_debug_tasks(Control& control) {
-  // It runs beside other commands, which must not delete what it visits.
+  // The command runs beside others, which must not delete an iothread while this one visits its reactor.
   auto visits = co_await control.iothread_visits().lock();
-  if (!visits) co_return fail("The command was given up");
+  if (!visits) co_return fail("The command was cancelled");
   struct Named {
     std::string name;
-    aio::DataReactor* place;
+    aio::DataReactor* data_reactor;
   };
   std::vector<Named> reactors;
   control.data_reactors().for_each(
-      [&](const std::string& name, aio::DataReactor& place) { reactors.push_back({name, &place}); });
+      [&](const std::string& name, aio::DataReactor& data_reactor) { reactors.push_back({name, &data_reactor}); });
   for (const auto& object : control.objects().all()) {
     if (object->type_name() != "iothread") continue;
-    reactors.push_back({"iothread " + object->id(), &static_cast<IothreadObject&>(*object).place()});
+    reactors.push_back({"iothread " + object->id(), &static_cast<IothreadObject&>(*object).data_reactor()});
   }
   std::vector<schema::DebugTask> tasks;
   for (const Named& one : reactors) {
-    aio::Task<void> listing = list_tasks(one.place->reactor, one.name, tasks);
-    co_await aio::run_on(*one.place, "x-debug-tasks", std::move(listing));
+    aio::Task<void> listing = list_tasks(one.data_reactor->reactor, one.name, tasks);
+    co_await aio::run_on(*one.data_reactor, "x-debug-tasks", std::move(listing));
   }
   co_return tasks;
 }

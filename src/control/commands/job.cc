@@ -1,4 +1,4 @@
-// query-jobs, query-block-jobs. Generic tools ask them whether anything is still under way: nothing is.
+// Commands query-jobs and query-block-jobs. Generic tools use them to see whether a job is running; there are no jobs.
 
 #include "control/core/control.h"
 #include "schema/job_commands.h"

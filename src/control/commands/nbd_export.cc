@@ -15,7 +15,7 @@ namespace {
 Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
   if (!options.bitmaps) return {};
   for (const schema::BlockDirtyBitmapOrStr& bitmap : *options.bitmaps) {
-    // No command makes one yet, so none of that name can be found.
+    // No command makes a bitmap yet, so no name can be found.
     if (bitmap.local() != nullptr) return fail(fmt::format("Bitmap '{}' is not found", *bitmap.local()));
     return fail(fmt::format("Dirty bitmap '{}' not found", bitmap.external()->name));
   }

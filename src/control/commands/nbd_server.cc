@@ -1,4 +1,4 @@
-// The NBD server: nbd-server-start, -stop, and the older names nbd-server-add and -remove.
+// Commands of the NBD server: nbd-server-start, nbd-server-stop, and the older nbd-server-add and nbd-server-remove.
 
 #include "control/commands/nbd_server.h"
 
@@ -15,15 +15,15 @@
 namespace blockexport::control {
 namespace {
 
-// Once for each listener: everybody on the network is a client then, and whoever stands between can be one too.
+// Warns once for each listener on a public address: anybody who can reach it, or can intercept the traffic, has access.
 void warn_of_public_address(const Control& control, const net::Listener& listener) {
   const auto address = listener.public_address();
   if (!address) return;
-  control.log().warning(
-      fmt::format("NBD is served on {} without TLS: everybody who can reach that address can read the exports, and "
-                  "write to those that are writable; who is on the way can read and change what is sent. Give the "
-                  "server tls-creds, or an address of this machine alone",
-                  net::describe(*address)));
+  control.log().warning(fmt::format(
+      "NBD is served on {} without TLS: everybody who can reach that address can read the exports, and "
+      "write to those that are writable; anybody on the network path can read and change the data. Give the "
+      "server tls-creds, or an address of this host only",
+      net::describe(*address)));
 }
 
 void warn_of_takeover(const Control& control, const net::Listener& listener) {
@@ -36,17 +36,17 @@ net::SocketAddress with_keep_alive(net::SocketAddress address) {
   return address;
 }
 
-// Errors: options that do not fit together, credentials that are not there or are a client's.
+// Errors: contradictory options, credentials that do not exist or are for clients.
 Result<nbd::ServerOptions> to_server_options(Control& control, const schema::NbdServerOptionsBase& options) {
   if (options.tls_authz && !options.tls_creds) {
     return fail(Error("'tls-authz' option requires 'tls-creds' option")
-                    .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave "
-                               "tls-authz out to let everybody in."));
+                    .with_hint("Without TLS clients do not prove their identity. Give the server tls-creds, or leave "
+                               "tls-authz out to allow all clients."));
   }
   nbd::ServerOptions server_options;
   server_options.authorizers = &control.authorizers();
   if (options.tls_creds) {
-    // Only to be told of a wrong name now: each handshake looks it up again.
+    // Only to report a wrong name now: each handshake looks it up again.
     TRY(control.tls_credentials().find(*options.tls_creds, net::TlsEndpoint::kServer));
     server_options.tls = nbd::ServerTls{.credentials = &control.tls_credentials(),
                                         .credentials_id = *options.tls_creds,
@@ -68,10 +68,10 @@ Result<> check_no_server(Control& control) {
 aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address,
                                      schema::NbdServerOptionsBase options) {
   CO_TRY(check_no_server(control));
-  // Before the address: whoever has its unix path would have to give way for a server that there will not be.
+  // Checked before the address: opening a unix path may take the path over from another server.
   CO_TRY_ASSIGN(nbd::ServerOptions server_options, to_server_options(control, options));
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
-  // Again: resolving a name takes its time.
+  // Checks again, because resolving a name takes time.
   CO_TRY(check_no_server(control));
   warn_of_takeover(control, *listener);
   if (!server_options.tls) warn_of_public_address(control, *listener);
@@ -92,7 +92,7 @@ aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress addres
 
 aio::Task<Result<>> nbd_server_start(Control& control, schema::NbdServerOptionsLegacy arguments) {
   if (arguments.addr.type() == schema::SocketAddressType::kFd) {
-    // A QMP client cannot hand a descriptor down: only the command line can.
+    // A QMP client cannot pass a descriptor; only the command line can.
     CO_TRY(check_no_server(control));
     co_return fail("only QEMU supports file descriptor passing");
   }

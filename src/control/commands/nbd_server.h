@@ -1,4 +1,4 @@
-// Starting the NBD server: what nbd-server-start and the options --nbd-server and --listen share.
+// Start of the NBD server, for nbd-server-start and the options --nbd-server and --listen.
 #pragma once
 
 #include "aio/task.h"
@@ -10,11 +10,11 @@ namespace blockexport::control {
 
 class Control;
 
-// Errors: a server that runs, an address that cannot be listened on, credentials that are not there.
+// Errors: a server that is running already, an address that cannot be listened on, credentials that do not exist.
 aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress address,
                                      schema::NbdServerOptionsBase options);
 
-// One more address for the server that runs.
+// Adds an address to the running server.
 aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address);
 
 }  // namespace blockexport::control

@@ -1,4 +1,4 @@
-// object-add, object-del and the qom- commands.
+// Commands object-add and object-del, and the qom- commands.
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 namespace blockexport::control {
 namespace {
 
-Error no_property(const QomTree::Place& place, std::string_view name) {
-  return Error(fmt::format("Property '{}.{}' not found", place.type, name));
+Error no_property(const QomTree::Entry& entry, std::string_view name) {
+  return Error(fmt::format("Property '{}.{}' not found", entry.type, name));
 }
 
 }  // namespace
@@ -34,7 +34,7 @@ aio::Task<Result<>> object_add(Control& control, schema::ObjectOptions arguments
 aio::Task<Result<>> object_del(Control& control, schema::ObjectDelArguments arguments) {
   if (arguments.id == control.commanding_monitor()) co_return fail("Cannot delete the current QMP monitor");
   auto visits = co_await control.iothread_visits().lock();
-  if (!visits) co_return fail("The command was given up");
+  if (!visits) co_return fail("The command was cancelled");
   CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, control.objects().remove(arguments.id));
   co_await object->close();
   co_return Result<>();
@@ -43,9 +43,9 @@ aio::Task<Result<>> object_del(Control& control, schema::ObjectDelArguments argu
 aio::Task<Result<std::vector<schema::ObjectPropertyInfo>>> qom_list(Control& control,
                                                                     schema::QomListArguments arguments) {
   QomTree tree(control.objects(), control.chardevs());
-  CO_TRY_ASSIGN(QomTree::Place place, tree.find(arguments.path));
+  CO_TRY_ASSIGN(QomTree::Entry entry, tree.find(arguments.path));
   std::vector<schema::ObjectPropertyInfo> listed;
-  for (schema::ObjectPropertyValue& property : tree.properties(place)) {
+  for (schema::ObjectPropertyValue& property : tree.properties(entry)) {
     listed.push_back({.name = std::move(property.name), .type = std::move(property.type)});
   }
   co_return listed;
@@ -56,37 +56,37 @@ aio::Task<Result<std::vector<schema::ObjectPropertiesValues>>> qom_list_get(Cont
   QomTree tree(control.objects(), control.chardevs());
   std::vector<schema::ObjectPropertiesValues> listed;
   for (const std::string& path : arguments.paths) {
-    CO_TRY_ASSIGN(QomTree::Place place, tree.find(path));
-    listed.push_back({.properties = tree.properties(place)});
+    CO_TRY_ASSIGN(QomTree::Entry entry, tree.find(path));
+    listed.push_back({.properties = tree.properties(entry)});
   }
   co_return listed;
 }
 
 aio::Task<Result<json::Value>> qom_get(Control& control, schema::QomGetArguments arguments) {
   QomTree tree(control.objects(), control.chardevs());
-  CO_TRY_ASSIGN(QomTree::Place place, tree.find(arguments.path));
-  for (schema::ObjectPropertyValue& property : tree.properties(place)) {
+  CO_TRY_ASSIGN(QomTree::Entry entry, tree.find(arguments.path));
+  for (schema::ObjectPropertyValue& property : tree.properties(entry)) {
     if (property.name != arguments.property) continue;
     if (property.value) co_return std::move(*property.value);
-    co_return fail(fmt::format("Property '{}.{}' is not readable", place.type, arguments.property));
+    co_return fail(fmt::format("Property '{}.{}' is not readable", entry.type, arguments.property));
   }
-  co_return fail(no_property(place, arguments.property));
+  co_return fail(no_property(entry, arguments.property));
 }
 
 aio::Task<Result<>> qom_set(Control& control, schema::QomSetArguments arguments) {
   QomTree tree(control.objects(), control.chardevs());
-  CO_TRY_ASSIGN(QomTree::Place place, tree.find(arguments.path));
+  CO_TRY_ASSIGN(QomTree::Entry entry, tree.find(arguments.path));
   bool is_there = false;
-  for (const schema::ObjectPropertyValue& property : tree.properties(place)) {
+  for (const schema::ObjectPropertyValue& property : tree.properties(entry)) {
     is_there = is_there || property.name == arguments.property;
   }
-  if (!is_there) co_return fail(no_property(place, arguments.property));
-  // What an object is, and where it stands, cannot be changed.
-  const bool is_own = place.object != nullptr && arguments.property != "type";
-  if (!is_own || !place.object->is_writable(arguments.property)) {
-    co_return fail(fmt::format("Property '{}.{}' is not writable", place.type, arguments.property));
+  if (!is_there) co_return fail(no_property(entry, arguments.property));
+  // The type and the container of an object cannot change.
+  const bool is_own = entry.object != nullptr && arguments.property != "type";
+  if (!is_own || !entry.object->is_writable(arguments.property)) {
+    co_return fail(fmt::format("Property '{}.{}' is not writable", entry.type, arguments.property));
   }
-  co_return place.object->set(arguments.property, arguments.value);
+  co_return entry.object->set(arguments.property, arguments.value);
 }
 
 aio::Task<Result<std::vector<schema::ObjectTypeInfo>>> qom_list_types(Control&,

@@ -1,5 +1,5 @@
-// Commands that open what does not answer: the commands of other monitors go on meanwhile, an id that is being made is
-// taken, and the end of the daemon cancels them.
+// Commands that open a file or driver which never responds: the commands of other monitors continue meanwhile, an id
+// that is being made is taken, and the end of the daemon cancels them.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -23,7 +23,7 @@ namespace {
 using testing::BareDaemon;
 using testing::Step;
 
-// Opening a null-co node never ends unless it is cancelled; all other drivers are the daemon's own.
+// Opening a null-co node lasts until it is cancelled; all other drivers are those of the daemon.
 class EndlessDrivers final : public block::DriverTable {
  public:
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
@@ -45,7 +45,7 @@ class EndlessDrivers final : public block::DriverTable {
   drivers::BuiltInDrivers built_in_;
 };
 
-// A command of one monitor, which is not waited for.
+// A command of one monitor; the test does not wait for its end.
 struct Command {
   Command(std::string given_name, std::string_view given_arguments, std::string_view given_monitor)
       : name(std::move(given_name)), arguments(*json::parse(given_arguments)), monitor(given_monitor) {}
@@ -53,7 +53,7 @@ struct Command {
   std::string name;
   json::Value arguments;
   std::string_view monitor;
-  std::optional<std::string> outcome = {};  // the error's message, or ""; nothing while it runs
+  std::optional<std::string> outcome = {};  // the error's message, or ""; nullopt while it runs
 };
 
 aio::Task<void> run_command(Control& control, Command& command) {
@@ -75,14 +75,14 @@ class OpeningsTest : public ::testing::Test {
     aio::testing::run(daemon_.reactor(), commands_.join());
   }
 
-  // Lives as long as the test.
+  // `command` lives as long as the test.
   Command& start(Command given) {
     Command& command = given_.emplace_back(std::move(given));
     commands_.spawn("command", run_command(daemon_.control(), command));
     aio::testing::run(daemon_.reactor(), pause());
     return command;
   }
-  // Runs the daemon until the command has ended; its outcome.
+  // Runs the daemon until the command has ended, and returns its outcome.
   std::string outcome_of(const Command& command) {
     aio::testing::run(daemon_.reactor(),
                       aio::testing::until(daemon_.reactor(), [&command] { return command.outcome.has_value(); }));
@@ -93,7 +93,7 @@ class OpeningsTest : public ::testing::Test {
     ASSERT_TRUE(writer);
     ASSERT_EQ(write(writer.get(), "123456", 6), 6);
   }
-  // Time for what can happen.
+  // Runs the daemon long enough for every event that needs no other end of a pipe.
   aio::Task<void> pause() {
     for (int i = 0; i < 20; ++i) {
       (void)co_await daemon_.reactor().sleep_until(daemon_.reactor().now_ns() + 500'000);
@@ -115,7 +115,7 @@ class OpeningsTest : public ::testing::Test {
   aio::Scope commands_{daemon_.reactor()};
 };
 
-TEST_F(OpeningsTest, AFileThatIsNotWrittenHoldsUpNoOtherCommand) {
+TEST_F(OpeningsTest, APipeThatNobodyWritesDelaysNoOtherCommand) {
   const Command& secret = start(secret_of_pipe());
   for (const Step& step : {Step{"query-chardev"}, Step{"object-add", R"({"qom-type": "iothread", "id": "t"})"},
                            Step{"object-add", R"({"qom-type": "secret", "id": "other", "data": "x"})"},
@@ -130,7 +130,7 @@ TEST_F(OpeningsTest, AFileThatIsNotWrittenHoldsUpNoOtherCommand) {
   EXPECT_NE(daemon_.control().objects().find("s"), nullptr);
 }
 
-TEST_F(OpeningsTest, APipeThatNobodyReadsHoldsUpNoOtherCommand) {
+TEST_F(OpeningsTest, APipeThatNobodyReadsDelaysNoOtherCommand) {
   const Command& chardev = start(chardev_of_pipe());
   EXPECT_EQ(daemon_.run({"query-chardev"}), "");
   EXPECT_EQ(daemon_.run({"chardev-add", R"({"id": "n", "backend": {"type": "null", "data": {}}})"}), "");
@@ -140,7 +140,7 @@ TEST_F(OpeningsTest, APipeThatNobodyReadsHoldsUpNoOtherCommand) {
   EXPECT_NE(daemon_.control().chardevs().find("c"), nullptr);
 }
 
-TEST_F(OpeningsTest, ADriverThatNeverOpensHoldsUpNoCommandOnOtherThings) {
+TEST_F(OpeningsTest, ADriverThatNeverOpensDelaysNoCommandOnOtherNodes) {
   const Command& node = start({"blockdev-add", R"({"driver": "null-co", "node-name": "n"})", ""});
   EXPECT_EQ(drivers_.opening, 1);
   for (const Step& step : {Step{"query-chardev"}, Step{"query-block-exports"},
@@ -174,25 +174,25 @@ TEST_F(OpeningsTest, AnIdThatCouldNotBeMadeIsFreeAgain) {
   EXPECT_EQ(daemon_.run({"chardev-add", R"({"id": "c", "backend": {"type": "null", "data": {}}})"}), "");
 }
 
-TEST_F(OpeningsTest, TheEndOfTheDaemonCancelsWhatIsBeingOpened) {
+TEST_F(OpeningsTest, TheEndOfTheDaemonCancelsOpenings) {
   const Command& secret = start(secret_of_pipe());
   const Command& node = start({"blockdev-add", R"({"driver": "null-co", "node-name": "n"})", ""});
   EXPECT_EQ(daemon_.run({"quit"}), "");
-  EXPECT_EQ(outcome_of(secret),
-            "object-add was given up, the daemon is shutting down: Unable to read " + pipe_ + ": Operation canceled");
+  EXPECT_EQ(outcome_of(secret), "object-add was cancelled, because the daemon is shutting down: Unable to read " +
+                                    pipe_ + ": Operation canceled");
   EXPECT_EQ(outcome_of(node),
-            "blockdev-add was given up, the daemon is shutting down: Could not open: Operation canceled");
+            "blockdev-add was cancelled, because the daemon is shutting down: Could not open: Operation canceled");
   EXPECT_EQ(drivers_.opening, 0);
 }
 
-TEST_F(OpeningsTest, ACommandThatOpensNothingRunsAlone) {
+TEST_F(OpeningsTest, ACommandThatOpensNothingRunsExclusively) {
   std::optional<aio::Mutex::Guard> running;
   aio::testing::run(daemon_.reactor(), take(daemon_.control().command_mutex(), running));
   const Command& query = start({"query-chardev", "{}", ""});
   const Command& secret = start(secret_of_pipe());
   const Command& last = start({"query-chardev", "{}", ""});
   EXPECT_FALSE(query.outcome);
-  EXPECT_EQ(daemon_.control().objects().reserve("s").has_value(), true) << "it has begun before its turn";
+  EXPECT_EQ(daemon_.control().objects().reserve("s").has_value(), true) << "the command began before its turn";
   EXPECT_FALSE(last.outcome);
   running.reset();
   EXPECT_EQ(outcome_of(query), "");
@@ -200,7 +200,7 @@ TEST_F(OpeningsTest, ACommandThatOpensNothingRunsAlone) {
   EXPECT_FALSE(secret.outcome);
 }
 
-TEST_F(OpeningsTest, AMonitorThatWaitsForAnOpeningIsNotTheOneThatCommands) {
+TEST_F(OpeningsTest, AMonitorThatWaitsForAnOpeningIsNotTheCommandingOne) {
   const Command& secret = start(secret_of_pipe("first"));
   EXPECT_EQ(daemon_.control().commanding_monitor(), "");
   const Command& own = start({"object-del", R"({"id": "second"})", "second"});

@@ -9,7 +9,7 @@
 namespace blockexport::control {
 namespace {
 
-// The containers that there are in any case. Nothing is put into the first and the last one here.
+// The containers that always exist. No object is ever in the first and the last of them.
 constexpr std::string_view kContainers[] = {"/", "/backend", "/objects", "/chardevs", "/audiodevs"};
 
 json::Value value_of(const chardev::Chardev& chardev, std::string_view name) {
@@ -19,8 +19,8 @@ json::Value value_of(const chardev::Chardev& chardev, std::string_view name) {
 
 }  // namespace
 
-std::vector<QomTree::Place> QomTree::places() const {
-  std::vector<Place> found;
+std::vector<QomTree::Entry> QomTree::entries() const {
+  std::vector<Entry> found;
   for (std::string_view path : kContainers) found.push_back({.path = std::string(path), .type = "container"});
   for (const auto& object : objects_.all()) {
     found.push_back(
@@ -34,38 +34,38 @@ std::vector<QomTree::Place> QomTree::places() const {
   return found;
 }
 
-Result<QomTree::Place> QomTree::find(std::string_view path) const {
+Result<QomTree::Entry> QomTree::find(std::string_view path) const {
   if (path.empty()) return fail(fmt::format("Path '{}' is ambiguous", path));
   std::string suffix = fmt::format("/{}", path);
-  const Place* match = nullptr;
-  std::vector<Place> all = places();
-  for (const Place& place : all) {
-    bool fits = path.front() == '/' ? place.path == path : place.path.ends_with(suffix);
+  const Entry* match = nullptr;
+  std::vector<Entry> all = entries();
+  for (const Entry& entry : all) {
+    bool fits = path.front() == '/' ? entry.path == path : entry.path.ends_with(suffix);
     if (!fits) continue;
     if (match != nullptr) return fail(fmt::format("Path '{}' is ambiguous", path));
-    match = &place;
+    match = &entry;
   }
   if (match == nullptr) return fail(Error(ErrorKind::kDeviceNotFound, fmt::format("Device '{}' not found", path)));
   return *match;
 }
 
-std::vector<schema::ObjectPropertyValue> QomTree::properties(const Place& place) const {
-  std::vector<schema::ObjectPropertyValue> listed{{.name = "type", .type = "string", .value = place.type}};
-  if (place.object != nullptr) {
-    for (const schema::Property& property : place.object->properties()) {
+std::vector<schema::ObjectPropertyValue> QomTree::properties(const Entry& entry) const {
+  std::vector<schema::ObjectPropertyValue> listed{{.name = "type", .type = "string", .value = entry.type}};
+  if (entry.object != nullptr) {
+    for (const schema::Property& property : entry.object->properties()) {
       listed.push_back({.name = std::string(property.name), .type = std::string(property.type)});
-      if (!property.is_secret) listed.back().value = place.object->get(property.name);
+      if (!property.is_secret) listed.back().value = entry.object->get(property.name);
     }
   }
-  if (place.chardev != nullptr && place.chardev->address()) {
+  if (entry.chardev != nullptr && entry.chardev->address()) {
     for (const schema::Property& property : kSocketChardevProperties) {
       listed.push_back({.name = std::string(property.name),
                         .type = std::string(property.type),
-                        .value = value_of(*place.chardev, property.name)});
+                        .value = value_of(*entry.chardev, property.name)});
     }
   }
-  std::string below = place.path == "/" ? "/" : place.path + "/";
-  for (const Place& other : places()) {
+  std::string below = entry.path == "/" ? "/" : entry.path + "/";
+  for (const Entry& other : entries()) {
     std::string_view rest = other.path;
     if (!rest.starts_with(below) || rest.size() == below.size()) continue;
     rest.remove_prefix(below.size());

@@ -1,5 +1,5 @@
-// QomTree: the paths under which qom-list, qom-get and qom-set find things: "/objects/ID", "/chardevs/ID", and any end
-// of such a path that fits only one. A view made for one command; thread: the control reactor.
+// QomTree: the paths of qom-list, qom-get and qom-set: "/objects/ID", "/chardevs/ID", and each suffix of such a path
+// that matches only one. A view for one command; thread: the control reactor.
 #pragma once
 
 #include <optional>
@@ -17,22 +17,22 @@ class QomTree {
  public:
   QomTree(const ObjectStore& objects, const chardev::Registry& chardevs) : objects_(objects), chardevs_(chardevs) {}
 
-  // What a path leads to.
-  struct Place {
+  // The target of a path.
+  struct Entry {
     std::string path;
     std::string type;                           // "container", "iothread", "chardev-socket"
-    UserObject* object = nullptr;               // of a user's object
-    const chardev::Chardev* chardev = nullptr;  // of a chardev
+    UserObject* object = nullptr;               // set for a user's object
+    const chardev::Chardev* chardev = nullptr;  // set for a chardev
   };
 
   // Errors: DeviceNotFound, or an ambiguous path.
-  Result<Place> find(std::string_view path) const;
+  Result<Entry> find(std::string_view path) const;
 
-  // Every property with its value, where it can be read: "type", then the object's own, then what a container holds.
-  std::vector<schema::ObjectPropertyValue> properties(const Place& place) const;
+  // Every readable property with its value: first "type", then those of the object, then the children of a container.
+  std::vector<schema::ObjectPropertyValue> properties(const Entry& entry) const;
 
  private:
-  std::vector<Place> places() const;
+  std::vector<Entry> entries() const;
 
   const ObjectStore& objects_;
   const chardev::Registry& chardevs_;

@@ -1,6 +1,6 @@
-// Commands of which one call to the kernel fails, each call in turn: they fail and everything is as it was before, and
-// succeed when they are given again; or they do without what failed. What takes them back never fails, whatever does.
-// On the host's own files, sockets and threads.
+// Control commands while one call to the kernel fails, each call in turn: the command fails, the state is as before,
+// and it succeeds when repeated; or it succeeds without the failed call. The command that undoes it never fails,
+// whichever call fails. On the host's own files, sockets and threads.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -29,7 +29,7 @@ using testing::BareDaemon;
 using testing::FailingCalls;
 using testing::Step;
 
-// More calls than any command here makes.
+// Above the number of calls of every command here.
 constexpr std::uint64_t kCallsMax = 200;
 constexpr std::string_view kKey = "anna:00112233445566778899aabbccddeeff\n";
 
@@ -38,9 +38,9 @@ struct Case {
   std::vector<Step> before;
   Step step;
   Step back;
-  // The calls that it makes and does without where they fail.
-  std::set<std::string> spared = {};
-  // Whether one of its calls can fail it.
+  // The calls whose failure the command tolerates.
+  std::set<std::string> tolerated = {};
+  // Whether a failing call can make the command fail.
   bool may_fail = true;
 };
 
@@ -62,7 +62,7 @@ class FailingCallTest : public ::testing::TestWithParam<Case> {
       net::testing::CertificateDirectory made;
       std::filesystem::copy(made.path(), path("tls"));
     }
-    // What the process opens once and keeps.
+    // Opens the files that the process opens once and keeps.
     BareDaemon first(directory_.path());
     prepare(first, GetParam().before);
     EXPECT_EQ(first.run(GetParam().step), "");
@@ -81,7 +81,7 @@ class FailingCallTest : public ::testing::TestWithParam<Case> {
   aio::testing::TemporaryDirectory directory_;
 };
 
-TEST_P(FailingCallTest, LeavesEverythingAsItWasOrIsDoneWithout) {
+TEST_P(FailingCallTest, FailsWithoutAChangeOrSucceedsWithoutTheCall) {
   std::string succeeded;
   std::uint64_t number = 0;
   bool has_failed = false;
@@ -104,7 +104,7 @@ TEST_P(FailingCallTest, LeavesEverythingAsItWasOrIsDoneWithout) {
       EXPECT_EQ(daemon.state_that_becomes(before), before);
       EXPECT_EQ(daemon.run(GetParam().step), "");
     } else if (was_met) {
-      EXPECT_TRUE(GetParam().spared.contains(refused));
+      EXPECT_TRUE(GetParam().tolerated.contains(refused));
     }
     const std::string after = daemon.visible_state();
     if (succeeded.empty()) succeeded = after;
@@ -116,7 +116,7 @@ TEST_P(FailingCallTest, LeavesEverythingAsItWasOrIsDoneWithout) {
   EXPECT_EQ(has_failed, GetParam().may_fail);
 }
 
-TEST_P(FailingCallTest, IsTakenBackWhateverFails) {
+TEST_P(FailingCallTest, IsUndoneWhicheverCallFails) {
   std::uint64_t number = 0;
   for (bool was_met = true; was_met && !HasFailure(); ++number) {
     ASSERT_LT(number, kCallsMax);
@@ -153,18 +153,18 @@ const char* const kPort = R"({"type": "inet", "data": {"host": "127.0.0.1", "por
 const char* const kServer = R"("server": true, "wait": false, "addr": )";
 const Step kAnonymous = add_object("tls-creds-anon", R"(, "endpoint": "server")", "t");
 
-// What following files needs: without a watch, the files are looked at again later.
+// Calls for watching files: without a watch, the object polls its files.
 const std::set<std::string> kFollowing = {"epoll_ctl", "inotify_add_watch", "inotify_init1", "pthread_create"};
-// What an object does on its own once it is there, and does again later.
+// Calls of an object's background work, which it repeats later.
 const std::set<std::string> kReadingAgain = {"epoll_ctl", "fstat", "open", "preadv2", "pthread_create"};
-// Accepting begins anew after a pause.
+// Accepting is retried after a pause.
 const std::set<std::string> kAccepting = {"epoll_ctl"};
-// A name is asked for twice where the first answer is none.
+// A name is resolved again when the first query fails.
 const std::set<std::string> kAcceptingOnAPort = {"epoll_ctl", "getaddrinfo", "pthread_create"};
 
 std::vector<Case> object_cases() {
   std::vector<Case> cases = {
-      // Connections that end are watched with a descriptor that is made when it is needed.
+      // A descriptor that watches for closed connections is made when it is first needed.
       {"Iothread", {}, add_object("iothread"), kDeleteObject, {"epoll_create1"}},
       {"Secret", {}, add_object("secret", R"(, "file": "@/secret")"), kDeleteObject},
       {"SecretWithAKey",
@@ -260,7 +260,7 @@ std::vector<Case> chardev_and_server_cases() {
 INSTANTIATE_TEST_SUITE_P(ChardevsAndServers, FailingCallTest, ::testing::ValuesIn(chardev_and_server_cases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
-// A unix address of the directory.
+// An address of a unix socket in the directory.
 net::UnixAddress address_of(const std::string& path) {
   return {.path = path};
 }
@@ -281,8 +281,8 @@ bool is_answered(const std::string& path) {
 
 class ListeningTest : public ::testing::Test {
  protected:
-  // Runs `step` on a daemon of its own for each call that can fail, until none did: where it fails, the state is as
-  // `prepare` has left it.
+  // Runs `step` on a daemon of its own for each call that can fail, until no call failed: after a failure the state is
+  // that after `prepare`.
   void fail_each_call(std::function<void(BareDaemon&)> prepare, std::function<std::string(BareDaemon&)> step) {
     std::uint64_t number = 0;
     for (bool was_met = true; was_met && !HasFailure(); ++number) {
@@ -301,7 +301,7 @@ class ListeningTest : public ::testing::Test {
         EXPECT_NE(daemon.state(), before);
       } else {
         EXPECT_EQ(daemon.state_that_becomes(before), before);
-        EXPECT_TRUE(is_answered(path_)) << "whoever was there is reached";
+        EXPECT_TRUE(is_answered(path_)) << "the former listener is reachable";
       }
       if (daemon.control().has_nbd_server()) EXPECT_EQ(daemon.run(kStopServer), "");
     }
@@ -311,7 +311,7 @@ class ListeningTest : public ::testing::Test {
   const std::string path_ = directory_.path() + "/socket";
 };
 
-TEST_F(ListeningTest, WhoeverListensAtThePathHasItBackWhateverFails) {
+TEST_F(ListeningTest, TheFormerListenerGetsItsPathBackWhicheverCallFails) {
   OwnedFd other;
   fail_each_call(
       [&](BareDaemon&) {
@@ -321,7 +321,7 @@ TEST_F(ListeningTest, WhoeverListensAtThePathHasItBackWhateverFails) {
       [](BareDaemon& daemon) { return daemon.run(start_server(kPath)); });
 }
 
-TEST_F(ListeningTest, AnotherAddressThatFailsLeavesTheFirstAsItWas) {
+TEST_F(ListeningTest, AFailingSecondAddressLeavesTheFirstAsItWas) {
   const auto start_first = [](BareDaemon& daemon) { ASSERT_EQ(daemon.run(start_server(kPath)), ""); };
   fail_each_call(start_first, [&](BareDaemon& daemon) {
     return daemon.run(add_nbd_listener(daemon.control(), address_of(directory_.path() + "/second")));
@@ -331,14 +331,14 @@ TEST_F(ListeningTest, AnotherAddressThatFailsLeavesTheFirstAsItWas) {
   });
 }
 
-TEST(RefusedOptionsTest, AreRefusedBeforeAnythingIsTouched) {
+TEST(RefusedOptionsTest, AreRefusedBeforeAnyChange) {
   aio::testing::TemporaryDirectory directory;
   BareDaemon daemon(directory.path());
   for (const Step& step :
        {kAnonymous, add_object("tls-creds-anon", R"(, "endpoint": "client")", "client"), add_chardev("null", "")}) {
     ASSERT_EQ(daemon.run(step), "");
   }
-  // A dead socket, which a server would replace.
+  // A stale socket file, which a server would replace.
   listen_at(directory.path() + "/socket").reset();
   const std::string before = daemon.state();
   const std::pair<Step, std::string> refused[] = {

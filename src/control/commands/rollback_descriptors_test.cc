@@ -1,6 +1,5 @@
-// Commands for which the process may open no more descriptors after the first, the second, ... that they need: they
-// fail, everything is as it was before, and they succeed when they are given again. On the host's own files and
-// sockets.
+// Control commands while the process cannot open the first, the second, ... descriptor that they need: they fail, the
+// state is as before, and they succeed when repeated. On the host's own files and sockets.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -16,16 +15,16 @@
 namespace blockexport::control {
 namespace {
 
-// More descriptors than any command here opens.
+// Above the number of descriptors of every command here.
 constexpr rlim_t kDescriptorsMax = 64;
 
 struct Case {
   const char* name;
   const char* command;
-  std::string arguments;  // @ stands for the directory
+  std::string arguments;  // @ is replaced by the directory
   const char* undo;
   std::string undo_arguments;
-  std::string made = {};  // a file in the directory that it makes
+  std::string made = {};  // name of a file that it makes in the directory
 };
 
 class FailingDescriptorTest : public ::testing::TestWithParam<Case> {
@@ -35,7 +34,7 @@ class FailingDescriptorTest : public ::testing::TestWithParam<Case> {
     std::ofstream(directory_.path() + "/secret") << "secret";
     std::ofstream(directory_.path() + "/log") << "before";
     std::filesystem::resize_file(directory_.path() + "/secret", 4096);
-    // What the process opens once and keeps.
+    // Opens the files that the process opens once and keeps.
     EXPECT_EQ(daemon_.run(step_), "");
     undo();
   }
@@ -51,7 +50,7 @@ class FailingDescriptorTest : public ::testing::TestWithParam<Case> {
   const testing::Step step_{GetParam().command, GetParam().arguments};
 };
 
-TEST_P(FailingDescriptorTest, LeavesEverythingAsItWas) {
+TEST_P(FailingDescriptorTest, FailsWithoutAChange) {
   const std::string before = daemon_.state();
   rlim_t count = 0;
   for (bool succeeded = false; !succeeded && !HasFailure(); ++count) {
@@ -70,7 +69,7 @@ TEST_P(FailingDescriptorTest, LeavesEverythingAsItWas) {
     undo();
     EXPECT_EQ(daemon_.state_that_becomes(before), before);
   }
-  EXPECT_GT(count, 1u) << "it opens something";
+  EXPECT_GT(count, 1u) << "the command opens no descriptor";
 }
 
 std::vector<Case> cases() {

@@ -1,5 +1,5 @@
-// Commands of which one step fails, each step in turn: they succeed, or they fail and everything is as it was before,
-// and can then be given again. Over a simulated disk, where the step is an operation on a file.
+// Control commands while one step fails, each step in turn: they succeed; or they fail, the state is as before, and
+// they succeed when repeated. Over a simulated disk, where a step is an operation on a file.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
@@ -24,9 +24,9 @@ using aio::Task;
 
 constexpr const char* kDisks[] = {"/a", "/b", "/c", "/d"};
 constexpr std::uint64_t kDiskBytes = 1u << 20;
-// More operations than any command here takes.
+// Above the number of operations of every command here.
 constexpr std::uint64_t kStepsMax = 400;
-// What the state of the graph, of exports and of the rest is made of.
+// The queries whose replies make up the state.
 constexpr std::string_view kQueries[] = {"query-named-block-nodes", "query-block-exports", "x-debug-query-block-graph",
                                          "query-chardev"};
 
@@ -35,7 +35,7 @@ struct Step {
   std::string arguments = "{}";
 };
 
-// A daemon's control plane without its sockets, over disks that are files "/a" to "/d".
+// A daemon's control plane without its sockets, over files "/a" to "/d" of a simulated disk.
 class Daemon {
  public:
   Daemon() {
@@ -46,7 +46,7 @@ class Daemon {
   ~Daemon() {
     aio::testing::run(*reactor_, control_->shut_down());
     aio::testing::run(*reactor_, control_->close_monitors());
-    EXPECT_EQ(simulation_.describe_open_files(), foreign_) << "left open at the end";
+    EXPECT_EQ(simulation_.describe_open_files(), foreign_) << "files left open at the end";
   }
 
   // The error's message, or "".
@@ -59,7 +59,7 @@ class Daemon {
     for (const Step& step : steps) ASSERT_EQ(run(step), "") << step.command << " " << step.arguments;
   }
 
-  // Everything that can be asked for, and what is locked of each disk.
+  // The replies of all queries, and the locks on each disk.
   std::string visible_state() {
     std::string text;
     for (std::string_view query : kQueries) {
@@ -79,18 +79,18 @@ class Daemon {
     }
     return text + (control_->nbd_server() != nullptr ? "server\n" : "no server\n");
   }
-  // The same, and what is open.
+  // The same, with the open files.
   std::string state() { return visible_state() + simulation_.describe_open_files(); }
 
   aio::Simulation& simulation() { return simulation_; }
-  // Another process uses the disk: it has the locks of who writes and shares that with nobody.
+  // Another process uses the disk: it holds the locks of a writer that shares nothing.
   void use_elsewhere(const std::string& disk) {
     aio::testing::run(*reactor_, open_elsewhere(disk));
     foreign_ = disk + " rw locks 101 201\n";
   }
 
  private:
-  // By whichever descriptor.
+  // Counts all descriptors of the file.
   std::map<std::string, std::set<std::string>> locked_bytes() const {
     std::map<std::string, std::set<std::string>> locked;
     std::istringstream lines(simulation_.describe_open_files());
@@ -114,14 +114,14 @@ class Daemon {
   drivers::BuiltInDrivers drivers_;
   Log log_{"control_test", 2, LogLevel::kError};
   std::unique_ptr<Control> control_;
-  std::string foreign_;  // what others have open
+  std::string foreign_;  // open files of other processes
 };
 
 struct Case {
   const char* name;
   std::vector<Step> before;
   Step step;
-  bool may_fail = true;  // false: it only gives back what it has
+  bool may_fail = true;  // false: the command only releases resources
 };
 
 Step add_file(const std::string& name) {
@@ -183,8 +183,8 @@ std::vector<Case> cases() {
 
 class FailingStepTest : public testing::TestWithParam<Case> {};
 
-// EAGAIN is what a lock that is taken gives.
-TEST_P(FailingStepTest, LeavesEverythingAsItWasOrSucceeds) {
+// EAGAIN is the error of a lock that another process holds.
+TEST_P(FailingStepTest, FailsWithoutAChangeOrSucceeds) {
   Daemon whole;
   whole.prepare(GetParam().before);
   const std::string at_first = whole.state();
@@ -206,7 +206,7 @@ TEST_P(FailingStepTest, LeavesEverythingAsItWasOrSucceeds) {
         EXPECT_EQ(daemon.state(), at_first) << message;
         EXPECT_EQ(daemon.run(GetParam().step), "") << "after " << message;
       }
-      // A descriptor more may be open: one that keeps locks which no other could get.
+      // One more descriptor may be open: one that keeps locks which no other descriptor could get.
       EXPECT_EQ(daemon.visible_state(), succeeded);
     }
     EXPECT_EQ(after > 1, GetParam().may_fail);
@@ -216,14 +216,14 @@ TEST_P(FailingStepTest, LeavesEverythingAsItWasOrSucceeds) {
 INSTANTIATE_TEST_SUITE_P(Commands, FailingStepTest, testing::ValuesIn(cases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
-// A command, and what takes it back.
+// A command, and the command that undoes it.
 struct Pair {
   std::vector<Step> before;
   Step step;
   std::vector<Step> back;
 };
 
-TEST(TakingBackTest, WhatIsTakenBackLeavesNothingBehind) {
+TEST(TakingBackTest, AnUndoneCommandLeavesNothingBehind) {
   const Step delete_export{"block-export-del", R"({"id": "e"})"};
   const Step close_r{"blockdev-del", R"({"node-name": "r"})"};
   const Pair pairs[] = {
@@ -255,7 +255,7 @@ TEST(TakingBackTest, WhatIsTakenBackLeavesNothingBehind) {
 
 class SecondNodeTest : public testing::Test {
  protected:
-  // The command fails with `message`, and all is as it was.
+  // The command fails with `message`, and the state is as before.
   void expect_refused(const Step& step, const std::string& message) {
     const std::string before = daemon_.state();
     EXPECT_EQ(daemon_.run(step), message);

@@ -1,6 +1,6 @@
-// Authorizers: the authorizers among the objects that users made, by id, as those who serve peers look them up.
+// Authorizers: lookup of authorizers by id among the users' objects, for the code that serves peers.
 //
-// Owned by Control; thread: the control reactor. Holds nothing of its own.
+// Owned by Control; thread: the control reactor. Has no state of its own.
 #pragma once
 
 #include "authz/authorizer.h"
@@ -18,8 +18,8 @@ class Authorizers final : public authz::Directory {
   ObjectStore& objects_;
 };
 
-// Whoever names an authorizer that is not there, or is none, may make it later; until then everybody is denied, which
-// is said in the log when it is named.
+// An option may name an authorizer that does not exist yet, or an object that is not one; until it exists everybody is
+// denied. This logs a warning when the option is used.
 void warn_of_missing_authorizer(authz::Directory& authorizers, const Log& log, std::string_view id);
 
 }  // namespace blockexport::control

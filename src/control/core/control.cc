@@ -67,7 +67,7 @@ aio::Task<void> Control::remove_monitor(std::string id, std::string chardev_id) 
   if (!removed) co_return;
   co_await (*removed)->close();
   removed->reset();
-  // Somebody may have removed it meanwhile, and may have put another one there that is in use.
+  // Another command may have removed it meanwhile, and added one of that name, which is in use and is not removed.
   (void)chardevs_.remove(chardev_id);
 }
 
@@ -121,7 +121,7 @@ aio::Task<void> Control::end_everything() {
   co_await grace.join();
   co_await graph_.close();
   can_be_destroyed_ = co_await pam_calls_.close();
-  if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process ends without waiting for it");
+  if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process exits without waiting for it");
   co_await removals_.join();
   auto visits = co_await iothread_visits_.lock();
   co_await objects_.close(/*serving_commands=*/false);

@@ -1,7 +1,7 @@
-// Control: what the commands work on: the graph, the exports, the NBD server, chardevs, objects and the event queue.
+// Control: the state that commands work on: the graph, the exports, the NBD server, chardevs, objects and event queue.
 //
-// One per daemon, passed to every command handler; the handlers are free functions that the schema declares, one file
-// for each family of commands. Thread: the control reactor. It owns nothing that outlives it.
+// One per daemon, passed to every command handler; the handlers are free functions that the schema declares, in one
+// file for each group of commands. Thread: the control reactor. It owns nothing that outlives it.
 #pragma once
 
 #include <functional>
@@ -27,24 +27,25 @@
 
 namespace blockexport::control {
 
-// The reactors beside the control reactor.
+// Options of the data reactors, which exist besides the control reactor.
 struct DataReactorOptions {
   aio::ReactorOptions each = {};
-  std::uint32_t count_max = 1;  // those made by themselves, with the control reactor
+  std::uint32_t count_max = 1;  // reactors without an object of their own, including the control reactor
 };
 
-// How long a command of QMP waits for the other end of a pipe that it opens.
+// Time that a QMP command waits for the other end of a pipe that it opens.
 inline constexpr std::uint64_t kPipeWaitNs = 2'000'000'000;
 
 class Control {
  public:
-  // `driver_table` opens block drivers; `quit` is called by the command of that name. Both outlive it.
+  // `driver_table` opens block drivers; the command `quit` calls `quit`. Both outlive it.
   Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const Log& log, block::DriverTable& driver_table,
           std::move_only_function<void()> quit);
   ~Control();
 
   aio::Reactor& reactor() { return reactor_; }
-  // For whoever serves clients: the reactors that have no object of their own, and what such an object makes one with.
+  // The reactors without an object of their own, which serve clients; and the options with which an object makes a
+  // reactor.
   aio::ReactorPool& data_reactors() { return data_reactors_; }
   const aio::ReactorOptions& reactor_options() const { return reactor_options_; }
   const Log& log() const { return log_; }
@@ -52,44 +53,44 @@ class Control {
   exports::Registry& exports() { return exports_; }
   chardev::Registry& chardevs() { return chardevs_; }
   ObjectStore& objects() { return objects_; }
-  // Where those who serve peers find an authorizer by its id, at each handshake.
+  // Lookup of authorizers by id, used at each handshake.
   authz::Directory& authorizers() { return authorizers_; }
-  // The same for TLS credentials.
+  // Lookup of TLS credentials by id.
   net::TlsDirectory& tls_credentials() { return tls_credentials_; }
   qmp::EventQueue& events() { return events_; }
 
-  // The export uses these iothreads until it is gone: the objects cannot be deleted meanwhile.
+  // Records that the export uses these iothreads: the objects cannot be deleted before the export has ended.
   void use_iothreads(const std::string& export_id, std::vector<std::string> iothread_ids);
-  // Nothing for an export that uses none.
+  // Nullopt for an export that uses none.
   std::optional<std::vector<std::string>> iothreads_of(const std::string& export_id) const;
 
-  // The NBD server, or null while there is none, or none any longer for new exports and listeners. Not to be kept over
-  // an await: another task may stop it.
+  // The NBD server; null if there is none, or if it is being stopped and accepts no new exports and listeners. Do not
+  // keep the pointer over an await: another task may stop the server.
   nbd::Server* nbd_server() { return nbd_server_is_stopping_ ? nullptr : nbd_server_.get(); }
-  // Whether there is one, even one that is being stopped.
+  // Whether there is a server, even one that is being stopped.
   bool has_nbd_server() const { return nbd_server_ != nullptr; }
   nbd::Server& make_nbd_server(nbd::ServerOptions options);
-  // Answers what its clients have under way, removes its exports, and ends it. Whoever calls it again meanwhile waits
-  // for the same end; without a server it does nothing.
+  // Completes its clients' running requests, removes its exports, and ends it. A second call meanwhile waits for the
+  // same end; without a server the function does nothing.
   aio::Task<void> stop_nbd_server();
 
-  // The questions to PAM that are under way.
+  // The running calls to PAM.
   authz::PamCalls& pam_calls() { return pam_calls_; }
 
-  // Held by the command that runs alone: see control/core/runner.h.
+  // Held by the command that runs exclusively: see control/core/runner.h.
   aio::Mutex& command_mutex() { return command_mutex_; }
-  // The ID of the monitor whose command runs alone now; empty when none does.
+  // The id of the monitor whose command runs exclusively now; empty when none does.
   const std::string& commanding_monitor() const { return commanding_monitor_; }
   void set_commanding_monitor(std::string_view id) { commanding_monitor_ = id; }
 
-  // A command that opens something, beside others: the end of the daemon cancels its task. Lives in that task's frame.
+  // A command that opens something while others run; shut_down() cancels its task. Lives in that task's frame.
   class Opening : public ListLink<Opening> {
    public:
     Opening(Control& control, aio::TaskRoot& task) : control_(control), task_(task) {
       control.openings_.push_back(*this);
     }
     ~Opening() { unlink(); }
-    // The end of the daemon came first.
+    // Whether shut_down() has cancelled it.
     bool was_cancelled() const { return task_.cancelled && control_.is_shutting_down(); }
     void cancel() { task_.cancel(); }
 
@@ -98,33 +99,33 @@ class Control {
     aio::TaskRoot& task_;
   };
 
-  // Removes the monitor of that ID and the chardev that it uses, once the task that asks for it has gone on.
+  // Removes the monitor of that id and its chardev, after the calling task has continued.
   void remove_monitor_later(const std::string& id, const std::string& chardev_id);
 
-  // How long clients may take to take their last replies when the daemon ends.
+  // Time that clients have to read their last replies when the daemon ends.
   void set_shutdown_grace_ns(std::uint64_t grace_ns) { shutdown_grace_ns_ = grace_ns; }
-  // How long opening a pipe waits for its other end: without end on the command line, where a signal ends it.
+  // Time limit for the other end of a pipe that is being opened; unlimited on the command line, where a signal ends it.
   std::uint64_t pipe_wait_ns() const { return serving_.is_set() ? kPipeWaitNs : UINT64_MAX; }
 
-  // From now on clients of the NBD server and of monitors are taken: every option of the command line was carried out.
+  // Begins to serve clients of the NBD server and of monitors, when every option of the command line was executed.
   void serve();
   bool is_serving() const { return serving_.is_set(); }
-  // The process has gone, or will go, to the background: its standard input and output are nobody's.
+  // The process has gone, or will go, to the background: it must not use standard input and output.
   void set_daemonized() { daemonized_ = true; }
   bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
-  // Cancels openings, then ends exports, server, nodes and all objects but monitors, in this order; nothing
-  // acknowledged is lost. Clients that have not taken their replies within the grace are cut. The files of the server's
-  // unix sockets stay, unless it never served. Called again meanwhile, it waits for the same end.
+  // Cancels openings, then ends exports, server, nodes and all objects except monitors, in this order; acknowledged
+  // data are durable. Clients that have not read their replies within the grace are disconnected. The files of the
+  // server's unix sockets stay, unless it never served. A second call meanwhile waits for the same end.
   aio::Task<void> shut_down();
-  // After shut_down(), and before it is destroyed: what was answered is sent, and no more commands come.
+  // After shut_down(), and before destruction: sends the replies of the monitors, and accepts no more commands.
   aio::Task<void> close_monitors();
-  // From the beginning of shut_down() on nothing is made any longer.
+  // Once shut_down() has begun nothing new is created.
   bool is_shutting_down() const { return shut_down_; }
-  // Held by whoever visits the reactor of an iothread by its address, or deletes such an object.
+  // Held by a task that visits the reactor of an iothread by its address, or deletes such an object.
   aio::Mutex& iothread_visits() { return iothread_visits_; }
-  // After shut_down(): false while a thread is inside a foreign module that may never return. Then the process ends by
-  // _exit(), so that nothing goes away that the module may touch.
+  // After shut_down(): false while a thread is inside a PAM module that may never return. Then the process must end by
+  // _exit(), so that the memory which the module may use stays valid.
   bool can_be_destroyed() const { return can_be_destroyed_; }
 
  private:
@@ -147,7 +148,7 @@ class Control {
   block::Graph graph_;
   exports::Registry exports_;
   std::unique_ptr<nbd::Server> nbd_server_;
-  std::uint64_t nbd_clients_ever_ = 0;  // of the servers before it
+  std::uint64_t nbd_clients_ever_ = 0;  // clients of earlier servers
   chardev::Registry chardevs_;
   authz::PamCalls pam_calls_;
   ObjectStore objects_;

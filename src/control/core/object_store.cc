@@ -34,11 +34,11 @@ void ObjectStore::add(std::unique_ptr<UserObject> object) {
 Result<std::unique_ptr<UserObject>> ObjectStore::remove(std::string_view id) {
   auto found = objects_by_id_.find(id);
   if (found == objects_by_id_.end()) return fail(fmt::format("object '{}' not found", id));
-  auto place = found->second;
-  if ((*place)->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
-  std::unique_ptr<UserObject> object = std::move(*place);
+  auto position = found->second;
+  if ((*position)->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
+  std::unique_ptr<UserObject> object = std::move(*position);
   objects_by_id_.erase(found);
-  objects_.erase(place);
+  objects_.erase(position);
   return object;
 }
 

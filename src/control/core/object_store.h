@@ -1,4 +1,4 @@
-// ObjectStore: the objects that users make with object-add, by id, with the properties that qom-get and qom-set show.
+// ObjectStore: the objects that users make with object-add, by id, with the properties of qom-get and qom-set.
 // Owned by Control; thread: the control reactor.
 #pragma once
 
@@ -21,7 +21,7 @@
 
 namespace blockexport::control {
 
-// The bytes of a secret, for as long as somebody needs them.
+// The bytes of a secret, which live as long as the last reference.
 using SecretReference = std::shared_ptr<const SecretBytes>;
 
 class UserObject {
@@ -30,34 +30,35 @@ class UserObject {
   virtual ~UserObject() = default;
 
   const std::string& id() const { return id_; }
-  // "iothread", ...
+  // Name of the type, as "iothread".
   virtual std::string_view type_name() const = 0;
-  // All but "type", which every object has.
+  // All properties except "type", which every object has.
   virtual std::span<const schema::Property> properties() const = 0;
-  // Whether qom-set may change it. `name` is one of properties(), here and below.
+  // Whether qom-set may change the property. `name` is one of properties(), here and below.
   virtual bool is_writable(std::string_view /*name*/) const { return true; }
-  // Of one that is no secret.
+  // The value of a property that is not secret.
   virtual json::Value get(std::string_view name) const = 0;
   virtual Result<> set(std::string_view name, const json::Value& value) = 0;
 
-  // What takes time once all properties are set: files are read here. Errors: the object cannot be, and is closed.
+  // Slow initialisation, such as reading files, after all properties are set. Errors: the object is unusable, and is
+  // closed.
   virtual aio::Task<Result<>> complete() { co_return Result<>(); }
-  // Ends what runs for it. Before it is destroyed, when complete() was called.
+  // Ends its background work. Called before destruction if complete() was called.
   virtual aio::Task<void> close() { co_return; }
 
-  // Whether commands come over it: it is then closed after all others when the daemon ends.
+  // Whether commands are received through it: then it is closed after all others when the daemon ends.
   virtual bool serves_commands() const { return false; }
-  // The daemon begins to serve: every option of the command line was carried out. Not for what is made later.
+  // The daemon begins to serve, when every option of the command line was executed. Not called for later objects.
   virtual void begin_service() {}
 
-  // What decides who may come in; null for objects that are not of that kind.
+  // The authorizer; null for objects of other kinds.
   virtual std::shared_ptr<authz::Authorizer> authorizer() { return nullptr; }
-  // What it keeps; null for objects that are no secrets.
+  // The secret's bytes; null for objects of other kinds.
   virtual SecretReference secret() { return nullptr; }
-  // The TLS credentials that it holds now; null for objects that hold none.
+  // The current TLS credentials; null for objects of other kinds.
   virtual net::TlsCredentialsReference tls_credentials() { return nullptr; }
 
-  // How many others use it; one that is used is not removed.
+  // Number of its users; an object in use cannot be removed.
   int users = 0;
 
  private:
@@ -66,17 +67,19 @@ class UserObject {
 
 class ObjectStore {
  public:
-  // Null when there is none.
+  // Null when there is no object of that id.
   UserObject* find(std::string_view id) const;
   // Errors: a malformed id.
   static Result<> check_id(std::string_view id);
-  // The id of an object that is being made, until it is added. Errors: an id of another object, made or being made.
+  // Reserves the id of an object that is being made, until add(). Errors: the id belongs to another object, made or
+  // being made.
   Result<ReservedNames::Reservation> reserve(std::string_view id);
-  // One with a reserved, well-formed id, completed.
+  // Adds a completed object with a reserved, well-formed id.
   void add(std::unique_ptr<UserObject> object);
-  // Gives it back, to be closed. Errors: "object 'X' not found", "object 'X' is in use, can not be deleted".
+  // Removes the object and returns it to be closed. Errors: "object 'X' not found", "object 'X' is in use, can not be
+  // deleted".
   Result<std::unique_ptr<UserObject>> remove(std::string_view id);
-  // Closes and destroys those that commands come over, or all others; the last one made first.
+  // Closes and destroys the objects that receive commands, or all others, newest first.
   aio::Task<void> close(bool serving_commands);
 
   // Oldest first.
@@ -85,7 +88,7 @@ class ObjectStore {
  private:
   using Objects = std::list<std::unique_ptr<UserObject>>;
   Objects objects_;
-  std::unordered_map<std::string_view, Objects::iterator> objects_by_id_;  // the ids are the objects'
+  std::unordered_map<std::string_view, Objects::iterator> objects_by_id_;  // the keys are views of the objects' ids
   ReservedNames ids_being_made_;
 };
 

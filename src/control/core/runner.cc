@@ -18,8 +18,8 @@ namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-// Commands that open what a path, a name or an address leads to, where nobody may answer. All others wait for what
-// this process does, and for the storage that it has open.
+// Commands that open a path, a name or an address, which may never respond. All other commands wait only for this
+// process and for storage that is already open.
 constexpr std::string_view kOpeningCommands[] = {"blockdev-add", "blockdev-reopen", "chardev-add", "nbd-server-start",
                                                  "object-add"};
 
@@ -27,7 +27,7 @@ bool opens_things(std::string_view command) {
   return std::ranges::find(kOpeningCommands, command) != std::end(kOpeningCommands);
 }
 
-// What the answer does not tell, since its form is qemu-storage-daemon's, is in the trace of commands.
+// The reply has qemu-storage-daemon's form, without a hint, so the hint goes to the trace of commands.
 Error no_such_command(const std::string& name) {
   std::vector<std::string_view> known;
   for (const schema::CommandEntry& entry : schema::command_table()) known.push_back(entry.name);
@@ -60,7 +60,7 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
     if (!taken) co_return fail("The monitor is being closed");
     turn.emplace(std::move(*taken));
   }
-  // While everything ends, nothing is begun; who asks is answered, and asking for the end again waits for it.
+  // During the shutdown no command begins, except queries, and `quit`, which waits for the end.
   if (control_.is_shutting_down() && !command.name.starts_with("query-") && command.name != "quit" &&
       !entry->allow_oob) {
     co_return fail("The daemon is shutting down");
@@ -69,7 +69,7 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   trace.note(TraceEvent::kQmpCommandBegin, {command.name});
   Result<json::Value> result = json::Value();
   if (opens_things(command.name)) {
-    // It has waited for those before it.
+    // The command has waited for earlier ones.
     turn.reset();
     result = co_await run_beside_others(*entry, command.arguments);
   } else if (command.out_of_band) {
@@ -99,15 +99,15 @@ aio::Task<Result<json::Value>> Runner::run_beside_others(const schema::CommandEn
   auto [result, is_late] = co_await aio::with_deadline("qmp opening", deadline_ns, std::move(running));
   if (!is_late || result) co_return std::move(result);
   co_return fail(std::move(result).error().with_prefix(
-      fmt::format("{} was given up after {} s: ", entry.name, kOpeningMaxNs / kNanosecondsPerSecond)));
+      fmt::format("{} timed out after {} s: ", entry.name, kOpeningMaxNs / kNanosecondsPerSecond)));
 }
 
 aio::Task<Result<json::Value>> Runner::open(const schema::CommandEntry& entry, const json::Value* arguments) {
   const Control::Opening opening(control_, co_await aio::current_task());
   Result<json::Value> result = co_await entry.run(control_, arguments);
   if (result || !opening.was_cancelled()) co_return result;
-  co_return fail(
-      std::move(result).error().with_prefix(fmt::format("{} was given up, the daemon is shutting down: ", entry.name)));
+  co_return fail(std::move(result).error().with_prefix(
+      fmt::format("{} was cancelled, because the daemon is shutting down: ", entry.name)));
 }
 
 json::Value Runner::version() const {

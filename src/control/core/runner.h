@@ -1,9 +1,10 @@
-// Runner: QMP's commands, looked up in the generated table and run on a Control, in an order over all monitors.
+// Runner: execution of QMP commands from the generated table on a Control, in one order over all monitors.
 //
-// Commands begin in the order in which they came. One runs alone, except that a command which opens something waits
-// beside the others: what it opens may never answer. Such a command reserves the name that it gives, and what it does
-// once it has opened everything is either a change of the graph or has no await in it, so that no other command sees
-// half of it. Each monitor still waits for its own command. One Runner for each monitor; thread: the control reactor.
+// Commands begin in the order of their arrival. A command runs exclusively, except that one which opens something waits
+// while others run: the file or address that it opens may never respond. Such a command reserves the name that it
+// assigns; after everything is open, its remaining work is either a change of the graph or has no await, so that no
+// other command sees an incomplete state. Each monitor still waits for its own command. One Runner for each monitor;
+// thread: the control reactor.
 #pragma once
 
 #include "control/core/control.h"
@@ -12,7 +13,7 @@
 
 namespace blockexport::control {
 
-// How long a command may take to open what it names.
+// Time limit for a command that opens something.
 inline constexpr std::uint64_t kOpeningMaxNs = 30'000'000'000;
 
 class Runner final : public qmp::CommandRunner {

@@ -1,5 +1,5 @@
-// TlsCredentialObjects: the TLS credentials among the objects that users made, by id, as those who serve or call peers
-// look them up. Owned by Control; thread: the control reactor. Holds nothing of its own.
+// TlsCredentialObjects: lookup of TLS credentials by id among the users' objects, for the code that serves or calls
+// peers. Owned by Control; thread: the control reactor. Has no state of its own.
 #pragma once
 
 #include "control/core/object_store.h"

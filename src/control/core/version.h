@@ -1,4 +1,4 @@
-// What this program is, and which QEMU's interface it matches.
+// Version of this program, and of the QEMU whose interface it implements.
 #pragma once
 
 #include <string_view>
@@ -8,7 +8,7 @@
 namespace blockexport::control {
 
 inline constexpr std::string_view kProgramVersion = BLOCKEXPORT_VERSION;
-// Clients decide by these numbers what they can ask for.
+// Clients use these numbers to decide which commands and options they may use.
 inline constexpr int kCompatibleMajor = 11;
 inline constexpr int kCompatibleMinor = 1;
 inline constexpr int kCompatibleMicro = 0;

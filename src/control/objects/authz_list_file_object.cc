@@ -8,7 +8,7 @@
 namespace blockexport::control {
 namespace {
 
-// How often a directory that is gone, or cannot be watched, is tried again.
+// Interval of attempts to watch a directory that is missing, or that could not be watched.
 constexpr std::uint64_t kWatchRetryNs = 1'000'000'000;
 
 class WatchedDirectory final : public authz::ChangeSource {
@@ -20,7 +20,7 @@ class WatchedDirectory final : public authz::ChangeSource {
   aio::DirectoryWatch& watch_;
 };
 
-// The directory of a file that is to be watched. Errors: a bare name, or none.
+// The directory of a file to watch. Errors: a file name without a directory, or a path without a file name.
 Result<std::string> directory_of(const std::string& filename) {
   std::size_t slash = filename.rfind('/');
   if (slash == std::string::npos) return fail("Filename must be an absolute path");

@@ -55,8 +55,8 @@ Result<std::unique_ptr<UserObject>> AuthzPamObject::create(Control& control, con
   TRY(control.pam_calls().load());
   if (geteuid() != 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
     control.log().warning(
-        fmt::format("authz-pam '{}': this process has no_new_privs, so that modules of PAM cannot start programs with "
-                    "the rights that those need, as pam_unix does; have an authz-pam object on the command line",
+        fmt::format("authz-pam '{}': this process has no_new_privs set, so PAM modules such as pam_unix cannot start "
+                    "programs with more privileges; put an authz-pam object on the command line",
                     options.id));
   }
   return std::unique_ptr<UserObject>(new AuthzPamObject(control, options.id, properties));

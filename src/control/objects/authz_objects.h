@@ -1,7 +1,7 @@
-// The object types authz-simple, authz-list, authz-list-file and authz-pam: authorizers that users make with
-// object-add.
+// Authorization objects: the object types authz-simple, authz-list, authz-list-file and authz-pam, which are
+// authorizers.
 //
-// Each shares its authorizer with whoever asks it just now. Thread: the control reactor.
+// Callers share ownership of its authorizer while they use it. Thread: the control reactor.
 #pragma once
 
 #include <memory>
@@ -52,16 +52,16 @@ class AuthzListFileObject final : public ObjectOf<schema::AuthZListFilePropertie
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
 
   std::string_view type_name() const override { return "authz-list-file"; }
-  // The file of an object stays the same one; another file is another object.
+  // The file name of an object never changes; another file needs another object.
   bool is_writable(std::string_view) const override { return false; }
-  // Reads the file, and follows it from then on if that is wanted.
+  // Reads the file, and follows its changes if `refresh` is set.
   aio::Task<Result<>> complete() override;
   aio::Task<void> close() override;
   std::shared_ptr<authz::Authorizer> authorizer() override { return file_; }
 
  private:
   AuthzListFileObject(Control& control, std::string id, schema::AuthZListFileProperties properties);
-  // Follows the file until it is cancelled, also when its directory goes and comes back.
+  // Follows the file until cancelled, even while its directory is missing for a time.
   aio::Task<void> follow(std::string directory, std::unique_ptr<aio::DirectoryWatch> watch);
 
   aio::Reactor& reactor_;

@@ -1,4 +1,4 @@
-// Authorization objects through the functions of the commands, and a list file as it is changed on a real disk.
+// Authorization objects, used through the functions of the commands, and a list file that changes on a real disk.
 #include "control/objects/authz_objects.h"
 
 #include <gtest/gtest.h>
@@ -38,7 +38,7 @@ class AuthzObjectsTest : public aio::testing::ForEachBackend {
   static aio::Task<void> keep(aio::Task<T> task, T& result) {
     result = co_await std::move(task);
   }
-  // "" when it could be made, else why not.
+  // Makes an object; returns "" or the error's message.
   std::string add(std::string_view options) {
     Result<> result;
     auto decoded = schema::decode<schema::ObjectOptions>(*json::parse(options));
@@ -73,7 +73,7 @@ class AuthzObjectsTest : public aio::testing::ForEachBackend {
       (void)co_await control.reactor().sleep_until(control.reactor().now_ns() + 5'000'000);
     }
   }
-  // Runs until that identity is allowed, or denied; the fixture limits the time.
+  // Runs until the identity is allowed, or denied; the fixture limits the time.
   void await(std::string identity, bool allowed) { run(until(*control_, std::move(identity), allowed)); }
 
   static void write(const std::string& path, std::string_view text) { std::ofstream(path) << text; }
@@ -130,7 +130,8 @@ TEST_P(AuthzObjectsTest, AListFileIsFollowedHoweverItIsReplaced) {
 }
 
 TEST_P(AuthzObjectsTest, AListFileIsFollowedThroughALinkThatIsReplaced) {
-  // As orchestrators mount files: list.json -> ..data/list.json, ..data -> a directory, renamed into place.
+  // A directory as orchestrators mount it: list.json -> ..data/list.json, and ..data -> a directory, renamed into
+  // place.
   std::string base = directory_.path();
   for (const char* one : {"/1", "/2"}) ASSERT_EQ(mkdir((base + one).c_str(), 0700), 0);
   write(base + "/1/list.json", kAllowAnna);
@@ -144,7 +145,7 @@ TEST_P(AuthzObjectsTest, AListFileIsFollowedThroughALinkThatIsReplaced) {
   await("CN=bob", true);
 }
 
-TEST_P(AuthzObjectsTest, ABrokenOrMissingListDeniesAndAWholeOneEndsThat) {
+TEST_P(AuthzObjectsTest, AnInvalidOrMissingListDeniesUntilItIsValidAgain) {
   std::string path = directory_.path() + "/list.json";
   write(path, kAllowAnna);
   ASSERT_EQ(add_list_file(path), "");
@@ -172,19 +173,19 @@ TEST_P(AuthzObjectsTest, AListFileIsFoundAgainWhenItsDirectoryComesBack) {
   await("CN=bob", true);
 }
 
-TEST_P(AuthzObjectsTest, AListFileThatIsNotRefreshedStaysAsItWas) {
+TEST_P(AuthzObjectsTest, AListFileWithoutRefreshIsReadOnce) {
   std::string path = directory_.path() + "/list.json";
   write(path, kAllowAnna);
   ASSERT_EQ(add(R"({"qom-type": "authz-listfile", "id": "door", "refresh": false, "filename": ")" + path + "\"}"), "");
   ASSERT_EQ(add(R"({"qom-type": "authz-list-file", "id": "other", "filename": ")" + path + "\"}"), "");
   write(path, kAllowBob);
-  // By then the one that is refreshed has seen the change.
+  // By then the object with refresh has seen the change.
   while (!ask("CN=bob", "other").allowed) reactor().run_once(5'000'000);
   EXPECT_TRUE(ask("CN=anna").allowed);
   EXPECT_FALSE(ask("CN=bob").allowed);
 }
 
-TEST_P(AuthzObjectsTest, AListFileObjectCanBeRemovedWhileItsFileIsBroken) {
+TEST_P(AuthzObjectsTest, AListFileObjectCanBeRemovedWhileItsFileIsInvalid) {
   std::string path = directory_.path() + "/list.json";
   write(path, kAllowAnna);
   ASSERT_EQ(add_list_file(path), "");

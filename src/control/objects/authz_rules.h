@@ -1,6 +1,6 @@
-// Rules of who may come in, from the schema's types and from the text of a list file.
+// Authorization rules, converted from the schema's types or parsed from the text of a list file.
 //
-// Pure; thread: any. A text is untrusted: it becomes rules or an error, within limits.
+// Pure functions; thread: any. The text is untrusted: the result is rules or an error, within limits.
 #pragma once
 
 #include <string_view>
@@ -12,7 +12,7 @@
 
 namespace blockexport::control {
 
-// What a list file may nest, and how many tokens it may have.
+// Limits for the nesting depth and the number of tokens of a list file.
 inline constexpr std::size_t kListFileNestingMax = 16;
 inline constexpr std::size_t kListFileTokensMax = 262'144;
 

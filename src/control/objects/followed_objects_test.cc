@@ -1,5 +1,5 @@
-// Objects that follow their files, while the kernel refuses what following takes: what was loaded stays in force, and
-// what is there then is loaded once that is possible, though the files do not change again.
+// Objects that follow their files while the kernel refuses the calls for that: the loaded content stays in use, and the
+// new content is loaded as soon as possible, even if the files do not change again.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -18,7 +18,7 @@ namespace {
 using testing::BareDaemon;
 using testing::FailingCalls;
 
-// More calls than one look at the files makes.
+// Above the number of calls of one check of the files.
 constexpr std::uint64_t kCallsMax = 60;
 constexpr std::uint64_t kWaitMaxNs = 30'000'000'000;
 constexpr const char* kAddList = R"({"qom-type": "authz-list-file", "id": "door", "filename": "@/list"})";
@@ -38,7 +38,7 @@ class FollowedObjectsTest : public ::testing::Test {
   void SetUp() override { std::filesystem::create_directory(path("tls")); }
 
   std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
-  // At once another file.
+  // Replaces the file at once.
   void replace(const std::string& name, std::string_view text) {
     std::ofstream(path("new")) << text;
     std::filesystem::rename(path("new"), path(name));
@@ -49,7 +49,7 @@ class FollowedObjectsTest : public ::testing::Test {
   }
   void add(const char* options) { ASSERT_EQ(daemon_.run({"object-add", options}), ""); }
 
-  // Those that a handshake would get now.
+  // The credentials that a handshake would get now.
   net::TlsCredentialsReference credentials() {
     auto found = daemon_.control().tls_credentials().find("t", net::TlsEndpoint::kServer);
     EXPECT_TRUE(found);
@@ -60,12 +60,12 @@ class FollowedObjectsTest : public ::testing::Test {
     aio::testing::run(daemon_.reactor(), ask(daemon_.control(), name, allowed));
     return allowed;
   }
-  // Runs the daemon until it is so.
+  // Runs the daemon until the condition holds.
   template <class Condition>
   void run_until(Condition condition) {
     const std::uint64_t end_ns = daemon_.reactor().now_ns() + kWaitMaxNs;
     while (!condition() && !HasFailure()) {
-      ASSERT_LT(daemon_.reactor().now_ns(), end_ns) << "it never becomes so";
+      ASSERT_LT(daemon_.reactor().now_ns(), end_ns) << "the condition never holds";
       aio::testing::run(daemon_.reactor(), pause(daemon_.reactor()));
     }
   }
@@ -103,21 +103,21 @@ TEST_F(FollowedObjectsTest, NewCertificatesAreLoadedWhenFilesCanBeOpenedAgain) {
   run_until([&] { return credentials() != old; });
 }
 
-TEST_F(FollowedObjectsTest, CertificatesThatAreNoGoodLeaveTheOldOnesHoweverOftenTheyAreRead) {
+TEST_F(FollowedObjectsTest, InvalidCertificatesNeverReplaceTheOldOnes) {
   net::testing::CertificateDirectory made;
   std::filesystem::copy(made.path(), path("tls"));
   add(kAddFiles);
   const net::TlsCredentialsReference old = credentials();
   FailingCalls counting(UINT64_MAX);
   replace("tls/server-cert.pem", "nonsense");
-  // Each reading makes more than ten.
+  // Each reading of the files makes more than ten calls.
   run_until([&] { return counting.calls() > 40; });
   EXPECT_EQ(credentials(), old);
   replace("tls/server-cert.pem", made.read("server-cert.pem"));
   run_until([&] { return credentials() != old; });
 }
 
-TEST_F(FollowedObjectsTest, ADirectoryThatComesBackIsFollowedThoughItCouldNotBeWatchedAtFirst) {
+TEST_F(FollowedObjectsTest, ADirectoryThatComesBackIsFollowedAfterAFailedWatch) {
   write_keys("anna");
   add(kAddKeys);
   net::TlsCredentialsReference old = credentials();
@@ -134,7 +134,7 @@ TEST_F(FollowedObjectsTest, ADirectoryThatComesBackIsFollowedThoughItCouldNotBeW
   run_until([&] { return credentials() != old; });
 }
 
-TEST_F(FollowedObjectsTest, CredentialsThatWereMadeWithoutAWatchAreFollowedOnceThereCanBeOne) {
+TEST_F(FollowedObjectsTest, CredentialsWithoutAWatchAreFollowedOnceAWatchIsPossible) {
   write_keys("anna");
   {
     FailingCalls failing("inotify_add_watch");
@@ -146,7 +146,7 @@ TEST_F(FollowedObjectsTest, CredentialsThatWereMadeWithoutAWatchAreFollowedOnceT
   run_until([&] { return credentials() != old; });
 }
 
-TEST_F(FollowedObjectsTest, ANewListIsReadWhicheverCallFailsOnceAndTheOldOneStandsTillThen) {
+TEST_F(FollowedObjectsTest, ANewListIsReadWhicheverCallFailsOnceAndTheOldOneHoldsUntilThen) {
   write_list("user0");
   add(kAddList);
   std::uint64_t number = 0;
@@ -167,7 +167,7 @@ TEST_F(FollowedObjectsTest, ANewListIsReadWhicheverCallFailsOnceAndTheOldOneStan
   EXPECT_GT(number, 3u);
 }
 
-TEST_F(FollowedObjectsTest, AListThatCouldNotBeReadForLongIsReadWhenThatIsPossibleThoughItDoesNotChange) {
+TEST_F(FollowedObjectsTest, AListThatCouldNotBeReadForLongIsReadLaterWithoutAChange) {
   write_list("anna");
   add(kAddList);
   {

@@ -9,10 +9,10 @@
 namespace blockexport::control {
 namespace {
 
-// Worker threads of one iothread, whatever its thread-pool-max.
+// Maximum number of worker threads of one iothread, even if its thread-pool-max is larger.
 constexpr std::int64_t kIothreadWorkersMax = 64;
 
-// A number of bits that an average is shifted by.
+// The property is the number of bits by which an average is shifted.
 constexpr std::int64_t kPollWeightMax = 63;
 
 schema::IothreadProperties with_defaults(schema::IothreadProperties properties) {
@@ -20,7 +20,7 @@ schema::IothreadProperties with_defaults(schema::IothreadProperties properties) 
   properties.thread_pool_min = properties.thread_pool_min.value_or(0);
   properties.thread_pool_max = properties.thread_pool_max.value_or(64);
   properties.poll_max_ns = properties.poll_max_ns.value_or(32768);
-  // Of these, 0 stands for the default.
+  // For these properties, 0 means the default.
   if (properties.poll_grow.value_or(0) == 0) properties.poll_grow = 2;
   if (properties.poll_shrink.value_or(0) == 0) properties.poll_shrink = 2;
   if (properties.poll_weight.value_or(0) == 0) properties.poll_weight = 3;
@@ -31,7 +31,7 @@ std::int64_t largest(std::string_view name) {
   return name == "poll-weight" ? kPollWeightMax : INT64_MAX;
 }
 
-// Whether the property `name` may have the value that it has there. `properties` has all values.
+// Checks the value of the property `name`. `properties` has all values.
 Result<> check(const schema::IothreadProperties& properties, std::string_view name) {
   const std::int64_t value = *property_of(properties, name).as_integer();
   if (value < 0 || value > largest(name)) {
@@ -43,7 +43,7 @@ Result<> check(const schema::IothreadProperties& properties, std::string_view na
   return fail("bad thread-pool-min/thread-pool-max values");
 }
 
-// What is wrong is told in this order.
+// Checks all properties, in the order of qemu-storage-daemon.
 constexpr std::string_view kChecked[] = {"poll-max-ns",   "poll-grow",       "poll-shrink",    "poll-weight",
                                          "aio-max-batch", "thread-pool-max", "thread-pool-min"};
 

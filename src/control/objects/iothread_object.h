@@ -18,11 +18,11 @@ class IothreadObject final : public ObjectOf<schema::IothreadProperties> {
 
   std::string_view type_name() const override { return "iothread"; }
 
-  // Starts the thread. Errors: there is none to be had.
+  // Starts the thread. Errors: the system cannot start one.
   aio::Task<Result<>> complete() override;
 
-  // Once completed; outlives every export that names the object.
-  aio::DataReactor& place() { return thread_->data_reactor(); }
+  // Valid once completed; outlives every export that names the object.
+  aio::DataReactor& data_reactor() { return thread_->data_reactor(); }
 
  private:
   IothreadObject(Control& control, std::string id, schema::IothreadProperties properties)

@@ -1,8 +1,8 @@
-// MonitorObject: the object type "monitor-qmp": QMP on a chardev. The option --monitor makes one as well.
+// MonitorObject: the object type "monitor-qmp": QMP on a chardev. The option --monitor makes one, too.
 //
-// It holds its chardev from when it is completed, and serves clients from when the daemon serves. It may remove itself
-// and its chardev when a client leaves (close-action). At the daemon's end it is closed after everything else, since
-// the answer to `quit` goes over it. Owned by the ObjectStore; thread: the control reactor.
+// It claims its chardev in complete(), and serves clients once the daemon serves. It may remove itself and its chardev
+// when a client leaves (close-action). At the daemon's end it is closed after everything else, because it sends the
+// reply to `quit`. Owned by the ObjectStore; thread: the control reactor.
 #pragma once
 
 #include "control/core/runner.h"
@@ -21,14 +21,14 @@ class MonitorObject final : public ObjectOf<schema::MonitorQMPProperties> {
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
 
   std::string_view type_name() const override { return "monitor-qmp"; }
-  // The chardev is the one it was made with.
+  // The chardev cannot change.
   bool is_writable(std::string_view name) const override { return name != "chardev"; }
   bool serves_commands() const override { return true; }
   void begin_service() override;
 
-  // Errors: a chardev that is not there, or that something else uses.
+  // Errors: a chardev that does not exist, or that another user has.
   aio::Task<Result<>> complete() override;
-  // Ends the session of its client; what was answered is sent first.
+  // Ends the session of its client, after sending the replies that are ready.
   aio::Task<void> close() override;
 
  private:

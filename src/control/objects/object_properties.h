@@ -1,7 +1,7 @@
 // ObjectOf<Values>: an object whose properties are the members of Values, a struct of the schema.
 //
-// The schema has their names, types and order; an object adds what is special: defaults, which of them are fixed, and
-// the effects of a change. property_of() and with_property() are for objects that hold such structs in another way.
+// The schema has their names, types and order; an object adds its defaults, the set of fixed properties, and the
+// effects of a change. property_of() and with_property() are for objects that hold such structs in another way.
 // Thread: the control reactor.
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace blockexport::control {
 
-// The value of the property `name` of a struct that has one for it; null otherwise.
+// The value of the property `name` of a struct; null if the struct has no such property or no value for it.
 template <class Values>
 json::Value property_of(const Values& values, std::string_view name) {
   json::Value all = schema::encode(values);
@@ -24,8 +24,8 @@ json::Value property_of(const Values& values, std::string_view name) {
   return value != nullptr ? std::move(*value) : json::Value();
 }
 
-// The struct with another value of the property `name`, which it has. Errors: the value is of a wrong type, or is none
-// of those that the type has.
+// A copy of the struct with another value of the property `name`, which exists. Errors: a value of a wrong type, or an
+// unknown enumeration value.
 template <class Values>
 Result<Values> with_property(const Values& values, std::string_view name, const json::Value& value) {
   json::Value all = schema::encode(values);
@@ -44,13 +44,13 @@ class ObjectOf : public UserObject {
   }
 
  protected:
-  // `shown` has a value for each property that can be read: what qom-get shows.
+  // `shown` has a value for each readable property: the values of qom-get.
   ObjectOf(std::string id, Values shown) : UserObject(std::move(id)), shown_(std::move(shown)) {}
 
   const Values& shown() const { return shown_; }
   void show(Values values) { shown_ = std::move(values); }
-  // qom-set has given the property `name` its new value in `changed`: takes it over, with what follows. Errors: a value
-  // that cannot be, of which nothing is taken over.
+  // qom-set has changed the property `name`, and `changed` has all new values: applies them. Errors: an invalid value;
+  // then nothing is applied.
   virtual Result<> change(std::string_view /*name*/, Values changed) {
     show(std::move(changed));
     return {};

@@ -46,12 +46,12 @@ constexpr const ObjectTypeEntry* find(std::string_view name) {
 }
 
 constexpr const ObjectTypeEntry& entry_of(schema::ObjectType type) {
-  // One type has two names in the schema.
+  // The schema has two names for one type.
   if (type == schema::ObjectType::kAuthzListfile) type = schema::ObjectType::kAuthzListFile;
   return *find(schema::name_of(type));
 }
 
-// What the schema lets users make can be made.
+// The table has every type that the schema lets users make.
 static_assert(std::ranges::all_of(schema::EnumNames<schema::ObjectType>::kNames, [](std::string_view name) {
   return entry_of(*schema::value_of<schema::ObjectType>(name)).create != nullptr;
 }));

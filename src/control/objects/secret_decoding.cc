@@ -24,7 +24,7 @@ gnutls_datum_t datum_of(std::string_view bytes) {
           .size = static_cast<unsigned>(bytes.size())};
 }
 
-// `bytes` is decrypted in place.
+// Decrypts `bytes` in place.
 Result<> decrypt(SecretBytes& bytes, std::string_view key, std::string_view iv) {
   if (bytes.size() % kBlockBytes != 0) {
     return fail(fmt::format("Length {} must be a multiple of block size {}", bytes.size(), kBlockBytes));
@@ -40,7 +40,7 @@ Result<> decrypt(SecretBytes& bytes, std::string_view key, std::string_view iv) 
     }
     if (outcome < 0) return fail(fmt::format("Unable to decrypt secret: {}", gnutls_strerror(outcome)));
   }
-  // The last byte tells how many there are too many.
+  // The last byte is the number of padding bytes.
   const std::size_t padding = bytes.empty() ? 0 : static_cast<std::size_t>(bytes.bytes().back());
   if (padding == 0 || padding > kBlockBytes) {
     return fail(fmt::format("Incorrect number of padding bytes ({}) found on decrypted data", padding));

@@ -1,5 +1,5 @@
-// From what a user wrote down to the bytes of a secret: Base64, and AES-256 in CBC mode under another secret's key.
-// Pure functions; thread: any. Errors never repeat a byte of what they are given.
+// Decoding of secrets: Base64, and AES-256 in CBC mode under another secret's key.
+// Pure functions; thread: any. Errors never repeat a byte of the input.
 #pragma once
 
 #include <optional>
@@ -14,11 +14,11 @@ namespace blockexport::control {
 enum class SecretFormat { kRaw, kBase64 };
 
 struct SecretCipher {
-  std::string_view key;           // to be 32 bytes
-  std::optional<std::string> iv;  // in Base64, to be 16 bytes
+  std::string_view key;           // must be 32 bytes
+  std::optional<std::string> iv;  // in Base64, must be 16 bytes
 };
 
-// `written` is in `format`, and encrypted when there is a cipher.
+// Decodes `written` from `format`, and decrypts it if there is a cipher.
 Result<SecretBytes> decode_secret(std::string_view written, SecretFormat format,
                                   const std::optional<SecretCipher>& cipher);
 

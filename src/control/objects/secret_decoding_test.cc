@@ -13,7 +13,7 @@ std::string error_of(std::string_view written, SecretFormat format, std::optiona
   return decoded ? "" : decoded.error().message();
 }
 
-TEST(SecretDecoding, RawIsWhatItIs) {
+TEST(SecretDecoding, RawIsNotChanged) {
   EXPECT_EQ(decode_secret("pass word\n", SecretFormat::kRaw, {})->text(), "pass word\n");
   EXPECT_TRUE(decode_secret("", SecretFormat::kRaw, {})->empty());
 }
@@ -24,7 +24,7 @@ TEST(SecretDecoding, Base64IsDecoded) {
 }
 
 // printf geheim | openssl enc -aes-256-cbc -K <hex of the key> -iv <hex of "1234567890123456"> -base64
-TEST(SecretDecoding, WhatIsEncryptedIsDecrypted) {
+TEST(SecretDecoding, EncryptedDataAreDecrypted) {
   auto decoded = decode_secret("obitvQCEcbVIYUdfHn5LEQ==", SecretFormat::kBase64, SecretCipher{.key = kKey, .iv = kIv});
   ASSERT_TRUE(decoded) << decoded.error().message();
   EXPECT_EQ(decoded->text(), "geheim");

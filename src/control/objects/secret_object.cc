@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-// Without the secret itself.
+// The properties of the object, without the secret itself.
 schema::SecretProperties shown_properties(schema::SecretProperties properties) {
   properties.data.reset();
   properties.format = properties.format.value_or(schema::QCryptoSecretFormat::kRaw);
@@ -23,16 +23,16 @@ schema::SecretProperties shown_properties(schema::SecretProperties properties) {
   return properties;
 }
 
-// It may be a pipe, whose length nobody knows and whose writer may never come. `status` gets what the file is.
+// The file may be a pipe, whose length is unknown and whose writer may never come. Sets `status` to that of the file.
 aio::Task<Result<SecretBytes>> read_secret_file(aio::Reactor& reactor, std::string path, std::uint64_t wait_ns,
                                                 struct stat& status) {
   SecretBytes bytes(kSecretFileBytesMax + 1);
   const std::uint64_t deadline_ns = aio::deadline_after(reactor, wait_ns);
   IoCount filled = co_await aio::read_file_until(reactor, path, bytes.bytes(), deadline_ns, &status);
   if (!filled && filled.error() == Errno(ETIMEDOUT)) {
-    co_return fail(Error(fmt::format("Unable to read {}: it has not come to its end in {} s", path,
+    co_return fail(Error(fmt::format("Unable to read {}: its end was not reached within {} s", path,
                                      wait_ns / kNanosecondsPerSecond))
-                       .with_hint("A pipe has to be written to, and closed, by then."));
+                       .with_hint("If it is a pipe, its writer has to close it by then."));
   }
   if (!filled) co_return fail(Error::system(fmt::format("Unable to read {}", path), filled.error()));
   if (*filled > kSecretFileBytesMax) {

@@ -1,7 +1,7 @@
-// SecretObject: the object type "secret": a password or key, kept where nobody else sees it.
+// SecretObject: the object type "secret": a password or key that clients cannot read.
 //
-// Made by object-add; what it holds never changes afterwards. Its bytes are given to those inside who need them, as a
-// shared reference that outlives the object, and never to a client. Thread: the control reactor.
+// object-add makes it; its content never changes. Internal users get its bytes as a shared reference that outlives the
+// object; clients never get them. Thread: the control reactor.
 #pragma once
 
 #include "control/objects/object_properties.h"
@@ -12,12 +12,12 @@ namespace blockexport::control {
 
 class Control;
 
-// Longest file of a secret.
+// Maximum size of a secret's file.
 inline constexpr std::size_t kSecretFileBytesMax = 1u << 20;
 
 class SecretObject final : public ObjectOf<schema::SecretProperties> {
  public:
-  // Errors: neither or both of data and file.
+  // Errors: neither or both of data and file are given.
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
 
   std::string_view type_name() const override { return "secret"; }
@@ -26,13 +26,13 @@ class SecretObject final : public ObjectOf<schema::SecretProperties> {
 
  private:
   SecretObject(Control& control, std::string id, const schema::SecretProperties& properties);
-  // What it holds is fixed: a property that is changed is another one to be read, and nothing else, as in the original.
+  // The content is fixed: changing a property changes only the value that qom-get returns, as in QEMU.
   Result<> change(std::string_view name, schema::SecretProperties changed) override;
 
   Control& control_;
-  SecretBytes data_;                     // until complete()
-  const bool has_file_;                  // it has no data of its own
-  const std::optional<std::string> iv_;  // as it was given
+  SecretBytes data_;                     // set until complete()
+  const bool has_file_;                  // the secret is in a file
+  const std::optional<std::string> iv_;  // as the user gave it
   SecretReference value_;
 };
 

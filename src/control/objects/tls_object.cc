@@ -18,7 +18,8 @@ namespace {
 constexpr std::int64_t kSecondsPerDay = 86'400;
 constexpr std::int64_t kWarningDays[] = {7, 30};
 
-// Loading, on a worker, who shares it: the files may be on a file system that does not answer.
+// Loads credentials on a worker thread and shares ownership of itself, because the files may be on a file system that
+// does not respond.
 struct Loading {
   TlsObject::Kind kind;
   net::TlsX509Options certificate = {};
@@ -88,7 +89,7 @@ TlsObject::Created TlsObject::create_anonymous(Control& control, const schema::O
   if (given.verify_peer.value_or(false)) {
     control.log().warning(
         fmt::format("tls-creds-anon '{}': verify-peer=on has no effect: without certificates or keys "
-                    "nobody can prove who he is",
+                    "no peer can prove its identity",
                     options.id));
   }
   return std::unique_ptr<UserObject>(new TlsObject(control, options.id, with_defaults(given)));
@@ -154,13 +155,13 @@ aio::Task<Result<net::TlsCredentialsReference>> TlsObject::load() {
 
 aio::Task<Result<>> TlsObject::complete() {
   forbid_core_dumps();
-  // Before the files are read, so that no later change is missed.
+  // The watch begins before the files are read, so that no change is missed.
   WatchResult watch = fail(ENOENT);
   if (!settings_.directory.empty())
     watch = co_await aio::DirectoryWatch::create(control_.reactor(), settings_.directory);
   CO_TRY_ASSIGN(current_, co_await load());
   warn_of_exposures();
-  // They are read again from wherever the daemon will stand then.
+  // Later reads of the files must not depend on the working directory, which the daemon changes.
   settings_.directory = absolute_path(settings_.directory);
   warn_of_expiry();
   if (!settings_.directory.empty()) tasks_.spawn("tls files", follow_files(std::move(watch)));
@@ -182,9 +183,9 @@ aio::Task<void> TlsObject::follow_files(WatchResult watch) {
       co_await load_again();
       continue;
     }
-    // The directory is gone, and may come back; or what the kernel refuses now it may give later.
+    // The directory is missing, and may come back; or the kernel refused a watch, and may grant it later.
     if (changed.error() != Errno(ENOENT)) {
-      watch_refusal_.happened(fmt::format("{} '{}': changes of its files are not seen: {}", type_name(), id(),
+      watch_refusal_.happened(fmt::format("{} '{}': cannot watch its files for changes: {}", type_name(), id(),
                                           errno_text(changed.error())));
     }
     if (!co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kCredentialsRetryNs)) co_return;
@@ -203,7 +204,7 @@ aio::Task<IoResult> TlsObject::wait_for_change(aio::DirectoryWatch& watch) {
   co_return is_late ? IoResult() : changed;
 }
 
-// What cannot be used is reported, and changes nothing.
+// Files that cannot be used are reported, and the old credentials stay.
 aio::Task<void> TlsObject::load_again() {
   Result<net::TlsCredentialsReference> loaded = co_await load();
   is_usable_ = loaded.has_value();
@@ -215,8 +216,8 @@ aio::Task<void> TlsObject::load_again() {
     warn_of_expiry();
   } else {
     load_refusal_.happened(
-        fmt::format("{} '{}': its files have changed and cannot be used, what was loaded before "
-                    "stays: {}",
+        fmt::format("{} '{}': its files have changed and cannot be used; the credentials loaded before "
+                    "stay in use: {}",
                     type_name(), id(), loaded.error().message()));
   }
 }
@@ -225,16 +226,16 @@ aio::Task<void> TlsObject::watch_dates() {
   while (co_await control_.reactor().sleep_until(control_.reactor().now_ns() + kExpiryCheckNs)) warn_of_expiry();
 }
 
-// Once for each file, until it was mended and is exposed anew.
+// Warns once for each file, and again if it was corrected and is exposed again.
 void TlsObject::warn_of_exposures() {
   for (const std::string& exposure : current_->exposures()) {
-    if (std::ranges::find(told_exposures_, exposure) != told_exposures_.end()) continue;
+    if (std::ranges::find(reported_exposures_, exposure) != reported_exposures_.end()) continue;
     control_.log().warning(fmt::format("{} '{}': {}", type_name(), id(), exposure));
   }
-  told_exposures_ = current_->exposures();
+  reported_exposures_ = current_->exposures();
 }
 
-// Once at each threshold, for each file.
+// Warns once for each file at each threshold.
 void TlsObject::warn_of_expiry() {
   std::string warning;
   for (const net::TlsExpiry& expiry : current_->expiries()) {

@@ -1,8 +1,8 @@
-// TlsObject: the object types "tls-creds-x509", "tls-creds-psk" and "tls-creds-anon": TLS credentials under a name.
+// TlsObject: the object types "tls-creds-x509", "tls-creds-psk" and "tls-creds-anon": named TLS credentials.
 //
-// It loads them when it is made, and again whenever their files change; whoever asks gets those loaded last, and keeps
-// them as long as he needs them. Files that are no good are reported once and change nothing. It warns in the log when
-// a certificate is about to expire or a key is open to others. Thread: the control reactor; loading runs on a worker.
+// It loads them when it is made, and again whenever their files change; a caller gets the credentials that were loaded
+// last, and keeps them as long as needed. Invalid files are reported once and change nothing. It logs a warning when a
+// certificate is about to expire or other users can read a key. Thread: the control reactor; loading runs on a worker.
 #pragma once
 
 #include <variant>
@@ -20,20 +20,20 @@ namespace blockexport::control {
 
 class Control;
 
-// How long after a change in their directory credentials are loaded anew: files that belong together are replaced one
-// by one.
+// Delay between a change in the directory and the loading of the files: files that belong together are replaced one by
+// one.
 inline constexpr std::uint64_t kCredentialsQuietNs = 200'000'000;
-// How long until files that could not be loaded or watched are tried again, though nothing says that they have changed:
-// their directory was removed or renamed, or the process was out of descriptors.
+// Interval of attempts to load or watch the files after a failure, even without a sign of a change: the directory was
+// removed or renamed, or the process had no free descriptors.
 inline constexpr std::uint64_t kCredentialsRetryNs = 1'000'000'000;
-// How often the dates of certificates are looked at.
+// Interval of the checks of certificates' dates.
 inline constexpr std::uint64_t kExpiryCheckNs = 3600ull * 1'000'000'000;
 
 class TlsObject final : public UserObject {
  public:
-  // In the order of Shown.
+  // In the order of the alternatives of Shown.
   enum class Kind { kAnonymous, kSharedKey, kCertificate };
-  // What the properties of all kinds mean.
+  // The settings that the properties of all kinds express.
   struct Settings : net::TlsOptions {
     bool sanity_check = true;
     std::string passwordid = {};
@@ -48,9 +48,9 @@ class TlsObject final : public UserObject {
   std::string_view type_name() const override;
   std::span<const schema::Property> properties() const override;
   json::Value get(std::string_view name) const override;
-  // Properties can be set, as in the original, and change nothing: what was loaded stays.
+  // qom-set succeeds, as in QEMU, and has no effect: the loaded credentials stay.
   Result<> set(std::string_view name, const json::Value& value) override;
-  // Errors: what is wrong with the files, a priority that is none, a secret that is not there.
+  // Errors: unusable files, an invalid priority string, a secret that does not exist.
   aio::Task<Result<>> complete() override;
   aio::Task<void> close() override;
   net::TlsCredentialsReference tls_credentials() override { return current_; }
@@ -58,7 +58,7 @@ class TlsObject final : public UserObject {
  private:
   using WatchResult = std::expected<std::unique_ptr<aio::DirectoryWatch>, Errno>;
 
-  // Those of one kind, with a value for each.
+  // The properties of one kind, each with a value.
   using Shown =
       std::variant<schema::TlsCredsAnonProperties, schema::TlsCredsPskProperties, schema::TlsCredsX509Properties>;
 
@@ -66,23 +66,24 @@ class TlsObject final : public UserObject {
   Kind kind() const { return static_cast<Kind>(shown_.index()); }
   aio::Task<Result<net::TlsCredentialsReference>> load();
   aio::Task<void> follow_files(WatchResult watch);
-  // Waits for a change; not for ever while the files are no good. Errors: of the watch, which is of no more use.
+  // Waits for a change; with a time limit while the files are unusable. Errors: those of the watch, which is unusable
+  // then.
   aio::Task<IoResult> wait_for_change(aio::DirectoryWatch& watch);
-  // Afterwards `is_usable_` says whether the files could be loaded.
+  // Sets `is_usable_`: whether the files could be loaded.
   aio::Task<void> load_again();
   aio::Task<void> watch_dates();
   void warn_of_exposures();
   void warn_of_expiry();
 
   Control& control_;
-  Settings settings_;  // as it was made
-  Shown shown_;        // as qom-set may have changed them
+  Settings settings_;  // as created
+  Shown shown_;        // including changes by qom-set
   net::TlsCredentialsReference current_;
-  bool is_usable_ = true;           // what the files were when they were read last
+  bool is_usable_ = true;           // the last reading of the files succeeded
   LastingCondition load_refusal_;   // the files have changed and cannot be used
-  LastingCondition watch_refusal_;  // there is a directory, and it cannot be watched
+  LastingCondition watch_refusal_;  // the directory exists, and cannot be watched
   std::string last_warning_;
-  std::vector<std::string> told_exposures_;  // what the log says of the files that are loaded
+  std::vector<std::string> reported_exposures_;  // the logged faults of the loaded files
   aio::Scope tasks_;
 };
 

@@ -29,7 +29,7 @@ Names open_files() {
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     std::error_code gone;
     std::string name = std::filesystem::read_symlink(entry.path(), gone).string();
-    // Not that of this loop; sockets and pipes without the number that each has.
+    // Leaves out the descriptor of this loop, and the individual numbers of sockets and pipes.
     if (!gone && !name.starts_with("/proc/")) names.insert(name.substr(0, name.find(":[")));
   }
   return names;
@@ -51,7 +51,7 @@ Names threads() {
   return names;
 }
 
-// The content of what is no file is which one it is.
+// For entries other than regular files, the inode number stands for the content.
 Names files_in(const std::string& directory) {
   Names files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
@@ -81,7 +81,7 @@ aio::Task<void> pause(aio::Reactor& reactor) {
 
 BareDaemon::BareDaemon(std::string directory, std::unique_ptr<block::DriverTable> drivers)
     : directory_(std::move(directory)), drivers_(std::move(drivers)) {
-  // Its calls are the C library's, which FailingCalls can meet.
+  // Its calls go through the C library, where FailingCalls can intercept them.
   auto reactor = aio::Reactor::create({.backend = aio::BackendKind::kEpoll}, log_);
   if (!reactor) std::abort();
   reactor_ = std::move(*reactor);

@@ -1,8 +1,8 @@
-// BareDaemon: for tests: a daemon's control plane over the host's own files and sockets, without a process around it,
-// and all that can be seen of its state as one text.
+// BareDaemon: for tests: a daemon's control plane over the host's own files and sockets, without a process of its own,
+// and its visible state as one text.
 //
-// Commands and what is expected of them name files of a private directory as "@/name". Not part of the daemon. Thread:
-// the test's.
+// Commands and expected texts name files of a private directory as "@/name". Not part of the daemon. Thread: the
+// test's.
 #pragma once
 
 #include <memory>
@@ -23,28 +23,29 @@ struct Step {
 
 class BareDaemon {
  public:
-  // `directory` is what "@" stands for; `drivers` opens block drivers.
+  // `directory` replaces "@"; `drivers` opens block drivers.
   explicit BareDaemon(std::string directory,
                       std::unique_ptr<block::DriverTable> drivers = std::make_unique<drivers::BuiltInDrivers>());
-  // Ends it as the process does.
+  // Ends it as the process would.
   ~BareDaemon();
   BareDaemon(const BareDaemon&) = delete;
   BareDaemon& operator=(const BareDaemon&) = delete;
 
   Control& control() { return *control_; }
   aio::Reactor& reactor() { return *reactor_; }
-  // Runs a command as a monitor would; the error's message, or "".
+  // Runs a command as a monitor would; returns the error's message, or "".
   std::string run(const Step& step);
-  // Runs the task to its end; the error's message, or "".
+  // Runs the task to its end; returns the error's message, or "".
   std::string run(aio::Task<Result<>> task);
 
-  // What queries tell of nodes, exports, chardevs and objects with their properties, and whether there is an
-  // NBD server. Ports that the kernel chose are the same number.
+  // The queries' replies about nodes, exports, chardevs and objects with their properties, and whether there is an NBD
+  // server. Ports that the kernel chose are all shown as the same number.
   std::string visible_state();
-  // That, and the process's open files and threads, and what stands in the directory with its content. Workers are no
-  // part of it: they stay once they were needed.
+  // The same, with the process's open files and threads, and the entries of the directory with their content. Excludes
+  // worker threads, which stay once they were needed.
   std::string state();
-  // Runs for a while, as long as state() is another one than this; state() then. Threads and tasks may be about to end.
+  // Runs for a while until state() equals `wanted`, because threads and tasks may be about to end; returns the last
+  // state().
   std::string state_that_becomes(std::string_view expected);
 
  private:

@@ -21,26 +21,26 @@
 namespace blockexport::control::testing {
 namespace {
 
-// What the object that lives now has to say. The C library's functions know no object, so it is one for the process.
-struct Told {
+// State of the living object. The C library's functions get no object, so there is one state for the process.
+struct State {
   std::mutex mutex;
   bool is_on = false;
-  std::optional<std::uint64_t> number;  // of the call that is refused
-  std::string_view name;                // of the calls that are refused, where it is not by number
+  std::optional<std::uint64_t> number;  // of the call that fails
+  std::string_view name;                // of the calls that fail, if no number is given
   std::uint64_t calls = 0;
   std::uint64_t refused = 0;
   std::string_view last;
 };
-constinit Told told;
+constinit State state;
 
-// Whether this call is refused; errno says why then.
+// Whether this call fails; then errno is set.
 bool is_refused(std::string_view name, int error) {
-  std::lock_guard lock(told.mutex);
-  if (!told.is_on) return false;
-  const std::uint64_t number = told.calls++;
-  if (told.number ? number != *told.number : name != told.name) return false;
-  ++told.refused;
-  told.last = name;
+  std::lock_guard lock(state.mutex);
+  if (!state.is_on) return false;
+  const std::uint64_t number = state.calls++;
+  if (state.number ? number != *state.number : name != state.name) return false;
+  ++state.refused;
+  state.last = name;
   errno = error;
   return true;
 }
@@ -48,43 +48,43 @@ bool is_refused(std::string_view name, int error) {
 }  // namespace
 
 FailingCalls::FailingCalls(std::uint64_t number) {
-  std::lock_guard lock(told.mutex);
-  assert(!told.is_on);
-  told.number = number;
-  told.calls = told.refused = 0;
-  told.last = {};
-  told.is_on = true;
+  std::lock_guard lock(state.mutex);
+  assert(!state.is_on);
+  state.number = number;
+  state.calls = state.refused = 0;
+  state.last = {};
+  state.is_on = true;
 }
 
 FailingCalls::FailingCalls(std::string_view name) : FailingCalls(UINT64_MAX) {
-  std::lock_guard lock(told.mutex);
-  told.number.reset();
-  told.name = name;
+  std::lock_guard lock(state.mutex);
+  state.number.reset();
+  state.name = name;
 }
 
 FailingCalls::~FailingCalls() {
-  std::lock_guard lock(told.mutex);
-  told.is_on = false;
+  std::lock_guard lock(state.mutex);
+  state.is_on = false;
 }
 
 std::uint64_t FailingCalls::calls() const {
-  std::lock_guard lock(told.mutex);
-  return told.calls;
+  std::lock_guard lock(state.mutex);
+  return state.calls;
 }
 
 std::uint64_t FailingCalls::refusals() const {
-  std::lock_guard lock(told.mutex);
-  return told.refused;
+  std::lock_guard lock(state.mutex);
+  return state.refused;
 }
 
 std::string FailingCalls::refused() const {
-  std::lock_guard lock(told.mutex);
-  return std::string(told.last);
+  std::lock_guard lock(state.mutex);
+  return std::string(state.last);
 }
 
 }  // namespace blockexport::control::testing
 
-// What the linker puts in the place of each function, and the function itself under its other name.
+// The linker replaces each function by the wrapper, and keeps the function itself under another name.
 #define BLOCKEXPORT_WRAPPED(type, name, error, parameters, arguments)       \
   extern "C" type __real_##name parameters;                                 \
   extern "C" type __wrap_##name parameters;                                 \
@@ -115,7 +115,7 @@ extern "C" int __wrap_open(const char* path, int flags, ...) {
   return __real_open(path, flags, mode);
 }
 
-// Of files alone: the loop's own reads tell it that there is work, and are none of an operation's steps.
+// For regular files only: the loop's own reads of its wake-up descriptors are not steps of an operation.
 extern "C" ssize_t __real_read(int fd, void* bytes, std::size_t count);
 extern "C" ssize_t __wrap_read(int fd, void* bytes, std::size_t count);
 extern "C" ssize_t __wrap_read(int fd, void* bytes, std::size_t count) {
@@ -128,7 +128,7 @@ extern "C" ssize_t __wrap_read(int fd, void* bytes, std::size_t count) {
 BLOCKEXPORT_WRAPPED(ssize_t, preadv2, EIO, (int fd, const iovec* vectors, int count, off_t offset, int flags),
                     (fd, vectors, count, offset, flags))
 
-// Taking a descriptor out never fails for one that is in.
+// Removing a registered descriptor never fails.
 extern "C" int __real_epoll_ctl(int epoll, int what, int fd, epoll_event* event);
 extern "C" int __wrap_epoll_ctl(int epoll, int what, int fd, epoll_event* event);
 extern "C" int __wrap_epoll_ctl(int epoll, int what, int fd, epoll_event* event) {

@@ -33,10 +33,11 @@ Result<> NbdExport::check(const ServerState& server, const NbdExportOptions& opt
     return fail(fmt::format("NBD server already has export named '{}'", options.name));
   }
   if (options.tls_authz && !server.requires_tls()) {
-    return fail(Error(fmt::format("Export '{}' has 'tls-authz', which requires an NBD server with 'tls-creds'",
-                                  options.common.id))
-                    .with_hint("Without TLS no client proves who it is. Give the server tls-creds, or leave tls-authz "
-                               "out to let everybody use the export."));
+    return fail(
+        Error(fmt::format("Export '{}' has 'tls-authz', which requires an NBD server with 'tls-creds'",
+                          options.common.id))
+            .with_hint("Without TLS clients do not prove their identity. Give the server tls-creds, or leave tls-authz "
+                       "out to allow all clients."));
   }
   return {};
 }
