@@ -1,7 +1,7 @@
-// AnnouncedChanges: the changes that a node has announced to its listeners and that have not ended, for assertions.
+// AnnouncedChanges: changes of a node that its listeners know of and that have not ended, for assertions.
 //
-// In a build with assertions every node keeps them, so that every test finds a path that alters bytes unannounced; in
-// other builds it is empty. Thread: any.
+// In a build with assertions every node records them, so that every test detects a path that changes bytes without an
+// announcement; in other builds it is empty. Thread: any.
 #pragma once
 
 #ifndef NDEBUG
@@ -37,7 +37,7 @@ class AnnouncedChanges {
     assert(found != ranges_.end());
     ranges_.erase(found);
   }
-  // Whether one of them has all of `range`.
+  // Whether one of them covers all of `range`.
   bool cover(Range range) const {
     std::lock_guard guard(mutex_);
     return std::ranges::any_of(

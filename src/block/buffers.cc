@@ -68,7 +68,7 @@ bool is_zero(IoBuffers buffers) {
   for (const iovec& vector : buffers) {
     if (vector.iov_len == 0) continue;
     const auto* bytes = static_cast<const unsigned char*>(vector.iov_base);
-    // Each byte equals the one before it, and the first is zero.
+    // All bytes are zero if the first one is, and each equals the one before it.
     if (bytes[0] != 0 || std::memcmp(bytes, bytes + 1, vector.iov_len - 1) != 0) return false;
   }
   return true;

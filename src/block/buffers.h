@@ -1,4 +1,4 @@
-// Small tools for lists of buffers: slices, copies, zeros. Pure functions; any thread.
+// Functions for lists of buffers: slices, copies, zeros. Pure functions; any thread.
 #pragma once
 
 #include <cstddef>
@@ -11,10 +11,10 @@
 
 namespace blockexport::block {
 
-// Bytes in all vectors together.
+// Total number of bytes.
 std::uint64_t length_of(IoBuffers buffers);
 
-// The part of `buffers` from `offset`, `length` bytes long; it lies within them.
+// The part of `buffers` from `offset`, `length` bytes long, which lies within them.
 std::vector<iovec> slice(IoBuffers buffers, std::uint64_t offset, std::uint64_t length);
 
 // Copies between `memory` and the part of `buffers` from `offset`, which is at least as long as `memory`.
@@ -26,10 +26,10 @@ void fill_zero(IoBuffers buffers, std::uint64_t offset);
 
 bool is_zero(IoBuffers buffers);
 
-// Whether every vector begins at, and is long, a multiple of `alignment` (a power of two).
+// Whether the address and the length of every vector are multiples of `alignment` (a power of two).
 bool is_aligned(IoBuffers buffers, std::uint32_t alignment);
 
-// Memory of one request, aligned for direct I/O. data() is null when the system has none.
+// Memory of one request, aligned for direct I/O. data() is null when the allocation failed.
 class AlignedMemory {
  public:
   AlignedMemory(std::size_t bytes, std::size_t alignment);
@@ -37,7 +37,7 @@ class AlignedMemory {
   std::span<std::byte> bytes() const { return {memory_.get(), memory_.get_deleter().bytes}; }
 
  private:
-  // From here on the pages of what is freed go back to the system at once.
+  // From this size on, the destructor returns the pages to the system.
   static constexpr std::size_t kLargeBytes = 128u << 10;
 
   struct Free {

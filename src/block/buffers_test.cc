@@ -11,7 +11,7 @@
 namespace blockexport::block {
 namespace {
 
-TEST(AlignedMemoryTest, IsAlignedAndAsLargeAsAskedFor) {
+TEST(AlignedMemoryTest, IsAlignedAndHasTheRequestedSize) {
   for (std::size_t alignment : {512u, 4096u, 65536u}) {
     for (std::size_t bytes : {1u, 512u, 100'000u, 200'000u, 1u << 20}) {
       AlignedMemory memory(bytes, alignment);
@@ -23,9 +23,9 @@ TEST(AlignedMemoryTest, IsAlignedAndAsLargeAsAskedFor) {
   }
 }
 
-// As buffers of a pool: see aio/buffer_pool_test.cc.
-TEST(AlignedMemoryTest, WhatIsFreedGoesBackToTheSystemThoughOthersLiveBesideIt) {
-  if (aio::testing::kAllocatorKeepsAll) GTEST_SKIP() << "this allocator keeps what is freed";
+// As for buffers of a pool: see aio/buffer_pool_test.cc.
+TEST(AlignedMemoryTest, FreedMemoryReturnsToTheSystemWhileOtherBlocksAreInUse) {
+  if (aio::testing::kAllocatorKeepsAll) GTEST_SKIP() << "this allocator keeps freed memory";
   constexpr std::size_t kHeldBytes = 64u << 20;
   aio::testing::use_heap_up_to_2_mib();
   std::vector<std::unique_ptr<char[]>> others;

@@ -1,4 +1,4 @@
-// Walks down a chain of nodes by the roles of their children.
+// Functions that walk down a chain of nodes by the roles of their children.
 //
 // Thread: the control reactor, or any reactor for a caller inside the gate of an edge above.
 #pragma once
@@ -11,16 +11,16 @@ namespace blockexport::block {
 // The first child of that role; null when there is none.
 Edge* child_of_role(Node& node, ChildRole role);
 
-// The node whose bytes a filter shows; null when `node` is no filter.
+// The child whose bytes a filter shows; null when `node` is no filter.
 Node* filtered_node(Node& node);
 
-// The first node from here down that is no filter.
+// The first node from `node` down that is no filter.
 Node& below_filters(Node& node);
 
-// The node that has the bytes which `node` and the filters above it do not have themselves; null at the end of a chain.
+// The node that supplies the bytes which `node` and the filters above it do not contain; null at the end of a chain.
 Node* backing_node(Node& node);
 
-// The first child that holds the image of `node`, in whole or in part; null for a driver without one.
+// The first child that contains the image of `node`, in whole or in part; null for a driver without one.
 Node* image_node(Node& node);
 
 }  // namespace blockexport::block

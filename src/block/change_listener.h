@@ -1,8 +1,8 @@
-// ChangeListener: what wants to know of every change of a node's bytes, such as a dirty bitmap or a copy before write.
+// ChangeListener: interface for observers of all changes of a node's bytes, such as dirty bitmaps or copy-before-write.
 //
-// The node calls its listeners on all paths that alter bytes: writes by a task and at once, merged writes, zeroes,
-// discards, growth and resizes. Listeners come and go while the node is quiesced (Node::add_listener). Thread: the
-// reactor of whoever makes the change, so several at a time.
+// The node calls its listeners on all paths that change bytes: writes by a task and inline, merged writes, zeroes,
+// discards, growth and resizes. Listeners are added and removed while the node is quiesced (Node::add_listener).
+// Thread: the reactor of the request, so calls may be concurrent.
 #pragma once
 
 #include <cstdint>
@@ -29,12 +29,12 @@ struct Change {
 
 class ChangeListener {
  public:
-  // Before the bytes change. An error stops the change, and the request fails with it. The first form never waits:
-  // EAGAIN sends the caller to the second one.
+  // Called before the bytes change. An error cancels the change, and becomes the error of the request. The first form
+  // never waits: after EAGAIN the node calls the second one.
   virtual IoResult try_before_change(aio::Reactor&, const Change&) { return {}; }
   virtual aio::Task<IoResult> before_change(Change change);
-  // After the change, and before its request is answered; also after a change that failed, which may have altered some
-  // of the range. A change that a listener stopped, or that was tried at once in vain, may be followed by it or not.
+  // Called after the change, before the request completes; also after a failed change, which may have altered a part of
+  // the range. After a change that a listener cancelled, or whose inline attempt failed, the call is optional.
   virtual void changed(const Change&) {}
   // The node has another size. Nothing is under way, unless the node has grown by a write.
   virtual void resized(std::uint64_t /*before_bytes*/, std::uint64_t /*after_bytes*/) {}
@@ -43,14 +43,14 @@ class ChangeListener {
   ~ChangeListener() = default;
 };
 
-// The listeners of one node, in the order of coming. Owned by the Node.
+// The listeners of one node, in the order in which they were added. Owned by the Node.
 class ChangeListeners {
  public:
   bool empty() const { return listeners_.empty(); }
   void add(ChangeListener& listener) { listeners_.push_back(&listener); }
   void remove(ChangeListener& listener) { std::erase(listeners_, &listener); }
 
-  // Each calls the listeners in order; the first two stop at the first error.
+  // Each function calls the listeners in order; the first two stop at the first error.
   IoResult try_before_change(aio::Reactor& reactor, const Change& change) const;
   aio::Task<IoResult> before_change(Change change) const;
   void changed(const Change& change) const;

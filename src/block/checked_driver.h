@@ -1,7 +1,7 @@
-// CheckedDriver: a node's driver, with assertions that the node keeps the promises of block/driver.h to it.
+// CheckedDriver: wrapper of a node's driver, with assertions that the node keeps the guarantees of block/driver.h.
 //
-// In a build without assertions its verbs are the driver's, without a frame of their own; those of a driver with a home
-// reactor are run there. Owned by a Node. Thread: that of the verbs.
+// In a build without assertions its verbs are those of the driver, without frames of their own; verbs of a driver with
+// a home reactor run there. Owned by a Node. Thread: that of the verbs.
 #pragma once
 
 #include <cassert>
@@ -22,11 +22,11 @@ class CheckedDriver {
   explicit CheckedDriver(std::unique_ptr<Driver> driver)
       : driver_(std::move(driver)), live_(driver_->as_live()), home_(driver_->home()) {}
 
-  // For all that is no verb.
+  // The driver itself, for all functions that are no verbs.
   Driver& operator*() const { return *driver_; }
   Driver* operator->() const { return driver_.get(); }
 
-  // Every call that alters bytes lies within a change that has begun and not ended.
+  // Each call that changes bytes must lie within a change that has begun and not ended.
   void begin_change(const Change& change) { announced_.begin(change); }
   void end_change(const Change& change) { announced_.end(change); }
 
@@ -101,14 +101,14 @@ class CheckedDriver {
     co_await aio::run_on(*home_, "verb of a block driver", keep_result(result, verb, arguments...));
     co_return result;
   }
-  // The verb is called there too, since a driver's verb may begin its work when it is called.
+  // The verb is also called there, because a driver's verb may begin its work when it is called.
   template <class... Arguments>
   aio::Task<void> keep_result(IoResult& result, aio::Task<IoResult> (Driver::*verb)(Arguments...),
                               std::type_identity_t<Arguments>... arguments) {
     result = co_await (driver_.get()->*verb)(arguments...);
   }
 
-  // The last block may end behind the last byte.
+  // The last block may extend past the last byte.
   bool is_inside(Range range, bool may_grow = false) const {
     const std::uint64_t mask = driver_->limits().request_alignment - 1;
     const std::uint64_t size_bytes = may_grow && driver_->can_grow() ? INT64_MAX : driver_->size_bytes();
@@ -125,8 +125,8 @@ class CheckedDriver {
   }
 
   std::unique_ptr<Driver> driver_;
-  LiveDriver* live_;        // the same driver, or null
-  aio::DataReactor* home_;  // the driver's
+  LiveDriver* live_;        // the same driver if it is live, or null
+  aio::DataReactor* home_;  // the home reactor of the driver, or null
   [[no_unique_address]] AnnouncedChanges announced_;
 };
 

@@ -1,7 +1,7 @@
-// ChildRoles: what a driver takes from a child: its data, its metadata, everything (a filter), or what lies below.
+// ChildRoles: uses that a driver makes of a child: for its data, for its metadata, as the filtered node, or as backing.
 //
-// An edge has a name, which is the schema's ("file", "backing", "target"), and these roles, which code asks for instead
-// of the names of drivers and children. Plain values; any thread.
+// An edge has a name, that of the schema ("file", "backing", "target"), and these roles, so that code can check roles
+// instead of the names of drivers and children. Plain values; any thread.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,10 @@
 namespace blockexport::block {
 
 enum class ChildRole : std::uint8_t {
-  kData,      // bytes that the driver shows stand in the child
-  kMetadata,  // what the driver keeps about them stands in the child
+  kData,      // the child contains bytes that the driver shows
+  kMetadata,  // the child contains the driver's metadata
   kFiltered,  // the driver shows the child's bytes at the same offsets; a driver has at most one such child
-  kBacking,   // the child has the bytes that the driver does not have itself; at most one
+  kBacking,   // the child supplies the bytes that the driver does not contain; at most one
 };
 
 class ChildRoles {
@@ -22,7 +22,7 @@ class ChildRoles {
       : bits_(static_cast<std::uint8_t>(1u << static_cast<unsigned>(role))) {}
 
   constexpr bool has(ChildRole role) const { return (bits_ & ChildRoles(role).bits_) != 0; }
-  // Whether the driver's own image is in the child, in whole or in part.
+  // Whether the child contains the driver's own image, in whole or in part.
   constexpr bool holds_image() const {
     return has(ChildRole::kData) || has(ChildRole::kMetadata) || has(ChildRole::kFiltered);
   }

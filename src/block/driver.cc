@@ -12,7 +12,7 @@ aio::Task<void> Driver::quiesce() {
   co_return;
 }
 
-// A driver that only forwards passes on what its own users need and share.
+// By default a driver needs and shares the same as its own users, as one that only forwards.
 Permissions Driver::child_permissions(const Edge&, const Permissions& own, bool) const {
   return own;
 }

@@ -1,4 +1,4 @@
-// The part of Driver that asks the nodes of its children, for drivers that do not override it.
+// Driver: default implementations that query the nodes of its children.
 #include <algorithm>
 
 #include "block/driver.h"

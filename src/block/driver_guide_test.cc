@@ -1,4 +1,4 @@
-// The driver of docs/guides/driver.md, compiled as it stands there, does what the page says.
+// The driver of docs/guides/driver.md, compiled from that page, does what the page says.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ using Calls = std::vector<std::string>;
 
 constexpr std::size_t kBytes = 4096;
 
-// Opens the driver of the guide for "raw", whose options have a child too, and memory for anything else. Outlives the
+// Opens the driver of the guide for "raw", whose options also have a child, and memory for other drivers. Outlives the
 // graph.
 struct GuideDrivers final : DriverTable {
   aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions& options, const NodeOptions&,
@@ -85,7 +85,7 @@ class DriverGuideTest : public ReactorTest {
   iovec vector_{};
 };
 
-TEST_F(DriverGuideTest, ForwardsEveryVerbAndCountsWhatItMoves) {
+TEST_F(DriverGuideTest, ForwardsEveryVerbAndCountsItsBytes) {
   add_counter();
   EXPECT_TRUE(run(counter().write({512, 100}, first(100), {.force_unit_access = true})));
   EXPECT_TRUE(run(counter().read({510, 20}, first(20))));
@@ -105,7 +105,7 @@ TEST_F(DriverGuideTest, ForwardsEveryVerbAndCountsWhatItMoves) {
   EXPECT_EQ(counts().write_zeroes, 3u);
 }
 
-TEST_F(DriverGuideTest, CountsNothingOfRequestsThatFail) {
+TEST_F(DriverGuideTest, DoesNotCountFailedRequests) {
   add_counter();
   EXPECT_EQ(run(counter().write_zeroes({0, 8}, {.no_fallback = true})).error(), Errno(ENOTSUP));
   disk().error = EIO;
@@ -140,7 +140,7 @@ TEST_F(DriverGuideTest, KnowsExtentsWhereItsChildDoes) {
   EXPECT_EQ(counter().try_extents(reactor(), {7, 9}, extents).error(), Errno(EAGAIN));
 }
 
-TEST_F(DriverGuideTest, CountsWhatIsSharedAsRead) {
+TEST_F(DriverGuideTest, CountsSharedBytesAsRead) {
   add_counter();
   EXPECT_EQ(counter().try_share(reactor(), {512, 1024}).error(), Errno(EAGAIN));
   EXPECT_EQ(counts().read, 0u);
@@ -149,7 +149,7 @@ TEST_F(DriverGuideTest, CountsWhatIsSharedAsRead) {
   ASSERT_TRUE(span);
   EXPECT_EQ(span->offset, 512u);
   EXPECT_EQ(counts().read, 1024u);
-  // A part of it has to be read after all.
+  // A part of it still has to be read.
   EXPECT_TRUE(run(counter().read_shared({512, 100}, first(100))));
   EXPECT_EQ(counts().read, 1024u);
   EXPECT_EQ(disk().calls, (Calls{"read 512+100"}));
@@ -172,7 +172,7 @@ TEST_F(DriverGuideTest, ShowsTheNodeBelow) {
   EXPECT_EQ(children[0]->parent().node, &counter());
 }
 
-TEST_F(DriverGuideTest, NeedsAndSharesBelowWhatItsUsersDo) {
+TEST_F(DriverGuideTest, NeedsAndSharesThePermissionsOfItsUsers) {
   add_counter();
   EXPECT_TRUE(graph_.find("disk")->permissions().used.empty());
   auto edge = attach("counter");
@@ -190,7 +190,7 @@ TEST_F(DriverGuideTest, ResizesTheNodeBelow) {
   run(graph_.detach(std::move(edge)));
 }
 
-TEST_F(DriverGuideTest, IsReopenedOverAnotherNodeUnderItsClients) {
+TEST_F(DriverGuideTest, CanBeReopenedOverAnotherNodeWhileClientsUseIt) {
   drivers_.memory("other").bytes.assign(2 * kBytes, std::byte{9});
   drivers_.memory("other").limits.optimal_bytes = 65536;
   EXPECT_EQ(message(run(graph_.add(memory_options("other")))), "");
@@ -209,12 +209,12 @@ TEST_F(DriverGuideTest, IsReopenedOverAnotherNodeUnderItsClients) {
   run(graph_.detach(std::move(edge)));
 }
 
-// A client that is always inside its edge, but for the moments between two reads.
+// A client that is always inside its edge, except between two reads.
 struct Reader {
   Edge& edge;
   bool stop = false;
   std::uint64_t reads = 0;
-  std::uint64_t counted_reads = 0;  // of them, those that came in while its edge led to the filter
+  std::uint64_t counted_reads = 0;  // number of reads that began while its edge led to the filter
 };
 
 aio::Task<void> keep_reading(Reader& reader) {
@@ -248,7 +248,7 @@ aio::Task<void> put_in_and_take_out(Graph& graph, Reader& reader) {
   EXPECT_EQ(graph.find("disk")->permissions(), kWriter);
   co_await wait_for_reads(reader, 10);
 
-  // First it loses its users, so that there is a moment to look at it; both steps could be one change.
+  // First the filter loses its users, so that the test can check it at that moment; both steps could be one change.
   std::vector<GraphStep> go_around{ReplaceNode{.name = "counter", .by = "disk"}};
   EXPECT_TRUE(co_await graph.apply(std::move(go_around)));
   EXPECT_EQ(reader.edge.node().name(), "disk");
@@ -262,7 +262,7 @@ aio::Task<void> put_in_and_take_out(Graph& graph, Reader& reader) {
   reader.stop = true;
 }
 
-TEST_F(DriverGuideTest, ComesUnderAClientThatReadsAndGoesAgain) {
+TEST_F(DriverGuideTest, CanBeInsertedAndRemovedWhileAClientReads) {
   auto edge = attach("disk");
   Reader reader{.edge = *edge};
   start(keep_reading(reader));

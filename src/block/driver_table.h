@@ -1,4 +1,4 @@
-// DriverTable: how the graph opens drivers without knowing one. Implemented above, in drivers/.
+// DriverTable: interface through which the graph opens drivers. Implemented in drivers/, a higher layer.
 //
 // Owned by the daemon; outlives the Graph. Thread: the control reactor.
 #pragma once
@@ -17,11 +17,11 @@ struct BlockdevRef;
 
 namespace blockexport::block {
 
-// What a driver that is being opened asks for its children.
+// Interface through which a driver that is being opened gets its children.
 class ChildOpener {
  public:
-  // The node that `reference` names, or a new one made of the options that it holds, as the child of this name: the
-  // name of the schema's member, static text. The new node lives as long as an edge leads to it.
+  // Returns an edge to the node that `reference` names, or to a new node with the options that it holds. `name` is that
+  // of the child in the schema, static text. The new node lives as long as an edge leads to it.
   virtual aio::Task<Result<std::unique_ptr<Edge>>> open_child(const schema::BlockdevRef& reference,
                                                               std::string_view name, ChildRoles roles) = 0;
 

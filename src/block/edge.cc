@@ -46,7 +46,7 @@ Edge* Edge::next_parent() {
 
 void Edge::attach_before(Node& node, Edge* next) {
   attach(node);
-  // Those from `next` on go behind it.
+  // The parents from `next` on go behind it.
   while (next != nullptr) {
     Edge* following = next->next_parent();
     next->unlink();

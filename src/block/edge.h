@@ -1,9 +1,9 @@
-// Edge: a parent's right to use a node: what it may do with it, and the gate that stops it while the graph changes.
+// Edge: use of a node by a parent: its permissions, and the gate that stops its requests while the graph changes.
 //
-// Owned by the parent: another node's driver, an export or a job. Requests of the outside
-// world go through the gate of the root edge they come in by; drivers forward to their children without one, so that
-// closing the root edges above a node makes everything below them quiet.
-// Thread: enter(), try_enter(), leave() and node() on any reactor; all else on the control reactor.
+// Owned by the parent: a driver of another node, an export or a job. External requests pass the gate of the root edge
+// through which they come; drivers forward to their children without a gate, so closing the root edges above a node
+// quiesces everything below them.
+// Thread: enter(), try_enter(), leave() and node() on any reactor; everything else on the control reactor.
 #pragma once
 
 #include <string>
@@ -19,19 +19,19 @@ namespace blockexport::block {
 
 class Node;
 
-// Who holds an edge, as messages and listings name it.
+// The holder of an edge, for messages and listings.
 struct EdgeParent {
-  std::string name = {};         // "root", or the schema's name of the child: "file", "backing", ...
-  std::string description = {};  // "node 'disk'", "an unnamed block device", ...
+  std::string name = {};         // "root", or the name of the child in the schema: "file", "backing", ...
+  std::string description = {};  // as "node 'disk'" or "an unnamed block device"
   Node* node = nullptr;          // null for a root edge
-  // Its holder does not share resizing, yet the node may grow: what the holder knows of the size stays true.
+  // The holder does not share resizing, but tolerates growth, which breaks no promise about the size that it made.
   bool tolerates_growth = false;
-  ChildRoles roles = {};  // of a child; none for a root edge
+  ChildRoles roles = {};  // of a child; empty for a root edge
 };
 
 class Edge : public ListLink<Edge> {
  public:
-  // Attached to `node` from birth. The permissions have been checked by the Graph.
+  // Attached to `node` from its construction. The Graph has checked the permissions.
   Edge(Node& node, EdgeParent parent, Permissions permissions);
   ~Edge();
   Edge(const Edge&) = delete;
@@ -46,32 +46,32 @@ class Edge : public ListLink<Edge> {
   const Permissions& permissions() const { return permissions_; }
   void set_permissions(Permissions permissions);
 
-  // A node's driver opens its children before the node exists, which is told to them afterwards.
+  // A driver opens its children before its node exists; this sets the node afterwards.
   void set_parent_node(Node& parent) { parent_.node = &parent; }
 
-  // --- as steps of a change of the graph (Graph::apply), while nobody is inside ---
+  // --- for steps of a change of the graph (Graph::apply), while no request is inside ---
 
-  // A reopen may change what the parent takes from the child.
+  // A reopen may change the roles of the child.
   void set_roles(ChildRoles roles) { parent_.roles = roles; }
 
   // Moves it to another node, as the youngest of that node's parents.
   void attach(Node& node);
-  // Takes it from its node's parents; node() stays what it is. Not linked: destroy it, or attach_before().
+  // Removes it from its node's parents; node() does not change. Afterwards destroy it, or call attach_before().
   void withdraw();
   // The next younger parent of its node; null when it is the youngest.
   Edge* next_parent();
-  // Puts it among the parents of `node` again, before `next` (null: as the youngest).
+  // Adds it to the parents of `node` again, before `next` (null: as the youngest).
   void attach_before(Node& node, Edge* next);
 
   // --- the gate ---
   bool is_open() const { return gate_.is_open(); }
-  // True: inside, and leave() is owed. What the path that never waits uses.
+  // True: the request is inside, and must leave(). For the path that never waits.
   bool try_enter() { return gate_.try_enter(); }
-  // Waits while the edge is quiesced. ECANCELED: not inside.
+  // Waits while the edge is quiesced. After ECANCELED the request is not inside.
   aio::Task<IoResult> enter() { return gate_.enter(); }
   void leave() { gate_.leave(); }
 
-  // Stops new requests and waits until none is inside. May be nested; each has its resume().
+  // Stops new requests and waits until none is inside. May be nested; each call needs a resume().
   aio::Task<void> quiesce() { return gate_.close(); }
   void resume() { gate_.open(); }
 

@@ -7,7 +7,7 @@
 namespace blockexport::block {
 namespace {
 
-// The members of one node's description, in JSON.
+// The members of a node's description, in JSON.
 class Members {
  public:
   explicit Members(schema::BlockdevDriver driver) {
@@ -45,9 +45,9 @@ class Members {
 };
 
 struct Description {
-  std::string name;  // empty when a name does not say it all
+  std::string name;  // empty when a name alone does not describe it
   std::string json;
-  bool is_storage = false;  // not a node on top of another
+  bool is_storage = false;  // the node is not on top of another one
 };
 
 Description describe(const Graph& graph, Node& node) {

@@ -1,4 +1,4 @@
-// What a node was opened from, as QMP tells it: the file's name where that says it all, else the options that matter as
+// Description of a node's source in QMP: the file's name where that is sufficient, otherwise the relevant options as
 // "json:{...}". Pure function of the graph; control reactor.
 #pragma once
 

@@ -1,7 +1,7 @@
-// FileSpan: where bytes of a node stand in a file of this host, for who can send them from there without a copy.
+// FileSpan: range of a host file that has bytes of a node, for sending them without a copy.
 //
-// A value; it keeps the file open, and nothing else: no gate is held, the node may change, be reopened or go away. What
-// is sent later is what the file holds then. Thread: any.
+// A value; it keeps the file open, and holds no gate: the node may change, be reopened or removed. A later send reads
+// the content that the file has then. Thread: any.
 #pragma once
 
 #include <cstdint>

@@ -20,8 +20,7 @@ std::vector<GraphStep> list_of(GraphStep step) {
 }  // namespace
 
 Graph::~Graph() {
-  // Parents first, which are mostly younger than their children; who still holds a root edge would be left without a
-  // node.
+  // Parents first; usually they are younger than their children. A root edge that still exists would lose its node.
   bool removed = true;
   while (std::exchange(removed, false)) {
     for (auto each = nodes_.end(); each != nodes_.begin();) {
@@ -52,7 +51,8 @@ GraphNode* Graph::entry(std::string_view name) const {
 GraphNode& Graph::entry(const Node& node) const {
   GraphNode* found = entry(node.name());
   if (found != nullptr && found->node.get() == &node) return *found;
-  // A change that is being prepared has taken the node's name away; queries see the node until the change is committed.
+  // A change that is being prepared may have removed the node's name; queries see the node until the change is
+  // committed.
   auto place = std::ranges::find(nodes_, &node, [](const GraphNode& one) -> const Node* { return one.node.get(); });
   assert(place != nodes_.end());
   return const_cast<GraphNode&>(*place);
@@ -85,7 +85,7 @@ aio::Task<void> Graph::detach(std::unique_ptr<Edge> edge) {
 }
 
 aio::Task<void> Graph::give_back(std::unique_ptr<Edge> edge) {
-  // It only gives permissions up, which nobody refuses.
+  // Detaching only releases permissions, which cannot fail.
   (void)co_await apply(list_of(DetachEdge{&edge}));
   root_edge_gone_.set();
 }

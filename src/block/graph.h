@@ -1,8 +1,8 @@
-// Graph: owns all block nodes, by name, and is where they are made, changed, connected and removed.
+// Graph: all block nodes, by name, and the operations that make, change, connect and remove them.
 //
-// Owned by the daemon. Every change is a list of steps (block/graph_step.h), validates permissions over all that it
-// touches, and either takes effect as a whole or not at all; changes happen one after the other. The order of checks
-// and their texts are QMP's.
+// Owned by the daemon. Every change is a list of steps (block/graph_step.h); it validates the permissions of all nodes
+// that it affects, and takes effect completely or not at all. Changes happen one after the other. The order of checks
+// and the texts are those of QMP.
 // Thread: the control reactor. It never does I/O for clients and never runs the loop.
 #pragma once
 
@@ -26,51 +26,51 @@
 
 namespace blockexport::block {
 
-// A node and what the graph keeps about it.
+// A node and its data in the graph.
 struct GraphNode {
   std::unique_ptr<Node> node;
-  schema::BlockdevOptions options;  // as they were given
-  bool owned_by_user = false;       // made by its own command; others go with their last parent
+  schema::BlockdevOptions options;  // as the user gave them
+  bool owned_by_user = false;       // made by its own command; other nodes are removed with their last parent
 };
 
 class Graph {
  public:
   static constexpr std::size_t kNodeNameBytesMax = 31;
 
-  // All three outlive it.
+  // All arguments outlive the graph.
   Graph(aio::Reactor& control, DriverTable& drivers, const Trace& trace)
       : drivers_(drivers),
         trace_(trace),
         changes_(control),
         root_edge_gone_(control, aio::Event::Cancellation::kIgnored) {}
-  // Removes what is left without flushing: see close().
+  // Removes the remaining nodes without a flush: see close().
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
   // Null when there is none of that name.
   Node* find(std::string_view name) const;
-  // The error that QMP gives: "Cannot find device='' nor node-name='X'".
+  // The error has QMP's text: "Cannot find device='' nor node-name='X'".
   Result<Node*> lookup(std::string_view name) const;
   const std::list<GraphNode>& nodes() const { return nodes_; }  // oldest first
-  // What is kept about a node of this graph.
+  // The data of a node of this graph.
   const GraphNode& about(const Node& node) const { return entry(node); }
 
-  // While it is held nothing changes; for who looks at more than one node and awaits in between.
+  // While it is held the graph does not change; for a caller that uses several nodes and awaits in between.
   auto keep_unchanged() { return changes_.lock(); }
 
-  // Makes a change of one or several steps: all of them take effect, or none does and the error is that of the first
-  // that cannot. Nodes that the first steps add are opened before the change begins, if their options refer to no other
-  // node: slow storage then holds up this change alone. Cancelling ends the opening of nodes; from then on the change
-  // goes on to its end, or is undone.
+  // Makes a change of one or several steps: all of them take effect, or none does, and the error is that of the first
+  // step that failed. Nodes that the first steps add are opened before the change begins, if their options refer to no
+  // other node: slow storage then delays only this change. A cancellation ends the opening of nodes; after that the
+  // change is completed or undone.
   aio::Task<Result<>> apply(std::vector<GraphStep> steps);
 
-  // --- the commands, each a change of one step ---
+  // --- commands, each a change of one step ---
   aio::Task<Result<>> add(schema::BlockdevOptions options);
   aio::Task<Result<>> remove(std::string name);
-  // All of them or none.
+  // Reopens all of them or none.
   aio::Task<Result<>> reopen(std::vector<schema::BlockdevOptions> options);
-  // `size_bytes` as it came in. Root edges that tolerate growth do not stand in its way. Requests wait meanwhile.
+  // `size_bytes` as the user gave it. Root edges that tolerate growth do not prevent it. Requests wait meanwhile.
   aio::Task<Result<>> resize(std::string name, std::int64_t size_bytes);
   // Flushes everything and removes all nodes, parents first, those with a root edge once that is given back. No node
   // is made and no edge given out from now on.
@@ -78,9 +78,10 @@ class Graph {
 
   // --- root edges: exports and jobs ---
 
-  // A right to use the node of that name. It is given back by detach(), not destroyed alone: locks on files would stay.
+  // Attaches a root edge to the node of that name. Release it with detach(): merely destroying it would leave locks on
+  // files.
   aio::Task<Result<std::unique_ptr<Edge>>> attach(std::string name, EdgeParent parent, Permissions permissions);
-  // A node that no command made goes with its last edge. Not cancellable.
+  // A node that no command made is removed with its last edge. Not cancellable.
   aio::Task<void> detach(std::unique_ptr<Edge> edge);
 
  private:
@@ -115,12 +116,12 @@ class Graph {
   GraphNode& entry(const Node& node) const;
   Result<> check_name(std::string_view name) const;
   std::string generate_name();
-  // Whether a child that they name is a node by itself, and no definition.
+  // Whether an option that names a child refers to an existing node, and does not define a new one.
   static bool refers_to_nodes(const schema::BlockdevOptions& options);
   aio::Task<Result<>> run_change(std::vector<std::unique_ptr<Work>> works);
   aio::Task<void> give_back(std::unique_ptr<Edge> edge);
   aio::Task<void> remove_all();
-  // Its name is found no more.
+  // The name is not found any more.
   std::unique_ptr<Node> take(Place place);
 
   DriverTable& drivers_;
@@ -128,28 +129,29 @@ class Graph {
   aio::Mutex changes_;
   aio::Event root_edge_gone_;
   std::list<GraphNode> nodes_;
-  std::unordered_map<std::string_view, std::list<GraphNode>::iterator> nodes_by_name_;  // the names are the nodes'
+  // The keys are views of the nodes' names.
+  std::unordered_map<std::string_view, std::list<GraphNode>::iterator> nodes_by_name_;
   std::set<std::string, std::less<>> names_being_opened_;
   std::uint64_t names_generated_ = 0;
   bool closing_ = false;
 };
 
-// How messages name the holder of a root edge.
+// Name of the holder of a root edge in messages.
 inline constexpr std::string_view kUnnamedUser = "an unnamed block device";
 
-// The options that a node gets: its own, else those of the node that it is an inline child of, else the defaults.
-// Fails when they do not go together.
+// The options of a node: its own, else those of its parent if it is an inline child, else the defaults. Fails when they
+// contradict each other.
 Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, const NodeOptions* parent);
 
-// A member of a driver's options that names a child, or holds the child's own options.
+// A member of a driver's options that names a child or defines one.
 struct ChildReference {
   std::string_view name;  // of the member; static text
   const schema::BlockdevRef* reference;
 };
-// Those of `options`, in the schema's order.
+// Such members of `options`, in the schema's order.
 std::vector<ChildReference> child_references(const schema::BlockdevOptions& options);
 
-// What `options` say of the child of that name; null when the driver has none.
+// The value of `options` for the child of that name; null when the driver has none.
 const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view name);
 schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view name);
 

@@ -33,7 +33,7 @@ aio::Task<void> Graph::Work::abort(Change&) {
 
 aio::Task<Result<>> Graph::Change::run() {
   Result<> prepared = co_await prepare();
-  // A caller that gives up waiting does not stop the change half-way.
+  // If the caller is cancelled, the change is still completed or undone.
   aio::Task<Result<>> finishing = finish(std::move(prepared));
   co_return co_await aio::shielded("block graph change", std::move(finishing));
 }
@@ -168,13 +168,13 @@ void Graph::Change::withdraw_edge(Edge& edge) {
 
 aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
   const GraphNode* entry = graph_.entry(node.name());
-  if (entry == nullptr || entry->node.get() != &node) co_return;  // it went with another one
+  if (entry == nullptr || entry->node.get() != &node) co_return;  // already removed with another node
   if (entry->owned_by_user || !node.parents().empty()) {
     note_changed(node);
     co_return;
   }
   co_await quiesce(node);
-  // Whoever removes a node has been told of every failed flush that they asked for.
+  // The command that removes a node has reported every failed flush of it.
   (void)co_await node.flush();
   auto found = graph_.nodes_by_name_.find(node.name());
   journal_.emplace_back(NodeWithdrawn{found->second});
@@ -244,7 +244,7 @@ aio::Task<Result<>> Graph::run_change(std::vector<std::unique_ptr<Work>> works) 
     CO_TRY(co_await work->open(*this));
   }
   auto guard = co_await changes_.lock();
-  if (!guard) co_return fail(Error::system("The change of the block graph was given up", guard.error()));
+  if (!guard) co_return fail(Error::system("The change of the block graph was cancelled", guard.error()));
   if (works.empty()) co_return Result<>();
   Change change(*this, std::move(works));
   co_return co_await change.run();

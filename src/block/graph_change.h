@@ -1,9 +1,9 @@
-// Graph::Change: a list of steps while it takes effect, and Graph::Work: what each kind of step does for it.
+// Graph::Change: execution of a list of steps, and Graph::Work: the interface of each kind of step.
 //
-// All works are prepared in order; each sees the graph as those before it left it. Then permissions are asked for once,
-// for all of them. What failed by then is undone in reverse order, by a journal of the edits that were made. What
-// follows, committing, cannot fail. Made by Graph::apply, which holds the graph's lock meanwhile, so that no node and
-// no root edge comes or goes but by this change. Thread: the control reactor.
+// All works are prepared in order, and each sees the graph as the earlier ones left it. Then the permissions are
+// requested once for all of them. If anything fails until then, a journal of the edits undoes everything in reverse
+// order. The following commit cannot fail. Graph::apply makes it, and holds the graph's lock meanwhile, so that only
+// this change adds or removes nodes and root edges. Thread: the control reactor.
 #pragma once
 
 #include <memory>
@@ -24,14 +24,14 @@ class Graph::Work {
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
 
-  // Whether open() is to come before the change begins. Only of the first works of a list.
+  // Whether open() must be called before the change begins. Only for the first works of a list.
   virtual bool opens_before(Graph&) const { return false; }
-  // What can be done, and takes long, without the graph's lock. Can be cancelled.
+  // Slow work that needs no lock of the graph. Can be cancelled.
   virtual aio::Task<Result<>> open(Graph& graph);
-  // Does all that can fail, by edits of the change, which undoes them. What else there is to undo is undone by abort(),
-  // or by a prepare() that fails.
+  // All work that can fail, as edits of the change, which can undo them. Everything else is undone by abort(), or by a
+  // prepare() that fails.
   virtual aio::Task<Result<>> prepare(Change& change) = 0;
-  // Only of the last step: what can fail and cannot be undone, when the permissions are there.
+  // Only for the last step: work that can fail and cannot be undone, after the permissions were granted.
   virtual aio::Task<Result<>> perform(Change& change);
   virtual aio::Task<void> commit(Change& change);
   virtual aio::Task<void> abort(Change& change);
@@ -41,33 +41,34 @@ class Graph::Work {
 class Graph::Change {
  public:
   Change(Graph& graph, std::vector<std::unique_ptr<Work>> works) : graph_(graph), works_(std::move(works)) {}
-  // When it ends, the edges that were quiesced are open again. Once.
+  // Ends the change, and opens the edges that it quiesced. Called once.
   aio::Task<Result<>> run();
 
-  // --- for works that prepare ---
+  // --- for works in prepare() ---
   Graph& graph() { return graph_; }
-  // Stops the requests of the root edges above `nodes`, and then the I/O of the drivers from there down to `nodes`,
-  // until the change has ended.
+  // Stops the requests of the root edges above `nodes`, and then the background I/O of the drivers from there down to
+  // `nodes`, until the change has ended.
   aio::Task<void> quiesce_above(std::span<Node* const> nodes);
-  // Its parent edges, driver or options have changed.
+  // Reports that its parent edges, driver or options have changed.
   void note_changed(Node& node) { changed_.push_back(&node); }
-  // The same, and there may be more nodes above or below it than before.
+  // The same, and reports that the number of nodes above or below it may have grown.
   void note_deeper(Node& node);
   void plan_options(Node& node, const NodeOptions& options);
   bool has_planned(const Node& node) const;
   void grow(Node& node) { growing_ = &node; }
 
-  // --- edits, which the journal undoes ---
-  // Makes them part of the graph. I/O that their drivers do by themselves begins when the change has succeeded.
+  // --- edits, which the journal can undo ---
+  // Adds them to the graph. The drivers' background I/O begins when the change has succeeded.
   void add_nodes(NewNodes& added);
   void set_owned_by_user(Node& node, bool owned);
   void set_options(Node& node, schema::BlockdevOptions options);
   void move_edge(Edge& edge, Node& to);
-  // Its node has one user less, but is there still.
+  // Its node has one user less, but still exists.
   void withdraw_edge(Edge& edge);
-  // A root edge is about to be destroyed: it is opened if it was quiesced, and not touched again.
+  // A root edge is about to be destroyed: opens it if it was quiesced, and drops it.
   void forget_edge(Edge& edge);
-  // Takes a node out of the graph if nobody uses it and no command made it; then likewise each of its children.
+  // Removes a node from the graph if it has no user and no command made it; then does the same for each of its
+  // children.
   aio::Task<void> withdraw_if_unused(Node& node);
 
  private:
@@ -111,10 +112,10 @@ class Graph::Change {
 
   Graph& graph_;
   std::vector<std::unique_ptr<Work>> works_;
-  std::vector<std::size_t> journal_sizes_;  // before each work that is prepared
+  std::vector<std::size_t> journal_sizes_;  // before each prepared work
   std::vector<Edit> journal_;
   std::unordered_set<Edge*> quiesced_;
-  std::vector<Node*> quiesced_nodes_;  // parents first; those that are gone since are not in the set any more
+  std::vector<Node*> quiesced_nodes_;  // parents first; without those that were removed since
   std::unordered_set<const Node*> quiesced_nodes_left_;
   std::vector<Node*> changed_;
   std::vector<Node*> deeper_;

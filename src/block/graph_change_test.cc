@@ -1,5 +1,5 @@
-// Changes of a graph whose drivers fail and wait as a test tells them: nothing is half done, and nobody is left with a
-// node or an edge that went away meanwhile.
+// Changes of a graph whose drivers fail and wait as a test tells them: no change is incomplete, and no task uses a node
+// or an edge that was removed meanwhile.
 #include <gtest/gtest.h>
 
 #include <ctime>
@@ -14,16 +14,16 @@
 namespace blockexport::block {
 namespace {
 
-// What a test looks at and sets; outlives the drivers.
+// State of the drivers for tests; outlives the drivers.
 struct Drivers final : DriverTable {
   aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions& options, const NodeOptions&,
                                                   ChildOpener& children) override;
 
-  std::vector<std::string> told;  // "used/shared" of each call of set_permissions
+  std::vector<std::string> permissions;  // "used/shared" of each call of set_permissions
   int permissions_until_error = -1;
   std::uint64_t resize_error = 0;
   aio::Event* resize_pause = nullptr;  // a resize ends only after it is set
-  aio::Event* flush_pause = nullptr;   // a flush likewise
+  aio::Event* flush_pause = nullptr;   // a flush ends only after it is set
   std::uint64_t size_bytes = 4096;
 };
 
@@ -37,7 +37,7 @@ std::string text_of(Permissions permissions) {
   return bits(permissions.used) + "/" + bits(permissions.shared);
 }
 
-// A store, or what forwards to one. With an offset it shows a part, which keeps its place.
+// A store, or a driver that forwards to one. With an offset it shows a part of fixed position.
 class TestDriver final : public Driver {
  public:
   TestDriver(Drivers& drivers, std::unique_ptr<Edge> file, bool is_part)
@@ -67,7 +67,7 @@ class TestDriver final : public Driver {
   aio::Task<Result<>> set_permissions(Permissions permissions) override {
     if (drivers_.permissions_until_error == 0) co_return fail("no lock to be had");
     if (drivers_.permissions_until_error > 0) --drivers_.permissions_until_error;
-    drivers_.told.push_back(text_of(permissions));
+    drivers_.permissions.push_back(text_of(permissions));
     co_return Result<>();
   }
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override {
@@ -116,7 +116,7 @@ class GraphChangeTest : public ReactorTest {
   void detach(std::unique_ptr<Edge> edge) { run(graph_.detach(std::move(edge))); }
   std::string resize(const std::string& name, std::int64_t size) { return message(run(graph_.resize(name, size))); }
 
-  // Of every node and of every edge.
+  // The permissions of every node and of every edge.
   std::vector<std::string> all_permissions() {
     std::vector<std::string> all;
     for (const GraphNode& entry : graph_.nodes()) {
@@ -137,13 +137,13 @@ TEST_F(GraphChangeTest, ANodeGrowsUnderUsersThatTolerateIt) {
   auto above = attach("r");
   auto beside = attach("f");
   const auto before = all_permissions();
-  drivers_.told.clear();
+  drivers_.permissions.clear();
   EXPECT_EQ(resize("f", 8192), "");
   EXPECT_EQ(resize("r", 16384), "");
   EXPECT_EQ(drivers_.size_bytes, 16384u);
   EXPECT_EQ(all_permissions(), before);
-  // Other processes were never let in between.
-  for (const std::string& told : drivers_.told) EXPECT_EQ(told.substr(told.find('/')), "/cww-") << told;
+  // The locks never allowed other processes in between.
+  for (const std::string& set : drivers_.permissions) EXPECT_EQ(set.substr(set.find('/')), "/cww-") << set;
   EXPECT_NE(resize("f", 512).find("Permission conflict on node 'f'"), std::string::npos);
   EXPECT_EQ(all_permissions(), before);
   detach(std::move(above));
@@ -168,7 +168,7 @@ TEST_F(GraphChangeTest, AResizeThatFailsAnywhereLeavesAllPermissionsAsTheyWere) 
   std::vector<std::unique_ptr<Edge>> edges;
   for (const char* name : {"r", "r", "f"}) edges.push_back(attach(name));
   const auto before = all_permissions();
-  // Of the two nodes that are asked for the right to resize, the first or the second has none to give.
+  // Two nodes need the permission to resize; the first or the second refuses it.
   for (int asked : {0, 1}) {
     drivers_.permissions_until_error = asked;
     EXPECT_EQ(resize("r", 8192), "no lock to be had") << asked;
@@ -196,7 +196,7 @@ aio::Task<void> detach_and_tell(Graph& graph, std::unique_ptr<Edge> edge, bool& 
   ++detached;
 }
 
-TEST_F(GraphChangeTest, UsersThatLeaveDuringAResizeAreLetGoAfterIt) {
+TEST_F(GraphChangeTest, UsersThatLeaveDuringAResizeAreReleasedAfterIt) {
   add({{"driver", "null-co"}, {"node-name", "f"}});
   std::vector<std::unique_ptr<Edge>> edges;
   for (int i = 0; i < 16; ++i) edges.push_back(attach("f"));
@@ -206,7 +206,7 @@ TEST_F(GraphChangeTest, UsersThatLeaveDuringAResizeAreLetGoAfterIt) {
   int detached = 0;
   start(resize_and_tell(graph_, resized));
   for (auto& edge : edges) start(detach_and_tell(graph_, std::move(edge), resized, detached));
-  EXPECT_EQ(drivers_.told.back(), "c--r/cww-");
+  EXPECT_EQ(drivers_.permissions.back(), "c--r/cww-");
   EXPECT_EQ(detached, 0);
   pause.set();
   until_idle();
@@ -214,7 +214,7 @@ TEST_F(GraphChangeTest, UsersThatLeaveDuringAResizeAreLetGoAfterIt) {
   EXPECT_EQ(text_of(graph_.find("f")->permissions()), "----/cwwr");
 }
 
-TEST_F(GraphChangeTest, AResizeThatIsGivenUpIsStillUndone) {
+TEST_F(GraphChangeTest, ACancelledResizeIsStillUndone) {
   add({{"driver", "null-co"}, {"node-name", "f"}});
   auto edge = attach("f");
   const auto before = all_permissions();
@@ -241,7 +241,7 @@ aio::Task<void> remove_node(Graph& graph) {
   EXPECT_TRUE(co_await graph.remove("f"));
 }
 
-TEST_F(GraphChangeTest, ANodeThatGoesWhileAUserWaitsForItIsNotFound) {
+TEST_F(GraphChangeTest, ANodeThatIsRemovedWhileAUserWaitsForItIsNotFound) {
   add({{"driver", "null-co"}, {"node-name", "f"}});
   aio::Event pause(reactor());
   drivers_.resize_pause = &pause;
@@ -259,7 +259,7 @@ aio::Task<void> remove_filter(Graph& graph) {
   EXPECT_TRUE(co_await graph.remove("r"));
 }
 
-// The child is flushed after the name of its parent has been taken away.
+// The change removes the parent's name before it flushes the child.
 TEST_F(GraphChangeTest, QueriesSeeANodeUntilItsRemovalIsCommitted) {
   add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}, {"node-name", "in"}}}});
   graph_.find("in")->require_flush();
@@ -274,7 +274,7 @@ TEST_F(GraphChangeTest, QueriesSeeANodeUntilItsRemovalIsCommitted) {
   EXPECT_TRUE(graph_.nodes().empty());
 }
 
-TEST_F(GraphChangeTest, ANodeThatNoCommandMadeGoesWithItsLastUser) {
+TEST_F(GraphChangeTest, ANodeThatNoCommandMadeIsRemovedWithItsLastUser) {
   add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}, {"node-name", "in"}}}});
   auto edge = attach("in");
   EXPECT_EQ(message(run(graph_.remove("r"))), "");

@@ -1,4 +1,4 @@
-// The steps of a change that give root edges out and take them back.
+// Steps of a change that attach and detach root edges.
 #include "block/graph_change.h"
 
 namespace blockexport::block {

@@ -1,5 +1,5 @@
-// Filters of every kind come between a node and its users, take each other's place and go, while clients write on
-// several reactors: each reader sees what a model says. A failure names its seed.
+// Filters of every kind are inserted between a node and its users, replaced and removed, while clients write on several
+// reactors: every read must agree with a model. A failure names its seed.
 //
 // With BLOCKEXPORT_THOROUGH in the environment each run is many times as long.
 #include <fmt/format.h>
@@ -24,7 +24,7 @@ namespace {
 constexpr std::uint64_t kBytes = 16u << 10;
 constexpr std::size_t kWriters = 4;
 
-// The drivers of a course, by the beginning of a node's name. Outlives the graph.
+// The drivers of a test run, selected by the beginning of a node's name. Outlives the graph.
 struct FilterDrivers final : DriverTable {
   explicit FilterDrivers(Reactors& all_reactors) : reactors(all_reactors) {}
 
@@ -52,7 +52,7 @@ struct FilterDrivers final : DriverTable {
     if (name.starts_with("home")) {
       co_return std::make_unique<HomeFilter>(reactors.place(reactors.size() - 1), std::move(file));
     }
-    // Nothing is under way: the listener came in the same change.
+    // No request is under way: the listener was added in the same change.
     bytes_then.assign(base->bytes().begin(), base->bytes().end());
     co_return std::make_unique<OlderStateFilter>(std::move(file), *older_state);
   }
@@ -64,7 +64,7 @@ struct FilterDrivers final : DriverTable {
   std::vector<std::byte> bytes_then;
 };
 
-// A client that alone writes its slice, and knows what it holds.
+// A client that is the only writer of its slice, and knows its content.
 class Writer {
  public:
   Writer(Range slice, std::uint64_t seed) : slice_(slice), random_(seed), expected_(slice.length) {}
@@ -106,7 +106,7 @@ class Writer {
     edge->leave();
     EXPECT_TRUE(result.has_value());
     EXPECT_TRUE(std::ranges::equal(got, std::span(expected_).subspan(range.offset - slice_.offset, range.length)))
-        << "a reader saw other bytes than it had written, at " << range.offset;
+        << "a client did not read the bytes that it had written, at " << range.offset;
   }
 
   Range slice_;
@@ -133,7 +133,7 @@ class Course {
     expect(co_await graph_.add(options_of({{"driver", "null-co"}, {"node-name", "base"}})));
     aio::Scope writing(reactors_.control());
     for (std::size_t i = 0; i < kWriters; ++i) {
-      // Slices end within a block of whoever has blocks.
+      // Slices end within a block of the drivers that have blocks.
       const std::uint64_t begin = i * kBytes / kWriters + i * 100;
       const std::uint64_t end = i + 1 == kWriters ? kBytes : (i + 1) * kBytes / kWriters + (i + 1) * 100;
       writers_.push_back(std::make_unique<Writer>(Range{begin, end - begin}, random_.next()));
@@ -171,10 +171,10 @@ class Course {
     expect(co_await graph_.apply(std::move(list)));
   }
 
-  // One filter, often replaced by another one; each step is a change, or all that come in are one.
+  // Inserts one filter, often replaces it by another one; each step is a change, or all insertions are one.
   aio::Task<void> put_in_and_take_out(int cycle) {
     const std::string first = some_name(cycle, "a");
-    // Beside users of its child that write there can be no scrubber, not even for a moment.
+    // While other users of its child write there, a scrubber is not allowed, not even for a moment.
     if (first.starts_with("scrub") || random_.one_in(2)) {
       co_await change(filter(first), ReplaceNode{"base", first});
     } else {
@@ -192,7 +192,7 @@ class Course {
     co_await change(ReplaceNode{last, "base"}, RemoveNode{last});
   }
 
-  // A reader of what the node is at this moment, while it changes.
+  // A reader of the node's state at one moment, while the node changes.
   aio::Task<void> look_back(int cycle) {
     Node* base = graph_.find("base");
     drivers_.older_state = std::make_unique<OlderState>(*base);
@@ -236,7 +236,7 @@ class Course {
   std::uint64_t requests_ = 0;
 };
 
-TEST(GraphFiltersTest, EveryReaderSeesWhatTheModelSaysWhileFiltersComeAndGo) {
+TEST(GraphFiltersTest, EveryReadAgreesWithTheModelWhileFiltersAreInsertedAndRemoved) {
   const int factor = std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 50 : 1;
   const int seeds = Reactors::are_simulated() ? 4 * factor : 1;
   const int cycles = Reactors::are_simulated() ? 50 : 1000 * factor;

@@ -31,21 +31,21 @@ schema::BlockdevDetectZeroesOptions detect_zeroes_of(DetectZeroes value) {
   return schema::BlockdevDetectZeroesOptions::kOff;
 }
 
-// Whether what the node shows is a host file's, directly or through nodes that only forward.
+// Whether the node shows a host file, directly or through nodes that only forward.
 bool stands_on_file(Node& node) {
   if (node.driver().file_statistics() != nullptr) return true;
   Node* image = image_node(node);
   return image != nullptr && stands_on_file(*image);
 }
 
-// Which memory the file below takes. Without a file any does, and there a sector is told.
+// Memory alignment of the file below. Without a file any alignment works, and a sector is reported.
 std::uint32_t memory_alignment_of(Node& node) {
   if (node.driver().file_statistics() != nullptr) return node.limits().memory_alignment;
   Node* image = image_node(node);
   return image != nullptr ? memory_alignment_of(*image) : kSectorBytes;
 }
 
-// In the order of the schema: alignment of requests, pieces of memory, alignment of memory and the best one.
+// In the order of the schema: alignment of requests, size of pieces of memory, minimal and optimal alignment of memory.
 schema::BlockLimitsInfo limits_of(Node& node) {
   return {node.limits().request_alignment, IOV_MAX, memory_alignment_of(node), kPageBytes};
 }
@@ -84,7 +84,7 @@ schema::BlockDeviceStats stats_of(NodeStatistics& statistics) {
   stats.rd_operations = as_signed(statistics.read.operations());
   stats.rd_total_time_ns = as_signed(statistics.read.total_time_ns());
   stats.failed_rd_operations = as_signed(statistics.read.failed());
-  // Writing zeros is writing.
+  // A write of zeros counts as a write.
   stats.wr_bytes = as_signed(statistics.write.bytes() + statistics.write_zeroes.bytes());
   stats.wr_operations = as_signed(statistics.write.operations() + statistics.write_zeroes.operations());
   stats.wr_total_time_ns = as_signed(statistics.write.total_time_ns() + statistics.write_zeroes.total_time_ns());
@@ -126,7 +126,7 @@ schema::BlockStats statistics_of(Node& node) {
 
 std::vector<schema::BlockPermission> list_of(PermissionSet set) {
   std::vector<schema::BlockPermission> list;
-  // The order of the enumerations is the same.
+  // Both enumerations have the same order.
   for (Permission permission : kAllPermissions | std::views::reverse) {
     if (set.has(permission)) list.push_back(static_cast<schema::BlockPermission>(permission));
   }
@@ -164,7 +164,7 @@ schema::XDbgBlockGraph block_graph(const Graph& graph) {
   for (const GraphNode& entry : graph.nodes()) {
     for (Edge& edge : entry.node->parents()) {
       const void* parent = edge.parent().node;
-      // Whatever holds a root edge is a device without a name.
+      // Every holder of a root edge is shown as a device without a name.
       if (edge.is_root()) {
         parent = &edge;
         add(parent, schema::XDbgBlockGraphNodeType::kBlockBackend, "");

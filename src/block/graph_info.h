@@ -1,4 +1,4 @@
-// What the query commands tell about the graph. Nothing here changes anything. Thread: the control reactor.
+// Replies of the query commands about the graph. These functions change nothing. Thread: the control reactor.
 #pragma once
 
 #include <vector>
@@ -9,13 +9,13 @@
 
 namespace blockexport::block {
 
-// query-named-block-nodes: the newest first.
+// For query-named-block-nodes: newest first.
 aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph);
 
-// query-blockstats with query-nodes.
+// For query-blockstats with query-nodes.
 std::vector<schema::BlockStats> block_statistics(const Graph& graph);
 
-// x-debug-query-block-graph.
+// For x-debug-query-block-graph.
 schema::XDbgBlockGraph block_graph(const Graph& graph);
 
 }  // namespace blockexport::block

@@ -1,4 +1,4 @@
-// The steps of a change that add and remove listeners of a node's changes.
+// Steps of a change that add and remove listeners of a node's changes.
 #include "block/graph_change.h"
 
 namespace blockexport::block {

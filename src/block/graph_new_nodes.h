@@ -1,9 +1,9 @@
 // Graph::NewNodes: nodes that were opened and are not part of the graph yet.
 //
-// One node and the children that its options define. The names are taken from the beginning, so that nobody else makes
-// a node of such a name meanwhile; what is not moved into the graph is closed at the end. Options that refer to no node
-// of the graph are opened without the graph's lock: however long that takes, other changes go on. Thread: the control
-// reactor.
+// A node, and the children that its options define. It reserves their names from the beginning, so that no other node
+// gets them meanwhile; the destructor's caller closes the nodes that were not moved into the graph. Options that refer
+// to no node of the graph are opened without the graph's lock, so a slow opening does not delay other changes. Thread:
+// the control reactor.
 #pragma once
 
 #include <list>
@@ -23,11 +23,11 @@ class Graph::NewNodes {
 
   Graph& graph() const { return graph_; }
 
-  // Opens a node and, with it, the children that its options define. `parent`: of which it is such a child, or null.
-  // When it fails, children may have been opened. Cancelled, it fails as soon as the driver does.
+  // Opens a node and the children that its options define. `parent`: the parent of an inline child, or null. After a
+  // failure, some children may be open. A cancelled call fails as soon as the driver does.
   aio::Task<Result<Node*>> open(const schema::BlockdevOptions& options, const NodeOptions* parent);
 
-  // Children first. Whoever takes them out makes them part of the graph.
+  // Children first. The caller adds them to the graph.
   std::list<GraphNode>& nodes() { return nodes_; }
 
  private:

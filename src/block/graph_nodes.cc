@@ -80,7 +80,7 @@ class Graph::Resizing final : public Graph::Work {
   }
 
   aio::Task<Result<>> perform(Change& change) override {
-    // The nodes below are resized with it.
+    // Resizing the node also resizes the nodes below.
     const std::vector<Node*> resized = with_all_below(*node_);
     co_await change.quiesce_above(resized);
     co_return co_await node_->resize(size_bytes());
@@ -88,7 +88,7 @@ class Graph::Resizing final : public Graph::Work {
 
   aio::Task<void> commit(Change& change) override {
     give_up_right(change);
-    // Gives up the right to resize, which nobody refuses.
+    // Only releases the permission to resize, which cannot fail.
     auto update = PermissionUpdate::plan({.nodes = {node_}});
     if (update && co_await (*update)->prepare()) co_await (*update)->commit();
   }
@@ -124,7 +124,7 @@ class Graph::Replacement final : public Graph::Work {
     }
     Node* const both[] = {node, by_};
     co_await change.quiesce_above(both);
-    // Whoever works through the old node without the new one has its writes flushed before they part.
+    // A user of the old node that does not move to the new one gets its writes flushed first.
     if (IoResult flushed = co_await node->flush(); !flushed) {
       co_return fail(Error::system(fmt::format("Error flushing node '{}'", step_.name), flushed.error()));
     }
@@ -141,7 +141,7 @@ class Graph::Replacement final : public Graph::Work {
   }
 
  private:
-  // All but those that `by_` itself works through.
+  // All edges except those through which `by_` uses the node.
   Result<> move_users(Change& change, Node& node) {
     std::vector<Edge*> users;
     const std::vector<Node*> below = with_all_below(*by_);

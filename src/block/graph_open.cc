@@ -1,4 +1,4 @@
-// The part of Graph that makes nodes: options, names, children.
+// Graph: creation of nodes: options, names, children.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -35,7 +35,7 @@ Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, cons
   result.cache_direct = cache.direct.value_or(inherited.cache_direct);
   result.cache_no_flush = cache.no_flush.value_or(inherited.cache_no_flush);
   result.detect_zeroes = detect_zeroes_of(options);
-  // For a child that was not told, the parent has decided already whether to pass a discard on.
+  // An inline child without the option always passes discards on, because the parent has decided already.
   result.discard = parent != nullptr ? DiscardMode::kUnmap : DiscardMode::kIgnore;
   if (options.discard) {
     result.discard = *options.discard == schema::BlockdevDiscardOptions::kUnmap ? DiscardMode::kUnmap  //
@@ -71,7 +71,7 @@ schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::stri
   return const_cast<schema::BlockdevRef*>(child_reference(std::as_const(options), name));
 }
 
-// What one driver asks for while it is being opened.
+// The children of one driver that is being opened.
 class Graph::Opening final : public ChildOpener {
  public:
   Opening(NewNodes& nodes, std::string parent_name, const NodeOptions& parent)
@@ -108,7 +108,7 @@ Result<> Graph::check_name(std::string_view name) const {
 }
 
 std::string Graph::generate_name() {
-  // Two digits that are hard to guess by counting, so that nobody comes to rely on such names.
+  // Two random digits, so that users do not rely on such names.
   std::uint64_t number = names_generated_++;
   return fmt::format("#block{}{:02}", number, (number * 37 + 61) % 100);
 }

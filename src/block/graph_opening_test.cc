@@ -1,4 +1,4 @@
-// Nodes whose drivers open slowly, or never: nobody else waits for them, and they can be given up.
+// Nodes whose drivers open slowly, or never: other changes do not wait for them, and their opening can be cancelled.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -28,7 +28,7 @@ struct SlowDrivers final : DriverTable {
       ++opening;
       const IoResult waited = co_await may_open.wait();
       --opening;
-      if (!waited) co_return fail("The opening was given up");
+      if (!waited) co_return fail("The opening was cancelled");
     }
     if (file != nullptr) co_return std::make_unique<Filter>(std::move(file));
     co_return std::make_unique<Store>(4096);
@@ -77,7 +77,7 @@ class GraphOpeningTest : public ReactorTest {
   std::optional<std::string> error_;
 };
 
-TEST_F(GraphOpeningTest, OtherChangesGoOnWhileANodeOpens) {
+TEST_F(GraphOpeningTest, OtherChangesContinueWhileANodeOpens) {
   start_change(AddNode{store("slow")});
   EXPECT_EQ(drivers_.opening, 1);
   EXPECT_EQ(add(store("other")), "");
@@ -94,7 +94,7 @@ TEST_F(GraphOpeningTest, OtherChangesGoOnWhileANodeOpens) {
   EXPECT_NE(graph_.find("slow"), nullptr);
 }
 
-TEST_F(GraphOpeningTest, ItsNamesAreTakenMeanwhileAndFreeAfterwards) {
+TEST_F(GraphOpeningTest, ReservesItsNamesMeanwhileAndReleasesThemAfterwards) {
   start_change(AddNode{options_of({{"driver", "raw"},
                                    {"node-name", "slow"},
                                    {"file", json::Object{{"driver", "null-co"}, {"node-name", "below"}}}})});
@@ -103,7 +103,7 @@ TEST_F(GraphOpeningTest, ItsNamesAreTakenMeanwhileAndFreeAfterwards) {
   EXPECT_EQ(add(store("below")), "Duplicate nodes with node-name='below'");
   opening_.cancel();
   run(opening_.join());
-  EXPECT_EQ(error_, "The opening was given up");
+  EXPECT_EQ(error_, "The opening was cancelled");
   EXPECT_TRUE(graph_.nodes().empty());
   EXPECT_EQ(add(store("below")), "");
   drivers_.may_open.set();
@@ -120,7 +120,7 @@ TEST_F(GraphOpeningTest, ClosingDoesNotWaitForIt) {
   EXPECT_TRUE(graph_.nodes().empty());
 }
 
-// What refers to another node needs it to stay as it is.
+// A node that refers to another one needs that one not to change meanwhile.
 TEST_F(GraphOpeningTest, ANodeAboveAnotherOneOpensAsPartOfItsChange) {
   EXPECT_EQ(add(store("below")), "");
   start_change(AddNode{options_of({{"driver", "raw"}, {"node-name", "slow"}, {"file", "below"}})});
@@ -139,7 +139,7 @@ TEST_F(GraphOpeningTest, ANodeAboveAnotherOneOpensAsPartOfItsChange) {
   EXPECT_EQ(removed, "Block device below is in use");
 }
 
-TEST_F(GraphOpeningTest, AChangeOpensFirstWhatItAddsFirst) {
+TEST_F(GraphOpeningTest, AChangeOpensItsFirstNodesBeforeItBegins) {
   start_change(AddNode{store("slow1")}, AddNode{store("slow2")},
                AddNode{options_of({{"driver", "raw"}, {"node-name", "top"}, {"file", "slow1"}})}, RemoveNode{"none"});
   EXPECT_EQ(drivers_.opening, 1);

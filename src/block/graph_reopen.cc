@@ -1,4 +1,4 @@
-// The step of a change that reopens nodes: new options for them, and new children.
+// Step of a change that reopens nodes with new options and children.
 #include <fmt/format.h>
 
 #include <unordered_map>
@@ -38,11 +38,11 @@ class Graph::Reopening final : public Graph::Work {
   struct Item {
     Node* node;
     const schema::BlockdevOptions* options;
-    Node* parent;  // of which it is an inline child, or null
+    Node* parent;  // the parent of an inline child, or null
     NodeOptions node_options;
   };
 
-  // Finds the nodes, and with each the inline children whose options are part of its own.
+  // Finds the nodes, and their inline children whose options are members of theirs.
   Result<> plan(Change& change);
   void plan_node(Graph& graph, Node& node, const schema::BlockdevOptions& options, Node* parent);
   bool is_planned(const Node& node) const;
@@ -56,7 +56,7 @@ class Graph::Reopening final : public Graph::Work {
   std::vector<Item> items_;
   std::unordered_map<const Node*, std::size_t> item_numbers_;
   std::size_t prepared_ = 0;
-  std::vector<Node*> left_;  // nodes whose users went to others
+  std::vector<Node*> left_;  // nodes that have lost users to other nodes
 };
 
 bool Graph::Reopening::is_planned(const Node& node) const {
@@ -123,14 +123,14 @@ aio::Task<Result<>> Graph::Reopening::prepare_all(Change& change) {
 
 const NodeOptions* Graph::Reopening::options_of_parent(const Item& item) const {
   if (item.parent == nullptr) return nullptr;
-  // Planned before its children.
+  // A parent is planned before its children.
   return &items_[item_numbers_.at(item.parent)].node_options;
 }
 
 aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
   const schema::BlockdevOptions& before = change.graph().entry(*item.node).options;
   if (before.driver() != item.options->driver()) co_return fail("Cannot change the option 'driver'");
-  // An inline child is known by its place.
+  // An inline child is identified by its position in the options.
   if (item.parent != nullptr && item.options->node_name && *item.options->node_name != item.node->name()) {
     co_return fail("Cannot change the option 'node-name'");
   }
@@ -175,7 +175,7 @@ aio::Task<void> Graph::Reopening::commit(Change&) {
     changed.push_back(item.node);
     co_await item.node->driver().commit_reopen();
     item.node->set_options(item.node_options);
-    // What was flushed while cache.no-flush was on was not made durable.
+    // Flushes while cache.no-flush was on have made nothing durable.
     item.node->require_flush();
   }
   for (Node* above : children_first_above(changed)) above->refresh_limits();

@@ -15,28 +15,29 @@
 
 namespace blockexport::block {
 
-// Opens a node, with the children that its options hold.
+// Opens a node, and the children that its options define.
 struct AddNode {
   schema::BlockdevOptions options;
 };
 
-// Removes a node that a command made and nobody uses, with those of its children that nobody else uses.
+// Removes a node that a command made and that has no users, with its children that have no other users.
 struct RemoveNode {
   std::string name;
 };
 
-// New options for nodes, and new children. One change reopens a node once.
+// Sets new options and children of nodes. One change can reopen a node once.
 struct ReopenNodes {
   std::vector<schema::BlockdevOptions> options;
 };
 
-// Sets the size of a node; `size_bytes` as it came in. It is the last step of its change, for it cannot be taken back.
+// Sets the size of a node; `size_bytes` as the user gave it. It must be the last step of its change, because it cannot
+// be undone.
 struct ResizeNode {
   std::string name;
   std::int64_t size_bytes = 0;
 };
 
-// Gives out a root edge: a right to use the node of that name.
+// Attaches a root edge to the node of that name.
 struct AttachEdge {
   std::string name;
   EdgeParent parent;
@@ -44,21 +45,21 @@ struct AttachEdge {
   std::unique_ptr<Edge>* attached = nullptr;  // set when the change succeeds; outlives the change
 };
 
-// Takes a root edge back. A node that no command made goes with its last edge. When the change fails, the edge is in
-// `edge` again.
+// Detaches a root edge. A node that no command made is removed with its last edge. If the change fails, `edge` has the
+// edge again.
 struct DetachEdge {
   std::unique_ptr<Edge>* edge = nullptr;  // outlives the change
 };
 
-// Moves the users of a node to another one of the same size, but for those that the other one itself works through:
-// so a filter comes between a node and its users, and goes again.
+// Moves the users of a node to another one of the same size, except those through which the other one uses it itself:
+// this inserts a filter between a node and its users, or removes one.
 struct ReplaceNode {
   std::string name;
   std::string by;
 };
 
-// Makes `listener` hear of every change of a node from now on, or no longer. Nothing is under way at that moment. The
-// listener outlives its time at the node, and the node is there for as long: whoever adds one holds an edge to it.
+// Adds `listener` to a node's listeners, or removes it. No request is under way at that moment. The listener must
+// outlive its registration, and the caller holds an edge to the node for the same time.
 struct AddListener {
   std::string name;
   ChangeListener* listener = nullptr;

@@ -1,5 +1,5 @@
 // Changes of several steps in which each call of a driver fails once: every failure leaves the graph exactly as it was,
-// with clients at work on another reactor.
+// while clients read on another reactor.
 //
 // With BLOCKEXPORT_THOROUGH in the environment it runs 10,000 seeds. A failure names its seed.
 #include <fmt/format.h>
@@ -24,14 +24,14 @@ namespace {
 
 constexpr std::uint64_t kBytes = 4096;
 
-// The drivers of a test: what it sets and looks at. Outlives the graph.
+// The drivers of a test, and their state. Outlives the graph.
 struct ScriptedDrivers final : DriverTable {
   explicit ScriptedDrivers(aio::Random& random_source) : random(random_source) {}
 
   aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions& options, const NodeOptions&,
                                                   ChildOpener& children) override;
 
-  // To be awaited by each call that may fail: takes a while, and fails if it is the one that is to.
+  // Each call that may fail awaits this: it takes a while, and fails if it is the chosen call.
   aio::Task<Result<>> call(const char* name) {
     if (random.one_in(2)) {
       aio::Reactor& reactor = co_await aio::current_reactor();
@@ -51,7 +51,7 @@ struct ScriptedDrivers final : DriverTable {
   int drivers = 0;
 };
 
-// A store, or a filter with a child, that looks only after the order of its calls.
+// A store, or a filter with a child, that checks only the order of its calls.
 class ScriptedDriver final : public Driver {
  public:
   ScriptedDriver(ScriptedDrivers& drivers, std::unique_ptr<Edge> file) : drivers_(drivers), file_(std::move(file)) {
@@ -94,7 +94,7 @@ class ScriptedDriver final : public Driver {
     return file_ == nullptr ? std::vector<Edge*>{} : std::vector<Edge*>{file_.get()};
   }
 
-  // As a lock on a file: giving up never fails.
+  // As with a lock on a file, releasing never fails.
   aio::Task<Result<>> set_permissions(Permissions permissions) override {
     const bool gives_up_only = held_.used.contains(permissions.used) && permissions.shared.contains(held_.shared);
     if (!gives_up_only) CO_TRY(co_await drivers_.call("set_permissions"));
@@ -185,12 +185,12 @@ aio::Task<void> keep_reading(Client& client) {
   client.runs = false;
 }
 
-// A change as a test draws it, to be made anew for every try.
+// A random change, created again for every attempt.
 struct Plan {
   std::vector<GraphStep> steps;
   std::vector<std::unique_ptr<Client>> attached;  // in the order of their steps
   std::vector<Client*> detached;
-  std::vector<std::string> names;  // of nodes that are there, or that it adds
+  std::vector<std::string> names;  // of nodes that exist, or that the change adds
   std::string text;
 };
 
@@ -222,7 +222,7 @@ class Course {
     EXPECT_TRUE(decoded) << decoded.error().message();
     return *decoded;
   }
-  // Mostly one that will be there; now and then any, for changes that are refused.
+  // Usually a node that will exist; sometimes any name, for changes that are refused.
   static std::string node_name(aio::Random& random, const Plan& plan) {
     if (plan.names.empty() || random.one_in(20)) return new_name(random);
     return plan.names[random.below(plan.names.size())];
@@ -248,7 +248,7 @@ class Course {
     return object;
   }
 
-  // What a reopen may say: mostly what the node has, with one thing changed.
+  // Options for a reopen: usually those of the node, with one difference.
   schema::BlockdevOptions reopen_options(aio::Random& random, Plan& plan) {
     Node* node = graph_.find(node_name(random, plan));
     if (node == nullptr || random.one_in(20)) return options_of(some_options(random, plan));
@@ -318,7 +318,7 @@ class Course {
     return plan;
   }
 
-  // All that a change could alter.
+  // The complete state that a change could alter.
   std::string dump() {
     std::string text;
     for (const GraphNode& entry : graph_.nodes()) {
@@ -339,7 +339,7 @@ class Course {
     return text;
   }
 
-  // What holds between changes.
+  // The invariants between changes.
   void check() {
     for (const GraphNode& entry : graph_.nodes()) {
       Node& node = *entry.node;
@@ -422,10 +422,10 @@ class Course {
   std::uint64_t successes_ = 0;
 };
 
-// The rings and files of a kernel have no part in it: it runs once, with the simulation's tests.
+// The test does not depend on a kernel's rings and files: it runs once, with the tests of the simulation.
 TEST(GraphStepsTest, EveryFailureLeavesTheGraphAsItWas) {
   const char* backend = std::getenv("BLOCKEXPORT_TEST_BACKEND");
-  if (backend != nullptr && std::string_view(backend) != "simulation") GTEST_SKIP() << "it is all simulated";
+  if (backend != nullptr && std::string_view(backend) != "simulation") GTEST_SKIP() << "the test is entirely simulated";
   const std::uint64_t seeds = std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 10'000 : 60;
   std::uint64_t reads = 0;
   std::uint64_t failures = 0;

@@ -11,12 +11,12 @@
 namespace blockexport::block {
 namespace {
 
-// Counts one request in `statistics` when finish() is told how it ended.
+// Counts one request in `statistics` when finish() gets its result.
 class Measurement {
  public:
   Measurement(aio::Reactor& reactor, VerbStatistics& statistics, std::uint64_t bytes)
       : reactor_(reactor), statistics_(statistics), bytes_(bytes), started_ns_(reactor.now_ns()) {}
-  // Of a request whose success was counted before: its time, and its failure.
+  // For a request that was counted as a success before: its time, and its failure.
   IoResult finish_rest(IoResult result) {
     statistics_.count(0, result, reactor_.now_ns() - started_ns_, result ? 0 : 1);
     return result;
@@ -52,7 +52,7 @@ IoResult Node::check_write(Range range, bool may_grow) const {
 
 void Node::end_change(const Change& change) {
   driver_.end_change(change);
-  // A change that failed may have altered something too, and so needs the next flush.
+  // A failed change may have changed bytes too, so the next flush must reach the driver.
   write_generation_.fetch_add(1, std::memory_order_release);
   listeners_.changed(change);
 }
@@ -81,7 +81,7 @@ aio::Task<Result<>> Node::resize(std::uint64_t size_bytes) {
     refresh_limits();
     listeners_.resized(before_bytes, this->size_bytes());
   }
-  // The new size is to be durable with the next flush.
+  // The next flush must make the new size durable.
   end_change(change);
   co_return result;
 }
@@ -175,7 +175,7 @@ aio::Task<IoResult> Node::flush() {
 
 aio::Task<IoResult> Node::flush_written() {
   std::uint64_t generation = write_generation_.load(std::memory_order_acquire);
-  // Nothing ended since the last flush that succeeded; a read-only node never gets here with anything.
+  // Nothing has ended since the last successful flush; on a read-only node nothing ever does.
   if (flushed_generation_.load(std::memory_order_acquire) == generation && !driver_->owes_flush()) {
     co_return IoResult();
   }
@@ -203,7 +203,7 @@ aio::Task<IoResult> Node::prefetch(Range range) {
 }
 
 IoResult Node::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
-  // What is wrong, or needs work, is for the verb.
+  // The blocking verb handles errors and requests that need alignment.
   if (range.empty() || !range.fits(size_bytes()) || !is_direct(range, buffers)) return fail(EAGAIN);
   Measurement measurement(reactor, statistics_.read, range.length);
   IoResult result = driver_.try_read(reactor, range, buffers);
@@ -223,7 +223,7 @@ aio::Task<IoResult> Node::read_shared(Range range, IoBuffers buffers) {
   Measurement measurement(co_await aio::current_reactor(), statistics_.read, 0);
   IoResult result = check_read(range);
   if (result && !range.empty()) {
-    // A reopen may have made the driver need alignment since; then its children count what surrounds the bytes.
+    // A reopen may have changed the driver's alignment since; then its children also count the bytes around the range.
     if (is_direct(range, buffers)) {
       result = co_await driver_.read_shared(range, buffers);
     } else {
@@ -239,7 +239,7 @@ IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, 
 }
 
 IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) {
-  // With blocks to keep apart a write takes its turn in the range lock.
+  // With blocks larger than a byte, a write needs the range lock.
   if (range.empty() || read_only() || options_.detect_zeroes != DetectZeroes::kOff || !range.fits(size_bytes()) ||
       limits_.request_alignment != 1 || !is_direct(range, buffers)) {
     return fail(EAGAIN);
@@ -249,7 +249,7 @@ IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, 
   begin_change(change);
   IoResult result = driver_.try_write(reactor, range, buffers, hints);
   if (!result) {
-    // It may have written a part.
+    // It may have written a part of the range.
     driver_.end_change(change);
     listeners_.changed(change);
     return result;

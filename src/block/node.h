@@ -1,9 +1,9 @@
-// Node: a named place of the block graph, and the only way to a driver.
+// Node: a named node of the block graph, and the only user of its driver.
 //
-// Its verbs check, limit, align, split and count, and then call the driver; a driver never sees a range that is out of
-// bounds, too long or not aligned. Nodes are owned by the Graph, reached through an Edge, and live as long as an edge
-// or the graph holds them (NodeRef). Thread: verbs on any reactor when the driver is stateless; all else on the control
-// reactor. A node never knows who its parents are, beyond the edges they hold.
+// Its verbs check, limit, align, split and count requests, and then call the driver; a driver never gets a range that
+// is out of bounds, too long or unaligned. The Graph owns nodes, and Edges lead to them; they live as long as an edge
+// or the graph holds them (NodeRef). Thread: verbs on any reactor; everything else on the control reactor. A node knows
+// its parents only as edges.
 #pragma once
 
 #include <atomic>
@@ -26,15 +26,15 @@ namespace blockexport::block {
 
 class Edge;
 
-// Larger nodes are refused, so that every size and offset fits a signed number even when it is rounded up to any
-// alignment.
+// Larger nodes are refused, so that every size and offset fits a signed number even after rounding to any alignment.
 inline constexpr std::uint64_t kNodeBytesMax = (std::uint64_t{1} << 63) - (std::uint64_t{1} << 30);
 
 class Node {
  public:
-  // The longest read that is copied from memory in one turn of the event loop: a longer copy would hold up all others.
+  // The longest read that is copied from memory in one turn of the event loop: a longer copy would delay all other
+  // tasks.
   static constexpr std::uint64_t kReadAtOnceBytesMax = 1u << 20;
-  // A driver that answers a longer read from memory copies one piece of this length in each turn.
+  // A driver that reads a longer range from memory copies pieces of this length, one in each turn.
   static constexpr std::uint64_t kReadPieceBytes = 256u << 10;
 
   Node(std::string name, std::unique_ptr<Driver> driver, NodeOptions options = {});
@@ -46,21 +46,22 @@ class Node {
   const NodeOptions& options() const { return options_; }
   Driver& driver() { return *driver_; }
 
-  // What all users of the node together use and share, as the driver was told last.
+  // The combined permissions of all users, as last set in the driver.
   const Permissions& permissions() const { return permissions_; }
   void set_permissions(Permissions permissions) { permissions_ = permissions; }
 
-  // After a reopen; nothing may be under way.
+  // Sets the options after a reopen; no request may be under way.
   void set_options(NodeOptions options) { options_ = options; }
-  // After a resize or reopen changed what the driver says; nothing may be under way.
+  // Reads the driver's limits again after a resize or reopen; no request may be under way.
   void refresh_limits() { limits_ = driver_->limits(); }
 
-  // Makes the next flush reach the driver although this node changed nothing.
+  // Makes the next flush reach the driver even if this node changed nothing.
   void require_flush() { write_generation_.fetch_add(1, std::memory_order_release); }
-  // Whether a flush has something to do, here or below. Any reactor.
+  // Whether a flush has work to do, here or below. Any reactor.
   bool owes_flush() const;
 
-  // Listeners of changes; they outlive their time here. While no request is under way and the driver is quiesced.
+  // Listeners of changes, which outlive their registration. Call these while no request is under way and the driver is
+  // quiesced.
   void add_listener(ChangeListener& listener) { listeners_.add(listener); }
   void remove_listener(ChangeListener& listener) { listeners_.remove(listener); }
 
@@ -70,9 +71,9 @@ class Node {
   // permission to resize. ENOSPC when the driver cannot grow so far, EPERM when the node is read-only.
   aio::Task<IoResult> grow(std::uint64_t size_bytes);
 
-  // The seven verbs. EINVAL or ENOSPC past the end, EPERM when the node is read-only; else the driver's error.
-  // Ranges need no alignment: what the driver cannot take as it is goes through a bounce buffer.
-  // A write past the end grows the node when the options say that it may and the driver can_grow().
+  // The seven verbs. EINVAL or ENOSPC past the end, EPERM when the node is read-only; otherwise the driver's error.
+  // Ranges need no alignment: a request that the driver cannot execute directly goes through a bounce buffer.
+  // A write past the end makes the node larger if the options allow it and the driver can_grow().
   aio::Task<IoResult> read(Range range, IoBuffers buffers);
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options);
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options);
@@ -81,51 +82,52 @@ class Node {
   aio::Task<IoResult> extents(Range range, Extents& extents);
   aio::Task<IoResult> prefetch(Range range);
 
-  // At once or EAGAIN: the page cache has it, or takes it, or memory knows it. No task, no waiting; no allocation but
-  // for extents.
+  // Inline verbs: they complete from or into the page cache, or from memory, or return EAGAIN. No task, no wait; no
+  // allocation except for extents.
   IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers);
-  // A write stands for `requests` of a client, which count as such; one that did not succeed is none of them, for the
-  // caller then takes the verb.
+  // A write counts as `requests` requests of a client if it succeeds; otherwise as none, because the caller then uses
+  // the blocking verb.
   IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests = 1);
-  // The same for a driver above, which passes on the hints that it got.
+  // The same for a driver above, which passes on the hints that it received.
   IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints);
-  // Appends what is known of the first bytes of the range, at least one of them; it may stop anywhere after that, even
-  // where the next extent is of the same kind.
+  // Appends the known extents from the start of the range, at least one byte; it may stop anywhere after that, even
+  // before an extent of the same kind.
   IoResult try_extents(aio::Reactor& reactor, Range range, Extents& extents);
-  // A read without a copy: where the bytes stand in a file of this host, all of them in the page cache. It counts as
-  // read. The bytes are read when the span is used, so that later writes may show, or be missing if the file was cut;
-  // only a live driver allows that (block/driver.h). EAGAIN: read them.
+  // A read without a copy: returns a range of a host file that has the bytes, all of them in the page cache. Counts as
+  // a read. The bytes are read when the span is used, so later writes may show, and bytes may be missing if the file
+  // was truncated; only a live driver allows that (block/driver.h). EAGAIN: use read().
   std::expected<FileSpan, Errno> try_share(aio::Reactor& reactor, Range range);
-  // Reads bytes that try_share() gave and that have left the page cache since: a verb, for who is inside an edge's
-  // gate. Their request and their number were counted by then; this counts the time that it takes, and its failure.
+  // Reads bytes that try_share() returned and that were evicted from the page cache since. A blocking verb, for a
+  // caller inside an edge's gate. The request and its bytes were counted by then; this counts the time that it takes,
+  // and its failure.
   aio::Task<IoResult> read_shared(Range range, IoBuffers buffers);
 
-  // Memory that a read or write of `range` takes for a while beside its buffers, when those are aligned as buffers of
-  // a pool are. For who is inside an edge's gate, as a reopen changes it.
+  // Additional memory that a read or write of `range` takes, with buffers aligned as those of a pool. For a caller
+  // inside an edge's gate, because a reopen changes it.
   std::uint64_t bounce_bytes(Range range) const;
-  // The same for a write of zeroes, of which a block's part is written as data.
+  // The same for a write of zeroes, whose partial blocks are written as data.
   std::uint64_t bounce_bytes_of_zeroes(Range range) const;
 
   NodeStatistics& statistics() { return statistics_; }
 
   // The edges that lead here, oldest first.
   IntrusiveList<Edge>& parents() { return parents_; }
-  // What the holders of those edges use and share together; the edges keep it.
+  // The combined permissions of the holders of those edges; the edges update them.
   PermissionTotals& permission_totals() { return permission_totals_; }
 
  private:
-  // Bytes of the bounce buffer of one request; longer ones go through it in steps.
+  // Size of the bounce buffer of one request; longer requests use it in steps.
   static constexpr std::uint64_t kBounceBytesMax = 1u << 20;
 
   IoResult check_read(Range range) const;
   IoResult check_write(Range range, bool may_grow) const;
-  // Whether the driver takes it in one piece and as it is.
+  // Whether the driver can execute the request in one call and without a bounce buffer.
   bool is_direct(Range range, IoBuffers buffers) const;
   bool is_aligned(Range range) const;
   Range aligned_around(Range range) const;
   std::uint64_t bounce_step_max() const;
 
-  // Checked ranges, not empty; the caller counts.
+  // For checked ranges, not empty; the caller counts.
   aio::Task<IoResult> read_any(Range range, IoBuffers buffers);
   aio::Task<IoResult> read_pieces(Range range, IoBuffers buffers);
   aio::Task<IoResult> read_bounced(Range range, IoBuffers buffers);
@@ -133,7 +135,7 @@ class Node {
   aio::Task<IoResult> write_pieces(Range range, IoBuffers buffers, WriteOptions options);
   aio::Task<IoResult> write_bounced(Range range, IoBuffers buffers, WriteOptions options);
   aio::Task<IoResult> write_one_bounced(Range range, IoBuffers buffers, std::uint64_t done, WriteOptions options);
-  // Of one block, which may lie past the end.
+  // For one block, which may extend past the end.
   aio::Task<IoResult> read_block(Range block, std::byte* bytes);
   aio::Task<IoResult> write_zeroes_any(Range range, ZeroOptions options);
   aio::Task<IoResult> write_zeroes_blocks(Range range, ZeroOptions options);
@@ -145,7 +147,7 @@ class Node {
   aio::Task<IoResult> discard_any(Range range);
   aio::Task<IoResult> flush_written();
 
-  // A change of bytes begins with begin_change() once no listener objects to it, and ends with end_change().
+  // A change of bytes starts with begin_change(), when no listener objects to it, and ends with end_change().
   Change change_of(Range range, ChangeKind kind) const { return {aligned_around(range), kind}; }
   void begin_change(const Change& change) { driver_.begin_change(change); }
   void end_change(const Change& change);
@@ -158,10 +160,10 @@ class Node {
   Limits limits_;
   PermissionTotals permission_totals_;
   IntrusiveList<Edge> parents_;
-  RangeLock writes_;  // used only when the driver needs alignment
+  RangeLock writes_;  // used only if the driver needs alignment
   ChangeListeners listeners_;
   NodeStatistics statistics_;
-  // Writes that have ended, and how many of them the last successful flush covered.
+  // Number of writes that have ended, and the number that the last successful flush covered.
   std::atomic<std::uint64_t> write_generation_ = 0;
   std::atomic<std::uint64_t> flushed_generation_ = 0;
 };

@@ -1,4 +1,4 @@
-// The part of Node that fits requests to what the driver takes: aligned, and not too long.
+// Node: alignment and splitting of requests for the driver.
 #include <algorithm>
 #include <cstring>
 
@@ -39,16 +39,16 @@ std::uint64_t Node::bounce_step_max() const {
 
 std::uint64_t Node::bounce_bytes(Range range) const {
   if (is_aligned(range)) return 0;
-  // A step may be surrounded by the rest of two blocks.
+  // A step may need the rest of a block at either end.
   return std::min(aligned_around(range).length, bounce_step_max() + 2 * limits_.request_alignment);
 }
 
 std::uint64_t Node::bounce_bytes_of_zeroes(Range range) const {
-  // Zeroes of less than two blocks, and the three that they lie in.
+  // Zeroes of less than two blocks, and the up to three blocks that they touch.
   return is_aligned(range) ? 0 : 5 * limits_.request_alignment;
 }
 
-// No coroutine: the driver's own is the one that is awaited.
+// No coroutine: it returns the driver's own.
 aio::Task<IoResult> Node::read_any(Range range, IoBuffers buffers) {
   return is_direct(range, buffers) ? driver_.read(range, buffers) : read_pieces(range, buffers);
 }
@@ -111,7 +111,7 @@ aio::Task<IoResult> Node::write_pieces(Range range, IoBuffers buffers, WriteOpti
 aio::Task<IoResult> Node::write_bounced(Range range, IoBuffers buffers, WriteOptions options) {
   const std::uint64_t step_max = bounce_step_max();
   for (std::uint64_t done = 0; done < range.length;) {
-    // Every step but the last ends at a block's border.
+    // Every step except the last ends at a block boundary.
     std::uint64_t at = range.offset + done;
     std::uint64_t block_start = at & ~std::uint64_t{limits_.request_alignment - 1};
     std::uint64_t length = std::min(range.length - done, block_start + step_max - at);
@@ -122,7 +122,8 @@ aio::Task<IoResult> Node::write_bounced(Range range, IoBuffers buffers, WriteOpt
   co_return IoResult();
 }
 
-// Writes the part of `buffers` from `done` over `range`, with what surrounds it in the first and the last block.
+// Writes the part of `buffers` from `done` over `range`, together with the bytes around it in the first and the last
+// block.
 aio::Task<IoResult> Node::write_one_bounced(Range range, IoBuffers buffers, std::uint64_t done, WriteOptions options) {
   std::uint64_t block_bytes = limits_.request_alignment;
   Range around = aligned_around(range);
@@ -142,7 +143,7 @@ aio::Task<IoResult> Node::write_one_bounced(Range range, IoBuffers buffers, std:
 }
 
 aio::Task<IoResult> Node::read_block(Range block, std::byte* bytes) {
-  // Only a write that makes the node larger is surrounded by a block past its end.
+  // Only a write that makes the node larger uses a block past its end.
   if (block.offset >= size_bytes()) {
     std::memset(bytes, 0, block.length);
     co_return IoResult();
@@ -160,7 +161,7 @@ aio::Task<IoResult> Node::write_zeroes_any(Range range, ZeroOptions options) {
   const Range whole = aligned_inside(range, limits_.request_alignment);
   if (whole.empty()) co_return co_await write_zeros_as_data(range, options);
 
-  // The whole blocks first: when the driver refuses them, nothing has changed.
+  // The whole blocks first: if the driver refuses them, nothing has changed.
   CO_TRY(co_await write_zeroes_blocks(whole, options));
   IoResult result;
   if (whole.offset > range.offset) {
@@ -172,7 +173,7 @@ aio::Task<IoResult> Node::write_zeroes_any(Range range, ZeroOptions options) {
   co_return after_a_change(result);
 }
 
-// No coroutine: of a driver that takes any zeroes, its own is the one that is awaited.
+// No coroutine: for a driver that supports any zeroes, it returns the driver's own.
 aio::Task<IoResult> Node::write_zeroes_blocks(Range range, ZeroOptions options) {
   const bool takes_any = limits_.zeroes_alignment <= limits_.request_alignment;
   if (takes_any && range.length <= limits_.zeroes_bytes_max) return driver_.write_zeroes(range, options);
@@ -182,7 +183,7 @@ aio::Task<IoResult> Node::write_zeroes_blocks(Range range, ZeroOptions options) 
 aio::Task<IoResult> Node::write_zeroes_pieces(Range range, ZeroOptions options) {
   const Range middle = aligned_inside(range, std::max(limits_.zeroes_alignment, limits_.request_alignment));
   if (middle.empty()) co_return co_await write_zeroes_piece(range, options);
-  // First what the driver may refuse: nothing has changed by then.
+  // First the part that the driver may refuse, while nothing has changed.
   CO_TRY(co_await write_zeroes_in_steps(middle, options));
   options.no_fallback = false;
   IoResult result;
@@ -208,7 +209,7 @@ aio::Task<IoResult> Node::write_zeroes_in_steps(Range range, ZeroOptions options
   co_return IoResult();
 }
 
-// What the driver cannot do is written as data, unless the caller would rather have ENOTSUP.
+// Zeroes that the driver does not support are written as data, unless the caller prefers ENOTSUP.
 aio::Task<IoResult> Node::write_zeroes_piece(Range range, ZeroOptions options) {
   IoResult result = co_await driver_.write_zeroes(range, options);
   if (result || result.error() != Errno(ENOTSUP) || options.no_fallback) co_return result;
@@ -229,7 +230,8 @@ aio::Task<IoResult> Node::write_zeros_as_data(Range range, const ZeroOptions& op
   co_return IoResult();
 }
 
-// Only whole blocks: a discard is a hint, and may leave the rest alone. The last block may end past the node's end.
+// Only whole blocks: a discard is a hint, so partial blocks can be left out. The last block may extend past the node's
+// end.
 Range Node::discardable(Range range) const {
   const std::uint64_t alignment = std::max(limits_.discard_alignment, limits_.request_alignment);
   const std::uint64_t start = (range.offset + alignment - 1) & ~(alignment - 1);

@@ -1,4 +1,5 @@
-// What listeners of a node learn of its changes, growth past the end, and requests in the pieces that a driver takes.
+// Changes as a node's listeners observe them, growth past the end, and requests split into the pieces that a driver
+// supports.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -14,7 +15,7 @@ constexpr std::uint64_t kBytes = 8192;
 
 using Events = std::vector<std::string>;
 
-// Writes down what it is told, and refuses or waits as a test wants it.
+// Records its calls, and refuses or waits as a test tells it.
 class Recorder final : public ChangeListener {
  public:
   IoResult try_before_change(aio::Reactor&, const Change& change) override {
@@ -70,7 +71,7 @@ class NodeChangeTest : public ReactorTest {
   std::optional<Node> node_;
 };
 
-TEST_F(NodeChangeTest, EveryPathThatAltersBytesTellsBeforeAndAfter) {
+TEST_F(NodeChangeTest, EveryPathThatChangesBytesCallsListenersBeforeAndAfter) {
   Node& node = make_node();
   EXPECT_TRUE(write(100, 50));
   EXPECT_EQ(take_events(), (Events{"before write 100+50", "changed write 100+50"}));
@@ -90,7 +91,7 @@ TEST_F(NodeChangeTest, EveryPathThatAltersBytesTellsBeforeAndAfter) {
   EXPECT_EQ(take_events(), (Events{"before resize 4096+2048", "resized 4096 to 6144", "changed resize 4096+2048"}));
 }
 
-TEST_F(NodeChangeTest, WhatAltersNothingTellsNothing) {
+TEST_F(NodeChangeTest, RequestsWithoutAChangeCallNoListener) {
   Node& node = make_node({}, {.discard = DiscardMode::kIgnore});
   EXPECT_TRUE(run(node.discard({0, 512})));
   EXPECT_TRUE(run(node.flush()));
@@ -100,7 +101,7 @@ TEST_F(NodeChangeTest, WhatAltersNothingTellsNothing) {
   EXPECT_EQ(take_events(), Events());
 }
 
-TEST_F(NodeChangeTest, TellsTheBlocksThatABounceBufferRewrites) {
+TEST_F(NodeChangeTest, ReportsTheBlocksThatABounceBufferRewrites) {
   make_node({.request_alignment = 512});
   EXPECT_TRUE(write(600, 500));
   EXPECT_EQ(take_events(), (Events{"before write 512+1024", "changed write 512+1024"}));
@@ -110,14 +111,14 @@ TEST_F(NodeChangeTest, TellsTheBlocksThatABounceBufferRewrites) {
   EXPECT_EQ(take_events(), (Events{"before discard 1024+1536", "changed discard 1024+1536"}));
 }
 
-TEST_F(NodeChangeTest, ZeroesThatWereAWriteAreTheWritesChange) {
+TEST_F(NodeChangeTest, AWriteOfDetectedZeroesIsReportedAsTheWrite) {
   make_node({}, {.discard = DiscardMode::kUnmap, .detect_zeroes = DetectZeroes::kOn});
   EXPECT_TRUE(write(0, 512, {}, '\0'));
   EXPECT_EQ(take_events(), (Events{"before write 0+512", "changed write 0+512"}));
   EXPECT_EQ(state_->calls, (Events{"write_zeroes 0+512"}));
 }
 
-TEST_F(NodeChangeTest, AListenerThatObjectsStopsTheChange) {
+TEST_F(NodeChangeTest, AnErrorOfAListenerCancelsTheChange) {
   Node& node = make_node();
   recorder_.error = EIO;
   EXPECT_EQ(write(0, 512).error(), Errno(EIO));
@@ -129,7 +130,7 @@ TEST_F(NodeChangeTest, AListenerThatObjectsStopsTheChange) {
   EXPECT_EQ(try_write(0, 512).error(), Errno(EAGAIN));
   EXPECT_EQ(state_->calls, Events());
   EXPECT_EQ(node.statistics().write.failed(), 1u);
-  // Nothing was changed that a flush would have to make durable.
+  // No change happened that a flush would have to make durable.
   EXPECT_TRUE(run(node.flush()));
   EXPECT_EQ(state_->calls, Events());
 }
@@ -147,18 +148,18 @@ TEST_F(NodeChangeTest, AChangeWaitsForItsListener) {
   EXPECT_EQ(state_->calls, Events{"write_zeroes 0+512"});
 }
 
-TEST_F(NodeChangeTest, AChangeThatFailedIsToldToo) {
+TEST_F(NodeChangeTest, AFailedChangeIsReportedToo) {
   make_node();
   state_->error = EIO;
   EXPECT_EQ(write(0, 512).error(), Errno(EIO));
   EXPECT_EQ(take_events(), (Events{"before write 0+512", "changed write 0+512"}));
-  // It may have written a part, and nobody has to come back for the rest.
+  // It may have written a part, and the client need not repeat it.
   state_->try_verbs = false;
   EXPECT_EQ(try_write(0, 512).error(), Errno(EAGAIN));
   EXPECT_EQ(take_events(), (Events{"try before write 0+512", "changed write 0+512"}));
 }
 
-TEST_F(NodeChangeTest, AListenerThatLeftIsToldNothing) {
+TEST_F(NodeChangeTest, ARemovedListenerIsNotCalled) {
   Node& node = make_node();
   node.remove_listener(recorder_);
   EXPECT_TRUE(write(0, 512));
@@ -196,7 +197,7 @@ TEST_F(NodeChangeTest, AWriteOrZeroesPastTheEndMakeTheNodeLarger) {
   EXPECT_EQ(take_events(), Events());
 }
 
-TEST_F(NodeChangeTest, AnUnalignedWritePastTheEndIsSurroundedByZeros) {
+TEST_F(NodeChangeTest, AnUnalignedWritePastTheEndIsPaddedWithZeros) {
   Node& node = make_node({.request_alignment = 512});
   state_->grows = true;
   EXPECT_TRUE(write(kBytes + 600, 300, {.may_grow = true}));
@@ -241,7 +242,7 @@ TEST_F(NodeChangeTest, DiscardsWholeUnitsInPieces) {
 
 // --- flushes ---
 
-TEST_F(NodeChangeTest, AFlushReachesADriverThatOwesOne) {
+TEST_F(NodeChangeTest, AFlushReachesADriverThatNeedsOne) {
   Node& node = make_node();
   EXPECT_TRUE(run(node.flush()));
   EXPECT_FALSE(node.owes_flush());

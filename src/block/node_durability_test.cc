@@ -1,4 +1,4 @@
-// What has to be durable reaches the driver as such: the next flush after any change, and FUA on every way down.
+// Durability at the driver: a flush after any change reaches it, and so does FUA on every path.
 #include <gtest/gtest.h>
 
 #include "block/node.h"
@@ -35,7 +35,7 @@ class NodeDurabilityTest : public ReactorTest {
 TEST_F(NodeDurabilityTest, EveryChangeNeedsTheNextFlush) {
   Node& node = disk();
   EXPECT_TRUE(run(node.flush()));
-  EXPECT_EQ(flushes(), 0u) << "nothing was changed";
+  EXPECT_EQ(flushes(), 0u) << "nothing has changed";
   EXPECT_TRUE(run(write({0, 512})));
   EXPECT_TRUE(run(node.flush()));
   EXPECT_EQ(flushes(), 1u);
@@ -49,10 +49,10 @@ TEST_F(NodeDurabilityTest, EveryChangeNeedsTheNextFlush) {
   EXPECT_TRUE(run(node.flush()));
   EXPECT_EQ(flushes(), 4u);
   EXPECT_TRUE(run(node.flush()));
-  EXPECT_EQ(flushes(), 4u) << "nothing was changed since";
+  EXPECT_EQ(flushes(), 4u) << "nothing has changed since";
 }
 
-TEST_F(NodeDurabilityTest, AnImmediateWriteNeedsTheNextFlush) {
+TEST_F(NodeDurabilityTest, AnInlineWriteNeedsTheNextFlush) {
   Node& node = disk();
   std::byte bytes[512] = {};
   iovec vector{bytes, sizeof bytes};
@@ -61,7 +61,7 @@ TEST_F(NodeDurabilityTest, AnImmediateWriteNeedsTheNextFlush) {
   EXPECT_EQ(flushes(), 1u);
 }
 
-// It may have written a part.
+// The failed write may have written a part.
 TEST_F(NodeDurabilityTest, AWriteThatFailedNeedsTheNextFlush) {
   Node& node = disk();
   state_.write_error = EIO;
@@ -129,7 +129,7 @@ TEST_F(NodeDurabilityTest, ForceUnitAccessReachesTheDriverWithZeroesThatWereDete
 }
 
 // Another write may be changing the rest of its block.
-TEST_F(NodeDurabilityTest, AnImmediateWriteToANodeWithBlocksIsNone) {
+TEST_F(NodeDurabilityTest, ANodeWithBlocksRefusesInlineWrites) {
   Node& node = disk_with_blocks();
   alignas(512) std::byte bytes[512] = {};
   iovec vector{bytes, sizeof bytes};

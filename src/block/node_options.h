@@ -1,4 +1,4 @@
-// NodeOptions: what every node has, whatever its driver. Plain values.
+// NodeOptions: options of every node, for any driver. Plain values.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace blockexport::block {
 enum class DiscardMode : bool { kIgnore, kUnmap };
 enum class DetectZeroes : std::uint8_t { kOff, kOn, kUnmap };
 
-// What every node has, whatever its driver.
+// Options of every node, for any driver.
 struct NodeOptions {
   bool read_only = false;
   bool auto_read_only = false;

@@ -8,7 +8,7 @@
 namespace blockexport::block {
 namespace {
 
-// Lets other tasks go on before and after every request, so that requests overlap in ever new ways.
+// Yields to other tasks before and after every request, so that requests overlap in many ways.
 class PausingDriver final : public LiveDriver {
  public:
   PausingDriver(MemoryDriverState& state, std::uint64_t seed) : memory_(state), random_(seed) {}
@@ -86,7 +86,7 @@ class NodePropertyTest : public ReactorTest {
   }
 };
 
-TEST_F(NodePropertyTest, NeighboursNeverLoseEachOthersBytes) {
+TEST_F(NodePropertyTest, ConcurrentNeighboursKeepTheirBytes) {
   constexpr Case kCases[] = {
       {1, 1, UINT32_MAX},      {1, 1, 900},        {512, 1, UINT32_MAX},     {512, 512, 4096},
       {4096, 512, UINT32_MAX}, {4096, 4096, 8192}, {1, 1, UINT32_MAX, 4096}, {512, 1, 4096, 2048, 6000},

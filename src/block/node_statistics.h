@@ -1,6 +1,6 @@
-// NodeStatistics: what a node has done since it was made, for query-blockstats.
+// NodeStatistics: counters of a node's requests since it was made, for query-blockstats.
 //
-// Owned by its Node. Any thread may count and any may read; the numbers of one moment need not fit together exactly.
+// Owned by its Node. Any thread may count and read; counters that are read together need not be consistent.
 #pragma once
 
 #include <atomic>
@@ -10,11 +10,11 @@
 
 namespace blockexport::block {
 
-// One verb's part.
+// Counters of one verb.
 class VerbStatistics {
  public:
-  // A request of `bytes` bytes that ended with `result` after `elapsed_ns`, or `requests` of them that were served as
-  // one. A failed one counts no bytes.
+  // Counts a request of `bytes` bytes that ended with `result` after `elapsed_ns`, or `requests` of them that were
+  // served as one. A failed request counts no bytes.
   void count(std::uint64_t bytes, const IoResult& result, std::uint64_t elapsed_ns, std::uint32_t requests = 1) {
     if (result) {
       operations_.fetch_add(requests, std::memory_order_relaxed);
@@ -56,7 +56,7 @@ struct NodeStatistics {
   std::atomic<std::uint64_t> highest_written_offset_ = 0;
 };
 
-// Counters that only host files have; the driver's.
+// Counters of host files only, which their driver keeps.
 struct FileStatistics {
   std::atomic<std::uint64_t> discards_succeeded = 0;
   std::atomic<std::uint64_t> discards_failed = 0;

@@ -26,7 +26,7 @@ class NodeTest : public ReactorTest {
   }
 };
 
-TEST_F(NodeTest, ReadsAndWritesGoToTheDriverAsTheyAre) {
+TEST_F(NodeTest, ReadsAndWritesReachTheDriverUnchanged) {
   MemoryDriverState state(4096);
   auto disk = node(state);
   ASSERT_TRUE(write(*disk, 3, filled(5, 7), {.force_unit_access = true}));
@@ -62,7 +62,7 @@ TEST_F(NodeTest, AReadOnlyNodeRefusesChanges) {
   EXPECT_TRUE(state.calls.empty());
 }
 
-TEST_F(NodeTest, NothingOfNothingSucceeds) {
+TEST_F(NodeTest, EmptyRequestsSucceed) {
   MemoryDriverState state(4096);
   auto disk = node(state);
   EXPECT_TRUE(read(*disk, 4096, {}));
@@ -72,7 +72,7 @@ TEST_F(NodeTest, NothingOfNothingSucceeds) {
   EXPECT_TRUE(state.calls.empty());
 }
 
-TEST_F(NodeTest, DiscardIsIgnoredUnlessAskedFor) {
+TEST_F(NodeTest, DiscardIsIgnoredUnlessEnabled) {
   MemoryDriverState state(4096);
   auto ignoring = node(state);
   EXPECT_TRUE(run(ignoring->discard({0, 4096})));
@@ -85,7 +85,7 @@ TEST_F(NodeTest, DiscardIsIgnoredUnlessAskedFor) {
   EXPECT_EQ(state.calls, (Calls{"discard 0+4096", "write_zeroes 0+512 unmap"}));
 }
 
-TEST_F(NodeTest, DetectsZeroesWhenAsked) {
+TEST_F(NodeTest, DetectsZeroesWhenEnabled) {
   MemoryDriverState state(4096);
   auto disk = node(state, {.discard = DiscardMode::kUnmap, .detect_zeroes = DetectZeroes::kUnmap});
   EXPECT_TRUE(write(*disk, 0, filled(512, 0)));
@@ -95,7 +95,7 @@ TEST_F(NodeTest, DetectsZeroesWhenAsked) {
   EXPECT_EQ(state.calls, (Calls{"write_zeroes 0+512 unmap", "write 0+512", "write_zeroes 0+512"}));
 }
 
-TEST_F(NodeTest, FlushesOnlyWhatWasWritten) {
+TEST_F(NodeTest, FlushesOnlyAfterAWrite) {
   MemoryDriverState state(4096);
   auto disk = node(state);
   EXPECT_TRUE(run(disk->flush()));
@@ -113,7 +113,7 @@ TEST_F(NodeTest, FlushesOnlyWhatWasWritten) {
   EXPECT_EQ(state.calls, (Calls{"flush"}));
 }
 
-TEST_F(NodeTest, SplitsWhatIsTooLong) {
+TEST_F(NodeTest, SplitsRequestsThatAreTooLong) {
   MemoryDriverState state(4096, {.transfer_bytes_max = 1024});
   auto disk = node(state);
   auto bytes = filled(2500, 3);
@@ -135,7 +135,7 @@ TEST_F(NodeTest, ReadsUnalignedRangesThroughABounceBuffer) {
   EXPECT_EQ(state.calls, (Calls{"read 512+1536"}));
 }
 
-TEST_F(NodeTest, TellsTheMemoryOfItsBounceBuffers) {
+TEST_F(NodeTest, ReportsTheMemoryOfItsBounceBuffers) {
   MemoryDriverState state(16u << 20, {.request_alignment = 512, .memory_alignment = 512});
   auto disk = node(state);
   EXPECT_EQ(disk->bounce_bytes({512, 1024}), 0u);
@@ -147,7 +147,7 @@ TEST_F(NodeTest, TellsTheMemoryOfItsBounceBuffers) {
   EXPECT_EQ(node(any)->bounce_bytes({1, 1}), 0u);
 }
 
-TEST_F(NodeTest, WritesUnalignedRangesByReadingWhatSurroundsThem) {
+TEST_F(NodeTest, WritesUnalignedRangesByReadingTheirBlocks) {
   MemoryDriverState state(4096, {.request_alignment = 512, .memory_alignment = 512});
   state.bytes = filled(4096, 9);
   auto disk = node(state);
@@ -169,13 +169,13 @@ TEST_F(NodeTest, ZeroesWholeBlocksAndWritesTheEdges) {
             (Calls{"write_zeroes 512+1024", "read 0+512", "write 0+512", "read 1536+512", "write 1536+512"}));
 }
 
-TEST_F(NodeTest, ZeroesThatAreRefusedHaveChangedNothing) {
+TEST_F(NodeTest, RefusedZeroesHaveChangedNothing) {
   MemoryDriverState state(4096, {.request_alignment = 512, .memory_alignment = 512});
   state.bytes = filled(4096, 9);
   auto disk = node(state);
   EXPECT_EQ(run(disk->write_zeroes({500, 1100}, {.no_fallback = true})).error(), Errno(ENOTSUP));
   EXPECT_EQ(state.bytes, filled(4096, 9));
-  // Once something has changed, nobody may be told that nothing has.
+  // After the first change ENOTSUP, which means "nothing has changed", is not a valid result.
   state.fast_zeroes = true;
   state.write_error = ENOTSUP;
   EXPECT_EQ(run(disk->write_zeroes({500, 1100}, {.no_fallback = true})).error(), Errno(EIO));
@@ -203,7 +203,7 @@ TEST_F(NodeTest, AReadModifyWriteDoesNotUndoAWriteOfItsNeighbours) {
   std::byte one{1};
   iovec small{&one, 1};
   iovec whole{block.bytes().data(), 512};
-  // It has read the block and pauses.
+  // It has read the block and waits.
   start([](Node& to, iovec& from) -> aio::Task<void> {
     EXPECT_TRUE(co_await to.write({10, 1}, IoBuffers(&from, 1), {}));
   }(*disk, small));
@@ -216,7 +216,7 @@ TEST_F(NodeTest, AReadModifyWriteDoesNotUndoAWriteOfItsNeighbours) {
   EXPECT_EQ(state.bytes[9], std::byte{5});
 }
 
-TEST_F(NodeTest, TryVerbsTakeOnlyWhatNeedsNoWork) {
+TEST_F(NodeTest, TryVerbsAcceptOnlySuitableRequests) {
   MemoryDriverState state(4096);
   auto disk = node(state);
   auto bytes = filled(512, 4);
@@ -246,7 +246,7 @@ TEST_F(NodeTest, TryExtentsIsForRangesInside) {
   EXPECT_EQ(state.calls, (Calls{"try_extents 7+9"}));
 }
 
-TEST_F(NodeTest, CountsWhatAWriteStandsForOnlyWhenItIsDone) {
+TEST_F(NodeTest, CountsTheRequestsOfAMergedWriteOnlyIfItSucceeds) {
   MemoryDriverState state(4096);
   auto disk = node(state);
   auto bytes = filled(1536, 4);
@@ -259,7 +259,7 @@ TEST_F(NodeTest, CountsWhatAWriteStandsForOnlyWhenItIsDone) {
   EXPECT_EQ(disk->statistics().write.failed(), 0u);
 }
 
-TEST_F(NodeTest, CountsAReadThatIsSharedOnceThoughAPartOfItHasToBeRead) {
+TEST_F(NodeTest, CountsASharedReadOnceEvenIfAPartIsReadLater) {
   MemoryDriverState state(4096);
   state.bytes = filled(4096, 5);
   state.shares = true;
@@ -273,7 +273,7 @@ TEST_F(NodeTest, CountsAReadThatIsSharedOnceThoughAPartOfItHasToBeRead) {
   VerbStatistics& read = disk->statistics().read;
   EXPECT_EQ(read.operations(), 1u);
   EXPECT_EQ(read.bytes(), 4096u);
-  // Its failure is not known to anybody else.
+  // Only this node knows of the failure.
   state.error = EIO;
   EXPECT_EQ(run(disk->read_shared({1024, 1024}, IoBuffers(&vector, 1))).error(), Errno(EIO));
   EXPECT_EQ(read.failed(), 1u);
@@ -291,7 +291,7 @@ TEST_F(NodeTest, ReadsASharedPartThroughABounceBufferAfterAReopenForDirectIo) {
   EXPECT_EQ(state.calls, (Calls{"read 512+1024"}));
 }
 
-TEST_F(NodeTest, CountsWhatItDoes) {
+TEST_F(NodeTest, CountsItsRequests) {
   MemoryDriverState state(4096);
   auto disk = node(state, {.discard = DiscardMode::kUnmap});
   EXPECT_TRUE(write(*disk, 100, filled(50, 1)));

@@ -1,7 +1,7 @@
-// PermissionTotals: what all users of a node use and share together, kept as counts.
+// PermissionTotals: combined permissions of all users of a node, kept as counts.
 //
-// A change of one edge costs the same however many edges a node has: counting replaces walking over all of them. Owned
-// by its Node and changed by the Edges that lead there. Plain values; thread: the control reactor.
+// Counts make the cost of changing one edge independent of the number of edges of a node. Owned by its Node and changed
+// by the Edges that lead there. Plain values; thread: the control reactor.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ class PermissionTotals {
   // `one` was added before.
   void remove(const Permissions& one) { change(one, -1); }
 
-  // What is used by any of them, and what is shared by all of them.
+  // The permissions that any of them uses, and those that all of them share.
   Permissions together() const {
     Permissions all;
     for (Permission permission : kAllPermissions) {
@@ -29,17 +29,17 @@ class PermissionTotals {
     return all;
   }
 
-  // Whether nobody uses what another one does not share.
+  // Whether no user uses a permission that another one does not share.
   bool get_along() const {
     for (Permission permission : kAllPermissions) {
       const Count& count = of(permission);
-      // Pairs of a user and a withholder, less those that are one and the same.
+      // Pairs of a user and a non-sharer, without those of one and the same edge.
       if (count.users * count.withholders > count.both) return false;
     }
     return true;
   }
 
-  // Whether somebody other than the holder of `one`, which is among those added, uses what `one` does not share.
+  // Whether an edge other than `one`, which was added, uses a permission that `one` does not share.
   bool withholds_from_another(const Permissions& one) const {
     for (Permission permission : kAllPermissions) {
       if (one.shared.has(permission)) continue;
@@ -51,7 +51,7 @@ class PermissionTotals {
  private:
   struct Count {
     std::int64_t users = 0;
-    std::int64_t withholders = 0;  // who do not share it
+    std::int64_t withholders = 0;  // number of edges that do not share it
     std::int64_t both = 0;
   };
 

@@ -26,7 +26,7 @@ std::string user_of(const Edge& edge) {
   return fmt::format("{} (uses node '{}' as '{}' child)", edge.parent().description, edge.node().name(), edge.name());
 }
 
-// Depth first; no deeper than kGraphDepthMax.
+// Depth first; the depth is at most kGraphDepthMax.
 void visit_above(Node& node, std::unordered_set<Node*>& visited, std::vector<Node*>& parents_first) {
   if (!visited.insert(&node).second) return;
   for (Edge& edge : node.parents()) {
@@ -35,7 +35,7 @@ void visit_above(Node& node, std::unordered_set<Node*>& visited, std::vector<Nod
   parents_first.push_back(&node);
 }
 
-// Finds the longest ways up and down from nodes, counting the node itself.
+// Computes the longest paths up and down from nodes, counting the node itself.
 class DepthSearch {
  public:
   std::size_t nodes_above(Node& node) {
@@ -69,7 +69,7 @@ class Update final : public PermissionUpdate {
 
   explicit Update(std::span<const PlannedOptions> options, Conflicts conflicts = Conflicts::kRefused);
 
-  // Plans as if `edge` had other permissions. Before plan_nodes().
+  // Plans with other permissions of `edge`. Call it before plan_nodes().
   void assume(Edge& edge, Permissions permissions) { plan_edge(edge, permissions); }
   Result<> plan_nodes(std::span<Node* const> changed);
 
@@ -78,7 +78,7 @@ class Update final : public PermissionUpdate {
   aio::Task<void> abort() override;
 
  private:
-  // The permissions that the driver of a node is told.
+  // The permissions that are set in the driver of a node.
   struct Step {
     Node* node;
     Permissions before;
@@ -100,7 +100,7 @@ class Update final : public PermissionUpdate {
   std::unordered_map<const Edge*, Permissions> planned_edges_;
   std::unordered_map<Node*, PermissionTotals> planned_totals_;  // of nodes with planned edges
   std::vector<Step> steps_;
-  std::size_t prepared_ = 0;  // of the steps
+  std::size_t prepared_ = 0;  // number of prepared steps
 };
 
 Update::Update(std::span<const PlannedOptions> options, Conflicts conflicts) : conflicts_(conflicts) {
@@ -145,7 +145,7 @@ const NodeOptions& Update::options_of(Node& node) const {
   return found != planned_options_.end() ? found->second : node.options();
 }
 
-// Counts tell whether there is a conflict; only the message needs to know whose.
+// Counts suffice to detect a conflict; only the message needs to find the edges.
 Result<> Update::check_users(Node& node) const {
   const PermissionTotals& totals = totals_of(node);
   if (conflicts_ == Conflicts::kIgnored || totals.get_along()) return {};
@@ -212,7 +212,7 @@ aio::Task<void> Update::abort() {
   }
 }
 
-// Plans the growth as if those who tolerate it shared resizing, in order to learn who does not.
+// Plans the growth as if the edges that tolerate it shared resizing, in order to find those that do not.
 Result<> check_growth(const PermissionChange& change) {
   Update trial(change.planned);
   std::vector<Node*> changed = with_all_below(*change.growing);

@@ -1,9 +1,9 @@
-// PermissionUpdate: brings the permissions of nodes and edges up to date with a change of the graph.
+// PermissionUpdate: update of the permissions of nodes and edges after a change of the graph.
 //
-// It goes from the nodes that changed downwards: the permissions that the users of each node use and share together,
-// conflicts between them, the permissions that the node's driver therefore needs of its children, and last the drivers'
-// own locks. The cost does not grow with the number of users of a node. Thread: the control reactor; one update at a
-// time (the Graph sees to that).
+// It works downwards from the changed nodes: first the combined permissions of each node's users, then conflicts
+// between them, then the permissions that the node's driver needs of its children, and last the drivers' own locks. The
+// cost does not depend on the number of users of a node. Thread: the control reactor; one update at a time, which the
+// Graph ensures.
 #pragma once
 
 #include <memory>
@@ -16,48 +16,49 @@
 
 namespace blockexport::block {
 
-// What a node's options will be when the update has succeeded; for a reopen.
+// The new options of a node after the update; for a reopen.
 struct PlannedOptions {
   Node* node = nullptr;
   NodeOptions options;
 };
 
-// No path from a root edge down is longer. Requests pass every node of it, each on the stack of the one above.
+// Maximum length of a path from a root edge down. A request uses stack for every node of its path.
 inline constexpr std::size_t kGraphDepthMax = 256;
 
 // Whether no path through one of `nodes` is too long. Each part of the graph was within the limit before.
 Result<> check_depth(std::span<Node* const> nodes);
 
-// A change of the graph as an update of permissions sees it.
+// A change of the graph, as input of an update of permissions.
 struct PermissionChange {
-  // Nodes whose parent edges, driver or options have changed. The graph is already as it will be.
+  // Nodes whose parent edges, driver or options have changed. The graph has its new form already.
   std::vector<Node*> nodes = {};
   std::vector<PlannedOptions> planned = {};
   // A node with a new edge that uses kResize in order to grow it, or null: root edges that tolerate growth do not
-  // conflict with that. Their permissions stay as they are, for other processes too.
+  // conflict with that. Their permissions stay the same, for other processes too.
   Node* growing = nullptr;
 };
 
-// An update in three phases: plan() asks nobody; prepare() asks the drivers for all that they held and will hold; then
-// commit() or abort() gives the surplus up, which cannot fail. Destroyed without a prepare() it has changed nothing.
+// An update in three phases: plan() calls no driver; prepare() makes the drivers lock the union of the old and new
+// permissions; then commit() or abort() releases the surplus, which cannot fail. Without a prepare(), destroying it has
+// no effect.
 class PermissionUpdate {
  public:
-  // Fails when users of a node are in conflict, or write to a read-only node.
+  // Fails when users of a node conflict, or write to a read-only node.
   static Result<std::unique_ptr<PermissionUpdate>> plan(PermissionChange change);
   virtual ~PermissionUpdate() = default;
 
-  // Fails with the error of the driver that cannot have its locks; all drivers' locks are then as they were.
+  // Fails with the error of the driver that cannot get its locks; all drivers have their former locks then.
   virtual aio::Task<Result<>> prepare() = 0;
-  // The new permissions are those of the nodes and edges from now on.
+  // Puts the new permissions of the nodes and edges into effect.
   virtual aio::Task<void> commit() = 0;
-  // The drivers' locks are those of before.
+  // Restores the former locks of the drivers.
   virtual aio::Task<void> abort() = 0;
 };
 
-// `node` and all that is below it.
+// `node` and all nodes below it.
 std::vector<Node*> with_all_below(Node& node);
 
-// `nodes`, each once, and all that is above them.
+// `nodes`, each once, and all nodes above them.
 std::vector<Node*> with_all_above(std::span<Node* const> nodes);
 
 // The same, each before, or after, all of its children among them.

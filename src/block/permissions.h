@@ -1,8 +1,8 @@
-// Permissions: what the user of a node may do with it, and what it lets others do meanwhile.
+// Permissions: operations that a user of a node may do, and operations that it allows others meanwhile.
 //
-// Every edge holds a pair: what it uses, and what it shares. Two edges to one node get along when neither uses what the
-// other does not share. The bit numbers are those that storage daemons and virtual machines use for their locks on
-// image files, so they must not change. Plain values; any thread.
+// Every edge has a pair: the permissions that it uses, and those that it shares. Two edges to one node conflict when
+// one uses a permission that the other does not share. Storage daemons and virtual machines use the bit numbers for
+// their locks on image files, so they must not change. Plain values; any thread.
 #pragma once
 
 #include <array>
@@ -12,16 +12,16 @@
 namespace blockexport::block {
 
 enum class Permission : std::uint8_t {
-  kConsistentRead = 0,  // the data read make sense as of one moment
+  kConsistentRead = 0,  // the data are consistent as of one moment
   kWrite = 1,
-  kWriteUnchanged = 2,  // writes that leave what a reader sees as it was
+  kWriteUnchanged = 2,  // writes that do not change the visible data
   kResize = 3,
 };
 
 inline constexpr std::array kAllPermissions = {Permission::kConsistentRead, Permission::kWrite,
                                                Permission::kWriteUnchanged, Permission::kResize};
 
-// "consistent read", "write", ...: as messages say it.
+// Text for messages: "consistent read", "write", ...
 constexpr std::string_view permission_text(Permission permission) {
   constexpr std::array<std::string_view, 4> kTexts = {"consistent read", "write", "write unchanged", "resize"};
   return kTexts[static_cast<std::size_t>(permission)];
@@ -44,7 +44,7 @@ class PermissionSet {
   friend constexpr PermissionSet operator&(PermissionSet a, PermissionSet b) {
     return PermissionSet(static_cast<std::uint8_t>(a.bits_ & b.bits_));
   }
-  // What is in `a` and not in `b`.
+  // The members of `a` that are not in `b`.
   friend constexpr PermissionSet operator-(PermissionSet a, PermissionSet b) {
     return PermissionSet(static_cast<std::uint8_t>(a.bits_ & ~b.bits_));
   }

@@ -1,4 +1,4 @@
-// Range: a run of bytes of a node. Offsets and lengths are bytes everywhere above the drivers.
+// Range: consecutive bytes of a node. Offsets and lengths are in bytes everywhere.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ struct Range {
   // One past the last byte. The caller has checked that it does not overflow (Range::fits).
   constexpr std::uint64_t end() const { return offset + length; }
   constexpr bool empty() const { return length == 0; }
-  // Whether it lies within `size` bytes; safe for any values.
+  // Whether it lies within `size` bytes; valid for any values.
   constexpr bool fits(std::uint64_t size) const { return offset <= size && length <= size - offset; }
 
   friend constexpr bool operator==(Range, Range) = default;

@@ -14,7 +14,7 @@ RangeLock::Hold::~Hold() {
 }
 
 aio::Task<void> RangeLock::Hold::acquire() {
-  // The event is set on this reactor only, so between here and the wait nothing is lost.
+  // Only this reactor sets the event, so it cannot be set between here and the wait.
   if (!may_go_.is_set()) (void)co_await may_go_.wait();
 }
 

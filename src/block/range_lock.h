@@ -1,9 +1,9 @@
-// RangeLock: keeps a read-modify-write of part of a block from running into another write of the same block.
+// RangeLock: lock on ranges of bytes, which keeps a read-modify-write of a block from overlapping other writes of it.
 //
-// Plain writes hold their range together with others (kShared); who reads, changes and writes back holds it alone
-// (kExclusive). Served in order of arrival: a waiter is not overtaken by a later conflicting one. One per Node whose
-// driver needs alignment. Thread: tasks of any reactor; each is woken on its own. A wait cannot be cancelled: what it
-// waits for is a request to a disk, which ends.
+// Plain writes share their range with each other (kShared); a read-modify-write holds it alone (kExclusive). Served in
+// order of arrival: a later request never overtakes a waiter that it conflicts with. One per Node whose driver needs
+// alignment. Thread: tasks of any reactor; each is woken on its own. A wait cannot be cancelled: it waits for a request
+// to storage, which ends.
 #pragma once
 
 #include <mutex>
@@ -19,8 +19,8 @@ class RangeLock {
  public:
   enum class Kind : bool { kShared, kExclusive };
 
-  // A place in the queue, which lives in the frame of the task that holds it. acquire() once, then it releases when it
-  // dies.
+  // An entry of the queue, which lives in the frame of the task that holds the lock. Call acquire() once; the
+  // destructor releases the lock.
   class Hold : public ListLink<Hold> {
    public:
     Hold(RangeLock& lock, aio::Reactor& reactor, Range range, Kind kind);
@@ -38,7 +38,7 @@ class RangeLock {
     aio::Reactor& reactor_;
     Range range_;
     Kind kind_;
-    bool granted_ = false;  // guarded by the lock's mutex
+    bool granted_ = false;  // guarded by the mutex of the lock
     aio::Event may_go_;
   };
 
@@ -47,7 +47,7 @@ class RangeLock {
   RangeLock& operator=(const RangeLock&) = delete;
 
  private:
-  // Whether nothing before `hold` in the queue conflicts with it. With the mutex held.
+  // Whether no earlier entry of the queue conflicts with `hold`. Needs the mutex.
   bool is_free_for(Hold& hold);
   void enqueue(Hold& hold);
   void release(Hold& hold);

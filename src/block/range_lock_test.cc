@@ -36,16 +36,16 @@ TEST_F(RangeLockTest, OneByteInCommonIsAConflict) {
   EXPECT_TRUE(waits({0, 10}, Kind::kShared, {5, 1}, Kind::kExclusive));
 }
 
-TEST_F(RangeLockTest, RangesThatTouchAreApart) {
+TEST_F(RangeLockTest, AdjacentRangesDoNotConflict) {
   EXPECT_FALSE(waits({0, 10}, Kind::kExclusive, {10, 10}, Kind::kExclusive));
   EXPECT_FALSE(waits({10, 10}, Kind::kExclusive, {0, 10}, Kind::kExclusive));
 }
 
-TEST_F(RangeLockTest, SharedHoldsGoTogether) {
+TEST_F(RangeLockTest, SharedHoldsDoNotConflict) {
   EXPECT_FALSE(waits({0, 10}, Kind::kShared, {0, 10}, Kind::kShared));
 }
 
-// A waiter is not overtaken by a later one that conflicts with it.
+// A later request does not overtake a waiter that it conflicts with.
 TEST_F(RangeLockTest, IsServedInTheOrderOfArrival) {
   RangeLock lock;
   auto first = std::make_unique<RangeLock::Hold>(lock, reactor(), Range{0, 10}, Kind::kShared);

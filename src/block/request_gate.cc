@@ -27,7 +27,7 @@ void RequestGate::leave() {
     assert(seen > 0);
     if (state_.compare_exchange_weak(seen, seen - 1, std::memory_order_release, std::memory_order_relaxed)) return;
   }
-  // Under the mutex, so that who closes and then destroys the gate does so after our last touch of it.
+  // Under the mutex, so that a task that closes and then destroys the gate does so only after this function has ended.
   std::lock_guard guard(mutex_);
   if ((state_.fetch_sub(1, std::memory_order_acq_rel) & ~kClosed) == 1) drained_.set();
 }
@@ -43,7 +43,7 @@ aio::Task<void> RequestGate::close() {
     drained_.reset();
   }
   (void)co_await drained_.wait();
-  // Until who left last has let go of the mutex.
+  // Waits until the last request that left has released the mutex.
   std::lock_guard guard(mutex_);
 }
 

@@ -31,7 +31,7 @@ TEST_F(RequestGateTest, LetsInWhileOpen) {
   gate.leave();
 }
 
-TEST_F(RequestGateTest, WhoClosesWaitsForThoseInside) {
+TEST_F(RequestGateTest, CloseWaitsForRequestsInside) {
   RequestGate gate;
   bool closed = false;
   ASSERT_TRUE(gate.try_enter());
@@ -45,7 +45,7 @@ TEST_F(RequestGateTest, WhoClosesWaitsForThoseInside) {
   gate.open();
 }
 
-TEST_F(RequestGateTest, WhoComesWhileItIsClosedWaitsOutside) {
+TEST_F(RequestGateTest, RequestsWaitWhileItIsClosed) {
   RequestGate gate;
   run(gate.close());
   run(gate.close());
@@ -59,7 +59,7 @@ TEST_F(RequestGateTest, WhoComesWhileItIsClosedWaitsOutside) {
   EXPECT_TRUE(inside);
 }
 
-TEST_F(RequestGateTest, WaitingOutsideCanBeCancelled) {
+TEST_F(RequestGateTest, AWaitForAClosedGateCanBeCancelled) {
   RequestGate gate;
   run(gate.close());
   aio::Scope scope(reactor());
@@ -94,7 +94,7 @@ aio::Task<void> close_often(RequestGate& gate, std::atomic<int>& inside, int tim
   }
 }
 
-TEST_F(RequestGateTest, HoldsOffTheRequestsOfAnotherReactor) {
+TEST_F(RequestGateTest, StopsTheRequestsOfAnotherReactor) {
   RequestGate gate;
   std::atomic<int> inside = 0;
   std::thread other([&] {

@@ -17,16 +17,16 @@ namespace blockexport::block {
 
 class BitmapList {
  public:
-  // Adds an enabled bitmap, and returns it. Refuses, in this order: an empty name, a granularity that is none, a name
-  // that is taken, a name that is too long; fails when there is no memory.
+  // Adds an enabled bitmap, and returns it. Refuses, in this order: an empty name, an invalid granularity, a name in
+  // use, a name that is too long; fails when there is no memory.
   Result<DirtyBitmap*> add(std::string name, std::uint64_t size_bytes, std::uint64_t granularity_bytes);
 
-  // Null when there is none.
+  // Null when there is no bitmap of that name.
   DirtyBitmap* find(std::string_view name) const;
-  // The same, with an error for the person who named it.
+  // The same, with an error for the user.
   Result<DirtyBitmap*> require(std::string_view name) const;
 
-  // Takes a bitmap of this list out of it. The caller has checked that it may be removed.
+  // Removes a bitmap from this list. The caller has checked that it may be removed.
   std::unique_ptr<DirtyBitmap> take(const DirtyBitmap& bitmap);
 
   // In the order of creation.

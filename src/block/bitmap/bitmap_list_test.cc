@@ -30,7 +30,7 @@ TEST(BitmapList, HoldsBitmapsInTheOrderOfTheirCreation) {
   EXPECT_EQ(names_of(list), (std::vector<std::string>{"b", "c", "a"}));
 }
 
-TEST(BitmapList, NamesABitmapThatIsNotThere) {
+TEST(BitmapList, NamesAMissingBitmap) {
   BitmapList list;
   EXPECT_EQ(list.find("x"), nullptr);
   EXPECT_EQ(refusal(list.require("x")), "Dirty bitmap 'x' not found");

@@ -12,7 +12,7 @@ constexpr std::uint64_t kDefaultGranularityBytesMin = 4u << 10;
 
 constexpr const char* kGranularityHint = "A bitmap needs one bit for each granule. Use a larger granularity.";
 
-// Why there are no bits for a bitmap: too many granules, or no memory.
+// The reason why bits cannot be allocated: too many granules, or no memory.
 std::string reason(Errno cause) {
   if (cause != Errno(EFBIG)) return errno_text(cause);
   return fmt::format("a bitmap has at most {} granules", DirtyBits::kGranulesMax);
@@ -49,7 +49,7 @@ Result<std::unique_ptr<DirtyBitmap>> DirtyBitmap::create(std::string name, std::
 Result<> DirtyBitmap::resize(std::uint64_t size_bytes) {
   IoResult resized = bits_->resize(size_bytes);
   if (resized) return {};
-  // An operation that uses it now goes on with the existing bits, and reads the bytes past them as dirty.
+  // An operation that uses the bitmap now keeps the existing bits, and reads the bytes past them as dirty.
   make_inconsistent();
   return fail(Error(fmt::format("Bitmap '{}' cannot grow with its node, and is inconsistent now: {}", name_,
                                 reason(resized.error())))

@@ -1,4 +1,4 @@
-// DirtyBitmap: a named record of which granules of a node changed, as block-dirty-bitmap-add makes it.
+// DirtyBitmap: a named record of the granules of a node that changed, made by block-dirty-bitmap-add.
 //
 // Owned by the BitmapList of its node. mark(): any thread, at any time, without locks. resize(): only while no request
 // of the node is under way. Everything else: the control reactor. bits() may be read by any thread that keeps the
@@ -30,8 +30,8 @@ class DirtyBitmap {
     kRead,    // to read, export, enable or disable it, or to merge it into another one
   };
 
-  // The granularity of a bitmap whose maker names none: the cluster size of the image, from 4 KiB to 64 KiB.
-  // `cluster_bytes`: a power of two; nothing when the image has no clusters.
+  // The default granularity: the cluster size of the image, limited to 4 KiB to 64 KiB. `cluster_bytes`: a power of
+  // two; nullopt when the image has no clusters.
   static std::uint32_t default_granularity_bytes(std::optional<std::uint64_t> cluster_bytes);
 
   // Refuses the empty name. Commands check this before they look for the node.
@@ -39,7 +39,7 @@ class DirtyBitmap {
   // Refuses anything but a power of two from 512 bytes to 2 GiB.
   static Result<> check_granularity(std::uint64_t granularity_bytes);
 
-  // Enabled, and all clean. The arguments have passed the checks above.
+  // The bitmap is enabled and clean. The arguments have passed the checks above.
   static Result<std::unique_ptr<DirtyBitmap>> create(std::string name, std::uint64_t size_bytes,
                                                      std::uint32_t granularity_bytes);
   DirtyBitmap(const DirtyBitmap&) = delete;
@@ -54,7 +54,7 @@ class DirtyBitmap {
   void mark(Range range) {
     if (is_enabled_.load(std::memory_order_acquire)) bits_->mark(range);
   }
-  // Follows a change of the node's size. New bytes are clean. If there is no memory for their bits, the bitmap becomes
+  // Adopts a change of the node's size. New bytes are clean. If there is no memory for their bits, the bitmap becomes
   // inconsistent, and the error gives the reason.
   Result<> resize(std::uint64_t size_bytes);
 
@@ -62,19 +62,19 @@ class DirtyBitmap {
 
   bool is_enabled() const { return is_enabled_.load(std::memory_order_relaxed); }
   void set_enabled(bool is_enabled) { is_enabled_.store(is_enabled, std::memory_order_release); }
-  // An operation such as an export uses it and relies on its contents: only mark() may change them.
+  // Busy: an operation such as an export uses it and relies on its contents, so only mark() may change them.
   bool is_busy() const { return is_busy_; }
   void set_busy(bool is_busy) { is_busy_ = is_busy; }
-  // Its contents cannot be trusted any more. It never becomes consistent again.
+  // Inconsistent: its contents cannot be trusted any more. It never becomes consistent again.
   bool is_inconsistent() const { return is_inconsistent_; }
   void make_inconsistent() { is_inconsistent_ = true; }
-  // It is stored where nothing can be written now.
+  // Read-only: it is stored in an image that cannot be written now.
   bool is_read_only() const { return is_read_only_; }
   void set_read_only(bool is_read_only) { is_read_only_ = is_read_only; }
-  // Whether it records changes from which a backup can be made.
+  // Whether it records changes so that a backup can use them.
   bool is_recording() const { return is_enabled() && !is_inconsistent_; }
 
-  // Fails if the state forbids that use.
+  // Fails if the state forbids `purpose`.
   Result<> check(Use use) const;
   // Fails if this bitmap cannot be merged into one of `target_size_bytes`. A command that merges looks up and checks
   // one source after the other, and at the end checks its target for kChange.

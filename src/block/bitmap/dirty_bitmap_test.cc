@@ -13,7 +13,7 @@ std::unique_ptr<DirtyBitmap> make(std::uint64_t size_bytes = kMib, std::uint32_t
   return bitmap ? std::move(*bitmap) : nullptr;
 }
 
-// The message of a refusal; "" when nothing was refused.
+// The message of an error; "" for success.
 std::string refusal(const Result<>& result) {
   return result ? "" : result.error().message();
 }
@@ -42,7 +42,7 @@ TEST(DirtyBitmap, TakesTheClusterSizeAsGranularityWithinBounds) {
   EXPECT_EQ(DirtyBitmap::default_granularity_bytes(2 * kMib), 65'536u);
 }
 
-TEST(DirtyBitmap, RefusesNoNameAndOddGranularities) {
+TEST(DirtyBitmap, RefusesAnEmptyNameAndInvalidGranularities) {
   EXPECT_EQ(refusal(DirtyBitmap::check_is_named("")), "Bitmap name cannot be empty");
   EXPECT_EQ(refusal(DirtyBitmap::check_is_named("b0")), "");
   for (std::uint64_t granularity : {0u, 1u, 256u, 65'537u, UINT32_MAX}) {
@@ -105,13 +105,13 @@ TEST(DirtyBitmap, BecomesInconsistentWhenItCannotGrow) {
       refusal(bitmap->resize(UINT64_MAX)),
       "Bitmap 'b0' cannot grow with its node, and is inconsistent now: a bitmap has at most 2199023255552 granules");
   EXPECT_TRUE(bitmap->is_inconsistent());
-  // What an export of it reads from now on calls no block clean that may be dirty.
+  // An export that uses it from now on must not report a dirty block as clean.
   bitmap->mark({0, 1});
   EXPECT_EQ(bitmap->bits().run_at({0, 512}), (DirtyBits::Run{512, true}));
   EXPECT_EQ(bitmap->bits().run_at({kMib, 512}), (DirtyBits::Run{512, true}));
 }
 
-TEST(DirtyBitmap, SaysThatItCannotBeAllocated) {
+TEST(DirtyBitmap, ReportsThatItCannotBeAllocated) {
   auto bitmap = DirtyBitmap::create("b0", UINT64_MAX, 512);
   ASSERT_FALSE(bitmap.has_value());
   EXPECT_EQ(bitmap.error().message(), "Cannot allocate bitmap 'b0': a bitmap has at most 2199023255552 granules");

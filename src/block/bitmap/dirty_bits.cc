@@ -1,14 +1,15 @@
-// Why a search may trust the summaries. Promise: outside of remove_granules(), a set bit of level 0 has its bit set in
-// every summary above it.
+// Proof that a search may trust the summaries. Invariant: outside of remove_granules(), a set bit of level 0 has its
+// bit set in every summary above it.
 //
-// A marker sets the summaries from the top down, then the bit of level 0. So the promise can only break when a summary
-// bit is reset between a marker's look at it and the marker's change of level 0. A marker counts itself in
-// markers_under_way_ before it looks at a summary. remove_granules() resets a summary bit, then loads the count. All of
-// these are sequentially consistent, so for each marker one of three is true: it finds the bit reset, and sets it; or
-// it is still counted, and the bit is restored; or it has left, and its change is visible, so that the word below is
-// not empty when it is read again, and the bit is restored. A restored bit of an empty word costs a search one load.
+// A marker sets the summaries from the top down, then the bit of level 0. So the invariant can only break when a
+// summary bit is reset between a marker's load of it and the marker's change of level 0. A marker counts itself in
+// markers_under_way_ before it loads a summary. remove_granules() resets a summary bit, then loads the count. All of
+// these operations are sequentially consistent, so for each marker one of three statements is true: it finds the bit
+// reset, and sets it; or it is still counted, and remove_granules() restores the bit; or it has finished, and its
+// change is visible, so remove_granules() finds the word below filled when it reads it again, and restores the bit. A
+// restored bit of an empty word costs a search one load.
 //
-// Between the reset and the restoration a summary may be too empty. clear_steps_ is odd for that time, and a search
+// Between the reset and the restoration a summary bit may be missing. clear_steps_ is odd for that time, and a search
 // that overlaps it reads level 0 instead.
 #include "block/bitmap/dirty_bits.h"
 
@@ -38,7 +39,7 @@ std::uint64_t at_level(std::size_t level, std::uint64_t bit) {
   return bit >> (6 * level);
 }
 
-// Sequentially consistent, as the proof above needs. They return the word as it was.
+// Sequentially consistent, as the proof above needs. They return the old word.
 std::uint64_t set_in(std::uint64_t& word, std::uint64_t bits) {
   return std::atomic_ref<std::uint64_t>(word).fetch_or(bits);
 }
@@ -66,7 +67,7 @@ std::expected<std::unique_ptr<DirtyBits>, Errno> DirtyBits::create(std::uint64_t
   return result;
 }
 
-// Makes the levels for the size, with clean bits.
+// Allocates the levels for the size, with clean bits.
 IoResult DirtyBits::allocate() {
   if (granule_count() > kGranulesMax) return fail(EFBIG);
   std::uint64_t total = 0;
@@ -102,7 +103,7 @@ std::uint64_t DirtyBits::set_bits(std::size_t level, std::uint64_t first, std::u
   for (std::uint64_t word = first / kWordBits; word <= last / kWordBits; word++) {
     const std::uint64_t mask = mask_of(word, first, last);
     std::uint64_t& bits = levels_[level].words[word];
-    // A write takes the cache line away from all other threads, so it is spared where it changes nothing.
+    // A write takes the cache line from all other threads, so a word that would not change is not written.
     if ((load(bits) & mask) == mask) continue;
     added += static_cast<std::uint64_t>(std::popcount(mask & ~set_in(bits, mask)));
   }
@@ -173,7 +174,7 @@ void DirtyBits::remove_granules(std::uint64_t first, std::uint64_t last, DirtyBi
   clear_steps_.fetch_add(1);
 }
 
-// Those of `bits`, bits of word number `word` of a summary, whose word below has bits.
+// The subset of `bits`, bits of word number `word` of a summary, whose words below are not empty.
 std::uint64_t DirtyBits::filled_below(std::size_t level, std::uint64_t word, std::uint64_t bits) const {
   std::uint64_t filled = 0;
   for (; bits != 0; bits &= bits - 1) {
@@ -234,7 +235,8 @@ IoResult DirtyBits::resize(std::uint64_t size_bytes) {
     return {};
   }
   if (granules < granule_count()) remove_granules(granules, granule_count() - 1, nullptr);
-  // In place: the levels keep their number, so a search of the few words left still begins at one word.
+  // Shrinks without an allocation: the number of levels stays, so a search of the few remaining words still begins at
+  // one word.
   std::uint64_t bits = granules;
   for (std::size_t level = 0; level < level_count_; level++) {
     bits = std::max<std::uint64_t>(words_for(bits), 1);

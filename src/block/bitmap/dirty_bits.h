@@ -1,10 +1,10 @@
 // DirtyBits: the dirty bits of a disk, one for each granule, with a tree of summaries for fast searches.
 //
-// Level 0 has a bit per granule; a bit of a higher level says that the word below it may have bits. A search for the
-// next dirty granule skips the words that the summaries call empty, so a clean disk costs a few loads.
-// mark() and all const functions: any thread, at any time, without locks. clear(), take() and merge(): beside these,
-// but one thread at a time. resize() and swap(): only while no other thread uses the object. A granule whose mark()
-// has returned is found by every later search, also beside a clear() of other granules.
+// Level 0 has a bit per granule; a set bit of a higher level means that the word below it may have bits. A search for
+// the next dirty granule skips the words that the summaries mark as empty, so a clean disk costs a few loads.
+// Thread: mark() and all const functions on any thread, at any time, without locks; clear(), take() and merge()
+// concurrently with these, but on one thread at a time; resize() and swap() only while no other thread uses the object.
+// Every search that begins after a mark() has returned finds its granules, even during a clear() of others.
 // Owned by a DirtyBitmap or by an operation that tracks blocks. See dirty_bits.cc for the proof of the summaries.
 #pragma once
 
@@ -33,8 +33,8 @@ class DirtyBits {
   // Whether it is a power of two from kGranularityBytesMin to kGranularityBytesMax.
   static bool is_granularity(std::uint64_t granularity_bytes);
 
-  // All clean. `granularity_bytes`: one that is_granularity(). EFBIG: the size has more than kGranulesMax granules;
-  // ENOMEM: there is no memory for its words.
+  // All bits are clean. `granularity_bytes` passes is_granularity(). EFBIG: the size has more than kGranulesMax
+  // granules; ENOMEM: there is no memory for the words.
   static std::expected<std::unique_ptr<DirtyBits>, Errno> create(std::uint64_t size_bytes,
                                                                  std::uint32_t granularity_bytes);
   DirtyBits(const DirtyBits&) = delete;
@@ -54,7 +54,7 @@ class DirtyBits {
     mark_granules(first, last);
   }
 
-  // --- reading; any range is allowed, and bytes past the size read as dirty, since nothing is known about them ---
+  // --- reading; any range is allowed; bytes past the size read as dirty, because nothing is known about them ---
 
   // The first dirty byte of the range, or the range's end. `words_read`, if given, grows by the number of words that
   // the search loaded.
@@ -82,26 +82,26 @@ class DirtyBits {
   // Copies as many words as `words` has, from `first_word` on, each in little-endian byte order. The words exist.
   void copy_words(std::uint64_t first_word, std::span<std::uint64_t> words) const;
 
-  // Address space in use; memory only where bits were set.
+  // Size of the address space in use; pages without set bits take no memory.
   std::uint64_t allocated_bytes() const { return storage_.word_count() * sizeof(std::uint64_t); }
 
   // --- bulk changes ---
 
   // Cleans everything. A mark() under way at the same time may come before or after.
   void clear() { clear({0, size_bytes_}); }
-  // Cleans the granules that lie in the range as a whole; the last granule of the disk ends at the size.
+  // Cleans the granules that lie completely in the range; the last granule of the disk ends at the size.
   void clear(Range range);
-  // Cleans everything, and returns the former contents. merge() of the result undoes it. ENOMEM: nothing is changed.
+  // Cleans everything, and returns the former contents. merge() of the result undoes it. ENOMEM: nothing has changed.
   std::expected<std::unique_ptr<DirtyBits>, Errno> take();
   // ENOMEM.
   std::expected<std::unique_ptr<DirtyBits>, Errno> copy() const;
   // Marks the granules that are dirty in `other`, which has the same size and any granularity. It may be this object.
   void merge(const DirtyBits& other);
 
-  // New bytes are clean, except those in a granule that was dirty. ENOMEM, EFBIG: nothing is changed; shrinking does
+  // New bytes are clean, except those in a granule that was dirty. ENOMEM, EFBIG: nothing has changed; shrinking does
   // not fail.
   IoResult resize(std::uint64_t size_bytes);
-  // Exchanges everything, sizes and granularities included. With copy() it undoes any change.
+  // Exchanges everything, including sizes and granularities. With copy() it can undo any change.
   void swap(DirtyBits& other) noexcept;
 
  private:
@@ -130,7 +130,7 @@ class DirtyBits {
   IoResult allocate();
   void mark_granules(std::uint64_t first, std::uint64_t last);
   bool are_set(std::uint64_t first, std::uint64_t last) const;
-  // Returns how many bits are new.
+  // Returns the number of bits that were not set before.
   std::uint64_t set_bits(std::size_t level, std::uint64_t first, std::uint64_t last);
   void add_to_word(std::uint64_t word, std::uint64_t bits);
   void add_words_of(const DirtyBits& other);
@@ -145,7 +145,7 @@ class DirtyBits {
   // The first granule from `first` to `last` that is dirty (or clean), word by word; kNone.
   std::uint64_t scan(std::uint64_t first, std::uint64_t last, bool for_dirty, std::uint64_t* words_read) const;
   std::uint64_t next_dirty_granule(std::uint64_t first, std::uint64_t last, std::uint64_t* words_read) const;
-  // Where the dirty bytes end that a search has found at the start of the range.
+  // The end of the dirty bytes that a search has found at the start of the range.
   std::uint64_t end_of_dirty(Range range, std::uint64_t* words_read) const;
 
   // Changed by resize() and swap() only.
@@ -155,10 +155,10 @@ class DirtyBits {
   std::array<Level, kLevelSlots> levels_;
   ZeroedWords storage_;
 
-  // On a cache line of their own: a mark of a dirty granule only reads those above.
+  // On a separate cache line, because a mark of a dirty granule only reads the members above.
   alignas(64) std::atomic<std::uint64_t> markers_under_way_ = 0;  // threads between a summary and its bit of level 0
   std::atomic<std::int64_t> dirty_granules_ = 0;  // negative while a clear() has counted a bit before its mark() has
-  std::atomic<std::uint64_t> clear_steps_ = 0;    // odd while a clear() may have summaries that are too empty
+  std::atomic<std::uint64_t> clear_steps_ = 0;    // odd while a clear() may have reset too many summary bits
 };
 
 }  // namespace blockexport::block

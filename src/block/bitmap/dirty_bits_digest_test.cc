@@ -1,4 +1,4 @@
-// The words of DirtyBits against digests of qemu-storage-daemon.
+// Digests of the words of DirtyBits, compared with those of qemu-storage-daemon.
 #include <gnutls/crypto.h>
 #include <gtest/gtest.h>
 
@@ -74,7 +74,7 @@ std::vector<Case> observed() {
   };
 }
 
-TEST(DirtyBitsDigest, IsThatOfQemuForTheSameWrites) {
+TEST(DirtyBitsDigest, EqualsThatOfQemuForTheSameWrites) {
   for (const Case& with : observed()) {
     SCOPED_TRACE(testing::Message() << with.size_bytes << " bytes, granularity " << with.granularity_bytes);
     auto bits = DirtyBits::create(with.size_bytes, with.granularity_bytes);

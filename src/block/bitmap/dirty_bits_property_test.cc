@@ -1,4 +1,4 @@
-// Random operations on DirtyBits beside a model with one bool for each granule, by seed.
+// Random operations on DirtyBits, compared with a model of one bool for each granule, by seed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace blockexport::block {
 namespace {
 
-// The meaning of DirtyBits, without its structure.
+// The semantics of DirtyBits, without its structure.
 struct Model {
   std::uint64_t size_bytes;
   std::uint64_t granularity_bytes;
@@ -77,7 +77,7 @@ class DirtyBitsPropertyTest : public testing::Test {
  protected:
   std::uint64_t below(std::uint64_t limit) { return limit == 0 ? 0 : random_() % limit; }
 
-  // Often short, sometimes nearly everything, sometimes past the end.
+  // Often a short range, sometimes nearly everything, sometimes past the end.
   Range some_range(std::uint64_t size_bytes) {
     const std::uint64_t offset = below(size_bytes + 600);
     switch (below(4)) {
@@ -146,7 +146,7 @@ class DirtyBitsPropertyTest : public testing::Test {
     pair.model.merge(other.model);
   }
 
-  // Takes all, marks more, and puts it back or not.
+  // Calls take(), marks more, and merges the result back or not.
   void take(Pair& pair) {
     auto taken = pair.bits->take();
     ASSERT_TRUE(taken.has_value());

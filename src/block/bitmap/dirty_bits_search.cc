@@ -25,7 +25,8 @@ std::uint64_t DirtyBits::next_set(std::size_t level, std::uint64_t from, std::ui
     if (bits != 0) {
       bit = bit / kWordBits * kWordBits + lowest_bit(bits);
       if (at == level) return bit;
-      // Down to the word that this bit stands for. A summary may be too full: then the search goes up again.
+      // Goes down to the word of this bit. The word may be empty although the bit is set; then the search goes up
+      // again.
       at--;
       bit *= kWordBits;
     } else {
@@ -80,7 +81,7 @@ std::uint64_t DirtyBits::find_clean(Range range, std::uint64_t* words_read) cons
 }
 
 std::uint64_t DirtyBits::end_of_dirty(Range range, std::uint64_t* words_read) const {
-  // Another thread may have cleaned the first granule since the search found it. The answer is that of the search.
+  // Another thread may have cleaned the first granule since; the result is still that of the search.
   const std::uint64_t granule_end = ((range.offset >> shift_) + 1) << shift_;
   return std::max(find_clean(range, words_read), std::min(range.end(), granule_end));
 }

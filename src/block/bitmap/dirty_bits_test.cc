@@ -57,7 +57,7 @@ TEST(DirtyBits, MarksNothingForAnEmptyRange) {
   EXPECT_EQ(bits->dirty_bytes(), 0u);
 }
 
-TEST(DirtyBits, CutsRunsToTheRangeThatWasAskedFor) {
+TEST(DirtyBits, CutsRunsToTheRequestedRange) {
   auto bits = make(kGib, 65'536);
   bits->mark({65'536, 1});
   EXPECT_EQ(bits->run_at({0, 1000}), (DirtyBits::Run{1000, false}));
@@ -124,7 +124,7 @@ TEST(DirtyBits, ReportsThatThereIsNoMemory) {
   ASSERT_FALSE(words.has_value());
 }
 
-TEST(DirtyBits, ClearsOnlyTheGranulesThatLieInTheRangeAsAWhole) {
+TEST(DirtyBits, ClearsOnlyTheGranulesThatLieCompletelyInTheRange) {
   auto bits = make(10 * 512 + 100, 512);
   bits->mark({0, 10 * 512 + 100});
   bits->clear({1, 3 * 512});
@@ -187,7 +187,7 @@ TEST(DirtyBits, GrowsWithCleanBytesExceptInAGranuleThatWasDirty) {
   EXPECT_EQ(bits->find_dirty({1024, 1023 * 512}), 1023u * 512);
 }
 
-TEST(DirtyBits, ForgetsTheBytesThatShrinkingCutsOff) {
+TEST(DirtyBits, DropsTheBitsOfBytesThatShrinkingCutsOff) {
   auto bits = make(kGib, 512);
   bits->mark({0, kGib});
   ASSERT_TRUE(bits->resize(700).has_value());
@@ -212,7 +212,7 @@ TEST(DirtyBits, HasAWordForEach64GranulesAndNoBitsPastTheLast) {
   EXPECT_EQ(words_of(*bits), (std::vector<std::uint64_t>{std::uint64_t{1} << 63 | 1, 3}));
 }
 
-TEST(DirtyBits, OfAHugeDiskTakesATenthMoreThanABitForEachGranule) {
+TEST(DirtyBits, TakesATenthMoreThanABitForEachGranuleOfAHugeDisk) {
   auto bits = make(16 * kTib, 65'536);
   EXPECT_LE(bits->allocated_bytes(), 32 * kKib * kKib * 11 / 10);
 }
@@ -224,7 +224,7 @@ std::uint64_t resident_pages() {
   return resident;
 }
 
-TEST(DirtyBits, OfAHugeDiskTakesNoMemoryUntilItIsMarked) {
+TEST(DirtyBits, TakesNoMemoryForAHugeDiskUntilItIsMarked) {
   const std::uint64_t before = resident_pages();
   auto bits = make(16 * kTib, 65'536);
   bits->mark({8 * kTib, 1});
@@ -251,7 +251,7 @@ TEST(DirtyBits, CostsAFewWordsAgainOnceAHugeDiskWasCleared) {
   EXPECT_LE(words_read, 5u);
 }
 
-TEST(DirtyBits, MapsAHugeDiskWithScatteredDirtInAFewWordsPerRun) {
+TEST(DirtyBits, FindsScatteredRunsOfAHugeDiskInAFewWordsEach) {
   auto bits = make(16 * kTib, 65'536);
   constexpr std::uint64_t kGranules = 16 * kTib / 65'536;
   std::mt19937_64 random(1);

@@ -1,4 +1,4 @@
-// Marks of several threads at once, beside searches and beside a thread that clears.
+// DirtyBits with marks of several threads, concurrent searches, and a thread that clears.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -21,7 +21,7 @@ std::unique_ptr<DirtyBits> make(std::uint64_t size_bytes) {
   return bits ? std::move(*bits) : nullptr;
 }
 
-// Runs them all at once, and returns when they have ended.
+// Runs all functions at once, and returns when they have ended.
 template <class... Functions>
 void run_threads(Functions... functions) {
   std::latch start(sizeof...(functions));
@@ -40,7 +40,7 @@ TEST(DirtyBitsThreads, KeepAllMarksOfAllThreads) {
   auto mark_each_third = [&](std::uint64_t first) {
     for (std::uint64_t granule = first; granule < kSize / kGranularity; granule += 3) {
       bits->mark({granule * kGranularity, 1});
-      // A short piece that others mark too.
+      // A short range that other threads mark too.
       bits->mark({granule / 64 * kWordBytes, 700});
     }
   };
@@ -50,8 +50,8 @@ TEST(DirtyBitsThreads, KeepAllMarksOfAllThreads) {
 }
 
 // Each word has bits that one thread clears, while others set one bit of it that nobody clears. So the word may be
-// empty for a moment, and its summary is reset while a mark is under way.
-TEST(DirtyBitsThreads, FindEveryMarkThatReturnedBesideAThreadThatClears) {
+// empty for a moment, and its summary bit is reset while a mark is under way.
+TEST(DirtyBitsThreads, FindEveryReturnedMarkDuringAClear) {
   constexpr std::uint64_t kWords = 60'000;
   constexpr std::uint64_t kSize = kWords * kWordBytes;
   auto bits = make(kSize);
@@ -60,11 +60,11 @@ TEST(DirtyBitsThreads, FindEveryMarkThatReturnedBesideAThreadThatClears) {
   std::atomic<std::uint64_t> missed = 0;
   auto mark_and_search = [&] {
     for (std::uint64_t word = 1; word < kWords; word++) {
-      // Beside the thread that clears, neither long before it nor long after.
+      // While the clearing thread runs, neither long before nor long after.
       while (word > cleared_words.load(std::memory_order_relaxed) + 1) std::this_thread::yield();
       const std::uint64_t offset = word * kWordBytes + kWordBytes / 2;
       bits->mark({offset, 1});
-      // From the word before, so that the search depends on the summaries.
+      // Starts in the word before, so that the search depends on the summaries.
       const std::uint64_t before = (word - 1) * kWordBytes + kWordBytes / 2 + kGranularity;
       if (bits->find_dirty({before, kSize - before}) > offset) missed++;
     }

@@ -1,7 +1,7 @@
-// Filters for tests, each with one of the abilities that drivers of stateful storage need: a child that grows, I/O of
-// its own, a home reactor, changes that it sees first, an older state for its readers, an opening that takes long.
+// Filters for tests, each with one ability that drivers of stateful storage need: a child that grows, background I/O, a
+// home reactor, notification before changes, an older state for its readers, a slow opening.
 //
-// Each checks that the graph keeps what block/driver.h promises to it. Thread: as a driver's. Not part of the daemon.
+// Each checks that the graph keeps the guarantees of block/driver.h. Thread: that of a driver. Not part of the daemon.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@
 
 namespace blockexport::block {
 
-// Counts the requests inside a driver, and lets none come while it is quiesced.
+// Counts the requests inside a driver, and fails the test if one begins while it is quiesced.
 class QuiesceCheck {
  public:
   class Request {
@@ -51,13 +51,13 @@ class QuiesceCheck {
 
  private:
   std::atomic<int> under_way_ = 0;
-  std::atomic<bool> quiesced_ = true;  // as a driver that was just opened
+  std::atomic<bool> quiesced_ = true;  // as in a driver that was just opened
 };
 
-// Bytes in memory, which grow. Requests take a turn or two.
+// A store in memory, which can grow. Requests take a turn or two.
 class Store final : public LiveDriver {
  public:
-  // More than any test needs: growing moves no byte that another request uses.
+  // More than any test needs, so that growing moves no bytes that another request uses.
   static constexpr std::size_t kBytesMax = 256u << 10;
 
   explicit Store(std::uint64_t size_bytes) : bytes_(kBytesMax), size_bytes_(size_bytes) {}
@@ -113,7 +113,7 @@ class Store final : public LiveDriver {
   Limits limits() const override { return {}; }
   std::string_view format_name() const override { return "store"; }
 
-  // For tests, while nothing is under way.
+  // For tests, while no request is under way.
   std::span<const std::byte> bytes() const { return std::span(bytes_).first(size_bytes()); }
 
  private:
@@ -168,18 +168,18 @@ class Filter : public Driver {
   std::unique_ptr<Edge> file_;
 };
 
-// Appends a copy of every write to the child "log", which grows, on whatever reactor the write comes.
+// Appends a copy of every write to the child "log", which grows, on the reactor of the write.
 class LoggingFilter final : public Filter {
  public:
   static constexpr std::uint64_t kLogBytes = 128u << 10;
 
-  // `logged_bytes`: of all writes; outlives the filter.
+  // `logged_bytes`: sum over all writes; outlives the filter.
   LoggingFilter(std::unique_ptr<Edge> file, std::unique_ptr<Edge> log, std::atomic<std::uint64_t>& logged_bytes)
       : Filter(std::move(file)), log_(std::move(log)), logged_bytes_(logged_bytes) {}
 
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options) override {
     CO_TRY(co_await Filter::write(range, buffers, options));
-    // It begins anew when it is long.
+    // The log starts again at its beginning when it is long.
     const std::uint64_t at = logged_bytes_.fetch_add(range.length) % kLogBytes;
     EXPECT_TRUE(log_->permissions().used.has(Permission::kResize));
     CO_TRY(co_await log_->node().write({at, range.length}, buffers, {.may_grow = true}));
@@ -201,7 +201,7 @@ class LoggingFilter final : public Filter {
   std::atomic<std::uint64_t>& logged_bytes_;
 };
 
-// Reads and writes back one block after the other, from resume() until quiesce().
+// Reads and writes back one block after the other in the background, from resume() until quiesce().
 class ScrubbingFilter final : public Filter {
  public:
   static constexpr std::uint64_t kBlockBytes = 1024;
@@ -232,7 +232,7 @@ class ScrubbingFilter final : public Filter {
   Permissions child_permissions(const Edge&, const Permissions& own, bool) const override {
     Permissions needed = own;
     needed.used = needed.used | Permission::kConsistentRead | Permission::kWriteUnchanged;
-    // It would write back what somebody else has overwritten meanwhile.
+    // Otherwise it would overwrite a block that another user has written meanwhile.
     needed.shared = needed.shared - Permission::kWrite;
     return needed;
   }
@@ -258,7 +258,7 @@ class ScrubbingFilter final : public Filter {
   bool stop_ = false;
 };
 
-// Works on one reactor alone, and so needs no lock for what it counts.
+// Runs on one reactor only, and so needs no lock for its counters.
 class HomeFilter final : public Filter {
  public:
   HomeFilter(aio::DataReactor& home, std::unique_ptr<Edge> file) : Filter(std::move(file)), home_(home) {}
@@ -281,12 +281,13 @@ class HomeFilter final : public Filter {
   std::uint64_t requests_ = 0;
 };
 
-// Keeps what a node's blocks were when it began to listen: it copies each block before its first change.
+// Keeps the content that a node's blocks had when it was added as a listener: it copies each block before its first
+// change.
 class OlderState final : public ChangeListener {
  public:
   static constexpr std::uint64_t kBlockBytes = 512;
 
-  // Listens to `node`, whose size is a multiple of kBlockBytes, from the moment at which a change adds it there.
+  // Listens to `node`, whose size is a multiple of kBlockBytes, from the change on that adds it there.
   explicit OlderState(Node& node) : node_(node) {}
 
   IoResult try_before_change(aio::Reactor&, const Change& change) override {
@@ -311,7 +312,7 @@ class OlderState final : public ChangeListener {
     co_return IoResult();
   }
 
-  // Reads whole blocks as they were.
+  // Reads the original content of whole blocks.
   aio::Task<IoResult> read(Range range, IoBuffers buffers) {
     RangeLock::Hold hold(lock_, co_await aio::current_reactor(), range, RangeLock::Kind::kShared);
     co_await hold.acquire();

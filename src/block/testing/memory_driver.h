@@ -1,5 +1,5 @@
-// MemoryDriver: a driver over a vector of bytes, for tests. It checks that its Node keeps what driver.h promises,
-// records what it is asked for, and does what a test tells it: fail, or wait at a gate.
+// MemoryDriver: a driver over a vector of bytes, for tests. It checks that its Node keeps the guarantees of driver.h,
+// records its calls, and fails or waits at a gate as a test tells it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,23 +16,23 @@
 
 namespace blockexport::block {
 
-// What tests look at and set; outlives the driver.
+// State for tests; outlives the driver.
 struct MemoryDriverState {
   explicit MemoryDriverState(std::size_t size, Limits with_limits = {}) : bytes(size), limits(with_limits) {}
 
   std::vector<std::byte> bytes;
   Limits limits;
   std::vector<std::string> calls;      // "read 0+512", "write 512+512 fua", ...
-  int error = 0;                       // what every verb gives, when not 0
-  int write_error = 0;                 // what writes give, when not 0
-  std::uint64_t write_error_from = 0;  // those that begin here or later
+  int error = 0;                       // result of every verb, when not 0
+  int write_error = 0;                 // result of writes, when not 0
+  std::uint64_t write_error_from = 0;  // offset from which on writes fail
   bool fast_zeroes = false;            // zeroes without a fallback succeed
   bool grows = false;                  // can_grow()
   bool owes_flush = false;
   bool try_verbs = true;
   bool shares = false;                // try_share succeeds, with a null file
-  aio::Event* read_pause = nullptr;   // reads end only after it is set
-  aio::Event* flush_pause = nullptr;  // flushes too
+  aio::Event* read_pause = nullptr;   // each read ends only after it is set
+  aio::Event* flush_pause = nullptr;  // each flush ends only after it is set
 };
 
 class MemoryDriver final : public LiveDriver {
@@ -53,7 +53,7 @@ class MemoryDriver final : public LiveDriver {
     if (options.may_grow) grow_to(range.end());
     if (IoResult result = record("write_zeroes", range, suffix_of(options)); !result) co_return result;
     if (options.no_fallback && !state_.fast_zeroes) co_return fail(ENOTSUP);
-    // Of a driver that takes aligned zeroes only, others are for the node.
+    // A driver that supports aligned zeroes only leaves all others to the node.
     if (((range.offset | range.length) & (state_.limits.zeroes_alignment - 1)) != 0) co_return fail(ENOTSUP);
     EXPECT_LE(range.length, state_.limits.zeroes_bytes_max);
     std::memset(state_.bytes.data() + range.offset, 0, range.length);

@@ -1,7 +1,7 @@
-// NodeModel: random verbs on a slice of a node, each checked against what the bytes must be, by seed.
+// NodeModel: random verbs on a slice of a node, each compared with the expected bytes, by seed.
 //
-// For property tests. Several models share a node, each with a slice of its own whose borders are not a block's, and
-// run at once: what a neighbour's read-modify-write loses, shows as a difference here.
+// For property tests. Several models share a node, each with a slice of its own that does not begin or end at a block
+// boundary, and run at once: if a neighbour's read-modify-write loses bytes, a read here differs.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ class NodeModel {
 
   Range some_range() {
     std::uint64_t offset = below(slice_.length);
-    // Often short, sometimes up to the end.
+    // Often a short range, sometimes up to the end.
     std::uint64_t longest = below(4) == 0 ? slice_.length : 700;
     std::uint64_t length = 1 + below(std::min(slice_.length - offset, longest));
     return {slice_.offset + offset, length};
@@ -62,7 +62,7 @@ class NodeModel {
 
   aio::Task<void> write(Range range) {
     std::vector<std::byte> bytes(range.length);
-    // Runs of zeros too, for detect-zeroes.
+    // Includes runs of zeros, for detect-zeroes.
     bool zeros = below(6) == 0;
     for (std::byte& byte : bytes) byte = zeros ? std::byte{0} : static_cast<std::byte>(random_());
     std::copy(bytes.begin(), bytes.end(), at(range));
@@ -76,7 +76,7 @@ class NodeModel {
     ZeroOptions options{.may_unmap = below(2) == 0, .no_fallback = below(4) == 0};
     IoResult result = co_await node_.write_zeroes(range, options);
     if (!result && options.no_fallback) {
-      // Refused: nothing may have changed.
+      // The verb was refused: nothing may have changed.
       EXPECT_EQ(result.error(), Errno(ENOTSUP));
       co_return;
     }
@@ -95,7 +95,7 @@ class NodeModel {
         << "read " << range.offset << "+" << range.length << " differs at " << difference.first - bytes.begin();
   }
 
-  // Whoever says zeros must be right; data may be zeros.
+  // Extents of zeros must be right; data may be zeros.
   aio::Task<void> check_extents(Range range) {
     while (!range.empty() && !testing::Test::HasFailure()) {
       Extents extents;
@@ -118,7 +118,7 @@ class NodeModel {
     return expected_.begin() + static_cast<std::ptrdiff_t>(range.offset - slice_.offset);
   }
 
-  // Cuts `bytes` into one to four vectors anywhere.
+  // Divides `bytes` into one to four vectors at random offsets.
   std::vector<iovec> pieces(std::vector<std::byte>& bytes) {
     std::vector<iovec> vectors;
     std::byte* start = bytes.data();

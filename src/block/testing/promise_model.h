@@ -1,8 +1,8 @@
-// PromiseModel: what users of a disk may rely on: for each sector, the contents that it may have after the power goes
-// now. A sector is written by one request at a time, each write of it with one byte all over; different sectors are
-// written by anybody at once.
+// PromiseModel: for each sector of a disk, the contents that it may have after a power cut at this moment. A sector is
+// written by one request at a time, and each write fills it with one byte; different sectors are written by anybody at
+// once.
 //
-// For tests that know what is on the simulated disk for certain. Plain values; thread: the test's.
+// For tests that know the durable content of the simulated disk. Plain values; thread: the test's.
 #pragma once
 
 #include <algorithm>
@@ -19,13 +19,13 @@ class PromiseModel {
  public:
   static constexpr std::uint64_t kSectorBytes = 512;
 
-  // How much of what was written to each sector had been acknowledged at some moment.
+  // For each sector, the number of its writes that were acknowledged at some moment.
   using Moment = std::vector<std::size_t>;
 
   // All of it is `initial`, and durable.
   PromiseModel(std::size_t sectors, std::byte initial) : sectors_(sectors, Sector{.written = {initial}}) {}
 
-  // A write of whole sectors goes out. Until it is acknowledged a sector may have either content.
+  // A write of whole sectors begins. Until it is acknowledged a sector may have either content.
   void write_begins(Range range, std::byte value) {
     for (Sector& sector : of(range)) sector.written.push_back(value);
   }
@@ -36,7 +36,7 @@ class PromiseModel {
     }
   }
 
-  // A flush begins now; once it is acknowledged, what had been acknowledged then is durable.
+  // A flush begins now; once it is acknowledged, all writes that were acknowledged at its begin are durable.
   Moment flush_begins() const {
     Moment acknowledged;
     for (const Sector& sector : sectors_) acknowledged.push_back(sector.acknowledged);
@@ -48,17 +48,17 @@ class PromiseModel {
     }
   }
 
-  // Whether every reader must see this now; no write of the range is under way.
+  // Whether every reader must see this content now; no write of the range is under way.
   bool is_current(Range range, std::span<const std::byte> content) const {
     return fits(range, content, [](const Sector& sector, std::byte value) { return sector.written.back() == value; });
   }
-  // The same while writes may be under way, or were never answered.
+  // The same while writes are under way, or were never answered.
   bool may_be_read(Range range, std::span<const std::byte> content) const {
     return fits(range, content, [](const Sector& sector, std::byte value) {
       return is_among(sector.written, sector.acknowledged, value);
     });
   }
-  // Whether this may be what is left of the range after a power cut.
+  // Whether the range may have this content after a power cut.
   bool may_be_left(Range range, std::span<const std::byte> content) const {
     return fits(range, content,
                 [](const Sector& sector, std::byte value) { return is_among(sector.written, sector.durable, value); });
@@ -72,7 +72,7 @@ class PromiseModel {
  private:
   struct Sector {
     std::vector<std::byte> written;  // in order
-    // Places in it: of the newest that was acknowledged, and of the newest that is durable for certain.
+    // Indexes in it: of the newest acknowledged write, and of the newest durable one.
     std::size_t acknowledged = 0;
     std::size_t durable = 0;
 
@@ -92,7 +92,7 @@ class PromiseModel {
   bool fits(Range range, std::span<const std::byte> content, Judge judge) const {
     std::size_t at = 0;
     for (const Sector& sector : of(range)) {
-      // Of each byte: a write may be done in parts that end within a sector.
+      // Checked for each byte, because a write may be executed in parts that end within a sector.
       for (std::byte value : content.subspan(at, kSectorBytes)) {
         if (!judge(sector, value)) return false;
       }

@@ -1,4 +1,4 @@
-// ReactorTest: a GoogleTest fixture with a reactor, and helpers to run a task on it to its end.
+// ReactorTest: a GoogleTest fixture with a reactor, and functions that run a task on it to its end.
 //
 // For tests of block/ and of the folders above it. run() gives a task 20 seconds of real time, then fails the test
 // program: a task that never ends cannot be abandoned.
@@ -28,7 +28,7 @@ class ReactorTest : public testing::Test {
 
   aio::Reactor& reactor() { return *reactor_; }
 
-  // Runs `task` to its end and gives its result.
+  // Runs `task` to its end and returns its result.
   template <class T>
   T run(aio::Task<T> task) {
     std::optional<T> result;
@@ -41,12 +41,12 @@ class ReactorTest : public testing::Test {
     until_idle();
   }
 
-  // Starts `task`; it runs while run() or until_idle() does.
+  // Starts `task`; it progresses during run() and until_idle().
   void start(aio::Task<void> task) { scope_.spawn("test", std::move(task)); }
 
   // Runs until no task is left.
   void until_idle() {
-    // Real time, which a simulation's clock runs ahead of while a thread beside it works.
+    // In real time: a simulation's clock runs faster while a thread works in the background.
     SystemClock real;
     std::uint64_t deadline_ns = real.now_ns() + 100'000'000'000;
     while (scope_.size() > 0) {
@@ -58,7 +58,7 @@ class ReactorTest : public testing::Test {
   }
 
  private:
-  // The kind that the environment asks for, so that a program runs once for each.
+  // The kind that the environment selects; ctest runs a program once for each kind.
   static std::unique_ptr<aio::Reactor> make(aio::Simulation& simulation, const Log& log) {
     const char* wanted = std::getenv("BLOCKEXPORT_TEST_BACKEND");
     std::string_view name = wanted == nullptr ? "epoll" : wanted;

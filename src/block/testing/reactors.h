@@ -1,4 +1,4 @@
-// Reactors: several reactors for a test, simulated by a seed or on threads of their own, as the environment asks.
+// Reactors: several reactors for a test, simulated by a seed or on threads of their own, as the environment selects.
 //
 // BLOCKEXPORT_TEST_BACKEND: "simulation", "io_uring" or "epoll" (the default). Thread: the test's, which is that of the
 // control reactor.
@@ -45,7 +45,7 @@ class Reactors {
   aio::DataReactor& place(std::size_t index) { return *places_[index]; }
   aio::Reactor& control() { return places_[0]->reactor; }
 
-  // Runs `task` at the control reactor to its end, and everything else as far as it comes meanwhile.
+  // Runs `task` on the control reactor to its end, and all other tasks meanwhile.
   void run(aio::Task<void> task) {
     if (world_) {
       world_->run(std::move(task));

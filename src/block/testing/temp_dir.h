@@ -1,4 +1,4 @@
-// TempDir: a private directory for one test, gone with it.
+// TempDir: a private directory for one test, removed with the object.
 #pragma once
 
 #include <gtest/gtest.h>
