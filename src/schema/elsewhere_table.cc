@@ -10,12 +10,6 @@ using Sort = ElsewhereSort;
 
 constexpr ElsewhereWord kWords[] = {
     {Sort::kCommand, "", "block-commit"},
-    {Sort::kCommand, "", "block-dirty-bitmap-add"},
-    {Sort::kCommand, "", "block-dirty-bitmap-clear"},
-    {Sort::kCommand, "", "block-dirty-bitmap-disable"},
-    {Sort::kCommand, "", "block-dirty-bitmap-enable"},
-    {Sort::kCommand, "", "block-dirty-bitmap-merge"},
-    {Sort::kCommand, "", "block-dirty-bitmap-remove"},
     {Sort::kCommand, "", "block-job-cancel"},
     {Sort::kCommand, "", "block-job-change"},
     {Sort::kCommand, "", "block-job-complete"},
@@ -51,7 +45,6 @@ constexpr ElsewhereWord kWords[] = {
     {Sort::kCommand, "", "x-blockdev-amend"},
     {Sort::kCommand, "", "x-blockdev-change"},
     {Sort::kCommand, "", "x-blockdev-set-iothread"},
-    {Sort::kCommand, "", "x-debug-block-dirty-bitmap-sha256"},
     {Sort::kOption, "driver", "active"},
     {Sort::kOption, "driver file", "pr-manager"},
     {Sort::kOption, "driver file", "x-check-cache-dropped"},
