@@ -41,7 +41,6 @@ constexpr ElsewhereWord kWords[] = {
     {Sort::kCommand, "", "job-resume"},
     {Sort::kCommand, "", "ringbuf-read"},
     {Sort::kCommand, "", "ringbuf-write"},
-    {Sort::kCommand, "", "transaction"},
     {Sort::kCommand, "", "x-blockdev-amend"},
     {Sort::kCommand, "", "x-blockdev-change"},
     {Sort::kCommand, "", "x-blockdev-set-iothread"},
