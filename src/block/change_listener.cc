@@ -26,4 +26,8 @@ void ChangeListeners::resized(std::uint64_t before_bytes, std::uint64_t after_by
   for (ChangeListener* listener : listeners_) listener->resized(before_bytes, after_bytes);
 }
 
+void ChangeListeners::grown(std::uint64_t before_bytes, std::uint64_t after_bytes) const {
+  for (ChangeListener* listener : listeners_) listener->grown(before_bytes, after_bytes);
+}
+
 }  // namespace blockexport::block

@@ -20,8 +20,9 @@ namespace blockexport::block {
 
 enum class ChangeKind : std::uint8_t { kWrite, kZeroes, kDiscard, kResize };
 
-// A change of bytes. The range is what the driver is asked to change: aligned to its blocks, so that it may be larger
-// than the request and end past the node's end. A resize changes what it cuts off or adds.
+// A change of bytes. The range is that of the request, aligned to the blocks of the driver, so that it may be larger
+// than the request and end past the node's end; the driver changes nothing outside of it. Of a discard it changes whole
+// blocks only, or none. A resize changes what it cuts off or adds.
 struct Change {
   Range range;
   ChangeKind kind;
@@ -36,8 +37,10 @@ class ChangeListener {
   // Called after the change, before the request completes; also after a failed change, which may have altered a part of
   // the range. After a change that a listener cancelled, or whose inline attempt failed, the call is optional.
   virtual void changed(const Change&) {}
-  // The node has another size. Nothing is under way, unless the node has grown by a write.
+  // The node has another size, and nothing is under way.
   virtual void resized(std::uint64_t /*before_bytes*/, std::uint64_t /*after_bytes*/) {}
+  // The node has become larger while other requests are under way, on any reactor.
+  virtual void grown(std::uint64_t before_bytes, std::uint64_t after_bytes) { resized(before_bytes, after_bytes); }
 
  protected:
   ~ChangeListener() = default;
@@ -55,6 +58,7 @@ class ChangeListeners {
   aio::Task<IoResult> before_change(Change change) const;
   void changed(const Change& change) const;
   void resized(std::uint64_t before_bytes, std::uint64_t after_bytes) const;
+  void grown(std::uint64_t before_bytes, std::uint64_t after_bytes) const;
 
  private:
   std::vector<ChangeListener*> listeners_;

@@ -83,7 +83,10 @@ class Graph::Resizing final : public Graph::Work {
     // Resizing the node also resizes the nodes below.
     const std::vector<Node*> resized = with_all_below(*node_);
     co_await change.quiesce_above(resized);
-    co_return co_await node_->resize(size_bytes());
+    const std::vector<SizedNode> above = those_above(resized);
+    CO_TRY(co_await node_->resize(size_bytes()));
+    for (const SizedNode& one : above) one.node->tell_resized(one.bytes);
+    co_return Result<>();
   }
 
   aio::Task<void> commit(Change& change) override {
@@ -99,6 +102,19 @@ class Graph::Resizing final : public Graph::Work {
   }
 
  private:
+  // A node that is not resized itself, whose size follows that of a node below.
+  struct SizedNode {
+    Node* node;
+    std::uint64_t bytes;
+  };
+
+  static std::vector<SizedNode> those_above(const std::vector<Node*>& resized) {
+    std::vector<SizedNode> above;
+    for (Node* node : children_first_above(resized)) {
+      if (std::ranges::find(resized, node) == resized.end()) above.push_back({node, node->size_bytes()});
+    }
+    return above;
+  }
   void give_up_right(Change& change) {
     change.forget_edge(*right_);
     right_.reset();

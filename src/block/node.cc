@@ -60,7 +60,7 @@ void Node::end_change(const Change& change) {
 void Node::tell_growth(std::uint64_t before_bytes) const {
   if (listeners_.empty()) return;
   if (const std::uint64_t after_bytes = size_bytes(); after_bytes > before_bytes) {
-    listeners_.resized(before_bytes, after_bytes);
+    listeners_.grown(before_bytes, after_bytes);
   }
 }
 
@@ -84,6 +84,11 @@ aio::Task<Result<>> Node::resize(std::uint64_t size_bytes) {
   // The next flush must make the new size durable.
   end_change(change);
   co_return result;
+}
+
+void Node::tell_resized(std::uint64_t before_bytes) const {
+  const std::uint64_t after_bytes = size_bytes();
+  if (after_bytes != before_bytes) listeners_.resized(before_bytes, after_bytes);
 }
 
 aio::Task<IoResult> Node::grow(std::uint64_t size_bytes) {
@@ -155,11 +160,13 @@ aio::Task<IoResult> Node::write_zeroes(Range range, ZeroOptions options) {
 aio::Task<IoResult> Node::discard(Range range) {
   Measurement measurement(co_await aio::current_reactor(), statistics_.discard, range.length);
   IoResult result = read_only() ? fail(EPERM) : check_read(range);
-  const Range blocks = discardable(range);
-  if (result && options_.discard == DiscardMode::kUnmap && !blocks.empty()) {
-    const Change change{blocks, ChangeKind::kDiscard};
+  if (result && options_.discard == DiscardMode::kUnmap && !range.empty()) {
+    const Range blocks = discardable(range);
+    // Listeners are told of the whole range, as a dirty bitmap that is compared with QEMU's needs it.
+    const Change change = change_of(range, ChangeKind::kDiscard);
     if (!listeners_.empty()) result = co_await listeners_.before_change(change);
-    if (result) {
+    if (result && blocks.empty()) listeners_.changed(change);
+    if (result && !blocks.empty()) {
       begin_change(change);
       result = co_await discard_any(blocks);
       end_change(change);

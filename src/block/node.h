@@ -67,6 +67,8 @@ class Node {
 
   // Sets the size of what the driver opened. Nothing may be under way.
   aio::Task<Result<>> resize(std::uint64_t size_bytes);
+  // Tells the listeners that the size has followed that of a node below. Nothing may be under way.
+  void tell_resized(std::uint64_t before_bytes) const;
   // Makes the node at least that large, while requests are under way and on any reactor: for a caller that has the
   // permission to resize. ENOSPC when the driver cannot grow so far, EPERM when the node is read-only.
   aio::Task<IoResult> grow(std::uint64_t size_bytes);

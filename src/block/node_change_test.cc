@@ -108,7 +108,7 @@ TEST_F(NodeChangeTest, ReportsTheBlocksThatABounceBufferRewrites) {
   EXPECT_TRUE(run(node_->write_zeroes({1000, 100}, {})));
   EXPECT_EQ(take_events(), (Events{"before zeroes 512+1024", "changed zeroes 512+1024"}));
   EXPECT_TRUE(run(node_->discard({1000, 2000})));
-  EXPECT_EQ(take_events(), (Events{"before discard 1024+1536", "changed discard 1024+1536"}));
+  EXPECT_EQ(take_events(), (Events{"before discard 512+2560", "changed discard 512+2560"}));
 }
 
 TEST_F(NodeChangeTest, AWriteOfDetectedZeroesIsReportedAsTheWrite) {
@@ -235,9 +235,14 @@ TEST_F(NodeChangeTest, DiscardsWholeUnitsInPieces) {
   Node& node = make_node({.discard_alignment = 1024, .discard_bytes_max = 2048});
   EXPECT_TRUE(run(node.discard({1000, 5000})));
   EXPECT_EQ(state_->calls, (Events{"discard 1024+2048", "discard 3072+2048"}));
+  EXPECT_EQ(take_events(), (Events{"before discard 1000+5000", "changed discard 1000+5000"}));
+  EXPECT_TRUE(run(node.flush()));
   state_->calls.clear();
   EXPECT_TRUE(run(node.discard({1, 1000})));
   EXPECT_EQ(state_->calls, Events());
+  // QEMU marks dirty bitmaps for it too.
+  EXPECT_EQ(take_events(), (Events{"before discard 1+1000", "changed discard 1+1000"}));
+  EXPECT_FALSE(node.owes_flush());
 }
 
 // --- flushes ---
