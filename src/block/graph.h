@@ -72,6 +72,9 @@ class Graph {
   aio::Task<Result<>> reopen(std::vector<schema::BlockdevOptions> options);
   // `size_bytes` as the user gave it. Root edges that tolerate growth do not prevent it. Requests wait meanwhile.
   aio::Task<Result<>> resize(std::string name, std::int64_t size_bytes);
+  // For who looks at bitmaps: requests that made a node larger did not resize its bitmaps. Does nothing if there are
+  // none such.
+  aio::Task<Result<>> resize_bitmaps();
   // Flushes everything and removes all nodes, parents first, those with a root edge once that is given back. No node
   // is made and no edge given out from now on.
   aio::Task<void> close();
@@ -97,6 +100,14 @@ class Graph {
   class Detachment;
   class Replacement;
   class Listening;
+  class BitmapWork;
+  class BitmapAddition;
+  class BitmapRemoval;
+  class BitmapClearing;
+  class BitmapSwitching;
+  class BitmapMerging;
+  class BitmapResizing;
+  class Failure;
   class Emptying;
   using Place = std::list<GraphNode>::iterator;
 
@@ -109,6 +120,14 @@ class Graph {
   static std::unique_ptr<Work> work_of(ReplaceNode step);
   static std::unique_ptr<Work> work_of(AddListener step);
   static std::unique_ptr<Work> work_of(RemoveListener step);
+  static std::unique_ptr<Work> work_of(AddBitmap step);
+  static std::unique_ptr<Work> work_of(RemoveBitmap step);
+  static std::unique_ptr<Work> work_of(ClearBitmap step);
+  static std::unique_ptr<Work> work_of(EnableBitmap step);
+  static std::unique_ptr<Work> work_of(DisableBitmap step);
+  static std::unique_ptr<Work> work_of(MergeBitmaps step);
+  static std::unique_ptr<Work> work_of(ResizeBitmaps step);
+  static std::unique_ptr<Work> work_of(FailChange step);
   static std::unique_ptr<Work> work_of_closing();
   static Error closing_error();
 

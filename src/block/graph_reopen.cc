@@ -178,7 +178,10 @@ aio::Task<void> Graph::Reopening::commit(Change&) {
     // Flushes while cache.no-flush was on have made nothing durable.
     item.node->require_flush();
   }
-  for (Node* above : children_first_above(changed)) above->refresh_limits();
+  for (Node* above : children_first_above(changed)) {
+    above->refresh_limits();
+    above->bitmaps().catch_up(above->size_bytes());
+  }
 }
 
 aio::Task<void> Graph::Reopening::abort(Change&) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -69,7 +70,52 @@ struct RemoveListener {
   ChangeListener* listener = nullptr;
 };
 
+// --- dirty bitmaps; no request of their nodes is under way from such a step to the end of the change ---
+
+struct BitmapName {
+  std::string node;
+  std::string name;
+};
+
+// Adds a bitmap, all of it clean. Without a granularity it gets the default one of its node.
+struct AddBitmap {
+  BitmapName bitmap;
+  std::optional<std::uint32_t> granularity_bytes;
+  bool persistent = false;
+  bool enabled = true;
+};
+
+// The bitmap is busy for the steps behind it, and goes when the change succeeds.
+struct RemoveBitmap {
+  BitmapName bitmap;
+};
+
+struct ClearBitmap {
+  BitmapName bitmap;
+};
+struct EnableBitmap {
+  BitmapName bitmap;
+};
+struct DisableBitmap {
+  BitmapName bitmap;
+};
+
+// Marks in `target` what is dirty in `sources`, bitmaps of any nodes, of which there is at least one.
+struct MergeBitmaps {
+  BitmapName target;
+  std::vector<BitmapName> sources;
+};
+
+// Gives the bitmaps of nodes that grew by requests the size of their nodes.
+struct ResizeBitmaps {};
+
+// Fails, so that the steps before it are undone.
+struct FailChange {
+  std::string message;
+};
+
 using GraphStep = std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, AttachEdge, DetachEdge, ReplaceNode,
-                               AddListener, RemoveListener>;
+                               AddListener, RemoveListener, AddBitmap, RemoveBitmap, ClearBitmap, EnableBitmap,
+                               DisableBitmap, MergeBitmaps, ResizeBitmaps, FailChange>;
 
 }  // namespace blockexport::block

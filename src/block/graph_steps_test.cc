@@ -260,7 +260,36 @@ class Course {
     return options;
   }
 
+  static BitmapName bitmap_name(aio::Random& random, const Plan& plan) {
+    return {node_name(random, plan), fmt::format("b{}", random.below(3))};
+  }
+
+  static GraphStep draw_bitmap_step(aio::Random& random, Plan& plan) {
+    switch (random.below(8)) {
+      case 0:
+        return RemoveBitmap{bitmap_name(random, plan)};
+      case 1:
+        return ClearBitmap{bitmap_name(random, plan)};
+      case 2:
+        return EnableBitmap{bitmap_name(random, plan)};
+      case 3:
+        return DisableBitmap{bitmap_name(random, plan)};
+      case 4: {
+        MergeBitmaps step{.target = bitmap_name(random, plan), .sources = {}};
+        for (std::uint64_t count = random.between(1, 2); count > 0; --count) {
+          step.sources.push_back(bitmap_name(random, plan));
+        }
+        return step;
+      }
+      default:
+        return AddBitmap{.bitmap = bitmap_name(random, plan),
+                         .granularity_bytes = 512u << random.below(3),
+                         .enabled = !random.one_in(4)};
+    }
+  }
+
   GraphStep draw_step(aio::Random& random, Plan& plan) {
+    if (random.one_in(4)) return draw_bitmap_step(random, plan);
     switch (random.below(10)) {
       case 0:
       case 1:
@@ -330,6 +359,13 @@ class Course {
           json::to_string(options), entry.owned_by_user, graph_.find(node.name()) == &node ? "found" : "not found",
           node.options().read_only, static_cast<int>(node.options().detect_zeroes), node.size_bytes(),
           node.limits().optimal_bytes, text_of(node.permissions()), text_of(driver.held()), driver.is_preparing());
+      for (const auto& bitmap : node.bitmaps().list().all()) {
+        std::vector<std::uint64_t> words(bitmap->bits().word_count());
+        bitmap->bits().copy_words(0, words);
+        text += fmt::format("  bitmap {} of {}/{} enabled={} busy={} {:x}\n", bitmap->name(),
+                            bitmap->bits().size_bytes(), bitmap->bits().granularity_bytes(), bitmap->is_enabled(),
+                            bitmap->is_busy(), fmt::join(words, " "));
+      }
       for (Edge& edge : node.parents()) {
         text += fmt::format("  {} of {} {} {} open={}\n", static_cast<const void*>(&edge),
                             edge.is_root() ? "a client" : edge.parent().node->name(), edge.name(),
@@ -343,6 +379,7 @@ class Course {
   void check() {
     for (const GraphNode& entry : graph_.nodes()) {
       Node& node = *entry.node;
+      EXPECT_FALSE(node.bitmaps().is_behind(node.size_bytes())) << dump();
       const auto& driver = static_cast<ScriptedDriver&>(node.driver());
       PermissionTotals totals;
       for (Edge& edge : node.parents()) totals.add(edge.permissions());
@@ -390,8 +427,18 @@ class Course {
         std::erase_if(clients_, [](const auto& client) { return client->edge == nullptr; });
       }
       check();
+      mark_some();
       // The flush of a node that goes may fail: nobody can be told.
       if (!failed || testing::Test::HasFailure() || result) return;
+    }
+  }
+
+  // As writes would, so that bitmaps differ.
+  void mark_some() {
+    for (const GraphNode& entry : graph_.nodes()) {
+      for (const auto& bitmap : entry.node->bitmaps().list().all()) {
+        if (random_.one_in(3)) bitmap->mark({random_.below(kBytes), 1});
+      }
     }
   }
 

@@ -17,6 +17,7 @@
 #include "block/checked_driver.h"
 #include "block/driver.h"
 #include "block/io.h"
+#include "block/node_bitmaps.h"
 #include "block/node_options.h"
 #include "block/node_statistics.h"
 #include "block/permission_totals.h"
@@ -64,6 +65,10 @@ class Node {
   // quiesced.
   void add_listener(ChangeListener& listener) { listeners_.add(listener); }
   void remove_listener(ChangeListener& listener) { listeners_.remove(listener); }
+
+  // Its dirty bitmaps. Steps of a change of the graph add, alter and remove them.
+  NodeBitmaps& bitmaps() { return bitmaps_; }
+  const NodeBitmaps& bitmaps() const { return bitmaps_; }
 
   // Sets the size of what the driver opened. Nothing may be under way.
   aio::Task<Result<>> resize(std::uint64_t size_bytes);
@@ -164,6 +169,7 @@ class Node {
   IntrusiveList<Edge> parents_;
   RangeLock writes_;  // used only if the driver needs alignment
   ChangeListeners listeners_;
+  NodeBitmaps bitmaps_{listeners_};
   NodeStatistics statistics_;
   // Number of writes that have ended, and the number that the last successful flush covered.
   std::atomic<std::uint64_t> write_generation_ = 0;

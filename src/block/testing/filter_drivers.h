@@ -99,6 +99,11 @@ class Store final : public LiveDriver {
     copy_out(buffers, 0, part(range));
     return {};
   }
+  aio::Task<Result<>> resize(std::uint64_t size_bytes) override {
+    EXPECT_LE(size_bytes, kBytesMax);
+    size_bytes_ = size_bytes;
+    co_return Result<>();
+  }
   bool can_grow() const override { return true; }
   aio::Task<IoResult> grow(std::uint64_t size_bytes) override {
     raise_size(size_bytes);
