@@ -57,6 +57,22 @@ std::vector<schema::BlockdevChild> children_of(Node& node) {
   return list;
 }
 
+// The newest first; nothing when there are none.
+std::optional<std::vector<schema::BlockDirtyInfo>> bitmaps_of(const Node& node) {
+  std::vector<schema::BlockDirtyInfo> list;
+  for (const auto& bitmap : node.bitmaps().list().all() | std::views::reverse) {
+    schema::BlockDirtyInfo info{.name = bitmap->name(),
+                                .count = as_signed(bitmap->bits().dirty_bytes()),
+                                .granularity = bitmap->bits().granularity_bytes(),
+                                .recording = bitmap->is_recording(),
+                                .busy = bitmap->is_busy()};
+    if (bitmap->is_inconsistent()) info.inconsistent = true;
+    list.push_back(std::move(info));
+  }
+  if (list.empty()) return std::nullopt;
+  return list;
+}
+
 aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   const NodeOptions& options = node.options();
   schema::BlockDeviceInfo info;
@@ -75,6 +91,7 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   if (auto allocated = co_await node.driver().allocated_bytes()) info.image.actual_size = as_signed(*allocated);
   if (node.driver().file_statistics() != nullptr) info.image.format_specific.emplace();
   if (stands_on_file(node)) info.image.dirty_flag = false;
+  info.dirty_bitmaps = bitmaps_of(node);
   co_return info;
 }
 
@@ -136,6 +153,8 @@ std::vector<schema::BlockPermission> list_of(PermissionSet set) {
 }  // namespace
 
 aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph) {
+  // It fails only with the lock that is taken next.
+  (void)co_await graph.resize_bitmaps();
   auto guard = co_await graph.keep_unchanged();
   std::vector<schema::BlockDeviceInfo> list;
   if (!guard) co_return list;

@@ -17,7 +17,7 @@ STANDARD = ("poll-grow", "poll-shrink", "poll-weight")
 # What refuses a number without the name of its member, in the words of qemu-storage-daemon.
 TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximum(", "Failed to resize file: ",
          "Offset (", "The sum of offset (", "Specified size is not multiple of 512", "Could not resize file: ",
-         "Cannot shrink", "is not an iothread")
+         "Cannot shrink", "is not an iothread", "Granularity must be power of 2")
 
 
 def integers(schema):
@@ -93,6 +93,11 @@ class NumbersTest(DaemonTest):
             return node and ({"options": [node]}, None)
         if command == "block_resize":
             return {"node-name": "file"}, (command, {"node-name": "file", "size": MIB})
+        bitmap = {"node": "file", "name": "b"}
+        if command == "block-dirty-bitmap-add":
+            return bitmap, ("block-dirty-bitmap-remove", bitmap)
+        if command == "transaction":
+            return {"actions": [{"type": choices[0], "data": bitmap}]}, ("block-dirty-bitmap-remove", bitmap)
         if command == "nbd-server-start":
             address = {"type": "unix", "data": {"path": nbd_path}}
             if choices == ["inet"]:

@@ -1,0 +1,55 @@
+// transaction: each action is a step of one change of the graph.
+
+#include <fmt/format.h>
+
+#include "control/commands/dirty_bitmap.h"
+#include "control/core/control.h"
+#include "schema/transaction_commands.h"
+
+namespace blockexport::control {
+namespace {
+
+using schema::TransactionActionKind;
+
+block::GraphStep step_of(schema::TransactionAction action) {
+  switch (action.type()) {
+    case TransactionActionKind::kAbort:
+      break;
+    case TransactionActionKind::kBlockDirtyBitmapAdd:
+      return add_step(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapAdd>().data));
+    case TransactionActionKind::kBlockDirtyBitmapRemove:
+      return block::RemoveBitmap{
+          bitmap_name(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapRemove>().data))};
+    case TransactionActionKind::kBlockDirtyBitmapClear:
+      return block::ClearBitmap{
+          bitmap_name(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapClear>().data))};
+    case TransactionActionKind::kBlockDirtyBitmapEnable:
+      return block::EnableBitmap{
+          bitmap_name(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapEnable>().data))};
+    case TransactionActionKind::kBlockDirtyBitmapDisable:
+      return block::DisableBitmap{
+          bitmap_name(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapDisable>().data))};
+    case TransactionActionKind::kBlockDirtyBitmapMerge:
+      return merge_step(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapMerge>().data));
+  }
+  return block::FailChange{"Transaction aborted using Abort action"};
+}
+
+// No action begins a job, and only jobs can be grouped.
+Result<> check_completion_mode(const schema::TransactionArguments& arguments) {
+  if (!arguments.properties || arguments.actions.empty()) return {};
+  if (arguments.properties->completion_mode != schema::ActionCompletionMode::kGrouped) return {};
+  return fail(fmt::format("Action '{}' does not support transaction property completion-mode = grouped",
+                          schema::name_of(arguments.actions.front().type())));
+}
+
+}  // namespace
+
+aio::Task<Result<>> transaction(Control& control, schema::TransactionArguments arguments) {
+  CO_TRY(check_completion_mode(arguments));
+  std::vector<block::GraphStep> steps;
+  for (schema::TransactionAction& action : arguments.actions) steps.push_back(step_of(std::move(action)));
+  co_return co_await control.graph().apply(std::move(steps));
+}
+
+}  // namespace blockexport::control
