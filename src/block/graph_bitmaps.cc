@@ -86,8 +86,9 @@ class Graph::BitmapRemoval final : public Graph::BitmapWork {
   aio::Task<Result<>> prepare(Change& change) override {
     CO_TRY_ASSIGN(found_, find(change, step_.bitmap));
     CO_TRY(found_.bitmap->check(DirtyBitmap::Use::kRemove));
-    co_await quiesce(change, *found_.node);
+    // Before the wait, so that no operation begins to use the bitmap meanwhile.
     found_.bitmap->set_busy(true);
+    co_await quiesce(change, *found_.node);
     co_return Result<>();
   }
 
@@ -115,7 +116,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
     bitmap_ = found.bitmap;
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kChange));
     co_await quiesce(change, *found.node);
-    // Without memory for its new size it has become inconsistent.
+    // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kChange));
     auto taken = bitmap_->bits().take();
     if (!taken) co_return fail(no_memory(*bitmap_, taken.error()));
@@ -144,6 +145,8 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
     bitmap_ = found.bitmap;
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kRead));
     co_await quiesce(change, *found.node);
+    // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
+    CO_TRY(bitmap_->check(DirtyBitmap::Use::kRead));
     was_enabled_ = bitmap_->is_enabled();
     bitmap_->set_enabled(enable_);
     co_return Result<>();

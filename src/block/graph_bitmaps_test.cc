@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "aio/current.h"
+#include "aio/scope.h"
 #include "block/graph.h"
 #include "block/testing/filter_drivers.h"
 #include "block/testing/reactor_test.h"
@@ -49,6 +51,11 @@ aio::Task<IoResult> write_bytes(Node& node, Range range, bool may_grow) {
   std::vector<std::byte> bytes(range.length, std::byte{1});
   const iovec vector{bytes.data(), bytes.size()};
   co_return co_await node.write(range, {&vector, 1}, {.may_grow = may_grow});
+}
+
+aio::Task<void> apply_to(Graph& graph, std::vector<GraphStep> steps, std::string& error) {
+  const Result<> result = co_await graph.apply(std::move(steps));
+  if (!result) error = result.error().message();
 }
 
 // Everything about the bitmaps of a node, their order and their dirty ranges.
@@ -208,6 +215,57 @@ TEST_F(GraphBitmapsTest, ARemovedBitmapIsBusyForTheStepsBehind) {
   EXPECT_EQ(dump(disk),
             "c 65536/512 enabled=true busy=false inconsistent=false count=0:\n"
             "d 65536/512 enabled=true busy=false inconsistent=false count=0:\n");
+}
+
+// Applies `step` while a request of `edge` is under way, and calls `meanwhile` when the step waits for it.
+aio::Task<void> apply_beside_request(Graph& graph, aio::Reactor& reactor, Edge& edge, GraphStep step,
+                                     std::function<void()> meanwhile, std::string& error) {
+  EXPECT_TRUE(edge.try_enter());
+  aio::Scope scope(reactor);
+  std::vector<GraphStep> steps;
+  steps.push_back(std::move(step));
+  scope.spawn("change", apply_to(graph, std::move(steps), error));
+  while (edge.is_open()) co_await aio::next_turn();
+  meanwhile();
+  edge.leave();
+  co_await scope.join();
+}
+
+TEST_F(GraphBitmapsTest, NoOperationTakesABitmapWhoseRemovalWaits) {
+  Node& disk = add_store("disk");
+  ASSERT_EQ(change(bitmap("disk", "b")), "");
+  auto edge = run(graph_.attach("disk", {.name = "root"}, {}));
+  ASSERT_TRUE(edge);
+  std::string error;
+  run(apply_beside_request(
+      graph_, reactor(), **edge, RemoveBitmap{{"disk", "b"}},
+      [&] { EXPECT_FALSE(find(disk, "b").check(DirtyBitmap::Use::kRead)); }, error));
+  EXPECT_EQ(error, "");
+  EXPECT_EQ(dump(disk), "");
+  run(graph_.detach(std::move(*edge)));
+}
+
+TEST_F(GraphBitmapsTest, NoChangeOfABitmapThatAnOperationTookMeanwhile) {
+  Node& disk = add_store("disk");
+  ASSERT_EQ(change(bitmap("disk", "b"), bitmap("disk", "s")), "");
+  write(disk, 0, 1);
+  auto edge = run(graph_.attach("disk", {.name = "root"}, {}));
+  ASSERT_TRUE(edge);
+  const std::vector<std::function<GraphStep()>> steps = {
+      [] { return ClearBitmap{{"disk", "b"}}; },
+      [] { return DisableBitmap{{"disk", "b"}}; },
+      [] { return MergeBitmaps{{"disk", "b"}, {{"disk", "s"}}}; },
+  };
+  DirtyBitmap& taken = find(disk, "b");
+  const std::string before = dump(disk);
+  for (const auto& step : steps) {
+    std::string error;
+    run(apply_beside_request(graph_, reactor(), **edge, step(), [&] { taken.set_busy(true); }, error));
+    EXPECT_EQ(error, "Bitmap 'b' is currently in use by another operation and cannot be used");
+    taken.set_busy(false);
+    EXPECT_EQ(dump(disk), before);
+  }
+  run(graph_.detach(std::move(*edge)));
 }
 
 TEST_F(GraphBitmapsTest, EveryNodeThatGetsAChangeMarksIt) {
