@@ -1,7 +1,7 @@
 // Graph::NewNodes: nodes that were opened and are not part of the graph yet.
 //
 // A node, and the children that its options define. It reserves their names from the beginning, so that no other node
-// gets them meanwhile; the destructor's caller closes the nodes that were not moved into the graph. Options that refer
+// gets them meanwhile; the destructor closes the nodes that were not moved into the graph. Options that refer
 // to no node of the graph are opened without the graph's lock, so a slow opening does not delay other changes. Thread:
 // the control reactor.
 #pragma once

@@ -145,7 +145,7 @@ class BusyGraph {
   aio::Simulation& simulation() { return reactors_.simulation(); }
   aio::DataReactor& some_reactor() { return reactors_.data_reactor(random().below(reactors_.size())); }
   bool is_over() const { return power_is_off_ || !fault_.empty(); }
-  // A false `condition` is a failure, unless the power is off.
+  // A false `holds` is a failure, unless the power is off.
   bool expect(bool holds, std::string_view what) {
     if (!holds && !is_over()) fault_ = what;
     return !is_over();
@@ -332,7 +332,7 @@ void BusyGraph::check_durable(Range range, std::string_view who) {
   expect(kept, "after " + std::string(who) + " the disk may lose promised data");
 }
 
-// Checks a flush that began at `begun` and was acknowledged.
+// Checks a flush that began at `since` and was acknowledged.
 void BusyGraph::check_durable_size(Sizes::Moment since) {
   const std::uint64_t stable = simulation().stable_content(kDisk).value_or(std::vector<std::byte>()).size();
   const auto [smallest, largest] = std::ranges::minmax(sizes_.since(since));

@@ -39,8 +39,8 @@ class Registry {
   // Null when there is none; an export that is shutting down is still found.
   Export* find(std::string_view id) const;
 
-  // Begins the removal. Waits for its end if no clients delay it, or (kHard) none that do not wait for storage. Errors:
-  // not found, still in use (kSafe), already shutting down (unless `mode` is sharper).
+  // Begins the removal. Waits for its end if there are no clients; with kHard, also if no client waits for storage.
+  // Errors: not found, still in use (kSafe), already shutting down (unless `mode` is sharper).
   aio::Task<Result<>> remove(std::string id, RemoveMode mode);
 
   // Begins the removal of each export that `wanted` accepts, newest first, whatever its clients do, and waits until

@@ -74,7 +74,7 @@ class DirtyBitmap {
   // Whether it records changes so that a backup can use them.
   bool is_recording() const { return is_enabled() && !is_inconsistent_; }
 
-  // Fails if the state forbids `purpose`.
+  // Fails if the state forbids this use.
   Result<> check(Use use) const;
   // Fails if this bitmap cannot be merged into one of `target_size_bytes`. A command that merges looks up and checks
   // one source after the other, and at the end checks its target for kChange.

@@ -75,7 +75,7 @@ class OpeningsTest : public ::testing::Test {
     aio::testing::run(daemon_.reactor(), commands_.join());
   }
 
-  // `command` lives as long as the test.
+  // The returned command lives as long as the test.
   Command& start(Command given) {
     Command& command = given_.emplace_back(std::move(given));
     commands_.spawn("command", run_command(daemon_.control(), command));

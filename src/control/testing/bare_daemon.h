@@ -44,7 +44,7 @@ class BareDaemon {
   // The same, with the process's open files and threads, and the entries of the directory with their content. Excludes
   // worker threads, which stay once they were needed.
   std::string state();
-  // Runs for a while until state() equals `wanted`, because threads and tasks may be about to end; returns the last
+  // Runs for a while until state() equals `expected`, because threads and tasks may be about to end; returns the last
   // state().
   std::string state_that_becomes(std::string_view expected);
 
