@@ -1,6 +1,6 @@
 // BlockRequest: one client request in terms of the block layer; every wire format decodes its requests to it.
 //
-// A plain value; thread: any. The range was checked against the size that the client was told, not against the node.
+// A plain value; thread: any. The range was checked against the size that the server announced, not against the node.
 #pragma once
 
 #include <cstdint>

@@ -51,7 +51,7 @@ class Payload {
     further_pieces_.clear();
     many_.clear();
     vector_count_ = 0;
-    missing_ = held_bytes_ = room_ = bounce_bytes_ = budget_bytes_ = written_bytes_ = 0;
+    missing_ = held_bytes_ = piece_space_bytes_ = bounce_bytes_ = budget_bytes_ = written_bytes_ = 0;
     active_ = is_split_ = false;
   }
   bool active() const { return active_; }
@@ -83,13 +83,13 @@ class Payload {
   }
   // The received part, a full piece of its own memory, was written.
   void part_written() {
-    assert(is_split_ && held_bytes_ == 0 && room_ == 0 && further_pieces_.empty());
+    assert(is_split_ && held_bytes_ == 0 && piece_space_bytes_ == 0 && further_pieces_.empty());
     written_bytes_ += part_bytes();
     copy_ = {};
     many_.clear();
     vector_count_ = 0;
     add_vector({.iov_base = first_piece_.data(), .iov_len = 0});
-    room_ = std::min(missing_, first_piece_.size() / kPartStepBytes * kPartStepBytes);
+    piece_space_bytes_ = std::min(missing_, first_piece_.size() / kPartStepBytes * kPartStepBytes);
   }
 
   // Missing bytes.
@@ -98,7 +98,7 @@ class Payload {
 
   // Whether the next byte needs a new piece. The caller first takes next_budget_bytes() from its budget, and reports it
   // with cover().
-  bool needs_piece() const { return missing_ > 0 && room_ == 0; }
+  bool needs_piece() const { return missing_ > 0 && piece_space_bytes_ == 0; }
   // The first piece is shorter by the held bytes.
   std::size_t next_piece_bytes() const {
     const bool first = !has_piece();
@@ -111,7 +111,7 @@ class Payload {
   }
   void cover(std::size_t bytes) { budget_bytes_ += bytes; }
   void add_piece(aio::Buffer piece) {
-    room_ = next_piece_bytes();
+    piece_space_bytes_ = next_piece_bytes();
     add_vector({.iov_base = piece.data(), .iov_len = 0});
     if (!has_piece()) {
       first_piece_ = std::move(piece);
@@ -123,11 +123,11 @@ class Payload {
   // Buffer for the next bytes; empty only if a piece is needed or the payload is complete.
   std::span<std::byte> space() {
     if (!has_piece()) return {};
-    return {static_cast<std::byte*>(last().iov_base) + last().iov_len, room_};
+    return {static_cast<std::byte*>(last().iov_base) + last().iov_len, piece_space_bytes_};
   }
   void received(std::size_t count) {
     last().iov_len += count;
-    room_ -= count;
+    piece_space_bytes_ -= count;
     missing_ -= count;
   }
 
@@ -167,7 +167,7 @@ class Payload {
   std::size_t vector_count_ = 0;
   std::size_t missing_ = 0;
   std::size_t held_bytes_ = 0;
-  std::size_t room_ = 0;
+  std::size_t piece_space_bytes_ = 0;
   std::size_t bounce_bytes_ = 0;
   std::size_t budget_bytes_ = 0;
   std::size_t written_bytes_ = 0;

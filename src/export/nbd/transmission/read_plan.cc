@@ -35,10 +35,10 @@ ReadPlan plan_read(HeaderMode mode, const Request& request, std::span<const bloc
   const bool all_zero = zeros.leading == request.length;
   if ((request.flags & command_flag::kDontFragment) != 0 && !all_zero) zeros = {};
 
-  auto room = [&plan] { return std::span(plan.head_room).subspan(plan.head_bytes); };
+  auto space = [&plan] { return std::span(plan.head_buffer).subspan(plan.head_bytes); };
   auto hole = [&](std::uint64_t offset, std::uint64_t length) {
     if (length == 0) return;
-    plan.head_bytes += encode_hole(room(), mode, request, offset, static_cast<std::uint32_t>(length), all_zero);
+    plan.head_bytes += encode_hole(space(), mode, request, offset, static_cast<std::uint32_t>(length), all_zero);
   };
   hole(request.offset, zeros.leading);
   hole(request.offset + request.length - zeros.trailing, zeros.trailing);
@@ -46,7 +46,7 @@ ReadPlan plan_read(HeaderMode mode, const Request& request, std::span<const bloc
   plan.data.length -= zeros.leading + zeros.trailing;
   if (!plan.data.empty()) {
     plan.head_bytes +=
-        encode_data_head(room(), mode, request, plan.data.offset, static_cast<std::uint32_t>(plan.data.length), true);
+        encode_data_head(space(), mode, request, plan.data.offset, static_cast<std::uint32_t>(plan.data.length), true);
   }
   return plan;
 }

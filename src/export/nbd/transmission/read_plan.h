@@ -19,10 +19,10 @@ inline constexpr std::size_t kReadHeadBytesMax = 3 * kReplyHeadBytesMax;
 
 struct ReadPlan {
   block::Range data;  // empty: the header is the whole reply
-  std::array<std::byte, kReadHeadBytesMax> head_room;
+  std::array<std::byte, kReadHeadBytesMax> head_buffer;
   std::size_t head_bytes = 0;
 
-  std::span<const std::byte> head() const { return {head_room.data(), head_bytes}; }
+  std::span<const std::byte> head() const { return {head_buffer.data(), head_bytes}; }
   std::size_t reply_bytes() const { return head_bytes + data.length; }
 };
 

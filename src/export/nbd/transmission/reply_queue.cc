@@ -42,8 +42,8 @@ std::span<std::byte> ReplyQueue::reserve(std::size_t bytes) {
 }
 
 std::span<std::byte> ReplyQueue::reserve_over_budget(std::size_t bytes) {
-  std::span<std::byte> room = reserve(bytes);
-  if (!room.empty()) return room;
+  std::span<std::byte> space = reserve(bytes);
+  if (!space.empty()) return space;
   budget_.take_over_limit(kSharedBufferBytes);
   add_shared_chunk();
   return {chunks_.back().buffer.data(), bytes};

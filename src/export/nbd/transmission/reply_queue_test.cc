@@ -31,9 +31,9 @@ class ReplyQueueTest : public ::testing::Test {
 
   // Queues a small reply of `count` bytes of `fill`.
   void put(char fill, std::size_t count) {
-    std::span<std::byte> room = queue_.reserve(count);
-    ASSERT_EQ(room.size(), count);
-    std::ranges::fill(room, static_cast<std::byte>(fill));
+    std::span<std::byte> space = queue_.reserve(count);
+    ASSERT_EQ(space.size(), count);
+    std::ranges::fill(space, static_cast<std::byte>(fill));
     queue_.commit(count);
   }
   // Queues a large reply, whose memory is taken from the budget.

@@ -42,24 +42,24 @@ NbdError wire_error(const Request& request, Errno error) {
 }  // namespace
 
 bool ReplyWriter::succeed_now(const Request& request) {
-  const std::span<std::byte> room = queue_.reserve(kReplyHeadBytesMax);
-  if (room.empty()) return false;
-  queue_.commit(encode_success(room, mode_, request));
+  const std::span<std::byte> space = queue_.reserve(kReplyHeadBytesMax);
+  if (space.empty()) return false;
+  queue_.commit(encode_success(space, mode_, request));
   return true;
 }
 
 bool ReplyWriter::refuse_now(const Request& request, const Verdict& verdict) {
-  const std::span<std::byte> room = queue_.reserve(kErrorReplyBytesMax);
-  if (room.empty()) return false;
+  const std::span<std::byte> space = queue_.reserve(kErrorReplyBytesMax);
+  if (space.empty()) return false;
   std::array<char, kErrorTextBytesMax> text;
-  queue_.commit(encode_error(room, mode_, request, verdict.error, rules_.describe(request, verdict, text)));
+  queue_.commit(encode_error(space, mode_, request, verdict.error, rules_.describe(request, verdict, text)));
   return true;
 }
 
 bool ReplyWriter::put_hole(const ReadPlan& plan) {
-  const std::span<std::byte> room = queue_.reserve(plan.head_bytes);
-  if (room.empty()) return false;
-  std::ranges::copy(plan.head(), room.begin());
+  const std::span<std::byte> space = queue_.reserve(plan.head_bytes);
+  if (space.empty()) return false;
+  std::ranges::copy(plan.head(), space.begin());
   queue_.commit(plan.head_bytes);
   return true;
 }
@@ -70,16 +70,16 @@ void ReplyWriter::succeed(const Request& request) {
 
 NbdError ReplyWriter::report_failure(const Request& request, Errno error) {
   const NbdError on_wire = wire_error(request, error);
-  const std::span<std::byte> room = queue_.reserve_over_budget(kErrorReplyBytesMax);
-  queue_.commit(encode_error(room, mode_, request, on_wire, failure_text(request)));
+  const std::span<std::byte> space = queue_.reserve_over_budget(kErrorReplyBytesMax);
+  queue_.commit(encode_error(space, mode_, request, on_wire, failure_text(request)));
   return on_wire;
 }
 
 void ReplyWriter::write_run(const WriteRun& run) {
-  const std::span<std::byte> room = queue_.reserve(run.requests() * kReplyHeadBytesMax);
+  const std::span<std::byte> space = queue_.reserve(run.requests() * kReplyHeadBytesMax);
   std::size_t written = 0;
   for (std::size_t i = 0; i < run.requests(); ++i) {
-    written += encode_success(room.subspan(written), mode_, run.request(i));
+    written += encode_success(space.subspan(written), mode_, run.request(i));
   }
   queue_.commit(written);
 }
@@ -87,8 +87,8 @@ void ReplyWriter::write_run(const WriteRun& run) {
 void ReplyWriter::put_status(const StatusReply& reply, std::size_t budget_bytes) {
   const std::size_t reply_bytes = reply.encoded_bytes();
   if (reply_bytes <= kSmallStatusBytesMax) {
-    if (const std::span<std::byte> room = queue_.reserve(reply_bytes); !room.empty()) {
-      queue_.commit(reply.encode(room));
+    if (const std::span<std::byte> space = queue_.reserve(reply_bytes); !space.empty()) {
+      queue_.commit(reply.encode(space));
       budget_.give_back(budget_bytes);
       return;
     }

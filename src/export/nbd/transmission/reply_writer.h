@@ -42,8 +42,8 @@ class ReplyWriter {
   // A short READ into the queue's own memory: returns the buffer for its data, empty if there is no memory; then
   // commits it with its header, or drops it.
   std::span<std::byte> reserve_read(const ReadPlan& plan) {
-    const std::span<std::byte> room = queue_.reserve(plan.reply_bytes());
-    return room.empty() ? room : room.subspan(plan.head_bytes);
+    const std::span<std::byte> space = queue_.reserve(plan.reply_bytes());
+    return space.empty() ? space : space.subspan(plan.head_bytes);
   }
   void commit_read(const ReadPlan& plan, std::span<std::byte> data) {
     std::ranges::copy(plan.head(), data.data() - plan.head_bytes);

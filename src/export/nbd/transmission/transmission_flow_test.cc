@@ -268,13 +268,13 @@ TASK_TEST_P(TransmissionFlowTest, WaitingSmallRequestsCountWithAllTheirMemory) {
       requests = joined({requests, codec.request(kind.command, cookie, cookie, 1)});
     }
     (void)co_await session.client.send(requests);
-    const std::size_t room = aio::MemoryBudget::kConnectionAllowanceBytes + kProcessBytes;
+    const std::size_t space = aio::MemoryBudget::kConnectionAllowanceBytes + kProcessBytes;
     const std::size_t replies = ReplyQueue::kSharedBufferBytes;
-    co_await until([&] { return narrow.storage.waiting >= (room - replies) / kind.memory_bytes; });
+    co_await until([&] { return narrow.storage.waiting >= (space - replies) / kind.memory_bytes; });
     for (int i = 0; i < 20; ++i) (void)co_await reactor().sleep_until(reactor().now_ns() + 100'000);
     gate.set();
     for (std::uint64_t i = 0; i < kRequests; ++i) EXPECT_EQ((co_await session.client.answer()).error, 0u);
-    EXPECT_LE(narrow.storage.most_waiting, room / kind.memory_bytes);
+    EXPECT_LE(narrow.storage.most_waiting, space / kind.memory_bytes);
     co_await session.end();
     EXPECT_EQ(narrow.budget.used_bytes(), 0u);
   }

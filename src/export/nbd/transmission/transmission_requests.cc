@@ -150,10 +150,10 @@ ReaderWait Transmission::begin_read(const Request& request) {
   }
   const bool small = plan.reply_bytes() <= ReplyQueue::kSharedBufferBytes;
   if (small && engine_.is_inside()) {
-    const std::span<std::byte> room = output_.reserve_read(plan);
-    if (room.empty()) return ReaderWait::kSharedBuffer;
-    if (engine_.read_now(plan.data, {.iov_base = room.data(), .iov_len = plan.data.length})) {
-      output_.commit_read(plan, room);
+    const std::span<std::byte> space = output_.reserve_read(plan);
+    if (space.empty()) return ReaderWait::kSharedBuffer;
+    if (engine_.read_now(plan.data, {.iov_base = space.data(), .iov_len = plan.data.length})) {
+      output_.commit_read(plan, space);
       input_.consume();
       trace_end(request);
       return ReaderWait::kInput;

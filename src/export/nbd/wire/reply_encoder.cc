@@ -109,13 +109,13 @@ void BlockStatus::put_open(std::byte* out) const {
 }
 
 void BlockStatus::close_open() {
-  if (closed_ == capacity_) make_room();
+  if (closed_ == capacity_) allocate_more();
   put_open(wire_.get() + closed_ * extent_bytes());
   ++closed_;
 }
 
 // A long reply allocates its maximum; only the pages that are written take memory.
-void BlockStatus::make_room() {
+void BlockStatus::allocate_more() {
   capacity_ = std::min(capacity_ == 0 ? kShortAnswerExtents : extents_max_, extents_max_);
   auto larger = std::make_unique_for_overwrite<std::byte[]>(capacity_ * extent_bytes());
   if (closed_ > 0) std::memcpy(larger.get(), wire_.get(), closed_ * extent_bytes());

@@ -40,7 +40,7 @@ std::size_t encode_hole(std::span<std::byte> out, HeaderMode mode, const Request
                         std::uint32_t length, bool done);
 
 // The number of extents for which one block status chunk stays within kExtentsMax and within `chunk_bytes_max`, the
-// payload maximum that the client was told (at least 512).
+// payload maximum that the server announced (at least 512).
 std::size_t extents_max_within(HeaderMode mode, std::uint32_t chunk_bytes_max);
 
 // The extents of one context in the reply to one BLOCK_STATUS: call add() in order from the request's offset on, then
@@ -75,7 +75,7 @@ class BlockStatus {
   // Writes the open extent in wire format.
   void put_open(std::byte* out) const;
   void close_open();
-  void make_room();
+  void allocate_more();
 
   Request request_;
   std::uint64_t length_;

@@ -24,7 +24,7 @@ enum class Refusal : std::uint8_t {
   kUnexpectedPayload,  // the command has no payload
   kReadOnly,           // writes to a read-only export
   kPastEnd,            // reaches past the end of the export
-  kUnaligned,          // not aligned to the minimum block size that this client was told
+  kUnaligned,          // not aligned to the minimum block size that the server announced
   kBadFlags,           // flags that the command does not have, or that were not negotiated
   kUnknownCommand,     // not a command of the protocol
   kNotOffered,         // a command that the transmission flags exclude
@@ -46,7 +46,7 @@ struct Verdict {
   bool ok() const { return refusal == Refusal::kNone; }
 };
 
-// Treatment of requests that are not aligned to a minimum block size that the client was told.
+// Treatment of requests that are not aligned to a minimum block size that the server announced.
 enum class UnalignedRequests : std::uint8_t {
   kRefuse,  // EINVAL, as the protocol advises
   kServe,   // as QEMU does: the node reads, modifies and writes whole blocks

@@ -46,8 +46,8 @@ struct SessionState {
   HeaderMode header_mode = HeaderMode::kSimple;
   std::uint16_t transmission_flags = transmission_flag::kHasFlags;  // as sent to the client
   std::string export_name;
-  std::uint64_t export_bytes = 0;     // the size that the client was told
-  BlockSizes block_sizes;             // the sizes that this client was told, or the defaults
+  std::uint64_t export_bytes = 0;     // the size that the server announced
+  BlockSizes block_sizes;             // the sizes that the server announced, or the defaults
   std::vector<ContextInfo> contexts;  // selected for this export, ids ascending
 
   friend bool operator==(const SessionState&, const SessionState&) = default;
