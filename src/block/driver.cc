@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "block/reopen_children.h"
+
 namespace blockexport::block {
 
 aio::Task<IoResult> Driver::grow(std::uint64_t) {
@@ -26,8 +28,9 @@ aio::Task<Result<>> Driver::resize(std::uint64_t) {
 }
 
 aio::Task<Result<>> Driver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&,
-                                           NodeOptions&) {
-  co_return fail(fmt::format("Block format '{}' does not support reopening files", format_name()));
+                                           NodeOptions&, ReopenChildren& children) {
+  co_return fail(fmt::format("Block format '{}' used by node '{}' does not support reopening files", format_name(),
+                             children.node_name()));
 }
 
 aio::Task<void> Driver::commit_reopen() {

@@ -34,6 +34,7 @@ namespace blockexport::block {
 
 class Edge;
 class LiveDriver;
+class ReopenChildren;
 
 class Driver {
  public:
@@ -111,9 +112,12 @@ class Driver {
   // --- reopen: prepare, then permissions, then either commit or abort, which cannot fail ---
 
   // Checks that `options` differ from the current ones only where allowed, and prepares the change. Its children are
-  // already those of the new options. May make `node_options` read-only, where they allow it.
+  // already those of the new options; the driver adds and drops optional ones through `children`. May make
+  // `node_options` read-only, where they allow it. A failure leaves everything as before, and abort_reopen() is not
+  // called.
   virtual aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before,
-                                             const schema::BlockdevOptions& after, NodeOptions& node_options);
+                                             const schema::BlockdevOptions& after, NodeOptions& node_options,
+                                             ReopenChildren& children);
   virtual aio::Task<void> commit_reopen();
   virtual aio::Task<void> abort_reopen();
 };

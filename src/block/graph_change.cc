@@ -156,13 +156,19 @@ void Graph::Change::set_options(Node& node, schema::BlockdevOptions options) {
   journal_.emplace_back(OptionsSet{&node, std::exchange(graph_.entry(node).options, std::move(options))});
 }
 
+Edge* Graph::Change::next_parent_that_stays(Edge& edge) const {
+  Edge* next = edge.next_parent();
+  while (next != nullptr && added_edges_.contains(next)) next = next->next_parent();
+  return next;
+}
+
 void Graph::Change::move_edge(Edge& edge, Node& to) {
-  journal_.emplace_back(EdgeMoved{&edge, &edge.node(), edge.next_parent()});
+  journal_.emplace_back(EdgeMoved{&edge, &edge.node(), next_parent_that_stays(edge)});
   edge.attach(to);
 }
 
 void Graph::Change::withdraw_edge(Edge& edge) {
-  journal_.emplace_back(EdgeMoved{&edge, &edge.node(), edge.next_parent()});
+  journal_.emplace_back(EdgeMoved{&edge, &edge.node(), next_parent_that_stays(edge)});
   edge.withdraw();
 }
 

@@ -65,6 +65,8 @@ class Graph::Change {
   void move_edge(Edge& edge, Node& to);
   // Its node has one user less, but still exists.
   void withdraw_edge(Edge& edge);
+  // Notes an edge that a driver owns and destroys when the change fails, in any order: no edit refers to it.
+  void note_added(const Edge& edge) { added_edges_.insert(&edge); }
   // A root edge is about to be destroyed: opens it if it was quiesced, and drops it.
   void forget_edge(Edge& edge);
   // Removes a node from the graph if it has no user and no command made it; then does the same for each of its
@@ -103,6 +105,7 @@ class Graph::Change {
   void forget_node(const Node& node) { quiesced_nodes_left_.erase(&node); }
   void resume_all();
   std::vector<Node*> those_that_stay(const std::vector<Node*>& nodes) const;
+  Edge* next_parent_that_stays(Edge& edge) const;
   void undo_to(std::size_t journal_size);
   void undo(NodesAdded& edit);
   void undo(OwnerSet& edit);
@@ -121,7 +124,8 @@ class Graph::Change {
   std::vector<Node*> deeper_;
   std::vector<PlannedOptions> planned_;
   Node* growing_ = nullptr;
-  std::vector<Place> withdrawn_;  // parents first
+  std::unordered_set<const Edge*> added_edges_;  // for comparison only: they may be gone
+  std::vector<Place> withdrawn_;                 // parents first
   std::unique_ptr<PermissionUpdate> permissions_;
 };
 

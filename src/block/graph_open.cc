@@ -52,6 +52,9 @@ std::vector<ChildReference> child_references(const schema::BlockdevOptions& opti
   std::vector<ChildReference> found;
   auto see_member = [&found]<class Member>(std::string_view name, const Member& member) {
     if constexpr (std::is_same_v<Member, schema::BlockdevRef>) found.push_back({name, &member});
+    if constexpr (std::is_same_v<Member, std::optional<schema::BlockdevRef>>) {
+      if (member) found.push_back({name, &*member});
+    }
   };
   auto see_branch = [&see_member](const auto& branch) {
     if constexpr (requires { branch.for_each_member(see_member); }) branch.for_each_member(see_member);

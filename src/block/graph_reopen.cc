@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "block/graph_change.h"
+#include "block/reopen_children.h"
 
 namespace blockexport::block {
 namespace {
@@ -35,6 +36,7 @@ class Graph::Reopening final : public Graph::Work {
   aio::Task<void> abort(Change& change) override;
 
  private:
+  class NewChildren;
   struct Item {
     Node* node;
     const schema::BlockdevOptions* options;
@@ -50,6 +52,7 @@ class Graph::Reopening final : public Graph::Work {
   aio::Task<Result<>> prepare_item(Change& change, Item& item);
   Result<> prepare_children(Change& change, const Item& item);
   Result<> prepare_child(Change& change, const Item& item, Edge& edge);
+  static Result<Node*> find_target(Graph& graph, Node& parent, const std::string& name, std::string_view child_name);
   const NodeOptions* options_of_parent(const Item& item) const;
 
   ReopenNodes step_;
@@ -58,6 +61,47 @@ class Graph::Reopening final : public Graph::Work {
   std::size_t prepared_ = 0;
   std::vector<Node*> left_;  // nodes that have lost users to other nodes
 };
+
+// The children that one driver gets and gives up.
+class Graph::Reopening::NewChildren final : public ReopenChildren {
+ public:
+  NewChildren(Reopening& reopening, Change& change, Node& node) : reopening_(reopening), change_(change), node_(node) {}
+
+  Result<std::unique_ptr<Edge>> add_child(const schema::BlockdevRef& reference, std::string_view name,
+                                          ChildRoles roles) override {
+    if (reference.definition() != nullptr) return fail(fmt::format("Cannot change the option '{}.driver'", name));
+    TRY_ASSIGN(Node * target, find_target(change_.graph(), node_, *reference.reference(), name));
+    EdgeParent parent{.name = std::string(name),
+                      .description = fmt::format("node '{}'", node_.name()),
+                      .node = &node_,
+                      .roles = roles};
+    auto edge = std::make_unique<Edge>(*target, std::move(parent), Permissions{});
+    change_.note_added(*edge);
+    return edge;
+  }
+
+  void drop_child(Edge& edge) override {
+    reopening_.left_.push_back(&edge.node());
+    change_.withdraw_edge(edge);
+  }
+
+  const std::string& node_name() const override { return node_.name(); }
+
+ private:
+  Reopening& reopening_;
+  Change& change_;
+  Node& node_;
+};
+
+// The node of that name, unless `parent` is among what stands below it.
+Result<Node*> Graph::Reopening::find_target(Graph& graph, Node& parent, const std::string& name,
+                                            std::string_view child_name) {
+  TRY_ASSIGN(Node * target, graph.lookup(name));
+  if (reaches(*target, parent)) {
+    return fail(fmt::format("Making '{}' a {} child of '{}' would create a cycle", name, child_name, parent.name()));
+  }
+  return target;
+}
 
 bool Graph::Reopening::is_planned(const Node& node) const {
   return item_numbers_.contains(&node);
@@ -139,7 +183,8 @@ aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
   }
   CO_TRY_ASSIGN(item.node_options, node_options_of(*item.options, options_of_parent(item)));
   CO_TRY(prepare_children(change, item));
-  CO_TRY(co_await item.node->driver().prepare_reopen(before, *item.options, item.node_options));
+  NewChildren children(*this, change, *item.node);
+  CO_TRY(co_await item.node->driver().prepare_reopen(before, *item.options, item.node_options, children));
   prepared_++;
   co_return Result<>();
 }
@@ -158,12 +203,8 @@ Result<> Graph::Reopening::prepare_child(Change& change, const Item& item, Edge&
     if (before != nullptr && before->definition() != nullptr) return {};
     return fail(fmt::format("Cannot change the option '{}.driver'", edge.name()));
   }
-  TRY_ASSIGN(Node * target, graph.lookup(*reference->reference()));
+  TRY_ASSIGN(Node * target, find_target(graph, *item.node, *reference->reference(), edge.name()));
   if (target == &edge.node()) return {};
-  if (reaches(*target, *item.node)) {
-    return fail(fmt::format("Making '{}' a {} child of '{}' would create a cycle", target->name(), edge.name(),
-                            item.node->name()));
-  }
   left_.push_back(&edge.node());
   change.move_edge(edge, *target);
   return {};

@@ -108,8 +108,8 @@ class ScriptedDriver final : public Driver {
     size_bytes_ = size_bytes;
     co_return Result<>();
   }
-  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&,
-                                     NodeOptions&) override {
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&, NodeOptions&,
+                                     ReopenChildren&) override {
     EXPECT_FALSE(is_preparing_);
     EXPECT_EQ(requests_.load(), 0);
     CO_TRY(co_await drivers_.call("prepare_reopen"));

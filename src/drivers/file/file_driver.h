@@ -69,7 +69,7 @@ class FileDriver final : public block::LiveDriver {
   // Opens the file again when access or the use of the page cache changes; the commit moves the locks to the new
   // descriptor.
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
-                                     block::NodeOptions& node_options) override;
+                                     block::NodeOptions& node_options, block::ReopenChildren& children) override;
   aio::Task<void> commit_reopen() override;
   aio::Task<void> abort_reopen() override;
 

@@ -25,7 +25,8 @@ Result<> check_fixed_options(const schema::BlockdevOptionsFile& before, const sc
 }  // namespace
 
 aio::Task<Result<>> FileDriver::prepare_reopen(const schema::BlockdevOptions& before,
-                                               const schema::BlockdevOptions& after, block::NodeOptions& node_options) {
+                                               const schema::BlockdevOptions& after, block::NodeOptions& node_options,
+                                               block::ReopenChildren&) {
   CO_TRY(check_fixed_options(options_in(before), options_in(after)));
   FileOptions wanted = file_options(options_in(after), node_options, options_.type);
   auto reopening = std::make_unique<FileReopening>(FileReopening{.options = wanted, .limits = limits_, .fd = fd_});

@@ -102,7 +102,8 @@ aio::Task<std::optional<std::uint64_t>> NullDriver::allocated_bytes() {
 }
 
 aio::Task<Result<>> NullDriver::prepare_reopen(const schema::BlockdevOptions& before,
-                                               const schema::BlockdevOptions& after, block::NodeOptions&) {
+                                               const schema::BlockdevOptions& after, block::NodeOptions&,
+                                               block::ReopenChildren&) {
   const auto& [old_size, old_latency, old_zeroes] = options_in(before);
   const auto& [new_size, new_latency, new_zeroes] = options_in(after);
   CO_TRY(check_unchanged("size", old_size, new_size));

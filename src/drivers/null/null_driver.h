@@ -33,7 +33,7 @@ class NullDriver final : public block::LiveDriver {
   aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
   // A null node has no option that a reopen can change.
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
-                                     block::NodeOptions& node_options) override;
+                                     block::NodeOptions& node_options, block::ReopenChildren& children) override;
 
   const NullOptions& options() const { return options_; }
 

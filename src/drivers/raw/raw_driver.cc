@@ -118,7 +118,7 @@ aio::Task<Result<>> RawDriver::resize(std::uint64_t size_bytes) {
 }
 
 aio::Task<Result<>> RawDriver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions& after,
-                                              block::NodeOptions&) {
+                                              block::NodeOptions&, block::ReopenChildren&) {
   CO_TRY_ASSIGN(next_options_, raw_options(after.as<schema::BlockdevDriver::kRaw>()));
   co_return check(next_options_, file().size_bytes());
 }

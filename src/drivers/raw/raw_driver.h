@@ -45,7 +45,7 @@ class RawDriver final : public block::LiveDriver {
                                        bool read_only) const override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
-                                     block::NodeOptions& node_options) override;
+                                     block::NodeOptions& node_options, block::ReopenChildren& children) override;
   aio::Task<void> commit_reopen() override;
 
   const RawOptions& options() const { return options_; }
