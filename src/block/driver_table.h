@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "aio/task.h"
@@ -17,6 +18,8 @@ struct BlockdevRef;
 
 namespace blockexport::block {
 
+class DirtyBitmap;
+
 // Interface through which a driver that is being opened gets its children.
 class ChildOpener {
  public:
@@ -24,6 +27,8 @@ class ChildOpener {
   // of the child in the schema, static text. The new node lives as long as an edge leads to it.
   virtual aio::Task<Result<std::unique_ptr<Edge>>> open_child(const schema::BlockdevRef& reference,
                                                               std::string_view name, ChildRoles roles) = 0;
+  // A dirty bitmap of a node of the graph; valid until the task awaits something.
+  virtual Result<const DirtyBitmap*> find_bitmap(const std::string& node, const std::string& name) = 0;
 
  protected:
   ~ChildOpener() = default;

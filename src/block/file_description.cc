@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "block/chain.h"
+#include "block/edge.h"
 
 namespace blockexport::block {
 namespace {
@@ -50,6 +53,12 @@ struct Description {
   bool is_storage = false;  // the node is not on top of another one
 };
 
+// Where a copy-before-write node copies to.
+Node& target_of(Node& node) {
+  const std::vector<Edge*> children = node.driver().children();
+  return (*std::ranges::find(children, "target", [](const Edge* child) { return child->name(); }))->node();
+}
+
 Description describe(const Graph& graph, Node& node) {
   const schema::BlockdevOptions& options = graph.about(node).options;
   Members members(options.driver());
@@ -61,13 +70,21 @@ Description describe(const Graph& graph, Node& node) {
       members.add_if("size", branch.size);
       members.add_if("read-zeroes", branch.read_zeroes);
       return {members.only_driver() ? node.driver().filename() : "", members.json(), true};
-    } else {
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsRaw>) {
       members.add_if("offset", branch.offset);
       members.add_if("size", branch.size);
       Description file = describe(graph, *image_node(node));
       bool says_all = members.only_driver() && file.is_storage;
       members.add("file", file.json);
       return {says_all ? file.name : "", members.json(), false};
+    } else {
+      // A filter, which goes by the name of the image that it stands on.
+      Description file = describe(graph, *image_node(node));
+      members.add("file", file.json);
+      if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsCbw>) {
+        members.add("target", describe(graph, target_of(node)).json);
+      }
+      return {file.name, members.json(), false};
     }
   };
   return std::visit(describe_branch, options.branch);

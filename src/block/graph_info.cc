@@ -34,6 +34,8 @@ schema::BlockdevDetectZeroesOptions detect_zeroes_of(DetectZeroes value) {
 // Whether the node shows a host file, directly or through nodes that only forward.
 bool stands_on_file(Node& node) {
   if (node.driver().file_statistics() != nullptr) return true;
+  // An older state is in no file of its own.
+  if (node.driver().as_live() == nullptr) return false;
   Node* image = image_node(node);
   return image != nullptr && stands_on_file(*image);
 }

@@ -95,6 +95,12 @@ class Graph::Opening final : public ChildOpener {
     co_return std::make_unique<Edge>(*node, std::move(parent), Permissions{});
   }
 
+  Result<const DirtyBitmap*> find_bitmap(const std::string& node_name, const std::string& name) override {
+    const Node* node = nodes_.graph().find(node_name);
+    if (node == nullptr) return fail(fmt::format("Node '{}' not found", node_name));
+    return node->bitmaps().list().require(name);
+  }
+
  private:
   NewNodes& nodes_;
   std::string parent_name_;

@@ -1,9 +1,14 @@
 #include "drivers/driver_table.h"
 
+#include <fmt/format.h>
+
+#include "block/bitmap/dirty_bitmap.h"
+#include "drivers/copy_before_write/copy_before_write_driver.h"
 #include "drivers/file/file_driver.h"
 #include "drivers/null/null_driver.h"
 #include "drivers/options.h"
 #include "drivers/raw/raw_driver.h"
+#include "drivers/snapshot_access/snapshot_access_driver.h"
 
 namespace blockexport::drivers {
 namespace {
@@ -33,6 +38,35 @@ aio::Task<Opened> open_raw(const schema::BlockdevOptionsRaw& options, block::Chi
   co_return as_driver(RawDriver::open(raw, std::move(file)));
 }
 
+// The bits of the bitmap that says what belongs to a point in time of a disk of that size; null without a bitmap.
+Result<const block::DirtyBits*> bits_of(const std::optional<schema::BlockDirtyBitmap>& bitmap, std::uint64_t size_bytes,
+                                        block::ChildOpener& children) {
+  if (!bitmap) return nullptr;
+  TRY_ASSIGN(const block::DirtyBitmap* found, children.find_bitmap(bitmap->node, bitmap->name));
+  if (Result<> checked = found->check_source(size_bytes); !checked) {
+    return fail(std::move(checked).error().with_prefix(fmt::format(
+        "Cannot create block-copy-state: Failed to merge bitmap '{}' to internal copy-bitmap: ", bitmap->name)));
+  }
+  return &found->bits();
+}
+
+aio::Task<Opened> open_copy_before_write(const schema::BlockdevOptionsCbw& options, block::ChildOpener& children) {
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kFiltered));
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> target,
+                co_await children.open_child(options.target, "target", block::ChildRoles()));
+  CO_TRY_ASSIGN(const CopyBeforeWriteOptions plain, copy_before_write_options(options));
+  CO_TRY_ASSIGN(const block::DirtyBits* only, bits_of(options.bitmap, file->node().size_bytes(), children));
+  co_return as_driver(CopyBeforeWriteDriver::open(plain, std::move(file), std::move(target), only));
+}
+
+aio::Task<Opened> open_snapshot_access(const schema::BlockdevOptionsGenericFormat& options,
+                                       block::ChildOpener& children) {
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kData));
+  co_return as_driver(SnapshotAccessDriver::open(std::move(file)));
+}
+
 }  // namespace
 
 // -Wswitch reports a driver of the schema that is missing here.
@@ -40,6 +74,8 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
                                        block::ChildOpener& children) {
   using schema::BlockdevDriver;
   switch (options.driver()) {
+    case BlockdevDriver::kCopyBeforeWrite:
+      co_return co_await open_copy_before_write(options.as<BlockdevDriver::kCopyBeforeWrite>(), children);
     case BlockdevDriver::kFile:
       co_return co_await open_file(options.as<BlockdevDriver::kFile>(), node_options, FileType::kRegular);
     case BlockdevDriver::kHostDevice:
@@ -50,6 +86,8 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
       co_return open_null(options.as<BlockdevDriver::kNullCo>(), "null-co");
     case BlockdevDriver::kRaw:
       co_return co_await open_raw(options.as<BlockdevDriver::kRaw>(), children);
+    case BlockdevDriver::kSnapshotAccess:
+      co_return co_await open_snapshot_access(options.as<BlockdevDriver::kSnapshotAccess>(), children);
   }
   co_return fail("Unknown driver");
 }

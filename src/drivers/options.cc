@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
+
+#include "block/bitmap/dirty_bits.h"
+
 namespace blockexport::drivers {
 namespace {
 
@@ -70,6 +75,38 @@ Result<RawOptions> raw_options(const schema::BlockdevOptionsRaw& options) {
     TRY_ASSIGN(result.size_bytes, size_of("size", *options.size));
   }
   return result;
+}
+
+Result<CopyBeforeWriteOptions> copy_before_write_options(const schema::BlockdevOptionsCbw& options) {
+  constexpr std::string_view kPrefix = "Cannot create block-copy-state: min-cluster-size";
+  CopyBeforeWriteOptions result;
+  const std::uint64_t wanted_bytes = options.min_cluster_size.value_or(0);
+  if (wanted_bytes > INT64_MAX) return fail(fmt::format("{} too large: {} > {}", kPrefix, wanted_bytes, INT64_MAX));
+  if (wanted_bytes != 0 && !std::has_single_bit(wanted_bytes)) {
+    return fail(fmt::format("{} needs to be a power of 2", kPrefix));
+  }
+  if (wanted_bytes > block::DirtyBits::kGranularityBytesMax) {
+    return fail(fmt::format("{} too large: {} > {}", kPrefix, wanted_bytes, block::DirtyBits::kGranularityBytesMax));
+  }
+  result.cluster_bytes = std::max(CopyBeforeWriteOptions::kClusterBytesMin, static_cast<std::uint32_t>(wanted_bytes));
+  switch (options.on_cbw_error.value_or(schema::OnCbwError::kBreakGuestWrite)) {
+    case schema::OnCbwError::kBreakGuestWrite:
+      result.on_error = OnCopyError::kFailRequest;
+      break;
+    case schema::OnCbwError::kBreakSnapshot:
+      result.on_error = OnCopyError::kGiveUpPointInTime;
+      break;
+  }
+  result.timeout_ns = std::uint64_t{options.cbw_timeout.value_or(0)} * 1'000'000'000;
+  return result;
+}
+
+Result<> check_same_bitmap(const schema::BlockdevOptionsCbw& before, const schema::BlockdevOptionsCbw& after) {
+  const bool same =
+      before.bitmap.has_value() == after.bitmap.has_value() &&
+      (!after.bitmap || (before.bitmap->node == after.bitmap->node && before.bitmap->name == after.bitmap->name));
+  if (same) return {};
+  return fail(changed_option("bitmap", !after.bitmap));
 }
 
 Error changed_option(std::string_view name, bool left_out) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "block/node_options.h"
+#include "drivers/copy_before_write/copy_before_write_options.h"
 #include "drivers/file/file_options.h"
 #include "drivers/null/null_options.h"
 #include "drivers/raw/raw_options.h"
@@ -21,6 +22,10 @@ FileOptions file_options(const schema::BlockdevOptionsFile& options, const block
 Result<NullOptions> null_options(const schema::BlockdevOptionsNull& options, std::string_view format_name);
 
 Result<RawOptions> raw_options(const schema::BlockdevOptionsRaw& options);
+
+Result<CopyBeforeWriteOptions> copy_before_write_options(const schema::BlockdevOptionsCbw& options);
+// For a reopen: the bitmap was read when the node was made.
+Result<> check_same_bitmap(const schema::BlockdevOptionsCbw& before, const schema::BlockdevOptionsCbw& after);
 
 // For a reopen: fails unless an option that cannot change has its old value. `name` is that of the option.
 template <class T>

@@ -29,7 +29,8 @@ NOTHING_IS_UNUSED = "".join(f'#pragma clang diagnostic ignored "-W{name}"\n' for
 # Of one test program: a fault may make it wait for ever.
 TEST_SECONDS_MAX = 90
 # Programs that run whole on a backend that the environment names, and those that see the most.
-BACKENDS = {"block_test": ("io_uring", "simulation"), "drivers_test": ("io_uring", "epoll")}
+BACKENDS = {"block_test": ("io_uring", "simulation"), "filters_test": ("io_uring", "simulation"),
+            "drivers_test": ("io_uring", "epoll")}
 NOTICED, SURVIVED, BROKEN = "noticed", "SURVIVED", "DOES NOT BUILD"
 
 

@@ -173,6 +173,43 @@ class Filter : public Driver {
   std::unique_ptr<Edge> file_;
 };
 
+// Forwards everything to the child "file", at once where that can, and can be reopened with another child.
+class ReopenableFilter final : public LiveDriver {
+ public:
+  explicit ReopenableFilter(std::unique_ptr<Edge> file) : file_(std::move(file)) {}
+
+  aio::Task<IoResult> read(Range range, IoBuffers buffers) override { return file().read(range, buffers); }
+  aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options) override {
+    return file().write(range, buffers, options);
+  }
+  aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) override {
+    return file().write_zeroes(range, options);
+  }
+  aio::Task<IoResult> discard(Range range) override { return file().discard(range); }
+  aio::Task<IoResult> flush() override { return file().flush(); }
+  aio::Task<IoResult> extents(Range range, Extents& extents) override { return file().extents(range, extents); }
+  aio::Task<IoResult> prefetch(Range range) override { return file().prefetch(range); }
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) override {
+    return file().try_read(reactor, range, buffers);
+  }
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) override {
+    return file().try_write(reactor, range, buffers, hints);
+  }
+  std::uint64_t size_bytes() const override { return file().size_bytes(); }
+  Limits limits() const override { return {}; }
+  std::string_view format_name() const override { return "reopenable filter"; }
+  std::vector<Edge*> children() const override { return {file_.get()}; }
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&, NodeOptions&,
+                                     ReopenChildren&) override {
+    co_return Result<>();
+  }
+
+ private:
+  Node& file() const { return file_->node(); }
+
+  std::unique_ptr<Edge> file_;
+};
+
 // Appends a copy of every write to the child "log", which grows, on the reactor of the write.
 class LoggingFilter final : public Filter {
  public:

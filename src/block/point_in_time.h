@@ -1,0 +1,33 @@
+// PointInTime: an older state of a driver's bytes, which the driver keeps while its own readers see the newest.
+//
+// Owned by the driver that keeps it (Driver::point_in_time()); a parent of that driver's node shows it to its own
+// users. Ranges are not empty and lie in the node; they need no alignment. Thread: any reactor, for a caller inside the
+// gate of an edge above the node.
+#pragma once
+
+#include <cstdint>
+
+#include "aio/task.h"
+#include "base/errno.h"
+#include "block/io.h"
+
+namespace blockexport::block {
+
+class PointInTime {
+ public:
+  // Bytes that the node had then.
+  virtual std::uint64_t size_bytes_then() const = 0;
+  // Reads the older bytes. EACCES: some of them do not belong to the point in time, were dropped, or are lost because
+  // the state could not be kept.
+  virtual aio::Task<IoResult> read_then(Range range, IoBuffers buffers) = 0;
+  // As the verb `extents`, of the older bytes. EACCES: the first of them cannot be read.
+  virtual aio::Task<IoResult> extents_then(Range range, Extents& extents) = 0;
+  // Nobody needs these older bytes any more: whole clusters inside the range cannot be read from now on, nor is
+  // anything done to keep them, and the storage that they took is given back.
+  virtual aio::Task<IoResult> drop_then(Range range) = 0;
+
+ protected:
+  ~PointInTime() = default;
+};
+
+}  // namespace blockexport::block
