@@ -16,6 +16,7 @@
 #include "aio/current.h"
 #include "aio/testing/interleaving.h"
 #include "block/graph.h"
+#include "block/reopen_children.h"
 #include "json/writer.h"
 #include "schema/codec.h"
 
@@ -49,12 +50,23 @@ struct ScriptedDrivers final : DriverTable {
   std::optional<std::uint64_t> calls_until_failure;
   std::string failed_call;
   int drivers = 0;
+  std::uint64_t children_added = 0;  // by reopens that succeeded
+  std::uint64_t children_dropped = 0;
 };
 
-// A store, or a filter with a child, that checks only the order of its calls.
+// Of options that have a child "target": the child, which the driver below goes without when it is named as "file" is.
+const schema::BlockdevRef* second_child_of(const schema::BlockdevOptions& options) {
+  const auto* both = options.as_if<schema::BlockdevDriver::kCopyBeforeWrite>();
+  if (both == nullptr) return nullptr;
+  const std::string* name = both->target.reference();
+  return name != nullptr && *name == *both->file.reference() ? nullptr : &both->target;
+}
+
+// A store, or a filter with one or two children, that checks only the order of its calls.
 class ScriptedDriver final : public Driver {
  public:
-  ScriptedDriver(ScriptedDrivers& drivers, std::unique_ptr<Edge> file) : drivers_(drivers), file_(std::move(file)) {
+  ScriptedDriver(ScriptedDrivers& drivers, std::unique_ptr<Edge> file, std::unique_ptr<Edge> second)
+      : drivers_(drivers), file_(std::move(file)), second_(std::move(second)) {
     ++drivers_.drivers;
   }
   ~ScriptedDriver() override {
@@ -91,7 +103,10 @@ class ScriptedDriver final : public Driver {
   }
   std::string_view format_name() const override { return file_ != nullptr ? "raw" : "null-co"; }
   std::vector<Edge*> children() const override {
-    return file_ == nullptr ? std::vector<Edge*>{} : std::vector<Edge*>{file_.get()};
+    std::vector<Edge*> all;
+    if (file_ != nullptr) all.push_back(file_.get());
+    if (second_ != nullptr) all.push_back(second_.get());
+    return all;
   }
 
   // As with a lock on a file, releasing never fails.
@@ -108,23 +123,33 @@ class ScriptedDriver final : public Driver {
     size_bytes_ = size_bytes;
     co_return Result<>();
   }
-  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&, NodeOptions&,
-                                     ReopenChildren&) override {
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions& after, NodeOptions&,
+                                     ReopenChildren& children) override {
     EXPECT_FALSE(is_preparing_);
     EXPECT_EQ(requests_.load(), 0);
     CO_TRY(co_await drivers_.call("prepare_reopen"));
+    CO_TRY(change_children(after, children));
+    if (Result<> result = co_await drivers_.call("prepare_reopen with its children"); !result) {
+      restore_children();
+      co_return result;
+    }
     is_preparing_ = true;
     co_return Result<>();
   }
   aio::Task<void> commit_reopen() override {
     EXPECT_TRUE(is_preparing_);
+    drivers_.children_added += second_ != nullptr && is_second_new_ ? 1 : 0;
+    drivers_.children_dropped += dropped_ != nullptr ? 1 : 0;
     is_preparing_ = false;
+    is_second_new_ = false;
+    dropped_.reset();
     ++generation_;
     co_return;
   }
   aio::Task<void> abort_reopen() override {
     EXPECT_TRUE(is_preparing_);
     is_preparing_ = false;
+    restore_children();
     co_return;
   }
 
@@ -132,8 +157,33 @@ class ScriptedDriver final : public Driver {
   bool is_preparing() const { return is_preparing_; }
 
  private:
+  // The new child comes before the old one goes, so that both may be users of one node.
+  Result<> change_children(const schema::BlockdevOptions& after, ReopenChildren& children) {
+    const schema::BlockdevRef* wanted = second_child_of(after);
+    std::unique_ptr<Edge> added;
+    if (wanted != nullptr && (second_ == nullptr || after.detect_zeroes)) {
+      TRY_ASSIGN(added, children.add_child(*wanted, "target", ChildRole::kMetadata));
+    }
+    if (second_ != nullptr && (wanted == nullptr || added != nullptr)) {
+      children.drop_child(*second_);
+      dropped_ = std::move(second_);
+    }
+    if (added != nullptr) {
+      second_ = std::move(added);
+      is_second_new_ = true;
+    }
+    return {};
+  }
+  void restore_children() {
+    if (std::exchange(is_second_new_, false)) second_.reset();
+    if (dropped_ != nullptr) second_ = std::move(dropped_);
+  }
+
   ScriptedDrivers& drivers_;
   std::unique_ptr<Edge> file_;
+  std::unique_ptr<Edge> second_;
+  std::unique_ptr<Edge> dropped_;  // between prepare_reopen and its end
+  bool is_second_new_ = false;     // likewise
   Permissions held_;
   std::uint64_t size_bytes_ = kBytes;
   std::uint32_t generation_ = 0;
@@ -147,8 +197,15 @@ aio::Task<Result<std::unique_ptr<Driver>>> ScriptedDrivers::open(const schema::B
   if (const auto* raw = options.as_if<schema::BlockdevDriver::kRaw>()) {
     CO_TRY_ASSIGN(file, co_await children.open_child(raw->file, "file", ChildRole::kFiltered));
   }
+  std::unique_ptr<Edge> second;
+  if (const auto* both = options.as_if<schema::BlockdevDriver::kCopyBeforeWrite>()) {
+    CO_TRY_ASSIGN(file, co_await children.open_child(both->file, "file", ChildRole::kFiltered));
+    if (const schema::BlockdevRef* wanted = second_child_of(options)) {
+      CO_TRY_ASSIGN(second, co_await children.open_child(*wanted, "target", ChildRole::kMetadata));
+    }
+  }
   CO_TRY(co_await call("open"));
-  co_return std::make_unique<ScriptedDriver>(*this, std::move(file));
+  co_return std::make_unique<ScriptedDriver>(*this, std::move(file), std::move(second));
 }
 
 std::string text_of(PermissionSet set) {
@@ -213,6 +270,8 @@ class Course {
     EXPECT_EQ(drivers_.drivers, 0);
   }
   std::uint64_t reads() const { return reads_; }
+  std::uint64_t children_added() const { return drivers_.children_added; }
+  std::uint64_t children_dropped() const { return drivers_.children_dropped; }
   std::uint64_t failures() const { return failures_; }
   std::uint64_t successes() const { return successes_; }
 
@@ -236,6 +295,15 @@ class Course {
     if (random.one_in(4)) object.set("detect-zeroes", "on");
     if (random.one_in(3)) {
       object.set("driver", "null-co");
+    } else if (random.one_in(2)) {
+      object.set("driver", "copy-before-write");
+      const std::string file = node_name(random, plan);
+      object.set("file", file);
+      if (random.one_in(3)) {
+        object.set("target", json::Object{{"driver", "null-co"}, {"node-name", fmt::format("i{}", random.below(40))}});
+      } else {
+        object.set("target", random.one_in(2) ? file : node_name(random, plan));
+      }
     } else {
       object.set("driver", "raw");
       if (random.one_in(3)) {
@@ -248,14 +316,29 @@ class Course {
     return object;
   }
 
+  // A node whose children can come and go, or any node.
+  std::string name_for_reopen(aio::Random& random, const Plan& plan) {
+    std::vector<std::string> names;
+    for (const GraphNode& entry : graph_.nodes()) {
+      if (child_reference(entry.options, "target") != nullptr) names.push_back(entry.node->name());
+    }
+    if (names.empty() || random.one_in(2)) return node_name(random, plan);
+    return names[random.below(names.size())];
+  }
+
   // Options for a reopen: usually those of the node, with one difference.
   schema::BlockdevOptions reopen_options(aio::Random& random, Plan& plan) {
-    Node* node = graph_.find(node_name(random, plan));
+    Node* node = graph_.find(name_for_reopen(random, plan));
     if (node == nullptr || random.one_in(20)) return options_of(some_options(random, plan));
     schema::BlockdevOptions options = graph_.about(*node).options;
     options.read_only = random.one_in(8);
     if (schema::BlockdevRef* reference = child_reference(options, "file"); reference != nullptr && random.one_in(2)) {
       reference->value = node_name(random, plan);
+    }
+    if (schema::BlockdevRef* second = child_reference(options, "target"); second != nullptr && !random.one_in(4)) {
+      second->value = random.one_in(2) ? *child_reference(options, "file")->reference() : node_name(random, plan);
+      options.detect_zeroes.reset();
+      if (random.one_in(3)) options.detect_zeroes = schema::BlockdevDetectZeroesOptions::kOn;
     }
     return options;
   }
@@ -290,14 +373,16 @@ class Course {
 
   GraphStep draw_step(aio::Random& random, Plan& plan) {
     if (random.one_in(4)) return draw_bitmap_step(random, plan);
-    switch (random.below(10)) {
+    switch (random.below(12)) {
       case 0:
       case 1:
       case 2:
         return AddNode{options_of(some_options(random, plan))};
       case 3:
         return RemoveNode{node_name(random, plan)};
-      case 4: {
+      case 4:
+      case 10:
+      case 11: {
         ReopenNodes step;
         for (std::uint64_t count = random.between(1, 2); count > 0; --count) {
           step.options.push_back(reopen_options(random, plan));
@@ -389,8 +474,13 @@ class Course {
       EXPECT_EQ(text_of(driver.held()), text_of(node.permissions())) << node.name() << "\n" << dump();
       EXPECT_TRUE(entry.owned_by_user || !node.parents().empty()) << node.name() << "\n" << dump();
       if (schema::BlockdevOptions options = entry.options; const auto* reference = child_reference(options, "file")) {
-        ASSERT_EQ(driver.children().size(), 1u);
-        const Node& child = driver.children()[0]->node();
+        const std::vector<Edge*> children = driver.children();
+        ASSERT_GE(children.size(), 1u);
+        const schema::BlockdevRef* second = second_child_of(options);
+        if (children.size() > 1 && second != nullptr && second->reference() != nullptr) {
+          EXPECT_EQ(*second->reference(), children[1]->node().name());
+        }
+        const Node& child = children[0]->node();
         if (reference->reference() != nullptr) EXPECT_EQ(*reference->reference(), child.name()) << dump();
         EXPECT_EQ(node.limits().optimal_bytes, child.limits().optimal_bytes) << node.name() << "\n" << dump();
       }
@@ -477,12 +567,16 @@ TEST(GraphStepsTest, EveryFailureLeavesTheGraphAsItWas) {
   std::uint64_t reads = 0;
   std::uint64_t failures = 0;
   std::uint64_t successes = 0;
+  std::uint64_t children_added = 0;
+  std::uint64_t children_dropped = 0;
   for (std::uint64_t seed = 1; seed <= seeds && !HasFailure(); ++seed) {
     Course course(seed);
     course.run();
     reads += course.reads();
     failures += course.failures();
     successes += course.successes();
+    children_added += course.children_added();
+    children_dropped += course.children_dropped();
   }
   std::printf("%llu seeds: %llu changes that failed, %llu that were made, %llu reads meanwhile\n",
               static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(failures),
@@ -490,6 +584,8 @@ TEST(GraphStepsTest, EveryFailureLeavesTheGraphAsItWas) {
   EXPECT_GT(failures, seeds * 10);
   EXPECT_GT(successes, seeds * 3);
   EXPECT_GT(reads, seeds * 10);
+  EXPECT_GT(children_added, seeds / 20);
+  EXPECT_GT(children_dropped, seeds / 20);
 }
 
 }  // namespace
