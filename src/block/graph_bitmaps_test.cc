@@ -27,10 +27,32 @@ namespace {
 
 constexpr std::uint64_t kBytes = 64u << 10;
 
-// null-co is a store of its size, raw a filter. Outlives the graph.
+// A filter with a further child, which is not resized with it.
+class TwoChildren final : public Filter {
+ public:
+  TwoChildren(std::unique_ptr<Edge> file, std::unique_ptr<Edge> second)
+      : Filter(std::move(file)), second_(std::move(second)) {}
+
+  aio::Task<Result<>> resize(std::uint64_t size_bytes) override { return file().resize(size_bytes); }
+  std::vector<Edge*> children() const override {
+    std::vector<Edge*> all = Filter::children();
+    all.push_back(second_.get());
+    return all;
+  }
+
+ private:
+  std::unique_ptr<Edge> second_;
+};
+
+// null-co is a store of its size, raw a filter, copy-before-write one with two children. Outlives the graph.
 struct StoreDrivers final : DriverTable {
   aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions& options, const NodeOptions&,
                                                   ChildOpener& children) override {
+    if (const auto* both = options.as_if<schema::BlockdevDriver::kCopyBeforeWrite>()) {
+      CO_TRY_ASSIGN(auto file, co_await children.open_child(both->file, "file", ChildRole::kFiltered));
+      CO_TRY_ASSIGN(auto target, co_await children.open_child(both->target, "target", ChildRole::kMetadata));
+      co_return std::make_unique<TwoChildren>(std::move(file), std::move(target));
+    }
     const auto* raw = options.as_if<schema::BlockdevDriver::kRaw>();
     if (raw == nullptr) {
       const auto& store = options.as<schema::BlockdevDriver::kNullCo>();
@@ -308,6 +330,21 @@ TEST_F(GraphBitmapsTest, AResizeAddsCleanBytesHereAndAboveAndDropsWhatItCutsOff)
   const std::string smaller = "b 32768/512 enabled=true busy=false inconsistent=false count=512: 0+512\n";
   EXPECT_EQ(dump(disk), smaller);
   EXPECT_EQ(dump(filter), smaller);
+}
+
+TEST_F(GraphBitmapsTest, AResizeReachesNodesBelowThatOnlyFollowIt) {
+  Node& disk = add_store("disk");
+  Node& filter = add_filter("filter", "disk");
+  ASSERT_EQ(change(AddNode{options_of(
+                {{"driver", "copy-before-write"}, {"node-name", "top"}, {"file", "disk"}, {"target", "filter"}})}),
+            "");
+  ASSERT_EQ(change(bitmap("disk", "b"), bitmap("filter", "b"), bitmap("top", "b")), "");
+  write(filter, 0, 1);
+  EXPECT_EQ(change(ResizeNode{"top", 2 * kBytes}), "");
+  const std::string larger = "b 131072/512 enabled=true busy=false inconsistent=false count=512: 0+512\n";
+  EXPECT_EQ(dump(disk), larger);
+  EXPECT_EQ(dump(filter), larger);
+  EXPECT_EQ(graph_.find("top")->bitmaps().list().find("b")->bits().size_bytes(), 2 * kBytes);
 }
 
 TEST_F(GraphBitmapsTest, BitmapsGoWithTheirNode) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <list>
 #include <ranges>
 
 #include "block/graph_change.h"
@@ -80,12 +81,13 @@ class Graph::Resizing final : public Graph::Work {
   }
 
   aio::Task<Result<>> perform(Change& change) override {
-    // Resizing the node also resizes the nodes below.
-    const std::vector<Node*> resized = with_all_below(*node_);
-    co_await change.quiesce_above(resized);
-    const std::vector<SizedNode> above = those_above(resized);
+    // Their drivers decide which nodes below are resized with it.
+    const std::vector<Node*> below = with_all_below(*node_);
+    co_await change.quiesce_above(below);
+    std::list<SizedNode> nodes;
+    for (Node* node : children_first_above(below)) nodes.emplace_back(*node);
     CO_TRY(co_await node_->resize(size_bytes()));
-    for (const SizedNode& one : above) one.node->tell_resized(one.bytes);
+    for (SizedNode& one : nodes) one.tell_if_it_follows();
     co_return Result<>();
   }
 
@@ -102,19 +104,26 @@ class Graph::Resizing final : public Graph::Work {
   }
 
  private:
-  // A node that is not resized itself, whose size follows that of a node below.
-  struct SizedNode {
-    Node* node;
-    std::uint64_t bytes;
+  // A node while others are resized. It tells the node's listeners if the node is not resized itself, but its size
+  // follows that of a node below.
+  class SizedNode final : public ChangeListener {
+   public:
+    explicit SizedNode(Node& node) : node_(node), bytes_(node.size_bytes()) { node_.add_listener(*this); }
+    ~SizedNode() { node_.remove_listener(*this); }
+    SizedNode(const SizedNode&) = delete;
+    SizedNode& operator=(const SizedNode&) = delete;
+
+    void resized(std::uint64_t, std::uint64_t) override { is_told_ = true; }
+    void tell_if_it_follows() const {
+      if (!is_told_) node_.tell_resized(bytes_);
+    }
+
+   private:
+    Node& node_;
+    std::uint64_t bytes_;
+    bool is_told_ = false;
   };
 
-  static std::vector<SizedNode> those_above(const std::vector<Node*>& resized) {
-    std::vector<SizedNode> above;
-    for (Node* node : children_first_above(resized)) {
-      if (std::ranges::find(resized, node) == resized.end()) above.push_back({node, node->size_bytes()});
-    }
-    return above;
-  }
   void give_up_right(Change& change) {
     change.forget_edge(*right_);
     right_.reset();
