@@ -2,7 +2,10 @@
 
 import contextlib
 import hashlib
+import json
+import os
 import random
+import re
 import threading
 import time
 
@@ -345,6 +348,42 @@ class FailedCopyTest(FrozenDiskTest):
             self.assertEqual(self.session("disk").write(CLUSTER, b"x" * 512), 0)
             self.assertLess(time.monotonic() - begin, 2)
             self.assertEqual(self.reads("frozen", 8 * CLUSTER), EINVAL)
+
+
+class GuideTest(DaemonTest):
+    """docs/guides/fleecing.md: its commands, in their order."""
+
+    @classmethod
+    def prepare(cls):
+        cls.disk = images.make_random(cls.path("disk.img"), SIZE)
+        images.make_empty(cls.path("scratch.img"), SIZE)
+        return [*file_node("image", cls.disk, discard="unmap"),
+                "--blockdev", "driver=raw,node-name=disk,file=image,discard=unmap",
+                *nbd_export("disk", writable="on")]
+
+    def commands(self):
+        """What stands behind the arrows of the page, with the files of this test."""
+        page = os.path.join(settings.ROOT, "docs", "guides", "fleecing.md")
+        with open(page, encoding="utf-8") as file:
+            lines = re.sub(r"\n {8}(?=[\"{])", " ", file.read()).splitlines()
+        texts = [line.removeprefix("    -> ") for line in lines if line.startswith("    -> ")]
+        return [json.loads(text.replace("/srv/", self.workdir + "/")) for text in texts]
+
+    def test_the_commands_make_a_backup_possible_and_end_it(self):
+        """Between beginning and end the export `backup` has the bytes of the beginning."""
+        before = images.read_range(self.disk, 0, SIZE)
+        for command in self.commands():
+            if command["execute"] == "block-export-del":
+                self.assertEqual(self.session("disk").write(0, b"x" * CLUSTER), 0)
+                with contextlib.closing(self.session("backup")) as backup:
+                    content = b"".join(backup.read(at, MIB) for at in range(0, SIZE, MIB))
+                self.assertEqual(content, before)
+            self.qmp.execute(command["execute"], command["arguments"])
+            if command["execute"] == "block-export-del":
+                self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        nodes = {node["node-name"] for node in self.qmp.execute("query-named-block-nodes")}
+        self.assertEqual(nodes, {"image", "disk"})
+        self.assertEqual(self.session("disk").read(0, CLUSTER), b"x" * CLUSTER)
 
 
 def zeroes(extents):
