@@ -36,6 +36,54 @@ constexpr std::uint32_t kCluster = 512;
 constexpr std::uint64_t kBytes = 16 * 1024 + 300;
 constexpr std::size_t kWriters = 4;
 
+// The runs of zeros and of other bytes.
+void append_runs(std::span<const std::byte> bytes, block::Extents& extents) {
+  for (std::size_t begin = 0; begin < bytes.size();) {
+    const bool is_zero = bytes[begin] == std::byte{0};
+    std::size_t end = begin + 1;
+    while (end < bytes.size() && (bytes[end] == std::byte{0}) == is_zero) ++end;
+    extents.push_back({.length = end - begin, .data = !is_zero, .zero = is_zero});
+    begin = end;
+  }
+}
+
+// The disk, which knows where it has zeros.
+class Disk final : public block::LiveDriver {
+ public:
+  aio::Task<IoResult> read(Range range, IoBuffers buffers) override { return store_.read(range, buffers); }
+  aio::Task<IoResult> write(Range range, IoBuffers buffers, block::WriteOptions options) override {
+    return store_.write(range, buffers, options);
+  }
+  aio::Task<IoResult> write_zeroes(Range range, block::ZeroOptions options) override {
+    return store_.write_zeroes(range, options);
+  }
+  aio::Task<IoResult> discard(Range range) override { return store_.discard(range); }
+  aio::Task<IoResult> flush() override { return store_.flush(); }
+  aio::Task<IoResult> extents(Range range, block::Extents& extents) override {
+    co_await aio::next_turn();
+    append_runs(store_.bytes().subspan(range.offset, range.length), extents);
+    co_return IoResult();
+  }
+  aio::Task<IoResult> prefetch(Range range) override { return store_.prefetch(range); }
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) override {
+    return store_.try_read(reactor, range, buffers);
+  }
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) override {
+    return store_.try_write(reactor, range, buffers, hints);
+  }
+  aio::Task<void> quiesce() override { return store_.quiesce(); }
+  void resume() override { store_.resume(); }
+  std::uint64_t size_bytes() const override { return kBytes; }
+  block::Limits limits() const override { return {}; }
+  std::string_view format_name() const override { return "disk"; }
+
+  // While nothing is under way.
+  std::span<const std::byte> bytes() const { return store_.bytes(); }
+
+ private:
+  block::Store store_{kBytes};
+};
+
 // Scratch space. It counts how often each cluster is written; one that is `bad` is slow, and fails now and then.
 class Scratch final : public block::Driver {
  public:
@@ -59,7 +107,10 @@ class Scratch final : public block::Driver {
   }
   aio::Task<IoResult> discard(Range range) override { return store_.discard(range); }
   aio::Task<IoResult> flush() override { co_return IoResult(); }
-  aio::Task<IoResult> extents(Range range, block::Extents& extents) override { return store_.extents(range, extents); }
+  aio::Task<IoResult> extents(Range range, block::Extents& extents) override {
+    append_runs(store_.bytes().subspan(range.offset, range.length), extents);
+    co_return IoResult();
+  }
   aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
   aio::Task<void> quiesce() override { return store_.quiesce(); }
   void resume() override { store_.resume(); }
@@ -127,13 +178,13 @@ struct FreezingDrivers final : block::DriverTable {
       co_return std::move(driver);
     }
     if (name != "base") co_return std::make_unique<Scratch>(is_bad(name), ++seed);
-    auto store = std::make_unique<block::Store>(kBytes);
-    base = store.get();
-    co_return store;
+    auto disk = std::make_unique<Disk>();
+    base = disk.get();
+    co_return disk;
   }
 
   std::uint64_t seed;
-  block::Store* base = nullptr;
+  Disk* base = nullptr;
   std::vector<std::byte> bytes_then;  // when the last point in time began
 };
 
@@ -206,6 +257,8 @@ class Reader {
     while (!stop && !testing::Test::HasFailure()) {
       if (random_.one_in(20)) {
         co_await drop();
+      } else if (random_.one_in(4)) {
+        co_await look();
       } else {
         co_await read();
       }
@@ -248,6 +301,27 @@ class Reader {
     EXPECT_FALSE(has_dropped(range)) << "dropped bytes can be read";
     EXPECT_TRUE(std::ranges::equal(got, std::span(expected_).subspan(range.offset, range.length)))
         << "a reader of a point in time saw other bytes, at " << range.offset << "+" << range.length;
+  }
+  // Whatever it is told to be zero was zero; of the rest nothing is promised.
+  aio::Task<void> look() {
+    const Range range = some_range();
+    block::Extents extents;
+    if (!co_await edge->enter()) co_return;
+    const IoResult result = co_await edge->node().extents(range, extents);
+    edge->leave();
+    if (!result) {
+      EXPECT_EQ(result.error(), Errno(EACCES));
+      EXPECT_TRUE(may_be_lost_ || has_dropped({range.offset, 1})) << "a point in time was lost";
+      co_return;
+    }
+    std::uint64_t offset = range.offset;
+    for (const block::Extent& extent : extents) {
+      const std::span<const std::byte> then = std::span(expected_).subspan(offset, extent.length);
+      const bool was_zero = std::ranges::all_of(then, [](std::byte one) { return one == std::byte{0}; });
+      EXPECT_TRUE(!extent.zero || was_zero) << "newer zeros at " << offset << "+" << extent.length;
+      offset += extent.length;
+    }
+    EXPECT_LE(offset, range.end());
   }
   aio::Task<void> drop() {
     const Range range{random_.below(kBytes / kCluster) * kCluster, kCluster};
