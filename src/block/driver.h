@@ -43,8 +43,8 @@ class Driver {
 
   // The same driver if its readers may see writes that happen after their read began; else null. See LiveDriver.
   virtual LiveDriver* as_live() { return nullptr; }
-  // The older state of its bytes that the driver keeps beside the current one; null: it keeps none. Lives as long as the
-  // driver. See block/point_in_time.h.
+  // The older state of its bytes that the driver keeps beside the current one; null: it keeps none. It lives as long as
+  // the driver. See block/point_in_time.h.
   virtual PointInTime* point_in_time() { return nullptr; }
   // The only reactor that may call the verbs; null: any reactor may. The node moves tasks there, and calls no inline
   // verb anywhere else. It outlives the driver and never changes.
