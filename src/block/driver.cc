@@ -27,8 +27,8 @@ aio::Task<Result<>> Driver::resize(std::uint64_t) {
   co_return fail("Image format driver does not support resize");
 }
 
-aio::Task<Result<>> Driver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&,
-                                           NodeOptions&, ReopenChildren& children) {
+aio::Task<Result<>> Driver::prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&, NodeOptions&,
+                                           ReopenChildren& children) {
   co_return fail(fmt::format("Block format '{}' used by node '{}' does not support reopening files", format_name(),
                              children.node_name()));
 }
