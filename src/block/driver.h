@@ -56,6 +56,8 @@ class Driver {
   virtual aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) = 0;
   // A hint: afterwards the bytes are undefined or unchanged.
   virtual aio::Task<IoResult> discard(Range range) = 0;
+  // Whether a discard may change anything. If not, the node completes it, and calls no listener. Any reactor.
+  virtual bool can_discard() const { return true; }
   // Makes all completed changes durable.
   virtual aio::Task<IoResult> flush() = 0;
   // Appends to `extents`: see block/io.h. The range is not empty.

@@ -160,7 +160,7 @@ aio::Task<IoResult> Node::write_zeroes(Range range, ZeroOptions options) {
 aio::Task<IoResult> Node::discard(Range range) {
   Measurement measurement(co_await aio::current_reactor(), statistics_.discard, range.length);
   IoResult result = read_only() ? fail(EPERM) : check_read(range);
-  if (result && options_.discard == DiscardMode::kUnmap && !range.empty()) {
+  if (result && options_.discard == DiscardMode::kUnmap && driver_->can_discard() && !range.empty()) {
     const Range blocks = discardable(range);
     // Listeners are told of the whole range, as a dirty bitmap that is compared with QEMU's needs it.
     const Change change = change_of(range, ChangeKind::kDiscard);

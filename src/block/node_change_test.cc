@@ -101,6 +101,16 @@ TEST_F(NodeChangeTest, RequestsWithoutAChangeCallNoListener) {
   EXPECT_EQ(take_events(), Events());
 }
 
+TEST_F(NodeChangeTest, ADriverThatCannotDiscardIsNotAsked) {
+  Node& node = make_node();
+  state_->can_discard = false;
+  EXPECT_TRUE(run(node.discard({0, 512})));
+  EXPECT_FALSE(run(node.discard({kBytes, 1})));
+  EXPECT_EQ(take_events(), Events());
+  EXPECT_EQ(state_->calls, Events());
+  EXPECT_EQ(node.statistics().discard.operations(), 1u);
+}
+
 TEST_F(NodeChangeTest, ReportsTheBlocksThatABounceBufferRewrites) {
   make_node({.request_alignment = 512});
   EXPECT_TRUE(write(600, 500));

@@ -151,6 +151,27 @@ class MarksTest(unittest.TestCase):
         """A trim that a node ignores does not mark."""
         self.compare(["trim", "write"], options=",discard=ignore", marking=("write",))
 
+    def test_trims_of_a_null_node(self):
+        """A trim does not mark where there is nothing to discard; a node above marks it."""
+        for program in programs():
+            with self.subTest(program=program):
+                server = Server(self, program)
+                server.execute("blockdev-add", {"driver": "null-co", "node-name": "null", "size": SIZE,
+                                                "discard": "unmap"})
+                server.execute("blockdev-add", {"driver": "raw", "node-name": "top", "file": "null",
+                                                "discard": "unmap"})
+                server.add("null", "b")
+                server.add("top", "b")
+                server.top = "top"
+                server.export()
+                server.change("trim", 100, 1000)
+                model = Model(SIZE, 64 * KIB)
+                self.assertEqual(server.bitmaps("null"), [("b", 64 * KIB, 0, True, model.sha256)])
+                model.mark(100, 1000)
+                self.assertEqual(server.bitmaps("top"), [("b", 64 * KIB, model.count, True, model.sha256)])
+                server.unexport()
+                server.daemon.stop()
+
     def test_resizes(self):
         """Growing does not mark, and shrinking drops what is past the end."""
         for program in programs():

@@ -29,6 +29,7 @@ struct MemoryDriverState {
   bool fast_zeroes = false;            // zeroes without a fallback succeed
   bool grows = false;                  // can_grow()
   bool owes_flush = false;
+  bool can_discard = true;
   bool try_verbs = true;
   bool shares = false;                // try_share succeeds, with a null file
   aio::Event* read_pause = nullptr;   // each read ends only after it is set
@@ -59,6 +60,7 @@ class MemoryDriver final : public LiveDriver {
     std::memset(state_.bytes.data() + range.offset, 0, range.length);
     co_return IoResult();
   }
+  bool can_discard() const override { return state_.can_discard; }
   aio::Task<IoResult> discard(Range range) override {
     EXPECT_LE(range.length, state_.limits.discard_bytes_max);
     co_return record("discard", range, "");

@@ -58,7 +58,7 @@ aio::Task<IoResult> NullDriver::write_zeroes(Range, block::ZeroOptions) {
   return take_time();
 }
 aio::Task<IoResult> NullDriver::discard(Range) {
-  return take_time();
+  co_return IoResult();
 }
 aio::Task<IoResult> NullDriver::flush() {
   return take_time();

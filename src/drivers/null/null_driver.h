@@ -17,6 +17,7 @@ class NullDriver final : public block::LiveDriver {
   aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override;
   aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override;
   aio::Task<IoResult> discard(block::Range range) override;
+  bool can_discard() const override { return false; }
   aio::Task<IoResult> flush() override;
   aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override;
   aio::Task<IoResult> prefetch(block::Range range) override;

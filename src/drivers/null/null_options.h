@@ -10,7 +10,7 @@ struct NullOptions {
   static constexpr std::uint64_t kSizeBytesDefault = 1u << 30;
 
   std::uint64_t size_bytes = kSizeBytesDefault;  // rounded up to 512
-  std::uint64_t latency_ns = 0;                  // of every request
+  std::uint64_t latency_ns = 0;                  // of every request that reaches it
   // Whether the driver promises that it reads as zeros. It returns zeros in any case: the buffer may hold data of
   // another client.
   bool read_zeroes = false;
