@@ -38,6 +38,11 @@ Node* backing_node(Node& node) {
   return node_of(child_of_role(below_filters(node), ChildRole::kBacking));
 }
 
+Node* next_in_chain(Node& node) {
+  if (Node* filtered = filtered_node(node)) return filtered;
+  return node_of(child_of_role(node, ChildRole::kBacking));
+}
+
 Node* image_node(Node& node) {
   return node_of(first_child(node, [](ChildRoles roles) { return roles.holds_image(); }));
 }

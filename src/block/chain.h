@@ -20,6 +20,9 @@ Node& below_filters(Node& node);
 // The node that supplies the bytes which `node` and the filters above it do not contain; null at the end of a chain.
 Node* backing_node(Node& node);
 
+// The next node of the chain: the child that a filter shows, or else the backing node; null at the end.
+Node* next_in_chain(Node& node);
+
 // The first child that contains the image of `node`, in whole or in part; null for a driver without one.
 Node* image_node(Node& node);
 

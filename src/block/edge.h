@@ -26,6 +26,9 @@ struct EdgeParent {
   Node* node = nullptr;          // null for a root edge
   // The holder does not share resizing, but tolerates growth, which breaks no promise about the size that it made.
   bool tolerates_growth = false;
+  // The edge keeps a node because of its bitmap: it stays at that node when other users are moved away, and listings of
+  // the graph leave it out.
+  bool keeps_bitmap = false;
   ChildRoles roles = {};  // of a child; empty for a root edge
 };
 

@@ -87,6 +87,12 @@ class Graph {
   // A node that no command made is removed with its last edge. Not cancellable.
   aio::Task<void> detach(std::unique_ptr<Edge> edge);
 
+  // Bitmaps for an operation that reads them: see HoldBitmaps. They are given back by release(), or each by its end()
+  // and detach().
+  aio::Task<Result<std::vector<HeldBitmap>>> hold(std::string top, bool is_read_only,
+                                                  std::vector<BitmapReference> bitmaps);
+  aio::Task<void> release(std::vector<HeldBitmap> held);
+
  private:
   class Opening;
   class NewNodes;
@@ -107,6 +113,7 @@ class Graph {
   class BitmapSwitching;
   class BitmapMerging;
   class BitmapResizing;
+  class BitmapHolding;
   class Failure;
   class Emptying;
   using Place = std::list<GraphNode>::iterator;
@@ -127,6 +134,7 @@ class Graph {
   static std::unique_ptr<Work> work_of(DisableBitmap step);
   static std::unique_ptr<Work> work_of(MergeBitmaps step);
   static std::unique_ptr<Work> work_of(ResizeBitmaps step);
+  static std::unique_ptr<Work> work_of(HoldBitmaps step);
   static std::unique_ptr<Work> work_of(FailChange step);
   static std::unique_ptr<Work> work_of_closing();
   static Error closing_error();

@@ -290,6 +290,113 @@ TEST_F(GraphBitmapsTest, NoChangeOfABitmapThatAnOperationTookMeanwhile) {
   run(graph_.detach(std::move(*edge)));
 }
 
+// Gives them back, as an operation does.
+class Holder {
+ public:
+  explicit Holder(Graph& graph) : graph_(graph) {}
+  HoldBitmaps step(std::string top, std::vector<BitmapReference> bitmaps, bool is_read_only = false) {
+    return {.top = std::move(top), .is_read_only = is_read_only, .bitmaps = std::move(bitmaps), .held = &held_};
+  }
+  std::string names() const {
+    std::string text;
+    for (const HeldBitmap& one : held_) text += fmt::format("{}/{} ", one.edge().node().name(), one.name());
+    return text;
+  }
+  const std::vector<HeldBitmap>& held() const { return held_; }
+  aio::Task<void> give_back() { return graph_.release(std::exchange(held_, {})); }
+
+ private:
+  Graph& graph_;
+  std::vector<HeldBitmap> held_;
+};
+
+TEST_F(GraphBitmapsTest, AnOperationGetsTheFirstBitmapOfANameDownTheChain) {
+  add_store("disk");
+  add_filter("middle", "disk");
+  add_filter("top", "middle");
+  add_store("other");
+  ASSERT_EQ(change(bitmap("disk", "low"), bitmap("disk", "both"), bitmap("middle", "both"), bitmap("other", "far")),
+            "");
+  Holder holder(graph_);
+  EXPECT_EQ(change(holder.step("top", {{{}, "both"}, {{}, "low"}, {"other", "far"}, {"disk", "both"}})), "");
+  EXPECT_EQ(holder.names(), "middle/both disk/low other/far disk/both ");
+  run(holder.give_back());
+  EXPECT_EQ(change(holder.step("top", {{{}, "far"}})), "Bitmap 'far' is not found");
+  EXPECT_EQ(change(holder.step("top", {{"other", "low"}})), "Dirty bitmap 'low' not found");
+  EXPECT_EQ(change(holder.step("top", {{"nowhere", "low"}})), "Node 'nowhere' not found");
+  EXPECT_EQ(change(holder.step("nowhere", {})), "Cannot find device='' nor node-name='nowhere'");
+  EXPECT_EQ(holder.names(), "");
+}
+
+TEST_F(GraphBitmapsTest, AHeldBitmapIsBusyAndItsNodeStays) {
+  Node& disk = add_store("disk");
+  add_store("other");
+  ASSERT_EQ(change(bitmap("disk", "b"), bitmap("other", "far")), "");
+  const std::string before = dump(disk);
+  Holder holder(graph_);
+  ASSERT_EQ(change(holder.step("disk", {{{}, "b"}, {"other", "far"}, {{}, "b"}})), "");
+  EXPECT_NE(dump(disk), before);
+  const std::string busy = "Bitmap 'b' is currently in use by another operation and cannot be used";
+  Holder second(graph_);
+  EXPECT_EQ(change(second.step("disk", {{{}, "b"}})), busy);
+  EXPECT_EQ(change(RemoveBitmap{{"disk", "b"}}), busy);
+  EXPECT_EQ(change(RemoveNode{"other"}), "Node other is in use");
+  write(disk, 0, 1);
+  EXPECT_EQ(holder.held()[0].bits().dirty_bytes(), 512u);
+  // Growth by a command, and by requests, reaches a busy bitmap too.
+  EXPECT_EQ(change(ResizeNode{"disk", 2 * kBytes}), "");
+  EXPECT_EQ(holder.held()[0].bits().size_bytes(), 2 * kBytes);
+  run(holder.give_back());
+  EXPECT_EQ(change(RemoveBitmap{{"disk", "b"}}), "");
+  EXPECT_EQ(change(RemoveNode{"other"}), "");
+}
+
+TEST_F(GraphBitmapsTest, AReadOnlyOperationGetsNoBitmapOfItsChainThatRecordsWrites) {
+  add_store("disk");
+  EXPECT_EQ(change(AddNode{options_of({{"driver", "null-co"}, {"node-name", "fixed"}, {"read-only", true}})}), "");
+  ASSERT_EQ(change(bitmap("disk", "b"), bitmap("fixed", "b"), bitmap("disk", "s"), DisableBitmap{{"disk", "s"}}), "");
+  Holder holder(graph_);
+  EXPECT_EQ(change(holder.step("disk", {{{}, "s"}, {{}, "b"}}, true)),
+            "Enabled bitmap 'b' incompatible with readonly export");
+  // A name with its node is what the user wants.
+  EXPECT_EQ(change(holder.step("disk", {{{}, "s"}, {"disk", "b"}}, true)), "");
+  EXPECT_EQ(holder.names(), "disk/s disk/b ");
+  run(holder.give_back());
+  EXPECT_EQ(change(holder.step("fixed", {{{}, "b"}}, true)), "");
+  run(holder.give_back());
+}
+
+TEST_F(GraphBitmapsTest, HoldingIsUndoneExactlyWhenALaterStepFails) {
+  Node& disk = add_store("disk");
+  ASSERT_EQ(change(bitmap("disk", "a"), bitmap("disk", "b")), "");
+  const std::string before = dump(disk);
+  Holder holder(graph_);
+  EXPECT_EQ(change(holder.step("disk", {{{}, "a"}, {{}, "b"}, {{}, "a"}}), FailChange{"no"}), "no");
+  EXPECT_EQ(holder.names(), "");
+  EXPECT_EQ(dump(disk), before);
+  EXPECT_TRUE(disk.parents().empty());
+  // An inconsistent one is refused, and none of the list becomes busy.
+  find(disk, "b").make_inconsistent();
+  EXPECT_EQ(change(holder.step("disk", {{{}, "a"}, {{}, "b"}})), "Bitmap 'b' is inconsistent and cannot be used");
+  EXPECT_FALSE(find(disk, "a").is_busy());
+}
+
+TEST_F(GraphBitmapsTest, AHeldBitmapKeepsItsNodeWhenTheOthersMoveToAFilter) {
+  Node& disk = add_store("disk");
+  add_filter("filter", "disk");
+  ASSERT_EQ(change(bitmap("disk", "b")), "");
+  Holder holder(graph_);
+  auto client = run(graph_.attach("disk", {.name = "root"}, {}));
+  ASSERT_TRUE(client);
+  ASSERT_EQ(change(holder.step("disk", {{{}, "b"}})), "");
+  EXPECT_EQ(change(ReplaceNode{"disk", "filter"}), "");
+  EXPECT_EQ((*client)->node().name(), "filter");
+  EXPECT_EQ(holder.names(), "disk/b ");
+  EXPECT_EQ(&holder.held()[0].edge().node(), &disk);
+  run(holder.give_back());
+  run(graph_.detach(std::move(*client)));
+}
+
 TEST_F(GraphBitmapsTest, EveryNodeThatGetsAChangeMarksIt) {
   Node& disk = add_store("disk");
   Node& filter = add_filter("filter", "disk");

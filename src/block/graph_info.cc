@@ -184,6 +184,7 @@ schema::XDbgBlockGraph block_graph(const Graph& graph) {
   }
   for (const GraphNode& entry : graph.nodes()) {
     for (Edge& edge : entry.node->parents()) {
+      if (edge.parent().keeps_bitmap) continue;
       const void* parent = edge.parent().node;
       // Every holder of a root edge is shown as a device without a name.
       if (edge.is_root()) {

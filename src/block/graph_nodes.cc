@@ -171,6 +171,7 @@ class Graph::Replacement final : public Graph::Work {
     std::vector<Edge*> users;
     const std::vector<Node*> below = with_all_below(*by_);
     for (Edge& edge : node.parents()) {
+      if (edge.parent().keeps_bitmap) continue;
       if (edge.is_root() || std::ranges::find(below, edge.parent().node) == below.end()) users.push_back(&edge);
     }
     for (Edge* edge : users) {

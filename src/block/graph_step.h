@@ -11,6 +11,7 @@
 
 #include "block/change_listener.h"
 #include "block/edge.h"
+#include "block/held_bitmap.h"
 #include "block/permissions.h"
 #include "schema/block_core.h"
 
@@ -109,6 +110,22 @@ struct MergeBitmaps {
 // Gives the bitmaps of nodes that grew by requests the size of their nodes.
 struct ResizeBitmaps {};
 
+// A bitmap by name: one of `node`, or without a node the first of that name on the way down a chain.
+struct BitmapReference {
+  std::optional<std::string> node;
+  std::string name;
+};
+
+// Gives out bitmaps to an operation on `top` that reads them, which makes them busy. The chain goes from `top` through
+// filters and backing files. The same bitmap may be given out twice to one operation.
+struct HoldBitmaps {
+  std::string top;
+  // The operation promises that `top` does not change: a bitmap of the chain must not record changes that others make.
+  bool is_read_only = false;
+  std::vector<BitmapReference> bitmaps;
+  std::vector<HeldBitmap>* held = nullptr;  // in the order of `bitmaps`, when the change succeeds; outlives the change
+};
+
 // Fails, so that the steps before it are undone.
 struct FailChange {
   std::string message;
@@ -116,6 +133,6 @@ struct FailChange {
 
 using GraphStep = std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, AttachEdge, DetachEdge, ReplaceNode,
                                AddListener, RemoveListener, AddBitmap, RemoveBitmap, ClearBitmap, EnableBitmap,
-                               DisableBitmap, MergeBitmaps, ResizeBitmaps, FailChange>;
+                               DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
 
 }  // namespace blockexport::block
