@@ -80,6 +80,12 @@ class Export {
   // The size of the node differs from the size at the last call, or at the start. A protocol that supports it notifies
   // its clients.
   virtual void resized() {}
+  // Ends its use of nodes and bitmaps when it has no client left, and returns its edges.
+  virtual std::vector<std::unique_ptr<block::Edge>> give_up_edges() {
+    std::vector<std::unique_ptr<block::Edge>> edges;
+    edges.push_back(std::move(edge_));
+    return edges;
+  }
   // The implementation calls this when a client has left; the export may be destroyed soon after.
   void client_left();
   // The implementation calls this when waits_for_storage() may have become true.

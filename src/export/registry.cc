@@ -149,7 +149,8 @@ void Registry::erase_if_unused(Export& leaving) {
 
 aio::Task<void> Registry::erase(std::uint64_t number) {
   // The export is being erased, so nobody else erases it: it exists until this function removes it.
-  co_await let_go_(std::move(numbered(number)->edge_));
+  std::vector<std::unique_ptr<block::Edge>> edges = numbered(number)->give_up_edges();
+  for (std::unique_ptr<block::Edge>& edge : edges) co_await let_go_(std::move(edge));
   auto found = exports_.find(number);
   std::unique_ptr<Export> gone = std::move(found->second);
   exports_by_id_.erase(gone->id());

@@ -29,23 +29,24 @@ Result<std::vector<std::string>> iothread_ids(const schema::BlockExportOptions& 
   return list;
 }
 
-// Checks the export's arguments, in the order of qemu-storage-daemon.
-Result<> check_export(Control& control, const schema::BlockExportOptions& arguments) {
-  TRY(control.exports().check_id(arguments.id));
-  TRY_ASSIGN(block::Node * node, control.graph().lookup(arguments.node_name));
-  if (node->read_only() && arguments.writable.value_or(false)) return fail("Cannot export read-only node as writable");
-  TRY(find_iothreads(control, arguments));
-  return {};
-}
-
-// Takes ownership of `edge` if it succeeds.
-Result<> add_export(Control& control, const schema::BlockExportOptions& arguments, std::unique_ptr<block::Edge>& edge) {
-  TRY_ASSIGN(std::unique_ptr<exports::Export> made, make_export_of_any_type(control, arguments, edge));
+// Takes ownership of `edge` if it succeeds; `arguments` and `edge` outlive the call.
+aio::Task<Result<>> add_export(Control& control, const schema::BlockExportOptions& arguments,
+                               std::unique_ptr<block::Edge>& edge) {
+  CO_TRY_ASSIGN(std::unique_ptr<exports::Export> made, co_await make_export_of_any_type(control, arguments, edge));
   control.exports().add(std::move(made));
-  return {};
+  co_return Result<>();
 }
 
 }  // namespace
+
+// Checks in the order of qemu-storage-daemon.
+Result<> check_export(Control& control, const schema::BlockExportOptions& options) {
+  TRY(control.exports().check_id(options.id));
+  TRY_ASSIGN(block::Node * node, control.graph().lookup(options.node_name));
+  if (node->read_only() && options.writable.value_or(false)) return fail("Cannot export read-only node as writable");
+  TRY(find_iothreads(control, options));
+  return {};
+}
 
 Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const schema::BlockExportOptions& options) {
   TRY_ASSIGN(const std::vector<std::string> ids, iothread_ids(options));
@@ -91,7 +92,7 @@ aio::Task<Result<>> block_export_add(Control& control, schema::BlockExportOption
   CO_TRY_ASSIGN(auto edge, co_await control.graph().attach(arguments.node_name, export_parent(), permissions));
   // Checks again, because nodes and exports may have changed during the wait for the graph; the edge keeps its node.
   Result<> added = check_export(control, arguments);
-  if (added) added = add_export(control, arguments, edge);
+  if (added) added = co_await add_export(control, arguments, edge);
   // An edge that the export did not take is released.
   if (!added) {
     co_await control.graph().detach(std::move(edge));

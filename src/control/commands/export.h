@@ -12,6 +12,10 @@ namespace blockexport::control {
 
 class Control;
 
+// Checks the options that exports of all types have: the id is valid and free, the node exists and can be written if
+// the export is to be writable, and the iothreads exist.
+Result<> check_export(Control& control, const schema::BlockExportOptions& options);
+
 // Name of an export in the graph, and its permissions on its node. The node may not shrink, because clients cannot
 // learn of a new size. Growth is allowed: clients that connect later see the new size.
 block::EdgeParent export_parent();

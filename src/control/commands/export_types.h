@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "aio/task.h"
 #include "block/edge.h"
 #include "export/export.h"
 #include "schema/block_export.h"
@@ -14,9 +15,11 @@ namespace blockexport::control {
 
 class Control;
 
-// Makes an export of the type of `options`, and takes ownership of `edge`, to its node, if it succeeds. The common
-// options were checked. Errors: options that this type does not accept; then nothing has changed.
-using MadeExport = Result<std::unique_ptr<exports::Export>>;
+// Makes an export of the type of `options`, and takes ownership of `edge`, to its node, if it succeeds. The caller has
+// checked the common options; a type that waits checks them again, and the caller registers the export without another
+// wait. `options` and `edge` outlive the call. Errors: options that this type does not accept; then nothing has
+// changed.
+using MadeExport = aio::Task<Result<std::unique_ptr<exports::Export>>>;
 template <schema::BlockExportType kType>
 MadeExport make_export(Control& control, const schema::BlockExportOptions& options, std::unique_ptr<block::Edge>& edge);
 

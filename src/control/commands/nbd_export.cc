@@ -2,8 +2,6 @@
 
 #include "export/nbd/server/nbd_export.h"
 
-#include <fmt/format.h>
-
 #include "control/commands/export.h"
 #include "control/commands/export_types.h"
 #include "control/core/authorizers.h"
@@ -12,14 +10,40 @@
 namespace blockexport::control {
 namespace {
 
-Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
-  if (!options.bitmaps) return {};
-  for (const schema::BlockDirtyBitmapOrStr& bitmap : *options.bitmaps) {
-    // No command makes a bitmap yet, so no name can be found.
-    if (bitmap.local() != nullptr) return fail(fmt::format("Bitmap '{}' is not found", *bitmap.local()));
-    return fail(fmt::format("Dirty bitmap '{}' not found", bitmap.external()->name));
+// The parameters of the export. Errors: no server, unknown iothreads, options that the server does not accept.
+Result<nbd::NbdExportOptions> export_options(Control& control, const schema::BlockExportOptions& options) {
+  TRY_ASSIGN(std::vector<aio::DataReactor*> reactors, find_iothreads(control, options));
+  if (control.nbd_server() == nullptr) return fail("NBD server not running");
+  const auto& nbd = options.as<schema::BlockExportType::kNbd>();
+  nbd::NbdExportOptions made{.common = {.id = options.id,
+                                        .writable = options.writable.value_or(false),
+                                        .writethrough = options.writethrough.value_or(false),
+                                        .reactors = std::move(reactors)},
+                             .name = nbd.name.value_or(options.node_name),
+                             .description = nbd.description,
+                             .allocation_depth = nbd.allocation_depth.value_or(false),
+                             .bitmap_count = nbd.bitmaps ? nbd.bitmaps->size() : 0,
+                             .tls_authz = nbd.tls_authz};
+  TRY(nbd::NbdExport::check(control.nbd_server()->state(), made));
+  return made;
+}
+
+std::vector<block::BitmapReference> references(const std::vector<schema::BlockDirtyBitmapOrStr>& bitmaps) {
+  std::vector<block::BitmapReference> list;
+  for (const schema::BlockDirtyBitmapOrStr& bitmap : bitmaps) {
+    if (bitmap.local() != nullptr) {
+      list.push_back({.node = std::nullopt, .name = *bitmap.local()});
+    } else {
+      list.push_back({.node = bitmap.external()->node, .name = bitmap.external()->name});
+    }
   }
-  return {};
+  return list;
+}
+
+// The same after a wait, in which things may have come or gone.
+Result<nbd::NbdExportOptions> check_again(Control& control, const schema::BlockExportOptions& options) {
+  TRY(check_export(control, options));
+  return export_options(control, options);
 }
 
 }  // namespace
@@ -27,21 +51,23 @@ Result<> check_bitmaps(const schema::BlockExportOptionsNbd& options) {
 template <>
 MadeExport make_export<schema::BlockExportType::kNbd>(Control& control, const schema::BlockExportOptions& options,
                                                       std::unique_ptr<block::Edge>& edge) {
-  TRY_ASSIGN(std::vector<aio::DataReactor*> reactors, find_iothreads(control, options));
-  if (control.nbd_server() == nullptr) return fail("NBD server not running");
-  const auto& nbd = options.as<schema::BlockExportType::kNbd>();
-  nbd::NbdExportOptions export_options{.common = {.id = options.id,
-                                                  .writable = options.writable.value_or(false),
-                                                  .writethrough = options.writethrough.value_or(false),
-                                                  .reactors = std::move(reactors)},
-                                       .name = nbd.name.value_or(options.node_name),
-                                       .description = nbd.description,
-                                       .allocation_depth = nbd.allocation_depth.value_or(false),
-                                       .tls_authz = nbd.tls_authz};
-  TRY(nbd::NbdExport::check(control.nbd_server()->state(), export_options));
-  TRY(check_bitmaps(nbd));
-  if (nbd.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *nbd.tls_authz);
-  return std::make_unique<nbd::NbdExport>(control.nbd_server()->state(), export_options, std::move(edge));
+  CO_TRY_ASSIGN(nbd::NbdExportOptions made, export_options(control, options));
+  std::vector<block::HeldBitmap> bitmaps;
+  if (made.bitmap_count > 0) {
+    const auto& nbd = options.as<schema::BlockExportType::kNbd>();
+    const bool is_read_only = !made.common.writable;
+    CO_TRY_ASSIGN(bitmaps, co_await control.graph().hold(options.node_name, is_read_only, references(*nbd.bitmaps)));
+    Result<nbd::NbdExportOptions> again = check_again(control, options);
+    if (!again) {
+      co_await control.graph().release(std::move(bitmaps));
+      co_return fail(std::move(again).error());
+    }
+    made = std::move(*again);
+  }
+  if (made.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *made.tls_authz);
+  std::unique_ptr<exports::Export> result =
+      std::make_unique<nbd::NbdExport>(control.nbd_server()->state(), made, std::move(edge), std::move(bitmaps));
+  co_return result;
 }
 
 }  // namespace blockexport::control

@@ -14,6 +14,7 @@
 #include <span>
 #include <utility>
 
+#include "aio/current.h"
 #include "aio/memory_budget.h"
 #include "aio/scope.h"
 #include "aio/sync.h"
@@ -29,6 +30,8 @@ namespace blockexport::exports {
 inline constexpr std::uint32_t kRequestsInFlightMax = 1024;
 // Bytes served inline for one client before other clients get a turn.
 inline constexpr std::uint64_t kInlineBytesPerTurnMax = 1u << 20;
+// Words of dirty bitmaps that a request reads in one turn of the event loop.
+inline constexpr std::uint64_t kBitmapWordsPerTurnMax = 16384;
 // Time that a request waits for memory which other clients hold. After it the request is served with less memory, for
 // which the allowance of its own client is enough.
 inline constexpr std::uint64_t kMemoryPatienceNs = 100'000'000;
@@ -55,12 +58,16 @@ template <class Type>
 concept WriteReplyTarget = ReplyTarget<Type> && requires(const Type& reply) {
   { reply.vectors() } -> std::convertible_to<std::span<const iovec>>;
 };
-// The reply object of a query for extents: rest() is the range to query next, empty when the reply is complete; add()
-// takes the extents of its beginning.
+// The reply object of a query for extents: rest() is the range to query next, empty when the node has answered
+// completely; add() takes the extents of its beginning. Then next_gate() is the gate of the bitmap to read next, null
+// when all are read, and read_bitmap() reads a piece of about kBitmapWordsPerTurnMax words at most, and returns their
+// number.
 template <class Type>
 concept ExtentsReplyTarget = ReplyTarget<Type> && requires(Type& reply, const block::Extents& extents) {
   { reply.rest() } -> std::same_as<block::Range>;
   reply.add(extents);
+  { reply.next_gate() } -> std::same_as<block::Edge*>;
+  { reply.read_bitmap() } -> std::same_as<std::uint64_t>;
 };
 
 class RequestEngine {
@@ -214,15 +221,30 @@ class RequestEngine {
   }
   template <ExtentsReplyTarget Reply>
   aio::Task<void> serve_extents(BlockRequest request, Reply reply) {
-    IoResult result = co_await context_.edge.enter();
-    if (result) {
-      block::Extents extents;
-      for (block::Range rest = reply.rest(); result && !rest.empty(); rest = reply.rest()) {
-        extents.clear();
-        result = co_await context_.edge.node().extents(rest, extents);
-        if (result) reply.add(extents);
+    IoResult result;
+    if (!reply.rest().empty()) {
+      result = co_await context_.edge.enter();
+      if (result) {
+        block::Extents extents;
+        for (block::Range rest = reply.rest(); result && !rest.empty(); rest = reply.rest()) {
+          extents.clear();
+          result = co_await context_.edge.node().extents(rest, extents);
+          if (result) reply.add(extents);
+        }
+        context_.edge.leave();
       }
-      context_.edge.leave();
+    }
+    // Outside of the node's gate: a change of the graph may close both, and waits at each until nobody is inside.
+    std::uint64_t words = 0;
+    for (block::Edge* gate = reply.next_gate(); result && gate != nullptr; gate = reply.next_gate()) {
+      if (words >= kBitmapWordsPerTurnMax) {
+        co_await aio::next_turn();
+        words = 0;
+      }
+      result = co_await gate->enter();
+      if (!result) break;
+      words += reply.read_bitmap();
+      gate->leave();
     }
     reply.answer(result);
     request_ended(request);

@@ -22,6 +22,7 @@ struct Results {
   std::vector<IoResult> answers;
   std::size_t ended = 0;
   std::uint64_t extent_bytes = 0;
+  std::size_t pieces_read = 0;
 };
 
 // Records the engine's calls, for every verb.
@@ -29,6 +30,8 @@ struct Reply {
   Results* results;
   iovec data = {};
   Range rest_range = {};
+  block::Edge* bitmap_gate = nullptr;
+  std::size_t bitmap_pieces = 0;
 
   std::span<const iovec> vectors() const { return {&data, 1}; }
   Range rest() const { return rest_range; }
@@ -37,6 +40,13 @@ struct Reply {
       results->extent_bytes += extent.length;
       rest_range = {rest_range.offset + extent.length, rest_range.length - extent.length};
     }
+  }
+  block::Edge* next_gate() const { return bitmap_gate; }
+  std::uint64_t read_bitmap() {
+    EXPECT_GT(bitmap_pieces, 0u);
+    ++results->pieces_read;
+    if (--bitmap_pieces == 0) bitmap_gate = nullptr;
+    return kBitmapWordsPerTurnMax;
   }
   void answer(const IoResult& result) { results->answers.push_back(result); }
   void ended() { ++results->ended; }
@@ -122,6 +132,66 @@ TEST_F(RequestEngineTest, ATaskServesEachVerbAndReportsItsEnd) {
   EXPECT_EQ(results_.ended, 7u);
   EXPECT_EQ(results_.extent_bytes, 4096u);
   EXPECT_EQ(engine_->requests_in_flight(), 0u);
+}
+
+// Counts the turns of the event loop in which it is alone with a task that reads bitmaps.
+aio::Task<void> count_turns(const Results& results, std::vector<std::size_t>& pieces_read_by_turn) {
+  while (results.ended == 0) {
+    pieces_read_by_turn.push_back(results.pieces_read);
+    co_await aio::next_turn();
+  }
+}
+
+TEST_F(RequestEngineTest, BitmapsAreReadInPiecesWithTurnsForOthersInBetween) {
+  block::Edge gate(node_, {.name = "root"}, {});
+  std::vector<std::size_t> pieces_read_by_turn;
+  engine_->start_extents("bitmaps", {.verb = Verb::kExtents, .range = {0, 512}},
+                         Reply{.results = &results_, .bitmap_gate = &gate, .bitmap_pieces = 5});
+  run(count_turns(results_, pieces_read_by_turn));
+  run(engine_->join());
+  EXPECT_EQ(results_.pieces_read, 5u);
+  EXPECT_EQ(results_.answers, std::vector<IoResult>(1));
+  std::vector<std::size_t> seen = pieces_read_by_turn;
+  seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+  EXPECT_EQ(seen, (std::vector<std::size_t>{1, 2, 3, 4}));
+}
+
+// Closes the gates as a change of the graph does, that of the bitmap first, which would never end if a request waited
+// at one of them inside the other.
+aio::Task<void> close_both(block::Edge& first, block::Edge& second, bool& closed) {
+  co_await first.quiesce();
+  co_await second.quiesce();
+  closed = true;
+}
+
+TEST_F(RequestEngineTest, ARequestWaitsForTheGateOfABitmapOutsideOfTheNodesGate) {
+  block::Edge gate(node_, {.name = "root"}, {});
+  run(gate.quiesce());
+  engine_->start_extents(
+      "bitmaps", {.verb = Verb::kExtents, .range = {0, 4096}},
+      Reply{.results = &results_, .rest_range = {0, 4096}, .bitmap_gate = &gate, .bitmap_pieces = 1});
+  for (int turn = 0; turn < 10; ++turn) reactor().run_once(0);
+  EXPECT_EQ(results_.extent_bytes, 4096u);
+  bool closed = false;
+  run(close_both(gate, edge_, closed));
+  EXPECT_TRUE(closed);
+  EXPECT_EQ(results_.pieces_read, 0u);
+  edge_.resume();
+  gate.resume();
+  gate.resume();
+  run(engine_->join());
+  EXPECT_EQ(results_.pieces_read, 1u);
+  EXPECT_EQ(results_.answers, std::vector<IoResult>(1));
+}
+
+TEST_F(RequestEngineTest, ABitmapIsNotReadWhenTheNodeFails) {
+  block::Edge gate(node_, {.name = "root"}, {});
+  engine_->start_extents(
+      "extents", {.verb = Verb::kExtents, .range = {0, kDiskBytes + 1}},
+      Reply{.results = &results_, .rest_range = {0, kDiskBytes + 1}, .bitmap_gate = &gate, .bitmap_pieces = 1});
+  run(engine_->join());
+  EXPECT_EQ(results_.pieces_read, 0u);
+  EXPECT_EQ(results_.answers, (std::vector<IoResult>{fail(EINVAL)}));
 }
 
 TEST_F(RequestEngineTest, AnErrorIsPassedToTheReply) {

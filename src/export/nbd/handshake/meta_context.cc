@@ -1,23 +1,31 @@
 #include "export/nbd/handshake/meta_context.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/byte_reader.h"
 #include "export/nbd/handshake/handshake_parse.h"
+#include "export/nbd/wire/contexts.h"
 
 namespace blockexport::nbd {
 namespace {
 
-constexpr std::string_view kBitmapWildcard = "qemu:dirty-bitmap:";
+// The queries of one option, sorted, because a client may send thousands of queries about thousands of contexts.
+class SortedQueries {
+ public:
+  explicit SortedQueries(std::span<const std::string_view> queries) : queries_(queries.begin(), queries.end()) {
+    std::ranges::sort(queries_);
+  }
+  bool has(std::string_view text) const { return std::ranges::binary_search(queries_, text); }
 
-// Whether `query` matches all contexts with this prefix: "NAMESPACE:" or "qemu:dirty-bitmap:".
-bool is_wildcard(std::string_view query) {
-  return query == kBitmapWildcard || (query.size() > 1 && query.find(':') == query.size() - 1);
-}
+ private:
+  std::vector<std::string_view> queries_;
+};
 
-bool means(std::string_view query, std::string_view name, MetaContextUse use) {
-  if (query == name) return true;
-  return use == MetaContextUse::kList && is_wildcard(query) && name.starts_with(query);
+// Whether a wildcard among the queries matches `name`: its namespace with the colon, or "qemu:dirty-bitmap:".
+bool has_wildcard_for(const SortedQueries& queries, std::string_view name) {
+  if (name.starts_with(kBitmapContextPrefix) && queries.has(kBitmapContextPrefix)) return true;
+  return queries.has(name.substr(0, name.find(':') + 1));
 }
 
 }  // namespace
@@ -47,11 +55,15 @@ std::expected<MetaContextQuery, std::string> parse_meta_context_query(std::span<
 
 std::vector<ContextInfo> select_contexts(std::span<const ContextInfo> offered,
                                          std::span<const std::string_view> queries, MetaContextUse use) {
-  const bool all = use == MetaContextUse::kList && queries.empty();
+  const bool list = use == MetaContextUse::kList;
+  const SortedQueries sorted(queries);
   std::vector<ContextInfo> selected;
+  std::unordered_set<std::string_view> named;
   for (const ContextInfo& context : offered) {
-    const auto meant = [&](std::string_view query) { return means(query, context.name, use); };
-    if (all || std::ranges::any_of(queries, meant)) selected.push_back(context);
+    // Of several contexts of one name, of bitmaps of different nodes, the exact name means the first.
+    const bool is_named = sorted.has(context.name) && named.insert(context.name).second;
+    const bool is_listed = list && (queries.empty() || has_wildcard_for(sorted, context.name));
+    if (is_named || is_listed) selected.push_back(context);
   }
   return selected;
 }

@@ -32,7 +32,8 @@ enum class MetaContextUse {
 };
 
 // The contexts of `offered` that at least one query matches, each once, in the order of `offered`. Queries of unknown
-// namespaces or names are ignored.
+// namespaces or names are ignored. An exact name matches the first context of that name. Every name in `offered` has a
+// namespace.
 std::vector<ContextInfo> select_contexts(std::span<const ContextInfo> offered,
                                          std::span<const std::string_view> queries, MetaContextUse use);
 

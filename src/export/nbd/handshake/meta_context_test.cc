@@ -44,6 +44,21 @@ TEST(MetaContext, QueriesMatchAsTheProtocolSays) {
   }
 }
 
+TEST(MetaContext, AnExactNameMeansTheFirstContextOfThatName) {
+  const std::vector<ContextInfo> offered = {
+      {"base:allocation", 0}, {"qemu:dirty-bitmap:a", 2}, {"qemu:dirty-bitmap:b:c", 3}, {"qemu:dirty-bitmap:a", 4}};
+  const auto selected = [&](std::vector<std::string_view> queries, MetaContextUse use) {
+    std::string found;
+    for (const ContextInfo& context : select_contexts(offered, queries, use)) found += std::to_string(context.id);
+    return found;
+  };
+  EXPECT_EQ(selected({"qemu:dirty-bitmap:a"}, MetaContextUse::kSet), "2");
+  EXPECT_EQ(selected({"qemu:dirty-bitmap:a", "qemu:dirty-bitmap:a"}, MetaContextUse::kSet), "2");
+  EXPECT_EQ(selected({"qemu:dirty-bitmap:b:c"}, MetaContextUse::kSet), "3");
+  EXPECT_EQ(selected({"qemu:dirty-bitmap:b:"}, MetaContextUse::kList), "");
+  EXPECT_EQ(selected({"qemu:dirty-bitmap:"}, MetaContextUse::kList), "234");
+}
+
 std::string parse(const ClientBytes& payload) {
   const auto query = parse_meta_context_query(payload.bytes(), "list meta context");
   return query ? "queries " + std::to_string(query->queries.size()) : query.error();

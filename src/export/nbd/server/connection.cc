@@ -168,6 +168,7 @@ aio::Task<void> Connection::transmit() {
                              .pool = assignment->data_reactor().pool,
                              .process_budget = server_.budget,
                              .edge = serving.edge(),
+                             .bitmaps = serving.bitmaps(),
                              .fence = serving.fence(),
                              .trace = log_.trace(),
                              .peer = peer_,

@@ -39,11 +39,19 @@ Result<> NbdExport::check(const ServerState& server, const NbdExportOptions& opt
             .with_hint("Without TLS clients do not prove their identity. Give the server tls-creds, or leave tls-authz "
                        "out to allow all clients."));
   }
+  if (options.bitmap_count > kBitmapsPerExportMax) {
+    return fail(fmt::format("Export '{}' has {} bitmaps, and can offer at most {}", options.common.id,
+                            options.bitmap_count, kBitmapsPerExportMax));
+  }
   return {};
 }
 
-NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge)
-    : Export(options.common, std::move(edge)), server_(server), tls_authz_(options.tls_authz) {
+NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge,
+                     std::vector<block::HeldBitmap> bitmaps)
+    : Export(options.common, std::move(edge)),
+      server_(server),
+      bitmaps_(std::move(bitmaps)),
+      tls_authz_(options.tls_authz) {
   const block::Limits& limits = this->edge().node().limits();
   info_.name = options.name;
   info_.description = options.description;
@@ -56,6 +64,10 @@ NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::
   info_.contexts.push_back({.name = std::string(kAllocationContext), .id = kAllocationContextId});
   if (options.allocation_depth) {
     info_.contexts.push_back({.name = std::string(kAllocationDepthContext), .id = kAllocationDepthContextId});
+  }
+  std::uint32_t bitmap_id = kFirstBitmapContextId;
+  for (const block::HeldBitmap& bitmap : bitmaps_) {
+    info_.contexts.push_back({.name = std::string(kBitmapContextPrefix) + bitmap.name(), .id = bitmap_id++});
   }
   info_.is_restricted = options.tls_authz.has_value();
   info_.owner = this;
@@ -91,6 +103,13 @@ void NbdExport::detach(PlacedTransmission& client) {
   clients_.detach(client);
   client_was_cut();
   client_left();
+}
+
+std::vector<std::unique_ptr<block::Edge>> NbdExport::give_up_edges() {
+  std::vector<std::unique_ptr<block::Edge>> edges = Export::give_up_edges();
+  for (block::HeldBitmap& bitmap : bitmaps_) edges.push_back(bitmap.end());
+  bitmaps_.clear();
+  return edges;
 }
 
 void NbdExport::leave(exports::RemoveMode mode) {

@@ -4,6 +4,9 @@
 // serve a client, each on a reactor of its own. Thread: the control reactor; the parts that transmissions borrow, any.
 #pragma once
 
+#include <span>
+
+#include "block/held_bitmap.h"
 #include "export/engine/write_fence.h"
 #include "export/export.h"
 #include "export/nbd/server/client_list.h"
@@ -18,17 +21,19 @@ struct NbdExportOptions {
   std::string name;
   std::optional<std::string> description = {};
   bool allocation_depth = false;
+  std::size_t bitmap_count = 0;               // number of dirty bitmaps that clients can read
   std::optional<std::string> tls_authz = {};  // authorizer that decides which clients may use it; nullopt: all may
 };
 
 class NbdExport final : public exports::Export, private PublishedExport, private PlacedTransmission::Observer {
  public:
   // Checks whether the server can take such an export. Errors: a name or description that is too long, a name in use,
-  // an authorizer although the server has no TLS.
+  // an authorizer although the server has no TLS, too many bitmaps.
   static Result<> check(const ServerState& server, const NbdExportOptions& options);
 
-  // Publishes a checked export at `server`, which outlives it.
-  NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge);
+  // Publishes a checked export at `server`, which outlives it. `bitmaps`: as many as the options say.
+  NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge,
+            std::vector<block::HeldBitmap> bitmaps = {});
   ~NbdExport() override;
 
   std::string_view type() const override { return "nbd"; }
@@ -45,6 +50,8 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   const std::optional<std::string>& tls_authz() const { return tls_authz_; }
   bool visible() const { return visible_; }
   exports::WriteFence& fence() { return fence_; }
+  // The bitmaps of the contexts from kFirstBitmapContextId on; valid as long as there are clients.
+  std::span<const block::HeldBitmap> bitmaps() const { return bitmaps_; }
 
   // Called before the client runs.
   void attach(PlacedTransmission& client) {
@@ -58,6 +65,7 @@ class NbdExport final : public exports::Export, private PublishedExport, private
 
  private:
   void leave(exports::RemoveMode mode) override;
+  std::vector<std::unique_ptr<block::Edge>> give_up_edges() override;
   // NBD has no message for a new size: clients that connect later see it.
   void resized() override { refresh_size(); }
   void refresh_size();
@@ -65,6 +73,7 @@ class NbdExport final : public exports::Export, private PublishedExport, private
 
   ServerState& server_;
   ExportInfo info_;
+  std::vector<block::HeldBitmap> bitmaps_;
   exports::WriteFence fence_;
   ClientList clients_;
   std::optional<std::string> tls_authz_;

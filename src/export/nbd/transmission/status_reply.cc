@@ -1,11 +1,15 @@
 #include "export/nbd/transmission/status_reply.h"
 
 #include <algorithm>
+#include <cassert>
 
+#include "export/engine/request_engine.h"
 #include "export/nbd/wire/contexts.h"
 
 namespace blockexport::nbd {
 namespace {
+
+constexpr std::uint64_t kBitsPerWord = 64;
 
 std::uint32_t status_flags(std::uint32_t context_id, const block::Extent& extent) {
   if (context_id == kAllocationDepthContextId) return extent.depth;
@@ -15,17 +19,24 @@ std::uint32_t status_flags(std::uint32_t context_id, const block::Extent& extent
 }  // namespace
 
 StatusReply::StatusReply(const Request& request, block::Range range, std::span<const std::uint32_t> context_ids,
-                         std::size_t extents_max)
-    : rest_(range) {
+                         std::size_t extents_max, std::span<const block::HeldBitmap> bitmaps)
+    : range_(range) {
   contexts_.reserve(context_ids.size());
   for (std::uint32_t id : context_ids) {
-    contexts_.push_back({.id = id, .status = BlockStatus(request, range.length, extents_max)});
+    const bool is_bitmap = id >= kFirstBitmapContextId;
+    assert(!is_bitmap || id - kFirstBitmapContextId < bitmaps.size());
+    contexts_.push_back({.id = id,
+                         .bitmap = is_bitmap ? &bitmaps[id - kFirstBitmapContextId] : nullptr,
+                         .status = BlockStatus(request, range.length, extents_max)});
+    if (!is_bitmap) first_bitmap_ = contexts_.size();
   }
+  next_bitmap_ = first_bitmap_;
+  if (first_bitmap_ > 0) rest_ = range;
 }
 
 void StatusReply::add(const block::Extents& extents) {
   bool all_full = true;
-  for (Context& context : contexts_) {
+  for (Context& context : std::span(contexts_).first(first_bitmap_)) {
     for (const block::Extent& extent : extents) {
       if (!context.status.add(extent.length, status_flags(context.id, extent))) break;
     }
@@ -35,6 +46,26 @@ void StatusReply::add(const block::Extents& extents) {
   for (const block::Extent& extent : extents) told += extent.length;
   if (all_full) told = rest_.length;
   rest_ = {rest_.offset + told, rest_.length - told};
+}
+
+std::uint64_t StatusReply::read_bitmap() {
+  const block::DirtyBits& bits = contexts_[next_bitmap_].bitmap->bits();
+  BlockStatus& status = contexts_[next_bitmap_].status;
+  // A clean run is found by a few words, however long it is; a dirty one is read as a whole, so in parts.
+  const std::uint64_t dirty_bytes_max = exports::kBitmapWordsPerTurnMax * kBitsPerWord * bits.granularity_bytes();
+  std::uint64_t words_read = 0;
+  while (words_read < exports::kBitmapWordsPerTurnMax && !status.is_full()) {
+    const block::Range rest = {range_.offset + status.covered_bytes(), range_.length - status.covered_bytes()};
+    const std::uint64_t dirty = bits.find_dirty(rest, &words_read);
+    if (!status.add(dirty - rest.offset, 0)) break;
+    // Past the bits everything is dirty, and no word is read.
+    std::uint64_t length = rest.end() - dirty;
+    if (dirty < bits.size_bytes()) length = std::min(length, dirty_bytes_max);
+    const block::DirtyBits::Run run = bits.run_at({dirty, length}, &words_read);
+    status.add(run.length, run.is_dirty ? dirty_flag::kDirty : 0);
+  }
+  if (status.is_full()) ++next_bitmap_;
+  return words_read;
 }
 
 std::size_t StatusReply::encoded_bytes() const {

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "aio/buffer_pool.h"
 #include "aio/hang_up_watch.h"
@@ -40,7 +41,9 @@ struct TransmissionContext {
   aio::Reactor& reactor;
   aio::BufferPool& pool;
   aio::ProcessBudget& process_budget;
-  block::Edge& edge;           // the export's edge to its node
+  block::Edge& edge;  // the export's edge to its node
+  // The bitmaps of the contexts from kFirstBitmapContextId on.
+  std::span<const block::HeldBitmap> bitmaps = {};
   exports::WriteFence& fence;  // the export's fence
   const Trace& trace;
   std::string_view peer;                       // name of the client in events
@@ -157,6 +160,7 @@ class Transmission final : private aio::HangUpWatch {
   void start_write(const Request& request, Payload payload);
   aio::Task<IoResult> write_part();
   ReaderWait begin_block_status(const Request& request, std::uint32_t payload_bytes);
+  std::size_t extents_max_of(const Request& request, std::size_t contexts) const;
   bool find_status_now(StatusReply& reply);
   ReaderWait begin_other(const Request& request);
   ReaderWait answer_now(const Request& request);

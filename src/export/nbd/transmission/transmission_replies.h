@@ -77,6 +77,8 @@ struct Transmission::ExtentsReply {
 
   block::Range rest() const { return reply.rest(); }
   void add(const block::Extents& extents) { reply.add(extents); }
+  block::Edge* next_gate() const { return reply.next_gate(); }
+  std::uint64_t read_bitmap() { return reply.read_bitmap(); }
   void answer(const IoResult& result) {
     if (!result) {
       session->engine_.budget().give_back(budget_bytes);

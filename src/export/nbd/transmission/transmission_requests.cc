@@ -8,6 +8,7 @@
 #include "export/nbd/transmission/transmission.h"
 #include "export/nbd/transmission/transmission_replies.h"
 #include "export/nbd/wire/block_status_filter.h"
+#include "export/nbd/wire/contexts.h"
 
 namespace blockexport::nbd {
 namespace {
@@ -16,13 +17,12 @@ using exports::BlockRequest;
 using exports::ReaderWait;
 using exports::Verb;
 
-// Maximum memory of one BLOCK_STATUS reply, for each context.
-constexpr std::size_t status_bytes_of(std::size_t extents) {
-  return extents * kExtendedExtentBytes + kStructuredHeaderBytes * 2;
-}
-// Maximum number of extents of such a reply when other clients hold the memory.
-constexpr std::size_t kScarceExtentsMax = 4096;
-constexpr std::size_t kOneExtentStatusBytes = 4096;
+// Maximum memory of one context of a BLOCK_STATUS reply, besides its extents.
+constexpr std::size_t kStatusContextBytes = 256;
+// Maximum number of extents of such a reply, of all contexts together, and when other clients hold the memory.
+constexpr std::size_t kReplyExtentsMax = 2 * kExtentsMax;
+constexpr std::size_t kScarceReplyExtentsMax = 8192;
+static_assert(kBitmapsPerExportMax + kFirstBitmapContextId <= kScarceReplyExtentsMax);
 // READs of at least this length are checked for holes.
 constexpr std::uint64_t kHoleSearchBytesMin = 64u << 10;
 // Extents that a connection keeps memory for.
@@ -312,15 +312,14 @@ ReaderWait Transmission::begin_block_status(const Request& request, std::uint32_
   } else {
     for (const ContextInfo& context : state_.contexts) context_ids.push_back(context.id);
   }
-  const bool one_extent = has_flag(request, command_flag::kOneExtent);
-  const std::size_t extents_max = engine_.is_memory_scarce() ? kScarceExtentsMax : kExtentsMax;
-  const std::size_t status_bytes = one_extent ? kOneExtentStatusBytes : status_bytes_of(extents_max);
+  const std::size_t extents_max = extents_max_of(request, context_ids.size());
+  const std::size_t status_bytes = kStatusContextBytes + extents_max * kExtendedExtentBytes;
   const std::size_t budget_bytes = kTaskBytes + context_ids.size() * status_bytes;
   if (!engine_.take_memory(budget_bytes)) return ReaderWait::kMemory;
   input_.consume(payload_bytes);
   ExtentsReply reply{.session = this,
                      .request = request,
-                     .reply = StatusReply(request, range, context_ids, extents_max),
+                     .reply = StatusReply(request, range, context_ids, extents_max, context_.bitmaps),
                      .budget_bytes = budget_bytes};
   if (engine_.is_inside() && find_status_now(reply.reply)) {
     engine_.served(reply.reply.encoded_bytes());
@@ -331,13 +330,27 @@ ReaderWait Transmission::begin_block_status(const Request& request, std::uint32_
   return ReaderWait::kInput;
 }
 
-// Adds the extents that the node knows without waiting; true when the reply is complete.
+// Maximum number of extents of each context of a reply.
+std::size_t Transmission::extents_max_of(const Request& request, std::size_t contexts) const {
+  if (has_flag(request, command_flag::kOneExtent)) return 1;
+  const std::size_t together_max = engine_.is_memory_scarce() ? kScarceReplyExtentsMax : kReplyExtentsMax;
+  return std::clamp<std::size_t>(together_max / contexts, 1, std::min(together_max / 2, kExtentsMax));
+}
+
+// Adds the extents that the node knows without waiting, and those of bitmaps as far as that takes little time; true
+// when the reply is complete.
 bool Transmission::find_status_now(StatusReply& reply) {
   block::Extents extents;
-  while (!reply.is_whole()) {
+  while (!reply.rest().empty()) {
     extents.clear();
     if (!engine_.extents_now(reply.rest(), extents)) return false;
     reply.add(extents);
+  }
+  // A task reads more words than that, and gives others their turn in between.
+  for (std::uint64_t words = 0; block::Edge* gate = reply.next_gate();) {
+    if (words >= exports::kBitmapWordsPerTurnMax || !gate->try_enter()) return false;
+    words += reply.read_bitmap();
+    gate->leave();
   }
   return true;
 }
