@@ -5,7 +5,7 @@ import subprocess
 
 from lib import images, settings
 from lib.images import MIB
-from lib.testcase import DaemonTest, file_node
+from lib.testcase import DaemonTest, file_node, null_node
 
 MAXIMUM = 2**63 - 2**30  # bytes of the largest node
 VALUES = (-2**63, -1, 0, 1, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, MAXIMUM, MAXIMUM + 1,
@@ -75,7 +75,7 @@ class NumbersTest(DaemonTest):
     @classmethod
     def prepare(cls):
         cls.disk = images.make_empty(cls.path("disk.img"), MIB)
-        return file_node("file", cls.disk)
+        return [*file_node("file", cls.disk), *null_node("scratch", MIB)]
 
     nbd_server = None
 
@@ -86,6 +86,8 @@ class NumbersTest(DaemonTest):
         if command in ("blockdev-add", "blockdev-reopen"):
             node = {"file": {"driver": "file", "node-name": "n", "filename": self.disk},
                     "raw": {"driver": "raw", "node-name": "n", "file": "file"},
+                    "copy-before-write": {"driver": "copy-before-write", "node-name": "n", "file": "file",
+                                          "target": "scratch"},
                     "null-co": {"driver": "null-co", "node-name": "n"},
                     "null-aio": {"driver": "null-aio", "node-name": "n"}}.get(choices[0])
             if command == "blockdev-add":
