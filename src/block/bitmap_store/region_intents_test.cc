@@ -86,11 +86,10 @@ TEST(RegionIntentsTest, ThreadsInsideExcludeRetirement) {
   int retired = 0;
   while (retired < kTimes || entered < kTimes) {
     intents.set_durable(0);
-    if (intents.retire(0, Retire::kAll)) {
-      retired++;
-      EXPECT_EQ(inside.load(), 0);
-    }
-    std::this_thread::yield();
+    std::this_thread::yield();  // so that they can enter
+    if (!intents.retire(0, Retire::kAll)) continue;
+    retired++;
+    EXPECT_EQ(inside.load(), 0);
   }
   is_over = true;
   for (std::thread& thread : threads) thread.join();

@@ -1,0 +1,246 @@
+// BitmapStore: creation, opening, and loading of the stored bits.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <utility>
+
+#include "block/bitmap_store/bitmap_store.h"
+#include "block/bitmap_store/crc32c.h"
+#include "block/bitmap_store/region_bits.h"
+
+namespace blockexport::block {
+namespace {
+
+using Description = StoreFile::Description;
+using Durability = StoreFile::Durability;
+
+// Sectors that are read at a time.
+constexpr std::size_t kSectorsPerRead = 256;
+
+constexpr std::string_view kStartAgain = "Remove the file to begin with new bitmaps, and make a full backup.";
+
+Error refusal(const StoreFile& file, std::string_view reason, std::string_view hint) {
+  return Error(fmt::format("Bitmap store '{}' cannot be used: {}", file.path(), reason)).with_hint(std::string(hint));
+}
+
+Error cannot(std::string_view verb, const StoreFile& file, Errno cause) {
+  return Error::system(fmt::format("Could not {} bitmap store '{}'", verb, file.path()), cause);
+}
+
+Result<> check_image(const BitmapStore::Image& image) {
+  if (image.identity.size() > kImageIdentityBytesMax) return fail("The identity of the image is too long");
+  if (image.generation.size() > kImageGenerationBytesMax) return fail("The generation of the image is too long");
+  if (image.size_bytes > static_cast<std::uint64_t>(INT64_MAX)) return fail("The image is too large");
+  return {};
+}
+
+// The current one of the two superblocks.
+aio::Task<Result<StoreSuperblock>> read_superblock(StoreFile& file) {
+  std::optional<StoreSuperblock> current;
+  std::optional<SuperblockFault> fault;
+  if (file.size_bytes() < kStoreHeadBytes) {
+    co_return fail(refusal(file, file.size_bytes() == 0 ? "it is empty" : "it is truncated", kStartAgain));
+  }
+  for (std::uint64_t offset : {std::uint64_t{0}, kStorePageBytes}) {
+    StoreSector sector;
+    if (IoResult result = co_await file.read(offset, sector); !result) {
+      co_return fail(cannot("read", file, result.error()));
+    }
+    auto decoded = decode_superblock(sector);
+    // Otherwise the next superblock would overwrite the current one.
+    if (decoded && decoded->sequence % 2 * kStorePageBytes != offset) {
+      decoded = std::unexpected(SuperblockFault::kDamaged);
+    }
+    if (decoded && (!current || decoded->sequence > current->sequence)) current = std::move(*decoded);
+    if (!decoded && (!fault || decoded.error() > *fault)) fault = decoded.error();
+  }
+  if (!current && fault == SuperblockFault::kEmpty) {
+    co_return fail(refusal(file, "its creation was interrupted", kStartAgain));
+  }
+  if (!current && fault == SuperblockFault::kForeign) {
+    co_return fail(refusal(file, "it is no bitmap store", "Check the path: another file is there."));
+  }
+  if (!current) co_return fail(refusal(file, "its superblocks are damaged", kStartAgain));
+  if (const std::string reason = check_supported(*current); !reason.empty()) {
+    co_return fail(refusal(file, reason, "Use the version of the program that made it, or a newer one."));
+  }
+  co_return std::move(*current);
+}
+
+aio::Task<Result<StoreCatalog>> read_catalog(StoreFile& file, const StoreSuperblock& superblock) {
+  if (superblock.catalog.end() > file.size_bytes()) co_return fail(refusal(file, "it is truncated", kStartAgain));
+  std::vector<std::byte> bytes(superblock.catalog.bytes);
+  if (IoResult result = co_await file.read(superblock.catalog.offset, bytes); !result) {
+    co_return fail(cannot("read", file, result.error()));
+  }
+  if (crc32c(bytes) != superblock.catalog_sum) co_return fail(refusal(file, "its catalog is damaged", kStartAgain));
+  auto catalog = decode_catalog(bytes, superblock.catalog, file.size_bytes());
+  if (!catalog) co_return fail(refusal(file, catalog.error(), kStartAgain));
+  co_return std::move(*catalog);
+}
+
+// Whether the store belongs to the image as it is now.
+Result<> check_match(const StoreFile& file, const StoreSuperblock& superblock, const StoreCatalog& catalog,
+                     const BitmapStore::Image& image) {
+  if (catalog.identity != image.identity) {
+    return fail(refusal(file, "it belongs to another image", "Check the path of the store and of the image."));
+  }
+  if (catalog.image_bytes != image.size_bytes) {
+    return fail(refusal(file,
+                        fmt::format("the image has {} bytes, and had {} when its bitmaps were stored", image.size_bytes,
+                                    catalog.image_bytes),
+                        kStartAgain));
+  }
+  if (superblock.state == StoreState::kClean && superblock.generation != image.generation) {
+    return fail(refusal(file, "the image was changed without its bitmaps, which therefore miss changes", kStartAgain));
+  }
+  return {};
+}
+
+void mark_words(std::span<const std::uint64_t> words, std::uint64_t first_granule, DirtyBits& bits) {
+  const std::uint64_t granularity_bytes = bits.granularity_bytes();
+  for (std::size_t number = 0; number < words.size(); number++) {
+    std::uint64_t left = little_endian(words[number]);
+    while (left != 0) {
+      const int begin = std::countr_zero(left);
+      const int count = std::countr_one(left >> begin);
+      const std::uint64_t granule = first_granule + number * 64 + static_cast<unsigned>(begin);
+      bits.mark({granule * granularity_bytes, static_cast<unsigned>(count) * granularity_bytes});
+      if (begin + count == 64) break;
+      left &= UINT64_MAX << (begin + count);
+    }
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BitmapStore>> BitmapStore::with_file(aio::DataReactor& home, std::unique_ptr<StoreFile> file,
+                                                            std::uint64_t region_bytes) {
+  auto intents = RegionIntents::create(region_bytes);
+  if (!intents) return fail(cannot("open", *file, intents.error()));
+  return std::unique_ptr<BitmapStore>(new BitmapStore(home, std::move(file), std::move(*intents)));
+}
+
+aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::create(aio::DataReactor& home, std::string path,
+                                                                    Image image, std::uint64_t region_bytes) {
+  assert(is_region(region_bytes));
+  CO_TRY(check_image(image));
+  CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home.reactor, std::move(path), true));
+  // An interrupted creation leaves no superblock, which is written last.
+  std::vector<std::byte> head(std::min(file->size_bytes(), kStoreHeadBytes));
+  if (IoResult result = co_await file->read(0, head); !result) co_return fail(cannot("read", *file, result.error()));
+  if (std::ranges::any_of(head, [](std::byte byte) { return byte != std::byte{0}; })) {
+    co_return fail(Error(fmt::format("Could not create bitmap store '{}': the file exists", file->path()))
+                       .with_hint("Open it, or remove it to begin with new bitmaps."));
+  }
+  CO_TRY_ASSIGN(std::unique_ptr<BitmapStore> store, with_file(home, std::move(file), region_bytes));
+  store->catalog_ = {.image_bytes = image.size_bytes,
+                     .region_bytes = region_bytes,
+                     .next_area_id = 2,
+                     .identity = std::move(image.identity),
+                     .intents = {.offset = kStoreHeadBytes, .sectors = kIntentSectors, .id = 1}};
+  if (IoResult result = co_await store->write_new_file(std::move(image.generation)); !result) {
+    co_return fail(cannot("create", *store->file_, result.error()));
+  }
+  co_return std::move(store);
+}
+
+// Every block of the file is written once, so that later writes of it need no new space on most file systems.
+aio::Task<IoResult> BitmapStore::write_new_file(std::string generation) {
+  const std::vector<std::byte> zeros(kStoreHeadBytes);
+  CO_TRY(co_await file_->write(Description::kBits, 0, zeros, Durability::kLater));
+  std::vector<std::byte> sectors;
+  encode_region_sectors(stable_, catalog_.intents.id, {.first = 0, .count = kIntentSectors}, sectors);
+  CO_TRY(co_await file_->write(Description::kBits, catalog_.intents.offset, sectors, Durability::kLater));
+  const std::vector<std::byte> catalog = encode(catalog_);
+  const StoreExtent at{.offset = find_space({catalog_.intents.extent()}, catalog.size()), .bytes = catalog.size()};
+  CO_TRY(co_await file_->write(Description::kBits, at.offset, catalog, Durability::kLater));
+  CO_TRY(co_await file_->sync(Description::kBits));
+  StoreSuperblock first{.catalog = at, .catalog_sum = crc32c(catalog), .generation = std::move(generation)};
+  CO_TRY(co_await write_superblock(std::move(first)));
+  co_return co_await file_->sync_directory();
+}
+
+aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open(aio::DataReactor& home, std::string path,
+                                                                  Image image) {
+  CO_TRY(check_image(image));
+  CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home.reactor, std::move(path), false));
+  CO_TRY_ASSIGN(StoreSuperblock superblock, co_await read_superblock(*file));
+  CO_TRY_ASSIGN(StoreCatalog catalog, co_await read_catalog(*file, superblock));
+  CO_TRY(check_match(*file, superblock, catalog, image));
+  CO_TRY_ASSIGN(std::unique_ptr<BitmapStore> store, with_file(home, std::move(file), catalog.region_bytes));
+  store->is_inconsistent_ = superblock.state == StoreState::kInconsistent;
+  store->recovery_.was_recording = superblock.state == StoreState::kRecording;
+  store->superblock_ = std::move(superblock);
+  store->catalog_ = std::move(catalog);
+  store->loaded_.resize(store->catalog_.bitmaps.size());
+  // Writes of a killed user may be in the page cache only, and the rest of the file may rely on them.
+  if (IoResult synced = co_await store->file_->sync(Description::kIntents); !synced) {
+    // Linux reports it once, so another opening would not see that the file lost writes. It cannot be used either way.
+    (void)co_await store->give_up(synced.error());
+    co_return fail(cannot("sync", *store->file_, synced.error()));
+  }
+  if (IoResult result = co_await store->read_intents(); !result) {
+    co_return fail(cannot("read", *store->file_, result.error()));
+  }
+  co_return std::move(store);
+}
+
+aio::Task<IoResult> BitmapStore::read_intents() {
+  std::vector<std::byte> bytes(kIntentSectors * kStoreSectorBytes);
+  CO_TRY(co_await file_->read(catalog_.intents.offset, bytes));
+  for (std::uint32_t index = 0; index < kIntentSectors; index++) {
+    const auto sector = std::span(bytes).subspan(index * kStoreSectorBytes).first<kStoreSectorBytes>();
+    if (!decode_region_sector(sector, catalog_.intents.id, index, stable_)) recovery_.damaged_sectors++;
+  }
+  for_each_region(stable_, [this](std::uint64_t region) {
+    if (intents_.range_of(region).offset < catalog_.image_bytes) recovery_.dirty_regions++;
+  });
+  co_return IoResult();
+}
+
+aio::Task<Result<>> BitmapStore::load(std::string name, DirtyBits& bits) {
+  auto guard = co_await layout_.lock();
+  if (!guard) co_return fail(error_of("read", guard.error()));
+  CO_TRY_ASSIGN(const std::size_t index, find(name));
+  const StoredBitmap& bitmap = catalog_.bitmaps[index];
+  if (is_inconsistent()) {
+    co_return fail(
+        refusal(*file_, fmt::format("changes could not be recorded: {}", errno_text(failure().value())), kStartAgain));
+  }
+  if (bits.size_bytes() != catalog_.image_bytes || bits.granularity_bytes() != bitmap.granularity_bytes) {
+    co_return fail(fmt::format("Bitmap '{}' was stored with another size or granularity", name));
+  }
+  auto stored = DirtyBits::create(bits.size_bytes(), bits.granularity_bytes());
+  if (!stored) co_return fail(error_of("read", stored.error()));
+  if (IoResult result = co_await read_bits(bitmap, **stored); !result) co_return fail(error_of("read", result.error()));
+  bits.merge(**stored);
+  // All intents, also those of a clean store: a change that never reported its end keeps its intent.
+  for_each_region(stable_, [&](std::uint64_t region) { bits.mark(intents_.range_of(region)); });
+  loaded_[index] = {.bits = &bits, .stored = std::move(*stored)};
+  co_return Result<>();
+}
+
+aio::Task<IoResult> BitmapStore::read_bits(const StoredBitmap& bitmap, DirtyBits& bits) {
+  std::vector<std::byte> bytes;
+  for (std::uint32_t first = 0; first < bitmap.area.sectors; first += kSectorsPerRead) {
+    const std::size_t count = std::min<std::size_t>(kSectorsPerRead, bitmap.area.sectors - first);
+    bytes.resize(count * kStoreSectorBytes);
+    CO_TRY(co_await file_->read(bitmap.area.offset + std::uint64_t{first} * kStoreSectorBytes, bytes));
+    for (std::size_t number = 0; number < count; number++) {
+      const auto sector = std::span(bytes).subspan(number * kStoreSectorBytes).first<kStoreSectorBytes>();
+      const auto index = static_cast<std::uint32_t>(first + number);
+      std::array<std::uint64_t, kSectorWords> words;
+      if (!decode_sector(sector, bitmap.area.id, index, words)) {
+        words.fill(UINT64_MAX);
+        recovery_.damaged_sectors++;
+      }
+      mark_words(words, index * kSectorBits, bits);
+    }
+  }
+  co_return IoResult();
+}
+
+}  // namespace blockexport::block
