@@ -269,6 +269,19 @@ class Course {
     EXPECT_TRUE(graph_.nodes().empty());
     EXPECT_EQ(drivers_.drivers, 0);
   }
+  // Reopens a node without a child that its options had defined.
+  void drop_defined_child() {
+    const json::Object node{{"driver", "copy-before-write"}, {"node-name", "c"}, {"file", "f"}};
+    json::Object with_child = node;
+    with_child.set("target", json::Object{{"driver", "null-co"}, {"node-name", "t"}});
+    json::Object without_child = node;
+    without_child.set("target", "f");
+    make({AddNode{options_of({{"driver", "null-co"}, {"node-name", "f"}})}, AddNode{options_of(with_child)}});
+    EXPECT_NE(graph_.find("t"), nullptr);
+    make({ReopenNodes{{options_of(without_child)}}});
+    EXPECT_EQ(graph_.find("t"), nullptr) << dump();
+    world_.run(graph_.close());
+  }
   std::uint64_t reads() const { return reads_; }
   std::uint64_t children_added() const { return drivers_.children_added; }
   std::uint64_t children_dropped() const { return drivers_.children_dropped; }
@@ -491,6 +504,12 @@ class Course {
     result = co_await graph_.apply(std::move(steps));
   }
 
+  void make(std::vector<GraphStep> steps) {
+    Result<> result;
+    world_.run(apply(std::move(steps), result));
+    EXPECT_TRUE(result) << result.error().message();
+  }
+
   void make_change(std::uint64_t plan_seed) {
     for (std::uint64_t failing = 0;; ++failing) {
       Plan plan = draw(plan_seed);
@@ -558,6 +577,10 @@ class Course {
   std::uint64_t failures_ = 0;
   std::uint64_t successes_ = 0;
 };
+
+TEST(GraphStepsTest, ANodeThatOnlyADroppedChildUsedLeavesTheGraph) {
+  Course(1).drop_defined_child();
+}
 
 // The test does not depend on a kernel's rings and files: it runs once, with the tests of the simulation.
 TEST(GraphStepsTest, EveryFailureLeavesTheGraphAsItWas) {
