@@ -36,10 +36,14 @@ class Graph::BitmapWork : public Graph::Work {
     return Found{node, bitmap};
   }
   // Until the change ends no request marks the node's bitmaps; they have its size from now on.
-  static aio::Task<void> quiesce(Change& change, Node& node) {
+  static aio::Task<Result<>> quiesce(Change& change, Node& node) {
     Node* const nodes[] = {&node};
     co_await change.quiesce_above(nodes);
-    node.bitmaps().catch_up(node.size_bytes());
+    if (IoResult resized = change.resize_bitmaps(node); !resized) {
+      co_return fail(
+          Error::system(fmt::format("Cannot resize the bitmaps of node '{}'", node.name()), resized.error()));
+    }
+    co_return Result<>();
   }
 };
 
@@ -62,7 +66,7 @@ class Graph::BitmapAddition final : public Graph::BitmapWork {
       }
       co_return fail(Error::system(fmt::format("Can't store persistent bitmaps to {}", name.node), Errno(ENOTSUP)));
     }
-    co_await quiesce(change, *node_);
+    CO_TRY(co_await quiesce(change, *node_));
     CO_TRY_ASSIGN(bitmap_, node_->bitmaps().add(name.name, node_->size_bytes(), granularity_bytes));
     bitmap_->set_enabled(step_.enabled);
     co_return Result<>();
@@ -88,8 +92,9 @@ class Graph::BitmapRemoval final : public Graph::BitmapWork {
     CO_TRY(found_.bitmap->check(DirtyBitmap::Use::kRemove));
     // Before the wait, so that no operation begins to use the bitmap meanwhile.
     found_.bitmap->set_busy(true);
-    co_await quiesce(change, *found_.node);
-    co_return Result<>();
+    Result<> quiesced = co_await quiesce(change, *found_.node);
+    if (!quiesced) found_.bitmap->set_busy(false);
+    co_return quiesced;
   }
 
   aio::Task<void> commit(Change&) override {
@@ -115,7 +120,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
     CO_TRY_ASSIGN(Found found, find(change, step_.bitmap));
     bitmap_ = found.bitmap;
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kChange));
-    co_await quiesce(change, *found.node);
+    CO_TRY(co_await quiesce(change, *found.node));
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kChange));
     auto taken = bitmap_->bits().take();
@@ -144,7 +149,7 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
     CO_TRY_ASSIGN(Found found, find(change, name_));
     bitmap_ = found.bitmap;
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kRead));
-    co_await quiesce(change, *found.node);
+    CO_TRY(co_await quiesce(change, *found.node));
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kRead));
     was_enabled_ = bitmap_->is_enabled();
@@ -169,7 +174,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
   explicit BitmapMerging(MergeBitmaps step) : step_(std::move(step)) {}
 
   aio::Task<Result<>> prepare(Change& change) override {
-    for (Node* node : known_nodes(change)) co_await quiesce(change, *node);
+    for (Node* node : known_nodes(change)) CO_TRY(co_await quiesce(change, *node));
     CO_TRY_ASSIGN(const Found target, find(change, step_.target));
     CO_TRY_ASSIGN(const std::vector<DirtyBitmap*> sources, find_sources(change, *target.bitmap));
     CO_TRY(target.bitmap->check(DirtyBitmap::Use::kChange));
@@ -220,7 +225,7 @@ class Graph::BitmapResizing final : public Graph::BitmapWork {
  public:
   aio::Task<Result<>> prepare(Change& change) override {
     for (const GraphNode& entry : change.graph().nodes()) {
-      if (is_behind(*entry.node)) co_await quiesce(change, *entry.node);
+      if (is_behind(*entry.node)) CO_TRY(co_await quiesce(change, *entry.node));
     }
     co_return Result<>();
   }

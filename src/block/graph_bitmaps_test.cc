@@ -175,6 +175,26 @@ TEST_F(GraphBitmapsTest, EachStepIsUndoneExactlyWhenALaterOneFails) {
   EXPECT_EQ(find(disk, "b").bits().find_dirty({57344, 4096}), 61440u);
 }
 
+TEST_F(GraphBitmapsTest, AFailedChangeLeavesBitmapsThatAreBehindTheirNode) {
+  Node& disk = add_store("disk");
+  ASSERT_EQ(change(bitmap("disk", "a"), bitmap("disk", "b")), "");
+  write(disk, 1000, 10);
+  write(disk, disk.size_bytes(), 3000, true);
+  const std::string before = dump(disk);
+  const std::vector<std::function<GraphStep()>> steps = {
+      [] { return bitmap("disk", "new"); },
+      [] { return RemoveBitmap{{"disk", "a"}}; },
+      [] { return ClearBitmap{{"disk", "a"}}; },
+      [] { return DisableBitmap{{"disk", "a"}}; },
+      [] { return MergeBitmaps{{"disk", "a"}, {{"disk", "b"}}}; },
+      [] { return ResizeBitmaps{}; },
+  };
+  for (const auto& step : steps) {
+    EXPECT_EQ(change(step(), FailChange{"no more"}), "no more");
+    EXPECT_EQ(dump(disk), before);
+  }
+}
+
 TEST_F(GraphBitmapsTest, ChecksComeInOrder) {
   add_store("disk");
   add_store("large", 2 * kBytes);

@@ -167,6 +167,20 @@ void Graph::Change::move_edge(Edge& edge, Node& to) {
   edge.attach(to);
 }
 
+IoResult Graph::Change::resize_bitmaps(Node& node) {
+  BitmapsResized edit;
+  for (const auto& bitmap : node.bitmaps().list().all()) {
+    if (bitmap->bits().size_bytes() == node.size_bytes()) continue;
+    auto bits = bitmap->bits().copy();
+    if (!bits) return fail(bits.error());
+    edit.before.emplace_back(bitmap.get(), std::move(*bits));
+  }
+  if (edit.before.empty()) return {};
+  journal_.emplace_back(std::move(edit));
+  node.bitmaps().catch_up(node.size_bytes());
+  return {};
+}
+
 void Graph::Change::withdraw_edge(Edge& edge) {
   journal_.emplace_back(EdgeMoved{&edge, &edge.node(), next_parent_that_stays(edge)});
   edge.withdraw();
@@ -234,6 +248,10 @@ void Graph::Change::undo(NodeWithdrawn& edit) {
   assert(withdrawn_.back() == edit.place);
   withdrawn_.pop_back();
   graph_.nodes_by_name_.emplace(edit.place->node->name(), edit.place);
+}
+
+void Graph::Change::undo(BitmapsResized& edit) {
+  for (auto& [bitmap, bits] : edit.before) bitmap->bits().swap(*bits);
 }
 
 aio::Task<Result<>> Graph::apply(std::vector<GraphStep> steps) {

@@ -63,6 +63,8 @@ class Graph::Change {
   void set_owned_by_user(Node& node, bool owned);
   void set_options(Node& node, schema::BlockdevOptions options);
   void move_edge(Edge& edge, Node& to);
+  // Gives the bitmaps of a quiesced node its size. ENOMEM: nothing has changed.
+  IoResult resize_bitmaps(Node& node);
   // Its node has one user less, but still exists.
   void withdraw_edge(Edge& edge);
   // Notes an edge that a driver owns and destroys when the change fails, in any order: no edit refers to it.
@@ -93,7 +95,11 @@ class Graph::Change {
   struct NodeWithdrawn {
     Place place;
   };
-  using Edit = std::variant<NodesAdded, OwnerSet, OptionsSet, EdgeMoved, NodeWithdrawn>;
+  struct BitmapsResized {
+    // Of each bitmap that gets another size, the bits that it had.
+    std::vector<std::pair<DirtyBitmap*, std::unique_ptr<DirtyBits>>> before;
+  };
+  using Edit = std::variant<NodesAdded, OwnerSet, OptionsSet, EdgeMoved, NodeWithdrawn, BitmapsResized>;
 
   aio::Task<Result<>> prepare();
   aio::Task<Result<>> finish(Result<> prepared);
@@ -112,6 +118,7 @@ class Graph::Change {
   void undo(OptionsSet& edit);
   void undo(EdgeMoved& edit);
   void undo(NodeWithdrawn& edit);
+  void undo(BitmapsResized& edit);
 
   Graph& graph_;
   std::vector<std::unique_ptr<Work>> works_;
