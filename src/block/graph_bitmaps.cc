@@ -18,7 +18,7 @@ bool is_behind(const Node& node) {
 
 }  // namespace
 
-// What all of them share. The graph's lock keeps nodes and bitmaps there while a step waits.
+// Base of the bitmap steps. The graph's lock keeps nodes and bitmaps there while a step waits.
 class Graph::BitmapWork : public Graph::Work {
  protected:
   struct Found {
@@ -220,7 +220,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
   std::unique_ptr<DirtyBits> before_;
 };
 
-// Nothing to undo: the bitmaps say the same as before.
+// The journal undoes the new sizes, so there is no abort().
 class Graph::BitmapResizing final : public Graph::BitmapWork {
  public:
   aio::Task<Result<>> prepare(Change& change) override {

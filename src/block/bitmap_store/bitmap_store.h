@@ -63,7 +63,7 @@ class BitmapStore {
   // bitmap in the store up to date from now on.
   aio::Task<Result<>> load(std::string name, DirtyBits& bits);
 
-  // What the last user of the store left.
+  // The state in which the last user left the store.
   struct Recovery {
     bool was_recording = false;         // it crashed
     std::uint64_t dirty_regions = 0;    // regions that load() marks because of their intents

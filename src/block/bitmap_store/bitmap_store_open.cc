@@ -81,7 +81,7 @@ aio::Task<Result<StoreCatalog>> read_catalog(StoreFile& file, const StoreSuperbl
   co_return std::move(*catalog);
 }
 
-// Whether the store belongs to the image as it is now.
+// Checks that the store belongs to the image as it is now.
 Result<> check_match(const StoreFile& file, const StoreSuperblock& superblock, const StoreCatalog& catalog,
                      const BitmapStore::Image& image) {
   if (catalog.identity != image.identity) {

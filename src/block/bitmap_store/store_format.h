@@ -42,7 +42,7 @@ inline constexpr std::size_t kStoreCatalogBytesMax = 512u << 10;
 
 inline constexpr std::uint32_t kStoreVersion = 1;
 
-// Whether it is a power of two from kRegionBytesMin to kRegionBytesMax.
+// Whether `region_bytes` is a power of two from kRegionBytesMin to kRegionBytesMax.
 bool is_region(std::uint64_t region_bytes);
 // The smallest regions for an image of this size: a power of two, at least kRegionBytesDefault.
 std::uint64_t region_bytes_for(std::uint64_t image_bytes);
@@ -131,7 +131,7 @@ std::optional<std::uint32_t> sectors_for(std::uint64_t image_bytes, std::uint32_
 
 // The first offset behind the head where `bytes` bytes overlap none of `used`.
 std::uint64_t find_space(std::vector<StoreExtent> used, std::uint64_t bytes);
-// What the catalog, which is at `at`, uses.
+// The areas of the file that the catalog at `at` uses.
 std::vector<StoreExtent> extents_of(const StoreCatalog& catalog, StoreExtent at);
 
 }  // namespace blockexport::block

@@ -76,7 +76,7 @@ class CopyBeforeWriteDriver final : public block::LiveDriver {
   CopyBeforeWriteOptions next_options_;  // between prepare_reopen and commit_reopen
   std::unique_ptr<block::Edge> file_;
   std::unique_ptr<block::Edge> target_;
-  // What a reopen may not change: the nodes that have the newest bytes and the copies. Compared only.
+  // The nodes that have the newest bytes and the copies: a reopen may not change them. Compared only.
   const block::Node* source_;
   const block::Node* scratch_;
   bool is_quiesced_ = false;

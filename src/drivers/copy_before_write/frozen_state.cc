@@ -141,7 +141,7 @@ aio::Task<IoResult> FrozenState::read_piece(Range range, IoBuffers buffers) {
 
 aio::Task<IoResult> FrozenState::extents_then(Range range, Extents& extents) {
   const Range piece{range.offset, std::min(range.length, kExtentsBytesMax)};
-  // What is still in the source must not become a hole there before it has been copied.
+  // Clusters that are still in the source must not become holes there before they are copied.
   RangeLock::Hold hold(source_reads_, co_await aio::current_reactor(), piece, RangeLock::Kind::kShared);
   co_await hold.acquire();
   const std::uint64_t readable_bytes = clusters_->readable_bytes(piece);
@@ -151,7 +151,7 @@ aio::Task<IoResult> FrozenState::extents_then(Range range, Extents& extents) {
   block::Node& from = run.is_dirty ? source() : target();
   CO_TRY(co_await from.extents({piece.offset, run.length}, extents));
   if (clusters_->is_given_up()) co_return fail(EACCES);
-  // Where it is kept is nobody's concern.
+  // Clients see one layer, whether the bytes are in the source or in the target.
   for (std::size_t i = first_new; i < extents.size(); ++i) extents[i].depth = std::min(extents[i].depth, 1u);
   co_return IoResult();
 }
