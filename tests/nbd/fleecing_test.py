@@ -375,8 +375,9 @@ class GuideTest(DaemonTest):
         for command in self.commands():
             if command["execute"] == "block-export-del":
                 self.assertEqual(self.session("disk").write(0, b"x" * CLUSTER), 0)
-                with contextlib.closing(self.session("backup")) as backup:
-                    content = b"".join(backup.read(at, MIB) for at in range(0, SIZE, MIB))
+                backup = self.session("backup")
+                content = b"".join(backup.read(at, MIB) for at in range(0, SIZE, MIB))
+                backup.disconnect()
                 self.assertEqual(content, before)
             self.qmp.execute(command["execute"], command["arguments"])
             if command["execute"] == "block-export-del":

@@ -54,7 +54,7 @@ class QuiesceCheck {
   std::atomic<bool> quiesced_ = true;  // as in a driver that was just opened
 };
 
-// A store in memory, which can grow. Requests take a turn or two.
+// A store in memory, which can grow. Requests take a turn or two. As on a disk, requests of several threads may overlap.
 class Store final : public LiveDriver {
  public:
   // More than any test needs, so that growing moves no bytes that another request uses.
@@ -65,19 +65,19 @@ class Store final : public LiveDriver {
   aio::Task<IoResult> read(Range range, IoBuffers buffers) override {
     QuiesceCheck::Request request(check_);
     co_await aio::next_turn();
-    copy_in(buffers, 0, part(range));
+    load(range, buffers);
     co_return IoResult();
   }
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions) override {
     QuiesceCheck::Request request(check_);
-    copy_out(buffers, 0, part(range));
+    store(range, buffers);
     co_await aio::next_turn();
     raise_size(range.end());
     co_return IoResult();
   }
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions) override {
     QuiesceCheck::Request request(check_);
-    std::ranges::fill(part(range), std::byte{0});
+    clear(range);
     co_await aio::next_turn();
     raise_size(range.end());
     co_return IoResult();
@@ -91,12 +91,12 @@ class Store final : public LiveDriver {
   aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
   IoResult try_read(aio::Reactor&, Range range, IoBuffers buffers) override {
     QuiesceCheck::Request request(check_);
-    copy_in(buffers, 0, part(range));
+    load(range, buffers);
     return {};
   }
   IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, WriteHints&) override {
     QuiesceCheck::Request request(check_);
-    copy_out(buffers, 0, part(range));
+    store(range, buffers);
     return {};
   }
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override {
@@ -118,10 +118,34 @@ class Store final : public LiveDriver {
   Limits limits() const override { return {}; }
   std::string_view format_name() const override { return "store"; }
 
-  // For tests, while no request is under way.
+  // The runs of zeros and of other bytes in the range.
+  void append_runs(Range range, Extents& extents) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::span<const std::byte> bytes = part(range);
+    for (std::size_t begin = 0; begin < bytes.size();) {
+      const bool is_zero = bytes[begin] == std::byte{0};
+      std::size_t end = begin + 1;
+      while (end < bytes.size() && (bytes[end] == std::byte{0}) == is_zero) ++end;
+      extents.push_back({.length = end - begin, .data = !is_zero, .zero = is_zero});
+      begin = end;
+    }
+  }
+  // While no request is under way.
   std::span<const std::byte> bytes() const { return std::span(bytes_).first(size_bytes()); }
 
  private:
+  void load(Range range, IoBuffers buffers) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    copy_in(buffers, 0, part(range));
+  }
+  void store(Range range, IoBuffers buffers) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    copy_out(buffers, 0, part(range));
+  }
+  void clear(Range range) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::ranges::fill(part(range), std::byte{0});
+  }
   std::span<std::byte> part(Range range) { return std::span(bytes_).subspan(range.offset, range.length); }
   void raise_size(std::uint64_t end) {
     std::uint64_t seen = size_bytes_.load();
@@ -130,6 +154,7 @@ class Store final : public LiveDriver {
   }
 
   QuiesceCheck check_;
+  std::mutex mutex_;  // held for each access to bytes_
   std::vector<std::byte> bytes_;
   std::atomic<std::uint64_t> size_bytes_;
 };

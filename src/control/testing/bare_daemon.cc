@@ -9,6 +9,7 @@
 #include <iterator>
 #include <regex>
 #include <set>
+#include <thread>
 
 #include "aio/testing/backends.h"
 #include "control/core/runner.h"
@@ -81,6 +82,8 @@ aio::Task<void> pause(aio::Reactor& reactor) {
 
 BareDaemon::BareDaemon(std::string directory, std::unique_ptr<block::DriverTable> drivers)
     : directory_(std::move(directory)), drivers_(std::move(drivers)) {
+  // ThreadSanitizer starts a thread of its own beside the first thread that a program makes: state() counts both.
+  std::thread([] {}).join();
   // Its calls go through the C library, where FailingCalls can intercept them.
   auto reactor = aio::Reactor::create({.backend = aio::BackendKind::kEpoll}, log_);
   if (!reactor) std::abort();
