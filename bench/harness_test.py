@@ -17,7 +17,9 @@ from harness.images import layouts  # noqa: E402
 from harness.measure import Measurement  # noqa: E402
 from harness.peers import newest, of_folder  # noqa: E402
 from harness.rounds import CellResult  # noqa: E402
-from harness.servers import BY_KEY  # noqa: E402
+from harness.preparations import BY_NAME  # noqa: E402
+from harness.servers import Address, BY_KEY, Setting  # noqa: E402
+from harness.tools import Tools  # noqa: E402
 from harness.verdicts import judge  # noqa: E402
 
 NAMED = {cell.name: cell for cell in cells.ALL}
@@ -195,6 +197,19 @@ class Lists(unittest.TestCase):
             peers = set(cell.servers) | {"qsd*", "peers", "none"}
             self.assertTrue({goal.peer for goal in cell.goals} <= peers, cell.name)
             self.assertTrue({goal.subject for goal in cell.goals} <= {"", *cell.servers}, cell.name)
+
+    def test_a_prepared_server_has_the_nodes_of_its_preparation_and_a_monitor(self):
+        tools = Tools(*[None] * len(dataclasses.fields(Tools)))
+        tools = dataclasses.replace(tools, ours="daemon")
+        setting = Setting(Path("image"), Address(path="socket"), Path("scratch"))
+        for key in ("ours", "ours-bitmap", "ours-frozen", "ours-scattered"):
+            server = BY_KEY[key]
+            command = server.command(tools, setting)
+            nodes = [command[at + 1] for at, option in enumerate(command) if option == "--blockdev"]
+            prepared = BY_NAME.get(server.prepared)
+            wanted = prepared.nodes if prepared else ("file,node-name=disk,filename={image}",)
+            self.assertEqual(nodes, [node.format(image="image") for node in wanted])
+            self.assertEqual("--monitor" in command, prepared is not None, key)
 
     def test_the_missed_goals_are_named(self):
         cell = dataclasses.replace(NAMED["read-1m"], goals=(Goal("qsd", 0.5),))

@@ -125,13 +125,12 @@ bool agree_replies(Negotiator& negotiator, Replies wanted, Agreement& session) {
 }
 
 bool agree_context(Negotiator& negotiator, const NegotiationOptions& negotiation, Agreement& session) {
-  constexpr std::string_view kBaseAllocation = "base:allocation";
   Bytes data;
   append_be(data, static_cast<uint32_t>(negotiation.export_name.size()));
   append_text(data, negotiation.export_name);
   append_be(data, uint32_t{1});
-  append_be(data, static_cast<uint32_t>(kBaseAllocation.size()));
-  append_text(data, kBaseAllocation);
+  append_be(data, static_cast<uint32_t>(negotiation.context.size()));
+  append_text(data, negotiation.context);
   if (!negotiator.ask(Option::kSetMetaContext, data)) {
     return false;
   }
@@ -178,7 +177,7 @@ std::optional<Agreement> negotiate(Channel& channel, const NegotiationOptions& n
       !agree_replies(negotiator, negotiation.replies, session)) {
     return std::nullopt;
   }
-  if (negotiation.base_allocation && !agree_context(negotiator, negotiation, session)) {
+  if (!negotiation.context.empty() && !agree_context(negotiator, negotiation, session)) {
     return std::nullopt;
   }
   if (!go(negotiator, negotiation, session)) {

@@ -18,7 +18,8 @@ struct NegotiationOptions {
   std::string export_name;
   // kStructured falls back to simple replies when the server does not know the option; kExtended does not fall back.
   Replies replies = Replies::kStructured;
-  bool base_allocation = false;
+  // The meta context to ask for, as "base:allocation"; "": none.
+  std::string context;
   // Credentials for TLS; a server that does not offer TLS is fatal. Null: plain.
   std::shared_ptr<const TlsCredentials> tls;
 };
@@ -27,7 +28,7 @@ struct Agreement {
   uint64_t size = 0;
   uint16_t flags = 0;
   Replies replies = Replies::kSimple;
-  // The id of base:allocation, if the server granted it.
+  // The id of the meta context, if the server granted it.
   std::optional<uint32_t> context;
   // For example "TLS1.3 AES-256-GCM"; empty when plain.
   std::string cipher;

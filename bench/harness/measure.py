@@ -79,7 +79,9 @@ class Meter:
 
     def run_nbdload(self, cell: Cell, started: Running) -> dict:
         command = [self.tools.nbdload, f"--mode={cell.kind}", *started.load_args(), *cell.args]
-        if cell.kind == "load":
+        if cell.kind == "load" and any(arg.startswith("--ops=") for arg in cell.args):
+            command += ["--latency"]
+        elif cell.kind == "load":
             command += [f"--ms={self.timing.measured_ms * cell.longer}",
                         f"--warmup-ms={self.timing.warmup_ms * cell.longer}", "--latency"]
         elif cell.kind != "map":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import preparations
 from harness.credentials import Credentials, X509
 from harness.tools import BenchError, SERVER_CPU, Tools, knows_option, pinned
 
@@ -69,7 +70,8 @@ class Setting:
 class Server:
     """One server in one configuration. `family` groups the configurations of one program.
 
-    `reactors`: the value of our --reactors; 0: the default. `mode`: of the control; "": the cell's.
+    `reactors`: the value of our --reactors; 0: the default. `mode`: of the control; "": the cell's. `prepared`: what is
+    set up over QMP, a name of preparations.BY_NAME; "": nothing, and there is no monitor.
     """
 
     key: str
@@ -81,6 +83,7 @@ class Server:
     backend: str | None = None
     reactors: int = 0
     mode: str = ""
+    prepared: str = ""
     tree: bool = field(default=False)
 
     def program(self, tools: Tools) -> str | None:
@@ -112,11 +115,12 @@ class Server:
     def storage_daemon_command(self, program: str, setting: Setting) -> list[str]:
         """The command line that both storage daemons accept."""
         address = setting.address
-        node = f"file,node-name=disk,filename={setting.image}"
+        prepared = preparations.BY_NAME.get(self.prepared)
+        nodes = [node.format(image=setting.image) for node in (prepared.nodes if prepared else preparations.FILE)]
         if self.aio:
-            node += f",aio={self.aio}"
+            nodes[0] += f",aio={self.aio}"
         if self.direct:
-            node += ",cache.direct=on"
+            nodes[0] += ",cache.direct=on"
         where = f"addr.type=unix,addr.path={address.path}"
         if not address.path:
             where = f"addr.type=inet,addr.host=127.0.0.1,addr.port={address.port}"
@@ -127,10 +131,15 @@ class Server:
             command += ["--reactors", str(self.reactors)]
         if self.iothread:
             command += ["--object", "iothread,id=io"]
+        if prepared:
+            command += ["--chardev", f"socket,id=monitor,path={monitor_path(setting)},server=on,wait=off",
+                        "--monitor", "chardev=monitor"]
         command += storage_daemon_tls(setting)
+        for node in nodes:
+            command += ["--blockdev", node]
         export = f"nbd,id=e,node-name=disk,name={EXPORT},writable=on" + (",iothread=io" if self.iothread else "")
         tls = ",tls-creds=tls" if setting.tls else ""
-        return [*command, "--blockdev", node, "--nbd-server", f"{where},max-connections=0{tls}", "--export", export]
+        return [*command, "--nbd-server", f"{where},max-connections=0{tls}", "--export", export]
 
 
 def storage_daemon_tls(setting: Setting) -> list[str]:
@@ -163,8 +172,20 @@ def pid_file(scratch: Path) -> Path:
     return scratch / "nbd-server.pid"
 
 
+def monitor_path(setting: Setting) -> Path:
+    return setting.scratch / "monitor"
+
+
+def prepare(tools: Tools, server: Server, setting: Setting) -> None:
+    """Brings a started server into the state that its preparation names."""
+    with preparations.Monitor(monitor_path(setting)) as monitor:
+        preparations.BY_NAME[server.prepared].apply(
+            preparations.Prepared(monitor, tools, setting.scratch, setting.load_args()))
+
+
 def clean_up(setting: Setting) -> None:
     """Removes files that an earlier server may have left at the same paths."""
+    monitor_path(setting).unlink(missing_ok=True)
     if setting.address.path:
         Path(setting.address.path).unlink(missing_ok=True)
     pid_file(setting.scratch).unlink(missing_ok=True)
@@ -186,6 +207,18 @@ ALL = (
     Server("ours-direct", "blockexportd, O_DIRECT", "ours", aio="io_uring", direct=True),
     Server("qsd-direct-uring", "QSD iothread, O_DIRECT, io_uring", "qsd", iothread=True, aio="io_uring", direct=True),
     Server("qsd-direct-native", "QSD iothread, O_DIRECT, native", "qsd", iothread=True, aio="native", direct=True),
+    Server("ours-bitmap", "blockexportd, 1 dirty bitmap", "ours", prepared="bitmap"),
+    Server("qsd-bitmap", "QSD, 1 dirty bitmap", "qsd", prepared="bitmap"),
+    Server("ours-4-bitmaps", "blockexportd, 4 dirty bitmaps", "ours", prepared="4-bitmaps"),
+    Server("qsd-4-bitmaps", "QSD, 4 dirty bitmaps", "qsd", prepared="4-bitmaps"),
+    Server("ours-raw", "blockexportd, raw node", "ours", prepared="raw"),
+    Server("qsd-raw", "QSD, raw node", "qsd", prepared="raw"),
+    Server("ours-frozen", "blockexportd, copy-before-write", "ours", prepared="frozen"),
+    Server("qsd-frozen", "QSD, copy-before-write", "qsd", prepared="frozen"),
+    Server("ours-copied", "blockexportd, copy-before-write, all copied", "ours", prepared="copied"),
+    Server("qsd-copied", "QSD, copy-before-write, all copied", "qsd", prepared="copied"),
+    Server("ours-scattered", "blockexportd, 16 TiB, dirty bitmap", "ours", prepared="scattered"),
+    Server("qsd-scattered", "QSD, 16 TiB, dirty bitmap", "qsd", prepared="scattered"),
 )
 BY_KEY = {server.key: server for server in ALL}
 
@@ -270,6 +303,8 @@ def running(tools: Tools, server: Server, setting: Setting, *, cpu: int | None =
         wait_until_greeting(address, process, log, detaches)
         if detaches:
             pid = int(pid_file(setting.scratch).read_text())
+        if server.prepared:
+            prepare(tools, server, setting)
         yield Running(server, pid, setting, process)
     finally:
         stop(pid, process)

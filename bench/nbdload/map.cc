@@ -109,7 +109,7 @@ int run_map(const Options& options) {
   }
   std::optional<Agreement> session = negotiate(channel, options.negotiation);
   if (!session || !session->context) {
-    fatal("the server does not offer base:allocation");
+    fatal("the server does not offer {}", options.negotiation.context);
   }
   Mapper mapper(channel, *session);
   JsonLine line;

@@ -91,7 +91,7 @@ Options read_options(int count, char** values) {
   options.address.port = static_cast<uint16_t>(args.number("port", 0));
   options.negotiation.export_name = args.text("export", "");
   options.negotiation.replies = choose(kReplies, "replies", args.text("replies", "structured"));
-  options.negotiation.base_allocation = options.mode == Mode::kMap;
+  options.negotiation.context = options.mode == Mode::kMap ? args.text("context", "base:allocation") : "";
   options.negotiation.tls = read_tls(args);
   options.server_pid = static_cast<pid_t>(args.number("server-pid", 0));
   options.server_tree = args.flag("server-tree");

@@ -54,7 +54,7 @@ class QuiesceCheck {
   std::atomic<bool> quiesced_ = true;  // as in a driver that was just opened
 };
 
-// A store in memory, which can grow. Requests take a turn or two. As on a disk, requests of several threads may overlap.
+// A store in memory, which can grow. Requests take a turn or two, and may overlap on several threads, as on a disk.
 class Store final : public LiveDriver {
  public:
   // More than any test needs, so that growing moves no bytes that another request uses.
