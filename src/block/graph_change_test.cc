@@ -2,6 +2,7 @@
 // or an edge that was removed meanwhile.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <ctime>
 #include <functional>
 #include <map>
@@ -21,6 +22,7 @@ struct Drivers final : DriverTable {
 
   std::vector<std::string> permissions;  // "used/shared" of each call of set_permissions
   int permissions_until_error = -1;
+  std::vector<std::string> stops;  // calls of quiesce() and resume(), and ends of drivers
   std::uint64_t resize_error = 0;
   aio::Event* resize_pause = nullptr;  // a resize ends only after it is set
   aio::Event* flush_pause = nullptr;   // a flush ends only after it is set
@@ -42,6 +44,7 @@ class TestDriver final : public Driver {
  public:
   TestDriver(Drivers& drivers, std::unique_ptr<Edge> file, bool is_part)
       : drivers_(drivers), file_(std::move(file)), is_part_(is_part) {}
+  ~TestDriver() override { drivers_.stops.push_back(file_ == nullptr ? "destroy the store" : "destroy the filter"); }
 
   aio::Task<IoResult> read(Range, IoBuffers) override { co_return IoResult(); }
   aio::Task<IoResult> write(Range, IoBuffers, WriteOptions) override { co_return IoResult(); }
@@ -64,6 +67,11 @@ class TestDriver final : public Driver {
     if (is_part_) needed.shared = needed.shared - Permission::kResize;
     return needed;
   }
+  aio::Task<void> quiesce() override {
+    drivers_.stops.push_back(file_ == nullptr ? "quiesce the store" : "quiesce the filter");
+    co_return;
+  }
+  void resume() override { drivers_.stops.push_back(file_ == nullptr ? "resume the store" : "resume the filter"); }
   aio::Task<Result<>> set_permissions(Permissions permissions) override {
     if (drivers_.permissions_until_error == 0) co_return fail("no lock to be had");
     if (drivers_.permissions_until_error > 0) --drivers_.permissions_until_error;
@@ -93,6 +101,8 @@ aio::Task<Result<std::unique_ptr<Driver>>> Drivers::open(const schema::BlockdevO
   }
   co_return std::make_unique<TestDriver>(*this, std::move(file), raw != nullptr && raw->offset.has_value());
 }
+
+struct Listener final : ChangeListener {};
 
 const Permissions kReader{.used = Permission::kConsistentRead, .shared = PermissionSet::all() - Permission::kResize};
 
@@ -148,6 +158,50 @@ TEST_F(GraphChangeTest, ANodeGrowsUnderUsersThatTolerateIt) {
   EXPECT_EQ(all_permissions(), before);
   detach(std::move(above));
   detach(std::move(beside));
+}
+
+TEST_F(GraphChangeTest, DriversKeepThePermissionsOfBeforeUntilNothingCanFail) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  auto reader = attach("f");
+  drivers_.permissions.clear();
+  drivers_.resize_error = 1;
+  std::vector<GraphStep> steps;
+  steps.emplace_back(DetachEdge{&reader});
+  steps.emplace_back(ResizeNode{"f", 8192});
+  EXPECT_EQ(message(run(graph_.apply(std::move(steps)))), "no space to be had");
+  EXPECT_FALSE(drivers_.permissions.empty());
+  for (const std::string& set : drivers_.permissions) EXPECT_EQ(set[0], 'c') << set;
+  ASSERT_NE(reader, nullptr);
+  detach(std::move(reader));
+}
+
+// A listener must see every change that ends after it was added.
+TEST_F(GraphChangeTest, DriversAreQuiescedFromTheTopWhileAListenerIsAdded) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}});
+  auto reader = attach("r");
+  drivers_.stops.clear();
+  Listener listener;
+  std::vector<GraphStep> steps;
+  steps.emplace_back(AddListener{"f", &listener});
+  steps.emplace_back(FailChange{"not now"});
+  EXPECT_EQ(message(run(graph_.apply(std::move(steps)))), "not now");
+  ASSERT_EQ(drivers_.stops.size(), 4u);
+  EXPECT_EQ(drivers_.stops[0], "quiesce the filter");
+  EXPECT_EQ(drivers_.stops[1], "quiesce the store");
+  std::ranges::sort(drivers_.stops);
+  EXPECT_EQ(drivers_.stops[2], "resume the filter");
+  EXPECT_EQ(drivers_.stops[3], "resume the store");
+  detach(std::move(reader));
+}
+
+TEST_F(GraphChangeTest, DriversAreQuiescedBeforeTheyAreDestroyed) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", "f"}});
+  drivers_.stops.clear();
+  for (const char* name : {"r", "f"}) EXPECT_EQ(message(run(graph_.remove(name))), "");
+  EXPECT_EQ(drivers_.stops, (std::vector<std::string>{"quiesce the filter", "destroy the filter", "quiesce the store",
+                                                      "destroy the store"}));
 }
 
 TEST_F(GraphChangeTest, ANodeDoesNotGrowUnderUsersThatDoNot) {
