@@ -24,11 +24,12 @@ void SharedEvent::reset() {
 }
 
 Task<IoResult> SharedEvent::wait() {
-  if (is_set()) co_return IoResult{};
-  auto waiter = std::make_shared<Wakeup>(co_await current_reactor(), cancellation_);
+  Reactor& reactor = co_await current_reactor();
+  std::shared_ptr<Wakeup> waiter;
   {
     std::lock_guard guard(mutex_);
     if (set_) co_return IoResult{};
+    waiter = std::make_shared<Wakeup>(reactor, cancellation_);
     waiters_.push_back(waiter);
   }
   IoResult woken = co_await waiter->event.wait();

@@ -241,9 +241,6 @@ aio::Task<IoResult> FileDriver::sync(aio::Reactor& reactor) {
 }
 
 aio::Task<IoResult> FileDriver::sync_alone(aio::Reactor& reactor) {
-  // The kernel reports a writeback error once and then drops the data; a later success would promise data that are
-  // gone.
-  if (IoResult earlier = writeback_errors_.first(); !earlier) co_return earlier;
   if (options_.direct) co_return co_await reactor.sync(fd_);
   aio::Task<IoResult> syncing = sync_file(reactor);
   co_return co_await writeback_errors_.run(reactor, WritebackErrors::Promise::kAllBefore, std::move(syncing),

@@ -11,8 +11,12 @@
 #include "aio/scope.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/interleaving.h"
+#include "block/graph.h"
 #include "block/node.h"
+#include "drivers/driver_table.h"
 #include "drivers/file/file_driver.h"
+#include "json/value.h"
+#include "schema/codec.h"
 
 namespace blockexport::drivers {
 namespace {
@@ -149,6 +153,44 @@ TEST(FileWritebackErrorTest, NoFlushSucceedsAfterAWritebackError) {
   aio::testing::run(*reactor, open_node("disk", node));
   ASSERT_NE(node, nullptr);
   aio::testing::run(*reactor, flush_after_a_writeback_error(simulation, *node));
+}
+
+schema::BlockdevOptions disk_options(bool direct) {
+  const json::Object cache{{"direct", direct}};
+  auto decoded = schema::decode<schema::BlockdevOptions>(
+      json::Object{{"driver", "file"}, {"node-name", "disk"}, {"filename", "disk"}, {"cache", cache}});
+  EXPECT_TRUE(decoded) << decoded.error().message();
+  return std::move(*decoded);
+}
+
+Task<void> reopen_after_a_writeback_error(aio::Simulation& simulation, block::Graph& graph) {
+  EXPECT_TRUE(co_await graph.add(disk_options(false)));
+  {
+    auto edge = co_await graph.attach("disk", {.name = "root"}, {.used = block::Permission::kWrite});
+    EXPECT_TRUE(edge.has_value());
+    block::Node& node = (*edge)->node();
+    EXPECT_TRUE(co_await write_sector(node, 0, std::byte{1}, false));
+    EXPECT_TRUE(simulation.fail_write_back("disk"));
+    EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
+    EXPECT_TRUE(co_await write_sector(node, 0, std::byte{2}, false));
+    std::vector<schema::BlockdevOptions> list;
+    list.push_back(disk_options(true));
+    EXPECT_FALSE(co_await graph.reopen(std::move(list)));
+    EXPECT_EQ((co_await node.flush()).error(), Errno(EIO));
+    co_await graph.detach(std::move(*edge));
+  }
+  co_await graph.close();
+}
+
+// With direct access a flush would succeed, since it concerns nothing that the page cache has lost.
+TEST(FileWritebackErrorTest, ANodeWithAWritebackErrorCannotBeReopened) {
+  aio::Simulation simulation(1);
+  std::unique_ptr<aio::Reactor> reactor = simulation.make_reactor();
+  simulation.write_file("disk", std::vector(kWrites * kSectorBytes, kUntouched));
+  BuiltInDrivers drivers;
+  Trace trace;
+  block::Graph graph(*reactor, drivers, trace);
+  aio::testing::run(*reactor, reopen_after_a_writeback_error(simulation, graph));
 }
 
 }  // namespace

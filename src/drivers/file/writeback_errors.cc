@@ -61,7 +61,7 @@ void WritebackErrors::take_settled(Calls& settled) {
 }
 
 // A write promises only its own data, so errors from before it began do not concern it. A sync promises all earlier
-// writes.
+// writes, and the kernel has dropped the data of an error for ever.
 void WritebackErrors::judge(Call& call) const {
   const bool may_be_lost = call.promise == Promise::kAllBefore ? !first_error_ : error_count_ != call.errors_before_;
   if (may_be_lost) call.result = first_error_;
