@@ -13,6 +13,8 @@
 
 #include "base/print.h"
 #include "base/similar_text.h"
+#include "client/backup/export_client.h"
+#include "client/backup/map.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
 #include "client/tls_holders.h"
@@ -110,6 +112,38 @@ struct HolderCommands {
   }
 };
 
+// The exit code of a command that prints its results itself.
+int code_of(const Result<>& done) {
+  return done ? kExitFine : report(done.error());
+}
+
+// The commands that work with exports and backups, and their options.
+struct BackupCommands {
+  backup::MapOptions map_options;
+  CLI::App* map;
+
+  explicit BackupCommands(CLI::App& app)
+      : map(app.add_subcommand("map", "Show which extents of an NBD export are data, holes or changed")) {
+    map->add_option("URI", map_options.uri, "The NBD URI of the export")->required();
+    map->add_option("--context", map_options.context,
+                    "The meta context, such as qemu:dirty-bitmap:NAME (default: base:allocation)");
+    map->add_flag("--json", map_options.is_json, "Print JSON, as `nbdinfo --map --json` does");
+    map->add_flag("--totals", map_options.totals_only, "Print only the sum of the extents of each type");
+    add_timeout(map, map_options.timeout_seconds);
+  }
+
+  static void add_timeout(CLI::App* command, unsigned& seconds) {
+    command->add_option("--timeout", seconds, "Seconds for which the server may send nothing (default: 300)")
+        ->check(CLI::Range(1u, backup::kTimeoutSecondsMax));
+  }
+
+  // Runs the command that was given; nothing when it was none of these.
+  std::optional<int> run() const {
+    if (map->parsed()) return code_of(backup::print_map(map_options));
+    return std::nullopt;
+  }
+};
+
 }  // namespace
 
 int run_command_line(int argument_count, char** arguments) {
@@ -139,6 +173,7 @@ int run_command_line(int argument_count, char** arguments) {
   CLI::App* show = tls->add_subcommand("show", "Show what is in the certificates, and who has a pre-shared key");
   show->add_option("DIR", show_directory, "The directory")->required();
   const HolderCommands holder_commands(*tls);
+  const BackupCommands backup_commands(app);
 
   try {
     app.parse(argument_count, arguments);
@@ -151,6 +186,7 @@ int run_command_line(int argument_count, char** arguments) {
   if (init->parsed()) return print_made(tls_init(init_options));
   if (check->parsed()) return print_report(tls_check(check_options));
   if (auto code = holder_commands.run()) return *code;
+  if (auto code = backup_commands.run()) return *code;
   return print_report(tls_show(show_directory));
 }
 
