@@ -13,8 +13,11 @@
 
 #include "base/print.h"
 #include "base/similar_text.h"
+#include "client/backup/copier.h"
 #include "client/backup/export_client.h"
 #include "client/backup/map.h"
+#include "client/backup/pull.h"
+#include "client/backup/restore.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
 #include "client/tls_holders.h"
@@ -117,19 +120,61 @@ int code_of(const Result<>& done) {
   return done ? kExitFine : report(done.error());
 }
 
+int misused(std::string_view message, std::string_view command) {
+  print(stderr, "blockexport: {}\nSee: blockexport {} --help\n", message, command);
+  return kExitUsage;
+}
+
 // The commands that work with exports and backups, and their options.
 struct BackupCommands {
   backup::MapOptions map_options;
+  backup::PullOptions pull_options;
+  backup::RestoreOptions restore_options;
   CLI::App* map;
+  CLI::App* pull;
+  CLI::App* restore;
 
   explicit BackupCommands(CLI::App& app)
-      : map(app.add_subcommand("map", "Show which extents of an NBD export are data, holes or changed")) {
+      : map(app.add_subcommand("map", "Show which extents of an NBD export are data, holes or changed")),
+        pull(app.add_subcommand("pull", "Copy an NBD export: into a raw image, or as a point into a directory")),
+        restore(app.add_subcommand("restore", "Rebuild the raw image of a point; or list the points")) {
     map->add_option("URI", map_options.uri, "The NBD URI of the export")->required();
     map->add_option("--context", map_options.context,
                     "The meta context, such as qemu:dirty-bitmap:NAME (default: base:allocation)");
     map->add_flag("--json", map_options.is_json, "Print JSON, as `nbdinfo --map --json` does");
     map->add_flag("--totals", map_options.totals_only, "Print only the sum of the extents of each type");
     add_timeout(map, map_options.timeout_seconds);
+    add_pull_options();
+    restore->add_option("DIRECTORY", restore_options.directory, "The directory of the points")->required();
+    restore->add_option("TARGET", restore_options.target, "The raw image: a new file, or a block device");
+    restore->add_option("--point", restore_options.point_id, "The point (default: the newest)");
+    restore->add_flag("--list", restore_options.lists, "List the points, and whether each can be restored");
+    restore->add_flag("--verify", restore_options.verifies, "Read the image back and compare it");
+    restore->add_flag("--overwrite", restore_options.overwrites, "Replace an existing file, or write to a device");
+    add_output(restore, restore_options.progress, restore_options.is_json);
+  }
+
+  void add_pull_options() {
+    pull->add_option("URI", pull_options.uri, "The NBD URI of the export")->required();
+    pull->add_option("TARGET", pull_options.target, "A raw image: a new file, or a block device");
+    pull->add_option("--into", pull_options.directory,
+                     "Add a point to this directory: an incremental one if the export offers a dirty bitmap");
+    pull->add_option("--bitmap", pull_options.bitmap, "The dirty bitmap, if the export offers several");
+    pull->add_flag("--full", pull_options.is_full, "Add a full point, whatever the export offers");
+    pull->add_flag("--incremental", pull_options.is_incremental, "Fail instead of adding a full point");
+    pull->add_flag("--other-export", pull_options.accepts_other_export,
+                   "The directory has points of the same disk under another export name");
+    pull->add_flag("--resume", pull_options.is_resumed,
+                   "Continue an interrupted pull, if any; the export must still show the same point in time");
+    pull->add_flag("--verify", pull_options.verifies, "Read the copy back and compare checksums");
+    pull->add_flag("--overwrite", pull_options.overwrites, "Replace an existing file, or write to a device");
+    pull->add_option("--connections", pull_options.connections, "Number of connections (default: 4 with multi-conn)")
+        ->check(CLI::Range(1u, backup::kConnectionsMax));
+    pull->add_option("--requests", pull_options.requests,
+                     "Reads in flight on each connection (default: 32 over all connections)")
+        ->check(CLI::Range(1u, backup::kRequestsMax));
+    add_timeout(pull, pull_options.timeout_seconds);
+    add_output(pull, pull_options.progress, pull_options.is_json);
   }
 
   static void add_timeout(CLI::App* command, unsigned& seconds) {
@@ -137,10 +182,27 @@ struct BackupCommands {
         ->check(CLI::Range(1u, backup::kTimeoutSecondsMax));
   }
 
+  static void add_output(CLI::App* command, std::string& progress, bool& is_json) {
+    command->add_flag("--progress", progress,
+                      "Show the progress also without a terminal; --progress=FD writes lines like 12/100 there");
+    command->add_flag("--json", is_json, "Print the result, and the lines of --progress, as JSON");
+  }
+
   // Runs the command that was given; nothing when it was none of these.
   std::optional<int> run() const {
     if (map->parsed()) return code_of(backup::print_map(map_options));
-    return std::nullopt;
+    if (pull->parsed()) {
+      if (pull_options.target.empty() != pull_options.directory.empty()) return code_of(backup::pull(pull_options));
+      return misused("pull needs a TARGET, or a directory with --into", "pull");
+    }
+    if (!restore->parsed()) return std::nullopt;
+    if (!restore_options.lists) {
+      if (!restore_options.target.empty()) return code_of(backup::restore(restore_options));
+      return misused("restore needs a TARGET, or --list", "restore");
+    }
+    bool has_fault = false;
+    const int code = code_of(backup::list_points(restore_options, has_fault));
+    return has_fault ? kExitFailed : code;
   }
 };
 

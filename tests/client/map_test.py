@@ -74,7 +74,7 @@ class MapTest(ToolTest):
         """The error names the contexts that the server offers."""
         _, said = self.tool("map", self.uri(), "--context", "qemu:dirty-bitmap:other", expected=1)
         self.assertIn("the export has no meta context 'qemu:dirty-bitmap:other'", said)
-        self.assertIn("base:allocation, qemu:dirty-bitmap:since", said)
+        self.assertIn("'base:allocation', 'qemu:dirty-bitmap:since'", said)
 
     def test_unknown_export(self):
         """The error names the export."""

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/printable.h"
 #include "client/backup/export_client.h"
+#include "client/backup/name_list.h"
 
 namespace blockexport::backup {
 namespace {
@@ -141,6 +142,7 @@ class NbdExportClient final : public ExportClient {
   Error broken(std::string_view what) const {
     return Error(fmt::format("{} '{}': {}", what, printable(uri_, 1024), nbd_reason()));
   }
+  Error refused(int cause) const;
   Result<Connection> connect(bool stays_in_negotiation);
   Result<> wait_for_handshake(nbd_handle* handle, const bool* has_ended);
   Result<> read_information();
@@ -224,6 +226,22 @@ Result<> NbdExportClient::connect_and_list() {
   return {};
 }
 
+// The server's answer to the choice of the export, of which libnbd keeps only the kind.
+Error NbdExportClient::refused(int cause) const {
+  NbdText name(nbd_get_export_name(connections_.front().handle.get()));
+  const std::string message = fmt::format("the server refuses the export '{}' of '{}'",
+                                          printable(name ? name.get() : "", 1024), printable(uri_, 1024));
+  if (cause == ENOENT) {
+    return Error(message + ": it has no such export")
+        .with_hint(fmt::format("List them with: nbdinfo --list '{}'", uri_));
+  }
+  Error error = Error::system(message, Errno(cause > 0 ? cause : EIO));
+  if (cause != ENOTSUP) return error;
+  return std::move(error).with_hint(
+      "If the server requires TLS, the URI begins with nbds:// or nbds+unix://, and may name a directory of "
+      "certificates with tls-certificates=DIR.");
+}
+
 Result<> NbdExportClient::select(const std::vector<std::string>& contexts) {
   nbd_handle* handle = connections_.front().handle.get();
   contexts_ = contexts;
@@ -235,19 +253,14 @@ Result<> NbdExportClient::select(const std::vector<std::string>& contexts) {
     const nbd_completion_callback take_end{.callback = take_option_end, .user_data = &answer_, .free = nullptr};
     if (nbd_aio_opt_go(handle, take_end) == -1) return fail(broken("cannot open the export of"));
     TRY(wait_for_handshake(handle, &answer_.has_ended));
-    if (answer_.error != 0) {
-      NbdText name(nbd_get_export_name(handle));
-      return fail(Error::system(fmt::format("the server refuses the export '{}' of '{}'",
-                                            printable(name ? name.get() : ""), printable(uri_, 1024)),
-                                Errno(answer_.error)));
-    }
+    if (answer_.error != 0) return fail(refused(answer_.error));
     TRY(wait_for_handshake(handle, nullptr));
   }
   for (const std::string& name : contexts) {
     if (nbd_can_meta_context(handle, name.c_str()) == 1) continue;
     return fail(Error(fmt::format("the export has no meta context '{}'", printable(name, 1024)))
                     .with_hint(offered_.empty() ? "The server offers none."
-                                                : fmt::format("It offers: {}", fmt::join(offered_, ", "))));
+                                                : fmt::format("It offers: {}", list_names(offered_))));
   }
   return read_information();
 }
