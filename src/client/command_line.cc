@@ -18,6 +18,7 @@
 #include "client/backup/map.h"
 #include "client/backup/pull.h"
 #include "client/backup/restore.h"
+#include "client/monitor/backup_verbs.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
 #include "client/tls_holders.h"
@@ -206,6 +207,63 @@ struct BackupCommands {
   }
 };
 
+// `blockexport backup`: what the daemon does on request.
+struct MonitorCommands {
+  monitor::BackupBeginOptions begin_options;
+  monitor::BackupEndOptions end_options;
+  monitor::MonitorOptions list_options;
+  CLI::App* begin;
+  CLI::App* end;
+  CLI::App* list;
+
+  explicit MonitorCommands(CLI::App& app) {
+    CLI::App* backup = app.add_subcommand("backup", "Begin, end and list backups of a running blockexportd");
+    backup->require_subcommand(1);
+    begin = backup->add_subcommand("begin", "Fix the contents of disks at this moment, and export them");
+    begin->add_option("ID", begin_options.id, "A name for the backup")->required();
+    add_monitor(begin, begin_options.monitor);
+    begin->add_option("--disk", begin_options.disks, "NODE, or NODE=EXPORT to choose the export's name; repeatable")
+        ->required()
+        ->allow_extra_args(false);
+    begin->add_option("--checkpoint", begin_options.checkpoint,
+                      "The dirty bitmap of the changes since the last backup; it makes this one incremental");
+    begin->add_flag("--persistent", begin_options.persistent, "Keep the checkpoint in the bitmap store of each disk");
+    begin->add_option("--scratch-directory", begin_options.scratch_directory,
+                      "Where the old contents of changed blocks are kept during the backup");
+    begin->add_option("--cbw-timeout", begin_options.cbw_timeout_seconds,
+                      "Seconds that a write waits for its copy; 0: no limit");
+    add_json(begin, begin_options.monitor);
+    end = backup->add_subcommand("end", "End a backup");
+    end->add_option("ID", end_options.id, "The backup")->required();
+    end->add_option("OUTCOME", end_options.outcome, "success, if all data were copied, or abort")
+        ->required()
+        ->check(CLI::IsMember({"success", "abort"}));
+    add_monitor(end, end_options.monitor);
+    end->add_flag("--force", end_options.force, "End with success although clients are connected");
+    list = backup->add_subcommand("list", "List the running backups");
+    add_monitor(list, list_options);
+    add_json(list, list_options);
+  }
+
+  static void add_monitor(CLI::App* command, monitor::MonitorOptions& options) {
+    command->add_option("--monitor", options.path, "The unix socket of the daemon's QMP monitor")->required();
+    command->add_option("--timeout", options.timeout_seconds, "Seconds to wait for the daemon (default: 120)")
+        ->check(CLI::Range(1u, monitor::kTimeoutSecondsMax));
+  }
+  static void add_json(CLI::App* command, monitor::MonitorOptions& options) {
+    command->add_flag("--json", options.is_json, "Print the daemon's reply");
+  }
+
+  // The exit code of the parsed command, if it is one of these.
+  std::optional<int> run() const {
+    if (begin->parsed()) return code_of(monitor::backup_begin(begin_options));
+    if (end->parsed()) return code_of(monitor::backup_end(end_options));
+    if (list->parsed()) return code_of(monitor::backup_list(list_options));
+    return std::nullopt;
+  }
+  static int code_of(const Result<>& done) { return done ? kExitFine : report(done.error()); }
+};
+
 }  // namespace
 
 int run_command_line(int argument_count, char** arguments) {
@@ -236,6 +294,7 @@ int run_command_line(int argument_count, char** arguments) {
   show->add_option("DIR", show_directory, "The directory")->required();
   const HolderCommands holder_commands(*tls);
   const BackupCommands backup_commands(app);
+  const MonitorCommands monitor_commands(app);
 
   try {
     app.parse(argument_count, arguments);
@@ -249,6 +308,7 @@ int run_command_line(int argument_count, char** arguments) {
   if (check->parsed()) return print_report(tls_check(check_options));
   if (auto code = holder_commands.run()) return *code;
   if (auto code = backup_commands.run()) return *code;
+  if (auto code = monitor_commands.run()) return *code;
   return print_report(tls_show(show_directory));
 }
 
