@@ -417,6 +417,19 @@ TEST_F(GraphBitmapsTest, AHeldBitmapKeepsItsNodeWhenTheOthersMoveToAFilter) {
   run(graph_.detach(std::move(*client)));
 }
 
+TEST_F(GraphBitmapsTest, AFilterGivesItsUsersToTheNodeThatItFiltersNow) {
+  add_store("disk");
+  add_filter("above", "disk");
+  auto client = run(graph_.attach("above", {.name = "root"}, {}));
+  ASSERT_TRUE(client);
+  add_filter("between", "disk");
+  ASSERT_EQ(change(ReplaceNode{"disk", "between"}), "");
+  EXPECT_EQ(change(ReplaceNode{"above"}), "");
+  EXPECT_EQ((*client)->node().name(), "between");
+  EXPECT_EQ(change(ReplaceNode{"disk"}), "Node 'disk' is no filter");
+  run(graph_.detach(std::move(*client)));
+}
+
 TEST_F(GraphBitmapsTest, EveryNodeThatGetsAChangeMarksIt) {
   Node& disk = add_store("disk");
   Node& filter = add_filter("filter", "disk");

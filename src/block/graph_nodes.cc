@@ -5,6 +5,7 @@
 #include <list>
 #include <ranges>
 
+#include "block/chain.h"
 #include "block/graph_change.h"
 
 namespace blockexport::block {
@@ -141,10 +142,10 @@ class Graph::Replacement final : public Graph::Work {
 
   aio::Task<Result<>> prepare(Change& change) override {
     CO_TRY_ASSIGN(Node * node, change.graph().lookup(step_.name));
-    CO_TRY_ASSIGN(by_, change.graph().lookup(step_.by));
+    CO_TRY_ASSIGN(by_, find_successor(change, *node));
     if (node == by_) co_return fail(fmt::format("Cannot replace '{}' by itself", step_.name));
     if (node->size_bytes() != by_->size_bytes()) {
-      co_return fail(fmt::format("Cannot replace '{}' by '{}': they have {} and {} bytes", step_.name, step_.by,
+      co_return fail(fmt::format("Cannot replace '{}' by '{}': they have {} and {} bytes", step_.name, by_->name(),
                                  node->size_bytes(), by_->size_bytes()));
     }
     Node* const both[] = {node, by_};
@@ -166,6 +167,12 @@ class Graph::Replacement final : public Graph::Work {
   }
 
  private:
+  Result<Node*> find_successor(Change& change, Node& node) const {
+    if (step_.by) return change.graph().lookup(*step_.by);
+    if (Node* filtered = filtered_node(node)) return filtered;
+    return fail(fmt::format("Node '{}' is no filter", node.name()));
+  }
+
   // All edges except those through which `by_` uses the node.
   Result<> move_users(Change& change, Node& node) {
     std::vector<Edge*> users;

@@ -54,10 +54,11 @@ struct DetachEdge {
 };
 
 // Moves the users of a node to another one of the same size, except those through which the other one uses it itself:
-// this inserts a filter between a node and its users, or removes one.
+// this inserts a filter between a node and its users, or removes one. Without `by`, the node is a filter, and its users
+// move to the node that it filters at that moment: earlier changes may have put other filters in between.
 struct ReplaceNode {
   std::string name;
-  std::string by;
+  std::optional<std::string> by = {};
 };
 
 // Adds `listener` to a node's listeners, or removes it. No request is under way at that moment. The listener must

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include "aio/task.h"
 #include "base/errno.h"
@@ -26,8 +28,23 @@ class PointInTime {
   // anything done to keep them, and the storage that they took is given back.
   virtual aio::Task<IoResult> drop_then(Range range) = 0;
 
+  // Why the older state could not be kept, so that none of it can be read any more; nothing while it is kept. It never
+  // becomes readable again.
+  virtual std::optional<Errno> given_up_because() const = 0;
+
  protected:
   ~PointInTime() = default;
+};
+
+// PointInTimeObserver: learns at once that a node has given up its point in time. Outlives the drivers that call it.
+// Thread: any.
+class PointInTimeObserver {
+ public:
+  // Called once for each point in time, before the first change that it does not cover.
+  virtual void point_in_time_given_up(std::string_view node_name, Errno cause) = 0;
+
+ protected:
+  ~PointInTimeObserver() = default;
 };
 
 }  // namespace blockexport::block

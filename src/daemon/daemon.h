@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/core/control.h"
+#include "control/core/point_in_time_log.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "drivers/driver_table.h"
@@ -48,7 +49,8 @@ class Daemon {
   net::InheritedDescriptors& inherited_;
   int log_file_;
   std::unique_ptr<aio::Reactor> reactor_;
-  drivers::BuiltInDrivers drivers_;
+  control::PointInTimeLog point_in_time_log_{log_};
+  drivers::BuiltInDrivers drivers_{&point_in_time_log_};
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<aio::Event> quit_;
   std::optional<PidFile> pid_file_;

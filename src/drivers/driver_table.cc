@@ -50,14 +50,15 @@ Result<const block::DirtyBits*> bits_of(const std::optional<schema::BlockDirtyBi
   return &found->bits();
 }
 
-aio::Task<Opened> open_copy_before_write(const schema::BlockdevOptionsCbw& options, block::ChildOpener& children) {
+aio::Task<Opened> open_copy_before_write(const schema::BlockdevOptionsCbw& options, block::ChildOpener& children,
+                                         block::PointInTimeObserver* observer) {
   CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
                 co_await children.open_child(options.file, "file", block::ChildRole::kFiltered));
   CO_TRY_ASSIGN(std::unique_ptr<block::Edge> target,
                 co_await children.open_child(options.target, "target", block::ChildRoles()));
   CO_TRY_ASSIGN(const CopyBeforeWriteOptions plain, copy_before_write_options(options));
   CO_TRY_ASSIGN(const block::DirtyBits* only, bits_of(options.bitmap, file->node().size_bytes(), children));
-  co_return as_driver(CopyBeforeWriteDriver::open(plain, std::move(file), std::move(target), only));
+  co_return as_driver(CopyBeforeWriteDriver::open(plain, std::move(file), std::move(target), only, observer));
 }
 
 aio::Task<Opened> open_snapshot_access(const schema::BlockdevOptionsGenericFormat& options,
@@ -75,7 +76,7 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
   using schema::BlockdevDriver;
   switch (options.driver()) {
     case BlockdevDriver::kCopyBeforeWrite:
-      co_return co_await open_copy_before_write(options.as<BlockdevDriver::kCopyBeforeWrite>(), children);
+      co_return co_await open_copy_before_write(options.as<BlockdevDriver::kCopyBeforeWrite>(), children, observer_);
     case BlockdevDriver::kFile:
       co_return co_await open_file(options.as<BlockdevDriver::kFile>(), node_options, FileType::kRegular);
     case BlockdevDriver::kHostDevice:

@@ -4,14 +4,21 @@
 #pragma once
 
 #include "block/driver_table.h"
+#include "block/point_in_time.h"
 
 namespace blockexport::drivers {
 
 class BuiltInDrivers final : public block::DriverTable {
  public:
+  // `observer`, which may be null and outlives the drivers, learns of points in time that they give up.
+  explicit BuiltInDrivers(block::PointInTimeObserver* observer = nullptr) : observer_(observer) {}
+
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions& node_options,
                                                          block::ChildOpener& children) override;
+
+ private:
+  block::PointInTimeObserver* observer_;
 };
 
 }  // namespace blockexport::drivers

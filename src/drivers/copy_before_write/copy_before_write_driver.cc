@@ -16,25 +16,27 @@ using block::Range;
 Result<std::unique_ptr<CopyBeforeWriteDriver>> CopyBeforeWriteDriver::open(CopyBeforeWriteOptions options,
                                                                            std::unique_ptr<block::Edge> file,
                                                                            std::unique_ptr<block::Edge> target,
-                                                                           const block::DirtyBits* only) {
+                                                                           const block::DirtyBits* only,
+                                                                           block::PointInTimeObserver* observer) {
   auto clusters = FrozenClusters::create(file->node().size_bytes(), options.cluster_bytes, only);
   if (!clusters) {
     return fail(Error::system("Cannot create block-copy-state: no memory for its clusters", clusters.error())
                     .with_hint("Larger clusters need less memory: see min-cluster-size."));
   }
   return std::unique_ptr<CopyBeforeWriteDriver>(
-      new CopyBeforeWriteDriver(options, std::move(file), std::move(target), std::move(*clusters)));
+      new CopyBeforeWriteDriver(options, std::move(file), std::move(target), std::move(*clusters), observer));
 }
 
 CopyBeforeWriteDriver::CopyBeforeWriteDriver(CopyBeforeWriteOptions options, std::unique_ptr<block::Edge> file,
                                              std::unique_ptr<block::Edge> target,
-                                             std::unique_ptr<FrozenClusters> clusters)
+                                             std::unique_ptr<FrozenClusters> clusters,
+                                             block::PointInTimeObserver* observer)
     : options_(options),
       file_(std::move(file)),
       target_(std::move(target)),
       source_(&block::below_filters(file_->node())),
       scratch_(&target_->node()),
-      state_(std::move(clusters), *file_, *target_) {}
+      state_(std::move(clusters), *file_, *target_, observer) {}
 
 aio::Task<IoResult> CopyBeforeWriteDriver::read(Range range, IoBuffers buffers) {
   return file().read(range, buffers);

@@ -19,11 +19,12 @@ namespace blockexport::drivers {
 class CopyBeforeWriteDriver final : public block::LiveDriver {
  public:
   // `only`: the bytes that belong to the point in time, of a disk of the file's size; null: all of them. It is used in
-  // the call alone. Fails without memory for the clusters.
+  // the call alone. `observer` may be null. Fails without memory for the clusters.
   static Result<std::unique_ptr<CopyBeforeWriteDriver>> open(CopyBeforeWriteOptions options,
                                                              std::unique_ptr<block::Edge> file,
                                                              std::unique_ptr<block::Edge> target,
-                                                             const block::DirtyBits* only);
+                                                             const block::DirtyBits* only,
+                                                             block::PointInTimeObserver* observer = nullptr);
 
   block::PointInTime* point_in_time() override { return &state_; }
 
@@ -61,7 +62,8 @@ class CopyBeforeWriteDriver final : public block::LiveDriver {
 
  private:
   CopyBeforeWriteDriver(CopyBeforeWriteOptions options, std::unique_ptr<block::Edge> file,
-                        std::unique_ptr<block::Edge> target, std::unique_ptr<FrozenClusters> clusters);
+                        std::unique_ptr<block::Edge> target, std::unique_ptr<FrozenClusters> clusters,
+                        block::PointInTimeObserver* observer);
 
   block::Node& file() const { return file_->node(); }
   block::Node& target() const { return target_->node(); }

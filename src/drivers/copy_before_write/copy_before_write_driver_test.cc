@@ -38,7 +38,7 @@ const Permissions kWriter{.used = Permission::kConsistentRead | Permission::kWri
                           .shared = block::PermissionSet::all() - Permission::kResize};
 
 // null-co is memory, raw the filter above; the clusters of the others are small. Outlives the graph.
-struct MemoryTable final : block::DriverTable {
+struct MemoryTable final : block::DriverTable, block::PointInTimeObserver {
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions&,
                                                          block::ChildOpener& children) override {
@@ -62,15 +62,20 @@ struct MemoryTable final : block::DriverTable {
         CO_TRY_ASSIGN(const auto* bitmap, children.find_bitmap(cbw->bitmap->node, cbw->bitmap->name));
         only = &bitmap->bits();
       }
-      CO_TRY_ASSIGN(auto driver, CopyBeforeWriteDriver::open(plain, std::move(file), std::move(target), only));
+      CO_TRY_ASSIGN(auto driver, CopyBeforeWriteDriver::open(plain, std::move(file), std::move(target), only, this));
       co_return std::move(driver);
     }
     co_return std::make_unique<block::MemoryDriver>(memory(*options.node_name));
   }
 
+  void point_in_time_given_up(std::string_view node_name, Errno cause) override {
+    given_up.push_back(std::string(node_name) + ": " + errno_text(cause));
+  }
+
   MemoryDriverState& memory(const std::string& name) { return states.try_emplace(name, kBytes).first->second; }
 
   std::map<std::string, MemoryDriverState> states;
+  std::vector<std::string> given_up;
 };
 
 class CopyBeforeWriteTest : public block::ReactorTest {
@@ -264,6 +269,19 @@ TEST_F(CopyBeforeWriteTest, AFailedCopyGivesThePointInTimeUpWhenAskedTo) {
   scratch().calls.clear();
   EXPECT_TRUE(write(2048, 100));
   EXPECT_EQ(calls_of(scratch()), Calls());
+}
+
+TEST_F(CopyBeforeWriteTest, TheLossOfAPointInTimeIsReportedOnceWithItsCause) {
+  freeze({{"on-cbw-error", "break-snapshot"}});
+  EXPECT_EQ(graph_.find("cbw")->driver().point_in_time()->given_up_because(), std::nullopt);
+  EXPECT_TRUE(write(10, 10));
+  EXPECT_EQ(drivers_.given_up, Calls());
+  scratch().error = ENOSPC;
+  EXPECT_TRUE(write(600, 100));
+  scratch().error = EIO;
+  EXPECT_TRUE(write(2048, 100));
+  EXPECT_EQ(drivers_.given_up, (Calls{"cbw: No space left on device"}));
+  EXPECT_EQ(graph_.find("cbw")->driver().point_in_time()->given_up_because(), Errno(ENOSPC));
 }
 
 TEST_F(CopyBeforeWriteTest, ATargetThatIsTooSmallIsAFullOne) {

@@ -50,9 +50,17 @@ class FrozenClusters {
   void set_copied(block::Range clusters);
   // Whole clusters do not belong to the point in time any more.
   void drop(block::Range clusters);
-  // The older state of some cluster is lost. Called before its bytes change.
-  void give_up() { is_given_up_.store(true, std::memory_order_seq_cst); }
-  bool is_given_up() const { return is_given_up_.load(std::memory_order_seq_cst); }
+  // The older state of some cluster is lost. Called before its bytes change. False: it was given up already.
+  bool give_up(Errno cause) {
+    int kept = 0;
+    return given_up_cause_.compare_exchange_strong(kept, cause.value(), std::memory_order_seq_cst);
+  }
+  bool is_given_up() const { return given_up_cause_.load(std::memory_order_seq_cst) != 0; }
+  // Nothing while the older state is kept.
+  std::optional<Errno> given_up_because() const {
+    const int cause = given_up_cause_.load(std::memory_order_seq_cst);
+    return cause != 0 ? std::optional(Errno(cause)) : std::nullopt;
+  }
 
  private:
   using Bits = std::unique_ptr<block::DirtyBits>;
@@ -60,8 +68,8 @@ class FrozenClusters {
 
   Bits to_copy_;
   Bits readable_;
-  std::atomic<bool> is_given_up_ = false;
-  std::mutex clearing_;  // only one thread may clean bits at a time
+  std::atomic<int> given_up_cause_ = 0;  // 0: it was not given up
+  std::mutex clearing_;                  // only one thread may clean bits at a time
 };
 
 }  // namespace blockexport::drivers

@@ -68,7 +68,11 @@ TEST(FrozenClustersTest, OnlyClustersWithADirtyBitBelongToIt) {
 
 TEST(FrozenClustersTest, WhatWasGivenUpHoldsUpNobodyAndCannotBeRead) {
   const auto clusters = make();
-  clusters->give_up();
+  EXPECT_EQ(clusters->given_up_because(), std::nullopt);
+  EXPECT_TRUE(clusters->give_up(Errno(ENOSPC)));
+  // Only the first cause counts.
+  EXPECT_FALSE(clusters->give_up(Errno(EIO)));
+  EXPECT_EQ(clusters->given_up_because(), Errno(ENOSPC));
   EXPECT_TRUE(clusters->is_settled({0, kBytes}));
   EXPECT_EQ(clusters->readable_bytes({0, kBytes}), 0u);
 }

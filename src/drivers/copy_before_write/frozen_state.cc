@@ -21,7 +21,9 @@ aio::Task<IoResult> FrozenState::before_change(Range range, const CopyBeforeWrit
   }
   if (copied || copied.error() == Errno(ECANCELED)) co_return copied;
   if (options.on_error == OnCopyError::kGiveUpPointInTime) {
-    clusters_->give_up();
+    if (clusters_->give_up(copied.error()) && observer_ != nullptr) {
+      observer_->point_in_time_given_up(source_.parent().node->name(), copied.error());
+    }
     co_return IoResult();
   }
   // ENOTSUP would say something about the request.

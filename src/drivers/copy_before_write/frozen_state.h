@@ -34,9 +34,10 @@ class FrozenState final : public block::PointInTime {
   // Requests whose copies took too long and still go on. While there are as many, the next one fails at once.
   static constexpr std::uint32_t kLateCopiesMax = 1024;
 
-  // Both edges outlive it.
-  FrozenState(std::unique_ptr<FrozenClusters> clusters, block::Edge& source, block::Edge& target)
-      : clusters_(std::move(clusters)), source_(source), target_(target) {}
+  // Both edges outlive it; `observer` may be null.
+  FrozenState(std::unique_ptr<FrozenClusters> clusters, block::Edge& source, block::Edge& target,
+              block::PointInTimeObserver* observer)
+      : clusters_(std::move(clusters)), source_(source), target_(target), observer_(observer) {}
 
   // Whether the bytes may change without a call of before_change().
   bool is_settled(block::Range range) const { return clusters_->is_settled(range); }
@@ -52,6 +53,7 @@ class FrozenState final : public block::PointInTime {
   aio::Task<IoResult> read_then(block::Range range, block::IoBuffers buffers) override;
   aio::Task<IoResult> extents_then(block::Range range, block::Extents& extents) override;
   aio::Task<IoResult> drop_then(block::Range range) override;
+  std::optional<Errno> given_up_because() const override { return clusters_->given_up_because(); }
 
  private:
   struct TimedCopy;
@@ -76,6 +78,7 @@ class FrozenState final : public block::PointInTime {
   std::unique_ptr<FrozenClusters> clusters_;
   block::Edge& source_;
   block::Edge& target_;
+  block::PointInTimeObserver* observer_;
   block::RangeLock copies_;
   block::RangeLock source_reads_;
   block::RangeLock slots_;  // a byte for each copy that may be under way
