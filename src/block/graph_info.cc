@@ -166,6 +166,13 @@ aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph) 
   co_return list;
 }
 
+aio::Task<std::optional<std::uint64_t>> allocated_bytes(Graph& graph, std::string name) {
+  auto guard = co_await graph.keep_unchanged();
+  Node* node = guard ? graph.find(name) : nullptr;
+  if (node == nullptr) co_return std::nullopt;
+  co_return co_await node->driver().allocated_bytes();
+}
+
 std::vector<schema::BlockStats> block_statistics(const Graph& graph) {
   std::vector<schema::BlockStats> list;
   for (const GraphNode& entry : graph.nodes()) list.push_back(statistics_of(*entry.node));

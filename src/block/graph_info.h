@@ -1,6 +1,9 @@
 // Replies of the query commands about the graph. These functions change nothing. Thread: the control reactor.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "block/graph.h"
@@ -11,6 +14,9 @@ namespace blockexport::block {
 
 // For query-named-block-nodes: newest first.
 aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph);
+
+// Bytes of storage that a node takes; nothing when that is unknown, or there is no node of that name.
+aio::Task<std::optional<std::uint64_t>> allocated_bytes(Graph& graph, std::string name);
 
 // For query-blockstats with query-nodes.
 std::vector<schema::BlockStats> block_statistics(const Graph& graph);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "aio/reactor.h"
@@ -49,6 +50,9 @@ class Listener {
   std::size_t socket_count() const { return sockets_.size(); }
   // The bound address, with the port that the kernel chose when it was 0.
   NumericAddress local_address(std::size_t index) const;
+
+  // The absolute path of its unix socket; empty when it has no path, or inherited the socket.
+  std::string_view unix_path() const { return file_ ? std::string_view(file_->path()) : std::string_view(); }
 
   // The first bound address that other machines can reach: IPv4 or IPv6, and not loopback.
   std::optional<NumericAddress> public_address() const;

@@ -24,6 +24,7 @@ class UnixSocketFile {
   // is no socket or cannot be moved, "Failed to bind socket to PATH: ...".
   static Result<UnixSocketFile> bind(int socket, const std::string& path, const NumericAddress& address);
 
+  const std::string& path() const { return path_; }
   // The process that listened at the path: "process 4711", "this process", "another process"; empty when none did.
   const std::string& replaced() const { return replaced_; }
 

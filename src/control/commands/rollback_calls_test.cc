@@ -260,6 +260,18 @@ std::vector<Case> chardev_and_server_cases() {
 INSTANTIATE_TEST_SUITE_P(ChardevsAndServers, FailingCallTest, ::testing::ValuesIn(chardev_and_server_cases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
+std::vector<Case> backup_cases() {
+  std::vector<Step> disks{start_server(kPath)};
+  for (const char* name : {"a", "b"}) {
+    disks.push_back({"blockdev-add", R"({"driver": "null-co", "node-name": ")" + std::string(name) + "\"}"});
+  }
+  const Step begin{"backup-begin", R"({"id": "k", "checkpoint": "p", "scratch-directory": "@",
+      "disks": [{"node-name": "a"}, {"node-name": "b"}]})"};
+  return {{"BackupWithScratchFiles", disks, begin, {"backup-end", R"({"id": "k", "outcome": "abort"})"}, {"fstat"}}};
+}
+INSTANTIATE_TEST_SUITE_P(Backups, FailingCallTest, ::testing::ValuesIn(backup_cases()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
 // An address of a unix socket in the directory.
 net::UnixAddress address_of(const std::string& path) {
   return {.path = path};

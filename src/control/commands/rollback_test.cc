@@ -144,6 +144,25 @@ Step reopen(const std::string& one, const std::string& other = "") {
   return {"blockdev-reopen", R"({"options": [)" + one + (other.empty() ? "" : ", ") + other + "]}"};
 }
 
+Step begin_backup() {
+  return {"backup-begin", R"({"id": "k", "checkpoint": "p",
+      "disks": [{"node-name": "a", "scratch": "c"}, {"node-name": "r", "scratch": "d"}]})"};
+}
+Step add_bitmap(const std::string& node) {
+  return {"block-dirty-bitmap-add", R"({"node": ")" + node + R"(", "name": "p"})"};
+}
+std::vector<Step> disks_to_back_up() {
+  return {add_file("a"),     add_file("b"),        add_file("c"),        add_file("d"),
+          add_raw("r", "b"), add_export("e", "a"), add_export("f", "r"), add_bitmap("a")};
+}
+// Without exports, which a failed backup-end does not bring back.
+std::vector<Step> backup_without_exports() {
+  std::vector<Step> steps = disks_to_back_up();
+  steps.push_back(begin_backup());
+  for (const char* id : {"k-0", "k-1"}) steps.push_back({"block-export-del", R"({"id": ")" + std::string(id) + "\"}"});
+  return steps;
+}
+
 constexpr const char* kDirect = R"("cache": {"direct": true})";
 constexpr const char* kCached = R"("cache": {"direct": false})";
 constexpr const char* kReadOnly = R"("read-only": true)";
@@ -174,6 +193,9 @@ std::vector<Case> cases() {
       {"ExportAdd", {add_file("a"), add_raw("r", "a")}, add_export("e", "r")},
       {"SecondExportAdd", {add_file("a"), add_export("e", "a", false)}, add_export("f", "a")},
       {"ExportDel", {add_file("a"), add_export("e", "a")}, {"block-export-del", R"({"id": "e"})"}, false},
+      {"BackupBegin", disks_to_back_up(), begin_backup()},
+      {"BackupSuccess", backup_without_exports(), {"backup-end", R"({"id": "k", "outcome": "success"})"}, false},
+      {"BackupAbort", backup_without_exports(), {"backup-end", R"({"id": "k", "outcome": "abort"})"}, false},
       {"ServerStop",
        {add_file("a"), add_file("b"), add_export("e", "a"), add_export("f", "b")},
        {"nbd-server-stop"},

@@ -22,6 +22,7 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
           [this](const std::string& id) { export_gone(id); }),
+      backups_(reactor, graph_, exports_, log),
       pam_calls_(reactor),
       removals_(reactor),
       serving_(reactor),
@@ -119,6 +120,7 @@ aio::Task<void> Control::end_everything() {
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
   grace.cancel();
   co_await grace.join();
+  co_await backups_.abort_all();
   co_await graph_.close();
   can_be_destroyed_ = co_await pam_calls_.close();
   if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process exits without waiting for it");

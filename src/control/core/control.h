@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "block/graph.h"
 #include "chardev/registry.h"
+#include "control/backup/backups.h"
 #include "control/core/authorizers.h"
 #include "control/core/object_store.h"
 #include "control/core/tls_directory.h"
@@ -51,6 +52,7 @@ class Control {
   const Log& log() const { return log_; }
   block::Graph& graph() { return graph_; }
   exports::Registry& exports() { return exports_; }
+  Backups& backups() { return backups_; }
   chardev::Registry& chardevs() { return chardevs_; }
   ObjectStore& objects() { return objects_; }
   // Lookup of authorizers by id, used at each handshake.
@@ -114,9 +116,9 @@ class Control {
   void set_daemonized() { daemonized_ = true; }
   bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
-  // Cancels openings, then ends exports, server, nodes and all objects except monitors, in this order; acknowledged
-  // data are durable. Clients that have not read their replies within the grace are disconnected. The files of the
-  // server's unix sockets stay, unless it never served. A second call meanwhile waits for the same end.
+  // Cancels openings, then ends exports, server, backups, nodes and all objects except monitors, in this order;
+  // acknowledged data are durable. Clients that have not read their replies within the grace are disconnected. The
+  // files of the server's unix sockets stay, unless it never served. A second call meanwhile waits for the same end.
   aio::Task<void> shut_down();
   // After shut_down(), and before destruction: sends the replies of the monitors, and accepts no more commands.
   aio::Task<void> close_monitors();
@@ -147,6 +149,7 @@ class Control {
   IntrusiveList<Opening> openings_;
   block::Graph graph_;
   exports::Registry exports_;
+  Backups backups_;
   std::unique_ptr<nbd::Server> nbd_server_;
   std::uint64_t nbd_clients_ever_ = 0;  // clients of earlier servers
   chardev::Registry chardevs_;

@@ -20,8 +20,8 @@ constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 // Commands that open a path, a name or an address, which may never respond. All other commands wait only for this
 // process and for storage that is already open.
-constexpr std::string_view kOpeningCommands[] = {"blockdev-add", "blockdev-reopen", "chardev-add", "nbd-server-start",
-                                                 "object-add"};
+constexpr std::string_view kOpeningCommands[] = {"backup-begin", "blockdev-add",     "blockdev-reopen",
+                                                 "chardev-add",  "nbd-server-start", "object-add"};
 
 bool opens_things(std::string_view command) {
   return std::ranges::find(kOpeningCommands, command) != std::end(kOpeningCommands);

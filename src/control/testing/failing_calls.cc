@@ -102,6 +102,7 @@ BLOCKEXPORT_WRAPPED(int, socket, EMFILE, (int family, int type, int protocol), (
 BLOCKEXPORT_WRAPPED(int, bind, EACCES, (int fd, const sockaddr* address, socklen_t length), (fd, address, length))
 BLOCKEXPORT_WRAPPED(int, listen, EADDRINUSE, (int fd, int backlog), (fd, backlog))
 BLOCKEXPORT_WRAPPED(int, connect, EACCES, (int fd, const sockaddr* address, socklen_t length), (fd, address, length))
+BLOCKEXPORT_WRAPPED(int, ftruncate, ENOSPC, (int fd, off_t bytes), (fd, bytes))
 BLOCKEXPORT_WRAPPED(int, mkostemp, EMFILE, (char* pattern, int flags), (pattern, flags))
 
 extern "C" int __real_open(const char* path, int flags, ...);
