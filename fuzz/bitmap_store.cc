@@ -60,7 +60,7 @@ void fuzz_sector(Bytes bytes) {
   require(is_intact || has_region(regions, 0));
 }
 
-aio::Task<void> use(aio::DataReactor& home, BitmapStore::Image image) {
+aio::Task<void> use(aio::Reactor& home, BitmapStore::Image image) {
   auto store = co_await BitmapStore::open(home, kPath, image);
   if (!store) co_return;
   std::vector<std::unique_ptr<DirtyBits>> bits;
@@ -105,9 +105,8 @@ void fuzz_file(Bytes bytes) {
   aio::Simulation simulation;
   simulation.write_file(kPath, content);
   const auto reactor = simulation.make_reactor();
-  aio::DataReactor home(*reactor);
   aio::Scope scope(*reactor);
-  scope.spawn("use", use(home, image));
+  scope.spawn("use", use(*reactor, image));
   while (scope.size() > 0) reactor->run_once(UINT64_MAX);
 }
 

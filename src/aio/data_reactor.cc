@@ -21,14 +21,18 @@ Task<void> run_and_notify(Task<void> task, Event& ended) {
 }  // namespace
 
 Task<void> run_on(DataReactor& there, const char* name, Task<void> task) {
+  return run_on(there.reactor, there.scope, name, std::move(task));
+}
+
+Task<void> run_on(Reactor& there, Scope& scope, const char* name, Task<void> task) {
   Reactor& here = co_await current_reactor();
-  if (&here == &there.reactor) {
+  if (&here == &there) {
     co_await std::move(task);
     co_return;
   }
   Event ended(here, Event::Cancellation::kIgnored);
-  there.reactor.post([&there, &ended, name, task = std::move(task)]() mutable {
-    there.scope.spawn(name, run_and_notify(std::move(task), ended));
+  there.post([&scope, &ended, name, task = std::move(task)]() mutable {
+    scope.spawn(name, run_and_notify(std::move(task), ended));
   });
   (void)co_await ended.wait();
 }

@@ -27,5 +27,7 @@ struct DataReactor {
 // Not cancellable. `name` is static text, the name of the task. Objects to which the task refers outlive the await; its
 // frame is destroyed when the await ends.
 Task<void> run_on(DataReactor& there, const char* name, Task<void> task);
+// The same for a reactor `there` with a scope of the caller's, which outlives the await.
+Task<void> run_on(Reactor& there, Scope& scope, const char* name, Task<void> task);
 
 }  // namespace blockexport::aio

@@ -5,16 +5,19 @@
 #include <utility>
 
 #include "aio/current.h"
+#include "aio/data_reactor.h"
 #include "block/bitmap_store/region_bits.h"
 
 namespace blockexport::block {
 
-BitmapStore::BitmapStore(aio::DataReactor& home, std::unique_ptr<StoreFile> file, RegionIntents intents)
+BitmapStore::BitmapStore(aio::Reactor& home, std::unique_ptr<StoreFile> file, RegionIntents intents)
     : home_(home),
+      changes_(home),
       file_(std::move(file)),
       intents_(std::move(intents)),
-      layout_(home.reactor),
-      writes_(home.reactor),
+      regular_(home),
+      layout_(home),
+      writes_(home),
       stable_(kRegions / 64),
       wanted_(kRegions / 64),
       retiring_(kRegions / 64) {}
@@ -59,7 +62,7 @@ aio::Task<IoResult> BitmapStore::before_change(Range range) {
   // Counted first, so that no checkpoint retires the intents between their write and the change.
   intents_.hold(regions);
   IoResult result;
-  co_await aio::run_on(home_, "intent of a bitmap store", make_durable(regions, result));
+  co_await aio::run_on(home_, changes_, "intent of a bitmap store", make_durable(regions, result));
   if (!result) intents_.leave(regions);
   co_return result;
 }

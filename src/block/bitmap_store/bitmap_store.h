@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/data_reactor.h"
+#include "aio/scope.h"
 #include "aio/sync.h"
 #include "aio/task.h"
 #include "base/error.h"
@@ -33,6 +33,7 @@ class BitmapStore {
     std::string identity;  // at most kImageIdentityBytesMax; another image has another one
     std::uint64_t size_bytes = 0;
     // At most kImageGenerationBytesMax. Any program that writes the image changes it: its mtime and ctime, for example.
+    // The text before a newline is its scope: generations of different scopes cannot be compared, and count as equal.
     std::string generation;
   };
 
@@ -42,15 +43,18 @@ class BitmapStore {
 
   // Makes a store without bitmaps. The file must not exist, or be empty, or the rest of an interrupted create().
   // `region_bytes`: a power of two from kRegionBytesMin to kRegionBytesMax.
-  static aio::Task<Result<std::unique_ptr<BitmapStore>>> create(aio::DataReactor& home, std::string path, Image image,
+  static aio::Task<Result<std::unique_ptr<BitmapStore>>> create(aio::Reactor& home, std::string path, Image image,
                                                                 std::uint64_t region_bytes);
-  static aio::Task<Result<std::unique_ptr<BitmapStore>>> create(aio::DataReactor& home, std::string path, Image image) {
+  static aio::Task<Result<std::unique_ptr<BitmapStore>>> create(aio::Reactor& home, std::string path, Image image) {
     const std::uint64_t region_bytes = region_bytes_for(image.size_bytes);
     return create(home, std::move(path), std::move(image), region_bytes);
   }
   // Opens a store and syncs its file, without a change. Fails if it does not belong to this image as it is now. The
-  // generation is not compared after a crash, when nobody knows it.
-  static aio::Task<Result<std::unique_ptr<BitmapStore>>> open(aio::DataReactor& home, std::string path, Image image);
+  // generation is not compared after a crash, when nobody knows it. A store without bitmaps belongs to any image.
+  static aio::Task<Result<std::unique_ptr<BitmapStore>>> open(aio::Reactor& home, std::string path, Image image);
+  // Opens the store, or makes it if there is no file or if its creation was interrupted.
+  static aio::Task<Result<std::unique_ptr<BitmapStore>>> open_or_create(aio::Reactor& home, std::string path,
+                                                                        Image image);
   // Without close() the file stays as after a crash. No task of the store is under way.
   ~BitmapStore() = default;
   BitmapStore(const BitmapStore&) = delete;
@@ -59,6 +63,10 @@ class BitmapStore {
   // The bitmaps of the store. Valid until the next change of the list.
   const std::vector<StoredBitmap>& bitmaps() const { return catalog_.bitmaps; }
   std::uint64_t region_bytes() const { return catalog_.region_bytes; }
+  // The size that the stored bitmaps have. Right after the opening it may differ from the image's, if a crash ended a
+  // change of the size: then the caller loads bits of this size, adapts them, and calls resize().
+  std::uint64_t image_bytes() const { return catalog_.image_bytes; }
+  const std::string& path() const { return file_->path(); }
   // Adds the stored bits to `bits`, which has the size of the image and the granularity of the bitmap, and keeps the
   // bitmap in the store up to date from now on.
   aio::Task<Result<>> load(std::string name, DirtyBits& bits);
@@ -72,7 +80,7 @@ class BitmapStore {
   const Recovery& recovery() const { return recovery_; }
 
   // The stored bitmaps cannot be trusted: some changes could not be recorded, for the reason of failure(). The bits in
-  // memory are right as long as the daemon lives. It stays so until the store is destroyed. Any thread.
+  // memory are right as long as the daemon lives. It stays so until every bitmap is removed. Any thread.
   bool is_inconsistent() const { return is_inconsistent_.load(); }
   std::optional<Errno> failure() const;
 
@@ -84,9 +92,18 @@ class BitmapStore {
   aio::Task<Result<>> set_enabled(std::string name, bool is_enabled);
   // Removes a bitmap, after a checkpoint of the others, into which its bits may have been merged.
   aio::Task<Result<>> remove(std::string name);
-  // Adopts another size of the image, which all bits already have. A crash before it returns makes the store unusable:
-  // its size is not that of the image.
+  // Removes a bitmap whose add() a caller undoes, and stores no bits, which the caller may be about to restore.
+  aio::Task<Result<>> undo_add(std::string name);
+  // Called before the size of the image changes: from now on it may have any size from `min_bytes` to `max_bytes`, or
+  // one that it could have before. A store whose image has another size is refused when it is opened.
+  aio::Task<IoResult> expect_sizes(std::uint64_t min_bytes, std::uint64_t max_bytes);
+  std::uint64_t expected_bytes_max() const { return catalog_.image_bytes_max; }
+  // Adopts the size that the image and all bits have now, and expects no other any more. No change is under way.
   aio::Task<Result<>> resize(std::uint64_t size_bytes);
+  // The bits of the file can no longer follow those in memory: makes the store inconsistent. `bits`, if given, are
+  // about to be destroyed. If even that cannot be stored, no intent is reset any more, so that after a crash the
+  // regions of all changes are dirty.
+  aio::Task<void> abandon(Errno cause, const DirtyBits* bits);
 
   // --- changes of the image ---
 
@@ -105,6 +122,9 @@ class BitmapStore {
   aio::Task<IoResult> checkpoint();
   // Makes a checkpoint in each interval in which something changed, until the task is cancelled.
   aio::Task<void> checkpoint_regularly(std::uint64_t interval_ns);
+  // Keeps checkpoint_regularly() from storing bits, until the guard is destroyed: for a caller that may undo what it
+  // does to the bits.
+  auto pause_checkpoints() { return regular_.lock(); }
   // The error of the last regular checkpoint, if it failed.
   std::optional<Errno> checkpoint_error() const { return checkpoint_error_; }
 
@@ -129,11 +149,15 @@ class BitmapStore {
   using Snapshots = std::vector<std::unique_ptr<DirtyBits>>;
   enum class Pass : std::uint8_t { kAdd, kRemove };
 
-  BitmapStore(aio::DataReactor& home, std::unique_ptr<StoreFile> file, RegionIntents intents);
+  BitmapStore(aio::Reactor& home, std::unique_ptr<StoreFile> file, RegionIntents intents);
 
   // --- bitmap_store_open.cc ---
-  static Result<std::unique_ptr<BitmapStore>> with_file(aio::DataReactor& home, std::unique_ptr<StoreFile> file,
+  static Result<std::unique_ptr<BitmapStore>> with_file(aio::Reactor& home, std::unique_ptr<StoreFile> file,
                                                         std::uint64_t region_bytes);
+  static aio::Task<Result<std::unique_ptr<BitmapStore>>> create_in(aio::Reactor& home, std::unique_ptr<StoreFile> file,
+                                                                   Image image, std::uint64_t region_bytes);
+  static aio::Task<Result<std::unique_ptr<BitmapStore>>> open_in(aio::Reactor& home, std::unique_ptr<StoreFile> file,
+                                                                 Image image);
   aio::Task<IoResult> write_new_file(std::string generation);
   aio::Task<IoResult> read_intents();
   aio::Task<IoResult> read_bits(const StoredBitmap& bitmap, DirtyBits& bits);
@@ -162,17 +186,21 @@ class BitmapStore {
   // --- bitmap_store_changes.cc; they hold layout_ ---
   Error error_of(std::string_view action, Errno cause) const;
   Result<std::size_t> find(const std::string& name) const;
+  enum class First : bool { kStoreBits, kNothing };
+  aio::Task<Result<>> remove(std::string name, First first);
   aio::Task<IoResult> write_new_bitmap(StoredBitmap& bitmap, Loaded& loaded, StoreCatalog& catalog);
   aio::Task<IoResult> commit(StoreCatalog catalog);
   aio::Task<IoResult> write_superblock_of(StoreCatalog catalog, StoreExtent at, std::uint32_t sum);
 
-  aio::DataReactor& home_;
+  aio::Reactor& home_;
+  aio::Scope changes_;  // tasks of changes that other reactors make
   std::unique_ptr<StoreFile> file_;
   RegionIntents intents_;
   std::atomic<bool> is_inconsistent_ = false;
 
-  aio::Mutex layout_;  // of checkpoints and changes of the catalog; taken before writes_
-  aio::Mutex writes_;  // of the file's intent area and superblocks
+  aio::Mutex regular_;  // of checkpoint_regularly(); taken before layout_
+  aio::Mutex layout_;   // of checkpoints and changes of the catalog; taken before writes_
+  aio::Mutex writes_;   // of the file's intent area and superblocks
   StoreSuperblock superblock_;
   StoreCatalog catalog_;
   std::vector<Loaded> loaded_;  // in the order of catalog_.bitmaps

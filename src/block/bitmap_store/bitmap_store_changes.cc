@@ -46,6 +46,8 @@ aio::Task<Result<>> BitmapStore::add(std::string name, DirtyBits& bits, bool is_
   Loaded loaded{.bits = &bits};
   IoResult result = co_await write_new_bitmap(next.bitmaps.back(), loaded, next);
   if (result) result = co_await file_->sync(Description::kBits);
+  // A bitmap with a generation of the image from before its changes would look outdated after a crash.
+  if (result) result = co_await begin_recording();
   if (result) result = co_await commit(std::move(next));
   if (!result) co_return fail(error_of("change", result.error()));
   loaded_.push_back(std::move(loaded));
@@ -95,7 +97,8 @@ aio::Task<IoResult> BitmapStore::write_superblock_of(StoreCatalog catalog, Store
   next.catalog = at;
   next.catalog_sum = sum;
   // Nothing is left that could be wrong.
-  if (catalog.bitmaps.empty() && next.state == StoreState::kInconsistent) next.state = StoreState::kRecording;
+  const bool is_right_again = catalog.bitmaps.empty() && next.state == StoreState::kInconsistent;
+  if (is_right_again) next.state = StoreState::kRecording;
   IoResult result = co_await write_superblock(std::move(next));
   if (!result) {
     // The file may have the new superblock, and so areas that further checkpoints would not update.
@@ -105,6 +108,10 @@ aio::Task<IoResult> BitmapStore::write_superblock_of(StoreCatalog catalog, Store
     co_return result;
   }
   catalog_ = std::move(catalog);
+  if (is_right_again) {
+    is_stuck_ = false;
+    is_inconsistent_.store(false);
+  }
   co_return result;
 }
 
@@ -122,11 +129,19 @@ aio::Task<Result<>> BitmapStore::set_enabled(std::string name, bool is_enabled) 
 }
 
 aio::Task<Result<>> BitmapStore::remove(std::string name) {
+  return remove(std::move(name), First::kStoreBits);
+}
+
+aio::Task<Result<>> BitmapStore::undo_add(std::string name) {
+  return remove(std::move(name), First::kNothing);
+}
+
+aio::Task<Result<>> BitmapStore::remove(std::string name, First first) {
   auto guard = co_await layout_.lock();
   if (!guard) co_return fail(error_of("change", guard.error()));
   CO_TRY_ASSIGN(const std::size_t index, find(name));
   IoResult result;
-  if (!is_inconsistent()) result = co_await store_bits(RegionIntents::Retire::kIdle);
+  if (first == First::kStoreBits && !is_inconsistent()) result = co_await store_bits(RegionIntents::Retire::kIdle);
   StoreCatalog next = catalog_;
   next.bitmaps.erase(next.bitmaps.begin() + static_cast<std::ptrdiff_t>(index));
   if (result) result = co_await commit(std::move(next));
@@ -138,11 +153,17 @@ aio::Task<Result<>> BitmapStore::remove(std::string name) {
 aio::Task<Result<>> BitmapStore::resize(std::uint64_t size_bytes) {
   auto guard = co_await layout_.lock();
   if (!guard) co_return fail(error_of("resize", guard.error()));
-  if (is_inconsistent() || size_bytes == catalog_.image_bytes) co_return Result<>();
+  if (is_inconsistent()) co_return Result<>();
   StoreCatalog next = catalog_;
-  next.image_bytes = size_bytes;
-  std::vector<Loaded> larger;
+  next.image_bytes = next.image_bytes_min = next.image_bytes_max = size_bytes;
+  if (next == catalog_) co_return Result<>();
   IoResult result = is_stuck_ ? fail(EIO) : IoResult();
+  if (size_bytes == catalog_.image_bytes) {
+    if (result) result = co_await commit(std::move(next));
+    if (!result) co_return fail(error_of("resize", result.error()));
+    co_return Result<>();
+  }
+  std::vector<Loaded> larger;
   for (StoredBitmap& bitmap : next.bitmaps) bitmap.area.offset = 0;
   for (std::size_t index = 0; index < loaded_.size() && result; index++) {
     Loaded& loaded = larger.emplace_back(Loaded{.bits = loaded_[index].bits});
@@ -154,6 +175,28 @@ aio::Task<Result<>> BitmapStore::resize(std::uint64_t size_bytes) {
   if (!result) co_return fail(error_of("resize", result.error()));
   loaded_ = std::move(larger);
   co_return Result<>();
+}
+
+aio::Task<IoResult> BitmapStore::expect_sizes(std::uint64_t min_bytes, std::uint64_t max_bytes) {
+  auto guard = co_await layout_.lock();
+  if (!guard) co_return fail(guard.error());
+  if (is_inconsistent()) co_return IoResult();
+  if (is_stuck_) co_return fail(EIO);
+  StoreCatalog next = catalog_;
+  next.image_bytes_min = std::min(next.image_bytes_min, min_bytes);
+  next.image_bytes_max = std::max(next.image_bytes_max, max_bytes);
+  if (next == catalog_) co_return IoResult();
+  co_return co_await commit(std::move(next));
+}
+
+aio::Task<void> BitmapStore::abandon(Errno cause, const DirtyBits* bits) {
+  is_stuck_ = true;
+  for (Loaded& loaded : loaded_) {
+    // The store keeps bits that nobody else has any more.
+    if (loaded.bits == bits && bits != nullptr) loaded.bits = loaded.stored.get();
+  }
+  auto guard = co_await writes_.lock();
+  if (guard && !is_inconsistent()) (void)co_await give_up(cause);
 }
 
 aio::Task<Result<>> BitmapStore::close(std::string generation) {

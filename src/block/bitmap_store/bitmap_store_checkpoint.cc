@@ -53,7 +53,9 @@ aio::Task<IoResult> BitmapStore::checkpoint() {
 }
 
 aio::Task<void> BitmapStore::checkpoint_regularly(std::uint64_t interval_ns) {
-  while (co_await home_.reactor.sleep_until(home_.reactor.now_ns() + interval_ns)) {
+  while (co_await home_.sleep_until(home_.now_ns() + interval_ns)) {
+    auto guard = co_await regular_.lock();
+    if (!guard) co_return;
     if (is_up_to_date()) continue;
     const IoResult result = co_await checkpoint();
     checkpoint_error_ = result ? std::nullopt : std::optional(result.error());
@@ -61,7 +63,7 @@ aio::Task<void> BitmapStore::checkpoint_regularly(std::uint64_t interval_ns) {
 }
 
 bool BitmapStore::is_up_to_date() const {
-  if (is_inconsistent()) return true;
+  if (is_inconsistent() || is_stuck_) return true;
   const bool has_intents = std::ranges::any_of(stable_, [](std::uint64_t word) { return word != 0; });
   return !has_intents && std::ranges::all_of(loaded_, [](const Loaded& one) {
     return one.bits != nullptr && !one.must_rewrite && one.bits->dirty_bytes() == one.stored->dirty_bytes();

@@ -115,7 +115,7 @@ class Model {
   BitmapStore::Image image() const { return {.identity = "disk", .size_bytes = kSize, .generation = generation_}; }
 
   Task<void> all_sessions() {
-    auto created = co_await BitmapStore::create(world_.data_reactor(0), kPath, image(), kRegion);
+    auto created = co_await BitmapStore::create(world_.data_reactor(0).reactor, kPath, image(), kRegion);
     if (!created) {
       ADD_FAILURE() << created.error().message();
       co_return;
@@ -300,7 +300,7 @@ class Model {
   // --- after the crash ---
 
   Task<void> reopen(End end) {
-    auto opened = co_await BitmapStore::open(world_.data_reactor(0), kPath, image());
+    auto opened = co_await BitmapStore::open(world_.data_reactor(0).reactor, kPath, image());
     if (!opened) {
       ADD_FAILURE() << opened.error().message();
       co_return;

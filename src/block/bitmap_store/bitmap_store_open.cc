@@ -81,19 +81,37 @@ aio::Task<Result<StoreCatalog>> read_catalog(StoreFile& file, const StoreSuperbl
   co_return std::move(*catalog);
 }
 
+std::string_view scope_of(std::string_view generation) {
+  const std::size_t end = generation.find('\n');
+  return end == std::string_view::npos ? std::string_view() : generation.substr(0, end);
+}
+
+// Whether nothing shows that the image changed in between.
+bool is_same_generation(std::string_view stored, std::string_view now) {
+  return stored == now || scope_of(stored) != scope_of(now);
+}
+
+// Whether the file has no superblock: an interrupted creation leaves none, because they are written last.
+aio::Task<Result<bool>> has_blank_head(StoreFile& file) {
+  std::vector<std::byte> head(std::min(file.size_bytes(), kStoreHeadBytes));
+  if (IoResult result = co_await file.read(0, head); !result) co_return fail(cannot("read", file, result.error()));
+  co_return std::ranges::all_of(head, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
 // Checks that the store belongs to the image as it is now.
 Result<> check_match(const StoreFile& file, const StoreSuperblock& superblock, const StoreCatalog& catalog,
                      const BitmapStore::Image& image) {
+  if (catalog.bitmaps.empty()) return {};
   if (catalog.identity != image.identity) {
     return fail(refusal(file, "it belongs to another image", "Check the path of the store and of the image."));
   }
-  if (catalog.image_bytes != image.size_bytes) {
+  if (image.size_bytes < catalog.image_bytes_min || image.size_bytes > catalog.image_bytes_max) {
     return fail(refusal(file,
                         fmt::format("the image has {} bytes, and had {} when its bitmaps were stored", image.size_bytes,
                                     catalog.image_bytes),
                         kStartAgain));
   }
-  if (superblock.state == StoreState::kClean && superblock.generation != image.generation) {
+  if (superblock.state == StoreState::kClean && !is_same_generation(superblock.generation, image.generation)) {
     return fail(refusal(file, "the image was changed without its bitmaps, which therefore miss changes", kStartAgain));
   }
   return {};
@@ -116,27 +134,33 @@ void mark_words(std::span<const std::uint64_t> words, std::uint64_t first_granul
 
 }  // namespace
 
-Result<std::unique_ptr<BitmapStore>> BitmapStore::with_file(aio::DataReactor& home, std::unique_ptr<StoreFile> file,
+Result<std::unique_ptr<BitmapStore>> BitmapStore::with_file(aio::Reactor& home, std::unique_ptr<StoreFile> file,
                                                             std::uint64_t region_bytes) {
   auto intents = RegionIntents::create(region_bytes);
   if (!intents) return fail(cannot("open", *file, intents.error()));
   return std::unique_ptr<BitmapStore>(new BitmapStore(home, std::move(file), std::move(*intents)));
 }
 
-aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::create(aio::DataReactor& home, std::string path,
-                                                                    Image image, std::uint64_t region_bytes) {
+aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::create(aio::Reactor& home, std::string path, Image image,
+                                                                    std::uint64_t region_bytes) {
   assert(is_region(region_bytes));
   CO_TRY(check_image(image));
-  CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home.reactor, std::move(path), true));
-  // An interrupted creation leaves no superblock, which is written last.
-  std::vector<std::byte> head(std::min(file->size_bytes(), kStoreHeadBytes));
-  if (IoResult result = co_await file->read(0, head); !result) co_return fail(cannot("read", *file, result.error()));
-  if (std::ranges::any_of(head, [](std::byte byte) { return byte != std::byte{0}; })) {
+  CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home, std::move(path), true));
+  CO_TRY_ASSIGN(const bool is_blank, co_await has_blank_head(*file));
+  if (!is_blank) {
     co_return fail(Error(fmt::format("Could not create bitmap store '{}': the file exists", file->path()))
                        .with_hint("Open it, or remove it to begin with new bitmaps."));
   }
+  co_return co_await create_in(home, std::move(file), std::move(image), region_bytes);
+}
+
+aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::create_in(aio::Reactor& home,
+                                                                       std::unique_ptr<StoreFile> file, Image image,
+                                                                       std::uint64_t region_bytes) {
   CO_TRY_ASSIGN(std::unique_ptr<BitmapStore> store, with_file(home, std::move(file), region_bytes));
   store->catalog_ = {.image_bytes = image.size_bytes,
+                     .image_bytes_min = image.size_bytes,
+                     .image_bytes_max = image.size_bytes,
                      .region_bytes = region_bytes,
                      .next_area_id = 2,
                      .identity = std::move(image.identity),
@@ -163,10 +187,28 @@ aio::Task<IoResult> BitmapStore::write_new_file(std::string generation) {
   co_return co_await file_->sync_directory();
 }
 
-aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open(aio::DataReactor& home, std::string path,
-                                                                  Image image) {
+aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open(aio::Reactor& home, std::string path, Image image) {
   CO_TRY(check_image(image));
-  CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home.reactor, std::move(path), false));
+  CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home, std::move(path), false));
+  co_return co_await open_in(home, std::move(file), std::move(image));
+}
+
+aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open_or_create(aio::Reactor& home, std::string path,
+                                                                            Image image) {
+  CO_TRY(check_image(image));
+  CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home, std::move(path), true));
+  // A store that could not be made inconsistent in any other way is empty.
+  bool is_new = file->is_created();
+  if (!is_new && file->size_bytes() > 0) {
+    CO_TRY_ASSIGN(is_new, co_await has_blank_head(*file));
+  }
+  if (!is_new) co_return co_await open_in(home, std::move(file), std::move(image));
+  const std::uint64_t region_bytes = region_bytes_for(image.size_bytes);
+  co_return co_await create_in(home, std::move(file), std::move(image), region_bytes);
+}
+
+aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open_in(aio::Reactor& home,
+                                                                     std::unique_ptr<StoreFile> file, Image image) {
   CO_TRY_ASSIGN(StoreSuperblock superblock, co_await read_superblock(*file));
   CO_TRY_ASSIGN(StoreCatalog catalog, co_await read_catalog(*file, superblock));
   CO_TRY(check_match(*file, superblock, catalog, image));
@@ -175,6 +217,11 @@ aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open(aio::DataReact
   store->recovery_.was_recording = superblock.state == StoreState::kRecording;
   store->superblock_ = std::move(superblock);
   store->catalog_ = std::move(catalog);
+  if (store->catalog_.bitmaps.empty()) {
+    // It is stored with the first bitmap.
+    store->catalog_.identity = std::move(image.identity);
+    store->catalog_.image_bytes = store->catalog_.image_bytes_min = store->catalog_.image_bytes_max = image.size_bytes;
+  }
   store->loaded_.resize(store->catalog_.bitmaps.size());
   // Writes of a killed user may be in the page cache only, and the rest of the file may rely on them.
   if (IoResult synced = co_await store->file_->sync(Description::kIntents); !synced) {

@@ -45,7 +45,6 @@ class BitmapStoreTest : public aio::testing::ForEachBackend {
     if (IsSkipped()) return;
     // The directory of the files, which create() syncs.
     if (simulated()) simulation().make_file("/", 0);
-    home_.emplace(reactor());
     path_ = make_file();
   }
   template <class Test>
@@ -53,7 +52,7 @@ class BitmapStoreTest : public aio::testing::ForEachBackend {
 
   // A store with the bitmap "a".
   Task<std::unique_ptr<BitmapStore>> with_bitmap(DirtyBits& bits) {
-    auto store = co_await BitmapStore::create(*home_, path_, image());
+    auto store = co_await BitmapStore::create(reactor(), path_, image());
     EXPECT_TRUE(store) << text_of(store);
     if (!store) co_return nullptr;
     const auto added = co_await (*store)->add("a", bits, true);
@@ -62,7 +61,7 @@ class BitmapStoreTest : public aio::testing::ForEachBackend {
   }
   // The store as it is in the file, with "a" loaded into `bits`.
   Task<std::unique_ptr<BitmapStore>> reopened(DirtyBits& bits) {
-    auto store = co_await BitmapStore::open(*home_, path_, image());
+    auto store = co_await BitmapStore::open(reactor(), path_, image());
     EXPECT_TRUE(store) << text_of(store);
     if (!store) co_return nullptr;
     const auto loaded = co_await (*store)->load("a", bits);
@@ -77,7 +76,7 @@ class BitmapStoreTest : public aio::testing::ForEachBackend {
     co_return IoResult();
   }
   Task<std::string> refusal(BitmapStore::Image of) {
-    auto store = co_await BitmapStore::open(*home_, path_, std::move(of));
+    auto store = co_await BitmapStore::open(reactor(), path_, std::move(of));
     if (store) co_return "";
     EXPECT_NE(store.error().hint(), "");
     co_return store.error().message();
@@ -96,7 +95,6 @@ class BitmapStoreTest : public aio::testing::ForEachBackend {
     }
   }
 
-  std::optional<aio::DataReactor> home_;
   std::string path_;
 };
 BLOCKEXPORT_FOR_EACH_BACKEND(BitmapStoreTest);
@@ -250,7 +248,7 @@ TASK_TEST_P(BitmapStoreTest, TheListOfBitmapsIsDurable) {
   EXPECT_EQ(text_of(co_await store->remove("a")), fmt::format("Bitmap 'a' is not in bitmap store '{}'", path_));
   store.reset();
 
-  auto opened = co_await BitmapStore::open(*home_, path_, image());
+  auto opened = co_await BitmapStore::open(reactor(), path_, image());
   CO_ASSERT(opened);
   CO_ASSERT((*opened)->bitmaps().size() == 1);
   EXPECT_EQ((*opened)->bitmaps()[0].name, "b");
@@ -273,7 +271,7 @@ TASK_TEST_P(BitmapStoreTest, TheNumberOfBitmapsIsLimited) {
             fmt::format("Bitmap store '{}' has 256 bitmaps, which is the limit", path_));
   EXPECT_TRUE(co_await store->close("g1"));
   store.reset();
-  auto opened = co_await BitmapStore::open(*home_, path_, image());
+  auto opened = co_await BitmapStore::open(reactor(), path_, image());
   CO_ASSERT(opened);
   EXPECT_EQ((*opened)->bitmaps().size(), kStoredBitmapsMax);
 }
@@ -297,7 +295,7 @@ TASK_TEST_P(BitmapStoreTest, AResizeKeepsTheBits) {
                                                          "stored",
                                                          kSize, larger)));
   grown.size_bytes = larger;
-  auto opened = co_await BitmapStore::open(*home_, path_, grown);
+  auto opened = co_await BitmapStore::open(reactor(), path_, grown);
   CO_ASSERT(opened);
   const auto again = make_bits(larger);
   EXPECT_TRUE(co_await (*opened)->load("a", *again));
@@ -324,6 +322,151 @@ TASK_TEST_P(BitmapStoreTest, AStoreOfAnotherImageIsRefused) {
   EXPECT_EQ(co_await refusal(other), refused("it belongs to another image"));
 }
 
+TASK_TEST_P(BitmapStoreTest, GenerationsOfDifferentScopesAreNotCompared) {
+  const auto bits = make_bits();
+  auto store = co_await with_bitmap(*bits);
+  CO_ASSERT(store != nullptr);
+  EXPECT_TRUE(co_await store->close("boot 1\n100"));
+  store.reset();
+  BitmapStore::Image later = image();
+  later.generation = "boot 1\n101";
+  EXPECT_EQ(co_await refusal(later),
+            refused("the image was changed without its bitmaps, which therefore miss changes"));
+  later.generation = "boot 2\n7";
+  EXPECT_EQ(co_await refusal(later), "");
+  later.generation = "boot 1\n100";
+  EXPECT_EQ(co_await refusal(later), "");
+}
+
+TASK_TEST_P(BitmapStoreTest, AStoreWithoutBitmapsBelongsToEveryImage) {
+  EXPECT_TRUE(co_await BitmapStore::create(reactor(), path_, image()));
+  const BitmapStore::Image other{.identity = "other", .size_bytes = 2 * kSize, .generation = "g7"};
+  auto store = co_await BitmapStore::open(reactor(), path_, other);
+  CO_ASSERT(store);
+  EXPECT_EQ((*store)->image_bytes(), 2 * kSize);
+  const auto bits = make_bits(2 * kSize);
+  EXPECT_TRUE(co_await (*store)->add("a", *bits, true));
+  EXPECT_TRUE(co_await (*store)->close("g8"));
+  store->reset();
+  EXPECT_EQ(co_await refusal(image()), refused("it belongs to another image"));
+}
+
+TASK_TEST_P(BitmapStoreTest, ACrashDuringAChangeOfTheSizeLeavesAStoreForEachSize) {
+  const auto bits = make_bits();
+  auto store = co_await with_bitmap(*bits);
+  CO_ASSERT(store != nullptr);
+  EXPECT_TRUE(co_await change(*store, *bits, {kSize - 1, 1}));
+  EXPECT_TRUE(co_await store->expect_sizes(kSize, 2 * kSize));
+  EXPECT_TRUE(co_await store->checkpoint()) << "the bitmaps have the old size until the image has the new one";
+  store.reset();
+  BitmapStore::Image resized = image();
+  for (std::uint64_t size_bytes : {kSize, kSize + 512, 2 * kSize}) {
+    resized.size_bytes = size_bytes;
+    EXPECT_EQ(co_await refusal(resized), "");
+  }
+  resized.size_bytes = kSize - 512;
+  EXPECT_NE(co_await refusal(resized), "");
+  resized.size_bytes = 2 * kSize + 512;
+  EXPECT_NE(co_await refusal(resized), "");
+
+  resized.size_bytes = 2 * kSize;
+  auto opened = co_await BitmapStore::open(reactor(), path_, resized);
+  CO_ASSERT(opened);
+  EXPECT_EQ((*opened)->image_bytes(), kSize);
+  const auto again = make_bits();
+  EXPECT_TRUE(co_await (*opened)->load("a", *again));
+  EXPECT_TRUE(again->resize(2 * kSize));
+  EXPECT_TRUE(co_await (*opened)->resize(2 * kSize));
+  opened->reset();
+  EXPECT_NE(co_await refusal(image()), "") << "the old size is not expected any more";
+  EXPECT_EQ(co_await refusal(resized), "");
+}
+
+TASK_TEST_P(BitmapStoreTest, AnAbandonedStoreIsInconsistentAndNeedsNoBitsOfItsBitmaps) {
+  auto bits = make_bits();
+  auto store = co_await with_bitmap(*bits);
+  CO_ASSERT(store != nullptr);
+  co_await store->abandon(Errno(ESTALE), bits.get());
+  bits.reset();
+  EXPECT_TRUE(store->is_inconsistent());
+  EXPECT_EQ(store->failure(), Errno(ESTALE));
+  EXPECT_FALSE(co_await store->checkpoint());
+  EXPECT_TRUE(co_await store->close("g1"));
+  store.reset();
+  auto opened = co_await BitmapStore::open(reactor(), path_, image());
+  CO_ASSERT(opened);
+  EXPECT_TRUE((*opened)->is_inconsistent());
+}
+
+// Then every region that is changed keeps its intent.
+TASK_TEST_P(BitmapStoreTest, AnAbandonedStoreThatCannotSaySoResetsNoIntent) {
+  const auto bits = make_bits();
+  auto store = co_await with_bitmap(*bits);
+  CO_ASSERT(store != nullptr);
+  inject({.kind = OperationKind::kWrite, .error = EIO, .count = kManyFaults, .path = path_});
+  inject({.kind = OperationKind::kTruncate, .error = EIO, .count = kManyFaults, .path = path_});
+  co_await store->abandon(Errno(ESTALE), bits.get());
+  clear_faults();
+  EXPECT_FALSE(store->is_inconsistent());
+  EXPECT_TRUE(co_await change(*store, *bits, {kRegion, 1}));
+  EXPECT_FALSE(co_await store->checkpoint());
+  EXPECT_FALSE(co_await store->close("g1"));
+  store.reset();
+  const auto again = make_bits();
+  store = co_await reopened(*again);
+  EXPECT_EQ(again->next_dirty({0, kSize}), (Range{kRegion, kRegion}));
+}
+
+TASK_TEST_P(BitmapStoreTest, AnUndoneBitmapIsGoneAndNoBitsAreStoredMeanwhile) {
+  const auto bits = make_bits();
+  auto store = co_await with_bitmap(*bits);
+  CO_ASSERT(store != nullptr);
+  EXPECT_TRUE(co_await change(*store, *bits, {0, 1}));
+  EXPECT_TRUE(co_await store->checkpoint());
+  EXPECT_TRUE(co_await store->checkpoint());
+  bits->clear();
+  const auto other = make_bits();
+  EXPECT_TRUE(co_await store->add("b", *other, true));
+  EXPECT_TRUE(co_await store->undo_add("b"));
+  EXPECT_EQ(store->bitmaps().size(), 1u);
+  store.reset();
+  const auto again = make_bits();
+  store = co_await reopened(*again);
+  EXPECT_EQ(again->dirty_bytes(), kGranularity) << "the caller may restore the bit";
+}
+
+TASK_TEST_P(BitmapStoreTest, AMissingStoreIsMadeOnRequestAndAnEmptyOneIsRefused) {
+  EXPECT_EQ(text_of(co_await BitmapStore::open_or_create(reactor(), path_, image())), refused("it is empty"));
+  if (!simulated()) {
+    std::filesystem::remove(path_);
+    EXPECT_TRUE(co_await BitmapStore::open_or_create(reactor(), path_, image()));
+    EXPECT_TRUE(co_await BitmapStore::open_or_create(reactor(), path_, image()));
+  }
+  edit([&](std::string& content) { content.assign(100'000, '\0'); });
+  EXPECT_TRUE(co_await BitmapStore::open_or_create(reactor(), path_, image())) << "its creation was interrupted";
+  edit([&](std::string& content) { content.assign(100'000, 'x'); });
+  EXPECT_EQ(text_of(co_await BitmapStore::open_or_create(reactor(), path_, image())), refused("it is no bitmap store"));
+}
+
+TASK_TEST_P(BitmapStoreTest, RegularCheckpointsPause) {
+  const auto bits = make_bits();
+  auto store = co_await with_bitmap(*bits);
+  CO_ASSERT(store != nullptr);
+  EXPECT_TRUE(co_await change(*store, *bits, {0, 1}));
+  EXPECT_TRUE(co_await store->checkpoint());
+  aio::Scope scope(reactor());
+  {
+    const auto pause = co_await store->pause_checkpoints();
+    EXPECT_TRUE(pause);
+    scope.spawn("checkpoints", store->checkpoint_regularly(1'000'000));
+    EXPECT_TRUE(co_await reactor().sleep_until(reactor().now_ns() + 30'000'000));
+    EXPECT_TRUE(store->try_before_change({0, 1})) << "no checkpoint has retired the region";
+    store->after_change({0, 1});
+  }
+  scope.cancel();
+  co_await scope.join();
+}
+
 TASK_TEST_P(BitmapStoreTest, AFileThatIsNoIntactStoreIsRefused) {
   EXPECT_EQ(co_await refusal(image()), refused("it is empty"));
   const auto bits = make_bits();
@@ -345,7 +488,7 @@ TASK_TEST_P(BitmapStoreTest, AFileThatIsNoIntactStoreIsRefused) {
   edit([&](std::string& content) { content.assign(100'000, '\0'); });
   EXPECT_EQ(co_await refusal(image()), refused("its creation was interrupted"));
   // Which another creation repairs.
-  EXPECT_TRUE(co_await BitmapStore::create(*home_, path_, image()));
+  EXPECT_TRUE(co_await BitmapStore::create(reactor(), path_, image()));
 }
 
 TASK_TEST_P(BitmapStoreTest, AStoreOfALaterVersionIsRefused) {
@@ -365,12 +508,12 @@ TASK_TEST_P(BitmapStoreTest, OneUserAtATimeHasTheStore) {
   const auto bits = make_bits();
   auto store = co_await with_bitmap(*bits);
   CO_ASSERT(store != nullptr);
-  auto second = co_await BitmapStore::open(*home_, path_, image());
+  auto second = co_await BitmapStore::open(reactor(), path_, image());
   CO_ASSERT(!second);
   EXPECT_EQ(second.error().message(), fmt::format("Could not lock bitmap store '{}': another process uses it", path_));
   EXPECT_TRUE(second.error().is_busy());
   store.reset();
-  EXPECT_TRUE(co_await BitmapStore::open(*home_, path_, image()));
+  EXPECT_TRUE(co_await BitmapStore::open(reactor(), path_, image()));
 }
 
 TASK_TEST_P(BitmapStoreTest, CreationNeverReplacesAStore) {
@@ -378,9 +521,9 @@ TASK_TEST_P(BitmapStoreTest, CreationNeverReplacesAStore) {
   auto store = co_await with_bitmap(*bits);
   CO_ASSERT(store != nullptr);
   store.reset();
-  EXPECT_EQ(text_of(co_await BitmapStore::create(*home_, path_, image())),
+  EXPECT_EQ(text_of(co_await BitmapStore::create(reactor(), path_, image())),
             fmt::format("Could not create bitmap store '{}': the file exists", path_));
-  EXPECT_TRUE(co_await BitmapStore::open(*home_, path_, image()));
+  EXPECT_TRUE(co_await BitmapStore::open(reactor(), path_, image()));
 }
 
 TASK_TEST_P(BitmapStoreTest, ADamagedSectorIsDirty) {
@@ -402,13 +545,13 @@ TASK_TEST_P(BitmapStoreTest, ADamagedSectorIsDirty) {
 TASK_TEST_P(BitmapStoreTest, ADamagedSectorOfIntentsMakesItsRegionsDirty) {
   BitmapStore::Image large = image();
   large.size_bytes = 3 * kSectorBits * kRegion;
-  auto created = co_await BitmapStore::create(*home_, path_, large);
+  auto created = co_await BitmapStore::create(reactor(), path_, large);
   CO_ASSERT(created);
   const auto bits = make_bits(large.size_bytes);
   EXPECT_TRUE(co_await (*created)->add("a", *bits, true));
   created->reset();
   edit([](std::string& content) { content[kStoreHeadBytes + kStoreSectorBytes + 9] ^= 1; });
-  auto opened = co_await BitmapStore::open(*home_, path_, large);
+  auto opened = co_await BitmapStore::open(reactor(), path_, large);
   CO_ASSERT(opened);
   EXPECT_EQ((*opened)->recovery().dirty_regions, kSectorBits);
   const auto again = make_bits(large.size_bytes);
@@ -431,7 +574,7 @@ TASK_TEST_P(BitmapStoreTest, AFullDiskMakesTheStoreInconsistentAndFailsNoChange)
   EXPECT_TRUE(co_await store->close("g1"));
   store.reset();
 
-  auto opened = co_await BitmapStore::open(*home_, path_, image());
+  auto opened = co_await BitmapStore::open(reactor(), path_, image());
   CO_ASSERT(opened);
   EXPECT_TRUE((*opened)->is_inconsistent());
   const auto again = make_bits();
@@ -439,11 +582,14 @@ TASK_TEST_P(BitmapStoreTest, AFullDiskMakesTheStoreInconsistentAndFailsNoChange)
             refused("changes could not be recorded: No space left on device"));
   // Without the bitmaps nothing is left that could be wrong.
   EXPECT_TRUE(co_await (*opened)->remove("a"));
-  EXPECT_FALSE(co_await (*opened)->add("b", *again, true)) << "changes may be under way that have no intent";
-  opened->reset();
-  opened = co_await BitmapStore::open(*home_, path_, image());
-  CO_ASSERT(opened);
   EXPECT_TRUE(co_await (*opened)->add("b", *again, true));
+  EXPECT_TRUE(co_await change(**opened, *again, {kRegion, 1}));
+  opened->reset();
+  const auto loaded = make_bits();
+  opened = co_await BitmapStore::open(reactor(), path_, image());
+  CO_ASSERT(opened);
+  EXPECT_TRUE(co_await (*opened)->load("b", *loaded));
+  EXPECT_EQ(loaded->next_dirty({0, kSize}), (Range{kRegion, kRegion}));
 }
 
 TASK_TEST_P(BitmapStoreTest, ADiskThatTakesNoWriteAtAllEmptiesTheStore) {
@@ -499,8 +645,9 @@ TASK_TEST_P(BitmapStoreTest, NoChangeIsRecordedBeforeAllBitmapsAreLoaded) {
   const auto bits = make_bits();
   auto store = co_await with_bitmap(*bits);
   CO_ASSERT(store != nullptr);
+  EXPECT_TRUE(co_await store->close("g1"));
   store.reset();
-  auto opened = co_await BitmapStore::open(*home_, path_, image());
+  auto opened = co_await BitmapStore::open(reactor(), path_, image());
   CO_ASSERT(opened);
   EXPECT_EQ((co_await (*opened)->begin_recording()).error(), Errno(EBUSY));
   EXPECT_EQ((co_await (*opened)->before_change({0, 1})).error(), Errno(EBUSY));
@@ -536,9 +683,9 @@ TASK_TEST_P(BitmapStoreTest, AStoreWhoseFileLostWritesIsInconsistent) {
   CO_ASSERT(store != nullptr);
   store.reset();
   inject({.kind = OperationKind::kSync, .error = EIO, .count = 1, .path = path_});
-  EXPECT_EQ(text_of(co_await BitmapStore::open(*home_, path_, image())),
+  EXPECT_EQ(text_of(co_await BitmapStore::open(reactor(), path_, image())),
             fmt::format("Could not sync bitmap store '{}': Input/output error", path_));
-  auto opened = co_await BitmapStore::open(*home_, path_, image());
+  auto opened = co_await BitmapStore::open(reactor(), path_, image());
   CO_ASSERT(opened);
   EXPECT_TRUE((*opened)->is_inconsistent());
 }
@@ -551,19 +698,19 @@ TASK_TEST_P(BitmapStoreTest, ADestroyedStoreIsGone) {
   store.reset();
   EXPECT_EQ(content_of(path_), "");
   if (!simulated()) EXPECT_FALSE(std::filesystem::exists(path_));
-  EXPECT_FALSE(co_await BitmapStore::open(*home_, path_, image()));
-  EXPECT_TRUE(co_await BitmapStore::create(*home_, path_, image()));
+  EXPECT_FALSE(co_await BitmapStore::open(reactor(), path_, image()));
+  EXPECT_TRUE(co_await BitmapStore::create(reactor(), path_, image()));
 }
 
 // A killed user leaves an intent in the page cache only, the next user relies on it, and then the power fails.
-Task<void> kill_and_lose_power(aio::Simulation& simulation, aio::DataReactor& home) {
+Task<void> kill_and_lose_power(aio::Simulation& simulation, aio::Reactor& home) {
   simulation.make_file("/", 0);
   const auto bits = make_bits();
   auto store = co_await BitmapStore::create(home, "/store", image());
   CO_ASSERT(store);
   EXPECT_TRUE(co_await (*store)->add("a", *bits, true));
   EXPECT_TRUE(co_await (*store)->begin_recording());
-  aio::Scope scope(home.reactor);
+  aio::Scope scope(home);
   const auto begin = [](BitmapStore& of) -> Task<void> { EXPECT_FALSE(co_await of.before_change({0, 1})); };
   scope.spawn("change", begin(**store));
   simulation.inject({.kind = {}, .error = EIO, .count = kManyFaults, .path = "/store"});
@@ -591,8 +738,7 @@ TEST(BitmapStorePowerTest, IntentsOfAKilledUserAreDurableForTheNextOne) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     aio::Simulation simulation(seed);
     const auto reactor = simulation.make_reactor();
-    aio::DataReactor home(*reactor);
-    aio::testing::run(*reactor, kill_and_lose_power(simulation, home));
+    aio::testing::run(*reactor, kill_and_lose_power(simulation, *reactor));
   }
 }
 

@@ -39,7 +39,11 @@ aio::Task<Result<std::unique_ptr<StoreFile>>> StoreFile::open(aio::Reactor& reac
 
 aio::Task<Result<>> StoreFile::open_both(bool may_create) {
   const int flags = O_RDWR | O_NONBLOCK | O_NOCTTY;
-  auto first = co_await reactor_.open(path_.c_str(), flags | (may_create ? O_CREAT : 0));
+  auto first = co_await reactor_.open(path_.c_str(), flags);
+  if (!first && first.error() == Errno(ENOENT) && may_create) {
+    is_created_ = true;
+    first = co_await reactor_.open(path_.c_str(), flags | O_CREAT | O_EXCL);
+  }
   if (!first) co_return fail(cannot_open(path_, first.error()));
   intents_ = std::make_unique<aio::OpenFile>(reactor_, *first);
   CO_TRY(co_await lock());

@@ -33,6 +33,8 @@ class StoreFile {
   const std::string& path() const { return path_; }
   // When it was opened.
   std::uint64_t size_bytes() const { return size_bytes_; }
+  // Whether there was no file before.
+  bool is_created() const { return is_created_; }
 
   // ENODATA: the file ends before.
   aio::Task<IoResult> read(std::uint64_t offset, std::span<std::byte> bytes);
@@ -59,6 +61,7 @@ class StoreFile {
   std::unique_ptr<aio::OpenFile> intents_;  // holds the lock
   std::unique_ptr<aio::OpenFile> bits_;
   std::uint64_t size_bytes_ = 0;
+  bool is_created_ = false;
 };
 
 }  // namespace blockexport::block

@@ -153,12 +153,14 @@ std::string check_supported(const StoreSuperblock& superblock) {
 
 std::vector<std::byte> encode(const StoreCatalog& catalog) {
   constexpr std::size_t kAreaBytes = 16;
-  std::size_t size = 8 + 8 + 4 + 2 + catalog.identity.size() + kAreaBytes + 4;
+  std::size_t size = 4 * 8 + 4 + 2 + catalog.identity.size() + kAreaBytes + 4;
   for (const StoredBitmap& bitmap : catalog.bitmaps) size += 2 + bitmap.name.size() + 4 + 1 + kAreaBytes;
   assert(size <= kStoreCatalogBytesMax);
   std::vector<std::byte> bytes(size);
   ByteWriter writer(bytes);
   writer.u64(catalog.image_bytes);
+  writer.u64(catalog.image_bytes_min);
+  writer.u64(catalog.image_bytes_max);
   writer.u64(catalog.region_bytes);
   writer.u32(catalog.next_area_id);
   write_text(writer, catalog.identity);
@@ -178,6 +180,8 @@ std::expected<StoreCatalog, std::string_view> decode_catalog(std::span<const std
   ByteReader reader(bytes);
   StoreCatalog catalog;
   catalog.image_bytes = reader.u64();
+  catalog.image_bytes_min = reader.u64();
+  catalog.image_bytes_max = reader.u64();
   catalog.region_bytes = reader.u64();
   catalog.next_area_id = reader.u32();
   catalog.identity = read_text(reader);
@@ -197,7 +201,10 @@ std::expected<StoreCatalog, std::string_view> decode_catalog(std::span<const std
   }
   if (reader.failed()) return std::unexpected("its catalog is too short");
   if (reader.remaining() != 0) return std::unexpected("its catalog is too long");
-  if (catalog.image_bytes > static_cast<std::uint64_t>(INT64_MAX)) return std::unexpected("its image is too large");
+  if (catalog.image_bytes_max > static_cast<std::uint64_t>(INT64_MAX)) return std::unexpected("its image is too large");
+  if (catalog.image_bytes < catalog.image_bytes_min || catalog.image_bytes > catalog.image_bytes_max) {
+    return std::unexpected("the sizes of its image contradict each other");
+  }
   if (catalog.identity.size() > kImageIdentityBytesMax) return std::unexpected("the identity is too long");
   if (!is_region(catalog.region_bytes)) return std::unexpected("its regions have an invalid size");
   if (catalog.intents.sectors != kIntentSectors) return std::unexpected("its intent area has an invalid size");

@@ -91,7 +91,10 @@ struct StoredBitmap {
 };
 
 struct StoreCatalog {
-  std::uint64_t image_bytes = 0;
+  std::uint64_t image_bytes = 0;  // the size that the areas have
+  // The sizes that the image may have, because a change of its size began and its end was not recorded.
+  std::uint64_t image_bytes_min = 0;
+  std::uint64_t image_bytes_max = 0;
   std::uint64_t region_bytes = 0;
   std::uint32_t next_area_id = 1;
   std::string identity = {};  // of the image

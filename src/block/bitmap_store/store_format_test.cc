@@ -27,7 +27,11 @@ StoreSuperblock superblock() {
 }
 
 StoreCatalog catalog() {
-  StoreCatalog result{.image_bytes = kImageBytes, .region_bytes = kRegionBytesDefault, .next_area_id = 9};
+  StoreCatalog result{.image_bytes = kImageBytes,
+                      .image_bytes_min = kImageBytes / 2,
+                      .image_bytes_max = 2 * kImageBytes,
+                      .region_bytes = kRegionBytesDefault,
+                      .next_area_id = 9};
   result.identity = "uuid";
   result.intents = {.offset = kStoreHeadBytes, .sectors = kIntentSectors, .id = 1};
   std::uint64_t offset = result.intents.extent().end();
@@ -131,13 +135,19 @@ TEST(StoreFormatTest, InvalidValuesOfACatalogAreRefused) {
   other.region_bytes = kRegionBytesMin / 2;
   EXPECT_EQ(reason_of(other), "its regions have an invalid size");
   other = catalog();
-  other.image_bytes = UINT64_MAX;
+  other.image_bytes_max = UINT64_MAX;
   EXPECT_EQ(reason_of(other), "its image is too large");
+  other = catalog();
+  other.image_bytes_max = kImageBytes - 1;
+  EXPECT_EQ(reason_of(other), "the sizes of its image contradict each other");
+  other = catalog();
+  other.image_bytes_min = kImageBytes + 1;
+  EXPECT_EQ(reason_of(other), "the sizes of its image contradict each other");
 }
 
 TEST(StoreFormatTest, TooManyBitmapsAreRefusedBeforeTheyAreRead) {
   std::vector<std::byte> bytes = encode(catalog());
-  const std::size_t count_offset = 8 + 8 + 4 + 2 + 4 + 16;
+  const std::size_t count_offset = 4 * 8 + 4 + 2 + 4 + 16;
   ByteWriter(std::span(bytes).subspan(count_offset, 4)).u32(UINT32_MAX);
   EXPECT_EQ(decode_catalog(bytes, place_of(catalog(), bytes.size()), UINT64_MAX).error(), "it has too many bitmaps");
 }
