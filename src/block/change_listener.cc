@@ -9,13 +9,27 @@ aio::Task<IoResult> ChangeListener::before_change(Change) {
 }
 
 IoResult ChangeListeners::try_before_change(aio::Reactor& reactor, const Change& change) const {
-  for (ChangeListener* listener : listeners_) TRY(listener->try_before_change(reactor, change));
+  for (std::size_t number = 0; number < listeners_.size(); number++) {
+    IoResult result = listeners_[number]->try_before_change(reactor, change);
+    if (result) continue;
+    cancelled(change, number);
+    return result;
+  }
   return {};
 }
 
 aio::Task<IoResult> ChangeListeners::before_change(Change change) const {
-  for (ChangeListener* listener : listeners_) CO_TRY(co_await listener->before_change(change));
+  for (std::size_t number = 0; number < listeners_.size(); number++) {
+    IoResult result = co_await listeners_[number]->before_change(change);
+    if (result) continue;
+    cancelled(change, number);
+    co_return result;
+  }
   co_return IoResult();
+}
+
+void ChangeListeners::cancelled(const Change& change, std::size_t count) const {
+  for (std::size_t number = 0; number < count; number++) listeners_[number]->cancelled(change);
 }
 
 void ChangeListeners::changed(const Change& change) const {

@@ -5,6 +5,7 @@
 // Thread: the reactor of the request, so calls may be concurrent.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -31,12 +32,15 @@ struct Change {
 class ChangeListener {
  public:
   // Called before the bytes change. An error cancels the change, and becomes the error of the request. The first form
-  // never waits: after EAGAIN the node calls the second one.
+  // never waits: after EAGAIN the node calls the second one. Exactly one call of changed() or cancelled() with the same
+  // change follows each success of either form.
   virtual IoResult try_before_change(aio::Reactor&, const Change&) { return {}; }
   virtual aio::Task<IoResult> before_change(Change change);
   // Called after the change, before the request completes; also after a failed change, which may have altered a part of
-  // the range. After a change that a listener cancelled, or whose inline attempt failed, the call is optional.
+  // the range.
   virtual void changed(const Change&) {}
+  // Called instead of changed() when a later listener has cancelled the change: no byte was altered.
+  virtual void cancelled(const Change&) {}
   // The node has another size, and nothing is under way.
   virtual void resized(std::uint64_t /*before_bytes*/, std::uint64_t /*after_bytes*/) {}
   // The node has become larger while other requests are under way, on any reactor.
@@ -53,7 +57,8 @@ class ChangeListeners {
   void add(ChangeListener& listener) { listeners_.push_back(&listener); }
   void remove(ChangeListener& listener) { std::erase(listeners_, &listener); }
 
-  // Each function calls the listeners in order; the first two stop at the first error.
+  // Each function calls the listeners in order. The first two stop at the first error, and tell the listeners that had
+  // agreed.
   IoResult try_before_change(aio::Reactor& reactor, const Change& change) const;
   aio::Task<IoResult> before_change(Change change) const;
   void changed(const Change& change) const;
@@ -61,6 +66,9 @@ class ChangeListeners {
   void grown(std::uint64_t before_bytes, std::uint64_t after_bytes) const;
 
  private:
+  // Tells the first `count` listeners.
+  void cancelled(const Change& change, std::size_t count) const;
+
   std::vector<ChangeListener*> listeners_;
 };
 

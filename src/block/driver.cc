@@ -10,6 +10,11 @@ aio::Task<IoResult> Driver::grow(std::uint64_t) {
   co_return fail(ENOSPC);
 }
 
+aio::Task<Result<ImageIdentity>> Driver::identify() {
+  co_return fail(Error(fmt::format("Block driver '{}' cannot recognise its image later", format_name()))
+                     .with_hint("A bitmap store needs an image that stays, as file, host_device, or raw above them."));
+}
+
 aio::Task<void> Driver::quiesce() {
   co_return;
 }

@@ -16,6 +16,7 @@
 #include "aio/task.h"
 #include "base/error.h"
 #include "block/file_span.h"
+#include "block/image_identity.h"
 #include "block/io.h"
 #include "block/node_options.h"
 #include "block/node_statistics.h"
@@ -101,6 +102,10 @@ class Driver {
   // Bytes of allocated storage; nullopt when unknown. The default is the sum over the children that contain the image.
   virtual aio::Task<std::optional<std::uint64_t>> allocated_bytes();
 
+  // The image of the driver, for a bitmap store, which must not be used with another one. It changes only by a reopen
+  // of this node or of one below. The default is an error for users: the driver has no image that a later start of the
+  // daemon could recognise.
+  virtual aio::Task<Result<ImageIdentity>> identify();
   // Null for drivers other than host files.
   virtual const FileStatistics* file_statistics() const { return nullptr; }
 

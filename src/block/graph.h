@@ -24,6 +24,10 @@
 #include "block/node.h"
 #include "schema/block_core.h"
 
+namespace blockexport {
+class Log;
+}
+
 namespace blockexport::block {
 
 // A node and its data in the graph.
@@ -37,10 +41,12 @@ class Graph {
  public:
   static constexpr std::size_t kNodeNameBytesMax = 31;
 
-  // All arguments outlive the graph.
-  Graph(aio::Reactor& control, DriverTable& drivers, const Trace& trace)
-      : drivers_(drivers),
+  // All arguments outlive the graph. `log`: for warnings about bitmap stores; may be null.
+  Graph(aio::Reactor& control, DriverTable& drivers, const Trace& trace, const Log* log = nullptr)
+      : control_(control),
+        drivers_(drivers),
         trace_(trace),
+        log_(log),
         changes_(control),
         root_edge_gone_(control, aio::Event::Cancellation::kIgnored) {}
   // Removes the remaining nodes without a flush: see close().
@@ -151,8 +157,10 @@ class Graph {
   // The name is not found any more.
   std::unique_ptr<Node> take(Place place);
 
+  aio::Reactor& control_;
   DriverTable& drivers_;
   const Trace& trace_;
+  const Log* log_;
   aio::Mutex changes_;
   aio::Event root_edge_gone_;
   std::list<GraphNode> nodes_;

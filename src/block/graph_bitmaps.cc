@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "block/graph_change.h"
+#include "block/node_store.h"
 
 namespace blockexport::block {
 namespace {
@@ -39,10 +40,23 @@ class Graph::BitmapWork : public Graph::Work {
   static aio::Task<Result<>> quiesce(Change& change, Node& node) {
     Node* const nodes[] = {&node};
     co_await change.quiesce_above(nodes);
+    if (NodeStore* store = node.bitmaps().store()) co_return co_await prepare_store(change, node, *store);
     if (IoResult resized = change.resize_bitmaps(node); !resized) {
       co_return fail(
           Error::system(fmt::format("Cannot resize the bitmaps of node '{}'", node.name()), resized.error()));
     }
+    co_return Result<>();
+  }
+  static NodeStore* store_of(const Node& node, const DirtyBitmap& bitmap) {
+    return bitmap.is_persistent() ? node.bitmaps().store() : nullptr;
+  }
+
+ private:
+  // The sizes stay new if the change fails, because the store has them: it is as right as before.
+  static aio::Task<Result<>> prepare_store(Change& change, Node& node, NodeStore& store) {
+    CO_TRY(co_await change.pause_checkpoints(store));
+    node.bitmaps().catch_up(node.size_bytes());
+    if (!store.has_size(node.size_bytes())) CO_TRY(co_await store.adopt_size(node.size_bytes()));
     co_return Result<>();
   }
 };
@@ -64,17 +78,23 @@ class Graph::BitmapAddition final : public Graph::BitmapWork {
       if (node_->read_only()) {
         co_return fail(fmt::format("Cannot add a persistent bitmap to read-only or inactive node '{}'", name.node));
       }
-      co_return fail(Error::system(fmt::format("Can't store persistent bitmaps to {}", name.node), Errno(ENOTSUP)));
+      if (node_->bitmaps().store() == nullptr) {
+        co_return fail(Error::system(fmt::format("Can't store persistent bitmaps to {}", name.node), Errno(ENOTSUP))
+                           .with_hint("Open the node with the option bitmap-store."));
+      }
     }
     CO_TRY(co_await quiesce(change, *node_));
     CO_TRY_ASSIGN(bitmap_, node_->bitmaps().add(name.name, node_->size_bytes(), granularity_bytes));
     bitmap_->set_enabled(step_.enabled);
-    co_return Result<>();
+    if (!step_.persistent) co_return Result<>();
+    Result<> stored = co_await node_->bitmaps().store()->add(*bitmap_);
+    if (!stored) node_->bitmaps().take(*bitmap_);
+    co_return stored;
   }
 
   aio::Task<void> abort(Change&) override {
+    if (NodeStore* store = store_of(*node_, *bitmap_)) co_await store->undo_add(*bitmap_);
     node_->bitmaps().take(*bitmap_);
-    co_return;
   }
 
  private:
@@ -97,9 +117,10 @@ class Graph::BitmapRemoval final : public Graph::BitmapWork {
     co_return quiesced;
   }
 
+  // The store removes it only now, since that cannot be undone.
   aio::Task<void> commit(Change&) override {
+    if (NodeStore* store = store_of(*found_.node, *found_.bitmap)) co_await store->remove(*found_.bitmap);
     found_.node->bitmaps().take(*found_.bitmap);
-    co_return;
   }
 
   aio::Task<void> abort(Change&) override {
@@ -123,10 +144,16 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
     CO_TRY(co_await quiesce(change, *found.node));
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kChange));
+    store_ = store_of(*found.node, *bitmap_);
     auto taken = bitmap_->bits().take();
     if (!taken) co_return fail(no_memory(*bitmap_, taken.error()));
     taken_ = std::move(*taken);
     co_return Result<>();
+  }
+
+  // So that the bits do not come back after a crash.
+  aio::Task<void> commit(Change&) override {
+    if (store_ != nullptr) co_await store_->store_bits();
   }
 
   aio::Task<void> abort(Change&) override {
@@ -136,6 +163,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
 
  private:
   ClearBitmap step_;
+  NodeStore* store_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
   std::unique_ptr<DirtyBits> taken_;
 };
@@ -153,18 +181,26 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kRead));
     was_enabled_ = bitmap_->is_enabled();
+    store_ = store_of(*found.node, *bitmap_);
+    // A bitmap that is enabled in the store only has too many bits after a crash, one that is disabled too few.
+    if (store_ != nullptr && enable_) CO_TRY(co_await store_->set_enabled(*bitmap_, true));
     bitmap_->set_enabled(enable_);
     co_return Result<>();
   }
 
+  aio::Task<void> commit(Change&) override {
+    if (store_ != nullptr && !enable_) (void)co_await store_->set_enabled(*bitmap_, false);
+  }
+
   aio::Task<void> abort(Change&) override {
     bitmap_->set_enabled(was_enabled_);
-    co_return;
+    if (store_ != nullptr && !was_enabled_) (void)co_await store_->set_enabled(*bitmap_, false);
   }
 
  private:
   BitmapName name_;
   bool enable_;
+  NodeStore* store_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
   bool was_enabled_ = false;
 };
@@ -179,11 +215,16 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
     CO_TRY_ASSIGN(const std::vector<DirtyBitmap*> sources, find_sources(change, *target.bitmap));
     CO_TRY(target.bitmap->check(DirtyBitmap::Use::kChange));
     bitmap_ = target.bitmap;
+    store_ = store_of(*target.node, *bitmap_);
     auto before = bitmap_->bits().copy();
     if (!before) co_return fail(no_memory(*bitmap_, before.error()));
     before_ = std::move(*before);
     for (const DirtyBitmap* source : sources) bitmap_->bits().merge(source->bits());
     co_return Result<>();
+  }
+
+  aio::Task<void> commit(Change&) override {
+    if (store_ != nullptr) co_await store_->store_bits();
   }
 
   aio::Task<void> abort(Change&) override {
@@ -216,6 +257,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
   }
 
   MergeBitmaps step_;
+  NodeStore* store_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
   std::unique_ptr<DirtyBits> before_;
 };

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "aio/shielded.h"
+#include "block/attached_store.h"
 
 namespace blockexport::block {
 
@@ -20,6 +21,10 @@ aio::Task<Result<>> Graph::Work::open(Graph&) {
 }
 
 aio::Task<Result<>> Graph::Work::perform(Change&) {
+  co_return Result<>();
+}
+
+aio::Task<Result<>> Graph::Work::confirm(Change&) {
   co_return Result<>();
 }
 
@@ -57,7 +62,7 @@ aio::Task<Result<>> Graph::Change::finish(Result<> prepared) {
   Result<> result = std::move(prepared);
   if (result) result = co_await take_permissions();
   if (result) {
-    result = co_await works_.back()->perform(*this);
+    result = co_await confirm_and_perform();
     if (!result) co_await permissions_->abort();
   }
   if (result) {
@@ -67,6 +72,11 @@ aio::Task<Result<>> Graph::Change::finish(Result<> prepared) {
   }
   resume_all();
   co_return result;
+}
+
+aio::Task<Result<>> Graph::Change::confirm_and_perform() {
+  for (const auto& work : works_) CO_TRY(co_await work->confirm(*this));
+  co_return co_await works_.back()->perform(*this);
 }
 
 aio::Task<Result<>> Graph::Change::take_permissions() {
@@ -81,6 +91,10 @@ aio::Task<void> Graph::Change::commit() {
   co_await permissions_->commit();
   for (const auto& work : works_) co_await work->commit(*this);
   for (Place place : withdrawn_) {
+    if (NodeStore* store = place->node->bitmaps().store()) {
+      forget_store(store);
+      co_await close_store(*place->node);
+    }
     forget_node(*place->node);
     graph_.take(place).reset();
   }
@@ -118,6 +132,14 @@ void Graph::Change::resume_all() {
     if (quiesced_nodes_left_.erase(node) > 0) node->driver().resume();
   }
   for (Edge* edge : quiesced_) edge->resume();
+}
+
+aio::Task<Result<>> Graph::Change::pause_checkpoints(NodeStore& store) {
+  if (paused_stores_.contains(&store)) co_return Result<>();
+  auto guard = co_await store.pause_checkpoints();
+  if (!guard) co_return fail(Error::system("The change of the block graph was cancelled", guard.error()));
+  paused_stores_.emplace(&store, std::move(*guard));
+  co_return Result<>();
 }
 
 void Graph::Change::forget_edge(Edge& edge) {
@@ -227,6 +249,7 @@ void Graph::Change::undo(NodesAdded& edit) {
   while (graph_.nodes_.size() > edit.count_before) {
     const Place youngest = std::prev(graph_.nodes_.end());
     forget_node(*youngest->node);
+    forget_store(youngest->node->bitmaps().store());
     graph_.nodes_by_name_.erase(youngest->node->name());
     graph_.take(youngest).reset();
   }

@@ -6,6 +6,7 @@
 // this change adds or removes nodes and root edges. Thread: the control reactor.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <unordered_set>
 #include <variant>
@@ -16,6 +17,8 @@
 #include "block/permission_update.h"
 
 namespace blockexport::block {
+
+class NodeStore;
 
 class Graph::Work {
  public:
@@ -33,6 +36,8 @@ class Graph::Work {
   virtual aio::Task<Result<>> prepare(Change& change) = 0;
   // Only for the last step: work that can fail and cannot be undone, after the permissions were granted.
   virtual aio::Task<Result<>> perform(Change& change);
+  // Checks that can fail and that need the permissions to be in effect. They change nothing.
+  virtual aio::Task<Result<>> confirm(Change& change);
   virtual aio::Task<void> commit(Change& change);
   virtual aio::Task<void> abort(Change& change);
   virtual bool must_be_last() const { return false; }
@@ -56,6 +61,11 @@ class Graph::Change {
   void plan_options(Node& node, const NodeOptions& options);
   bool has_planned(const Node& node) const;
   void grow(Node& node) { growing_ = &node; }
+
+  // Keeps the checkpoints of a bitmap store from storing bits that this change may restore, until it has ended.
+  aio::Task<Result<>> pause_checkpoints(NodeStore& store);
+  // A bitmap store is about to be destroyed.
+  void forget_store(const NodeStore* store) { paused_stores_.erase(store); }
 
   // --- edits, which the journal can undo ---
   // Adds them to the graph. The drivers' background I/O begins when the change has succeeded.
@@ -104,6 +114,7 @@ class Graph::Change {
   aio::Task<Result<>> prepare();
   aio::Task<Result<>> finish(Result<> prepared);
   aio::Task<Result<>> take_permissions();
+  aio::Task<Result<>> confirm_and_perform();
   aio::Task<void> commit();
   aio::Task<void> abort();
   aio::Task<void> quiesce(Node& node);
@@ -131,6 +142,7 @@ class Graph::Change {
   std::vector<Node*> deeper_;
   std::vector<PlannedOptions> planned_;
   Node* growing_ = nullptr;
+  std::map<const NodeStore*, aio::Mutex::Guard> paused_stores_;
   std::unordered_set<const Edge*> added_edges_;  // for comparison only: they may be gone
   std::vector<Place> withdrawn_;                 // parents first
   std::unique_ptr<PermissionUpdate> permissions_;

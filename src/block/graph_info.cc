@@ -67,7 +67,8 @@ std::optional<std::vector<schema::BlockDirtyInfo>> bitmaps_of(const Node& node) 
                                 .count = as_signed(bitmap->bits().dirty_bytes()),
                                 .granularity = bitmap->bits().granularity_bytes(),
                                 .recording = bitmap->is_recording(),
-                                .busy = bitmap->is_busy()};
+                                .busy = bitmap->is_busy(),
+                                .persistent = bitmap->is_persistent()};
     if (bitmap->is_inconsistent()) info.inconsistent = true;
     list.push_back(std::move(info));
   }

@@ -7,6 +7,7 @@
 
 #include "block/chain.h"
 #include "block/graph_change.h"
+#include "block/node_store.h"
 
 namespace blockexport::block {
 
@@ -29,14 +30,28 @@ class Graph::Addition final : public Graph::Work {
     if (!step_.options.node_name) co_return fail("'node-name' must be specified for the root node");
     if (!nodes_) CO_TRY(co_await open(change.graph()));
     Node& node = *nodes_->nodes().back().node;
+    for (const GraphNode& one : nodes_->nodes()) {
+      if (NodeStore* store = one.node->bitmaps().store()) stores_.push_back(store);
+    }
     change.add_nodes(*nodes_);
     change.set_owned_by_user(node, true);
     change.note_deeper(node);
     co_return Result<>();
   }
 
+  aio::Task<Result<>> confirm(Change&) override {
+    for (NodeStore* store : stores_) CO_TRY(co_await store->confirm());
+    co_return Result<>();
+  }
+
+  aio::Task<void> commit(Change&) override {
+    for (NodeStore* store : stores_) store->start();
+    co_return;
+  }
+
  private:
   AddNode step_;
+  std::vector<NodeStore*> stores_;
   std::optional<NewNodes> nodes_;
 };
 
@@ -88,7 +103,11 @@ class Graph::Resizing final : public Graph::Work {
     std::list<SizedNode> nodes;
     for (Node* node : children_first_above(below)) nodes.emplace_back(*node);
     CO_TRY(co_await node_->resize(size_bytes()));
-    for (SizedNode& one : nodes) one.tell_if_it_follows();
+    for (SizedNode& one : nodes) {
+      one.tell_if_it_follows();
+      // After a failure the store expects both sizes, and adopts the new one with the next change of its bitmaps.
+      if (NodeStore* store = one.node().bitmaps().store()) (void)co_await store->adopt_size(one.node().size_bytes());
+    }
     co_return Result<>();
   }
 
@@ -114,6 +133,7 @@ class Graph::Resizing final : public Graph::Work {
     SizedNode(const SizedNode&) = delete;
     SizedNode& operator=(const SizedNode&) = delete;
 
+    Node& node() const { return node_; }
     void resized(std::uint64_t, std::uint64_t) override { is_told_ = true; }
     void tell_if_it_follows() const {
       if (!is_told_) node_.tell_resized(bytes_);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/identifier.h"
+#include "block/attached_store.h"
 #include "block/graph_new_nodes.h"
 
 namespace blockexport::block {
@@ -140,6 +141,9 @@ aio::Task<Result<Node*>> Graph::NewNodes::open(const schema::BlockdevOptions& op
   auto node = std::make_unique<Node>(std::move(name), std::move(*driver), node_options);
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);
   graph_.trace_.note(TraceEvent::kBlockNodeOpened, {node->name(), " driver ", node->driver().format_name()});
+  if (options.bitmap_store) {
+    CO_TRY(co_await attach_store({graph_.control_, graph_.log_}, *options.bitmap_store, *node, node->read_only()));
+  }
   nodes_.push_back(GraphNode{.node = std::move(node), .options = options});
   co_return nodes_.back().node.get();
 }

@@ -1,11 +1,13 @@
 // Step of a change that reopens nodes with new options and children.
 #include <fmt/format.h>
 
+#include <list>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "block/graph_change.h"
 #include "block/reopen_children.h"
+#include "block/store_reopening.h"
 
 namespace blockexport::block {
 namespace {
@@ -32,6 +34,7 @@ class Graph::Reopening final : public Graph::Work {
   explicit Reopening(ReopenNodes step) : step_(std::move(step)) {}
 
   aio::Task<Result<>> prepare(Change& change) override;
+  aio::Task<Result<>> confirm(Change& change) override;
   aio::Task<void> commit(Change& change) override;
   aio::Task<void> abort(Change& change) override;
 
@@ -59,7 +62,8 @@ class Graph::Reopening final : public Graph::Work {
   std::vector<Item> items_;
   std::unordered_map<const Node*, std::size_t> item_numbers_;
   std::size_t prepared_ = 0;
-  std::vector<Node*> left_;  // nodes that have lost users to other nodes
+  std::list<StoreReopening> stores_;  // of the first items
+  std::vector<Node*> left_;           // nodes that have lost users to other nodes
 };
 
 // The children that one driver gets and gives up.
@@ -186,6 +190,15 @@ aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
   NewChildren children(*this, change, *item.node);
   CO_TRY(co_await item.node->driver().prepare_reopen(before, *item.options, item.node_options, children));
   prepared_++;
+  StoreReopening store(*item.node);
+  CO_TRY(co_await store.prepare({change.graph().control_, change.graph().log_}, before.bitmap_store,
+                                item.options->bitmap_store, item.node_options.read_only));
+  stores_.push_back(std::move(store));
+  co_return Result<>();
+}
+
+aio::Task<Result<>> Graph::Reopening::confirm(Change&) {
+  for (StoreReopening& store : stores_) CO_TRY(co_await store.confirm());
   co_return Result<>();
 }
 
@@ -210,7 +223,7 @@ Result<> Graph::Reopening::prepare_child(Change& change, const Item& item, Edge&
   return {};
 }
 
-aio::Task<void> Graph::Reopening::commit(Change&) {
+aio::Task<void> Graph::Reopening::commit(Change& change) {
   std::vector<Node*> changed;
   for (Item& item : items_) {
     changed.push_back(item.node);
@@ -222,10 +235,23 @@ aio::Task<void> Graph::Reopening::commit(Change&) {
   for (Node* above : children_first_above(changed)) {
     above->refresh_limits();
     above->bitmaps().catch_up(above->size_bytes());
+    if (NodeStore* store = above->bitmaps().store()) {
+      (void)co_await store->adopt_size(above->size_bytes());
+      co_await store->check_image();
+    }
+  }
+  for (StoreReopening& store : stores_) {
+    if (store.is_dropping()) change.forget_store(store.store());
+    co_await store.commit();
   }
 }
 
-aio::Task<void> Graph::Reopening::abort(Change&) {
+aio::Task<void> Graph::Reopening::abort(Change& change) {
+  for (StoreReopening& store : stores_) {
+    if (store.is_adding()) change.forget_store(store.store());
+    store.abort();
+  }
+  stores_.clear();
   while (prepared_ > 0) co_await items_[--prepared_].node->driver().abort_reopen();
 }
 

@@ -2,8 +2,23 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
+
+#include "block/node_store.h"
 
 namespace blockexport::block {
+
+NodeBitmaps::NodeBitmaps(ChangeListeners& listeners) : listeners_(listeners) {}
+
+NodeBitmaps::~NodeBitmaps() = default;
+
+void NodeBitmaps::set_store(std::unique_ptr<NodeStore> store) {
+  store_ = std::move(store);
+}
+
+std::unique_ptr<NodeStore> NodeBitmaps::take_store() {
+  return std::move(store_);
+}
 
 Result<DirtyBitmap*> NodeBitmaps::add(std::string name, std::uint64_t size_bytes, std::uint64_t granularity_bytes) {
   const bool was_empty = list_.all().empty();
@@ -18,15 +33,39 @@ std::unique_ptr<DirtyBitmap> NodeBitmaps::take(const DirtyBitmap& bitmap) {
   return taken;
 }
 
+void NodeBitmaps::drop_persistent() {
+  std::vector<const DirtyBitmap*> persistent;
+  for (const auto& bitmap : list_.all()) {
+    if (bitmap->is_persistent()) persistent.push_back(bitmap.get());
+  }
+  for (const DirtyBitmap* bitmap : persistent) take(*bitmap);
+}
+
 bool NodeBitmaps::is_behind(std::uint64_t size_bytes) const {
   return std::ranges::any_of(list_.all(), [=](const auto& bitmap) {
     return !bitmap->is_inconsistent() && bitmap->bits().size_bytes() != size_bytes;
   });
 }
 
+IoResult NodeBitmaps::try_before_change(aio::Reactor&, const Change& change) {
+  if (store_ == nullptr) return {};
+  return store_->try_before_change(change);
+}
+
+aio::Task<IoResult> NodeBitmaps::before_change(Change change) {
+  if (store_ == nullptr) co_return IoResult();
+  co_return co_await store_->before_change(change);
+}
+
 void NodeBitmaps::changed(const Change& change) {
-  if (change.kind == ChangeKind::kResize) return;
-  for (const auto& bitmap : list_.all()) bitmap->mark(change.range);
+  if (change.kind != ChangeKind::kResize) {
+    for (const auto& bitmap : list_.all()) bitmap->mark(change.range);
+  }
+  if (store_ != nullptr) store_->after_change(change);
+}
+
+void NodeBitmaps::cancelled(const Change& change) {
+  if (store_ != nullptr) store_->after_change(change);
 }
 
 void NodeBitmaps::resized(std::uint64_t before_bytes, std::uint64_t after_bytes) {

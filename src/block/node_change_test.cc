@@ -29,6 +29,7 @@ class Recorder final : public ChangeListener {
     co_return IoResult();
   }
   void changed(const Change& change) override { events.push_back("changed " + text_of(change)); }
+  void cancelled(const Change& change) override { events.push_back("cancelled " + text_of(change)); }
   void resized(std::uint64_t before_bytes, std::uint64_t after_bytes) override {
     events.push_back("resized " + std::to_string(before_bytes) + " to " + std::to_string(after_bytes));
   }
@@ -89,6 +90,26 @@ TEST_F(NodeChangeTest, EveryPathThatChangesBytesCallsListenersBeforeAndAfter) {
   EXPECT_EQ(take_events(), (Events{"before resize 4096+4096", "resized 8192 to 4096", "changed resize 4096+4096"}));
   EXPECT_TRUE(run(node.resize(6144)));
   EXPECT_EQ(take_events(), (Events{"before resize 4096+2048", "resized 4096 to 6144", "changed resize 4096+2048"}));
+}
+
+TEST_F(NodeChangeTest, AListenerThatAgreedIsToldWhenALaterOneCancelsTheChange) {
+  Node& node = make_node();
+  Recorder second;
+  Recorder third;
+  node.add_listener(second);
+  node.add_listener(third);
+  second.error_at_once = EAGAIN;
+  EXPECT_EQ(try_write(0, 10).error(), Errno(EAGAIN));
+  EXPECT_EQ(take_events(), (Events{"try before write 0+10", "cancelled write 0+10"}));
+  EXPECT_EQ(std::exchange(second.events, {}), (Events{"try before write 0+10"}));
+  second.error = EIO;
+  EXPECT_EQ(write(0, 10).error(), Errno(EIO));
+  EXPECT_EQ(take_events(), (Events{"before write 0+10", "cancelled write 0+10"}));
+  EXPECT_EQ(second.events, (Events{"before write 0+10"}));
+  EXPECT_EQ(third.events, Events());
+  EXPECT_EQ(state_->calls, Events());
+  node.remove_listener(second);
+  node.remove_listener(third);
 }
 
 TEST_F(NodeChangeTest, RequestsWithoutAChangeCallNoListener) {

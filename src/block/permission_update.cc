@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "block/edge.h"
+#include "block/node_store.h"
 
 namespace blockexport::block {
 namespace {
@@ -166,7 +167,11 @@ Result<> Update::check_users(Node& node) const {
 
 Result<> Update::plan_node(Node& node) {
   TRY(check_users(node));
-  const Permissions all = totals_of(node).together();
+  Permissions all = totals_of(node).together();
+  // Its bitmaps would miss changes that do not come through the node.
+  if (const NodeStore* store = node.bitmaps().store(); store != nullptr && !store->is_leaving()) {
+    all.shared = all.shared - (Permission::kWrite | Permission::kResize);
+  }
   const NodeOptions& options = options_of(node);
   if (options.read_only && !(all.used & (Permission::kWrite | Permission::kWriteUnchanged)).empty()) {
     if (!planned_options_.contains(&node)) return fail("Block node is read-only");

@@ -56,10 +56,13 @@ Result<> DirtyBitmap::resize(std::uint64_t size_bytes) {
                   .with_hint("Remove it with block-dirty-bitmap-remove, and make a full backup."));
 }
 
+Result<> DirtyBitmap::check_free() const {
+  if (!is_busy_) return {};
+  return fail(fmt::format("Bitmap '{}' is currently in use by another operation and cannot be used", name_));
+}
+
 Result<> DirtyBitmap::check(Use use) const {
-  if (is_busy_) {
-    return fail(fmt::format("Bitmap '{}' is currently in use by another operation and cannot be used", name_));
-  }
+  TRY(check_free());
   if (is_read_only_ && use != Use::kRead) {
     return fail(fmt::format("Bitmap '{}' is readonly and cannot be modified", name_));
   }

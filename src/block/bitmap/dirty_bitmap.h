@@ -71,9 +71,14 @@ class DirtyBitmap {
   // Read-only: it is stored in an image that cannot be written now.
   bool is_read_only() const { return is_read_only_; }
   void set_read_only(bool is_read_only) { is_read_only_ = is_read_only; }
+  // Persistent: a bitmap store keeps it.
+  bool is_persistent() const { return is_persistent_; }
+  void set_persistent(bool is_persistent) { is_persistent_ = is_persistent; }
   // Whether it records changes so that a backup can use them.
   bool is_recording() const { return is_enabled() && !is_inconsistent_; }
 
+  // Fails while the bitmap is busy.
+  Result<> check_free() const;
   // Fails if the state forbids this use.
   Result<> check(Use use) const;
   // Fails if this bitmap cannot be merged into one of `target_size_bytes`. A command that merges looks up and checks
@@ -89,6 +94,7 @@ class DirtyBitmap {
   bool is_busy_ = false;
   bool is_inconsistent_ = false;
   bool is_read_only_ = false;
+  bool is_persistent_ = false;
 };
 
 }  // namespace blockexport::block

@@ -18,7 +18,7 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       data_reactors_(here_, data_reactors.each, log, data_reactors.count_max),
       events_(reactor),
       command_mutex_(reactor),
-      graph_(reactor, driver_table, log.trace()),
+      graph_(reactor, driver_table, log.trace(), &log),
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
           [this](const std::string& id) { export_gone(id); }),

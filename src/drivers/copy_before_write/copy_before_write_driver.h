@@ -54,6 +54,8 @@ class CopyBeforeWriteDriver final : public block::LiveDriver {
   std::vector<block::Edge*> children() const override { return {target_.get(), file_.get()}; }
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
+  // It shows the image of its file.
+  aio::Task<Result<block::ImageIdentity>> identify() override { return file().driver().identify(); }
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
                                      block::NodeOptions& node_options, block::ReopenChildren& children) override;
   aio::Task<void> commit_reopen() override;

@@ -63,6 +63,7 @@ class FileDriver final : public block::LiveDriver {
   std::string filename() const override { return options_.filename; }
   bool is_read_only() const override { return options_.read_only; }
   aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
+  aio::Task<Result<block::ImageIdentity>> identify() override;
   aio::Task<Result<>> set_permissions(block::Permissions permissions) override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
 

@@ -10,6 +10,7 @@
 #include "aio/reactor.h"
 #include "base/absolute_path.h"
 #include "drivers/file/file_driver.h"
+#include "drivers/file/file_identity.h"
 #include "drivers/file/file_limits.h"
 
 namespace blockexport::drivers {
@@ -19,6 +20,21 @@ struct AskedFile {
   int fd;
   DirectAlignment alignment = {};
 };
+
+struct AskedIdentity {
+  int fd;
+  bool is_device;
+  block::ImageIdentity answer = {};
+};
+
+// Called through Reactor::call.
+std::int64_t ask_identity(void* argument) {
+  auto& asked = *static_cast<AskedIdentity*>(argument);
+  auto found = asked.is_device ? identity_of_device(asked.fd) : identity_of_file(asked.fd);
+  if (!found) return -found.error().value();
+  asked.answer = std::move(*found);
+  return 0;
+}
 
 // Called through Reactor::call. Kernels before 6.1 do not report the alignment of direct I/O.
 std::int64_t ask_direct_alignment(void* argument) {
@@ -127,6 +143,18 @@ aio::Task<std::optional<std::uint64_t>> FileDriver::allocated_bytes() {
   auto result = co_await home_.stat(fd_, info);
   if (!result) co_return std::nullopt;
   co_return info.allocated_bytes;
+}
+
+aio::Task<Result<block::ImageIdentity>> FileDriver::identify() {
+  AskedIdentity asked{.fd = fd_, .is_device = is_device()};
+  const auto answered = co_await home_.call(ask_identity, &asked);
+  if (answered) co_return std::move(asked.answer);
+  if (answered.error() == Errno(ENODATA)) {
+    co_return fail(Error(fmt::format("The kernel knows no lasting name of '{}'", options_.filename))
+                       .with_hint("A bitmap store needs a device with a WWID, a serial number or a device-mapper UUID, "
+                                  "such as an LVM volume."));
+  }
+  co_return fail(Error::system(fmt::format("Could not identify '{}'", options_.filename), answered.error()));
 }
 
 aio::Task<Result<>> FileDriver::set_permissions(block::Permissions permissions) {

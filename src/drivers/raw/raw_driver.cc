@@ -111,6 +111,13 @@ Permissions RawDriver::child_permissions(const block::Edge&, const Permissions& 
   return needed;
 }
 
+aio::Task<Result<block::ImageIdentity>> RawDriver::identify() {
+  CO_TRY_ASSIGN(block::ImageIdentity image, co_await file().driver().identify());
+  if (options_.offset != 0) image.identity += fmt::format(" from {}", options_.offset);
+  if (options_.size_bytes) image.identity += fmt::format(" length {}", *options_.size_bytes);
+  co_return image;
+}
+
 aio::Task<Result<>> RawDriver::resize(std::uint64_t size_bytes) {
   if (options_.size_bytes) co_return fail("Cannot resize fixed-size raw disks");
   if (size_bytes > INT64_MAX - options_.offset) co_return fail("Disk size too large for the chosen offset");

@@ -43,6 +43,7 @@ class RawDriver final : public block::LiveDriver {
   std::vector<block::Edge*> children() const override { return {file_.get()}; }
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
+  aio::Task<Result<block::ImageIdentity>> identify() override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
                                      block::NodeOptions& node_options, block::ReopenChildren& children) override;

@@ -1,0 +1,25 @@
+// Attaching a bitmap store to a node, with its bitmaps, and closing it.
+//
+// Called while the node is quiesced, or not part of the graph yet. Thread: the control reactor.
+#pragma once
+
+#include "aio/task.h"
+#include "base/error.h"
+#include "block/node.h"
+#include "block/node_store.h"
+#include "schema/block_core.h"
+
+namespace blockexport::block {
+
+// Opens the store for the node, which has none, and adds its bitmaps to the node. `is_read_only`: whether the node is,
+// or is about to be; then the bitmaps cannot be modified. After an error, which is for users, the node is as before.
+aio::Task<Result<>> attach_store(NodeStore::Environment environment, schema::BlockdevBitmapStore options, Node& node,
+                                 bool is_read_only);
+
+// Removes the store and its bitmaps from the node, and stores nothing.
+void detach_store(Node& node);
+
+// Makes the store clean, if that is possible. The caller destroys it or its node.
+aio::Task<void> close_store(Node& node);
+
+}  // namespace blockexport::block

@@ -1,0 +1,129 @@
+// NodeStore: the bitmap store of one node: it loads the persistent bitmaps, records the changes of the node, makes
+// checkpoints at intervals, and closes the store (docs/bitmap-store.md).
+//
+// Owned by the NodeBitmaps of the node, whose driver outlives it. Thread: *_change() on any reactor; everything else on
+// the control reactor, and all but the queries as steps of a change of the graph, while the node is quiesced. Steps may
+// be undone, so they pause the checkpoints from the first step that touches a bit to the end of the change.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "aio/scope.h"
+#include "aio/sync.h"
+#include "aio/task.h"
+#include "base/error.h"
+#include "block/bitmap_store/bitmap_store.h"
+#include "block/change_listener.h"
+#include "block/driver.h"
+#include "schema/block_core.h"
+
+namespace blockexport {
+class Log;
+}
+
+namespace blockexport::block {
+
+class DirtyBitmap;
+
+class NodeStore {
+ public:
+  static constexpr std::uint64_t kCheckpointIntervalSecondsMax = 86'400;
+
+  // Both outlive the store. `log`: gets a warning when the store cannot record changes or store bits; may be null.
+  struct Environment {
+    aio::Reactor& control;
+    const Log* log = nullptr;
+  };
+
+  // The interval between checkpoints that `options` say, in nanoseconds.
+  static Result<std::uint64_t> checkpoint_interval_ns(const schema::BlockdevBitmapStore& options);
+  void set_checkpoint_interval_ns(std::uint64_t interval_ns) { interval_ns_ = interval_ns; }
+
+  // Opens the store that `options` name for the image of `driver`, or makes it. It does not record changes before
+  // finish_loading(). Errors are for users.
+  static aio::Task<Result<std::unique_ptr<NodeStore>>> open(Environment environment,
+                                                            schema::BlockdevBitmapStore options, Driver& driver);
+  // After stop() or close(), or without start().
+  ~NodeStore();
+  NodeStore(const NodeStore&) = delete;
+  NodeStore& operator=(const NodeStore&) = delete;
+
+  const std::string& path() const { return store_->path(); }
+  // A bitmap for each of stored_bitmaps(), in their order, of stored_bytes(); load() fills it. Then the caller adapts
+  // all of them to the size of the image, if that is another one after a crash, and calls finish_loading().
+  const std::vector<StoredBitmap>& stored_bitmaps() const { return store_->bitmaps(); }
+  std::uint64_t stored_bytes() const { return store_->image_bytes(); }
+  aio::Task<Result<>> load(const StoredBitmap& stored, DirtyBitmap& bitmap);
+  aio::Task<Result<>> finish_loading();
+  // Fails if the image is not the one of the opening, or was changed since. Other programs cannot change it any more
+  // when the permissions of the node are in effect.
+  aio::Task<Result<>> confirm();
+  // Begins the checkpoints.
+  void start();
+  aio::Task<void> stop();
+  // Ends the use of the store: it is clean if everything could be stored. Cannot fail: otherwise it stays as after a
+  // crash. All bitmaps have the size of the image.
+  aio::Task<void> close();
+
+  // Whether a change of the graph is about to take the store away.
+  bool is_leaving() const { return is_leaving_; }
+  void set_leaving(bool is_leaving) { is_leaving_ = is_leaving; }
+
+  // --- steps of a change; errors are for users ---
+
+  auto pause_checkpoints() { return store_->pause_checkpoints(); }
+  aio::Task<Result<>> add(DirtyBitmap& bitmap);
+  aio::Task<Result<>> set_enabled(DirtyBitmap& bitmap, bool is_enabled);
+  // For commits and aborts, which cannot fail: if the store cannot follow, it becomes inconsistent.
+  aio::Task<void> remove(DirtyBitmap& bitmap);
+  aio::Task<void> undo_add(DirtyBitmap& bitmap);
+  aio::Task<void> store_bits();
+  // Adopts the size of the node, which all bitmaps have. If that fails, the store expects this size as well.
+  aio::Task<Result<>> adopt_size(std::uint64_t size_bytes);
+  bool has_size(std::uint64_t size_bytes) const { return store_->image_bytes() == size_bytes; }
+  // The node shows another image than before.
+  aio::Task<void> check_image();
+
+  // --- changes of the node, as in ChangeListener ---
+  IoResult try_before_change(const Change& change) {
+    if (!is_recording_) return {};
+    if (grows(change)) return fail(EAGAIN);
+    return store_->try_before_change(change.range);
+  }
+  aio::Task<IoResult> before_change(Change change);
+  void after_change(const Change& change) {
+    if (is_recording_) store_->after_change(change.range);
+  }
+
+ private:
+  NodeStore(Environment environment, std::unique_ptr<BitmapStore> store, Driver& driver, ImageIdentity image);
+  bool grows(const Change& change) const {
+    return change.range.end() > size_bytes_max_.load(std::memory_order_relaxed) && driver_.can_grow();
+  }
+  aio::Task<void> expect_size(Change change);
+  aio::Task<void> finish_removal(DirtyBitmap& bitmap, Result<> removed);
+  void note_bitmaps();
+  aio::Task<void> report_regularly();
+  void report();
+  void report_at_opening();
+
+  aio::Reactor& control_;
+  const Log* log_;
+  std::unique_ptr<BitmapStore> store_;
+  Driver& driver_;
+  const ImageIdentity image_;  // at the opening
+  // Changes need not be recorded for a store without bitmaps. Set while no request is under way.
+  bool is_recording_ = false;
+  bool is_leaving_ = false;
+  std::optional<Errno> reported_;              // the last failure in the log
+  std::atomic<std::uint64_t> size_bytes_max_;  // the largest size that the store expects
+  std::uint64_t interval_ns_ = BitmapStore::kCheckpointIntervalNs;
+  aio::Scope growths_;  // tasks of changes that other reactors make
+  std::optional<aio::Scope> checkpoints_;
+};
+
+}  // namespace blockexport::block
