@@ -10,8 +10,8 @@
 #include <cstdlib>
 #include <memory>
 
-#include "aio/scope.h"
-#include "aio/simulation.h"
+#include "aio/sync/scope.h"
+#include "aio/testing/simulation.h"
 #include "base/byte_writer.h"
 #include "block/bitmap_store/crc32c.h"
 #include "block/bitmap_store/region_bits.h"

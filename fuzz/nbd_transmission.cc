@@ -6,8 +6,8 @@
 // appended too. Promises: it ends, no assertion fails, and all memory is given back.
 #include <cstdlib>
 
-#include "aio/scope.h"
-#include "aio/simulation.h"
+#include "aio/sync/scope.h"
+#include "aio/testing/simulation.h"
 #include "base/byte_reader.h"
 #include "export/nbd/testing/scripted_stream.h"
 #include "export/nbd/testing/storage.h"

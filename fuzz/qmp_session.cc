@@ -5,8 +5,8 @@
 #include <array>
 #include <cstdlib>
 
-#include "aio/scope.h"
-#include "aio/simulation.h"
+#include "aio/sync/scope.h"
+#include "aio/testing/simulation.h"
 #include "json/parser.h"
 #include "net/socket_stream.h"
 #include "qmp/session.h"

@@ -10,8 +10,8 @@
 #include <cstdlib>
 #include <map>
 
-#include "aio/scope.h"
-#include "aio/simulation.h"
+#include "aio/sync/scope.h"
+#include "aio/testing/simulation.h"
 #include "net/socket_stream.h"
 #include "net/tls_anonymous_credentials.h"
 

@@ -4,7 +4,7 @@
 
 #include <map>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 
 namespace blockexport::authz {

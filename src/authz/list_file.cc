@@ -6,7 +6,7 @@
 
 #include <utility>
 
-#include "aio/with_deadline.h"
+#include "aio/sync/with_deadline.h"
 #include "base/absolute_path.h"
 
 namespace blockexport::authz {

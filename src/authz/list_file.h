@@ -11,8 +11,8 @@
 #include <string>
 #include <string_view>
 
-#include "aio/reactor.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/sync.h"
 #include "authz/rule_list.h"
 #include "base/lasting_condition.h"
 

@@ -5,7 +5,7 @@
 
 #include <fstream>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 
 namespace blockexport::authz {

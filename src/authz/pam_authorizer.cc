@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "aio/with_deadline.h"
+#include "aio/sync/with_deadline.h"
 #include "authz/rule_list.h"
 #include "base/printable.h"
 

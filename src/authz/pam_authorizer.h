@@ -10,9 +10,9 @@
 #include <memory>
 #include <string>
 
-#include "aio/reactor.h"
-#include "aio/scope.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
 #include "authz/authorizer.h"
 #include "authz/pam_library.h"
 

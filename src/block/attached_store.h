@@ -3,7 +3,7 @@
 // Called while the node is quiesced, or not part of the graph yet. Thread: the control reactor.
 #pragma once
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/node.h"
 #include "block/node_store.h"

@@ -23,7 +23,7 @@ TEST(AlignedMemoryTest, IsAlignedAndHasTheRequestedSize) {
   }
 }
 
-// As for buffers of a pool: see aio/buffer_pool_test.cc.
+// As for buffers of a pool: see aio/memory/buffer_pool_test.cc.
 TEST(AlignedMemoryTest, FreedMemoryReturnsToTheSystemWhileOtherBlocksAreInUse) {
   if (aio::testing::kAllocatorKeepsAll) GTEST_SKIP() << "this allocator keeps freed memory";
   constexpr std::size_t kHeldBytes = 64u << 20;

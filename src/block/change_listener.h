@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/errno.h"
 #include "block/range.h"
 

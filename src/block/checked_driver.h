@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "aio/data_reactor.h"
+#include "aio/threads/data_reactor.h"
 #include "block/announced_changes.h"
 #include "block/buffers.h"
 #include "block/driver.h"

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/file_span.h"
 #include "block/image_identity.h"

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <map>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "block/graph.h"
 #include "block/testing/memory_driver.h"
 #include "block/testing/reactor_test.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/driver.h"
 #include "block/edge.h"

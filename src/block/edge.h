@@ -8,7 +8,7 @@
 
 #include <string>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/errno.h"
 #include "base/intrusive_list.h"
 #include "block/child_roles.h"

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "aio/open_file.h"
+#include "aio/file/open_file.h"
 
 namespace blockexport::block {
 

@@ -6,7 +6,7 @@
 #include <cassert>
 #include <utility>
 
-#include "aio/shielded.h"
+#include "aio/sync/shielded.h"
 
 namespace blockexport::block {
 namespace {

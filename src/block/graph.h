@@ -14,8 +14,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "aio/sync.h"
-#include "aio/task.h"
+#include "aio/sync/sync.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "base/trace.h"
 #include "block/driver_table.h"

@@ -7,7 +7,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "aio/shielded.h"
+#include "aio/sync/shielded.h"
 #include "block/attached_store.h"
 
 namespace blockexport::block {

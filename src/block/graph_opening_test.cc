@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "aio/sync.h"
+#include "aio/sync/sync.h"
 #include "block/graph.h"
 #include "block/testing/filter_drivers.h"
 #include "block/testing/reactor_test.h"

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/interleaving.h"
 #include "block/graph.h"
 #include "block/reopen_children.h"

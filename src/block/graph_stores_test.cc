@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "aio/testing/interleaving.h"
 #include "block/graph.h"
 #include "block/node_store.h"

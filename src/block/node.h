@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/intrusive_list.h"
 #include "block/change_listener.h"
 #include "block/checked_driver.h"

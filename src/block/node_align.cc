@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "block/buffers.h"
 #include "block/node.h"
 

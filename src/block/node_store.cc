@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "aio/data_reactor.h"
+#include "aio/threads/data_reactor.h"
 #include "base/absolute_path.h"
 #include "base/log.h"
 #include "block/bitmap/dirty_bitmap.h"

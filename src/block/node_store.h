@@ -12,9 +12,9 @@
 #include <optional>
 #include <string>
 
-#include "aio/scope.h"
-#include "aio/sync.h"
-#include "aio/task.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/bitmap_store/bitmap_store.h"
 #include "block/change_listener.h"

@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/node.h"
 

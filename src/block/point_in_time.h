@@ -9,7 +9,7 @@
 #include <optional>
 #include <string_view>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/errno.h"
 #include "block/io.h"
 

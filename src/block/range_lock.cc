@@ -1,6 +1,6 @@
 #include "block/range_lock.h"
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 
 namespace blockexport::block {
 

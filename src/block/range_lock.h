@@ -8,8 +8,8 @@
 
 #include <mutex>
 
-#include "aio/sync.h"
-#include "aio/task.h"
+#include "aio/sync/sync.h"
+#include "aio/task/task.h"
 #include "base/intrusive_list.h"
 #include "block/range.h"
 

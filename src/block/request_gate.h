@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <mutex>
 
-#include "aio/shared_event.h"
-#include "aio/task.h"
+#include "aio/sync/shared_event.h"
+#include "aio/task/task.h"
 #include "base/errno.h"
 
 namespace blockexport::block {

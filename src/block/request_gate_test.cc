@@ -3,7 +3,7 @@
 #include <atomic>
 #include <thread>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "block/testing/reactor_test.h"
 
 namespace blockexport::block {

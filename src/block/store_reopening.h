@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/node.h"
 #include "block/node_store.h"

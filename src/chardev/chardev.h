@@ -11,8 +11,8 @@
 #include <string>
 #include <variant>
 
-#include "aio/reactor.h"
-#include "aio/task.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/task.h"
 #include "authz/authorizer.h"
 #include "base/error.h"
 #include "base/log.h"

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/descriptor_limit.h"
 #include "aio/testing/task_test.h"

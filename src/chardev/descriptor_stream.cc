@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 
 namespace blockexport::chardev {
 namespace {

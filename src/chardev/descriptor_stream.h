@@ -5,8 +5,8 @@
 // and input continues. Thread: the control reactor's; a regular file may make a call wait for the disk.
 #pragma once
 
-#include "aio/reactor.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/sync.h"
 #include "net/stream.h"
 
 namespace blockexport::chardev {

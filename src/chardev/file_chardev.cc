@@ -7,7 +7,7 @@
 
 #include <utility>
 
-#include "aio/with_deadline.h"
+#include "aio/sync/with_deadline.h"
 #include "chardev/descriptor_stream.h"
 
 namespace blockexport::chardev {

@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <string_view>
 
-#include "aio/reactor_pool.h"
+#include "aio/threads/reactor_pool.h"
 #include "base/print.h"
 #include "base/similar_text.h"
 #include "control/core/version.h"

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "base/error.h"
 #include "base/wiped_text.h"
 

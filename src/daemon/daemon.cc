@@ -12,7 +12,7 @@
 #include <set>
 #include <string_view>
 
-#include "aio/with_deadline.h"
+#include "aio/sync/with_deadline.h"
 #include "base/secret_bytes.h"
 #include "daemon/path_hint.h"
 #include "daemon/startup.h"

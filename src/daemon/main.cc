@@ -13,7 +13,7 @@
 namespace {
 
 // By default the allocator raises its thresholds with each large block that is freed, and would keep twice the memory
-// of a message of megabytes for good. Requests have a buffer pool of their own (aio/buffer_pool.h).
+// of a message of megabytes for good. Requests have a buffer pool of their own (aio/memory/buffer_pool.h).
 constexpr int kMappedBytesMin = 2 << 20;
 constexpr int kFreeBytesKept = 4 << 20;
 

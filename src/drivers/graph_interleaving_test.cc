@@ -9,7 +9,7 @@
 #include <deque>
 #include <string>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/interleaving.h"
 #include "block/graph.h"
 #include "block/testing/promise_model.h"

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "aio/reactor_pool.h"
+#include "aio/threads/reactor_pool.h"
 #include "base/error.h"
 #include "block/edge.h"
 #include "block/node.h"

@@ -6,9 +6,9 @@
 #include <ranges>
 #include <utility>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
-#include "aio/with_deadline.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/with_deadline.h"
+#include "aio/task/current.h"
 #include "base/identifier.h"
 
 namespace blockexport::exports {

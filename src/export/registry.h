@@ -12,8 +12,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "aio/scope.h"
-#include "aio/sync.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
 #include "block/edge.h"
 #include "export/export.h"
 

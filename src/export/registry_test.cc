@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "export/nbd/testing/storage.h"
 

@@ -1,7 +1,7 @@
 // connect(): outgoing connections, for client chardevs. Thread: the reactor's.
 #pragma once
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "base/error.h"
 #include "base/owned_fd.h"
 #include "net/address.h"

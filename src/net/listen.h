@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "base/error.h"
 #include "base/owned_fd.h"
 #include "net/address.h"

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <fstream>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
 #include "net/connect.h"

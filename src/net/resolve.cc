@@ -12,8 +12,8 @@
 #include <cstring>
 #include <memory>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 
 namespace blockexport::net {
 namespace {

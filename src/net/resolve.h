@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "base/owned_fd.h"
 #include "net/address.h"

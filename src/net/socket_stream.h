@@ -2,7 +2,7 @@
 // it and it is attached to a reactor. Thread: its reactor's.
 #pragma once
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "base/owned_fd.h"
 #include "net/stream.h"
 

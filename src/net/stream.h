@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <span>
 
-#include "aio/hang_up_watch.h"
-#include "aio/task.h"
+#include "aio/operation/hang_up_watch.h"
+#include "aio/task/task.h"
 #include "base/errno.h"
 
 namespace blockexport::net {

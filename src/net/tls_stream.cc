@@ -7,7 +7,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "aio/with_deadline.h"
+#include "aio/sync/with_deadline.h"
 #include "net/gnutls_handles.h"
 
 namespace blockexport::net {

@@ -14,8 +14,8 @@
 #include <string>
 #include <string_view>
 
-#include "aio/reactor.h"
-#include "aio/turn_queue.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/turn_queue.h"
 #include "base/peer_log.h"
 #include "net/stream.h"
 #include "net/tls_credentials.h"

@@ -9,8 +9,8 @@
 #include <map>
 #include <string>
 
-#include "aio/reactor.h"
-#include "aio/scope.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
 #include "base/intrusive_list.h"
 #include "json/value.h"
 

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "aio/simulation.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/simulation.h"
 
 namespace blockexport::qmp {
 namespace {

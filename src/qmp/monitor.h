@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "chardev/chardev.h"
 #include "qmp/session.h"
 

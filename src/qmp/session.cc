@@ -5,8 +5,8 @@
 
 #include <array>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 #include "base/release_memory.h"
 #include "base/secret_bytes.h"
 #include "json/writer.h"

@@ -12,8 +12,8 @@
 #include <memory>
 #include <string>
 
-#include "aio/scope.h"
-#include "aio/sync.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
 #include "base/peer_log.h"
 #include "json/parser.h"
 #include "net/stream.h"

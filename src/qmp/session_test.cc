@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
 #include "aio/testing/until.h"

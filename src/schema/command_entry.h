@@ -6,7 +6,7 @@
 #include <span>
 #include <string_view>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "json/value.h"
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "aio/reactor.h"
-#include "aio/scope.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
 #include "base/log.h"
 #include "sample_schema/command_table.h"
 #include "sample_schema/introspection.h"

@@ -13,8 +13,8 @@
 #include <span>
 #include <vector>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "aio/testing/backends.h"
 #include "block/edge.h"
 #include "drivers/file/file_driver.h"

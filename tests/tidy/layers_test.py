@@ -10,7 +10,7 @@ from tidy_rules import layers
 class LayersTest(TidyCase):
     def test_lower_levels_and_own_folder_are_free(self):
         self.assert_clean(layers, {
-            "src/block/node.cc": '#include "block/node.h"\n#include "base/errno.h"\n#include "aio/task.h"\n',
+            "src/block/node.cc": '#include "block/node.h"\n#include "base/errno.h"\n#include "aio/task/task.h"\n',
             "src/daemon/main.cc": '#include "control/control.h"\n#include <vector>\n',
         })
 
@@ -33,7 +33,7 @@ class LayersTest(TidyCase):
                         "tests/sim/run.cc:1:", "private to aio/")
 
     def test_owner_may_include_its_backends(self):
-        self.assert_clean(layers, {"src/aio/reactor.cc": '#include "aio/epoll/epoll_backend.h"\n'})
+        self.assert_clean(layers, {"src/aio/reactor/reactor.cc": '#include "aio/epoll/epoll_backend.h"\n'})
 
     def test_includes_are_rooted(self):
         self.assert_one(layers, {"src/base/log.cc": '#include "log.h"\n'}, "src/base/log.cc:1:", "not rooted")
@@ -49,19 +49,20 @@ class LayersTest(TidyCase):
         self.assert_one(layers, {"src/base/b.cc": '#include "extra/a.h"\n'},
                         "src/base/b.cc:1:", "extra is not in tools/layers.toml")
 
-    def test_rooms_of_a_folder(self):
+    def test_subfolders(self):
         self.assert_one(layers, {"src/export/nbd/wire/wire.cc": '#include "export/nbd/server/server.h"\n'},
-                        "src/export/nbd/wire/wire.cc:1:", "room wire of export/nbd/ includes server")
+                        "src/export/nbd/wire/wire.cc:1:", "export/nbd/wire includes server")
         self.assert_one(layers, {"src/export/nbd/handshake/a.cc": '\n#include "export/nbd/transmission/payload.h"\n'},
                         "src/export/nbd/handshake/a.cc:2:", "not below it")
-        self.assert_one(layers, {"src/export/nbd/other.cc": ""}, "src/export/nbd/other.cc:1:", "none of the rooms")
+        self.assert_one(layers, {"src/export/nbd/other.cc": ""}, "src/export/nbd/other.cc:1:", "no subfolder")
         self.assert_one(layers, {"src/export/engine/a.h": '#include "export/nbd/wire/wire.h"\n'},
-                        "src/export/engine/a.h:1:", "room engine of export/ includes nbd")
+                        "src/export/engine/a.h:1:", "export/engine includes nbd")
         self.assert_one(layers, {"src/export/engine/a.h": '#include "export/export.h"\n'},
-                        "src/export/engine/a.h:1:", "room engine of export/ includes .")
+                        "src/export/engine/a.h:1:", "export/engine includes .")
         self.assert_clean(layers, {
             "src/export/nbd/server/a.cc": '#include "export/nbd/wire/wire.h"\n#include "export/nbd/server/b.h"\n',
             "src/export/nbd/wire/a_test.cc": '#include "export/nbd/testing/client.h"\n#include "base/errno.h"\n',
+            "src/export/engine/a_test.cc": '#include "export/registry.h"\n',
             "src/export/registry.h": '#include "export/export.h"\n#include "export/engine/session_states.h"\n',
         })
 

@@ -23,31 +23,34 @@ def private_owner(path, settings):
     return None
 
 
-def room_of(path, folder, levels):
-    """The room of `folder` in which src/`path` stands: its name, or None when it is none of the rooms."""
+def subfolder_of(path, folder, levels):
+    """The subfolder of `folder` that has src/`path`: its name, or None when tools/layers.toml does not list it."""
     parts = path.removeprefix(folder + "/").split("/")
     name = parts[0] if len(parts) > 1 else "."
     return name if name in levels else None
 
 
-def check_rooms(file, settings):
-    """A file of a folder with rooms stands in one of them, and includes its own and lower ones."""
+def check_subfolders(file, settings):
+    """A file of a folder with ordered subfolders is in one of them, and includes its own and lower ones.
+
+    A unit test may use all of its folder.
+    """
     findings = []
-    for folder, rooms in settings.get("rooms", {}).items():
+    for folder, order in settings.get("subfolders", {}).items():
         own_path = str(file.path).removeprefix("src/")
         if not own_path.startswith(folder + "/") or own_path.startswith(folder + "/testing/"):
             continue
-        levels = level_of({"levels": rooms})
-        own = room_of(own_path, folder, levels)
+        levels = level_of({"levels": order})
+        own = subfolder_of(own_path, folder, levels)
         if own is None:
-            findings.append(f"{file.path}:1: stands in none of the rooms of {folder}/ in tools/layers.toml")
+            findings.append(f"{file.path}:1: is in no subfolder that tools/layers.toml lists for {folder}/")
             continue
-        for line, path in includes(file):
+        for line, path in [] if own_path.endswith("_test.cc") else includes(file):
             if not path.startswith(folder + "/") or "/testing/" in path:
                 continue
-            other = room_of(path, folder, levels)
+            other = subfolder_of(path, folder, levels)
             if other is not None and other != own and levels[other] >= levels[own]:
-                findings.append(f"{file.path}:{line}: room {own} of {folder}/ includes {other}, which is not below it")
+                findings.append(f"{file.path}:{line}: {folder}/{own} includes {other}, which is not below it")
     return findings
 
 
@@ -85,7 +88,7 @@ def check(files, settings):
             continue
         for line, path in includes(file):
             findings += check_include(file, line, path, levels, settings)
-        findings += check_rooms(file, settings)
+        findings += check_subfolders(file, settings)
         for match in ANGLE_INCLUDE.finditer(file.text):
             if match.group(1).split("/")[0] in levels and "/" in match.group(1):
                 findings.append(f"{file.path}:{file.text.count(chr(10), 0, match.start()) + 1}: our own header in <>")

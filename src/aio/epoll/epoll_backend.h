@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "aio/backend.h"
+#include "aio/operation/backend.h"
 #include "aio/posix/system_calls.h"
 #include "base/error.h"
 

@@ -13,7 +13,7 @@
 #include <memory>
 #include <vector>
 
-#include "aio/operation.h"
+#include "aio/operation/operation.h"
 #include "base/owned_fd.h"
 
 namespace blockexport::aio {

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "aio/reactor.h"
-#include "aio/scope.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 
 namespace blockexport::aio {

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "aio/operation.h"
+#include "aio/operation/operation.h"
 #include "aio/posix/retry.h"
 
 namespace blockexport::aio::posix {

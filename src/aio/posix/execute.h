@@ -1,7 +1,7 @@
 // execute(): performs a file operation with blocking system calls. For worker threads.
 #pragma once
 
-#include "aio/operation.h"
+#include "aio/operation/operation.h"
 #include "aio/posix/system_calls.h"
 
 namespace blockexport::aio::posix {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "aio/file_map.h"
+#include "aio/operation/file_map.h"
 
 namespace blockexport::aio::posix {
 

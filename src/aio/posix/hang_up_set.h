@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "aio/hang_up_watch.h"
+#include "aio/operation/hang_up_watch.h"
 #include "base/errno.h"
 #include "base/owned_fd.h"
 

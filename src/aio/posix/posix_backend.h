@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "aio/backend.h"
+#include "aio/operation/backend.h"
 #include "aio/posix/hang_up_set.h"
 #include "aio/posix/seen_windows.h"
 #include "aio/posix/system_calls.h"

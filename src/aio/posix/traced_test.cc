@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 
 namespace blockexport::aio::posix {
 namespace {

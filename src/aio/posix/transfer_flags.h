@@ -4,7 +4,7 @@
 
 #include <sys/uio.h>
 
-#include "aio/operation.h"
+#include "aio/operation/operation.h"
 
 namespace blockexport::aio::posix {
 

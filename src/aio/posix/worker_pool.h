@@ -12,7 +12,7 @@
 #include <mutex>
 #include <vector>
 
-#include "aio/operation.h"
+#include "aio/operation/operation.h"
 #include "aio/posix/system_calls.h"
 #include "aio/posix/wake_event.h"
 

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "aio/sim/simulation.h"
 
 namespace blockexport::aio::posix {

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "aio/operation.h"
+#include "aio/operation/operation.h"
 
 namespace blockexport::aio {
 

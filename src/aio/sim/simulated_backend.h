@@ -6,7 +6,7 @@
 #include <map>
 #include <utility>
 
-#include "aio/backend.h"
+#include "aio/operation/backend.h"
 #include "aio/sim/world.h"
 
 namespace blockexport::aio {

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "aio/sim/fault.h"
 #include "aio/sim/random.h"
 #include "aio/sim/simulation_options.h"

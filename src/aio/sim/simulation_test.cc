@@ -8,9 +8,9 @@
 #include <set>
 #include <string>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
-#include "aio/scope.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "aio/testing/backends.h"
 
 namespace blockexport::aio {

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#include "aio/file_map.h"
+#include "aio/operation/file_map.h"
 
 namespace blockexport::aio {
 namespace {

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 
 namespace blockexport::aio::testing {
 namespace {

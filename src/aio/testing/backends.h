@@ -15,9 +15,9 @@
 #include <string_view>
 #include <utility>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "aio/sim/simulation.h"
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "aio/testing/odd_kernel.h"
 #include "base/log.h"
 

@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "aio/data_reactor.h"
-#include "aio/reactor.h"
-#include "aio/scope.h"
-#include "aio/simulation.h"
-#include "aio/task.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
+#include "aio/task/task.h"
+#include "aio/testing/simulation.h"
+#include "aio/threads/data_reactor.h"
 
 namespace blockexport::aio::testing {
 

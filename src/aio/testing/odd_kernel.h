@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "aio/backend.h"
+#include "aio/operation/backend.h"
 #include "aio/sim/simulation.h"
 
 namespace blockexport::aio::testing {

@@ -14,7 +14,7 @@
 
 #include <gtest/gtest.h>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 
 // NOLINTBEGIN(readability-identifier-naming): the names of GoogleTest's own macros are the pattern.
 #define BLOCKEXPORT_TASK_TEST(kind, suite, name)                       \

@@ -12,8 +12,8 @@
 #include <thread>
 #include <utility>
 
-#include "aio/reactor_thread.h"
 #include "aio/testing/backends.h"
+#include "aio/threads/reactor_thread.h"
 
 namespace blockexport::aio::testing {
 

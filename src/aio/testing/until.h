@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "aio/reactor.h"
-#include "aio/task.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/task.h"
 
 namespace blockexport::aio::testing {
 

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "aio/slabs.h"
+#include "aio/memory/slabs.h"
 #include "aio/uring/ring.h"
 
 namespace blockexport::aio {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "aio/slabs.h"
+#include "aio/memory/slabs.h"
 
 namespace blockexport::aio {
 namespace {

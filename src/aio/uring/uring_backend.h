@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "aio/backend.h"
+#include "aio/operation/backend.h"
 #include "aio/posix/system_calls.h"
 #include "aio/uring/ring.h"
 #include "base/error.h"

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "aio/current.h"
-#include "aio/data_reactor.h"
+#include "aio/task/current.h"
+#include "aio/threads/data_reactor.h"
 #include "block/bitmap_store/region_bits.h"
 
 namespace blockexport::block {

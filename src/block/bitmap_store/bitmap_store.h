@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "aio/scope.h"
-#include "aio/sync.h"
-#include "aio/task.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/bitmap/dirty_bits.h"
 #include "block/bitmap_store/region_intents.h"

@@ -3,7 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "block/bitmap_store/bitmap_store.h"
 #include "block/bitmap_store/region_bits.h"
 

@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <map>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "aio/testing/interleaving.h"
 #include "block/bitmap_store/bitmap_store.h"
 

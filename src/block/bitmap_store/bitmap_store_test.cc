@@ -8,7 +8,7 @@
 #include <fstream>
 #include <functional>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/task_test.h"
 

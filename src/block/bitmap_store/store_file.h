@@ -13,8 +13,8 @@
 #include <span>
 #include <string>
 
-#include "aio/open_file.h"
-#include "aio/task.h"
+#include "aio/file/open_file.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 
 namespace blockexport::block {

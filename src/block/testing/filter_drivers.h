@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "aio/current.h"
-#include "aio/data_reactor.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
+#include "aio/threads/data_reactor.h"
 #include "block/buffers.h"
 #include "block/change_listener.h"
 #include "block/driver.h"

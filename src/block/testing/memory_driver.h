@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "aio/current.h"
-#include "aio/sync.h"
+#include "aio/sync/sync.h"
+#include "aio/task/current.h"
 #include "block/buffers.h"
 #include "block/driver.h"
 

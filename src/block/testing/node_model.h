@@ -11,7 +11,7 @@
 #include <random>
 #include <vector>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "block/buffers.h"
 #include "block/node.h"
 

@@ -13,8 +13,8 @@
 #include <string_view>
 #include <utility>
 
-#include "aio/reactor.h"
-#include "aio/scope.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "base/clock.h"
 #include "base/log.h"

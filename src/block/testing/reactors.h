@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "aio/reactor_thread.h"
 #include "aio/testing/interleaving.h"
+#include "aio/threads/reactor_thread.h"
 #include "base/log.h"
 
 namespace blockexport::block {

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "aio/sync.h"
+#include "aio/sync/sync.h"
 #include "base/log.h"
 #include "block/graph.h"
 #include "control/backup/backup.h"

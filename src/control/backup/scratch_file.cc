@@ -8,9 +8,9 @@
 #include <atomic>
 #include <memory>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
-#include "aio/shielded.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/shielded.h"
+#include "aio/task/current.h"
 #include "base/absolute_path.h"
 #include "base/owned_fd.h"
 

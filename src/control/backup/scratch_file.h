@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 
 namespace blockexport::control {

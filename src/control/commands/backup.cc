@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "aio/shielded.h"
-#include "aio/with_deadline.h"
+#include "aio/sync/shielded.h"
+#include "aio/sync/with_deadline.h"
 #include "control/backup/scratch_file.h"
 #include "control/commands/backup_plan.h"
 #include "control/commands/backup_query.h"

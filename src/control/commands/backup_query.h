@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "control/backup/backup.h"
 #include "schema/backup.h"
 

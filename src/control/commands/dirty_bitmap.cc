@@ -10,7 +10,7 @@
 #include <span>
 #include <utility>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "control/core/control.h"
 #include "schema/block_dirty_bitmap_commands.h"
 

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "aio/data_reactor.h"
+#include "aio/threads/data_reactor.h"
 #include "export/export.h"
 #include "schema/block_export.h"
 

@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "block/edge.h"
 #include "export/export.h"
 #include "schema/block_export.h"

@@ -1,7 +1,7 @@
 // Start of the NBD server, for nbd-server-start and the options --nbd-server and --listen.
 #pragma once
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "net/address.h"
 #include "schema/block_export.h"

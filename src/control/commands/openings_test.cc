@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/until.h"
 #include "base/owned_fd.h"

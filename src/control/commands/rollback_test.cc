@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "aio/simulation.h"
 #include "aio/testing/backends.h"
+#include "aio/testing/simulation.h"
 #include "control/core/control.h"
 #include "control/core/runner.h"
 #include "drivers/driver_table.h"

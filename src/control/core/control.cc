@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "aio/shielded.h"
-#include "aio/with_deadline.h"
+#include "aio/sync/shielded.h"
+#include "aio/sync/with_deadline.h"
 #include "schema/block_export.h"
 
 namespace blockexport::control {

@@ -9,9 +9,9 @@
 #include <memory>
 #include <string>
 
-#include "aio/data_reactor.h"
-#include "aio/process_budget.h"
-#include "aio/reactor_pool.h"
+#include "aio/budget/process_budget.h"
+#include "aio/threads/data_reactor.h"
+#include "aio/threads/reactor_pool.h"
 #include "authz/pam_authorizer.h"
 #include "base/intrusive_list.h"
 #include "base/log.h"

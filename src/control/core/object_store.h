@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "authz/authorizer.h"
 #include "base/error.h"
 #include "base/reserved_names.h"

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <optional>
 
-#include "aio/current.h"
-#include "aio/with_deadline.h"
+#include "aio/sync/with_deadline.h"
+#include "aio/task/current.h"
 #include "base/similar_text.h"
 #include "control/core/version.h"
 #include "schema/codec.h"

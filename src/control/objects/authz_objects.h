@@ -7,8 +7,8 @@
 #include <memory>
 #include <string>
 
-#include "aio/directory_watch.h"
-#include "aio/scope.h"
+#include "aio/file/directory_watch.h"
+#include "aio/sync/scope.h"
 #include "authz/list_authorizers.h"
 #include "authz/list_file.h"
 #include "authz/pam_authorizer.h"

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "authz/authorizer.h"
 #include "control/core/control.h"

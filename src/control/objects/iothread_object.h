@@ -3,7 +3,7 @@
 // The thread begins and ends with the object. Owned by the ObjectStore; thread: the control reactor.
 #pragma once
 
-#include "aio/reactor_thread.h"
+#include "aio/threads/reactor_thread.h"
 #include "control/objects/object_properties.h"
 #include "schema/qom.h"
 

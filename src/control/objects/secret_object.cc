@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "aio/file_content.h"
-#include "aio/with_deadline.h"
+#include "aio/file/file_content.h"
+#include "aio/sync/with_deadline.h"
 #include "base/file_exposure.h"
 #include "control/core/control.h"
 

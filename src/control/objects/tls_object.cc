@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <ctime>
 
-#include "aio/directory_watch.h"
-#include "aio/with_deadline.h"
+#include "aio/file/directory_watch.h"
+#include "aio/sync/with_deadline.h"
 #include "base/absolute_path.h"
 #include "control/core/control.h"
 #include "control/objects/object_properties.h"

@@ -7,8 +7,8 @@
 
 #include <variant>
 
-#include "aio/directory_watch.h"
-#include "aio/scope.h"
+#include "aio/file/directory_watch.h"
+#include "aio/sync/scope.h"
 #include "base/lasting_condition.h"
 #include "control/core/object_store.h"
 #include "net/tls_anonymous_credentials.h"

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "base/log.h"
 #include "control/core/control.h"
 #include "drivers/driver_table.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "block/buffers.h"
 
 namespace blockexport::drivers {

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "block/edge.h"
 #include "block/node.h"
 #include "block/point_in_time.h"

@@ -2,11 +2,11 @@
 // takes too long goes on when its request has given up, as a task of its own on the same reactor.
 #include <cassert>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
-#include "aio/scope.h"
-#include "aio/sync.h"
-#include "aio/with_deadline.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
+#include "aio/sync/with_deadline.h"
+#include "aio/task/current.h"
 #include "drivers/copy_before_write/frozen_state.h"
 
 namespace blockexport::drivers {

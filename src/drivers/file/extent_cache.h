@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <mutex>
 
-#include "aio/file_info.h"
+#include "aio/operation/file_info.h"
 #include "drivers/file/extent_map.h"
 
 namespace blockexport::drivers {

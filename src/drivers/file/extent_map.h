@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "aio/file_map.h"
+#include "aio/operation/file_map.h"
 #include "block/io.h"
 
 namespace blockexport::drivers {

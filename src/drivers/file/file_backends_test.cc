@@ -1,7 +1,7 @@
 // The file driver over every backend, simulated files among them: random verbs against a model, faults, a power cut.
 #include <deque>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "block/testing/node_model.h"
 #include "drivers/file/file_driver.h"

@@ -10,8 +10,8 @@
 #include <atomic>
 #include <memory>
 
-#include "aio/open_file.h"
-#include "aio/operation.h"
+#include "aio/file/open_file.h"
+#include "aio/operation/operation.h"
 #include "block/driver.h"
 #include "block/range_lock.h"
 #include "drivers/file/extent_cache.h"

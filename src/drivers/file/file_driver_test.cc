@@ -7,7 +7,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/file_abilities.h"
 #include "base/owned_fd.h"
 #include "block/buffers.h"

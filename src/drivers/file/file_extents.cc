@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "aio/current.h"
-#include "aio/file_map.h"
-#include "aio/reactor.h"
+#include "aio/operation/file_map.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 #include "drivers/file/file_driver.h"
 
 namespace blockexport::drivers {

@@ -6,7 +6,7 @@
 #include <deque>
 #include <random>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "base/clock.h"
 #include "block/testing/node_model.h"

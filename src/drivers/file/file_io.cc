@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 #include "block/buffers.h"
 #include "block/node.h"
 #include "drivers/file/file_driver.h"

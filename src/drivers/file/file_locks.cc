@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 
 namespace blockexport::drivers {
 namespace {

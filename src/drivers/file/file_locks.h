@@ -10,8 +10,8 @@
 #include <memory>
 #include <string>
 
-#include "aio/open_file.h"
-#include "aio/task.h"
+#include "aio/file/open_file.h"
+#include "aio/task/task.h"
 #include "base/error.h"
 #include "block/permissions.h"
 

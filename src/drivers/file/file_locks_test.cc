@@ -8,7 +8,7 @@
 
 #include <cstdio>
 
-#include "aio/simulation.h"
+#include "aio/testing/simulation.h"
 #include "block/testing/reactor_test.h"
 #include "block/testing/temp_dir.h"
 #include "drivers/file/file_driver.h"

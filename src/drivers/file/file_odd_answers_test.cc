@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/file_abilities.h"
 #include "block/node.h"

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 #include "base/absolute_path.h"
 #include "drivers/file/file_driver.h"
 #include "drivers/file/file_identity.h"

@@ -1,8 +1,8 @@
 // FileDriver: reopening with new options.
 #include <fmt/format.h>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 #include "drivers/file/file_driver.h"
 #include "drivers/options.h"
 

@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/interleaving.h"
 #include "block/graph.h"

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <array>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 #include "drivers/file/file_driver.h"
 
 namespace blockexport::drivers {

@@ -7,8 +7,8 @@
 
 #include <mutex>
 
-#include "aio/reactor.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/sync.h"
 #include "base/errno.h"
 #include "base/intrusive_list.h"
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <atomic>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "aio/testing/threads.h"
 
 namespace blockexport::drivers {

@@ -2,8 +2,8 @@
 // Thread: that of `reactor`.
 #pragma once
 
-#include "aio/reactor.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/sync.h"
 
 namespace blockexport::drivers {
 

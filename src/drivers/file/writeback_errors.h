@@ -11,8 +11,8 @@
 #include <cstdint>
 #include <mutex>
 
-#include "aio/reactor.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/sync.h"
 #include "base/errno.h"
 #include "base/intrusive_list.h"
 

@@ -6,8 +6,8 @@
 #include <random>
 #include <utility>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "aio/testing/threads.h"
 
 namespace blockexport::drivers {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "block/node.h"
 #include "block/testing/reactor_test.h"
 

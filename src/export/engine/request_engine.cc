@@ -2,7 +2,7 @@
 
 #include <cassert>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 
 namespace blockexport::exports {
 

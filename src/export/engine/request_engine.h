@@ -14,10 +14,10 @@
 #include <span>
 #include <utility>
 
-#include "aio/current.h"
-#include "aio/memory_budget.h"
-#include "aio/scope.h"
-#include "aio/sync.h"
+#include "aio/budget/memory_budget.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
+#include "aio/task/current.h"
 #include "block/edge.h"
 #include "block/node.h"
 #include "export/engine/block_request.h"

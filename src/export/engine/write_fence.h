@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <mutex>
 
-#include "aio/shared_event.h"
+#include "aio/sync/shared_event.h"
 
 namespace blockexport::exports {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "aio/sync.h"
+#include "aio/sync/sync.h"
 #include "qmp/command.h"
 #include "qmp/event_queue.h"
 

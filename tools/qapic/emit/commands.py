@@ -54,7 +54,7 @@ def _modules_of(commands: list[Command]) -> list[str]:
 
 def _header(module: str, commands: list[Command], prefix: str) -> str:
     parts = [cpp.banner(module + ".json"), "#pragma once\n\n#include <string>\n#include <vector>\n\n"]
-    parts.append('#include "aio/task.h"\n#include "base/error.h"\n#include "json/value.h"\n')
+    parts.append('#include "aio/task/task.h"\n#include "base/error.h"\n#include "json/value.h"\n')
     parts += [f'#include "{prefix}/{cpp.module_file(name)}.h"\n' for name in _modules_of(commands)]
     parts.append("\n// Defined in src/control.\nnamespace blockexport::control {\n\nclass Control;\n")
     for command in commands:

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "export/nbd/server/placed_transmission.h"
 
 namespace blockexport::nbd {

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "aio/data_reactor.h"
+#include "aio/threads/data_reactor.h"
 
 namespace blockexport::nbd {
 

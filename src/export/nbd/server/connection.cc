@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "base/release_memory.h"
 #include "export/nbd/server/nbd_export.h"
 #include "export/nbd/server/server_state.h"

@@ -11,7 +11,7 @@
 #include <optional>
 #include <vector>
 
-#include "aio/data_reactor.h"
+#include "aio/threads/data_reactor.h"
 #include "export/nbd/transmission/transmission.h"
 
 namespace blockexport::nbd {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "base/lasting_condition.h"
 #include "net/peer_group.h"
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "export/nbd/server/connection.h"
 #include "export/nbd/server/server_state.h"
 #include "net/listen.h"

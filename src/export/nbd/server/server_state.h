@@ -11,9 +11,9 @@
 #include <string>
 #include <string_view>
 
-#include "aio/process_budget.h"
-#include "aio/reactor_pool.h"
-#include "aio/turn_queue.h"
+#include "aio/budget/process_budget.h"
+#include "aio/sync/turn_queue.h"
+#include "aio/threads/reactor_pool.h"
 #include "authz/authorizer.h"
 #include "base/log.h"
 #include "export/nbd/server/handshake_table.h"

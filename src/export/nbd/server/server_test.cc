@@ -5,7 +5,7 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/descriptor_limit.h"
 #include "aio/testing/task_test.h"

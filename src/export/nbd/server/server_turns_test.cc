@@ -4,8 +4,8 @@
 
 #include <deque>
 
-#include "aio/current.h"
-#include "aio/simulation.h"
+#include "aio/task/current.h"
+#include "aio/testing/simulation.h"
 #include "export/nbd/server/nbd_export.h"
 #include "export/nbd/server/server.h"
 #include "export/nbd/testing/handshake.h"

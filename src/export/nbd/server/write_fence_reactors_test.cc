@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/simulation.h"
+#include "aio/testing/simulation.h"
 #include "aio/testing/threads.h"
 #include "export/nbd/testing/slow_blocks.h"
 

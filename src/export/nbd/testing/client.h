@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "aio/task.h"
+#include "aio/task/task.h"
 #include "base/byte_reader.h"
 #include "block/range.h"
 #include "export/nbd/testing/handshake.h"

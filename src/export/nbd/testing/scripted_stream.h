@@ -10,9 +10,9 @@
 #include <deque>
 #include <vector>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/sync.h"
+#include "aio/task/current.h"
 #include "net/stream.h"
 
 namespace blockexport::nbd::testing {

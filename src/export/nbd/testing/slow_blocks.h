@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "aio/current.h"
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
+#include "aio/task/current.h"
 #include "block/buffers.h"
 #include "block/node.h"
 #include "export/nbd/server/client_list.h"

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "aio/reactor.h"
-#include "aio/sync.h"
+#include "aio/reactor/reactor.h"
+#include "aio/sync/sync.h"
 #include "aio/testing/backends.h"
 #include "block/buffers.h"
 #include "block/edge.h"

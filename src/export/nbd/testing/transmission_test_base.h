@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "aio/scope.h"
+#include "aio/sync/scope.h"
 #include "aio/testing/backends.h"
 #include "aio/testing/until.h"
 #include "export/nbd/testing/client.h"

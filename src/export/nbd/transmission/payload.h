@@ -22,7 +22,7 @@
 #include <span>
 #include <vector>
 
-#include "aio/buffer_pool.h"
+#include "aio/memory/buffer_pool.h"
 #include "export/nbd/transmission/request_memory.h"
 
 namespace blockexport::nbd {

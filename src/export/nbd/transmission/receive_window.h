@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "aio/buffer_pool.h"
+#include "aio/memory/buffer_pool.h"
 
 namespace blockexport::nbd {
 

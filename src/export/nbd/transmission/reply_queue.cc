@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "base/release_memory.h"
 
 namespace blockexport::nbd {

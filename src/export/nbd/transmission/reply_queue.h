@@ -15,8 +15,8 @@
 #include <span>
 #include <vector>
 
-#include "aio/buffer_pool.h"
-#include "aio/memory_budget.h"
+#include "aio/budget/memory_budget.h"
+#include "aio/memory/buffer_pool.h"
 #include "block/file_span.h"
 #include "export/nbd/transmission/read_plan.h"
 #include "export/nbd/transmission/suspended_session.h"

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "aio/testing/backends.h"
 #include "export/nbd/testing/scripted_stream.h"
 

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-#include "aio/buffer_sizes.h"
+#include "aio/memory/buffer_sizes.h"
 
 namespace blockexport::nbd {
 

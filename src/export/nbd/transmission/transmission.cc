@@ -6,8 +6,8 @@
 #include <cstring>
 #include <utility>
 
-#include "aio/current.h"
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
+#include "aio/task/current.h"
 #include "export/engine/stall.h"
 
 namespace blockexport::nbd {

@@ -14,10 +14,10 @@
 #include <optional>
 #include <span>
 
-#include "aio/buffer_pool.h"
-#include "aio/hang_up_watch.h"
-#include "aio/scope.h"
-#include "aio/sync.h"
+#include "aio/memory/buffer_pool.h"
+#include "aio/operation/hang_up_watch.h"
+#include "aio/sync/scope.h"
+#include "aio/sync/sync.h"
 #include "base/peer_log.h"
 #include "base/trace.h"
 #include "block/edge.h"

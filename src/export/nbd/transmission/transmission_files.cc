@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "export/nbd/transmission/transmission.h"
 
 namespace blockexport::nbd {

@@ -5,8 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "aio/current.h"
-#include "aio/open_file.h"
+#include "aio/file/open_file.h"
+#include "aio/task/current.h"
 #include "aio/testing/task_test.h"
 #include "export/nbd/testing/transmission_test_base.h"
 #include "export/nbd/transmission/transmission.h"

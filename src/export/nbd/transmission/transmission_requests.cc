@@ -4,7 +4,7 @@
 #include <array>
 #include <utility>
 
-#include "aio/reactor.h"
+#include "aio/reactor/reactor.h"
 #include "export/nbd/transmission/transmission.h"
 #include "export/nbd/transmission/transmission_replies.h"
 #include "export/nbd/wire/block_status_filter.h"

@@ -2,7 +2,7 @@
 // simulation's.
 #include <gtest/gtest.h>
 
-#include "aio/simulation.h"
+#include "aio/testing/simulation.h"
 #include "aio/testing/task_test.h"
 #include "export/nbd/testing/transmission_test_base.h"
 

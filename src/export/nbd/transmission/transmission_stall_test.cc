@@ -1,7 +1,7 @@
 // Transmission: clients that hold memory and make no progress while others wait for it. Time is the simulation's.
 #include <gtest/gtest.h>
 
-#include "aio/simulation.h"
+#include "aio/testing/simulation.h"
 #include "aio/testing/task_test.h"
 #include "export/engine/stall.h"
 #include "export/nbd/testing/transmission_test_base.h"

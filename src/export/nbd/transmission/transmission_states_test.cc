@@ -1,7 +1,7 @@
 // Transmission: the state table of export/engine/session_states.h; its sessions reach each transition and each wait.
 #include <gtest/gtest.h>
 
-#include "aio/current.h"
+#include "aio/task/current.h"
 #include "aio/testing/task_test.h"
 #include "export/nbd/testing/scripted_stream.h"
 #include "export/nbd/testing/transmission_test_base.h"

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-#include "aio/open_file.h"
+#include "aio/file/open_file.h"
 #include "aio/testing/task_test.h"
 #include "export/nbd/testing/scripted_stream.h"
 #include "export/nbd/testing/transmission_test_base.h"
