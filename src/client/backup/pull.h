@@ -3,29 +3,10 @@
 // Blocks; prints its progress to standard error and its result to standard output. Thread: any.
 #pragma once
 
-#include <string>
-
 #include "base/error.h"
+#include "client/backup/pull_options.h"
 
 namespace blockexport::backup {
-
-struct PullOptions {
-  std::string uri;
-  std::string target;     // a raw image; empty: into a directory
-  std::string directory;  // of points
-  std::string bitmap;     // for an incremental point; empty: the only one that the export offers, if any
-  bool is_full = false;
-  bool is_incremental = false;        // an export without a dirty bitmap is an error
-  bool accepts_other_export = false;  // the directory may be that of an export with another name
-  bool is_resumed = false;
-  bool verifies = false;
-  bool overwrites = false;
-  unsigned connections = 0;  // 0: chosen
-  unsigned requests = 0;     // for each connection; 0: chosen
-  unsigned timeout_seconds = 300;
-  std::string progress;  // see Progress::create()
-  bool is_json = false;
-};
 
 // `options` has a target or a directory, and not both. Error: nothing was added to the directory, and no target has its
 // name; the hint says how to resume.

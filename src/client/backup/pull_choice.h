@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "client/backup/manifest.h"
-#include "client/backup/pull.h"
+#include "client/backup/pull_options.h"
 
 namespace blockexport::backup {
 
