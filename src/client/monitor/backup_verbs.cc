@@ -81,7 +81,6 @@ Result<> backup_begin(const BackupBeginOptions& options) {
   for (const std::string& disk : options.disks) disks.push_back(disk_of(disk));
   json::Object arguments{{"id", options.id}, {"disks", std::move(disks)}};
   if (!options.checkpoint.empty()) arguments.set("checkpoint", options.checkpoint);
-  if (options.persistent) arguments.set("persistent", true);
   if (!options.scratch_directory.empty()) {
     // The daemon may have another working directory.
     std::error_code failure;

@@ -25,7 +25,6 @@ struct BackupBeginOptions {
   std::string id;
   std::vector<std::string> disks;  // NODE, or NODE=EXPORT
   std::string checkpoint;          // "": none
-  bool persistent = false;
   std::string scratch_directory;
   std::optional<std::uint32_t> cbw_timeout_seconds;
 };

@@ -56,19 +56,21 @@ Result<> check_checkpoint_name(std::string_view checkpoint) {
   return {};
 }
 
-Result<CheckpointPlan> plan_checkpoint(const block::Node& disk, std::string_view checkpoint, bool persistent) {
+Result<CheckpointPlan> plan_checkpoint(const block::Node& disk, std::string_view checkpoint,
+                                       std::optional<bool> persistent) {
   const block::BitmapList& list = disk.bitmaps().list();
   const DirtyBitmap* last = list.find(checkpoint);
   const DirtyBitmap* next = list.find(next_bitmap_name(checkpoint));
   CheckpointPlan plan{.kind = last != nullptr ? Kind::kIncremental : Kind::kFull,
                       .has_leftover = next != nullptr,
-                      .persistent = persistent};
+                      .persistent = persistent.value_or(disk.bitmaps().store() != nullptr)};
   if (last != nullptr) {
     if (last->is_busy()) return fail(is_in_use(disk, *last));
     if (!last->is_recording() && (last->is_inconsistent() || next == nullptr)) {
       return fail(may_miss_changes(disk, *last).with_hint(kFullBackupHint));
     }
     plan.granularity_bytes = last->bits().granularity_bytes();
+    plan.persistent = plan.persistent || last->is_persistent();
   }
   if (next != nullptr) TRY(check_leftover(disk, *next, last));
   return plan;

@@ -43,7 +43,10 @@ std::string next_bitmap_name(std::string_view checkpoint);
 Result<> check_checkpoint_name(std::string_view checkpoint);
 
 // Errors: the checkpoint may have missed changes, or another operation uses it.
-Result<CheckpointPlan> plan_checkpoint(const block::Node& disk, std::string_view checkpoint, bool persistent);
+// `persistent`: of bitmaps that the backup adds. Nullopt: if the disk has a bitmap store. A bitmap that records for a
+// persistent checkpoint is persistent in any case, since that would miss changes after a crash.
+Result<CheckpointPlan> plan_checkpoint(const block::Node& disk, std::string_view checkpoint,
+                                       std::optional<bool> persistent);
 
 // The steps that begin a backup, at its point in time: afterwards the checkpoint is disabled, and the next bitmap
 // records.

@@ -108,7 +108,7 @@ Result<BackupDisk> plan_disk(Control& control, const schema::BackupBeginArgument
 Result<> plan_bitmaps(Control& control, const schema::BackupBeginArguments& arguments, BackupDisk& disk) {
   if (!arguments.checkpoint) return {};
   TRY_ASSIGN(const block::Node* node, control.graph().lookup(disk.node_name));
-  TRY_ASSIGN(disk.checkpoint, plan_checkpoint(*node, *arguments.checkpoint, arguments.persistent.value_or(false)));
+  TRY_ASSIGN(disk.checkpoint, plan_checkpoint(*node, *arguments.checkpoint, arguments.persistent));
   return {};
 }
 
