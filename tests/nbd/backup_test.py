@@ -8,7 +8,7 @@ import struct
 import threading
 import urllib.parse
 
-from lib import images, settings, tools, wait
+from lib import images, nbd_raw, settings, tools, wait
 from lib.daemon import Daemon
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
@@ -333,7 +333,7 @@ class EndTest(BackupTest):
                              {"type": "nbd", "id": name, "node-name": name, "name": name, "writable": True})
 
     def test_the_daemon_ends_while_a_backup_runs(self):
-        """It ends in time, with exit code 0, although writers and a reader are connected; the log names the backup."""
+        """It ends in time, with exit code 0, although a writer and a reader are connected; the log names the backup."""
         other = Daemon(self.path("other"), [*file_node("disk", self.path("other.img")),
                                             *nbd_export("disk", writable="on")])
         os.mkdir(other.workdir)
@@ -342,11 +342,16 @@ class EndTest(BackupTest):
         with contextlib.closing(other.qmp):
             other.qmp.execute("backup-begin", {"id": "b", "disks": [{"node-name": "disk"}], "checkpoint": "c",
                                                "scratch-directory": other.workdir})
+            for export in ("disk", "b-disk"):
+                client = nbd_raw.Connection(other.connect_nbd())
+                self.addCleanup(client.close)
+                client.negotiate(export, "simple", ())
+                self.assertEqual(client.read(0, 512), bytes(512))
             other.stop()
         self.assertIn(b"backup 'b' was aborted, because the daemon ends", other.stderr())
 
     def test_uris_name_the_bound_addresses(self):
-        """A port that the kernel chose is in the URI, and further listeners have URIs too."""
+        """The URI has the port that the kernel chose."""
         self.qmp.execute("nbd-server-stop")
         self.addCleanup(self.restart_server)
         self.addCleanup(self.qmp.execute, "nbd-server-stop")

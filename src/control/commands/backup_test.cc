@@ -310,6 +310,25 @@ TEST_F(BackupTest, AServerThatStopsTakesTheExportsAndNotTheBackup) {
   EXPECT_EQ(bitmaps(), "c: 4");
 }
 
+TEST_F(BackupTest, UrisOfAServerWithTlsSaySo) {
+  expect("nbd-server-stop", "{}");
+  expect("object-add", R"({"qom-type": "tls-creds-anon", "id": "t", "endpoint": "server"})");
+  expect("nbd-server-start", R"({"addr": {"type": "unix", "data": {"path": "@/nbd"}}, "tls-creds": "t"})");
+  begin("one", "", R"({"node-name": "a", "export": "x y"})");
+  EXPECT_TRUE(query_backups().at(0).disks.at(0).uris.at(0).starts_with("nbds+unix:///x%20y?socket=%2F"));
+  end("one", "success");
+}
+
+TEST_F(BackupTest, ANewWriterUsesTheFilterAndThenTheDisk) {
+  begin("one");
+  EXPECT_NE(run("block-export-add", R"({"type": "nbd", "id": "w", "node-name": "a", "name": "w", "writable": true})"),
+            "");
+  expect("block-export-add",
+         R"({"type": "nbd", "id": "w", "node-name": "one-0-filter", "name": "w", "writable": true})");
+  end("one", "success");
+  EXPECT_EQ(daemon_.control().exports().find("w")->edge().node().name(), "a");
+}
+
 TEST_F(BackupTest, AnExportThatTheUserMadeUnderTheSameIdStays) {
   begin("one");
   expect("block-export-del", R"({"id": "one-0"})");
@@ -321,13 +340,14 @@ TEST_F(BackupTest, AnExportThatTheUserMadeUnderTheSameIdStays) {
 
 TEST_F(BackupTest, TheEndOfTheDaemonIsAnAbort) {
   bitmap_command("add", "c");
+  write(1);
   begin("one");
   begin("two", "", R"({"node-name": "a"}, {"node-name": "b"})");
   write(2);
   aio::testing::run(daemon_.reactor(), daemon_.control().exports().remove_all(
                                            exports::RemoveMode::kFinish, [](const exports::Export&) { return true; }));
   aio::testing::run(daemon_.reactor(), daemon_.control().backups().abort_all());
-  EXPECT_EQ(bitmaps(), "c: 2");
+  EXPECT_EQ(bitmaps(), "c: 1 2");
   EXPECT_EQ(graph().nodes().size(), 2u);
 }
 
@@ -378,6 +398,7 @@ TEST_F(BackupTest, AFailedEndChangesNothingAndCanBeRepeated) {
     writers_.erase("full");
     expect("blockdev-del", R"({"node-name": "full"})");
     if (*outcome == 's') bitmap_command("remove", "c");
+    ASSERT_FALSE(HasFailure()) << outcome;
   }
 }
 
