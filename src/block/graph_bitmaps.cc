@@ -183,18 +183,24 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
     was_enabled_ = bitmap_->is_enabled();
     store_ = store_of(*found.node, *bitmap_);
     // A bitmap that is enabled in the store only has too many bits after a crash, one that is disabled too few.
-    if (store_ != nullptr && enable_) CO_TRY(co_await store_->set_enabled(*bitmap_, true));
+    if (store_ != nullptr && enable_) {
+      // An earlier step of the change may have disabled it, which is not stored yet.
+      was_stored_disabled_ = !store_->is_stored_enabled(*bitmap_);
+      CO_TRY(co_await store_->set_enabled(*bitmap_, true));
+    }
     bitmap_->set_enabled(enable_);
     co_return Result<>();
   }
 
   aio::Task<void> commit(Change&) override {
-    if (store_ != nullptr && !enable_) (void)co_await store_->set_enabled(*bitmap_, false);
+    // A later step may have enabled it again.
+    const bool is_disabled = !enable_ && !bitmap_->is_enabled();
+    if (store_ != nullptr && is_disabled) (void)co_await store_->set_enabled(*bitmap_, false);
   }
 
   aio::Task<void> abort(Change&) override {
     bitmap_->set_enabled(was_enabled_);
-    if (store_ != nullptr && !was_enabled_) (void)co_await store_->set_enabled(*bitmap_, false);
+    if (was_stored_disabled_) (void)co_await store_->set_enabled(*bitmap_, false);
   }
 
  private:
@@ -203,6 +209,7 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
   NodeStore* store_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
   bool was_enabled_ = false;
+  bool was_stored_disabled_ = false;
 };
 
 class Graph::BitmapMerging final : public Graph::BitmapWork {

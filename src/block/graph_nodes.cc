@@ -102,13 +102,13 @@ class Graph::Resizing final : public Graph::Work {
     co_await change.quiesce_above(below);
     std::list<SizedNode> nodes;
     for (Node* node : children_first_above(below)) nodes.emplace_back(*node);
-    CO_TRY(co_await node_->resize(size_bytes()));
+    Result<> resized = co_await node_->resize(size_bytes());
     for (SizedNode& one : nodes) {
-      one.tell_if_it_follows();
-      // After a failure the store expects both sizes, and adopts the new one with the next change of its bitmaps.
+      if (resized) one.tell_if_it_follows();
+      // If that fails, the store goes on to expect both sizes.
       if (NodeStore* store = one.node().bitmaps().store()) (void)co_await store->adopt_size(one.node().size_bytes());
     }
-    co_return Result<>();
+    co_return resized;
   }
 
   aio::Task<void> commit(Change& change) override {

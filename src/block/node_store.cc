@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "aio/threads/data_reactor.h"
@@ -152,6 +153,11 @@ aio::Task<Result<>> NodeStore::set_enabled(DirtyBitmap& bitmap, bool is_enabled)
   // The bits in memory are right as long as the daemon lives, and the store keeps none any more.
   if (store_->is_inconsistent()) co_return Result<>();
   co_return co_await store_->set_enabled(bitmap.name(), is_enabled);
+}
+
+bool NodeStore::is_stored_enabled(const DirtyBitmap& bitmap) const {
+  const auto found = std::ranges::find(store_->bitmaps(), bitmap.name(), &StoredBitmap::name);
+  return found != store_->bitmaps().end() && found->is_enabled;
 }
 
 aio::Task<void> NodeStore::remove(DirtyBitmap& bitmap) {

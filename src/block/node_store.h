@@ -78,6 +78,7 @@ class NodeStore {
   auto pause_checkpoints() { return store_->pause_checkpoints(); }
   aio::Task<Result<>> add(DirtyBitmap& bitmap);
   aio::Task<Result<>> set_enabled(DirtyBitmap& bitmap, bool is_enabled);
+  bool is_stored_enabled(const DirtyBitmap& bitmap) const;
   // For commits and aborts, which cannot fail: if the store cannot follow, it becomes inconsistent.
   aio::Task<void> remove(DirtyBitmap& bitmap);
   aio::Task<void> undo_add(DirtyBitmap& bitmap);

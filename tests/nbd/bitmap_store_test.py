@@ -196,6 +196,25 @@ class RestartTest(StoreTest):
         self.assertEqual(self.bitmaps(), before)
         self.server.stop()
 
+    def test_a_read_only_node(self):
+        """Its bitmaps can be read and not changed, until it is reopened for writing."""
+        self.start()
+        self.add()
+        self.write(0, b"x")
+        before = self.bitmaps()
+        self.server.stop()
+        node = {"driver": "file", "node-name": "disk", "filename": self.image,
+                "bitmap-store": {"filename": self.store}}
+        self.start([])
+        self.execute("blockdev-add", **node, read_only=True)
+        self.assertEqual(self.bitmaps(), before)
+        self.assertIn("Bitmap 'b' is readonly and cannot be modified",
+                      self.error_of("block-dirty-bitmap-clear", node="disk", name="b"))
+        self.execute("blockdev-reopen", options=[node])
+        self.execute("block-dirty-bitmap-clear", node="disk", name="b")
+        self.assertEqual(self.bitmaps()["b"]["count"], 0)
+        self.server.stop()
+
     def test_a_checkpoint_bounds_the_dirt_after_a_kill(self):
         """Regions that were changed long ago are not dirty as a whole after a kill."""
         self.start(self.options(extra=",bitmap-store.checkpoint-interval-seconds=1"))
@@ -319,6 +338,41 @@ class RefusalTest(StoreTest):
         self.execute("block-export-add", type="nbd", id="r", node_name="f", writable=False)
         self.execute("block-export-add", type="nbd", id="e", node_name="disk", writable=True)
         self.server.stop()
+
+
+class DeviceTest(StoreTest):
+    """Block devices."""
+
+    def attach_loop(self):
+        """A loop device above the image."""
+        if os.geteuid() != 0 or not shutil.which("losetup", path=tools.PATH):
+            raise unittest.SkipTest("a loop device needs root and losetup")
+        made = tools.finish("losetup", "--find", "--show", self.image)
+        if made.returncode:
+            raise unittest.SkipTest("there is no loop device here")
+        self.addCleanup(tools.finish, "losetup", "-d", made.stdout.strip())
+        return made.stdout.strip()
+
+    def test_a_block_device(self):
+        """The bitmaps of a device survive, and a write of another program is noticed."""
+        device = self.attach_loop()
+        options = ["--blockdev", f"driver=host_device,node-name=disk,filename={device},"
+                                 "bitmap-store.filename=disk.bitmaps",
+                   "--export", "type=nbd,id=e,node-name=disk,name=disk,writable=on"]
+        self.start(options)
+        self.add()
+        self.write(MIB, b"x" * 512)
+        before = self.bitmaps()
+        self.server.stop()
+        with open(device, "rb") as reader:
+            reader.read(MIB)
+        self.start(options)
+        self.assertEqual(self.bitmaps(), before)
+        self.server.stop()
+        with open(device, "r+b", buffering=0) as writer:
+            writer.write(b"y" * 4096)
+            os.fsync(writer.fileno())
+        self.assertIn("the image was changed without its bitmaps", self.refusal(options))
 
 
 class LostStoreTest(StoreTest):

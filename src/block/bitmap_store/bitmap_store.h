@@ -102,7 +102,7 @@ class BitmapStore {
   aio::Task<Result<>> resize(std::uint64_t size_bytes);
   // The bits of the file can no longer follow those in memory: makes the store inconsistent. `bits`, if given, are
   // about to be destroyed. If even that cannot be stored, no intent is reset any more, so that after a crash the
-  // regions of all changes are dirty.
+  // regions of all changes are dirty, and close() tries it again.
   aio::Task<void> abandon(Errno cause, const DirtyBits* bits);
 
   // --- changes of the image ---

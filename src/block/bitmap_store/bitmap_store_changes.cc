@@ -202,6 +202,10 @@ aio::Task<void> BitmapStore::abandon(Errno cause, const DirtyBits* bits) {
 aio::Task<Result<>> BitmapStore::close(std::string generation) {
   auto guard = co_await layout_.lock();
   if (!guard) co_return fail(error_of("close", guard.error()));
+  if (is_stuck_ && !is_inconsistent()) {
+    auto writes = co_await writes_.lock();
+    if (writes) (void)co_await give_up(Errno(EIO));
+  }
   // Nothing was changed before all bitmaps were loaded, and an inconsistent store stays as it is.
   if (is_inconsistent() || !is_all_loaded()) co_return Result<>();
   if (generation.size() > kImageGenerationBytesMax) co_return fail("The generation of the image is too long");

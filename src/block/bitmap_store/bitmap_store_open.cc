@@ -105,6 +105,8 @@ Result<> check_match(const StoreFile& file, const StoreSuperblock& superblock, c
   if (catalog.identity != image.identity) {
     return fail(refusal(file, "it belongs to another image", "Check the path of the store and of the image."));
   }
+  // Its bits are not read, whatever they are of.
+  if (superblock.state == StoreState::kInconsistent) return {};
   if (image.size_bytes < catalog.image_bytes_min || image.size_bytes > catalog.image_bytes_max) {
     return fail(refusal(file,
                         fmt::format("the image has {} bytes, and had {} when its bitmaps were stored", image.size_bytes,

@@ -410,8 +410,11 @@ TASK_TEST_P(BitmapStoreTest, AnAbandonedStoreThatCannotSaySoResetsNoIntent) {
   EXPECT_FALSE(store->is_inconsistent());
   EXPECT_TRUE(co_await change(*store, *bits, {kRegion, 1}));
   EXPECT_FALSE(co_await store->checkpoint());
-  EXPECT_FALSE(co_await store->close("g1"));
+  const std::string crashed = content_of(path_);
+  EXPECT_TRUE(co_await store->close("g1"));
+  EXPECT_TRUE(store->is_inconsistent()) << "which can be stored at the end";
   store.reset();
+  edit([&](std::string& content) { content = crashed; });
   const auto again = make_bits();
   store = co_await reopened(*again);
   EXPECT_EQ(again->next_dirty({0, kSize}), (Range{kRegion, kRegion}));
@@ -574,6 +577,9 @@ TASK_TEST_P(BitmapStoreTest, AFullDiskMakesTheStoreInconsistentAndFailsNoChange)
   EXPECT_TRUE(co_await store->close("g1"));
   store.reset();
 
+  BitmapStore::Image resized = image();
+  resized.size_bytes = 2 * kSize;
+  EXPECT_EQ(co_await refusal(resized), "") << "its bitmaps can be removed, whatever their size";
   auto opened = co_await BitmapStore::open(reactor(), path_, image());
   CO_ASSERT(opened);
   EXPECT_TRUE((*opened)->is_inconsistent());
