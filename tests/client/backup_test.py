@@ -26,6 +26,7 @@ class BackupCase(ToolTest):
     program = None
     objects = ()
     nbd_server = ""
+    nodes = ("driver=file,node-name=disk,filename=disk.img,discard=unmap",)
 
     def setUp(self):
         super().setUp()
@@ -35,7 +36,7 @@ class BackupCase(ToolTest):
         self.server = daemon.Daemon(
             self.workdir, program=self.program or settings.program(), objects=self.objects,
             nbd_server=self.nbd_server,
-            arguments=["--blockdev", "driver=file,node-name=disk,filename=disk.img,discard=unmap"])
+            arguments=[part for node in self.nodes for part in ("--blockdev", node)])
         self.addCleanup(self.server.stop)
         self.server.start()
 
@@ -159,6 +160,66 @@ class ChainTest(BackupCase):
 
 
 class ChainOfReferenceTest(ChainTest):
+    """The same against the packaged qemu-storage-daemon."""
+
+    program = REFERENCE
+
+
+class PointInTimeTest(BackupCase):
+    """Points of a disk that is written during each pull: a copy-before-write filter keeps the old contents."""
+
+    nodes = ("driver=file,node-name=image,filename=disk.img,discard=unmap",
+             "driver=raw,node-name=disk,file=image,discard=unmap")
+
+    def stand_on(self, node):
+        """Lets the disk read and write through another node."""
+        self.execute("blockdev-reopen", options=[
+            {"driver": "raw", "node-name": "disk", "file": node, "discard": "unmap"}])
+
+    @contextlib.contextmanager
+    def frozen(self, bitmap=None):
+        """The export of the disk as it is now, with a dirty bitmap of its image."""
+        images.make_empty(self.path("scratch.img"), SIZE)
+        self.execute("blockdev-add", driver="file", node_name="scratch", filename="scratch.img", discard="unmap")
+        self.execute("blockdev-add", driver="copy-before-write", node_name="frozen", file="image", target="scratch")
+        self.stand_on("frozen")
+        self.execute("blockdev-add", driver="snapshot-access", node_name="backup", file="frozen")
+        bitmaps = {"bitmaps": [{"node": "image", "name": bitmap}]} if bitmap else {}
+        self.server.qmp.execute("block-export-add", {"type": "nbd", "id": "backup", "node-name": "backup",
+                                                     "name": "vda", **bitmaps})
+        yield self.uri("vda")
+        self.execute("block-export-del", id="backup")
+        self.server.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        self.execute("blockdev-del", node_name="backup")
+        self.stand_on("image")
+        for node in ("frozen", "scratch"):
+            self.execute("blockdev-del", node_name=node)
+
+    def test_writes_during_the_pull(self):
+        """Each point is the disk at the begin of its backup, although half of the disk changes during the pull."""
+        with self.exported("writer", writable=True) as writer:
+            for number in range(1, 4):
+                if number > 1:
+                    self.execute("block-dirty-bitmap-disable", node="image", name=f"b{number - 1}")
+                self.execute("block-dirty-bitmap-add", node="image", name=f"b{number}", granularity=GRANULE)
+                bitmap = f"b{number - 1}" if number > 1 else None
+                with self.frozen(bitmap) as uri:
+                    self.keep_disk(number)
+                    # Four writers change other ranges in each round.
+                    start = (number - 1) * SIZE // 8
+                    script = [part for offset in range(start, start + SIZE // 2, 4 * GRANULE)
+                              for part in ("-c", f"write -P {number} {offset} 4k")]
+                    clients = [subprocess.Popen(["qemu-io", "-f", "raw", *script, writer], stdout=subprocess.DEVNULL)
+                               for _ in range(4)]
+                    result = self.pull(uri, "--into", "points", "--requests", "1")
+                    for client in clients:
+                        self.assertEqual(client.wait(settings.seconds(60)), 0)
+                self.assertEqual(result["type"], "incremental" if bitmap else "full")
+        for number in range(1, 4):
+            self.assert_same(self.restore(f"{number:06}"), f"disk-{number}")
+
+
+class PointInTimeOfReferenceTest(PointInTimeTest):
     """The same against the packaged qemu-storage-daemon."""
 
     program = REFERENCE

@@ -1,4 +1,6 @@
-// PullOptions: what a user may choose for `blockexport pull`. Plain value.
+// PullOptions: the choices of a user of `blockexport pull`. A plain value; thread: any.
+//
+// The text of --help describes each of them.
 #pragma once
 
 #include <string>

@@ -113,9 +113,9 @@ void report(const RestoreOptions& options, const std::vector<OpenPoint>& points,
     print(stdout, "{}\n", text);
     return;
   }
-  print(stdout, "{}: point {} of {}, {}, from {} points, in {}{}\n", printable(options.target, 1024),
-        id_of(newest.number), newest.time, size_text(newest.disk_bytes), points.size(), duration_text(seconds),
-        options.verifies ? ", verified" : "");
+  print(stdout, "{}: point {} of {}, {}, composed of {} point{}, in {}{}\n", printable(options.target, 1024),
+        id_of(newest.number), newest.time, size_text(newest.disk_bytes), points.size(), points.size() == 1 ? "" : "s",
+        duration_text(seconds), options.verifies ? ", verified" : "");
 }
 
 // A point of the list, and the reason why it cannot be restored, if any.
@@ -194,7 +194,10 @@ Result<> list_points(const RestoreOptions& options, bool& has_fault) {
     }
     points.push_back(std::move(point));
   }
-  if (!options.is_json) return {};
+  if (!options.is_json) {
+    if (points.empty()) print(stdout, "'{}' has no points\n", printable(directory.path(), 1024));
+    return {};
+  }
   std::string text;
   json::write_pretty(std::move(array), text);
   print(stdout, "{}\n", text);
