@@ -96,9 +96,12 @@ class ImageDriver final : public Driver {
 struct ImageDrivers final : DriverTable {
   aio::Task<Result<std::unique_ptr<Driver>>> open(const schema::BlockdevOptions&, const NodeOptions&,
                                                   ChildOpener&) override {
+    aio::Reactor& reactor = co_await aio::current_reactor();
+    (void)co_await reactor.sleep_until(reactor.now_ns() + opening_ns);
     co_return std::make_unique<ImageDriver>(image);
   }
   Image image;
+  std::uint64_t opening_ns = 0;
 };
 
 schema::BlockdevOptions options_of(bool with_store = true) {
@@ -412,16 +415,52 @@ class NodeStoreTest : public testing::Test {
     world_.simulation().make_file("/", 0);
   }
   ~NodeStoreTest() override { world_.run(graph_.close()); }
-  std::string apply(GraphStep step) {
+  template <class... Steps>
+  std::string apply(Steps... steps) {
+    std::vector<GraphStep> list;
+    (list.emplace_back(std::move(steps)), ...);
     std::string error;
-    world_.run(apply_to(graph_, std::move(step), error));
+    world_.run(apply_to(graph_, std::move(list), error));
     return error;
   }
-  static aio::Task<void> apply_to(Graph& graph, GraphStep step, std::string& error) {
-    std::vector<GraphStep> steps;
-    steps.push_back(std::move(step));
+  static aio::Task<void> apply_to(Graph& graph, std::vector<GraphStep> steps, std::string& error) {
     const Result<> result = co_await graph.apply(std::move(steps));
     if (!result) error = result.error().message();
+  }
+  // With the persistent bitmap "b".
+  void add_disk() {
+    ASSERT_EQ(apply(AddNode{options_of()}), "");
+    ASSERT_EQ(apply(AddBitmap{.bitmap = {"disk", "b"}, .granularity_bytes = kGranularity, .persistent = true}), "");
+  }
+  void write(Range range) { world_.run(write_to(*graph_.find("disk"), range)); }
+  static aio::Task<void> write_to(Node& node, Range range) {
+    std::vector<std::byte> bytes(range.length);
+    const iovec vector{bytes.data(), bytes.size()};
+    EXPECT_TRUE((co_await node.write(range, {&vector, 1}, {})).has_value());
+  }
+  void pass(std::uint64_t seconds) { world_.run(sleep(seconds)); }
+  static aio::Task<void> sleep(std::uint64_t seconds) {
+    aio::Reactor& reactor = co_await aio::current_reactor();
+    (void)co_await reactor.sleep_until(reactor.now_ns() + seconds * 1'000'000'000);
+  }
+  // Dirty bytes of "b" in a store with this content.
+  std::uint64_t dirty_bytes_in(const std::vector<std::byte>& content) {
+    world_.simulation().write_file(kKilled, content);
+    std::uint64_t dirty_bytes = 0;
+    world_.run(load_killed(world_.control(), dirty_bytes));
+    return dirty_bytes;
+  }
+  static aio::Task<void> load_killed(aio::Reactor& control, std::uint64_t& dirty_bytes) {
+    auto store =
+        co_await BitmapStore::open(control, kKilled, {.identity = "disk", .size_bytes = kBytes, .generation = ""});
+    auto bits = DirtyBits::create(kBytes, kGranularity);
+    if (!store || !bits) std::abort();
+    EXPECT_TRUE(co_await (*store)->load("b", **bits));
+    dirty_bytes = (*bits)->dirty_bytes();
+  }
+  static aio::Task<void> keep_content(aio::Simulation& simulation, std::vector<std::byte>& content) {
+    co_await sleep(5);
+    content = simulation.read_file(kStore).value_or(std::vector<std::byte>());
   }
 
   aio::testing::Interleaving world_;
@@ -439,6 +478,33 @@ TEST_F(NodeStoreTest, AnImageThatChangesBeforeItIsLockedIsRefused) {
   EXPECT_EQ(apply(AddNode{options_of()}), "");
 }
 
+// A step that takes long gives the regular checkpoints time to store what an earlier step did.
+TEST_F(NodeStoreTest, NoCheckpointStoresWhatAChangeMayStillUndo) {
+  add_disk();
+  write({0, 1});
+  pass(10);
+  drivers_.opening_ns = 10'000'000'000;
+  schema::BlockdevOptions second = options_of(false);
+  second.node_name = "second";
+  std::vector<std::byte> content;
+  aio::Scope scope(world_.control());
+  scope.spawn("kill", keep_content(world_.simulation(), content));
+  EXPECT_EQ(apply(ClearBitmap{{"disk", "b"}}, AddNode{second}, FailChange{"on purpose"}), "on purpose");
+  ASSERT_EQ(scope.size(), 0u);
+  EXPECT_EQ(dirty_bytes_in(content), kGranularity);
+}
+
+TEST_F(NodeStoreTest, AMergeIsStoredBeforeItSucceeds) {
+  add_disk();
+  ASSERT_EQ(apply(AddBitmap{.bitmap = {"disk", "t"}, .granularity_bytes = kGranularity}), "");
+  write({0, 1});
+  ASSERT_EQ(apply(ClearBitmap{{"disk", "b"}}), "");
+  pass(10);
+  EXPECT_EQ(dirty_bytes_in(*world_.simulation().read_file(kStore)), 0u);
+  EXPECT_EQ(apply(MergeBitmaps{.target = {"disk", "b"}, .sources = {{"disk", "t"}}}), "");
+  EXPECT_EQ(dirty_bytes_in(*world_.simulation().read_file(kStore)), kGranularity);
+}
+
 TEST_F(NodeStoreTest, NoOtherProgramMayWriteTheImageWhileTheNodeHasTheStore) {
   EXPECT_EQ(apply(AddNode{options_of(false)}), "");
   EXPECT_TRUE(drivers_.image.is_shared_with_writers);
@@ -449,8 +515,7 @@ TEST_F(NodeStoreTest, NoOtherProgramMayWriteTheImageWhileTheNodeHasTheStore) {
 }
 
 TEST_F(NodeStoreTest, ANodeThatShowsAnotherImageLosesItsStore) {
-  EXPECT_EQ(apply(AddNode{options_of()}), "");
-  EXPECT_EQ(apply(AddBitmap{.bitmap = {"disk", "b"}, .granularity_bytes = {}, .persistent = true}), "");
+  add_disk();
   drivers_.image.identity = "another";
   EXPECT_EQ(apply(ReopenNodes{{options_of()}}), "");
   drivers_.image.identity = "disk";
@@ -460,8 +525,7 @@ TEST_F(NodeStoreTest, ANodeThatShowsAnotherImageLosesItsStore) {
 }
 
 TEST_F(NodeStoreTest, ABitmapInUseKeepsItsStore) {
-  EXPECT_EQ(apply(AddNode{options_of()}), "");
-  EXPECT_EQ(apply(AddBitmap{.bitmap = {"disk", "b"}, .granularity_bytes = {}, .persistent = true}), "");
+  add_disk();
   DirtyBitmap* bitmap = graph_.find("disk")->bitmaps().list().find("b");
   bitmap->set_busy(true);
   EXPECT_EQ(apply(ReopenNodes{{options_of(false)}}),
