@@ -238,7 +238,7 @@ class TlsTest(BackupCase):
     def test_pull(self):
         """The URI names the directory of the certificates."""
         with self.exported():
-            uri = f"nbds+unix://localhost/disk?socket={self.server.nbd_path}"
+            uri = f"nbds+unix:///disk?socket={self.server.nbd_path}"
             self.pull(f"{uri}&tls-certificates={self.path('pki')}", "image")
             self.assert_same("image", "disk.img")
             said = self.pull(self.uri(), "other", expected=1)

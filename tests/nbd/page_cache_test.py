@@ -75,9 +75,9 @@ class PageCacheTest(DaemonTest):
         self.assertLessEqual(self.read_all(self.export(**{"page-cache": "drop"}), 64 * KIB), RIGHT_AFTER_READING)
 
     def test_pages_of_others_stay(self):
-        """What somebody else had read before is there afterwards."""
+        """What somebody else had read before is there afterwards, but for what the kernel reclaims by itself."""
         images.read_range(self.disk, 0, SIZE)
-        self.assertGreaterEqual(self.read_all(self.export(**{"page-cache": "drop"}), MIB), SIZE)
+        self.assertGreater(self.read_all(self.export(**{"page-cache": "drop"}), MIB), SIZE * 7 // 8)
 
     def test_writing_a_new_image(self):
         """What was written to fresh space leaves when the disk has it."""

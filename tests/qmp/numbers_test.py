@@ -83,8 +83,13 @@ class NumbersTest(DaemonTest):
         """A request of that command without the number, and the one that undoes it; None when it is not known."""
         choices = [part[1] for part in path if isinstance(part, tuple)]
         nbd_path = self.path("numbers.sock")
+        if command == "backup-begin":
+            disks = [{"node-name": "file", "scratch": "scratch"}]
+            return {"id": "b", "disks": disks}, ("backup-end", {"id": "b", "outcome": "abort"})
         if command in ("blockdev-add", "blockdev-reopen"):
-            node = {"file": {"driver": "file", "node-name": "n", "filename": self.disk},
+            stored = {"driver": "file", "node-name": "n", "filename": self.disk,
+                      "bitmap-store": {"filename": self.path("disk.bitmaps")}}
+            node = stored if not choices else {"file": {"driver": "file", "node-name": "n", "filename": self.disk},
                     "raw": {"driver": "raw", "node-name": "n", "file": "file"},
                     "copy-before-write": {"driver": "copy-before-write", "node-name": "n", "file": "file",
                                           "target": "scratch"},
@@ -146,6 +151,9 @@ class NumbersTest(DaemonTest):
         for case in self.cases():
             if case.command == "blockdev-reopen":
                 self.qmp.execute("blockdev-add", case.arguments["options"][0])
+            if case.command == "backup-begin":
+                address = {"type": "unix", "data": {"path": self.path("backup.sock")}}
+                self.qmp.execute("nbd-server-start", {"addr": address})
             for value in VALUES:
                 reply = self.qmp.command(case.command, case.request(value))
                 if "error" in reply:
@@ -156,6 +164,8 @@ class NumbersTest(DaemonTest):
                     self.assertIn("return", self.qmp.command(*case.undo), f"{case} = {value}")
             if case.command == "blockdev-reopen":
                 self.qmp.execute("blockdev-del", {"node-name": "n"})
+            if case.command == "backup-begin":
+                self.qmp.execute("nbd-server-stop")
             count += 1
         self.assertGreater(count, 20)
 
