@@ -7,6 +7,7 @@ BITMAPS = ("ours", "ours-bitmap", "ours-4-bitmaps", "qsd", "qsd-bitmap", "qsd-4-
 FROZEN = ("ours-raw", "ours-frozen", "qsd-raw", "qsd-frozen")
 COPIED = ("ours-raw", "ours-copied", "qsd-raw", "qsd-copied")
 COPIES = 8192
+FETCHED = ("ours", "ours-pull", "qsd", "qsd-pull")
 
 BACKUP_CELLS = (
     Cell("bitmap-write-4k", "4 KiB random write, unix, 1 connection, QD 32: no dirty bitmap, one, four",
@@ -25,4 +26,7 @@ BACKUP_CELLS = (
     Cell("frozen-again", "4 KiB random write, unix, QD 32, of clusters that were copied, or without copy-before-write",
          args=(*WRITE_4K, "--depth=32"), condition="dirty:64M", servers=COPIED,
          goals=(Goal("ours-raw", 1.02, subject="ours-copied"), Goal("qsd-copied", 0.5, subject="ours-copied"))),
+    Cell("pull", "the dense image into a new file: nbdcopy, and blockexport pull with its checksums; not pinned",
+         kind="fetch", pin=False, unit="copy", servers=FETCHED, primary="wall_ms",
+         goals=(Goal("ours", 1.5, "wall_ms", subject="ours-pull"),)),
 )

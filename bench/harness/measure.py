@@ -1,6 +1,7 @@
 """Measurement of one cell on one freshly started server."""
 
 import json
+import resource
 import subprocess
 import time
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,8 @@ class Meter:
     def measure_running(self, cell: Cell, started: Running) -> Measurement:
         if cell.kind == "copy":
             return self.measure_copy(started)
+        if cell.kind == "fetch":
+            return self.measure_fetch(started)
         if cell.kind == "fair":
             return self.measure_fairness(cell, started)
         result = self.run_nbdload(cell, started)
@@ -120,6 +123,26 @@ class Meter:
         if not started.server.tree:
             values["server_cpu_us"] = cpu / 1e3
         return Measurement(values)
+
+    def measure_fetch(self, started: Running) -> Measurement:
+        """A copy of the whole export into a new file, by the client of the server's entry."""
+        copy = self.scratch / "fetched.img"
+        copy.unlink(missing_ok=True)
+        uri = started.address.uri()
+        client = self.tools.blockexport if started.server.client == "pull" else self.tools.nbdcopy
+        if client is None:
+            raise BenchError(f"{started.server.client} is not there")
+        command = [client, "pull", uri, str(copy)] if started.server.client == "pull" else [client, uri, str(copy)]
+        before_cpu, before_children = started.cpu_ns(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = time.monotonic_ns()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        wall, cpu = time.monotonic_ns() - before, started.cpu_ns() - before_cpu
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        copy.unlink(missing_ok=True)
+        if done.returncode != 0:
+            raise BenchError(f"{started.server.client}: {done.stderr.strip()}")
+        used = (children.ru_utime + children.ru_stime) - (before_children.ru_utime + before_children.ru_stime)
+        return Measurement({"wall_ms": wall / 1e6, "server_cpu_us": cpu / 1e3, "client_cpu_us": used * 1e6})
 
     def measure_start(self, cell: Cell, server: Server, setting: Setting) -> Measurement:
         if server.tree:

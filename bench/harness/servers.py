@@ -71,7 +71,8 @@ class Server:
     """One server in one configuration. `family` groups the configurations of one program.
 
     `reactors`: the value of our --reactors; 0: the default. `mode`: of the control; "": the cell's. `prepared`: what is
-    set up over QMP, a name of preparations.BY_NAME; "": nothing, and there is no monitor.
+    set up over QMP, a name of preparations.BY_NAME; "": nothing, and there is no monitor. `client`: of a cell that
+    copies into a file, "nbdcopy" or "pull".
     """
 
     key: str
@@ -84,6 +85,7 @@ class Server:
     reactors: int = 0
     mode: str = ""
     prepared: str = ""
+    client: str = "nbdcopy"
     tree: bool = field(default=False)
 
     def program(self, tools: Tools) -> str | None:
@@ -207,6 +209,8 @@ ALL = (
     Server("ours-direct", "blockexportd, O_DIRECT", "ours", aio="io_uring", direct=True),
     Server("qsd-direct-uring", "QSD iothread, O_DIRECT, io_uring", "qsd", iothread=True, aio="io_uring", direct=True),
     Server("qsd-direct-native", "QSD iothread, O_DIRECT, native", "qsd", iothread=True, aio="native", direct=True),
+    Server("ours-pull", "blockexportd, client blockexport pull", "ours", client="pull"),
+    Server("qsd-pull", "QSD, client blockexport pull", "qsd", client="pull"),
     Server("ours-bitmap", "blockexportd, 1 dirty bitmap", "ours", prepared="bitmap"),
     Server("qsd-bitmap", "QSD, 1 dirty bitmap", "qsd", prepared="bitmap"),
     Server("ours-4-bitmaps", "blockexportd, 4 dirty bitmaps", "ours", prepared="4-bitmaps"),

@@ -38,6 +38,7 @@ class Tools:
     strace: str | None
     certtool: str | None
     perf: str | None
+    blockexport: str | None
     peers: str  # description of the peers
 
     @property
@@ -77,6 +78,7 @@ def find_tools(build: Path, ours: str | None = None, qsd: str | None = None, pee
         strace=on_path("strace"),
         certtool=on_path("certtool"),
         perf=on_path("perf"),
+        blockexport=built("blockexport"),
         peers=peers.what,
     )
 
