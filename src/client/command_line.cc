@@ -227,8 +227,10 @@ struct MonitorCommands {
         ->allow_extra_args(false);
     begin->add_option("--checkpoint", begin_options.checkpoint,
                       "The dirty bitmap of the changes since the last backup; it makes this one incremental");
-    begin->add_option("--scratch-directory", begin_options.scratch_directory,
-                      "Where the old contents of changed blocks are kept during the backup");
+    begin
+        ->add_option("--scratch-directory", begin_options.scratch_directory,
+                     "Where the old contents of changed blocks are kept during the backup")
+        ->required();
     begin->add_option("--cbw-timeout", begin_options.cbw_timeout_seconds,
                       "Seconds that a write waits for its copy; 0: no limit");
     add_json(begin, begin_options.monitor);
