@@ -202,13 +202,13 @@ class Lists(unittest.TestCase):
         tools = Tools(*[None] * len(dataclasses.fields(Tools)))
         tools = dataclasses.replace(tools, ours="daemon")
         setting = Setting(Path("image"), Address(path="socket"), Path("scratch"))
-        for key in ("ours", "ours-bitmap", "ours-frozen", "ours-scattered"):
+        for key in ("ours", "ours-bitmap", "ours-stored", "ours-frozen", "ours-scattered"):
             server = BY_KEY[key]
             command = server.command(tools, setting)
             nodes = [command[at + 1] for at, option in enumerate(command) if option == "--blockdev"]
             prepared = BY_NAME.get(server.prepared)
             wanted = prepared.nodes if prepared else ("file,node-name=disk,filename={image}",)
-            self.assertEqual(nodes, [node.format(image="image") for node in wanted])
+            self.assertEqual(nodes, [node.format(image="image", store="scratch/bitmaps") for node in wanted])
             self.assertEqual("--monitor" in command, prepared is not None, key)
 
     def test_the_missed_goals_are_named(self):

@@ -78,7 +78,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The block nodes, the last of which is called `disk` ({image}: the image's path), and what follows over QMP."""
+    """The block nodes, the last of which is called `disk`, and what follows over QMP.
+
+    In a node {image} is the path of the image, and {store} that of a bitmap store that does not exist yet.
+    """
 
     nodes: tuple[str, ...]
     apply: Callable[[Prepared], None]
@@ -90,6 +93,11 @@ def add_bitmaps(count: int) -> Callable[[Prepared], None]:
             prepared.monitor.execute("block-dirty-bitmap-add", node="disk", name=f"bitmap{number}",
                                      granularity=GRANULARITY)
     return apply
+
+
+def add_stored_bitmap(prepared: Prepared) -> None:
+    prepared.monitor.execute("block-dirty-bitmap-add", node="disk", name=BITMAP, granularity=GRANULARITY,
+                             persistent=True)
 
 
 def freeze(prepared: Prepared) -> None:
@@ -129,6 +137,7 @@ RAW = ("file,node-name=image,filename={image}", "raw,node-name=disk,file=image")
 BY_NAME = {
     "bitmap": Preparation(FILE, add_bitmaps(1)),
     "4-bitmaps": Preparation(FILE, add_bitmaps(4)),
+    "stored": Preparation((FILE[0] + ",bitmap-store.filename={store}",), add_stored_bitmap),
     "raw": Preparation(RAW, lambda prepared: None),
     "frozen": Preparation(RAW, freeze),
     "copied": Preparation(RAW, freeze_and_copy),

@@ -118,7 +118,8 @@ class Server:
         """The command line that both storage daemons accept."""
         address = setting.address
         prepared = preparations.BY_NAME.get(self.prepared)
-        nodes = [node.format(image=setting.image) for node in (prepared.nodes if prepared else preparations.FILE)]
+        nodes = [node.format(image=setting.image, store=store_path(setting))
+                 for node in (prepared.nodes if prepared else preparations.FILE)]
         if self.aio:
             nodes[0] += f",aio={self.aio}"
         if self.direct:
@@ -178,6 +179,10 @@ def monitor_path(setting: Setting) -> Path:
     return setting.scratch / "monitor"
 
 
+def store_path(setting: Setting) -> Path:
+    return setting.scratch / "bitmaps"
+
+
 def prepare(tools: Tools, server: Server, setting: Setting) -> None:
     """Brings a started server into the state that its preparation names."""
     with preparations.Monitor(monitor_path(setting)) as monitor:
@@ -188,6 +193,7 @@ def prepare(tools: Tools, server: Server, setting: Setting) -> None:
 def clean_up(setting: Setting) -> None:
     """Removes files that an earlier server may have left at the same paths."""
     monitor_path(setting).unlink(missing_ok=True)
+    store_path(setting).unlink(missing_ok=True)
     if setting.address.path:
         Path(setting.address.path).unlink(missing_ok=True)
     pid_file(setting.scratch).unlink(missing_ok=True)
@@ -215,6 +221,7 @@ ALL = (
     Server("qsd-bitmap", "QSD, 1 dirty bitmap", "qsd", prepared="bitmap"),
     Server("ours-4-bitmaps", "blockexportd, 4 dirty bitmaps", "ours", prepared="4-bitmaps"),
     Server("qsd-4-bitmaps", "QSD, 4 dirty bitmaps", "qsd", prepared="4-bitmaps"),
+    Server("ours-stored", "blockexportd, dirty bitmap in a store", "ours", prepared="stored"),
     Server("ours-raw", "blockexportd, raw node", "ours", prepared="raw"),
     Server("qsd-raw", "QSD, raw node", "qsd", prepared="raw"),
     Server("ours-frozen", "blockexportd, copy-before-write", "ours", prepared="frozen"),

@@ -1,4 +1,7 @@
-"""Backups of a disk in use, with restarts and kills of the daemon: each point restores to its moment."""
+"""Backups of a disk in use, with restarts and kills of the daemon: each point restores to its moment.
+
+BLOCKEXPORT_KILLS sets the number of backups, of which four in five meet a kill.
+"""
 
 import os
 import random
@@ -14,6 +17,7 @@ SIZE = 24 * MIB
 WRITERS = 4
 ID = "daily"
 CHECKPOINT = "daily"
+BACKUPS = int(os.environ.get("BLOCKEXPORT_KILLS", "6"))
 
 
 class Writer(threading.Thread):
@@ -142,7 +146,7 @@ class ChainTest(ToolTest):
     def test_no_kill_loses_a_change(self):
         """The daemon is killed at random moments of backups; every point that counts restores to its moment."""
         moments = {}
-        for _ in range(settings.repetitions(6, 100)):
+        for _ in range(BACKUPS):
             kill_at = self.random.choice(("begin", "pull", "before the end", "after the end", "never"))
             if kill_at == "begin":
                 self.restart(kill=True)
