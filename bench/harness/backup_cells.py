@@ -28,7 +28,7 @@ BACKUP_CELLS = (
     Cell("frozen-again", "4 KiB random write, unix, QD 32, of clusters that were copied, or without copy-before-write",
          args=(*WRITE_4K, "--depth=32"), condition="dirty:64M", servers=COPIED,
          goals=(Goal("ours-raw", 1.02, subject="ours-copied"), Goal("qsd-copied", 0.5, subject="ours-copied"))),
-    Cell("pull", "the dense image into a new file: nbdcopy, and blockexport pull with its checksums; not pinned",
+    Cell("pull", "the dense image into a new file, synced: nbdcopy, and blockexport pull with checksums; not pinned",
          kind="fetch", pin=False, unit="copy", servers=FETCHED, primary="wall_ms",
          goals=(Goal("ours", 1.5, "wall_ms", subject="ours-pull"),)),
 )

@@ -132,7 +132,7 @@ class Meter:
         client = self.tools.blockexport if started.server.client == "pull" else self.tools.nbdcopy
         if client is None:
             raise BenchError(f"{started.server.client} is not there")
-        command = [client, "pull", uri, str(copy)] if started.server.client == "pull" else [client, uri, str(copy)]
+        command = [client, "pull" if started.server.client == "pull" else "--flush", uri, str(copy)]
         before_cpu, before_children = started.cpu_ns(), resource.getrusage(resource.RUSAGE_CHILDREN)
         before = time.monotonic_ns()
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
