@@ -62,7 +62,7 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a preparation may use: the server's monitor, its image and folder, and the options of nbdload for it."""
+    """The means of a preparation: the server's monitor, the tools, a folder, and the options of nbdload."""
 
     monitor: Monitor
     tools: Tools

@@ -190,7 +190,7 @@ class Course {
     Bytes content;
     std::uint64_t image_bytes;
   };
-  // What a kill leaves now, and what a power cut leaves.
+  // The content after a kill at this moment, and after a power cut.
   Bytes content() { return simulation().read_file(kStore).value_or(Bytes()); }
   Bytes stable_content() { return simulation().stable_content(kStore).value_or(Bytes()); }
   Node& disk() { return *graph_.find("disk"); }
@@ -267,7 +267,7 @@ class Course {
   }
 
   aio::Task<void> make_change() {
-    // What requests have added to the size is adopted by any step, even of a change that fails.
+    // Any step adopts the growth by requests, even a step of a change that fails.
     EXPECT_EQ(co_await apply_one(ResizeBitmaps{}), "");
     std::vector<GraphStep> steps;
     const bool resizes = random_.one_in(8);

@@ -128,7 +128,7 @@ class OrderedWriters:
 
 
 class PointInTimeTest(BackupTest):
-    """What the exports of a backup show."""
+    """The contents of the exports of a backup."""
 
     def test_all_disks_have_one_point_in_time_under_writers(self):
         """No copy has a write without those that were done before it on the other disk; no writer sees an error."""
@@ -277,7 +277,7 @@ class ChainTest(BackupTest):
 
 
 class EndTest(BackupTest):
-    """How a backup ends."""
+    """The end of a backup."""
 
     def test_success_waits_for_no_client_that_is_connected(self):
         """It is refused, and forced or aborted it disconnects the client."""

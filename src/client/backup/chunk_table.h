@@ -34,7 +34,7 @@ RecordBytes encode_record(const ChunkRecord& record);
 // The record; nothing for bytes that are none.
 std::optional<ChunkRecord> decode_record(std::span<const std::byte, kRecordBytes> bytes);
 
-// What a table must agree with.
+// The bounds that the records of a table must respect.
 struct TableBounds {
   std::uint64_t records = 0;
   std::uint64_t disk_bytes = 0;

@@ -113,7 +113,7 @@ Result<> Copier::start_chunks() {
     TRY(start_chunk(*chunk, *slot));
     show_progress();
   }
-  // What is unchanged up to the next chunk needs no work.
+  // Unchanged blocks up to the next chunk need no work.
   if (plan_.waiting() == 0 && in_flight_ == 0) reached_ = described_;
   return {};
 }

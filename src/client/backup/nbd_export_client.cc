@@ -16,7 +16,7 @@
 namespace blockexport::backup {
 namespace {
 
-// What libnbd says about its last error on this thread, without the name of its function.
+// libnbd's text for its last error on this thread, without the name of its function.
 std::string nbd_reason() {
   const char* text = nbd_get_error();
   if (text == nullptr) return "unknown error";

@@ -22,7 +22,7 @@ class StoppedClock final : public Clock {
   std::uint64_t now_ns_ = 1'000'000'000'000;
 };
 
-// What a progress wrote to the file.
+// The text that a Progress wrote to the file.
 std::string text_in(int fd) {
   std::string text(4096, '\0');
   const ssize_t count = ::pread(fd, text.data(), text.size(), 0);

@@ -246,7 +246,7 @@ TableBounds Pull::bounds() const {
 
 Result<> Pull::copy(Progress& progress) {
   TRY_ASSIGN(totals_, copy_export(*client_, memory_, copy_options(), data(), table_, progress));
-  // What is longer is left from before an interruption.
+  // A longer part is left from before an interruption.
   TRY(resize(table_, totals_.records * kRecordBytes));
   if (has_point()) TRY(resize(point_data_.file(), totals_.data_bytes));
   progress.finish();

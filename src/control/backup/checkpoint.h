@@ -21,7 +21,7 @@ namespace blockexport::control {
 // Behind the name of the checkpoint: the name of the bitmap that records during a backup.
 inline constexpr std::string_view kNextSuffix = ".next";
 
-// What a backup of one disk does with the checkpoint.
+// The effect of a backup of one disk on the checkpoint.
 struct CheckpointPlan {
   enum class Kind : std::uint8_t {
     kNone,         // a full backup that leaves no bitmap

@@ -35,7 +35,7 @@ Result<> check_arguments(Control& control, const schema::BackupBeginArguments& a
   return {};
 }
 
-// What the disks of one backup share.
+// The names that each disk of one backup has for itself.
 struct Names {
   std::set<std::string> disks;
   std::set<std::string> scratch_nodes;
