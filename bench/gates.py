@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Gates on counts: system calls and allocations per operation, compared with the thresholds of gates.toml.
 
-    bench/gates.py --build build                      blockexportd, fails over a threshold bench/gates.py --build build
-    --servers qsd nbdkit control   only prints bench/gates.py --build build --repeat 10 --calls  the spread of the
-    counts, and the calls by name
+    bench/gates.py --build build                                 blockexportd; fails over a threshold
+    bench/gates.py --build build --servers qsd nbdkit control    only prints
+    bench/gates.py --build build --repeat 10 --calls             the spread of the counts, and the calls by name
 """
 
 import argparse
