@@ -25,7 +25,7 @@ NamedFile file_of(const std::vector<ChunkRecord>& records) {
   return file;
 }
 
-// Whether the reader accepts the table as a whole.
+// True if the reader accepts the table as a whole.
 bool is_accepted(const std::vector<ChunkRecord>& records, const TableBounds& bounds) {
   const NamedFile file = file_of(records);
   TableReader reader(file, bounds);

@@ -103,7 +103,7 @@ Result<bool> SparseFile::reads_as_zeroes(std::uint64_t offset, std::uint64_t len
   while (offset < end) {
     const off_t data = ::lseek(file_.fd.get(), static_cast<off_t>(offset), SEEK_DATA);
     if (data < 0 && errno == ENXIO) return true;  // a hole up to the end of the file
-    // Where the kernel knows no holes, all is read.
+    // Reads everything if the kernel does not report holes.
     if (data > 0) offset = std::max(offset, static_cast<std::uint64_t>(data));
     if (offset >= end) return true;
     bytes.resize(std::min<std::uint64_t>(end - offset, kZeroBytesAtOnce));

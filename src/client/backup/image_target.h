@@ -30,7 +30,7 @@ class SparseFile {
   Result<> zero(std::uint64_t offset, std::uint64_t length);
   // Writes the contents to the disk, and then lets the kernel forget them, so that they are read from the disk again.
   Result<> sync_and_forget();
-  // Whether a range reads as zeroes. Holes are not read.
+  // True if the range reads as zeroes. Holes are not read.
   Result<bool> reads_as_zeroes(std::uint64_t offset, std::uint64_t length) const;
 
  private:

@@ -22,7 +22,7 @@ const json::Object* object_in(const json::Object& object, std::string_view name)
 // Parses one small JSON object: few members, little nesting. Nothing for any other text.
 std::optional<json::Object> parse_small_object(std::string_view text);
 
-// Whether JSON keeps the text as it is: UTF-8 without noncharacters.
+// True if JSON keeps the text as it is: UTF-8 without noncharacters.
 bool is_kept_by_json(std::string_view text);
 
 }  // namespace blockexport::backup

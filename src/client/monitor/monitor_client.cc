@@ -1,6 +1,7 @@
 #include "client/monitor/monitor_client.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -27,9 +28,8 @@ Result<OwnedFd> connected_socket(const std::string& path, std::uint32_t timeout_
   OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket) return fail(Error::system("Cannot make a socket", Errno(errno)));
   const timeval patience{.tv_sec = timeout_seconds, .tv_usec = 0};
-  for (int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
-    (void)setsockopt(socket.get(), SOL_SOCKET, option, &patience, sizeof(patience));
-  }
+  // Bounds connect(2) and send(2).
+  (void)setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return fail(Error::system(fmt::format("Cannot connect to the monitor '{}'", printable(path)), Errno(errno))
                     .with_hint("The daemon opens it with, for example: --chardev "
@@ -56,6 +56,7 @@ Result<MonitorClient> MonitorClient::connect(const std::string& path, std::uint3
   Result<OwnedFd> socket = connected_socket(path, timeout_seconds);
   if (!socket) return fail(std::move(socket.error()));
   MonitorClient client(std::move(*socket), path, timeout_seconds);
+  client.restart_deadline();
   Result<json::Object> greeting = client.receive();
   if (!greeting) {
     return fail(std::move(greeting.error()).with_hint("A monitor serves one client at a time. Is another one there?"));
@@ -67,6 +68,7 @@ Result<MonitorClient> MonitorClient::connect(const std::string& path, std::uint3
 }
 
 Result<json::Value> MonitorClient::execute(const std::string& command, json::Object arguments) {
+  restart_deadline();
   const json::Object request{{"execute", command}, {"arguments", std::move(arguments)}};
   TRY(send(json::to_string(request) + "\n"));
   for (;;) {
@@ -90,6 +92,24 @@ Result<> MonitorClient::send(const std::string& text) {
   return {};
 }
 
+void MonitorClient::restart_deadline() {
+  deadline_ns_ = clock_.now_ns() + std::uint64_t{timeout_seconds_} * 1'000'000'000;
+}
+
+Result<> MonitorClient::wait_for_bytes() const {
+  for (;;) {
+    const std::uint64_t now_ns = clock_.now_ns();
+    const std::uint64_t left_ms = now_ns < deadline_ns_ ? (deadline_ns_ - now_ns) / 1'000'000 + 1 : 0;
+    pollfd entry{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    const int count = poll(&entry, 1, static_cast<int>(left_ms));
+    if (count > 0) return {};
+    if (count < 0 && errno != EINTR) return fail(Error::system("Cannot wait for the monitor", Errno(errno)));
+    if (left_ms == 0) {
+      return fail(fmt::format("The monitor '{}' has not answered for {} s", printable(path_), timeout_seconds_));
+    }
+  }
+}
+
 Result<json::Object> MonitorClient::receive() {
   std::string buffer(kReadBytes, '\0');
   for (;;) {
@@ -98,13 +118,12 @@ Result<json::Object> MonitorClient::receive() {
       if (object == nullptr) return fail(fmt::format("'{}' sent no QMP message", printable(path_)));
       return std::move(*object);
     }
+    TRY(wait_for_bytes());
     const ssize_t count = recv(socket_.get(), buffer.data(), buffer.size(), 0);
     if (count > 0) {
       parser_.feed(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
     } else if (count == 0) {
       return fail(fmt::format("The monitor '{}' has closed the connection", printable(path_)));
-    } else if (errno == EAGAIN) {
-      return fail(fmt::format("The monitor '{}' has sent nothing for {} s", printable(path_), timeout_seconds_));
     } else if (errno != EINTR) {
       return fail(Error::system(fmt::format("Cannot read from '{}'", printable(path_)), Errno(errno)));
     }

@@ -1,13 +1,14 @@
 // MonitorClient: a synchronous QMP client, for the client tool's commands that the daemon executes.
 //
 // It connects to a unix socket on which a monitor listens. Owner: the command. Thread: one at a time; it blocks, and
-// each wait ends after the timeout. Replies are untrusted and bounded.
+// each call ends after the timeout, whatever events arrive. Replies are untrusted and bounded.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/owned_fd.h"
 #include "json/parser.h"
@@ -32,12 +33,16 @@ class MonitorClient {
  private:
   MonitorClient(OwnedFd socket, std::string path, std::uint32_t timeout_seconds);
   Result<> send(const std::string& text);
-  // The next message, which is an object.
+  // The next message, which is an object. Waits until deadline_ns_.
   Result<json::Object> receive();
+  Result<> wait_for_bytes() const;
+  void restart_deadline();
 
   OwnedFd socket_;
   std::string path_;
   std::uint32_t timeout_seconds_;
+  SystemClock clock_;
+  std::uint64_t deadline_ns_ = 0;  // of the present call
   json::Parser parser_;
 };
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -19,10 +20,12 @@ constexpr const char* kGreeting = R"({"QMP": {"version": {}, "capabilities": []}
 constexpr const char* kDone = R"({"return": {}})";
 
 // Listens on a socket in a directory of its own. For each line of a client it sends the next of its prepared answers,
-// after the first one, which is the greeting; it closes after a further line, or stays silent if `stays`.
+// after the first one, which is the greeting; it closes after a further line, or stays silent if `stays`,
+// or repeats `event` until the client leaves.
 class Peer {
  public:
-  explicit Peer(std::vector<std::string> answers, bool stays = false) : answers_(std::move(answers)), stays_(stays) {
+  explicit Peer(std::vector<std::string> answers, bool stays = false, std::string event = "")
+      : answers_(std::move(answers)), stays_(stays), event_(std::move(event)) {
     std::string name = ::testing::TempDir() + "/monitorXXXXXX";
     directory_ = mkdtemp(name.data());
     path = directory_ + "/socket";
@@ -52,6 +55,10 @@ class Peer {
       const std::string line = answers_[i] + "\r\n";
       if (send(client.get(), line.data(), line.size(), MSG_NOSIGNAL) < 0) return;
     }
+    const std::string line = event_ + "\r\n";
+    while (!event_.empty() && send(client.get(), line.data(), line.size(), MSG_NOSIGNAL) > 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
     while (read_line(client.get()) && stays_) {
     }
   }
@@ -65,6 +72,7 @@ class Peer {
   std::string directory_;
   std::vector<std::string> answers_;
   bool stays_;
+  std::string event_;
   OwnedFd listener_;
   std::thread thread_;
 };
@@ -106,9 +114,17 @@ TEST(MonitorClientTest, AMonitorThatIsSilentOrClosesEndsTheWait) {
   Peer silent({kGreeting, kDone}, true);
   auto client = MonitorClient::connect(silent.path, 1);
   ASSERT_TRUE(client) << client.error().message();
-  EXPECT_NE(message(client->execute("query-backups", {})).find("has sent nothing for 1 s"), std::string::npos);
+  EXPECT_NE(message(client->execute("query-backups", {})).find("has not answered for 1 s"), std::string::npos);
   const Peer closing({kGreeting});
   EXPECT_NE(message(MonitorClient::connect(closing.path, 10)).find("has closed the connection"), std::string::npos);
+}
+
+// Events are no answer: a peer that sends them without end does not prolong the wait.
+TEST(MonitorClientTest, EventsDoNotProlongTheWait) {
+  Peer peer({kGreeting, kDone}, true, R"({"event": "JOB", "data": {}})");
+  auto client = MonitorClient::connect(peer.path, 1);
+  ASSERT_TRUE(client) << client.error().message();
+  EXPECT_NE(message(client->execute("query-backups", {})).find("has not answered for 1 s"), std::string::npos);
 }
 
 TEST(MonitorClientTest, AReplyBeyondTheLimitIsAnError) {
