@@ -458,6 +458,19 @@ class NodeStoreTest : public testing::Test {
     EXPECT_TRUE(co_await (*store)->load("b", **bits));
     dirty_bytes = (*bits)->dirty_bytes();
   }
+  // True if "b" is enabled in a store with this content.
+  bool is_enabled_in(const std::vector<std::byte>& content) {
+    world_.simulation().write_file(kKilled, content);
+    bool is_enabled = false;
+    world_.run(look_at_killed(world_.control(), is_enabled));
+    return is_enabled;
+  }
+  static aio::Task<void> look_at_killed(aio::Reactor& control, bool& is_enabled) {
+    auto store =
+        co_await BitmapStore::open(control, kKilled, {.identity = "disk", .size_bytes = kBytes, .generation = ""});
+    if (!store || (*store)->bitmaps().size() != 1) std::abort();
+    is_enabled = (*store)->bitmaps().front().is_enabled;
+  }
   static aio::Task<void> keep_content(aio::Simulation& simulation, std::vector<std::byte>& content) {
     co_await sleep(5);
     content = simulation.read_file(kStore).value_or(std::vector<std::byte>());
@@ -503,6 +516,17 @@ TEST_F(NodeStoreTest, AMergeIsStoredBeforeItSucceeds) {
   EXPECT_EQ(dirty_bytes_in(*world_.simulation().read_file(kStore)), 0u);
   EXPECT_EQ(apply(MergeBitmaps{.target = {"disk", "b"}, .sources = {{"disk", "t"}}}), "");
   EXPECT_EQ(dirty_bytes_in(*world_.simulation().read_file(kStore)), kGranularity);
+}
+
+TEST_F(NodeStoreTest, TheLastStepOfAChangeDecidesIfTheStoredBitmapIsEnabled) {
+  add_disk();
+  const BitmapName b{"disk", "b"};
+  EXPECT_EQ(apply(DisableBitmap{b}, EnableBitmap{b}), "");
+  EXPECT_TRUE(is_enabled_in(*world_.simulation().read_file(kStore)));
+  EXPECT_EQ(apply(DisableBitmap{b}, EnableBitmap{b}, DisableBitmap{b}), "");
+  EXPECT_FALSE(is_enabled_in(*world_.simulation().read_file(kStore)));
+  EXPECT_EQ(apply(EnableBitmap{b}, DisableBitmap{b}, EnableBitmap{b}), "");
+  EXPECT_TRUE(is_enabled_in(*world_.simulation().read_file(kStore)));
 }
 
 TEST_F(NodeStoreTest, NoOtherProgramMayWriteTheImageWhileTheNodeHasTheStore) {

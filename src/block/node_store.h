@@ -69,7 +69,7 @@ class NodeStore {
   // crash. All bitmaps have the size of the image.
   aio::Task<void> close();
 
-  // Whether a change of the graph is about to take the store away.
+  // True while a change of the graph is about to remove the store.
   bool is_leaving() const { return is_leaving_; }
   void set_leaving(bool is_leaving) { is_leaving_ = is_leaving; }
 

@@ -24,15 +24,15 @@ class StoreReopening {
   aio::Task<Result<>> prepare(NodeStore::Environment environment,
                               const std::optional<schema::BlockdevBitmapStore>& before,
                               const std::optional<schema::BlockdevBitmapStore>& after, bool is_read_only);
-  // Whether the image is still the one that a new store was opened for; the permissions are in effect.
+  // Fails if the image is not the one that a new store was opened for. The permissions are in effect.
   aio::Task<Result<>> confirm();
   // The driver shows its new image.
   aio::Task<void> commit();
   void abort();
   NodeStore* store() const { return node_.bitmaps().store(); }
-  // Whether abort() destroys the store.
+  // True if abort() destroys the store.
   bool is_adding() const { return action_ == Action::kAdd; }
-  // Whether commit() destroys the store.
+  // True if commit() destroys the store.
   bool is_dropping() const { return action_ == Action::kDrop; }
 
  private:

@@ -86,12 +86,12 @@ std::string_view scope_of(std::string_view generation) {
   return end == std::string_view::npos ? std::string_view() : generation.substr(0, end);
 }
 
-// Whether nothing shows that the image changed in between.
+// True if nothing shows that the image changed in between.
 bool is_same_generation(std::string_view stored, std::string_view now) {
   return stored == now || scope_of(stored) != scope_of(now);
 }
 
-// Whether the file has no superblock: an interrupted creation leaves none, because they are written last.
+// True if the file has no superblock: an interrupted creation leaves none, because they are written last.
 aio::Task<Result<bool>> has_blank_head(StoreFile& file) {
   std::vector<std::byte> head(std::min(file.size_bytes(), kStoreHeadBytes));
   if (IoResult result = co_await file.read(0, head); !result) co_return fail(cannot("read", file, result.error()));

@@ -33,7 +33,7 @@ class StoreFile {
   const std::string& path() const { return path_; }
   // When it was opened.
   std::uint64_t size_bytes() const { return size_bytes_; }
-  // Whether there was no file before.
+  // True if there was no file before.
   bool is_created() const { return is_created_; }
 
   // ENODATA: the file ends before.
