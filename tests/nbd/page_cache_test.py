@@ -75,9 +75,16 @@ class PageCacheTest(DaemonTest):
         self.assertLessEqual(self.read_all(self.export(**{"page-cache": "drop"}), 64 * KIB), RIGHT_AFTER_READING)
 
     def test_pages_of_others_stay(self):
-        """What somebody else had read before is there afterwards, but for what the kernel reclaims by itself."""
-        images.read_range(self.disk, 0, SIZE)
-        self.assertGreater(self.read_all(self.export(**{"page-cache": "drop"}), MIB), SIZE * 7 // 8)
+        """What somebody else had read before is there afterwards."""
+        # The kernel may reclaim some pages by itself, but hardly in each of several tries.
+        left = 0
+        client = self.export(**{"page-cache": "drop"})
+        for _ in range(5):
+            images.read_range(self.disk, 0, SIZE)
+            left = max(left, self.read_all(client, MIB))
+            if left >= SIZE:
+                break
+        self.assertGreaterEqual(left, SIZE)
 
     def test_writing_a_new_image(self):
         """What was written to fresh space leaves when the disk has it."""
