@@ -6,7 +6,7 @@ import re
 import resource
 import unittest
 
-from lib import certificates, images, settings, wait
+from lib import certificates, images, processes, settings, wait
 from lib.testcase import DaemonTest
 
 # More descriptors than any command here opens.
@@ -52,13 +52,7 @@ class ScarceDescriptorsTest(DaemonTest):
 
     def threads(self):
         """The names of the server's threads but for workers."""
-        folder, names = f"/proc/{self.daemon.pid}/task", []
-        for thread in os.listdir(folder):
-            try:
-                with open(os.path.join(folder, thread, "comm"), encoding="ascii") as comm:
-                    names.append(comm.read().strip())
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+        names = processes.thread_names(self.daemon.pid).values()
         return sorted(name for name in names if not WORKERS.match(name))
 
     def state(self):

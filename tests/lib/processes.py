@@ -7,15 +7,27 @@ import subprocess
 
 from lib import wait
 
+# A joined thread is listed until the kernel has taken it apart, and has this flag by then; proc_pid_stat(5), "flags".
+EXITING = 0x4
+
+
+def thread_names(pid):
+    """The process's threads, without those that are about to end: {number: name}."""
+    names = {}
+    for number in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{number}/stat", encoding="ascii", errors="replace") as file:
+                before, _, fields = file.read().rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if not int(fields.split()[6]) & EXITING:
+            names[int(number)] = before.partition("(")[2]
+    return names
+
 
 def threads(pid, name):
     """The numbers of the process's threads of this name."""
-    found = []
-    for number in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{number}/comm", encoding="ascii") as file:
-            if file.read().strip() == name:
-                found.append(int(number))
-    return found
+    return [number for number, found in thread_names(pid).items() if found == name]
 
 
 def state(pid, thread=None):

@@ -5,7 +5,7 @@ import pathlib
 import random
 import time
 
-from lib import images, settings, tools, wait
+from lib import images, processes, settings, tools, wait
 from lib.forgetful_disk import ForgetfulDisk
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
@@ -182,10 +182,9 @@ class FileTest(NodesTest):
 
     def sleeps_of(self, thread):
         """How often the thread of that name has given up its processor."""
-        for status in pathlib.Path(f"/proc/{self.daemon.pid}/task").glob("*/status"):
-            lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
-            if lines["Name"] == thread:
-                return int(lines["voluntary_ctxt_switches"])
+        for number in processes.threads(self.daemon.pid, thread):
+            status = pathlib.Path(f"/proc/{self.daemon.pid}/task/{number}/status").read_text(encoding="ascii")
+            return int(dict(line.split(":\t", 1) for line in status.splitlines())["voluntary_ctxt_switches"])
         raise AssertionError(f"no thread {thread}")
 
     def test_direct_sparse_map(self):

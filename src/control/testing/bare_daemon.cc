@@ -9,6 +9,8 @@
 #include <iterator>
 #include <regex>
 #include <set>
+#include <sstream>
+#include <string>
 #include <thread>
 
 #include "aio/testing/backends.h"
@@ -43,11 +45,25 @@ std::string text_of(const std::string& path) {
   return text;
 }
 
+// A joined thread is listed until the kernel has taken it apart, and has this flag by then; proc_pid_stat(5), "flags".
+bool is_exiting(const std::string& stat) {
+  constexpr unsigned kExiting = 0x4;
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return true;  // The thread is gone.
+  std::istringstream fields(stat.substr(name_end + 1));
+  std::string skipped;
+  unsigned flags = 0;
+  for (int field = 0; field < 6; ++field) fields >> skipped;
+  fields >> flags;
+  return (flags & kExiting) != 0;
+}
+
 Names threads() {
   Names names;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
     std::string name = text_of(entry.path().string() + "/comm");
-    if (!name.empty() && name != "file-worker") names.insert(std::move(name));
+    if (name.empty() || name == "file-worker" || is_exiting(text_of(entry.path().string() + "/stat"))) continue;
+    names.insert(std::move(name));
   }
   return names;
 }
