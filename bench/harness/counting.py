@@ -6,9 +6,11 @@ removes the cost of start and connection.
 
 Server and client share one processor as real-time tasks of the same priority, which no other task preempts and which do
 not preempt each other: a task that is woken runs when the other one waits. So the server finds the complete batch when
-it runs, and every batch has the same count, however busy the machine is. Where real-time scheduling is not allowed they
-are batch tasks, and some noise remains: a time slice may end in the middle of a batch. In both cases the server's other
-threads add calls (a scenario that needs them has no threshold for all calls).
+it runs, and every batch has the same count, however busy the machine is. The tracer, which stops the server at every
+call, is a real-time task too: the longer the server waits for its tracer, the more of the socket the client empties.
+Where real-time scheduling is not allowed they are batch tasks, and some noise remains: a time slice may end in the
+middle of a batch. In both cases the server's other threads add calls (a scenario that needs them has no threshold for
+all calls).
 """
 
 import contextlib
@@ -54,6 +56,12 @@ def share_a_processor() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def go_before_others() -> None:
+    """Runs in the tracer before exec: it wakes the server after every call, and no other load may delay that."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
+
+
 def started_server(tools: Tools, server: Server, setting: Setting, environment: dict | None = None):
     return running(tools, server, setting, cpu=None, before_start=share_a_processor, environment=environment)
 
@@ -88,7 +96,7 @@ def traced_calls(tools: Tools, started: Running, scenario: dict, batches: int) -
     log = started.setting.scratch / "strace"
     log.unlink(missing_ok=True)
     command = [tools.strace, "-f", "-c", "-U", "calls,name", "-o", str(log), "-p", str(started.pid)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=go_before_others) as tracer:
         try:
             wait_until_traced(started.pid)
             operations = load(tools, started, scenario, batches)
