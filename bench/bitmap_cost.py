@@ -47,6 +47,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--build", type=Path, default=FOLDER.parent / "build")
     parser.add_argument("--ours", help="the blockexportd to measure")
     parser.add_argument("--folder", default=MEMORY, help="where the image is made, 64 MiB")
+    parser.add_argument("--operations", type=int, help=f"writes at a time, instead of {MEASURE_MS} ms")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
     return parser.parse_args(arguments)
@@ -95,11 +96,12 @@ class Daemon:
         self.monitor.execute("block-export-add", type="nbd", id="e", node_name="disk", name="disk", writable=True)
         self.has_store = has_store
 
-    def measure(self, connections: int) -> float:
+    def measure(self, connections: int, operations: int | None) -> float:
         """CPU of the server in nanoseconds per write."""
+        length = f"--ms={MEASURE_MS}" if operations is None else f"--ops={operations}"
         command = [self.tools.nbdload, f"--socket={self.socket}", "--export=disk", "--workload=randwrite",
                    "--block=4K", f"--depth={QUEUE_DEPTH // connections}", f"--connections={connections}",
-                   f"--ms={MEASURE_MS}", f"--warmup-ms={WARM_UP_MS}", f"--server-pid={self.process.pid}"]
+                   length, f"--warmup-ms={WARM_UP_MS}", f"--server-pid={self.process.pid}"]
         return run_json(pinned(self.tools, CLIENT_CPU, command), PATIENCE_S)["server_cpu_ns_per_op"]
 
     def end(self) -> None:
@@ -107,17 +109,17 @@ class Daemon:
         self.process.wait()
 
 
-def compare(daemon: Daemon, connections: int, rounds: int) -> dict[str, list[float]]:
+def compare(daemon: Daemon, connections: int, options: argparse.Namespace) -> dict[str, list[float]]:
     """The CPU per write of each state, round by round."""
     found = {name: [] for name in STATES}
     order = list(STATES)
     chance = random.Random(SEED)
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         chance.shuffle(order)
         for name in order:
             bitmaps, has_store = STATES[name]
             daemon.enter(bitmaps, has_store)
-            found[name].append(daemon.measure(connections))
+            found[name].append(daemon.measure(connections, options.operations))
             daemon.leave(bitmaps)
     return found
 
@@ -137,7 +139,7 @@ def main(arguments: list[str]) -> int:
         daemon = Daemon(tools, Path(folder))
         try:
             for connections in options.connections:
-                found = compare(daemon, connections, options.rounds)
+                found = compare(daemon, connections, options)
                 for name, cpu_ns in found.items():
                     print(line_of(name, connections, cpu_ns, ratio_of(cpu_ns, found[REFERENCE])), flush=True)
         finally:

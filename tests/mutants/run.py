@@ -12,6 +12,7 @@ fail without a fault.
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import pathlib
 import queue
@@ -26,8 +27,10 @@ ROOT = HERE.parent.parent
 SURVIVORS_MAX_PERCENT = 10
 # What a fault leaves unused is no error of the build.
 NOTHING_IS_UNUSED = "".join(f'#pragma clang diagnostic ignored "-W{name}"\n' for name in ("unused", "unused-parameter"))
-# Of one test program: a fault may make it wait for ever.
-TEST_SECONDS_MAX = 90
+# A fault may make a test wait for ever: the longest that it may take, by what it took without one on this machine.
+TEST_SECONDS_MAX = 900
+TIMES_SLOWER_MAX = 3
+SECONDS_MORE_MAX = 60
 # Programs that run whole on a backend that the environment names, and those that see the most.
 BACKENDS = {"block_test": ("io_uring", "simulation"), "filters_test": ("io_uring", "simulation"),
             "drivers_test": ("io_uring", "epoll")}
@@ -96,24 +99,25 @@ class Tree:
         done = subprocess.run(command, capture_output=True, text=True)
         return None if done.returncode == 0 else done.stdout[-4000:]
 
-    def run(self, test):
+    def run(self, test, seconds_max):
         """Runs one test; None, or in a few words how it failed."""
         kind, _, rest = test.partition(":")
         if kind == "blackbox":
             command = ["/usr/bin/python3", self.root / "tests/run.py", *rest.split()]
-            return self.finish(test, command, {"BLOCKEXPORTD_DEFAULT": str(self.build / "blockexportd")})
+            return self.finish(test, command, {"BLOCKEXPORTD_DEFAULT": str(self.build / "blockexportd")},
+                               seconds_max)
         command = [next(self.build.glob(f"src/**/{kind}")), f"--gtest_filter={rest or '*'}", "--gtest_fail_fast"]
-        seen = (self.finish(test, command, {"BLOCKEXPORT_TEST_BACKEND": backend})
+        seen = (self.finish(test, command, {"BLOCKEXPORT_TEST_BACKEND": backend}, seconds_max)
                 for backend in BACKENDS.get(kind, ("io_uring",)))
         return next((failure for failure in seen if failure is not None), None)
 
-    def finish(self, test, command, environment):
+    def finish(self, test, command, environment, seconds_max):
         """Waits for the end of a test program; None, or how it failed."""
         try:
             done = subprocess.run(command, cwd=self.build, env={**os.environ, **environment}, capture_output=True,
-                                  text=True, timeout=TEST_SECONDS_MAX)
+                                  text=True, timeout=seconds_max)
         except subprocess.TimeoutExpired:
-            return f"{test}: no end in {TEST_SECONDS_MAX} s"
+            return f"{test}: no end in {seconds_max:.0f} s"
         if done.returncode == 0:
             return None
         failed = [line for line in (done.stdout + done.stderr).splitlines()
@@ -127,8 +131,8 @@ def targets_of(tests):
     return sorted("blockexportd" if name == "blackbox" else name for name in names)
 
 
-def judge(tree, mutant):
-    """Puts the fault in, builds, runs; the outcome and what was seen."""
+def judge(tree, mutant, limits):
+    """Puts the fault in, builds, runs each test for as long as `limits` says; the outcome and what was seen."""
     path = tree.root / mutant.file
     before = path.read_text()
     path.write_text(mutant.changed(before))
@@ -137,7 +141,7 @@ def judge(tree, mutant):
         if problem is not None:
             return BROKEN, problem
         for test in mutant.tests:
-            seen = tree.run(test)
+            seen = tree.run(test, limits[test])
             if seen is not None:
                 return NOTICED, seen
         return SURVIVED, mutant.fault
@@ -146,16 +150,28 @@ def judge(tree, mutant):
 
 
 def prepare(trees, mutants):
-    """Builds all trees. The tests pass while there is no fault; otherwise nothing that follows says anything."""
+    """Builds all trees. The tests pass while there is no fault; otherwise nothing that follows says anything.
+
+    Gives the seconds that each test may take with a fault.
+    """
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     for tree in trees:
         tree.prepare()
         problem = tree.make(targets_of(tests))
         if problem is not None:
             sys.exit(f"{tree.root} does not build:\n{problem}")
-    failed = [seen for seen in in_trees(trees, lambda tree, test: tree.run(test), tests) if seen is not None]
+    runs = list(in_trees(trees, timed_run, tests))
+    failed = [seen for _, seen, _ in runs if seen is not None]
     if failed:
         sys.exit("tests fail without a fault:\n" + "\n".join(failed))
+    return {test: seconds * TIMES_SLOWER_MAX + SECONDS_MORE_MAX for test, _, seconds in runs}
+
+
+def timed_run(tree, test):
+    """A test without a fault, how it failed, and the seconds that took."""
+    started = time.monotonic()
+    seen = tree.run(test, TEST_SECONDS_MAX)
+    return test, seen, time.monotonic() - started
 
 
 def in_trees(trees, work, items):
@@ -175,10 +191,10 @@ def in_trees(trees, work, items):
             yield done.result()
 
 
-def timed_judgement(tree, mutant):
+def timed_judgement(tree, mutant, limits):
     """A mutant with what judge() says of it, and the seconds that took."""
     started = time.monotonic()
-    outcome, seen = judge(tree, mutant)
+    outcome, seen = judge(tree, mutant, limits)
     return mutant, outcome, seen, time.monotonic() - started
 
 
@@ -219,10 +235,11 @@ def main():
     cores = len(os.sched_getaffinity(0))
     jobs = arguments.jobs or cores
     trees = [Tree(arguments.build_dir.resolve() / str(number), max(1, cores // jobs)) for number in range(jobs)]
-    prepare(trees, mutants)
+    limits = prepare(trees, mutants)
+    judgement = functools.partial(timed_judgement, limits=limits)
     outcomes = []
     survivors = []
-    for mutant, outcome, seen, seconds in in_trees(trees, timed_judgement, mutants):
+    for mutant, outcome, seen, seconds in in_trees(trees, judgement, mutants):
         outcomes.append(outcome)
         if outcome == SURVIVED:
             survivors.append(mutant.name)
