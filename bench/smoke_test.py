@@ -58,13 +58,17 @@ def exercise(nbdload: str, control: str, image: Path, mode: str, path: Path) -> 
         try:
             wait_for(path)
             measured = [f"--server-pid={server.pid}", "--latency"]
+            cpu_ns = 0
             for options in LOADS:
                 # The memory control does not serve the pattern.
                 blind = ["--check-every=0"] if mode == "memory" else []
                 result = load(nbdload, path, "--ops=64", *measured, *options, *blind)
                 assert result["errors"] == 0, result
-                assert result["ops"] > 0 and result["server_cpu_ns_per_op"] > 0, result
+                assert result["ops"] > 0, result
                 assert result["p50_us"] <= result["p99_us"], result
+                cpu_ns += result["server_cpu_ns"]
+            # The kernel counts the time of a thread that keeps running only at the next tick: a load may see none.
+            assert cpu_ns > 0, mode
             # In so short a time there may be no operation, since a busy machine may not schedule this test.
             timed = load(nbdload, path, "--ms=30", "--check-every=0")
             assert timed["errors"] == 0 and timed["seconds"] >= 0.03, timed
