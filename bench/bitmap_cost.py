@@ -102,7 +102,10 @@ class Daemon:
         command = [self.tools.nbdload, f"--socket={self.socket}", "--export=disk", "--workload=randwrite",
                    "--block=4K", f"--depth={QUEUE_DEPTH // connections}", f"--connections={connections}",
                    length, f"--warmup-ms={WARM_UP_MS}", f"--server-pid={self.process.pid}"]
-        return run_json(pinned(self.tools, CLIENT_CPU, command), PATIENCE_S)["server_cpu_ns_per_op"]
+        cpu_ns = run_json(pinned(self.tools, CLIENT_CPU, command), PATIENCE_S)["server_cpu_ns_per_op"]
+        if cpu_ns == 0:
+            raise BenchError("no processor time of the server was counted: measure for longer")
+        return cpu_ns
 
     def end(self) -> None:
         self.process.kill()
