@@ -16,6 +16,7 @@
 #include "aio/sync/scope.h"
 #include "aio/task/current.h"
 #include "aio/testing/interleaving.h"
+#include "aio/testing/seeds.h"
 #include "block/graph.h"
 #include "block/node_store.h"
 #include "block/testing/reactors.h"
@@ -30,14 +31,8 @@ constexpr const char* kKilled = "/killed";
 constexpr std::uint64_t kBytes = 8u << 20;
 constexpr std::uint32_t kGranularity = 64u << 10;
 
-#if __has_feature(thread_sanitizer)
-constexpr std::uint64_t kSeeds = 8;  // each takes 15 times as long, and has one thread only
-#else
-constexpr std::uint64_t kSeeds = 40;
-#endif
-
 std::uint64_t seeds() {
-  return std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 2'000 : kSeeds;
+  return std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 2'000 : aio::testing::seeds_here(40);
 }
 
 // The image of a test, which outlives the drivers.

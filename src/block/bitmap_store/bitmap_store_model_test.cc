@@ -9,6 +9,7 @@
 #include "aio/sync/scope.h"
 #include "aio/task/current.h"
 #include "aio/testing/interleaving.h"
+#include "aio/testing/seeds.h"
 #include "block/bitmap_store/bitmap_store.h"
 
 namespace blockexport::block {
@@ -28,7 +29,7 @@ constexpr std::uint64_t kPauseNsMax = 2'000'000;
 constexpr int kSessions = 6;
 
 std::uint64_t seeds() {
-  return std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 5'000 : 60;
+  return std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 5'000 : aio::testing::seeds_here(60);
 }
 
 enum class End : std::uint8_t { kPowerCut, kKill, kClose };

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "aio/testing/seeds.h"
 #include "block/graph.h"
 #include "block/testing/filter_drivers.h"
 #include "block/testing/reactors.h"
@@ -36,11 +37,7 @@ constexpr std::uint32_t kCluster = 512;
 constexpr std::uint64_t kBytes = 16 * 1024 + 300;
 constexpr std::size_t kWriters = 4;
 
-#if __has_feature(thread_sanitizer)
-constexpr int kSimulatedSeeds = 3;  // each takes 25 times as long, and has one thread only
-#else
-constexpr int kSimulatedSeeds = 20;
-#endif
+constexpr auto kSimulatedSeeds = static_cast<int>(aio::testing::seeds_here(20));
 
 // The disk, which knows where it has zeros.
 class Disk final : public block::LiveDriver {
