@@ -6,8 +6,8 @@
 
 A ratio of a few per cent drowns in the differences between two processes and between two seconds. So all states are
 measured in one process, on one image in memory, for a sixth of a second at a time, and in another order every round;
-the result is the median of the ratios within a round. The state "again", which is the same as the one it is compared
-with, tells what the method can distinguish.
+the result is the median of the ratios within a round. The state "again" equals the state that all are compared with:
+its ratio shows the noise of the method.
 """
 
 import argparse

@@ -27,7 +27,8 @@ ROOT = HERE.parent.parent
 SURVIVORS_MAX_PERCENT = 10
 # What a fault leaves unused is no error of the build.
 NOTHING_IS_UNUSED = "".join(f'#pragma clang diagnostic ignored "-W{name}"\n' for name in ("unused", "unused-parameter"))
-# A fault may make a test wait for ever: the longest that it may take, by what it took without one on this machine.
+# A fault may make a test wait for ever. So a test with a fault may take this much longer than it took without one, and
+# without one it may take TEST_SECONDS_MAX.
 TEST_SECONDS_MAX = 900
 TIMES_SLOWER_MAX = 3
 SECONDS_MORE_MAX = 60
@@ -85,7 +86,7 @@ class Tree:
             if target.is_file() and target.read_bytes() == (ROOT / name).read_bytes():
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            # With the time of now: the objects may be of the fault that an interrupted run left in the file.
+            # The copy gets the current time: objects of a fault that an interrupted run left there are rebuilt.
             shutil.copy(ROOT / name, target)
         for path in list(self.root.rglob("*")):
             name = str(path.relative_to(self.root))

@@ -1,7 +1,7 @@
 // seeds_here(): the number of seeds that a simulated test tries in this kind of build.
 //
-// For tests that take seconds: a sanitizer makes each seed several times slower, and a simulation has one thread only,
-// so there is little that more seeds would show to it. Not part of the daemon.
+// For tests that take seconds: a sanitizer makes each seed several times slower, and more seeds would find little more,
+// because a simulation has one thread only. Not part of the daemon.
 #pragma once
 
 #include <algorithm>
