@@ -1,0 +1,80 @@
+// ImageTables: the L1 table and the cached L2 tables of an open qcow2 image: from a guest cluster to its entry.
+//
+// A lookup of a cached entry takes no lock. A slice that is missing is read once, however many tasks need it at the
+// same time. Changes are made under the lock of the class and stand in memory only, until a commit writes them.
+//
+// Owned by the image's driver. Thread: any. A caller is inside the gate of an edge above, and keeps no entry longer
+// than its pin of the image's clusters (tables/cluster_pins.h).
+#pragma once
+
+#include <atomic>
+#include <expected>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "aio/sync/shared_event.h"
+#include "aio/task/task.h"
+#include "block/edge.h"
+#include "drivers/qcow2/tables/l2_cache.h"
+
+namespace blockexport::drivers::qcow2 {
+
+class ImageTables {
+ public:
+  struct CacheSizes {
+    std::uint64_t slice_bytes = 4096;
+    std::uint64_t cache_bytes = 1u << 20;
+  };
+
+  // `l1`: the entries as they stand in the image, in the byte order of the host. `file` holds the tables.
+  ImageTables(const Geometry& geometry, std::span<const std::uint64_t> l1, CacheSizes sizes, block::Edge& file);
+
+  const Geometry& geometry() const { return geometry_; }
+  std::uint64_t l1_size() const { return l1_size_; }
+  // 0 past the end of the table.
+  std::uint64_t l1_entry(std::uint64_t index) const {
+    return index < l1_size_ ? l1_[index].load(std::memory_order_acquire) : 0;
+  }
+
+  // The entry of a guest cluster. EAGAIN: its slice is not in memory.
+  std::expected<L2Entry, Errno> try_entry(std::uint64_t guest_cluster) const;
+  // The same; reads the slice if need be. EIO: the L1 entry is not valid, so the image is corrupt.
+  aio::Task<std::expected<L2Entry, Errno>> entry(std::uint64_t guest_cluster);
+  // Makes the slice of a guest cluster that has an L2 table be in memory now; it may be evicted at any time.
+  aio::Task<IoResult> load(std::uint64_t guest_cluster);
+
+  // --- for changes, under mutex() ---
+
+  std::mutex& mutex() { return mutex_; }
+  L2Cache& cache() { return cache_; }
+  void set_l1_entry(std::uint64_t index, std::uint64_t entry);
+  // Replaces the table after a resize, while no request is under way.
+  void set_l1(std::span<const std::uint64_t> entries);
+  // L1 entries that changed since the last call of take_changed_l1(), in ascending order.
+  std::vector<std::uint64_t> take_changed_l1();
+  bool is_dirty() const { return cache_.dirty_count() != 0 || !changed_l1_.empty(); }
+
+ private:
+  // One read of a slice, and the tasks that wait for it.
+  struct Load {
+    explicit Load(std::uint64_t of) : slice(of) {}
+    std::uint64_t slice;
+    IoResult result;
+    aio::SharedEvent ended{aio::SharedEvent::State::kReset, aio::Event::Cancellation::kIgnored};
+  };
+
+  aio::Task<IoResult> read_slice(std::uint64_t table_offset, Load& load);
+
+  Geometry geometry_;
+  block::Edge& file_;
+  std::mutex mutex_;  // guards changes, and loads_
+  std::unique_ptr<std::atomic<std::uint64_t>[]> l1_;
+  std::uint64_t l1_size_ = 0;
+  L2Cache cache_;
+  std::vector<std::uint64_t> changed_l1_;
+  std::vector<std::shared_ptr<Load>> loads_;
+};
+
+}  // namespace blockexport::drivers::qcow2
