@@ -12,12 +12,12 @@
 
 #include "aio/file/open_file.h"
 #include "aio/operation/operation.h"
+#include "aio/sync/sync_group.h"
 #include "block/driver.h"
 #include "block/range_lock.h"
 #include "drivers/file/extent_cache.h"
 #include "drivers/file/file_locks.h"
 #include "drivers/file/file_options.h"
-#include "drivers/file/sync_group.h"
 #include "drivers/file/write_backoff.h"
 #include "drivers/file/writeback_errors.h"
 
@@ -144,7 +144,7 @@ class FileDriver final : public block::LiveDriver {
   std::atomic<std::uint64_t> file_bytes_;     // real end of the file, as of the last check
   block::RangeLock growth_;                   // writes that grow the file hold it shared, grow() holds it exclusively
   WriteBackoff write_backoff_;
-  SyncGroup syncs_;
+  aio::SyncGroup syncs_;
   std::atomic<std::uint32_t> durable_writes_ = 0;  // number under way
   // Not used with direct I/O, which leaves no dirty pages to write back.
   WritebackErrors writeback_errors_;

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "drivers/file/wake.h"
+#include "aio/sync/wake.h"
 
 namespace blockexport::drivers {
 
@@ -47,7 +47,7 @@ void WritebackErrors::end(aio::Reactor& reactor, Call& call, IoResult result, bo
     }
     take_settled(settled);
   }
-  while (!settled.empty()) wake(reactor, settled.pop_front().settled);
+  while (!settled.empty()) aio::wake(reactor, settled.pop_front().settled);
 }
 
 void WritebackErrors::take_settled(Calls& settled) {

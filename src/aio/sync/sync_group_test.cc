@@ -1,5 +1,5 @@
 // SyncGroup with members on several reactors, each on a thread of its own.
-#include "drivers/file/sync_group.h"
+#include "aio/sync/sync_group.h"
 
 #include <array>
 #include <atomic>
@@ -8,10 +8,8 @@
 #include "aio/task/current.h"
 #include "aio/testing/threads.h"
 
-namespace blockexport::drivers {
+namespace blockexport::aio {
 namespace {
-
-using aio::Task;
 
 constexpr std::size_t kWriters = 24;
 constexpr std::uint64_t kRounds = 40;
@@ -26,7 +24,7 @@ struct Disk {
 };
 
 // Makes all writes durable that were done before it began; every seventh call fails and makes none durable.
-Task<IoResult> sync_disk(aio::Reactor& reactor, Disk& disk) {
+Task<IoResult> sync_disk(Reactor& reactor, Disk& disk) {
   EXPECT_EQ(disk.running.fetch_add(1), 0) << "two at once";
   const bool fails = disk.syncs.fetch_add(1) % 7 == 6;
   std::array<std::uint64_t, kWriters> seen;
@@ -38,7 +36,7 @@ Task<IoResult> sync_disk(aio::Reactor& reactor, Disk& disk) {
 }
 
 Task<void> write_and_sync(Disk& disk, std::size_t writer) {
-  aio::Reactor& reactor = co_await aio::current_reactor();
+  Reactor& reactor = co_await current_reactor();
   for (std::uint64_t number = 1; number <= kRounds; ++number) {
     disk.written[writer] = number;
     Task<IoResult> syncing = sync_disk(reactor, disk);
@@ -47,20 +45,20 @@ Task<void> write_and_sync(Disk& disk, std::size_t writer) {
   }
 }
 
-Task<void> write_on(aio::DataReactor& place, Disk& disk, std::size_t writer) {
-  return aio::run_on(place, "writer", write_and_sync(disk, writer));
+Task<void> write_on(DataReactor& place, Disk& disk, std::size_t writer) {
+  return run_on(place, "writer", write_and_sync(disk, writer));
 }
 
-class SyncGroupTest : public aio::testing::WithThreads {};
+class SyncGroupTest : public testing::WithThreads {};
 BLOCKEXPORT_FOR_EACH_THREADED_BACKEND(SyncGroupTest);
 
 TEST_P(SyncGroupTest, SuccessCoversTheMembersWritesOnAnyReactor) {
   auto first = start_thread("first");
   auto second = start_thread("second");
-  std::array<aio::DataReactor*, 3> places = {&here(), &first->data_reactor(), &second->data_reactor()};
+  std::array<DataReactor*, 3> places = {&here(), &first->data_reactor(), &second->data_reactor()};
   Disk disk;
-  run([](std::span<aio::DataReactor*> on, Disk& shared) -> Task<void> {
-    aio::Scope writers(co_await aio::current_reactor());
+  run([](std::span<DataReactor*> on, Disk& shared) -> Task<void> {
+    Scope writers(co_await current_reactor());
     for (std::size_t i = 0; i < kWriters; ++i) writers.spawn("writer", write_on(*on[i % on.size()], shared, i));
     co_await writers.join();
   }(places, disk));
@@ -70,4 +68,4 @@ TEST_P(SyncGroupTest, SuccessCoversTheMembersWritesOnAnyReactor) {
 }
 
 }  // namespace
-}  // namespace blockexport::drivers
+}  // namespace blockexport::aio

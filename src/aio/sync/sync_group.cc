@@ -1,12 +1,12 @@
-#include "drivers/file/sync_group.h"
+#include "aio/sync/sync_group.h"
 
 #include <utility>
 
-#include "drivers/file/wake.h"
+#include "aio/sync/wake.h"
 
-namespace blockexport::drivers {
+namespace blockexport::aio {
 
-aio::Task<IoResult> SyncGroup::share(aio::Reactor& reactor, aio::Task<IoResult> syncing) {
+Task<IoResult> SyncGroup::share(Reactor& reactor, Task<IoResult> syncing) {
   Member member(reactor);
   if (!lead_or_join(member)) {
     (void)co_await member.woken.wait();
@@ -27,7 +27,7 @@ bool SyncGroup::lead_or_join(Member& member) {
   return false;
 }
 
-void SyncGroup::finish(aio::Reactor& reactor, IoResult result) {
+void SyncGroup::finish(Reactor& reactor, IoResult result) {
   Members done;
   Member* leader = nullptr;
   {
@@ -54,4 +54,4 @@ bool SyncGroup::is_running() {
   return running_;
 }
 
-}  // namespace blockexport::drivers
+}  // namespace blockexport::aio

@@ -5,9 +5,9 @@
 #include "aio/reactor/reactor.h"
 #include "aio/sync/sync.h"
 
-namespace blockexport::drivers {
+namespace blockexport::aio {
 
-inline void wake(aio::Reactor& reactor, aio::Event& event) {
+inline void wake(Reactor& reactor, Event& event) {
   if (&event.reactor() == &reactor) {
     event.set();
   } else {
@@ -15,4 +15,4 @@ inline void wake(aio::Reactor& reactor, aio::Event& event) {
   }
 }
 
-}  // namespace blockexport::drivers
+}  // namespace blockexport::aio

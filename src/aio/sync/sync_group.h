@@ -1,7 +1,7 @@
 // SyncGroup: one sync for all tasks that wait for a sync. The first task runs it. A task that comes while a sync runs
 // cannot know whether that sync covers its writes, so it shares the next one with all others that come meanwhile.
 //
-// Owned by a FileDriver. Any thread; each task waits on its own reactor, and cannot be cancelled: earlier writes become
+// Owned by a driver. Any thread; each task waits on its own reactor, and cannot be cancelled: earlier writes become
 // durable even if the client has gone.
 #pragma once
 
@@ -12,13 +12,13 @@
 #include "base/errno.h"
 #include "base/intrusive_list.h"
 
-namespace blockexport::drivers {
+namespace blockexport::aio {
 
 class SyncGroup {
  public:
   // The result of a sync that begins after this call: either `syncing`, or that of another task; in that case `syncing`
   // never runs.
-  aio::Task<IoResult> share(aio::Reactor& reactor, aio::Task<IoResult> syncing);
+  Task<IoResult> share(Reactor& reactor, Task<IoResult> syncing);
 
   // Whether a sync is under way; the answer may be outdated at once.
   bool is_running();
@@ -26,8 +26,8 @@ class SyncGroup {
  private:
   // A task that waits for a sync; lives until it has its result.
   struct Member : ListLink<Member> {
-    explicit Member(aio::Reactor& on) : woken(on, aio::Event::Cancellation::kIgnored) {}
-    aio::Event woken;
+    explicit Member(Reactor& on) : woken(on, Event::Cancellation::kIgnored) {}
+    Event woken;
     bool leads = false;
     IoResult result;  // set unless this member leads
   };
@@ -38,7 +38,7 @@ class SyncGroup {
   bool lead_or_join(Member& member);
   // The leader's sync has ended with `result`; called on `reactor`, that of the leader. All members that shared the
   // sync get the result, and one of those that wait for the next sync becomes its leader.
-  void finish(aio::Reactor& reactor, IoResult result);
+  void finish(Reactor& reactor, IoResult result);
 
   std::mutex mutex_;
   bool running_ = false;
@@ -46,4 +46,4 @@ class SyncGroup {
   Members next_;     // members of the next sync
 };
 
-}  // namespace blockexport::drivers
+}  // namespace blockexport::aio
