@@ -58,6 +58,15 @@ class PromiseModel {
       return is_among(sector.written, sector.acknowledged, value);
     });
   }
+  // The same for a read that began at that moment (see flush_begins()), whatever was written since.
+  bool may_be_read_since(const Moment& begun, Range range, std::span<const std::byte> content) const {
+    const std::size_t first = range.offset / kSectorBytes;
+    for (std::size_t i = 0; i < content.size(); ++i) {
+      const std::size_t sector = first + i / kSectorBytes;
+      if (!is_among(sectors_[sector].written, begun[sector], content[i])) return false;
+    }
+    return true;
+  }
   // Whether the range may have this content after a power cut.
   bool may_be_left(Range range, std::span<const std::byte> content) const {
     return fits(range, content,

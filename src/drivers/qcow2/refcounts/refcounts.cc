@@ -25,9 +25,10 @@ Refcounts::Refcounts(const Geometry& geometry, std::vector<std::uint64_t> table,
                      MetadataClusters& metadata)
     : geometry_(geometry), metadata_(metadata), table_(std::move(table)), table_offset_(table_offset) {}
 
-void Refcounts::insert_block(std::uint64_t block, std::span<const std::byte> bytes, std::size_t clean_blocks_max) {
+void Refcounts::insert_block(std::uint64_t block, std::span<const std::byte> bytes, std::size_t clean_blocks_max,
+                             std::uint64_t evictions) {
   assert(bytes.size() == geometry_.cluster_bytes());
-  if (blocks_.contains(block)) return;
+  if (blocks_.contains(block) || evictions != evictions_) return;
   evict_clean(clean_blocks_max);
   blocks_.emplace(block, Block{.bytes = {bytes.begin(), bytes.end()}, .used_at = ++uses_});
 }
@@ -41,6 +42,7 @@ void Refcounts::evict_clean(std::size_t clean_blocks_max) {
     }
     if (oldest == blocks_.end()) return;
     blocks_.erase(oldest);
+    ++evictions_;
   }
 }
 
@@ -92,7 +94,7 @@ HostClusters Refcounts::free_run(const Block& block, std::uint64_t from, std::ui
 
 Refcounts::Answer<Refcounts::Block*> Refcounts::block_for(std::uint64_t cluster) {
   const std::uint64_t block = block_of(cluster);
-  if (block >= table_.size()) return blocked(Obstacle::kTableFull);
+  if (block >= table_.size()) return table_full();
   if (table_[block] != 0) return loaded(block);
   const std::uint64_t first = block << geometry_.refcount_block_bits();
   if (metadata_.contains(first, 1)) return blocked(Obstacle::kCorrupt);
@@ -156,7 +158,7 @@ Refcounts::Answer<HostClusters> Refcounts::allocate_behind(std::uint64_t count) 
   while (first_block > 0 && table_[first_block - 1] == 0) --first_block;
   const std::uint64_t blocks = blocks_behind(first_block, count);
   const HostClusters taken{first_block << geometry_.refcount_block_bits(), count};
-  if (first_block + blocks > table_.size()) return blocked(Obstacle::kTableFull);
+  if (first_block + blocks > table_.size()) return table_full();
   if (!is_reachable(taken.first + count + blocks)) return blocked(Obstacle::kTableTooLarge);
   if (metadata_.contains(taken.first, count + blocks)) return blocked(Obstacle::kCorrupt);
   take_behind(first_block, count);

@@ -39,7 +39,8 @@ class Refcounts {
   };
   struct Blocked {
     Obstacle obstacle;
-    std::uint64_t block = 0;  // kBlockNotLoaded
+    std::uint64_t block = 0;          // kBlockNotLoaded
+    std::uint64_t table_entries = 0;  // kTableFull: number of entries of the table that is full
   };
   template <class T>
   using Answer = std::expected<T, Blocked>;
@@ -53,8 +54,11 @@ class Refcounts {
   std::uint64_t block_offset(std::uint64_t block) const { return block < table_.size() ? table_[block] : 0; }
   bool holds_block(std::uint64_t block) const { return blocks_.contains(block); }
   // Puts a block in, as it stands in the image; evicts clean ones above `clean_blocks_max`. Does nothing when it is
-  // here already.
-  void insert_block(std::uint64_t block, std::span<const std::byte> bytes, std::size_t clean_blocks_max);
+  // here already, or when a block was evicted since the caller had `evictions` before it read: it may have been this
+  // one, with changes.
+  void insert_block(std::uint64_t block, std::span<const std::byte> bytes, std::size_t clean_blocks_max,
+                    std::uint64_t evictions);
+  std::uint64_t evictions() const { return evictions_; }
 
   // Takes at least 1 and at most `count_max` consecutive free clusters, each with refcount 1 from now on.
   Answer<HostClusters> allocate(std::uint64_t count_max);
@@ -86,6 +90,8 @@ class Refcounts {
   Writes begin_write();
   void end_write();
   bool is_dirty() const { return dirty_blocks_ != 0 || !changed_entries_.empty() || table_moved_; }
+  // Whether the changes have to be written in more than one step.
+  bool needs_barrier() const { return !changed_entries_.empty() || table_moved_; }
   std::size_t dirty_blocks() const { return dirty_blocks_; }
 
   std::uint64_t table_offset() const { return table_offset_; }
@@ -124,6 +130,9 @@ class Refcounts {
   bool is_reachable(std::uint64_t end_cluster) const {
     return end_cluster <= kHostOffsetLimit >> geometry_.cluster_bits;
   }
+  std::unexpected<Blocked> table_full() const {
+    return std::unexpected(Blocked{.obstacle = Obstacle::kTableFull, .table_entries = table_.size()});
+  }
   // The block that describes `cluster`, made if it is missing.
   Answer<Block*> block_for(std::uint64_t cluster);
   void evict_clean(std::size_t clean_blocks_max);
@@ -139,6 +148,7 @@ class Refcounts {
   std::map<std::uint64_t, Block> blocks_;
   std::size_t dirty_blocks_ = 0;
   std::uint64_t uses_ = 0;
+  std::uint64_t evictions_ = 0;
   std::uint64_t cursor_ = 0;  // no cluster below it is free, as far as is known
 };
 

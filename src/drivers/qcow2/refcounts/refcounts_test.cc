@@ -84,7 +84,8 @@ auto with_loads(Image& image, Refcounts& refcounts, std::vector<HostClusters>& o
     auto answer = call();
     if (answer) return *answer;
     if (answer.error().obstacle == Obstacle::kBlockNotLoaded) {
-      refcounts.insert_block(answer.error().block, image.block(refcounts.block_offset(answer.error().block)), 2);
+      refcounts.insert_block(answer.error().block, image.block(refcounts.block_offset(answer.error().block)), 2,
+                             refcounts.evictions());
     } else if (answer.error().obstacle == Obstacle::kTableFull) {
       const auto grown = refcounts.grow_table();
       if (!grown) std::abort();
@@ -103,7 +104,7 @@ TEST(RefcountsTest, NeedsABlockBeforeItAllocates) {
   EXPECT_EQ(answer.error().obstacle, Obstacle::kBlockNotLoaded);
   EXPECT_EQ(answer.error().block, 0u);
   EXPECT_FALSE(refcounts.is_dirty());
-  refcounts.insert_block(0, image.block(1024), 4);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
   EXPECT_EQ(refcounts.allocate(4), (HostClusters{3, 4}));
   EXPECT_EQ(refcounts.allocate(1), (HostClusters{7, 1}));
   EXPECT_TRUE(refcounts.is_dirty());
@@ -113,10 +114,23 @@ TEST(RefcountsTest, NeedsABlockBeforeItAllocates) {
   EXPECT_EQ(image.refcount(8), 0u);
 }
 
+TEST(RefcountsTest, TakesNoBlockThatWasReadBeforeAnEviction) {
+  Image image(kSmall);
+  Refcounts refcounts(kSmall, image.table, 512, image.metadata);
+  const std::uint64_t before = refcounts.evictions();
+  refcounts.insert_block(0, image.block(1024), 1, before);
+  refcounts.insert_block(1, image.block(2048), 1, before);
+  EXPECT_FALSE(refcounts.holds_block(0));
+  refcounts.insert_block(0, image.block(1024), 1, before);
+  EXPECT_FALSE(refcounts.holds_block(0));
+  refcounts.insert_block(0, image.block(1024), 1, refcounts.evictions());
+  EXPECT_TRUE(refcounts.holds_block(0));
+}
+
 TEST(RefcountsTest, ReusesAFreedClusterAndLeavesASharedOne) {
   Image image(kSmall);
   Refcounts refcounts(kSmall, image.table, 512, image.metadata);
-  refcounts.insert_block(0, image.block(1024), 4);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
   ASSERT_TRUE(refcounts.allocate(10));
   EXPECT_EQ(refcounts.increase(5), 2u);
   EXPECT_EQ(refcounts.decrease(5), 1u);
@@ -131,7 +145,7 @@ TEST(RefcountsTest, CountsNoFurtherThanTheBitsOfARefcount) {
   const Geometry one_bit{.cluster_bits = 9, .refcount_order = 0};
   Image image(one_bit);
   Refcounts refcounts(one_bit, image.table, 512, image.metadata);
-  refcounts.insert_block(0, image.block(1024), 4);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
   ASSERT_TRUE(refcounts.allocate(1));
   EXPECT_EQ(refcounts.increase(3).error().obstacle, Obstacle::kOverflow);
 }
@@ -140,7 +154,7 @@ TEST(RefcountsTest, NeverHandsOutMetadataThatHasNoRefcount) {
   Image image(kSmall);
   image.metadata.add(4);
   Refcounts refcounts(kSmall, image.table, 512, image.metadata);
-  refcounts.insert_block(0, image.block(1024), 4);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
   EXPECT_EQ(refcounts.allocate(4).error().obstacle, Obstacle::kCorrupt);
   EXPECT_FALSE(refcounts.is_dirty());
 }
@@ -148,7 +162,7 @@ TEST(RefcountsTest, NeverHandsOutMetadataThatHasNoRefcount) {
 TEST(RefcountsTest, KeepsAChangeThatComesWhileItWrites) {
   Image image(kSmall);
   Refcounts refcounts(kSmall, image.table, 512, image.metadata);
-  refcounts.insert_block(0, image.block(1024), 4);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
   ASSERT_TRUE(refcounts.allocate(1));
   (void)refcounts.begin_write();
   ASSERT_TRUE(refcounts.allocate(1));
@@ -162,7 +176,7 @@ TEST(RefcountsTest, KeepsAChangeThatComesWhileItWrites) {
 TEST(RefcountsTest, ANewBlockStaysNewUntilTheTableInTheImageRefersToIt) {
   Image image(kSmall);
   Refcounts refcounts(kSmall, image.table, 512, image.metadata);
-  refcounts.insert_block(0, image.block(1024), 4);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
   ASSERT_TRUE(refcounts.allocate(253));
   ASSERT_EQ(refcounts.allocate(1), (HostClusters{257, 1}));
   EXPECT_EQ(refcounts.begin_write().new_blocks.size(), 1u);

@@ -24,12 +24,17 @@ void ImageTables::set_l1_entry(std::uint64_t index, std::uint64_t entry) {
   changed_l1_.push_back(index);
 }
 
-std::vector<std::uint64_t> ImageTables::take_changed_l1() {
-  std::vector<std::uint64_t> changed = std::move(changed_l1_);
-  changed_l1_.clear();
+std::vector<std::uint64_t> ImageTables::begin_l1_write() {
+  l1_in_writing_ = changed_l1_.size();
+  std::vector<std::uint64_t> changed = changed_l1_;
   std::ranges::sort(changed);
   changed.erase(std::ranges::unique(changed).begin(), changed.end());
   return changed;
+}
+
+void ImageTables::end_l1_write() {
+  changed_l1_.erase(changed_l1_.begin(), changed_l1_.begin() + static_cast<std::ptrdiff_t>(l1_in_writing_));
+  l1_in_writing_ = 0;
 }
 
 std::expected<L2Entry, Errno> ImageTables::try_entry(std::uint64_t guest_cluster) const {

@@ -52,8 +52,10 @@ class ImageTables {
   void set_l1_entry(std::uint64_t index, std::uint64_t entry);
   // Replaces the table after a resize, while no request is under way.
   void set_l1(std::span<const std::uint64_t> entries);
-  // L1 entries that changed since the last call of take_changed_l1(), in ascending order.
-  std::vector<std::uint64_t> take_changed_l1();
+  // Begins to write the changed L1 entries to the image. Returns their indices, in ascending order.
+  std::vector<std::uint64_t> begin_l1_write();
+  // The entries that begin_l1_write() returned are in the image.
+  void end_l1_write();
   bool is_dirty() const { return cache_.dirty_count() != 0 || !changed_l1_.empty(); }
 
  private:
@@ -74,6 +76,7 @@ class ImageTables {
   std::uint64_t l1_size_ = 0;
   L2Cache cache_;
   std::vector<std::uint64_t> changed_l1_;
+  std::size_t l1_in_writing_ = 0;  // the first of changed_l1_
   std::vector<std::shared_ptr<Load>> loads_;
 };
 

@@ -81,7 +81,12 @@ TEST_F(ImageTablesTest, ListsTheL1EntriesThatChanged) {
   tables.set_l1_entry(0, 2 * kCluster);
   tables.set_l1_entry(2, 3 * kCluster);
   EXPECT_TRUE(tables.is_dirty());
-  EXPECT_EQ(tables.take_changed_l1(), (std::vector<std::uint64_t>{0, 2}));
+  EXPECT_EQ(tables.begin_l1_write(), (std::vector<std::uint64_t>{0, 2}));
+  EXPECT_EQ(tables.begin_l1_write(), (std::vector<std::uint64_t>{0, 2})) << "the first write may have failed";
+  tables.set_l1_entry(1, kCluster);
+  tables.end_l1_write();
+  EXPECT_EQ(tables.begin_l1_write(), (std::vector<std::uint64_t>{1}));
+  tables.end_l1_write();
   EXPECT_FALSE(tables.is_dirty());
   EXPECT_EQ(tables.l1_entry(2), 3 * kCluster);
   EXPECT_EQ(tables.l1_entry(3), 0u);

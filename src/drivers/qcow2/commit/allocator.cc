@@ -1,0 +1,176 @@
+#include "drivers/qcow2/commit/allocator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "block/buffers.h"
+#include "drivers/qcow2/zero_padded_read.h"
+
+namespace blockexport::drivers::qcow2 {
+
+Allocator::Allocator(ImageTables& tables, ClusterPins& pins, Refcounts refcounts, MetadataClusters& metadata,
+                     block::Edge& file, Options options)
+    : tables_(tables),
+      pins_(pins),
+      metadata_(metadata),
+      file_(file),
+      options_(options),
+      refcounts_(std::move(refcounts)) {}
+
+aio::Task<std::expected<Allocated, Errno>> Allocator::allocate(std::uint64_t count_max) {
+  while (true) {
+    Refcounts::Blocked blocked{};
+    {
+      const std::lock_guard lock(tables_.mutex());
+      const Refcounts::Answer<HostClusters> taken = refcounts_.allocate(count_max);
+      if (taken) co_return note_allocated(*taken);
+      blocked = taken.error();
+    }
+    CO_TRY(co_await overcome(blocked));
+  }
+}
+
+aio::Task<std::expected<Allocated, Errno>> Allocator::allocate_exactly(std::uint64_t count) {
+  while (true) {
+    Refcounts::Blocked blocked{};
+    {
+      const std::lock_guard lock(tables_.mutex());
+      const Refcounts::Answer<HostClusters> taken = refcounts_.allocate_exactly(count);
+      if (taken) co_return note_allocated(*taken);
+      blocked = taken.error();
+    }
+    CO_TRY(co_await overcome(blocked));
+  }
+}
+
+Allocated Allocator::note_allocated(HostClusters clusters) {
+  const unsigned bits = tables_.geometry().cluster_bits;
+  const bool is_fresh = clusters.first << bits >= options_.fresh_from;
+  const std::uint64_t end = (clusters.first + clusters.count) << bits;
+  if (options_.fresh_from != UINT64_MAX) options_.fresh_from = std::max(options_.fresh_from, end);
+  return {.clusters = clusters, .is_fresh = is_fresh};
+}
+
+aio::Task<std::expected<std::uint64_t, Errno>> Allocator::refcount(std::uint64_t cluster) {
+  while (true) {
+    Refcounts::Blocked blocked{};
+    {
+      const std::lock_guard lock(tables_.mutex());
+      const Refcounts::Answer<std::uint64_t> found = refcounts_.refcount(cluster);
+      if (found) co_return *found;
+      blocked = found.error();
+    }
+    CO_TRY(co_await overcome(blocked));
+  }
+}
+
+aio::Task<IoResult> Allocator::overcome(Refcounts::Blocked blocked) {
+  using Obstacle = Refcounts::Obstacle;
+  switch (blocked.obstacle) {
+    case Obstacle::kBlockNotLoaded:
+      co_return co_await load_block(blocked.block);
+    case Obstacle::kTableFull:
+      co_return grow_table(blocked.table_entries);
+    case Obstacle::kTableTooLarge:
+      co_return fail(EFBIG);
+    case Obstacle::kOverflow:
+      co_return fail(EINVAL);
+    case Obstacle::kCorrupt:
+      break;
+  }
+  is_corrupt_.store(true, std::memory_order_relaxed);
+  co_return fail(EIO);
+}
+
+IoResult Allocator::grow_table(std::uint64_t full_entries) {
+  const std::lock_guard lock(tables_.mutex());
+  if (refcounts_.table_entries() != full_entries) return {};  // another task was here first
+  const Refcounts::Answer<HostClusters> old_table = refcounts_.grow_table();
+  if (!old_table) {
+    if (old_table.error().obstacle == Refcounts::Obstacle::kTableTooLarge) return fail(EFBIG);
+    is_corrupt_.store(true, std::memory_order_relaxed);
+    return fail(EIO);
+  }
+  freed_.add({.clusters = *old_table});
+  return {};
+}
+
+aio::Task<IoResult> Allocator::load_block(std::uint64_t block) {
+  const Geometry& geometry = tables_.geometry();
+  std::uint64_t offset = 0;
+  std::uint64_t evictions = 0;
+  {
+    const std::lock_guard lock(tables_.mutex());
+    offset = refcounts_.block_offset(block);
+    evictions = refcounts_.evictions();
+  }
+  if (offset == 0 || geometry.offset_in_cluster(offset) != 0 || offset >= kHostOffsetLimit) {
+    is_corrupt_.store(true, std::memory_order_relaxed);
+    co_return fail(EIO);
+  }
+  const block::AlignedMemory memory(geometry.cluster_bytes(), 4096);
+  if (!memory) co_return fail(ENOMEM);
+  const iovec vector{memory.bytes().data(), memory.bytes().size()};
+  CO_TRY(co_await read_zero_padded(file_.node(), {offset, geometry.cluster_bytes()}, {&vector, 1}));
+  const std::lock_guard lock(tables_.mutex());
+  refcounts_.insert_block(block, memory.bytes(), options_.clean_blocks_max, evictions);
+  co_return IoResult();
+}
+
+aio::Task<IoResult> Allocator::reclaim() {
+  std::vector<FreedRun> unused;
+  {
+    const std::lock_guard lock(tables_.mutex());
+    pins_.advance();
+    unused = freed_.take_unused(pins_);
+  }
+  IoResult result;
+  for (FreedRun& run : unused) {
+    if (result) result = co_await decrease(run);
+    if (result) continue;
+    const std::lock_guard lock(tables_.mutex());
+    freed_.put_back(run);
+  }
+  co_return result;
+}
+
+aio::Task<std::expected<std::uint64_t, Errno>> Allocator::sole_clusters(FreedRun run) {
+  std::uint64_t count = 0;
+  while (count < std::min(run.clusters.count, kReclaimedAtOnceMax)) {
+    CO_TRY_ASSIGN(const std::uint64_t refcount, co_await this->refcount(run.clusters.first + count));
+    if (refcount != 1) break;
+    ++count;
+  }
+  co_return count;
+}
+
+// Removes from `run` the clusters that it has done.
+aio::Task<IoResult> Allocator::decrease(FreedRun& run) {
+  const Geometry& geometry = tables_.geometry();
+  std::uint64_t to_discard = 0;
+  while (run.clusters.count != 0) {
+    if (run.discard && to_discard == 0) {
+      // A discard after the decrease could meet data of the next user.
+      CO_TRY_ASSIGN(to_discard, co_await sole_clusters(run));
+      const block::Range range{run.clusters.first << geometry.cluster_bits, to_discard << geometry.cluster_bits};
+      if (to_discard != 0 && range.fits(file_.node().size_bytes())) (void)co_await file_.node().discard(range);
+    }
+    Refcounts::Blocked blocked{};
+    {
+      const std::lock_guard lock(tables_.mutex());
+      const Refcounts::Answer<std::uint64_t> decreased = refcounts_.decrease(run.clusters.first);
+      if (decreased) {
+        ++run.clusters.first;
+        --run.clusters.count;
+        if (to_discard != 0) --to_discard;
+        continue;
+      }
+      blocked = decreased.error();
+    }
+    CO_TRY(co_await overcome(blocked));
+  }
+  co_return IoResult();
+}
+
+}  // namespace blockexport::drivers::qcow2

@@ -1,0 +1,83 @@
+// Allocator: takes and frees host clusters of an open image; reads the refcount blocks that it needs.
+//
+// Owned by the image's writer; the ImageTables, whose lock guards its state, outlive it. Thread: any.
+#pragma once
+
+#include <atomic>
+#include <expected>
+
+#include "aio/task/task.h"
+#include "block/edge.h"
+#include "drivers/qcow2/commit/freed_clusters.h"
+#include "drivers/qcow2/refcounts/refcounts.h"
+#include "drivers/qcow2/tables/cluster_pins.h"
+#include "drivers/qcow2/tables/image_tables.h"
+#include "drivers/qcow2/tables/metadata_clusters.h"
+
+namespace blockexport::drivers::qcow2 {
+
+// Clusters that an allocation returned.
+struct Allocated {
+  HostClusters clusters;
+  // Nothing was ever written there, and the file ends before them: they read as zeros.
+  bool is_fresh = false;
+};
+
+class Allocator {
+ public:
+  static constexpr std::uint64_t kReclaimedAtOnceMax = 4096;
+
+  struct Options {
+    std::size_t clean_blocks_max = 4;  // refcount blocks that stay in memory without need
+    // Clusters at or behind this offset were never written: the size of the file when it was opened, if the file can
+    // grow; else UINT64_MAX.
+    std::uint64_t fresh_from = UINT64_MAX;
+  };
+
+  Allocator(ImageTables& tables, ClusterPins& pins, Refcounts refcounts, MetadataClusters& metadata, block::Edge& file,
+            Options options);
+
+  // Takes at least 1 and at most `count_max` consecutive clusters. EFBIG: the image has its largest size. EIO: the
+  // image is corrupt, see is_corrupt().
+  aio::Task<std::expected<Allocated, Errno>> allocate(std::uint64_t count_max);
+  aio::Task<std::expected<Allocated, Errno>> allocate_exactly(std::uint64_t count);
+
+  // Clusters that no table in memory refers to any more, or never did. Under the lock of the tables.
+  void free(FreedRun run) { freed_.add(run); }
+
+  // Decreases the refcounts of freed clusters that nothing uses any more, so that they can be allocated again. The
+  // first error, after which the rest stays freed.
+  aio::Task<IoResult> reclaim();
+
+  // The refcount of a cluster.
+  aio::Task<std::expected<std::uint64_t, Errno>> refcount(std::uint64_t cluster);
+
+  // Found a contradiction in the image's metadata: nothing may be written to it any more.
+  bool is_corrupt() const { return is_corrupt_.load(std::memory_order_relaxed); }
+
+  // --- under the lock of the tables ---
+  Refcounts& refcounts() { return refcounts_; }
+  FreedClusters& freed() { return freed_; }
+  MetadataClusters& metadata() { return metadata_; }
+
+ private:
+  // Removes the obstacle, so that the call can be tried again.
+  aio::Task<IoResult> overcome(Refcounts::Blocked blocked);
+  aio::Task<IoResult> load_block(std::uint64_t block);
+  aio::Task<IoResult> decrease(FreedRun& run);
+  IoResult grow_table(std::uint64_t full_entries);
+  // Number of clusters at the beginning of `run` that only it refers to; at most kReclaimedAtOnceMax.
+  aio::Task<std::expected<std::uint64_t, Errno>> sole_clusters(FreedRun run);
+  Allocated note_allocated(HostClusters clusters);
+
+  ImageTables& tables_;
+  ClusterPins& pins_;
+  MetadataClusters& metadata_;
+  block::Edge& file_;
+  Options options_;
+  Refcounts refcounts_;
+  FreedClusters freed_;
+  std::atomic<bool> is_corrupt_ = false;
+};
+
+}  // namespace blockexport::drivers::qcow2

@@ -1,0 +1,132 @@
+#include "drivers/qcow2/commit/metadata_writer.h"
+
+#include "aio/task/current.h"
+#include "base/byte_writer.h"
+#include "base/error.h"
+#include "block/node.h"
+
+namespace blockexport::drivers::qcow2 {
+namespace {
+
+// Where the header has the offset of the refcount table, followed by the number of its clusters.
+constexpr std::uint64_t kRefcountTableField = 48;
+
+}  // namespace
+
+aio::Task<IoResult> MetadataWriter::commit() {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  co_return co_await commits_.share(reactor, run_commit());
+}
+
+bool MetadataWriter::is_dirty() {
+  const std::lock_guard lock(tables_.mutex());
+  return tables_.is_dirty() || allocator_.refcounts().is_dirty() || !allocator_.freed().empty();
+}
+
+bool MetadataWriter::should_commit() {
+  const std::lock_guard lock(tables_.mutex());
+  return tables_.cache().dirty_count() >= kDirtySlicesMax || allocator_.refcounts().dirty_blocks() >= kDirtyBlocksMax ||
+         allocator_.freed().runs() >= kFreedRunsMax;
+}
+
+aio::Task<IoResult> MetadataWriter::run_commit() {
+  CO_TRY(co_await write_plan(begin()));
+  end();
+  // Clusters that stay freed because their refcounts cannot be read are tried again by the next commit.
+  if (IoResult reclaimed = co_await allocator_.reclaim(); !reclaimed) co_return IoResult();
+  co_return co_await write_decreased();
+}
+
+MetadataWriter::Plan MetadataWriter::begin() {
+  const std::lock_guard lock(tables_.mutex());
+  Refcounts& refcounts = allocator_.refcounts();
+  Plan plan{.refcounts = refcounts.begin_write(),
+            .table_offset = refcounts.table_offset(),
+            .table_clusters = refcounts.table_entries() * sizeof(std::uint64_t) >> tables_.geometry().cluster_bits,
+            .entries = changed_entries()};
+  allocator_.freed().begin_commit();
+  return plan;
+}
+
+void MetadataWriter::end() {
+  const std::lock_guard lock(tables_.mutex());
+  allocator_.refcounts().end_write();
+  tables_.cache().end_write();
+  tables_.end_l1_write();
+  allocator_.freed().end_commit(pins_.epoch());
+}
+
+// Slices that follow each other in the file are one write.
+MetadataWriter::Writes MetadataWriter::changed_entries() {
+  Writes writes;
+  L2Cache& cache = tables_.cache();
+  for (const std::uint64_t slice : cache.begin_write()) {
+    const std::uint64_t table = tables_.l1_entry(slice / cache.slices_per_table()) & kEntryOffsetMask;
+    const std::uint64_t offset = table + cache.offset_in_table(slice);
+    if (writes.empty() || writes.back().host_offset + writes.back().bytes.size() != offset) {
+      writes.push_back({.host_offset = offset, .bytes = {}});
+    }
+    std::vector<std::byte>& bytes = writes.back().bytes;
+    bytes.resize(bytes.size() + cache.slice_bytes());
+    cache.encode(slice, std::span(bytes).last(cache.slice_bytes()));
+  }
+  for (const std::uint64_t index : tables_.begin_l1_write()) {
+    Refcounts::Write& write = writes.emplace_back();
+    write.host_offset = l1_offset_ + index * sizeof(std::uint64_t);
+    write.bytes.resize(sizeof(std::uint64_t));
+    ByteWriter(write.bytes).u64(tables_.l1_entry(index));
+  }
+  return writes;
+}
+
+aio::Task<IoResult> MetadataWriter::write_plan(Plan plan) {
+  const Refcounts::Writes& refcounts = plan.refcounts;
+  CO_TRY(co_await write_all(refcounts.new_blocks));
+  CO_TRY(co_await write_all(refcounts.moved_table));
+  if (!refcounts.new_blocks.empty() || refcounts.table_moved) CO_TRY(co_await barrier());
+  if (refcounts.table_moved) CO_TRY(co_await write_header_fields(plan));
+  CO_TRY(co_await write_all(refcounts.table_entries));
+  CO_TRY(co_await write_all(refcounts.blocks));
+  if (data_file_ != nullptr) CO_TRY(co_await data_file_->node().flush());
+  CO_TRY(co_await barrier());
+  if (plan.entries.empty()) co_return IoResult();
+  CO_TRY(co_await write_all(plan.entries));
+  co_return co_await barrier();
+}
+
+// Both fields are in one sector, which is written whole or not at all.
+aio::Task<IoResult> MetadataWriter::write_header_fields(const Plan& plan) {
+  Refcounts::Write fields{.host_offset = kRefcountTableField, .bytes = std::vector<std::byte>(12)};
+  ByteWriter writer(fields.bytes);
+  writer.u64(plan.table_offset);
+  writer.u32(static_cast<std::uint32_t>(plan.table_clusters));
+  co_return co_await write_all({&fields, 1});
+}
+
+aio::Task<IoResult> MetadataWriter::write_decreased() {
+  Refcounts::Writes writes;
+  {
+    const std::lock_guard lock(tables_.mutex());
+    // An allocation meanwhile may need barriers, for which the next commit is there.
+    if (!allocator_.refcounts().is_dirty() || allocator_.refcounts().needs_barrier()) co_return IoResult();
+    writes = allocator_.refcounts().begin_write();
+  }
+  CO_TRY(co_await write_all(writes.blocks));
+  const std::lock_guard lock(tables_.mutex());
+  allocator_.refcounts().end_write();
+  co_return IoResult();
+}
+
+aio::Task<IoResult> MetadataWriter::write_all(std::span<const Refcounts::Write> writes) {
+  for (const Refcounts::Write& write : writes) {
+    const iovec vector{const_cast<std::byte*>(write.bytes.data()), write.bytes.size()};
+    CO_TRY(co_await file_.node().write({write.host_offset, write.bytes.size()}, {&vector, 1}, {.may_grow = true}));
+  }
+  co_return IoResult();
+}
+
+aio::Task<IoResult> MetadataWriter::barrier() {
+  return file_.node().flush();
+}
+
+}  // namespace blockexport::drivers::qcow2

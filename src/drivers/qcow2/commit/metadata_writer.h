@@ -1,0 +1,82 @@
+// MetadataWriter: makes the changes of an image's metadata durable, in an order that keeps the image consistent.
+//
+// Changes stand in memory until a commit. A commit writes, with a barrier (a flush of the file) after each step:
+// 1. new refcount blocks, and a refcount table at a new place, to which nothing in the image refers yet;
+// 2. refcounts, and the entries of the refcount table; the barrier also makes all data durable that was written;
+// 3. L2 and L1 entries, which refer to data and refcounts that are durable now.
+// Only then the refcounts of clusters that lost their last reference decrease (commit/freed_clusters.h). A power cut at
+// any moment leaves every entry with a refcount and with its data; at worst clusters are counted that nothing uses.
+// Step 1 is left out as a rule, and a commit without changes of L2 and L1 entries ends after step 2.
+//
+// Owned by the image's writer. Thread: any; commits are shared by all tasks that ask for one (aio/sync/sync_group.h).
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "aio/sync/sync_group.h"
+#include "drivers/qcow2/commit/allocator.h"
+
+namespace blockexport::drivers::qcow2 {
+
+class MetadataWriter {
+ public:
+  // `data_file`: the external data file, or null. `l1_offset`: of the L1 table in the image.
+  MetadataWriter(ImageTables& tables, ClusterPins& pins, Allocator& allocator, block::Edge& file,
+                 block::Edge* data_file, std::uint64_t l1_offset)
+      : tables_(tables),
+        pins_(pins),
+        allocator_(allocator),
+        file_(file),
+        data_file_(data_file),
+        l1_offset_(l1_offset) {}
+
+  // Makes everything durable that was changed before the call, data and metadata. The first error: everything that is
+  // not in the image is kept for the next call.
+  aio::Task<IoResult> commit();
+
+  // Whether a commit has something to write, or freed clusters to make available.
+  bool is_dirty();
+  // Whether so much has changed that a writer should commit before it goes on.
+  bool should_commit();
+
+  // After a resize moved the L1 table.
+  void set_l1_offset(std::uint64_t offset) { l1_offset_ = offset; }
+
+  // Changed slices and refcount blocks, and freed runs, after which a commit is due.
+  static constexpr std::uint64_t kDirtySlicesMax = 1024;
+  static constexpr std::size_t kDirtyBlocksMax = 64;
+  static constexpr std::size_t kFreedRunsMax = 65536;
+
+ private:
+  using Writes = std::vector<Refcounts::Write>;
+
+  // Everything that one commit writes.
+  struct Plan {
+    Refcounts::Writes refcounts;
+    std::uint64_t table_offset = 0;
+    std::uint64_t table_clusters = 0;
+    Writes entries;  // of L2 and L1 tables
+  };
+
+  aio::Task<IoResult> run_commit();
+  Plan begin();
+  void end();
+  Writes changed_entries();
+  aio::Task<IoResult> write_plan(Plan plan);
+  aio::Task<IoResult> write_header_fields(const Plan& plan);
+  // After clusters became available, without a barrier: a refcount that is too high is only a leak.
+  aio::Task<IoResult> write_decreased();
+  aio::Task<IoResult> write_all(std::span<const Refcounts::Write> writes);
+  aio::Task<IoResult> barrier();
+
+  ImageTables& tables_;
+  ClusterPins& pins_;
+  Allocator& allocator_;
+  block::Edge& file_;
+  block::Edge* data_file_;
+  std::uint64_t l1_offset_;
+  aio::SyncGroup commits_;
+};
+
+}  // namespace blockexport::drivers::qcow2

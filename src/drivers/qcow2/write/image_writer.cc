@@ -1,0 +1,105 @@
+#include "drivers/qcow2/write/image_writer.h"
+
+#include <utility>
+
+#include "aio/task/current.h"
+#include "base/error.h"
+#include "block/buffers.h"
+#include "drivers/qcow2/map/guest_run.h"
+#include "drivers/qcow2/write/cluster_writer.h"
+#include "drivers/qcow2/write/cluster_zeroes.h"
+
+namespace blockexport::drivers::qcow2 {
+
+using block::IoBuffers;
+using block::Range;
+
+ImageWriter::ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, GuestReader& guest, block::Edge& file,
+                         block::Edge* data_file, WritePolicy policy)
+    : metadata_(std::move(image.metadata)),
+      allocator_(tables, pins,
+                 Refcounts(tables.geometry(), std::move(image.refcount_table), image.refcount_table_offset, metadata_),
+                 metadata_, file, image.allocation),
+      metadata_writer_(tables, pins, allocator_, file, data_file, image.l1_offset),
+      parts_{.tables = tables,
+             .pins = pins,
+             .allocator = allocator_,
+             .metadata = metadata_writer_,
+             .guest = guest,
+             .file = file,
+             .data = data_file != nullptr ? *data_file : file},
+      policy_(policy) {}
+
+bool ImageWriter::is_over_metadata(Range host) const {
+  if (parts_.geometry().data_file) return false;
+  const std::uint64_t first = parts_.geometry().cluster_of(host.offset);
+  return metadata_.contains_fixed(first, parts_.geometry().cluster_of(host.end() - 1) - first + 1);
+}
+
+IoResult ImageWriter::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+  if (is_corrupt()) return fail(EAGAIN);
+  const ClusterPins::Pin pin = parts_.pins.pin(reactor);
+  const std::expected<GuestRun, Errno> run = try_run(parts_.tables, range, RunPurpose::kWrite);
+  if (!run || !run->overwritable || run->length != range.length) return fail(EAGAIN);
+  const Range host{run->host_offset, range.length};
+  if (!host.fits(parts_.data.node().size_bytes()) || is_over_metadata(host)) return fail(EAGAIN);
+  return parts_.data.node().try_write(reactor, host, buffers, hints);
+}
+
+aio::Task<IoResult> ImageWriter::write(Range range, IoBuffers buffers, block::WriteOptions options) {
+  for (std::uint64_t done = 0; done < range.length;) {
+    if (is_corrupt()) co_return fail(EIO);
+    const Range rest{range.offset + done, range.length - done};
+    const std::vector<iovec> part = block::slice(buffers, done, rest.length);
+    CO_TRY_ASSIGN(const std::uint64_t written, co_await write_some(rest, part));
+    done += written;
+  }
+  co_return co_await end_change(options.force_unit_access);
+}
+
+// Returns how much of the beginning it has written; perhaps nothing, when the way has to be looked up again.
+aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_some(Range range, IoBuffers buffers) {
+  {
+    const ClusterPins::Pin pin = parts_.pins.pin(co_await aio::current_reactor());
+    CO_TRY_ASSIGN(const GuestRun run, co_await find_run(parts_.tables, range, RunPurpose::kWrite));
+    if (run.overwritable) {
+      const Range host{run.host_offset, run.length};
+      if (is_over_metadata(host)) {
+        corrupt_.store(true, std::memory_order_relaxed);
+        co_return fail(EIO);
+      }
+      const std::vector<iovec> part = block::slice(buffers, 0, run.length);
+      CO_TRY(co_await parts_.data.node().write(host, part, {.may_grow = true}));
+      co_return run.length;
+    }
+  }
+  if (metadata_writer_.should_commit()) CO_TRY(co_await metadata_writer_.commit());
+  co_return co_await allocate_and_write(range, buffers);
+}
+
+aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::allocate_and_write(Range range, IoBuffers buffers) {
+  std::expected<std::uint64_t, Errno> written = co_await write_to_new_place(parts_, policy_, range, buffers);
+  if (written || written.error() != Errno(ENOSPC)) co_return written;
+  // A commit makes freed clusters available, and a file that cannot grow may have room in them.
+  if (!metadata_writer_.is_dirty()) co_return written;
+  CO_TRY(co_await metadata_writer_.commit());
+  co_return co_await write_to_new_place(parts_, policy_, range, buffers);
+}
+
+aio::Task<IoResult> ImageWriter::write_zeroes(Range range, block::ZeroOptions options) {
+  if (is_corrupt()) co_return fail(EIO);
+  CO_TRY(co_await zero_range(parts_, policy_, range, options));
+  co_return block::after_a_change(co_await end_change(options.force_unit_access));
+}
+
+aio::Task<IoResult> ImageWriter::discard(Range range) {
+  if (is_corrupt()) co_return fail(EIO);
+  co_return co_await discard_range(parts_, policy_, range);
+}
+
+aio::Task<IoResult> ImageWriter::end_change(bool force_unit_access) {
+  if (!force_unit_access) co_return IoResult();
+  co_return co_await metadata_writer_.commit();
+}
+
+}  // namespace blockexport::drivers::qcow2

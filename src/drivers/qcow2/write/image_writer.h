@@ -1,0 +1,60 @@
+// ImageWriter: all changes of an open qcow2 image: writes, zeroes, discards, flushes.
+//
+// Clusters that belong to the active disk alone are overwritten in place, without a lock and on the reactor of the
+// request. All other changes hold their guest clusters (ImageParts::changes), and end when the entries in memory are
+// changed; a flush makes them durable (commit/metadata_writer.h).
+//
+// Owned by the image's driver, for an image that is open for writing. Thread: any.
+#pragma once
+
+#include <memory>
+
+#include "block/driver.h"
+#include "drivers/qcow2/write/image_parts.h"
+
+namespace blockexport::drivers::qcow2 {
+
+class ImageWriter {
+ public:
+  struct Image {
+    std::vector<std::uint64_t> refcount_table = {};  // in the byte order of the host
+    std::uint64_t refcount_table_offset = 0;
+    std::uint64_t l1_offset = 0;
+    // Every cluster of metadata that the image has, settled.
+    MetadataClusters metadata = {};
+    Allocator::Options allocation = {};
+  };
+
+  // Everything that is passed by reference outlives this. `data_file`: the external data file, or null.
+  ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, GuestReader& guest, block::Edge& file,
+              block::Edge* data_file, WritePolicy policy);
+
+  // As the verbs of block::LiveDriver.
+  aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options);
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers, block::WriteHints& hints);
+  aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options);
+  aio::Task<IoResult> discard(block::Range range);
+  aio::Task<IoResult> flush() { return metadata_writer_.commit(); }
+  bool owes_flush() { return metadata_writer_.is_dirty(); }
+
+  // A write or an allocation found that the image's metadata contradict each other. All changes fail with EIO then.
+  bool is_corrupt() const { return corrupt_.load(std::memory_order_relaxed) || allocator_.is_corrupt(); }
+
+  void set_policy(WritePolicy policy) { policy_ = policy; }
+  ImageParts& parts() { return parts_; }
+
+ private:
+  aio::Task<std::expected<std::uint64_t, Errno>> write_some(block::Range range, block::IoBuffers buffers);
+  aio::Task<std::expected<std::uint64_t, Errno>> allocate_and_write(block::Range range, block::IoBuffers buffers);
+  bool is_over_metadata(block::Range host) const;
+  aio::Task<IoResult> end_change(bool force_unit_access);
+
+  MetadataClusters metadata_;
+  Allocator allocator_;
+  MetadataWriter metadata_writer_;
+  ImageParts parts_;
+  WritePolicy policy_;
+  std::atomic<bool> corrupt_ = false;
+};
+
+}  // namespace blockexport::drivers::qcow2
