@@ -8,6 +8,7 @@
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -178,16 +179,21 @@ inline constexpr std::string_view kUnnamedUser = "an unnamed block device";
 // contradict each other.
 Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, const NodeOptions* parent);
 
-// A member of a driver's options that names a child or defines one.
+// A member of a driver's options that names a child or defines one. Valid as long as the options.
 struct ChildReference {
-  std::string_view name;  // of the member; static text
-  const schema::BlockdevRef* reference;
+  std::string_view name;                                // of the member; static text
+  const std::string* node = nullptr;                    // name of an existing node; else null
+  const schema::BlockdevOptions* definition = nullptr;  // options of a node of its own; else null
 };
-// Such members of `options`, in the schema's order.
+// Such members of `options`, in the schema's order, without those that say that there is no child.
 std::vector<ChildReference> child_references(const schema::BlockdevOptions& options);
 
-// The value of `options` for the child of that name; null when the driver has none.
-const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view name);
-schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view name);
+// The member of `options` for the child of that name; nullopt when the driver has none, or the options give none.
+std::optional<ChildReference> child_reference(const schema::BlockdevOptions& options, std::string_view name);
+// Makes the member for the child of that name refer to a node. False when the options give none.
+bool set_child_reference(schema::BlockdevOptions& options, std::string_view name, const std::string& node);
+
+// A reference as one that is never null; nullopt when there is no child.
+std::optional<schema::BlockdevRef> as_reference(const schema::BlockdevRefOrNull& reference);
 
 }  // namespace blockexport::block

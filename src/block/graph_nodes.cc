@@ -207,10 +207,7 @@ class Graph::Replacement final : public Graph::Work {
       if (parent == nullptr) continue;
       change.note_changed(*parent);
       schema::BlockdevOptions options = change.graph().about(*parent).options;
-      if (schema::BlockdevRef* reference = child_reference(options, edge->name())) {
-        *reference = schema::BlockdevRef{by_->name()};
-        change.set_options(*parent, std::move(options));
-      }
+      if (set_child_reference(options, edge->name(), by_->name())) change.set_options(*parent, std::move(options));
     }
     return {};
   }

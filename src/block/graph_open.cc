@@ -24,6 +24,30 @@ DetectZeroes detect_zeroes_of(const schema::BlockdevOptions& options) {
   return DetectZeroes::kOff;
 }
 
+// Calls see(name, reference) for each member of the driver's options that may refer to a child.
+template <class Options, class See>
+void see_children(Options& options, See&& see) {
+  auto see_member = [&see]<class Member>(std::string_view name, Member& member) {
+    using Plain = std::remove_const_t<Member>;
+    if constexpr (std::is_same_v<Plain, schema::BlockdevRef>) see(name, member);
+    if constexpr (std::is_same_v<Plain, std::optional<schema::BlockdevRef>> ||
+                  std::is_same_v<Plain, std::optional<schema::BlockdevRefOrNull>>) {
+      if (member) see(name, *member);
+    }
+  };
+  auto see_branch = [&see_member](auto& branch) {
+    if constexpr (requires { branch.for_each_member(see_member); }) branch.for_each_member(see_member);
+  };
+  std::visit(see_branch, options.branch);
+}
+
+bool is_no_child(const schema::BlockdevRef&) {
+  return false;
+}
+bool is_no_child(const schema::BlockdevRefOrNull& reference) {
+  return reference.null() != nullptr || (reference.reference() != nullptr && reference.reference()->empty());
+}
+
 }  // namespace
 
 Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, const NodeOptions* parent) {
@@ -51,28 +75,34 @@ Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, cons
 
 std::vector<ChildReference> child_references(const schema::BlockdevOptions& options) {
   std::vector<ChildReference> found;
-  auto see_member = [&found]<class Member>(std::string_view name, const Member& member) {
-    if constexpr (std::is_same_v<Member, schema::BlockdevRef>) found.push_back({name, &member});
-    if constexpr (std::is_same_v<Member, std::optional<schema::BlockdevRef>>) {
-      if (member) found.push_back({name, &*member});
-    }
-  };
-  auto see_branch = [&see_member](const auto& branch) {
-    if constexpr (requires { branch.for_each_member(see_member); }) branch.for_each_member(see_member);
-  };
-  std::visit(see_branch, options.branch);
+  see_children(options, [&found](std::string_view name, const auto& reference) {
+    if (is_no_child(reference)) return;
+    found.push_back({.name = name, .node = reference.reference(), .definition = reference.definition()});
+  });
   return found;
 }
 
-const schema::BlockdevRef* child_reference(const schema::BlockdevOptions& options, std::string_view name) {
+std::optional<ChildReference> child_reference(const schema::BlockdevOptions& options, std::string_view name) {
   for (const ChildReference& child : child_references(options)) {
-    if (child.name == name) return child.reference;
+    if (child.name == name) return child;
   }
-  return nullptr;
+  return std::nullopt;
 }
 
-schema::BlockdevRef* child_reference(schema::BlockdevOptions& options, std::string_view name) {
-  return const_cast<schema::BlockdevRef*>(child_reference(std::as_const(options), name));
+bool set_child_reference(schema::BlockdevOptions& options, std::string_view name, const std::string& node) {
+  bool is_set = false;
+  see_children(options, [&](std::string_view member, auto& reference) {
+    if (member != name || is_no_child(reference)) return;
+    reference = {node};
+    is_set = true;
+  });
+  return is_set;
+}
+
+std::optional<schema::BlockdevRef> as_reference(const schema::BlockdevRefOrNull& reference) {
+  if (is_no_child(reference)) return std::nullopt;
+  if (reference.definition() != nullptr) return schema::BlockdevRef{*reference.definition()};
+  return schema::BlockdevRef{*reference.reference()};
 }
 
 // The children of one driver that is being opened.
@@ -155,8 +185,7 @@ Graph::NewNodes::~NewNodes() {
 
 bool Graph::refers_to_nodes(const schema::BlockdevOptions& options) {
   return std::ranges::any_of(child_references(options), [](const ChildReference& child) {
-    const schema::BlockdevOptions* definition = child.reference->definition();
-    return definition == nullptr || refers_to_nodes(*definition);
+    return child.definition == nullptr || refers_to_nodes(*child.definition);
   });
 }
 

@@ -115,12 +115,10 @@ void Graph::Reopening::plan_node(Graph& graph, Node& node, const schema::Blockde
   item_numbers_.emplace(&node, items_.size());
   items_.push_back({&node, &options, parent, {}});
   for (Edge* edge : node.driver().children()) {
-    const schema::BlockdevRef* after = child_reference(options, edge->name());
-    const schema::BlockdevRef* before = child_reference(graph.entry(node).options, edge->name());
-    if (after == nullptr || before == nullptr || after->definition() == nullptr || before->definition() == nullptr) {
-      continue;
-    }
-    if (!is_planned(edge->node())) plan_node(graph, edge->node(), *after->definition(), &node);
+    const std::optional<ChildReference> after = child_reference(options, edge->name());
+    const std::optional<ChildReference> before = child_reference(graph.entry(node).options, edge->name());
+    if (!after || !before || after->definition == nullptr || before->definition == nullptr) continue;
+    if (!is_planned(edge->node())) plan_node(graph, edge->node(), *after->definition, &node);
   }
 }
 
@@ -209,14 +207,14 @@ Result<> Graph::Reopening::prepare_children(Change& change, const Item& item) {
 
 Result<> Graph::Reopening::prepare_child(Change& change, const Item& item, Edge& edge) {
   Graph& graph = change.graph();
-  const schema::BlockdevRef* reference = child_reference(*item.options, edge.name());
-  if (reference == nullptr) return {};
-  if (reference->definition() != nullptr) {
-    const schema::BlockdevRef* before = child_reference(graph.entry(*item.node).options, edge.name());
-    if (before != nullptr && before->definition() != nullptr) return {};
+  const std::optional<ChildReference> reference = child_reference(*item.options, edge.name());
+  if (!reference) return {};
+  if (reference->definition != nullptr) {
+    const std::optional<ChildReference> before = child_reference(graph.entry(*item.node).options, edge.name());
+    if (before && before->definition != nullptr) return {};
     return fail(fmt::format("Cannot change the option '{}.driver'", edge.name()));
   }
-  TRY_ASSIGN(Node * target, find_target(graph, *item.node, *reference->reference(), edge.name()));
+  TRY_ASSIGN(Node * target, find_target(graph, *item.node, *reference->node, edge.name()));
   if (target == &edge.node()) return {};
   left_.push_back(&edge.node());
   change.move_edge(edge, *target);

@@ -27,7 +27,7 @@ extern const std::string_view kElsewhereVersion;
 
 std::span<const ElsewhereWord> elsewhere_words();
 
-// "'qcow2' is known to qemu-storage-daemon 11.1, and is not built here yet." Empty when the table does not have it.
+// "'vmdk' is known to qemu-storage-daemon 11.1, and is not built here yet." Empty when the table does not have it.
 std::string elsewhere_note(ElsewhereSort sort, std::string_view context, std::string_view word);
 
 }  // namespace blockexport::schema

@@ -73,7 +73,6 @@ constexpr ElsewhereWord kWords[] = {
     {Sort::kValue, "driver copy-before-write", "parallels"},
     {Sort::kValue, "driver copy-before-write", "preallocate"},
     {Sort::kValue, "driver copy-before-write", "qcow"},
-    {Sort::kValue, "driver copy-before-write", "qcow2"},
     {Sort::kValue, "driver copy-before-write", "qed"},
     {Sort::kValue, "driver copy-before-write", "quorum"},
     {Sort::kValue, "driver copy-before-write", "rbd"},

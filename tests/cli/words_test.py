@@ -124,7 +124,7 @@ class NotBuiltTest(WordsTest):
 
     def test_what_is_not_built_here(self):
         """A driver, a type of export, object and character device, and an option."""
-        for word, option, argument in (("qcow2", "--blockdev", "qcow2,node-name=n0,file=n1"),
+        for word, option, argument in (("vmdk", "--blockdev", "vmdk,node-name=n0,file=n1"),
                                        ("throttle", "--blockdev", "driver=throttle,node-name=n0"),
                                        ("fuse", "--export", "fuse,id=e,node-name=n0"),
                                        ("throttle-group", "--object", "throttle-group,id=t"),
@@ -201,7 +201,7 @@ class HelpTest(WordsTest):
         """A list of drivers, of types of exports and addresses."""
         self.assertEqual(self.run_server("--blockdev", "help", expected=0),
                          ["List of block drivers:", "  copy-before-write", "  file", "  host_device", "  null-aio",
-                          "  null-co", "  raw", "  snapshot-access"])
+                          "  null-co", "  qcow2", "  raw", "  snapshot-access"])
         self.assertEqual(self.run_server("--export", "?", expected=0), ["List of export types:", "  nbd"])
         self.assertEqual(self.run_server("--listen", "help", expected=0)[0], "List of address types:")
         self.assertEqual(self.run_server("--blockdev", "nonsense,help", expected=0)[0], "List of block drivers:")

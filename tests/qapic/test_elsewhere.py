@@ -37,15 +37,15 @@ class ElsewhereTest(unittest.TestCase):
         words = Elsewhere(elsewhere_table.ours(), theirs).words
         commands = {word for sort, _, word in words if sort == "Command"}
         self.assertEqual(commands, theirs.names("command") - elsewhere_table.ours().names("command"))
-        self.assertIn(("Value", "driver copy-before-write", "qcow2"), words)
+        self.assertIn(("Value", "driver copy-before-write", "vmdk"), words)
         self.assertIn(("Option", "driver file", "pr-manager"), words)
         self.assertNotIn("raw", {word for _, _, word in words})
 
     def test_what_is_found(self) -> None:
         ours = answer(["file"], ["filename"])
-        theirs = answer(["file", "qcow2"], ["filename", "locking"], commands=("job-cancel",))
+        theirs = answer(["file", "vmdk"], ["filename", "locking"], commands=("job-cancel",))
         self.assertEqual(Elsewhere(ours, theirs).words, {
-            ("Command", "", "job-cancel"), ("Value", "driver file", "qcow2"), ("Option", "driver file", "locking")})
+            ("Command", "", "job-cancel"), ("Value", "driver file", "vmdk"), ("Option", "driver file", "locking")})
         self.assertEqual(Elsewhere(theirs, ours).words, set())
         self.assertEqual(Elsewhere(ours, ours).words, set())
 
