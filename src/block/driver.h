@@ -29,7 +29,8 @@ class Reactor;
 
 namespace blockexport::schema {
 struct BlockdevOptions;
-}
+struct ImageInfo;
+}  // namespace blockexport::schema
 
 namespace blockexport::block {
 
@@ -106,6 +107,10 @@ class Driver {
   // of this node or of one below. The default is an error for users: the driver has no image that a later start of the
   // daemon could recognise.
   virtual aio::Task<Result<ImageIdentity>> identify();
+  // Adds what only the driver can tell about its image to `info`: it has the members that every node has. From memory.
+  virtual void describe_image(schema::ImageInfo&) const {}
+  // The name of the backing file as it stands in the image; nullopt for images and drivers without one.
+  virtual std::optional<std::string> backing_name() const { return std::nullopt; }
   // Null for drivers other than host files.
   virtual const FileStatistics* file_statistics() const { return nullptr; }
 

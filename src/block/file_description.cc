@@ -59,6 +59,30 @@ Node& target_of(Node& node) {
   return (*std::ranges::find(children, "target", [](const Edge* child) { return child->name(); }))->node();
 }
 
+Description describe(const Graph& graph, Node& node);
+
+// An image format: its file's name is enough when opening that file gives the same backing node.
+Description describe_format(const Graph& graph, Node& node, Members members) {
+  Description file;
+  for (Edge* child : node.driver().children()) {
+    if (child->name() == "file") file = describe(graph, child->node());
+  }
+  members.add("file", file.json);
+  const std::optional<std::string> named = node.driver().backing_name();
+  bool says_all = file.is_storage;
+  if (Edge* backing = child_of_role(node, ChildRole::kBacking)) {
+    const Description below = describe(graph, backing->node());
+    if (named.value_or("") != below.name) {
+      says_all = false;
+      members.add("backing", below.json);
+    }
+  } else if (named && !named->empty()) {
+    says_all = false;
+    members.add("backing", "null");
+  }
+  return {says_all ? file.name : "", members.json(), false};
+}
+
 Description describe(const Graph& graph, Node& node) {
   const schema::BlockdevOptions& options = graph.about(node).options;
   Members members(options.driver());
@@ -77,6 +101,8 @@ Description describe(const Graph& graph, Node& node) {
       bool says_all = members.only_driver() && file.is_storage;
       members.add("file", file.json);
       return {says_all ? file.name : "", members.json(), false};
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsQcow2>) {
+      return describe_format(graph, node, members);
     } else {
       // A filter, which goes by the name of the image that it stands on.
       Description file = describe(graph, *image_node(node));

@@ -179,6 +179,9 @@ inline constexpr std::string_view kUnnamedUser = "an unnamed block device";
 // contradict each other.
 Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, const NodeOptions* parent);
 
+// The options of `parent` that an inline child of these roles takes as its defaults: a backing node is read-only.
+NodeOptions inherited_options(const NodeOptions& parent, ChildRoles roles);
+
 // A member of a driver's options that names a child or defines one. Valid as long as the options.
 struct ChildReference {
   std::string_view name;                                // of the member; static text

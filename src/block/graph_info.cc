@@ -76,7 +76,42 @@ std::optional<std::vector<schema::BlockDirtyInfo>> bitmaps_of(const Node& node) 
   return list;
 }
 
-aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
+// The node itself and the backing nodes below it, the deepest last.
+std::vector<Node*> backing_chain(Node& node) {
+  std::vector<Node*> chain;
+  for (Node* each = &node; each != nullptr; each = backing_node(*each)) chain.push_back(each);
+  return chain;
+}
+
+aio::Task<schema::ImageInfo> image_info_of(const Graph& graph, Node& node) {
+  schema::ImageInfo image;
+  image.filename = file_description(graph, node);
+  image.format = node.driver().format_name();
+  image.virtual_size = as_signed(node.size_bytes());
+  image.limits = limits_of(node);
+  if (auto allocated = co_await node.driver().allocated_bytes()) image.actual_size = as_signed(*allocated);
+  if (node.driver().file_statistics() != nullptr) {
+    constexpr auto kIndex = static_cast<std::size_t>(schema::ImageInfoSpecificKind::kFile);
+    image.format_specific.emplace().branch.emplace<kIndex>();
+  }
+  if (stands_on_file(node)) image.dirty_flag = false;
+  node.driver().describe_image(image);
+  co_return image;
+}
+
+aio::Task<schema::ImageInfo> image_info_of(const Graph& graph, Node& node, BackingImages backing_images) {
+  const std::vector<Node*> chain =
+      backing_images == BackingImages::kIncluded ? backing_chain(node) : std::vector<Node*>{&node};
+  schema::ImageInfo image;
+  for (std::size_t i = chain.size(); i > 0; i--) {
+    schema::ImageInfo above = co_await image_info_of(graph, *chain[i - 1]);
+    if (i < chain.size()) above.backing_image = schema::Box<schema::ImageInfo>(std::move(image));
+    image = std::move(above);
+  }
+  co_return image;
+}
+
+aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node, BackingImages backing_images) {
   const NodeOptions& options = node.options();
   schema::BlockDeviceInfo info;
   info.file = file_description(graph, node);
@@ -87,13 +122,12 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node) {
   info.active = true;
   info.detect_zeroes = detect_zeroes_of(options.detect_zeroes);
   info.cache = {.writeback = true, .direct = options.cache_direct, .no_flush = options.cache_no_flush};
-  info.image.filename = info.file;
-  info.image.format = info.drv;
-  info.image.virtual_size = as_signed(node.size_bytes());
-  info.image.limits = limits_of(node);
-  if (auto allocated = co_await node.driver().allocated_bytes()) info.image.actual_size = as_signed(*allocated);
-  if (node.driver().file_statistics() != nullptr) info.image.format_specific.emplace();
-  if (stands_on_file(node)) info.image.dirty_flag = false;
+  info.image = co_await image_info_of(graph, node, backing_images);
+  const std::vector<Node*> chain = backing_chain(node);
+  info.backing_file_depth = as_signed(chain.size() - 1);
+  if (Edge* backing = child_of_role(node, ChildRole::kBacking)) {
+    info.backing_file = file_description(graph, backing->node());
+  }
   info.dirty_bitmaps = bitmaps_of(node);
   co_return info;
 }
@@ -155,14 +189,14 @@ std::vector<schema::BlockPermission> list_of(PermissionSet set) {
 
 }  // namespace
 
-aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph) {
+aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph, BackingImages backing_images) {
   // It fails only with the lock that is taken next.
   (void)co_await graph.resize_bitmaps();
   auto guard = co_await graph.keep_unchanged();
   std::vector<schema::BlockDeviceInfo> list;
   if (!guard) co_return list;
   for (const GraphNode& entry : graph.nodes() | std::views::reverse) {
-    list.push_back(co_await info_of(graph, *entry.node));
+    list.push_back(co_await info_of(graph, *entry.node, backing_images));
   }
   co_return list;
 }

@@ -13,7 +13,8 @@
 namespace blockexport::block {
 
 // For query-named-block-nodes: newest first.
-aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph);
+enum class BackingImages : bool { kLeftOut, kIncluded };
+aio::Task<std::vector<schema::BlockDeviceInfo>> named_block_nodes(Graph& graph, BackingImages backing_images);
 
 // Bytes of storage that a node takes; nothing when that is unknown, or there is no node of that name.
 aio::Task<std::optional<std::uint64_t>> allocated_bytes(Graph& graph, std::string name);

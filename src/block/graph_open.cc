@@ -73,6 +73,15 @@ Result<NodeOptions> node_options_of(const schema::BlockdevOptions& options, cons
   return result;
 }
 
+NodeOptions inherited_options(const NodeOptions& parent, ChildRoles roles) {
+  NodeOptions inherited = parent;
+  if (roles.has(ChildRole::kBacking)) {
+    inherited.read_only = true;
+    inherited.auto_read_only = false;
+  }
+  return inherited;
+}
+
 std::vector<ChildReference> child_references(const schema::BlockdevOptions& options) {
   std::vector<ChildReference> found;
   see_children(options, [&found](std::string_view name, const auto& reference) {
@@ -120,7 +129,8 @@ class Graph::Opening final : public ChildOpener {
         co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", *node_name, *node_name));
       }
     } else {
-      CO_TRY_ASSIGN(node, co_await nodes_.open(*reference.definition(), &parent_));
+      const NodeOptions inherited = inherited_options(parent_, roles);
+      CO_TRY_ASSIGN(node, co_await nodes_.open(*reference.definition(), &inherited));
     }
     EdgeParent parent{.name = std::string(name), .description = fmt::format("node '{}'", parent_name_), .roles = roles};
     co_return std::make_unique<Edge>(*node, std::move(parent), Permissions{});

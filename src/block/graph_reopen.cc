@@ -43,20 +43,22 @@ class Graph::Reopening final : public Graph::Work {
   struct Item {
     Node* node;
     const schema::BlockdevOptions* options;
-    Node* parent;  // the parent of an inline child, or null
+    Node* parent;      // the parent of an inline child, or null
+    ChildRoles roles;  // of an inline child
     NodeOptions node_options;
   };
 
   // Finds the nodes, and their inline children whose options are members of theirs.
   Result<> plan(Change& change);
-  void plan_node(Graph& graph, Node& node, const schema::BlockdevOptions& options, Node* parent);
+  void plan_node(Graph& graph, Node& node, const schema::BlockdevOptions& options, Node* parent, ChildRoles roles);
   bool is_planned(const Node& node) const;
   aio::Task<Result<>> prepare_all(Change& change);
   aio::Task<Result<>> prepare_item(Change& change, Item& item);
   Result<> prepare_children(Change& change, const Item& item);
   Result<> prepare_child(Change& change, const Item& item, Edge& edge);
   static Result<Node*> find_target(Graph& graph, Node& parent, const std::string& name, std::string_view child_name);
-  const NodeOptions* options_of_parent(const Item& item) const;
+  // What an inline child inherits.
+  std::optional<NodeOptions> inherited_by(const Item& item) const;
 
   ReopenNodes step_;
   std::vector<Item> items_;
@@ -111,14 +113,15 @@ bool Graph::Reopening::is_planned(const Node& node) const {
   return item_numbers_.contains(&node);
 }
 
-void Graph::Reopening::plan_node(Graph& graph, Node& node, const schema::BlockdevOptions& options, Node* parent) {
+void Graph::Reopening::plan_node(Graph& graph, Node& node, const schema::BlockdevOptions& options, Node* parent,
+                                 ChildRoles roles) {
   item_numbers_.emplace(&node, items_.size());
-  items_.push_back({&node, &options, parent, {}});
+  items_.push_back({&node, &options, parent, roles, {}});
   for (Edge* edge : node.driver().children()) {
     const std::optional<ChildReference> after = child_reference(options, edge->name());
     const std::optional<ChildReference> before = child_reference(graph.entry(node).options, edge->name());
     if (!after || !before || after->definition == nullptr || before->definition == nullptr) continue;
-    if (!is_planned(edge->node())) plan_node(graph, edge->node(), *after->definition, &node);
+    if (!is_planned(edge->node())) plan_node(graph, edge->node(), *after->definition, &node, edge->roles());
   }
 }
 
@@ -128,7 +131,7 @@ Result<> Graph::Reopening::plan(Change& change) {
     if (!one.node_name) return fail("node-name not specified");
     Node* node = graph.find(*one.node_name);
     if (node == nullptr) return fail(fmt::format("Failed to find node with node-name='{}'", *one.node_name));
-    if (!is_planned(*node)) plan_node(graph, *node, one, nullptr);
+    if (!is_planned(*node)) plan_node(graph, *node, one, nullptr, {});
   }
   for (const Item& item : items_) {
     if (change.has_planned(*item.node)) {
@@ -167,10 +170,10 @@ aio::Task<Result<>> Graph::Reopening::prepare_all(Change& change) {
   co_return Result<>();
 }
 
-const NodeOptions* Graph::Reopening::options_of_parent(const Item& item) const {
-  if (item.parent == nullptr) return nullptr;
+std::optional<NodeOptions> Graph::Reopening::inherited_by(const Item& item) const {
+  if (item.parent == nullptr) return std::nullopt;
   // A parent is planned before its children.
-  return &items_[item_numbers_.at(item.parent)].node_options;
+  return inherited_options(items_[item_numbers_.at(item.parent)].node_options, item.roles);
 }
 
 aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
@@ -183,7 +186,8 @@ aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
   if (item.options->force_share.value_or(false) != before.force_share.value_or(false)) {
     co_return fail("Cannot change the option 'force-share'");
   }
-  CO_TRY_ASSIGN(item.node_options, node_options_of(*item.options, options_of_parent(item)));
+  const std::optional<NodeOptions> inherited = inherited_by(item);
+  CO_TRY_ASSIGN(item.node_options, node_options_of(*item.options, inherited ? &*inherited : nullptr));
   CO_TRY(prepare_children(change, item));
   NewChildren children(*this, change, *item.node);
   CO_TRY(co_await item.node->driver().prepare_reopen(before, *item.options, item.node_options, children));

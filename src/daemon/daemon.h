@@ -50,7 +50,7 @@ class Daemon {
   int log_file_;
   std::unique_ptr<aio::Reactor> reactor_;
   control::PointInTimeLog point_in_time_log_{log_};
-  drivers::BuiltInDrivers drivers_{&point_in_time_log_};
+  drivers::BuiltInDrivers drivers_{&point_in_time_log_, &log_};
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<aio::Event> quit_;
   std::optional<PidFile> pid_file_;

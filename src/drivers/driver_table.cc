@@ -7,6 +7,7 @@
 #include "drivers/file/file_driver.h"
 #include "drivers/null/null_driver.h"
 #include "drivers/options.h"
+#include "drivers/qcow2/qcow2_open.h"
 #include "drivers/raw/raw_driver.h"
 #include "drivers/snapshot_access/snapshot_access_driver.h"
 
@@ -29,6 +30,11 @@ aio::Task<Opened> open_file(const schema::BlockdevOptionsFile& options, const bl
 Opened open_null(const schema::BlockdevOptionsNull& options, std::string_view format_name) {
   TRY_ASSIGN(NullOptions null, null_options(options, format_name));
   return std::make_unique<NullDriver>(null);
+}
+
+aio::Task<Opened> open_qcow2(const schema::BlockdevOptionsQcow2& options, const block::NodeOptions& node_options,
+                             block::ChildOpener& children, const Log* log) {
+  co_return as_driver(co_await qcow2::open_qcow2(options, node_options, children, log));
 }
 
 aio::Task<Opened> open_raw(const schema::BlockdevOptionsRaw& options, block::ChildOpener& children) {
@@ -85,6 +91,8 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
       co_return open_null(options.as<BlockdevDriver::kNullAio>(), "null-aio");
     case BlockdevDriver::kNullCo:
       co_return open_null(options.as<BlockdevDriver::kNullCo>(), "null-co");
+    case BlockdevDriver::kQcow2:
+      co_return co_await open_qcow2(options.as<BlockdevDriver::kQcow2>(), node_options, children, log_);
     case BlockdevDriver::kRaw:
       co_return co_await open_raw(options.as<BlockdevDriver::kRaw>(), children);
     case BlockdevDriver::kSnapshotAccess:

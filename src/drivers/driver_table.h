@@ -6,12 +6,18 @@
 #include "block/driver_table.h"
 #include "block/point_in_time.h"
 
+namespace blockexport {
+class Log;
+}
+
 namespace blockexport::drivers {
 
 class BuiltInDrivers final : public block::DriverTable {
  public:
-  // `observer`, which may be null and outlives the drivers, learns of points in time that they give up.
-  explicit BuiltInDrivers(block::PointInTimeObserver* observer = nullptr) : observer_(observer) {}
+  // Both may be null and outlive the drivers. `observer` learns of points in time that they give up; `log` gets lines
+  // about corrupt images.
+  explicit BuiltInDrivers(block::PointInTimeObserver* observer = nullptr, const Log* log = nullptr)
+      : observer_(observer), log_(log) {}
 
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions& node_options,
@@ -19,6 +25,7 @@ class BuiltInDrivers final : public block::DriverTable {
 
  private:
   block::PointInTimeObserver* observer_;
+  const Log* log_;
 };
 
 }  // namespace blockexport::drivers

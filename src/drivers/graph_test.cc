@@ -303,7 +303,7 @@ TEST_F(GraphTest, DescribesItsNodes) {
   EXPECT_EQ(add({{"driver", "file"}, {"filename", path_}, {"node-name", "f"}}), "");
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "whole"}, {"file", "f"}}), "");
   EXPECT_EQ(add({{"driver", "raw"}, {"node-name", "part"}, {"file", "whole"}, {"offset", 512}}), "");
-  auto nodes = run(block::named_block_nodes(graph_));
+  auto nodes = run(block::named_block_nodes(graph_, block::BackingImages::kIncluded));
   ASSERT_EQ(nodes.size(), 3u);
   EXPECT_EQ(nodes[0].node_name, "part");
   EXPECT_EQ(nodes[0].file, R"(json:{"driver": "raw", "offset": 512, "file": {"driver": "raw", "file": )"

@@ -7,9 +7,11 @@
 
 namespace blockexport::control {
 
-aio::Task<Result<std::vector<schema::BlockDeviceInfo>>> query_named_block_nodes(Control& control,
-                                                                                schema::QueryNamedBlockNodesArguments) {
-  co_return co_await block::named_block_nodes(control.graph());
+aio::Task<Result<std::vector<schema::BlockDeviceInfo>>> query_named_block_nodes(
+    Control& control, schema::QueryNamedBlockNodesArguments arguments) {
+  const auto backing_images =
+      arguments.flat.value_or(false) ? block::BackingImages::kLeftOut : block::BackingImages::kIncluded;
+  co_return co_await block::named_block_nodes(control.graph(), backing_images);
 }
 
 aio::Task<Result<std::vector<schema::BlockInfo>>> query_block(Control&, schema::QueryBlockArguments) {

@@ -1,0 +1,53 @@
+// CompressedReader: reads guest bytes of compressed clusters of a qcow2 image.
+//
+// It bounds the memory of the clusters that are decompressed at the same time: further reads wait. Decompression of
+// large clusters, and of several for one request, runs on worker threads. Owned by the image's driver.
+// Thread: any reactor.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "aio/sync/shared_event.h"
+#include "aio/task/task.h"
+#include "block/io.h"
+#include "block/node.h"
+#include "drivers/qcow2/decompress/cluster_decompressor.h"
+#include "drivers/qcow2/map/guest_run.h"
+
+namespace blockexport::drivers::qcow2 {
+
+class CompressedReader {
+ public:
+  // Memory of all clusters that one image decompresses at the same time, compressed bytes included.
+  static constexpr std::uint64_t kDecompressionBytesMax = 64u << 20;
+  // Larger clusters are decompressed by worker threads.
+  static constexpr std::uint64_t kInlineClusterBytesMax = 64u << 10;
+
+  enum class Where : bool { kInline, kWorker };
+
+  CompressedReader(CompressionType type, std::uint64_t cluster_bytes);
+
+  // Reads the bytes of `run`, of kind kCompressed, whose first byte is `offset_in_cluster` bytes behind the begin of
+  // its cluster. `file` has the compressed bytes. EIO: they are not valid. ENOMEM.
+  aio::Task<IoResult> read(block::Node& file, GuestRun run, std::uint64_t offset_in_cluster, block::IoBuffers buffers,
+                           Where where);
+
+ private:
+  class Slot;
+  struct Work;
+
+  aio::Task<IoResult> take_slot();
+  void release_slot();
+  aio::Task<IoResult> read_in_slot(block::Node& file, GuestRun run, std::uint64_t offset_in_cluster,
+                                   block::IoBuffers buffers, Where where);
+  aio::Task<IoResult> decompress(std::span<const std::byte> compressed, std::span<std::byte> cluster, Where where);
+
+  ClusterDecompressor decompressor_;
+  std::uint64_t cluster_bytes_;
+  std::mutex mutex_;  // guards slots_free_
+  std::uint64_t slots_free_;
+  aio::SharedEvent slot_released_{aio::SharedEvent::State::kReset};
+};
+
+}  // namespace blockexport::drivers::qcow2

@@ -1,0 +1,113 @@
+// Qcow2Driver: shows the disk of a qcow2 image.
+//
+// Owned by its Node; owns the edges to its children: "file" with the metadata, "data-file" with the guest's data of an
+// image that keeps them apart, and "backing" with the bytes that the image does not contain. Verbs run on any reactor:
+// lookups of cached L2 tables take no lock, and no lock is held while data move.
+// A wrong entry of a table fails the requests that need it with EIO; nothing in an image can do more.
+// Source: docs/interop/qcow2.rst of QEMU; docs/qcow2.md says what is read and how.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "block/driver.h"
+#include "block/edge.h"
+#include "block/node.h"
+#include "drivers/qcow2/compressed_reader.h"
+#include "drivers/qcow2/corruption_report.h"
+#include "drivers/qcow2/image_content.h"
+#include "drivers/qcow2/qcow2_options.h"
+#include "drivers/qcow2/tables/image_tables.h"
+
+namespace blockexport::drivers::qcow2 {
+
+class Qcow2Driver final : public block::LiveDriver {
+ public:
+  // Runs of one request that are read at the same time.
+  static constexpr std::size_t kRunsAtOnceMax = 16;
+
+  struct Children {
+    std::unique_ptr<block::Edge> file;
+    std::unique_ptr<block::Edge> data_file;  // null: the data are in `file`
+    std::unique_ptr<block::Edge> backing;    // null: none
+  };
+
+  // `image`: of children.file, whose type of compression is built. `log` may be null, and outlives the driver.
+  Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image, Children children,
+              const Log* log);
+
+  aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override;
+  aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override;
+  aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override;
+  aio::Task<IoResult> discard(block::Range range) override;
+  aio::Task<IoResult> flush() override;
+  aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override;
+  aio::Task<IoResult> prefetch(block::Range range) override;
+
+  // A range within one run that is no compressed data. There is no try_share(): the clusters of a range may be freed
+  // and used again before the bytes are sent.
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
+
+  std::uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_acquire); }
+  block::Limits limits() const override;
+  std::string_view format_name() const override { return "qcow2"; }
+  bool is_read_only() const override { return true; }
+  // The newest first, as the reference lists them.
+  std::vector<block::Edge*> children() const override;
+  block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
+                                       bool read_only) const override;
+  void describe_image(schema::ImageInfo& info) const override;
+  std::optional<std::string> backing_name() const override { return image_.backing_name; }
+
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
+                                     block::NodeOptions& node_options, block::ReopenChildren& children) override;
+  aio::Task<void> commit_reopen() override;
+  aio::Task<void> abort_reopen() override;
+
+  const ImageContent& image() const { return image_; }
+  const Qcow2Options& options() const { return options_; }
+
+ private:
+  struct Piece;
+
+  block::Node& file() const { return file_->node(); }
+  block::Node& data() const { return (data_file_ != nullptr ? data_file_ : file_)->node(); }
+  static std::unique_ptr<ImageTables> make_tables(const Geometry& geometry, std::span<const std::uint64_t> l1,
+                                                  const Qcow2CacheSizes& sizes, block::Edge& file);
+
+  // The run at the start of the range. EIO when the image is corrupt there, which it logs.
+  aio::Task<std::expected<GuestRun, Errno>> find(block::Range range);
+  void note_wrong_entry(std::uint64_t offset);
+  aio::Task<IoResult> read_run(GuestRun run, block::Range range, block::IoBuffers buffers,
+                               CompressedReader::Where where);
+  aio::Task<IoResult> read_runs(block::Range range, block::IoBuffers buffers);
+  aio::Task<IoResult> read_pieces(std::span<Piece> pieces);
+  aio::Task<void> read_piece(Piece& piece, CompressedReader::Where where);
+  aio::Task<IoResult> read_backing(block::Range range, block::IoBuffers buffers);
+  // The part of the range that the backing node has, from its start; 0 without a backing node.
+  std::uint64_t backed_bytes(block::Range range) const;
+
+  Result<> prepare_backing(const schema::BlockdevOptionsQcow2& after, block::ReopenChildren& children);
+
+  Qcow2Options options_;
+  Qcow2CacheSizes sizes_;
+  ImageContent image_;  // its L1 table is in tables_
+  std::unique_ptr<block::Edge> file_;
+  std::unique_ptr<block::Edge> data_file_;
+  std::unique_ptr<block::Edge> backing_;
+  std::unique_ptr<ImageTables> tables_;
+  CompressedReader compressed_;
+  CorruptionReport corruption_;
+  std::atomic<std::uint64_t> size_bytes_;
+
+  // Between prepare_reopen and commit_reopen or abort_reopen.
+  Qcow2Options next_options_;
+  Qcow2CacheSizes next_sizes_;
+  bool has_added_backing_ = false;
+  std::unique_ptr<block::Edge> dropped_backing_;
+};
+
+}  // namespace blockexport::drivers::qcow2

@@ -1,0 +1,86 @@
+#include "drivers/qcow2/qcow2_open.h"
+
+#include <fmt/format.h>
+
+#include "base/printable.h"
+#include "block/graph.h"
+
+namespace blockexport::drivers::qcow2 {
+namespace {
+
+using OpenedEdge = Result<std::unique_ptr<block::Edge>>;
+
+// The child that the image names and the options do not give. Names in images are not opened.
+aio::Task<OpenedEdge> open_named_child(block::ChildOpener&, std::string_view child, std::string_view name,
+                                       std::string_view advice) {
+  co_return fail(Error(fmt::format("The image names the {} '{}', and files that images name are not opened", child,
+                                   printable(name, kBackingNameBytesMax)))
+                     .with_hint(fmt::format("Give {}.", advice)));
+}
+
+aio::Task<OpenedEdge> open_data_file(const schema::BlockdevOptionsQcow2& options, const ImageContent& image,
+                                     block::ChildOpener& children) {
+  if (!image.header.has_data_file()) {
+    if (options.data_file) co_return fail("'data-file' can only be set for images with an external data file");
+    if (image.header.has_raw_data_file()) co_return fail("data-file-raw requires a data file");
+    co_return nullptr;
+  }
+  if (options.data_file) {
+    co_return co_await children.open_child(*options.data_file, "data-file", block::ChildRole::kData);
+  }
+  if (const std::optional<std::string> name = image.extensions.data_file_name()) {
+    co_return co_await open_named_child(children, "data file", *name, "the option 'data-file'");
+  }
+  co_return fail("'data-file' is required for this image");
+}
+
+aio::Task<OpenedEdge> open_backing(const schema::BlockdevOptionsQcow2& options, const ImageContent& image,
+                                   block::ChildOpener& children) {
+  if (options.backing) {
+    const std::optional<schema::BlockdevRef> reference = block::as_reference(*options.backing);
+    if (!reference) co_return nullptr;
+    co_return co_await children.open_child(*reference, "backing", block::ChildRole::kBacking);
+  }
+  if (!image.backing_name || image.backing_name->empty()) co_return nullptr;
+  co_return co_await open_named_child(children, "backing file", *image.backing_name,
+                                      "the option 'backing', or null for it if the image is to stand alone");
+}
+
+}  // namespace
+
+Result<> make_read_only(block::NodeOptions& node_options) {
+  if (!node_options.read_only && !node_options.auto_read_only) {
+    return fail(Error("Writing qcow2 images is not built: the node can only be opened read-only")
+                    .with_hint("Give read-only=on, or auto-read-only=on."));
+  }
+  node_options.read_only = true;
+  return {};
+}
+
+aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::BlockdevOptionsQcow2& options,
+                                                           const block::NodeOptions& node_options,
+                                                           block::ChildOpener& children, const Log* log) {
+  block::NodeOptions allowed = node_options;
+  CO_TRY(make_read_only(allowed));
+  CO_TRY_ASSIGN(Qcow2Options plain, qcow2_options(options, node_options));
+  Qcow2Driver::Children edges;
+  CO_TRY_ASSIGN(edges.file, co_await children.open_child(options.file, "file",
+                                                         block::ChildRole::kData | block::ChildRole::kMetadata));
+  CO_TRY_ASSIGN(
+      ImageBegin begin,
+      co_await read_image_begin(edges.file->node(), allowed.read_only ? HeaderUse::kRead : HeaderUse::kReadWrite));
+  const Header& header = begin.header;
+  if (!ClusterDecompressor::is_built(header.compression_type)) {
+    co_return fail(fmt::format("qcow2: unknown compression type: {}", static_cast<int>(header.compression_type)));
+  }
+  CO_TRY_ASSIGN(const Qcow2CacheSizes sizes, cache_sizes(plain, header));
+  CO_TRY(check_options(plain, header));
+  CO_TRY(check_encryption(header, plain.encryption_format));
+  CO_TRY_ASSIGN(ImageContent image, co_await read_image(edges.file->node(), std::move(begin)));
+  CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, children));
+  if (edges.data_file != nullptr) edges.file->set_roles(block::ChildRole::kMetadata);
+  CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, children));
+  co_return std::make_unique<Qcow2Driver>(std::move(plain), sizes, std::move(image), std::move(edges), log);
+}
+
+}  // namespace blockexport::drivers::qcow2

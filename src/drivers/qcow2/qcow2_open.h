@@ -1,0 +1,24 @@
+// Opening of a qcow2 node from the options of the schema: its children, its image, and the checks of both.
+//
+// Thread: the control reactor.
+#pragma once
+
+#include <memory>
+
+#include "aio/task/task.h"
+#include "base/error.h"
+#include "block/driver_table.h"
+#include "block/node_options.h"
+#include "drivers/qcow2/qcow2_driver.h"
+
+namespace blockexport::drivers::qcow2 {
+
+// `log` may be null, and outlives the driver.
+aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::BlockdevOptionsQcow2& options,
+                                                           const block::NodeOptions& node_options,
+                                                           block::ChildOpener& children, const Log* log);
+
+// Writing is not built: makes options read-only that allow it, and refuses others that ask for a writable node.
+Result<> make_read_only(block::NodeOptions& node_options);
+
+}  // namespace blockexport::drivers::qcow2

@@ -1,0 +1,68 @@
+// Qcow2Driver: new options and another backing node while requests wait.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "block/graph.h"
+#include "block/reopen_children.h"
+#include "drivers/options.h"
+#include "drivers/qcow2/qcow2_driver.h"
+#include "drivers/qcow2/qcow2_open.h"
+
+namespace blockexport::drivers::qcow2 {
+
+Result<> Qcow2Driver::prepare_backing(const schema::BlockdevOptionsQcow2& after, block::ReopenChildren& children) {
+  if (!after.backing) {
+    if (backing_ == nullptr && !image_.backing_name) return {};
+    return fail(fmt::format("backing is missing for '{}'", children.node_name()));
+  }
+  const std::optional<schema::BlockdevRef> reference = block::as_reference(*after.backing);
+  if (!reference) {
+    if (backing_ == nullptr) return {};
+    children.drop_child(*backing_);
+    dropped_backing_ = std::move(backing_);
+    return {};
+  }
+  // The graph has moved an edge that there was before.
+  if (backing_ != nullptr) return {};
+  TRY_ASSIGN(backing_, children.add_child(*reference, "backing", block::ChildRole::kBacking));
+  has_added_backing_ = true;
+  return {};
+}
+
+aio::Task<Result<>> Qcow2Driver::prepare_reopen(const schema::BlockdevOptions& before,
+                                                const schema::BlockdevOptions& after, block::NodeOptions& node_options,
+                                                block::ReopenChildren& children) {
+  const auto& old_options = before.as<schema::BlockdevDriver::kQcow2>();
+  const auto& new_options = after.as<schema::BlockdevDriver::kQcow2>();
+  CO_TRY(make_read_only(node_options));
+  CO_TRY_ASSIGN(next_options_, qcow2_options(new_options, node_options));
+  CO_TRY(check_options(next_options_, image_.header));
+  CO_TRY(check_encryption(image_.header, next_options_.encryption_format));
+  CO_TRY_ASSIGN(next_sizes_, cache_sizes(next_options_, image_.header));
+  if (old_options.data_file.has_value() != new_options.data_file.has_value()) {
+    co_return fail(changed_option("data-file", !new_options.data_file));
+  }
+  co_return prepare_backing(new_options, children);
+}
+
+aio::Task<void> Qcow2Driver::commit_reopen() {
+  if (next_sizes_ != sizes_) {
+    std::vector<std::uint64_t> l1(tables_->l1_size());
+    for (std::size_t i = 0; i < l1.size(); i++) l1[i] = tables_->l1_entry(i);
+    tables_ = make_tables(tables_->geometry(), l1, next_sizes_, *file_);
+    sizes_ = next_sizes_;
+  }
+  options_ = std::move(next_options_);
+  has_added_backing_ = false;
+  dropped_backing_.reset();
+  co_return;
+}
+
+aio::Task<void> Qcow2Driver::abort_reopen() {
+  if (std::exchange(has_added_backing_, false)) backing_.reset();
+  if (dropped_backing_ != nullptr) backing_ = std::move(dropped_backing_);
+  co_return;
+}
+
+}  // namespace blockexport::drivers::qcow2
