@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "aio/task/current.h"
+
 namespace blockexport::drivers::qcow2 {
 
 using block::IoBuffers;
@@ -31,24 +33,14 @@ Qcow2Driver::Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, Ima
   image_.l1 = {};
 }
 
-aio::Task<IoResult> Qcow2Driver::write(Range, IoBuffers, block::WriteOptions) {
-  co_return fail(EPERM);
-}
-
-aio::Task<IoResult> Qcow2Driver::write_zeroes(Range, block::ZeroOptions) {
-  co_return fail(EPERM);
-}
-
-aio::Task<IoResult> Qcow2Driver::discard(Range) {
-  co_return fail(EPERM);
-}
-
 aio::Task<IoResult> Qcow2Driver::flush() {
+  if (writer_ != nullptr) co_return co_await writer_->flush();
   if (data_file_ != nullptr) CO_TRY(co_await data_file_->node().flush());
   co_return co_await file().flush();
 }
 
 aio::Task<IoResult> Qcow2Driver::prefetch(Range range) {
+  const ClusterPins::Pin pin = pins_.pin(co_await aio::current_reactor());
   while (!range.empty()) {
     CO_TRY_ASSIGN(const GuestRun run, co_await find(range));
     if (run.kind == ClusterKind::kData) {

@@ -2,7 +2,8 @@
 //
 // Owned by its Node; owns the edges to its children: "file" with the metadata, "data-file" with the guest's data of an
 // image that keeps them apart, and "backing" with the bytes that the image does not contain. Verbs run on any reactor:
-// lookups of cached L2 tables take no lock, and no lock is held while data move.
+// lookups of cached L2 tables take no lock, and no lock is held while data move. Changes are those of the ImageWriter,
+// which a node has that is not read-only.
 // A wrong entry of a table fails the requests that need it with EIO; nothing in an image can do more.
 // Source: docs/interop/qcow2.rst of QEMU; docs/qcow2.md says what is read and how.
 #pragma once
@@ -19,11 +20,13 @@
 #include "drivers/qcow2/corruption_report.h"
 #include "drivers/qcow2/image_content.h"
 #include "drivers/qcow2/qcow2_options.h"
+#include "drivers/qcow2/tables/cluster_pins.h"
 #include "drivers/qcow2/tables/image_tables.h"
+#include "drivers/qcow2/write/image_writer.h"
 
 namespace blockexport::drivers::qcow2 {
 
-class Qcow2Driver final : public block::LiveDriver {
+class Qcow2Driver final : public block::LiveDriver, GuestReader {
  public:
   // Runs of one request that are read at the same time.
   static constexpr std::size_t kRunsAtOnceMax = 16;
@@ -38,6 +41,9 @@ class Qcow2Driver final : public block::LiveDriver {
   Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image, Children children,
               const Log* log);
 
+  // Makes the node writable, before any verb. Fails when the image may only be read, with the reason.
+  aio::Task<Result<>> begin_writing();
+
   aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override;
   aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override;
   aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override;
@@ -49,12 +55,16 @@ class Qcow2Driver final : public block::LiveDriver {
   // A range within one run that is no compressed data. There is no try_share(): the clusters of a range may be freed
   // and used again before the bytes are sent.
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                     block::WriteHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
 
   std::uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_acquire); }
   block::Limits limits() const override;
   std::string_view format_name() const override { return "qcow2"; }
-  bool is_read_only() const override { return true; }
+  bool is_read_only() const override { return writer_ == nullptr; }
+  bool owes_flush() const override;
+  aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
   // The newest first, as the reference lists them.
   std::vector<block::Edge*> children() const override;
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
@@ -72,11 +82,32 @@ class Qcow2Driver final : public block::LiveDriver {
 
  private:
   struct Piece;
+  // The image anew, as a reopen needs it.
+  struct Opened {
+    ImageContent image;
+    std::unique_ptr<ImageTables> tables;
+    std::unique_ptr<ImageWriter> writer;
+  };
 
   block::Node& file() const { return file_->node(); }
   block::Node& data() const { return (data_file_ != nullptr ? data_file_ : file_)->node(); }
   static std::unique_ptr<ImageTables> make_tables(const Geometry& geometry, std::span<const std::uint64_t> l1,
                                                   const Qcow2CacheSizes& sizes, block::Edge& file);
+
+  // GuestReader.
+  aio::Task<IoResult> read_guest(block::Range range, block::IoBuffers buffers) override { return read(range, buffers); }
+  bool has_backing() const override { return backing_ != nullptr; }
+  std::uint64_t disk_bytes() const override { return size_bytes(); }
+
+  aio::Task<Result<std::unique_ptr<ImageWriter>>> make_writer(const ImageContent& image, ImageTables& tables,
+                                                              const Qcow2CacheSizes& sizes,
+                                                              const Qcow2Options& options);
+  aio::Task<Result<Opened>> open_again();
+  WritePolicy policy_of(const ImageContent& image, const Qcow2Options& options) const;
+  // Marks the image as corrupt, once, when the writer has found it so.
+  aio::Task<IoResult> after_change(IoResult result);
+  aio::Task<Result<>> grow_disk(std::uint64_t size_bytes);
+  aio::Task<Result<>> shrink_disk(std::uint64_t size_bytes);
 
   // The run at the start of the range. EIO when the image is corrupt there, which it logs.
   aio::Task<std::expected<GuestRun, Errno>> find(block::Range range);
@@ -98,7 +129,10 @@ class Qcow2Driver final : public block::LiveDriver {
   std::unique_ptr<block::Edge> file_;
   std::unique_ptr<block::Edge> data_file_;
   std::unique_ptr<block::Edge> backing_;
+  ClusterPins pins_;
   std::unique_ptr<ImageTables> tables_;
+  std::unique_ptr<ImageWriter> writer_;  // null: read-only
+  std::atomic<bool> marked_corrupt_ = false;
   CompressedReader compressed_;
   CorruptionReport corruption_;
   std::atomic<std::uint64_t> size_bytes_;
@@ -106,6 +140,8 @@ class Qcow2Driver final : public block::LiveDriver {
   // Between prepare_reopen and commit_reopen or abort_reopen.
   Qcow2Options next_options_;
   Qcow2CacheSizes next_sizes_;
+  std::optional<Opened> next_opened_;
+  bool next_read_only_ = true;
   bool has_added_backing_ = false;
   std::unique_ptr<block::Edge> dropped_backing_;
 };

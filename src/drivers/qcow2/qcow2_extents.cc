@@ -1,6 +1,7 @@
 // Qcow2Driver: the extents of the disk, with those of the backing nodes below it.
 #include <algorithm>
 
+#include "aio/task/current.h"
 #include "drivers/qcow2/extent_list.h"
 #include "drivers/qcow2/qcow2_driver.h"
 
@@ -38,7 +39,9 @@ std::uint64_t add_deeper(ExtentList& list, const Extents& below, std::uint64_t l
 
 }  // namespace
 
+// Extents refer to no host cluster, so they need no pin but that of the L2 tables.
 aio::Task<IoResult> Qcow2Driver::extents(Range range, Extents& extents) {
+  const ClusterPins::Pin pin = pins_.pin(co_await aio::current_reactor());
   ExtentList list(extents);
   std::uint64_t done = 0;
   while (done < range.length) {

@@ -48,27 +48,20 @@ aio::Task<OpenedEdge> open_backing(const schema::BlockdevOptionsQcow2& options, 
 
 }  // namespace
 
-Result<> make_read_only(block::NodeOptions& node_options) {
-  if (!node_options.read_only && !node_options.auto_read_only) {
-    return fail(Error("Writing qcow2 images is not built: the node can only be opened read-only")
-                    .with_hint("Give read-only=on, or auto-read-only=on."));
-  }
-  node_options.read_only = true;
-  return {};
+bool is_to_be_read_only(const block::NodeOptions& node_options, const block::Node& file) {
+  return node_options.read_only || (node_options.auto_read_only && file.read_only());
 }
 
 aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::BlockdevOptionsQcow2& options,
                                                            const block::NodeOptions& node_options,
                                                            block::ChildOpener& children, const Log* log) {
-  block::NodeOptions allowed = node_options;
-  CO_TRY(make_read_only(allowed));
   CO_TRY_ASSIGN(Qcow2Options plain, qcow2_options(options, node_options));
   Qcow2Driver::Children edges;
   CO_TRY_ASSIGN(edges.file, co_await children.open_child(options.file, "file",
                                                          block::ChildRole::kData | block::ChildRole::kMetadata));
-  CO_TRY_ASSIGN(
-      ImageBegin begin,
-      co_await read_image_begin(edges.file->node(), allowed.read_only ? HeaderUse::kRead : HeaderUse::kReadWrite));
+  const bool read_only = is_to_be_read_only(node_options, edges.file->node());
+  CO_TRY_ASSIGN(ImageBegin begin,
+                co_await read_image_begin(edges.file->node(), read_only ? HeaderUse::kRead : HeaderUse::kReadWrite));
   const Header& header = begin.header;
   if (!ClusterDecompressor::is_built(header.compression_type)) {
     co_return fail(fmt::format("qcow2: unknown compression type: {}", static_cast<int>(header.compression_type)));
@@ -80,7 +73,9 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
   CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, children));
   if (edges.data_file != nullptr) edges.file->set_roles(block::ChildRole::kMetadata);
   CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, children));
-  co_return std::make_unique<Qcow2Driver>(std::move(plain), sizes, std::move(image), std::move(edges), log);
+  auto driver = std::make_unique<Qcow2Driver>(std::move(plain), sizes, std::move(image), std::move(edges), log);
+  if (!read_only) CO_TRY(co_await driver->begin_writing());
+  co_return driver;
 }
 
 }  // namespace blockexport::drivers::qcow2

@@ -18,7 +18,7 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
                                                            const block::NodeOptions& node_options,
                                                            block::ChildOpener& children, const Log* log);
 
-// Writing is not built: makes options read-only that allow it, and refuses others that ask for a writable node.
-Result<> make_read_only(block::NodeOptions& node_options);
+// Whether a node with these options is read-only: auto-read-only follows the file.
+bool is_to_be_read_only(const block::NodeOptions& node_options, const block::Node& file);
 
 }  // namespace blockexport::drivers::qcow2

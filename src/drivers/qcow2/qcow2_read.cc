@@ -79,6 +79,7 @@ aio::Task<IoResult> Qcow2Driver::read_run(GuestRun run, Range range, IoBuffers b
 }
 
 aio::Task<IoResult> Qcow2Driver::read(Range range, IoBuffers buffers) {
+  const ClusterPins::Pin pin = pins_.pin(co_await aio::current_reactor());
   CO_TRY_ASSIGN(const GuestRun run, co_await find(range));
   if (run.length == range.length) {
     co_return co_await read_run(run, range, buffers, CompressedReader::Where::kInline);
@@ -119,6 +120,7 @@ aio::Task<IoResult> Qcow2Driver::read_pieces(std::span<Piece> pieces) {
 }
 
 IoResult Qcow2Driver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  const ClusterPins::Pin pin = pins_.pin(reactor);
   const std::expected<GuestRun, Errno> run = try_run(*tables_, range, RunPurpose::kRead);
   // The blocking verb reports what is wrong with the image.
   if (!run || run->length < range.length) return fail(EAGAIN);

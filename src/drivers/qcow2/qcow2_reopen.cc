@@ -35,7 +35,8 @@ aio::Task<Result<>> Qcow2Driver::prepare_reopen(const schema::BlockdevOptions& b
                                                 block::ReopenChildren& children) {
   const auto& old_options = before.as<schema::BlockdevDriver::kQcow2>();
   const auto& new_options = after.as<schema::BlockdevDriver::kQcow2>();
-  CO_TRY(make_read_only(node_options));
+  next_read_only_ = is_to_be_read_only(node_options, file());
+  if (next_read_only_ && node_options.auto_read_only) node_options.read_only = true;
   CO_TRY_ASSIGN(next_options_, qcow2_options(new_options, node_options));
   CO_TRY(check_options(next_options_, image_.header));
   CO_TRY(check_encryption(image_.header, next_options_.encryption_format));
@@ -43,10 +44,44 @@ aio::Task<Result<>> Qcow2Driver::prepare_reopen(const schema::BlockdevOptions& b
   if (old_options.data_file.has_value() != new_options.data_file.has_value()) {
     co_return fail(changed_option("data-file", !new_options.data_file));
   }
-  co_return prepare_backing(new_options, children);
+  CO_TRY(prepare_backing(new_options, children));
+  // The graph has flushed the node, so the image has everything that the writer knows.
+  if (!next_read_only_ && (writer_ == nullptr || next_sizes_ != sizes_)) {
+    Result<Opened> opened = co_await open_again();
+    if (!opened) {
+      co_await abort_reopen();
+      co_return fail(std::move(opened).error());
+    }
+    next_opened_ = std::move(*opened);
+  }
+  co_return Result<>();
+}
+
+aio::Task<Result<Qcow2Driver::Opened>> Qcow2Driver::open_again() {
+  if (writer_ != nullptr) {
+    if (const IoResult flushed = co_await writer_->flush(); !flushed) {
+      co_return fail(Error::system("Error flushing drive", flushed.error()));
+    }
+  }
+  CO_TRY_ASSIGN(ImageBegin begin, co_await read_image_begin(file(), HeaderUse::kReadWrite));
+  Opened opened;
+  CO_TRY_ASSIGN(opened.image, co_await read_image(file(), std::move(begin)));
+  opened.tables = make_tables(opened.image.header.geometry(), opened.image.l1, next_sizes_, *file_);
+  CO_TRY_ASSIGN(opened.writer, co_await make_writer(opened.image, *opened.tables, next_sizes_, next_options_));
+  opened.image.l1 = {};
+  co_return opened;
 }
 
 aio::Task<void> Qcow2Driver::commit_reopen() {
+  if (next_opened_) {
+    writer_ = std::move(next_opened_->writer);
+    tables_ = std::move(next_opened_->tables);
+    image_ = std::move(next_opened_->image);
+    next_opened_.reset();
+    sizes_ = next_sizes_;
+  }
+  if (next_read_only_) writer_.reset();
+  if (writer_ != nullptr) writer_->set_policy(policy_of(image_, next_options_));
   if (next_sizes_ != sizes_) {
     std::vector<std::uint64_t> l1(tables_->l1_size());
     for (std::size_t i = 0; i < l1.size(); i++) l1[i] = tables_->l1_entry(i);
@@ -60,6 +95,7 @@ aio::Task<void> Qcow2Driver::commit_reopen() {
 }
 
 aio::Task<void> Qcow2Driver::abort_reopen() {
+  next_opened_.reset();
   if (std::exchange(has_added_backing_, false)) backing_.reset();
   if (dropped_backing_ != nullptr) backing_ = std::move(dropped_backing_);
   co_return;

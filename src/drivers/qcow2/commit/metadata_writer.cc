@@ -4,14 +4,9 @@
 #include "base/byte_writer.h"
 #include "base/error.h"
 #include "block/node.h"
+#include "drivers/qcow2/commit/header_fields.h"
 
 namespace blockexport::drivers::qcow2 {
-namespace {
-
-// Where the header has the offset of the refcount table, followed by the number of its clusters.
-constexpr std::uint64_t kRefcountTableField = 48;
-
-}  // namespace
 
 aio::Task<IoResult> MetadataWriter::commit() {
   aio::Reactor& reactor = co_await aio::current_reactor();
@@ -84,7 +79,10 @@ aio::Task<IoResult> MetadataWriter::write_plan(Plan plan) {
   CO_TRY(co_await write_all(refcounts.new_blocks));
   CO_TRY(co_await write_all(refcounts.moved_table));
   if (!refcounts.new_blocks.empty() || refcounts.table_moved) CO_TRY(co_await barrier());
-  if (refcounts.table_moved) CO_TRY(co_await write_header_fields(plan));
+  if (refcounts.table_moved) {
+    const auto clusters = static_cast<std::uint32_t>(plan.table_clusters);
+    CO_TRY(co_await write_refcount_table_fields(file_.node(), {.offset = plan.table_offset, .clusters = clusters}));
+  }
   CO_TRY(co_await write_all(refcounts.table_entries));
   CO_TRY(co_await write_all(refcounts.blocks));
   if (data_file_ != nullptr) CO_TRY(co_await data_file_->node().flush());
@@ -92,15 +90,6 @@ aio::Task<IoResult> MetadataWriter::write_plan(Plan plan) {
   if (plan.entries.empty()) co_return IoResult();
   CO_TRY(co_await write_all(plan.entries));
   co_return co_await barrier();
-}
-
-// Both fields are in one sector, which is written whole or not at all.
-aio::Task<IoResult> MetadataWriter::write_header_fields(const Plan& plan) {
-  Refcounts::Write fields{.host_offset = kRefcountTableField, .bytes = std::vector<std::byte>(12)};
-  ByteWriter writer(fields.bytes);
-  writer.u64(plan.table_offset);
-  writer.u32(static_cast<std::uint32_t>(plan.table_clusters));
-  co_return co_await write_all({&fields, 1});
 }
 
 aio::Task<IoResult> MetadataWriter::write_decreased() {

@@ -64,7 +64,6 @@ class MetadataWriter {
   void end();
   Writes changed_entries();
   aio::Task<IoResult> write_plan(Plan plan);
-  aio::Task<IoResult> write_header_fields(const Plan& plan);
   // After clusters became available, without a barrier: a refcount that is too high is only a leak.
   aio::Task<IoResult> write_decreased();
   aio::Task<IoResult> write_all(std::span<const Refcounts::Write> writes);

@@ -12,7 +12,7 @@ namespace {
 
 using block::Range;
 
-enum class Purpose : std::uint8_t { kZero, kZeroAndUnmap, kDiscard };
+enum class Purpose : std::uint8_t { kZero, kZeroAndUnmap, kDiscard, kForget };
 
 // The entry of a cluster afterwards, and the host clusters that it gives up.
 struct Changed {
@@ -30,6 +30,7 @@ class Clearing {
   aio::Task<IoResult> run(Range range);
 
  private:
+  bool is_clear(std::uint64_t cluster) const;
   aio::Task<IoResult> clear_step(Range clusters, Range range);
   Changed change_whole(const L2Entry& old) const;
   std::expected<Changed, Errno> change_part(const L2Entry& old, unsigned first, unsigned count) const;
@@ -50,13 +51,20 @@ aio::Task<IoResult> Clearing::run(Range range) {
   const std::uint64_t entries = parts_.tables.cache().entries_per_slice();
   for (std::uint64_t cluster = first; cluster < end;) {
     if (parts_.metadata.should_commit()) CO_TRY(co_await parts_.metadata.commit());
-    const std::uint64_t slice_end = cluster - cluster % entries + entries;
-    const Range clusters{cluster, std::min(end, slice_end) - cluster};
-    CO_TRY(co_await clear_step(clusters, range));
+    // Where nothing is allocated a discard changes nothing.
+    const std::uint64_t step = is_clear(cluster) ? geometry().l2_entries() : entries;
+    const Range clusters{cluster, std::min(end, cluster - cluster % step + step) - cluster};
+    if (step == entries) CO_TRY(co_await clear_step(clusters, range));
     cluster += clusters.length;
     if (cluster < end) co_await aio::next_turn();
   }
   co_return IoResult();
+}
+
+// Whether the cluster has no L2 table, and needs none.
+bool Clearing::is_clear(std::uint64_t cluster) const {
+  const bool has_table = (parts_.tables.l1_entry(geometry().l1_index(cluster)) & kEntryOffsetMask) != 0;
+  return !has_table && (purpose_ == Purpose::kForget || (purpose_ == Purpose::kDiscard && !parts_.guest.has_backing()));
 }
 
 // One slice of an L2 table.
@@ -67,10 +75,6 @@ aio::Task<IoResult> Clearing::clear_step(Range clusters, Range range) {
                               block::RangeLock::Kind::kExclusive);
   co_await hold.acquire();
   const ClusterPins::Pin pin = parts_.pins.pin(reactor);
-  const bool has_table = (parts_.tables.l1_entry(geometry().l1_index(clusters.offset)) & kEntryOffsetMask) != 0;
-  // A discard where nothing is allocated changes nothing.
-  if (!has_table && purpose_ == Purpose::kDiscard && !parts_.guest.has_backing()) co_return IoResult();
-
   std::vector<L2Entry> entries;
   std::vector<FreedRun> freed;
   std::vector<std::uint64_t> in_place;
@@ -102,6 +106,7 @@ std::expected<Changed, Errno> Clearing::change(std::uint64_t cluster, const L2En
 
 // The entry of a cluster that reads as zeros and has no host cluster.
 L2Entry Clearing::cleared(const ClusterPlace& place) const {
+  if (purpose_ == Purpose::kForget) return {};
   const bool had_bytes = place.kind != ClusterKind::kUnallocated || place.has_host_cluster;
   // After a discard without a backing file there is no difference to a cluster that was never written.
   if (purpose_ == Purpose::kDiscard && !had_bytes && !parts_.guest.has_backing()) return {};
@@ -112,7 +117,8 @@ L2Entry Clearing::cleared(const ClusterPlace& place) const {
 Changed Clearing::change_whole(const L2Entry& old) const {
   const ClusterPlace place = place_of(geometry(), old);
   const bool is_compressed = place.kind == ClusterKind::kCompressed;
-  const bool keeps_cluster = place.has_host_cluster && (purpose_ == Purpose::kZero || policy_.discard_no_unref);
+  const bool keeps_cluster = place.has_host_cluster && purpose_ != Purpose::kForget &&
+                             (purpose_ == Purpose::kZero || policy_.discard_no_unref);
   if (keeps_cluster) {
     Changed kept{.entry = {old.descriptor | (geometry().extended_l2 ? 0 : kEntryZero)}};
     if (geometry().extended_l2) kept.entry.subclusters = zero_bits(0, kSubclustersPerCluster);
@@ -122,7 +128,8 @@ Changed Clearing::change_whole(const L2Entry& old) const {
   }
   Changed changed{.entry = cleared(place)};
   if (place.has_host_cluster || is_compressed) {
-    changed.freed = {.clusters = clusters_of(geometry(), old), .discard = policy_.pass_discard_request};
+    const bool discard = policy_.pass_discard_request || purpose_ == Purpose::kForget;
+    changed.freed = {.clusters = clusters_of(geometry(), old), .discard = discard};
     if (geometry().data_file) changed = {.entry = changed.entry, .unmap_in_place = policy_.pass_discard_request};
   }
   return changed;
@@ -191,6 +198,11 @@ aio::Task<IoResult> discard_range(ImageParts& parts, const WritePolicy& policy, 
   const Range whole{range.offset, parts.geometry().round_up(range.end()) - range.offset};
   Clearing clearing(parts, policy, Purpose::kDiscard);
   co_return co_await clearing.run(whole);
+}
+
+aio::Task<IoResult> forget_range(ImageParts& parts, const WritePolicy& policy, Range range) {
+  Clearing clearing(parts, policy, Purpose::kForget);
+  co_return co_await clearing.run(range);
 }
 
 }  // namespace blockexport::drivers::qcow2

@@ -14,4 +14,7 @@ aio::Task<IoResult> zero_range(ImageParts& parts, const WritePolicy& policy, blo
 // `range` begins and ends at clusters. ENOTSUP: bytes of the backing file would appear.
 aio::Task<IoResult> discard_range(ImageParts& parts, const WritePolicy& policy, block::Range range);
 
+// The same for a range that does not belong to the disk any more: nothing is left of it.
+aio::Task<IoResult> forget_range(ImageParts& parts, const WritePolicy& policy, block::Range range);
+
 }  // namespace blockexport::drivers::qcow2

@@ -40,6 +40,7 @@ class ImageWriter {
   // A write or an allocation found that the image's metadata contradict each other. All changes fail with EIO then.
   bool is_corrupt() const { return corrupt_.load(std::memory_order_relaxed) || allocator_.is_corrupt(); }
 
+  const WritePolicy& policy() const { return policy_; }
   void set_policy(WritePolicy policy) { policy_ = policy; }
   ImageParts& parts() { return parts_; }
 

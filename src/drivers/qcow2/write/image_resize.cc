@@ -1,0 +1,104 @@
+#include "drivers/qcow2/write/image_resize.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/byte_writer.h"
+#include "base/error.h"
+#include "drivers/qcow2/map/guest_run.h"
+#include "drivers/qcow2/write/cluster_writer.h"
+#include "drivers/qcow2/write/cluster_zeroes.h"
+
+namespace blockexport::drivers::qcow2 {
+namespace {
+
+using block::Range;
+
+std::uint64_t clusters_for(const Geometry& geometry, std::uint64_t l1_entries) {
+  return geometry.cluster_of(l1_entries * sizeof(std::uint64_t) + geometry.cluster_bytes() - 1);
+}
+
+aio::Task<IoResult> write_l1(ImageParts& parts, std::uint64_t offset, std::span<const std::uint64_t> entries) {
+  std::vector<std::byte> bytes(clusters_for(parts.geometry(), entries.size()) << parts.geometry().cluster_bits);
+  ByteWriter writer(bytes);
+  for (const std::uint64_t entry : entries) writer.u64(entry);
+  const iovec vector{bytes.data(), bytes.size()};
+  co_return co_await parts.file.node().write({offset, bytes.size()}, {&vector, 1}, {.may_grow = true});
+}
+
+// For a part of one cluster.
+aio::Task<IoResult> write_zeros_as_data(ImageParts& parts, const WritePolicy& policy, Range range) {
+  std::vector<std::byte> zeros(range.length);
+  for (std::uint64_t done = 0; done < range.length;) {
+    const iovec vector{zeros.data(), range.length - done};
+    CO_TRY_ASSIGN(const std::uint64_t written,
+                  co_await write_to_new_place(parts, policy, {range.offset + done, range.length - done}, {&vector, 1}));
+    // Nothing else changes the image, so that no cluster can be overwritten in place all at once.
+    if (written == 0) co_return fail(EIO);
+    done += written;
+  }
+  co_return IoResult();
+}
+
+}  // namespace
+
+aio::Task<IoResult> grow_l1_table(ImageParts& parts, std::uint64_t disk_bytes, DiskFields& fields) {
+  const Geometry& geometry = parts.geometry();
+  const std::uint64_t needed = geometry.l1_entries_for(disk_bytes);
+  if (needed > kL1BytesMax / sizeof(std::uint64_t)) co_return fail(EFBIG);
+  if (needed <= parts.tables.l1_size()) co_return IoResult();
+  CO_TRY_ASSIGN(const Allocated made, co_await parts.allocator.allocate_exactly(clusters_for(geometry, needed)));
+  const std::uint64_t offset = made.clusters.first << geometry.cluster_bits;
+  std::vector<std::uint64_t> entries(needed);
+  for (std::uint64_t i = 0; i < parts.tables.l1_size(); ++i) entries[i] = parts.tables.l1_entry(i);
+  IoResult result = co_await write_l1(parts, offset, entries);
+  // The refcounts are durable before the header refers to the table, and so is the table.
+  if (result) result = co_await parts.metadata.commit();
+  DiskFields moved = fields;
+  moved.l1_entries = static_cast<std::uint32_t>(needed);
+  moved.l1_offset = offset;
+  if (result) result = co_await write_disk_fields(parts.file.node(), moved);
+  const std::lock_guard lock(parts.tables.mutex());
+  if (!result) {
+    parts.allocator.free({.clusters = made.clusters});
+    co_return result;
+  }
+  parts.allocator.free(
+      {.clusters = {geometry.cluster_of(fields.l1_offset), clusters_for(geometry, parts.tables.l1_size())}});
+  for (std::uint64_t i = 0; i < made.clusters.count; ++i) parts.allocator.metadata().add(made.clusters.first + i);
+  parts.tables.set_l1(entries);
+  parts.metadata.set_l1_offset(offset);
+  fields = moved;
+  co_return result;
+}
+
+aio::Task<IoResult> zero_new_bytes(ImageParts& parts, const WritePolicy& policy, Range range,
+                                   std::uint64_t backing_bytes) {
+  const Geometry& geometry = parts.geometry();
+  // The rest of the last cluster that the disk had.
+  const std::uint64_t tail_end = std::min(range.end(), geometry.round_up(range.offset));
+  Range tail{range.offset, tail_end - range.offset};
+  while (!tail.empty()) {
+    CO_TRY_ASSIGN(const GuestRun run, co_await find_run(parts.tables, tail, RunPurpose::kWrite));
+    if (run.kind == ClusterKind::kData && run.overwritable) {
+      CO_TRY(co_await parts.data.node().write_zeroes({run.host_offset, run.length}, {.may_grow = true}));
+    } else if (run.kind != ClusterKind::kZero &&
+               (run.kind != ClusterKind::kUnallocated || backing_bytes > tail.offset)) {
+      CO_TRY(co_await write_zeros_as_data(parts, policy, {tail.offset, run.length}));
+    }
+    tail = {tail.offset + run.length, tail.length - run.length};
+  }
+  // New clusters through which the backing file would show.
+  const std::uint64_t end = std::min(range.end(), backing_bytes);
+  if (end <= tail_end) co_return IoResult();
+  co_return co_await zero_range(parts, policy, {tail_end, end - tail_end}, {.may_unmap = true});
+}
+
+aio::Task<IoResult> forget_behind(ImageParts& parts, const WritePolicy& policy, std::uint64_t disk_bytes) {
+  const std::uint64_t begin = parts.geometry().round_up(disk_bytes);
+  const std::uint64_t end = parts.geometry().round_up(parts.guest.disk_bytes());
+  if (begin < end) CO_TRY(co_await forget_range(parts, policy, {begin, end - begin}));
+  co_return co_await parts.metadata.commit();
+}
+
+}  // namespace blockexport::drivers::qcow2

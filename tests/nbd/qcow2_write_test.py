@@ -1,0 +1,270 @@
+"""qcow2 images that this server and QEMU's tools change in turn: contents, maps and refcounts stay right.
+
+BLOCKEXPORT_SEQUENCES sets the number of courses of turns for each kind of image.
+"""
+
+import json
+import os
+import random
+
+from lib import images, tools
+from lib.images import KIB, MIB
+from lib.nbd_wire import *
+from lib.testcase import DaemonTest
+
+BACKING_BYTE = 0xbb
+SEQUENCES = int(os.environ.get("BLOCKEXPORT_SEQUENCES", "1"))
+
+
+class Image:
+    """An image and the model of its contents."""
+
+    def __init__(self, test, name, size, options=(), backing=None, data_file=None):
+        self.test = test
+        self.path = test.path(name)
+        self.size = size
+        self.backing = backing
+        self.data_file = data_file
+        base = ["-b", backing, "-F", "raw"] if backing else []
+        extra = [item for option in options for item in ("-o", option)]
+        if data_file:
+            extra += ["-o", f"data_file={data_file}"]
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", *base, *extra, self.path, str(size))
+        information = json.loads(tools.run("qemu-img", "info", "--output=json", self.path))
+        self.cluster = information["cluster-size"]
+        self.model = bytearray(size)
+        if backing:
+            with open(backing, "rb") as file:
+                content = file.read()[:size]
+            self.model[:len(content)] = content
+        self.snapshots = {}
+
+    def node(self):
+        """The options of its node."""
+        node = {"driver": "qcow2", "discard": "unmap", "file": {"driver": "file", "filename": self.path}}
+        if self.backing:
+            node["backing"] = {"driver": "raw", "file": {"driver": "file", "filename": self.backing}}
+        if self.data_file:
+            node["data-file"] = {"driver": "file", "filename": self.data_file}
+        return node
+
+    def check(self, where):
+        """QEMU finds no error and no leak."""
+        result = tools.run("qemu-img", "check", "-f", "qcow2", "--output=json", self.path, expected=None)
+        report = json.loads(result)
+        for field in ("corruptions", "leaks", "check-errors"):
+            self.test.assertEqual(report.get(field, 0), 0, f"{where}: {result}")
+
+    def snapshot(self, name):
+        """An internal snapshot by QEMU."""
+        tools.run("qemu-img", "snapshot", "-c", name, self.path)
+        self.snapshots[name] = bytes(self.model)
+
+    def compare_snapshots(self):
+        """Each snapshot has the contents of its moment."""
+        for name, content in self.snapshots.items():
+            raw = self.path + "." + name
+            tools.run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", "-l", f"snapshot.name={name}", self.path, raw)
+            with open(raw, "rb") as file:
+                self.test.assertEqual(file.read(), content, f"snapshot {name}")
+            os.unlink(raw)
+
+    def compare_by_qemu(self, where):
+        """QEMU reads the contents of the model."""
+        raw = self.path + ".raw"
+        tools.run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", self.path, raw)
+        with open(raw, "rb") as file:
+            self.test.assertEqual(file.read() == self.model, True, where)
+        os.unlink(raw)
+
+
+class InTurnTest(DaemonTest):
+    """Random operations by this server and by qemu-io in turn on one image."""
+
+    TURNS = 4
+
+    def length(self, generator, size):
+        """A length of a request."""
+        return min(size, generator.choice((512, 512, 4096, 4096, 8192, 65536, 65536 * 3, 200 * KIB)))
+
+    def place(self, generator, image):
+        """A range of whole sectors; often near others."""
+        length = self.length(generator, image.size)
+        return generator.randrange(0, image.size - length + 1, 512), length
+
+    def tearDown(self):
+        self.qmp.command("block-export-del", {"id": "disk", "mode": "hard"})
+        self.qmp.command("blockdev-del", {"node-name": "disk"})
+        super().tearDown()
+
+    def our_turn(self, image, generator, where, count=25):
+        """Random requests over NBD; everything that is read equals the model."""
+        self.qmp.execute("blockdev-add", {"node-name": "disk", **image.node()})
+        self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
+        connection = self.session("disk", "structured")
+        for step in range(count):
+            offset, length = self.place(generator, image)
+            action = generator.choice(["write", "write", "fua", "zero", "keep", "trim", "read", "flush"])
+            at = f"{where}, step {step}: {action} {offset}+{length}"
+            if action in ("write", "fua"):
+                data = generator.randbytes(8) * (length // 8)
+                self.assertEqual(connection.write(offset, data, FLAG_FUA if action == "fua" else 0), 0, at)
+                image.model[offset:offset + length] = data
+            elif action in ("zero", "keep"):
+                flags = FLAG_NO_HOLE if action == "keep" else 0
+                self.assertEqual(connection.call(CMD_WRITE_ZEROES, offset, length, flags).error, 0, at)
+                image.model[offset:offset + length] = bytes(length)
+            elif action == "trim":
+                connection.call(CMD_TRIM, offset, length)
+                self.note_discarded(image, connection.read(offset, length), offset, at)
+            elif action == "flush":
+                self.assertEqual(connection.call(CMD_FLUSH).error, 0, at)
+            else:
+                self.assertEqual(connection.read(offset, length) == image.model[offset:offset + length], True, at)
+        self.assertEqual(connection.read(0, image.size) == image.model, True, where)
+        connection.disconnect()
+        self.qmp.execute("block-export-del", {"id": "disk"})
+        self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        self.qmp.execute("blockdev-del", {"node-name": "disk"})
+
+    def note_discarded(self, image, content, offset, where):
+        """Discarded sectors are unchanged or zeros."""
+        for at in range(0, len(content), 512):
+            sector = content[at:at + 512]
+            before = image.model[offset + at:offset + at + 512]
+            self.assertTrue(sector == before or sector == bytes(512), f"{where}: foreign bytes at {offset + at}")
+        image.model[offset:offset + len(content)] = content
+
+    def qemu_turn(self, image, generator, compresses, count=12):
+        """Random requests by qemu-io."""
+        for _ in range(compresses):
+            self.compress(image, generator)
+        commands = []
+        for _ in range(count):
+            offset, length = self.place(generator, image)
+            action = generator.choice(["write", "write", "zero", "unmap"])
+            value = generator.randrange(1, 256)
+            if action == "write":
+                commands += ["-c", f"write -P {value} {offset} {length}"]
+                image.model[offset:offset + length] = bytes([value]) * length
+            else:
+                commands += ["-c", f"write -z {'-u ' if action == 'unmap' else ''}{offset} {length}"]
+                image.model[offset:offset + length] = bytes(length)
+        output = tools.run("qemu-io", "-f", "qcow2", "-d", "unmap", *commands, image.path)
+        self.assertNotIn("failed", output)
+
+    def compress(self, image, generator):
+        """A compressed cluster, which QEMU writes only where nothing is allocated."""
+        offset = generator.randrange(0, image.size, image.cluster)
+        length = min(image.cluster, image.size - offset)
+        value = generator.randrange(1, 256)
+        result = tools.finish("qemu-io", "-f", "qcow2", "-c", f"write -c -P {value} {offset} {length}", image.path)
+        if result.returncode == 0:
+            image.model[offset:offset + length] = bytes([value]) * length
+
+    def resize(self, image, generator, by_qemu):
+        """A new size, by one of the two."""
+        size = generator.randrange(image.size // 1024, image.size // 256) * 512
+        if by_qemu:
+            tools.run("qemu-img", "resize", "-q", "--shrink", "-f", "qcow2", image.path, str(size))
+        else:
+            self.qmp.execute("blockdev-add", {"node-name": "disk", **image.node()})
+            self.qmp.execute("block_resize", {"node-name": "disk", "size": size})
+            self.qmp.execute("blockdev-del", {"node-name": "disk"})
+        image.model = image.model[:size] + bytearray(max(0, size - len(image.model)))
+        image.size = size
+
+    def run_course(self, name, size, options=(), backing=False, data_file=False, compresses=0, snapshots=False,
+                   resizes=False):
+        """Courses of turns, each with a seed of its own."""
+        for seed in range(SEQUENCES):
+            generator = random.Random(f"{name} {seed}")
+            base = None
+            if backing:
+                base = self.path(f"{name}.base")
+                images.write_file(base, bytes([BACKING_BYTE]) * (size * 3 // 4))
+            data = self.path(f"{name}.data") if data_file else None
+            image = Image(self, f"{name}.qcow2", size, options, base, data)
+            for turn in range(self.TURNS):
+                where = f"{name}, seed {seed}, turn {turn}"
+                if snapshots:
+                    image.snapshot(f"s{turn}")
+                if resizes:
+                    self.resize(image, generator, by_qemu=turn % 2 == 1)
+                    image.check(where + ", resized")
+                self.our_turn(image, generator, where)
+                image.check(where)
+                image.compare_by_qemu(where)
+                self.qemu_turn(image, generator, compresses)
+                image.check(where + ", by QEMU")
+                image.compare_by_qemu(where + ", by QEMU")
+            image.compare_snapshots()
+            os.unlink(image.path)
+
+    def test_defaults(self):
+        """Version 3, clusters of 64 KiB."""
+        self.run_course("defaults", 4 * MIB)
+
+    def test_version_2(self):
+        """Without zero flags."""
+        self.run_course("version2", 2 * MIB, ["compat=0.10"])
+
+    def test_smallest_clusters(self):
+        """Clusters of 512 bytes."""
+        self.run_course("smallest", MIB, ["cluster_size=512"])
+
+    def test_largest_clusters(self):
+        """Clusters of 2 MiB."""
+        self.run_course("largest", 16 * MIB, ["cluster_size=2M"])
+
+    def test_one_bit_refcounts(self):
+        """Refcounts of one bit."""
+        self.run_course("bits1", 2 * MIB, ["refcount_bits=1", "cluster_size=4k"])
+
+    def test_wide_refcounts(self):
+        """Refcounts of 64 bits, and compressed clusters by QEMU."""
+        self.run_course("bits64", 2 * MIB, ["refcount_bits=64"], compresses=4)
+
+    def test_compressed(self):
+        """Compressed clusters by QEMU, with zstd."""
+        self.run_course("zstd", 4 * MIB, ["compression_type=zstd"], compresses=6)
+
+    def test_backing(self):
+        """A backing file that is shorter than the image."""
+        self.run_course("backing", 4 * MIB, backing=True, compresses=2)
+
+    def test_subclusters(self):
+        """Extended L2 entries, with a backing file."""
+        self.run_course("subclusters", 4 * MIB, ["extended_l2=on"], backing=True, compresses=2)
+
+    def test_subclusters_of_small_clusters(self):
+        """The smallest subclusters."""
+        self.run_course("subsmall", 2 * MIB, ["extended_l2=on", "cluster_size=16k"])
+
+    def test_data_file(self):
+        """Guest data in another file."""
+        self.run_course("data", 4 * MIB, data_file=True)
+
+    def test_raw_data_file(self):
+        """Guest data in a raw file."""
+        self.run_course("rawdata", 4 * MIB, ["data_file_raw=on"], data_file=True)
+
+    def test_lazy_refcounts(self):
+        """Lazy refcounts."""
+        self.run_course("lazy", 4 * MIB, ["lazy_refcounts=on"])
+
+    def test_snapshots(self):
+        """Internal snapshots that share clusters."""
+        self.run_course("snapshots", 4 * MIB, ["cluster_size=16k"], snapshots=True, compresses=2)
+
+    def test_snapshots_of_subclusters(self):
+        """Internal snapshots with extended L2 entries."""
+        self.run_course("subsnapshots", 4 * MIB, ["extended_l2=on"], snapshots=True)
+
+    def test_resizes(self):
+        """New sizes in both directions."""
+        self.run_course("resizes", 3 * MIB, ["cluster_size=4k"], resizes=True)
+
+    def test_resizes_with_backing(self):
+        """The backing file does not show where the image grows."""
+        self.run_course("resizebacking", 3 * MIB, backing=True, resizes=True)
