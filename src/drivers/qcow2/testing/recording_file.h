@@ -1,11 +1,12 @@
 // RecordingDriver: a file in memory that records its writes and flushes, so that a test can make the contents that a
 // power cut may leave. It grows.
 //
-// For tests. Thread: the test's.
+// For tests. Thread: any, as long as there is no observer and no `turns`.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <vector>
@@ -33,6 +34,8 @@ struct RecordedWrite {
 
 // State for tests; outlives the driver.
 struct RecordingState {
+  std::mutex mutex;  // guards what follows while requests are under way
+
   static constexpr std::uint64_t kSectorBytes = 512;
 
   std::vector<std::byte> bytes;
@@ -77,11 +80,13 @@ class RecordingDriver final : public block::LiveDriver {
 
   aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override {
     CO_TRY(co_await begin_call());
+    const std::lock_guard lock(state_.mutex);
     block::copy_in(buffers, 0, std::span(state_.bytes).subspan(range.offset, range.length));
     co_return IoResult();
   }
   aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions) override {
     CO_TRY(co_await begin_call());
+    const std::lock_guard lock(state_.mutex);
     CO_TRY(grow_to(range.end()));
     std::vector<std::byte> bytes(range.length);
     block::copy_out(buffers, 0, bytes);
@@ -90,20 +95,28 @@ class RecordingDriver final : public block::LiveDriver {
   }
   aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions) override {
     CO_TRY(co_await begin_call());
+    const std::lock_guard lock(state_.mutex);
     CO_TRY(grow_to(range.end()));
     record(range.offset, std::vector<std::byte>(range.length));
     co_return IoResult();
   }
   // The bytes become undefined.
   aio::Task<IoResult> discard(block::Range range) override {
+    const std::lock_guard lock(state_.mutex);
     ++state_.discards;
     record(range.offset, std::vector<std::byte>(range.length, std::byte{0xdd}));
     co_return IoResult();
   }
   aio::Task<IoResult> flush() override {
-    const std::vector<std::byte> begun = state_.bytes;
-    const std::size_t writes = state_.unflushed.size();
+    std::vector<std::byte> begun;
+    std::size_t writes = 0;
+    {
+      const std::lock_guard lock(state_.mutex);
+      begun = state_.bytes;
+      writes = state_.unflushed.size();
+    }
     CO_TRY(co_await begin_call());
+    const std::lock_guard lock(state_.mutex);
     if (state_.observer != nullptr) state_.observer->before_change();
     // Writes that began later may stay behind.
     state_.durable = begun;
@@ -117,18 +130,27 @@ class RecordingDriver final : public block::LiveDriver {
   }
   aio::Task<IoResult> prefetch(block::Range) override { co_return IoResult(); }
   bool can_grow() const override { return true; }
-  aio::Task<IoResult> grow(std::uint64_t size_bytes) override { co_return grow_to(size_bytes); }
+  aio::Task<IoResult> grow(std::uint64_t size_bytes) override {
+    const std::lock_guard lock(state_.mutex);
+    co_return grow_to(size_bytes);
+  }
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override {
     state_.bytes.resize(size_bytes);
     co_return Result<>();
   }
-  std::uint64_t size_bytes() const override { return state_.bytes.size(); }
+  std::uint64_t size_bytes() const override {
+    const std::lock_guard lock(state_.mutex);
+    return state_.bytes.size();
+  }
   block::Limits limits() const override { return {}; }
   std::string_view format_name() const override { return "recording"; }
 
  private:
   aio::Task<IoResult> begin_call() {
-    if (state_.fails_at == state_.calls++) co_return fail(state_.error);
+    {
+      const std::lock_guard lock(state_.mutex);
+      if (state_.fails_at == state_.calls++) co_return fail(state_.error);
+    }
     if (state_.turns == nullptr) co_return IoResult();
     // Most calls are quick; a slow one is overtaken by many others.
     const bool is_slow = (*state_.turns)() % 16 == 0;

@@ -9,6 +9,7 @@
 #include "aio/testing/seeds.h"
 #include "block/testing/promise_model.h"
 #include "block/testing/reactor_test.h"
+#include "block/testing/reactors.h"
 #include "drivers/qcow2/testing/image_consistency.h"
 #include "drivers/qcow2/testing/memory_image.h"
 
@@ -281,7 +282,13 @@ aio::Task<void> run_steps(Course& course, int steps) {
   for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) co_await course.step();
 }
 
-class ImageWriterTest : public block::ReactorTest {};
+// The file is in memory, so the kinds of reactors with threads would repeat what the simulation does.
+class ImageWriterTest : public block::ReactorTest {
+ protected:
+  void SetUp() override {
+    if (!block::Reactors::are_simulated()) GTEST_SKIP() << "it runs in the simulation";
+  }
+};
 
 TEST_F(ImageWriterTest, KeepsDataAndRefcountsUnderRandomRequests) {
   for (const Variant& variant : variants()) {
