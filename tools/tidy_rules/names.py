@@ -56,7 +56,7 @@ FOREIGN = {
     "msg_namelen", "msg_style", "msghdr", "nullptr", "nullptr_t", "opt_mode", "ptrdiff_t", "set_opt_mode",
     "shared_ptr", "to_chars_result", "uintptr_t", "unique_ptr", "weak_ptr",
 }
-FOREIGN_PREFIX = re.compile(r"(io_uring_|nbd_|gnutls_|pthread_|posix_|__)")
+FOREIGN_PREFIX = re.compile(r"(io_uring_|nbd_|gnutls_|pthread_|posix_|ZSTD_|__)")
 # Words of the field: NBD calls it CAN_MULTI_CONN, and everybody says multi-conn.
 # Generated types carry the schema's names, and its alternates of a name and something else are called so: FooOrStr.
 DOMAIN = re.compile(r"multi_conn|MultiConn|multiconn|(?<=[a-z])OrStr$")
