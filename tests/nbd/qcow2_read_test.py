@@ -67,7 +67,7 @@ class Qcow2Test(DaemonTest):
         self.add_export("image", **{"allocation-depth": True})
 
     def check(self, path, options):
-        """The export of that node has the bytes that qemu-img reads, and the map and layers that the reference tells."""
+        """The export of that node has the bytes and map that qemu-img reads, and the layers of the reference."""
         self.expose(options)
         tools.run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", path, self.uri("image"))
         self.assertEqual(self.data_map(self.uri("image")), self.expected_map(path))
