@@ -333,7 +333,7 @@ class Course {
   std::string name_for_reopen(aio::Random& random, const Plan& plan) {
     std::vector<std::string> names;
     for (const GraphNode& entry : graph_.nodes()) {
-      if (child_reference(entry.options, "target") != nullptr) names.push_back(entry.node->name());
+      if (child_reference(entry.options, "target")) names.push_back(entry.node->name());
     }
     if (names.empty() || random.one_in(2)) return node_name(random, plan);
     return names[random.below(names.size())];
@@ -345,11 +345,12 @@ class Course {
     if (node == nullptr || random.one_in(20)) return options_of(some_options(random, plan));
     schema::BlockdevOptions options = graph_.about(*node).options;
     options.read_only = random.one_in(8);
-    if (schema::BlockdevRef* reference = child_reference(options, "file"); reference != nullptr && random.one_in(2)) {
-      reference->value = node_name(random, plan);
+    if (child_reference(options, "file") && random.one_in(2)) {
+      set_child_reference(options, "file", node_name(random, plan));
     }
-    if (schema::BlockdevRef* second = child_reference(options, "target"); second != nullptr && !random.one_in(4)) {
-      second->value = random.one_in(2) ? *child_reference(options, "file")->reference() : node_name(random, plan);
+    if (child_reference(options, "target") && !random.one_in(4)) {
+      const std::string second = random.one_in(2) ? *child_reference(options, "file")->node : node_name(random, plan);
+      set_child_reference(options, "target", second);
       options.detect_zeroes.reset();
       if (random.one_in(3)) options.detect_zeroes = schema::BlockdevDetectZeroesOptions::kOn;
     }
@@ -486,7 +487,7 @@ class Course {
       EXPECT_EQ(text_of(node.permission_totals().together()), text_of(node.permissions())) << node.name();
       EXPECT_EQ(text_of(driver.held()), text_of(node.permissions())) << node.name() << "\n" << dump();
       EXPECT_TRUE(entry.owned_by_user || !node.parents().empty()) << node.name() << "\n" << dump();
-      if (schema::BlockdevOptions options = entry.options; const auto* reference = child_reference(options, "file")) {
+      if (schema::BlockdevOptions options = entry.options; const auto reference = child_reference(options, "file")) {
         const std::vector<Edge*> children = driver.children();
         ASSERT_GE(children.size(), 1u);
         const schema::BlockdevRef* second = second_child_of(options);
@@ -494,7 +495,7 @@ class Course {
           EXPECT_EQ(*second->reference(), children[1]->node().name());
         }
         const Node& child = children[0]->node();
-        if (reference->reference() != nullptr) EXPECT_EQ(*reference->reference(), child.name()) << dump();
+        if (reference->node != nullptr) EXPECT_EQ(*reference->node, child.name()) << dump();
         EXPECT_EQ(node.limits().optimal_bytes, child.limits().optimal_bytes) << node.name() << "\n" << dump();
       }
     }
