@@ -16,6 +16,7 @@
 #include "aio/task/task.h"
 #include "base/error.h"
 #include "block/file_span.h"
+#include "block/host_file.h"
 #include "block/image_identity.h"
 #include "block/io.h"
 #include "block/node_options.h"
@@ -98,6 +99,8 @@ class Driver {
   virtual std::string_view format_name() const = 0;
   // Name of its file for messages; empty when there is none.
   virtual std::string filename() const { return {}; }
+  // The host file that it opened; nullopt for a driver without one. It is that of this driver alone, not of a child.
+  virtual std::optional<HostFile> host_file() const { return std::nullopt; }
   // Whether it could only be opened read-only, although its options allowed writing.
   virtual bool is_read_only() const { return false; }
   // Bytes of allocated storage; nullopt when unknown. The default is the sum over the children that contain the image.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "block/graph.h"
+#include "block/opening_place.h"
 
 namespace blockexport::block {
 
@@ -25,7 +26,12 @@ class Graph::NewNodes {
 
   // Opens a node and the children that its options define. `parent`: the parent of an inline child, or null. After a
   // failure, some children may be open. A cancelled call fails as soon as the driver does.
-  aio::Task<Result<Node*>> open(const schema::BlockdevOptions& options, const NodeOptions* parent);
+  // `place`: null unless an image names the node, or one above it.
+  aio::Task<Result<Node*>> open(const schema::BlockdevOptions& options, const NodeOptions* parent,
+                                const OpeningPlace* place);
+
+  // Counts one more name inside an image. An error when there are too many.
+  Result<> count_reference();
 
   // Children first. The caller adds them to the graph.
   std::list<GraphNode>& nodes() { return nodes_; }
@@ -34,6 +40,7 @@ class Graph::NewNodes {
   Graph& graph_;
   std::list<GraphNode> nodes_;
   std::vector<std::string> names_;
+  std::size_t references_ = 0;
 };
 
 }  // namespace blockexport::block

@@ -21,7 +21,7 @@ class Graph::Addition final : public Graph::Work {
 
   aio::Task<Result<>> open(Graph& graph) override {
     nodes_.emplace(graph);
-    CO_TRY(co_await nodes_->open(step_.options, nullptr));
+    CO_TRY(co_await nodes_->open(step_.options, nullptr, nullptr));
     co_return Result<>();
   }
 

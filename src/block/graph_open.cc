@@ -8,6 +8,7 @@
 #include "base/identifier.h"
 #include "block/attached_store.h"
 #include "block/graph_new_nodes.h"
+#include "block/graph_opening.h"
 
 namespace blockexport::block {
 namespace {
@@ -114,40 +115,6 @@ std::optional<schema::BlockdevRef> as_reference(const schema::BlockdevRefOrNull&
   return schema::BlockdevRef{*reference.reference()};
 }
 
-// The children of one driver that is being opened.
-class Graph::Opening final : public ChildOpener {
- public:
-  Opening(NewNodes& nodes, std::string parent_name, const NodeOptions& parent)
-      : nodes_(nodes), parent_name_(std::move(parent_name)), parent_(parent) {}
-
-  aio::Task<Result<std::unique_ptr<Edge>>> open_child(const schema::BlockdevRef& reference, std::string_view name,
-                                                      ChildRoles roles) override {
-    Node* node = nullptr;
-    if (const std::string* node_name = reference.reference()) {
-      node = nodes_.graph().find(*node_name);
-      if (node == nullptr) {
-        co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", *node_name, *node_name));
-      }
-    } else {
-      const NodeOptions inherited = inherited_options(parent_, roles);
-      CO_TRY_ASSIGN(node, co_await nodes_.open(*reference.definition(), &inherited));
-    }
-    EdgeParent parent{.name = std::string(name), .description = fmt::format("node '{}'", parent_name_), .roles = roles};
-    co_return std::make_unique<Edge>(*node, std::move(parent), Permissions{});
-  }
-
-  Result<const DirtyBitmap*> find_bitmap(const std::string& node_name, const std::string& name) override {
-    const Node* node = nodes_.graph().find(node_name);
-    if (node == nullptr) return fail(fmt::format("Node '{}' not found", node_name));
-    return node->bitmaps().list().require(name);
-  }
-
- private:
-  NewNodes& nodes_;
-  std::string parent_name_;
-  const NodeOptions& parent_;
-};
-
 Result<> Graph::check_name(std::string_view name) const {
   if (!is_identifier(name)) return fail(fmt::format("Invalid node-name: '{}'", name));
   if (find(name) != nullptr || names_being_opened_.contains(name)) {
@@ -163,20 +130,23 @@ std::string Graph::generate_name() {
   return fmt::format("#block{}{:02}", number, (number * 37 + 61) % 100);
 }
 
-aio::Task<Result<Node*>> Graph::NewNodes::open(const schema::BlockdevOptions& options, const NodeOptions* parent) {
+aio::Task<Result<Node*>> Graph::NewNodes::open(const schema::BlockdevOptions& options, const NodeOptions* parent,
+                                               const OpeningPlace* place) {
   CO_TRY_ASSIGN(NodeOptions node_options, node_options_of(options, parent));
   if (options.node_name) CO_TRY(graph_.check_name(*options.node_name));
   std::string name = options.node_name ? *options.node_name : graph_.generate_name();
   names_.push_back(name);
   graph_.names_being_opened_.insert(name);
 
-  Opening opening(*this, name, node_options);
+  if (place != nullptr) CO_TRY(check_named_options(options));
+  Opening opening(*this, name, node_options, place);
   Result<std::unique_ptr<Driver>> driver = co_await graph_.drivers_.open(options, node_options, opening);
   if (driver && (*driver)->size_bytes() > kNodeBytesMax) {
     driver = fail(Error::system("Could not refresh total sector count", Errno(EFBIG))
                       .with_hint(fmt::format("A node has at most {} bytes.", kNodeBytesMax)));
   }
   if (!driver) co_return fail(std::move(driver).error());
+  if (place != nullptr) CO_TRY(check_named_file(**driver, *place));
   node_options.read_only = node_options.read_only || (*driver)->is_read_only();
   auto node = std::make_unique<Node>(std::move(name), std::move(*driver), node_options);
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);

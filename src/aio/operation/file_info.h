@@ -12,6 +12,7 @@ struct FileInfo {
   std::uint32_t block_bytes = 0;      // st_blksize, or the device's logical block size
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
+  std::uint64_t device_number = 0;  // st_rdev: of a device, its own number
   std::int64_t modified_ns = 0;  // st_mtim
   std::int64_t changed_ns = 0;   // st_ctim
   // Set by kStat only, from the file system:

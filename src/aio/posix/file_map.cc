@@ -131,6 +131,7 @@ std::int64_t stat_file(int fd, FileInfo& info) {
   info.block_bytes = static_cast<std::uint32_t>(status.st_blksize);
   info.device = status.st_dev;
   info.inode = status.st_ino;
+  info.device_number = status.st_rdev;
   info.modified_ns = nanoseconds(status.st_mtim);
   info.changed_ns = nanoseconds(status.st_ctim);
   if (!S_ISBLK(status.st_mode)) return 0;

@@ -61,6 +61,7 @@ class FileDriver final : public block::LiveDriver {
 
   std::string_view format_name() const override { return is_device() ? "host_device" : "file"; }
   std::string filename() const override { return options_.filename; }
+  std::optional<block::HostFile> host_file() const override;
   bool is_read_only() const override { return options_.read_only; }
   aio::Task<std::optional<std::uint64_t>> allocated_bytes() override;
   aio::Task<Result<block::ImageIdentity>> identify() override;
@@ -135,6 +136,7 @@ class FileDriver final : public block::LiveDriver {
   std::string path_;  // absolute form of the file name
   std::shared_ptr<const aio::OpenFile> file_;
   int fd_;                                           // descriptor of file_
+  block::HostFile host_file_;                        // without a path
   bool lives_in_memory_ = false;                     // its file system is in memory
   bool drops_direct_syncs_ = false;                  // see aio::FileInfo::drops_direct_syncs
   std::uint64_t device_block_bytes_ = kSectorBytes;  // logical block size of a device

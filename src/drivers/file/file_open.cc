@@ -108,6 +108,9 @@ aio::Task<Result<>> FileDriver::inspect() {
     if (info.type == S_IFCHR) co_return fail(fmt::format("'{}' is a character device, which is not supported", path));
     co_return fail(fmt::format("'host_device' driver requires '{}' to be either a character or block device", path));
   }
+  host_file_ = {.device = is_device() ? info.device_number : info.device,
+                .inode = is_device() ? 0 : info.inode,
+                .is_block_device = is_device()};
   file_bytes_ = info.size_bytes;
   lives_in_memory_ = info.in_memory;
   if (is_device()) device_block_bytes_ = std::max<std::uint64_t>(info.block_bytes, kSectorBytes);
@@ -131,6 +134,12 @@ aio::Task<block::Limits> FileDriver::limits_of(aio::Reactor& reactor, int fd, co
   AskedFile asked{.fd = fd};
   const auto answer = co_await reactor.call(ask_direct_alignment, &asked);
   co_return file_limits(block_bytes, answer ? asked.alignment : DirectAlignment());
+}
+
+std::optional<block::HostFile> FileDriver::host_file() const {
+  block::HostFile file = host_file_;
+  file.path = absolute_path(options_.filename) == path_ ? options_.filename : path_;
+  return file;
 }
 
 std::uint64_t FileDriver::size_bytes() const {
