@@ -34,6 +34,7 @@ enum Code {
   kAioBackend,
   kReactors,
   kShutdownGrace,
+  kImageReferences,
 };
 
 constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioBackend},
@@ -42,6 +43,7 @@ constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioB
                                {"daemonize", no_argument, nullptr, kDaemonize},
                                {"export", required_argument, nullptr, kExport},
                                {"help", no_argument, nullptr, kHelp},
+                               {"image-references", required_argument, nullptr, kImageReferences},
                                {"monitor", required_argument, nullptr, kMonitor},
                                {"log-file", required_argument, nullptr, kLogFile},
                                {"listen", required_argument, nullptr, kListen},
@@ -94,6 +96,10 @@ Exports disk images as network block devices, driven by these options and by QMP
                          how to wait for input and output (default: auto)
   --reactors auto|N      serve clients of exports without an iothread on up to N threads, started as they are
                          needed (default: auto, as many as there are processors)
+  --image-references allow|deny|DIRECTORY
+                         open the backing and data files that images name: any of them, none, or files beneath a
+                         directory; several directories may be given (default: allow). Nodes that --blockdev or
+                         QMP defines may use all files
   --shutdown-grace-seconds N
                          when the daemon ends, give clients N seconds to receive the replies to their requests
                          (default: 1; 0 to 3600). A second SIGTERM or SIGINT ends it at once
@@ -136,6 +142,17 @@ std::optional<std::uint32_t> number_in(std::string_view text, std::uint32_t leas
 bool take_reactors(CommandLine& line, std::string_view text) {
   line.reactors = number_in(text, 1, aio::kDataReactorsMax);
   return line.reactors || text == "auto";
+}
+
+// Adds to line.image_references; false when the values contradict each other.
+bool take_image_references(CommandLine& line, std::string_view value) {
+  ImageReferenceOptions& references = line.image_references;
+  const bool is_word = value == "allow" || value == "deny";
+  if (is_word ? references.directories.empty() && (!references.rule || references.rule == value) : !references.rule) {
+    is_word ? void(references.rule = value) : references.directories.emplace_back(value);
+    return true;
+  }
+  return false;
 }
 
 // The kind of an option of the second pass.
@@ -234,6 +251,12 @@ void take_option(CommandLine& line, int code, std::string_view program, std::str
       if (take_reactors(line, optarg)) break;
       print(stderr, "{}: --reactors {}: must be 'auto' or a number from 1 to {}\n", program, optarg,
             aio::kDataReactorsMax);
+      line.exit_code = 1;
+      break;
+    case kImageReferences:
+      if (take_image_references(line, optarg)) break;
+      print(stderr, "{}: --image-references {}: 'allow' and 'deny' exclude each other, and directories\n", program,
+            optarg);
       line.exit_code = 1;
       break;
     case kShutdownGrace:

@@ -27,12 +27,19 @@ struct StartOption {
   std::string as_typed;  // the option with its argument as typed, without secrets: for messages
 };
 
+// The rule for names inside images: a word, or directories, or neither.
+struct ImageReferenceOptions {
+  std::optional<std::string> rule;  // "allow" or "deny"
+  std::vector<std::string> directories;
+};
+
 struct CommandLine {
   std::vector<StartOption> options;
   std::optional<std::string> pidfile;
   std::optional<std::string> log_file;  // nothing: the log goes to standard error
   aio::BackendKind backend = aio::BackendKind::kAuto;
   std::optional<std::uint32_t> reactors;  // most threads that serve clients; nothing: one per processor
+  ImageReferenceOptions image_references;
   // Time that clients have to receive their last replies when the daemon ends.
   std::uint32_t shutdown_grace_seconds = kShutdownGraceSecondsDefault;
   bool daemonize = false;

@@ -81,6 +81,10 @@ int Daemon::run(std::optional<Background> background) {
     return 1;
   }
   reactor_ = std::move(*reactor);
+  if (Result<> set = set_reference_policy(); !set) {
+    report_failed_start(set.error().message());
+    return 1;
+  }
   quit_ = std::make_unique<aio::Event>(*reactor_);
   control_ = std::make_unique<control::Control>(*reactor_, data_reactors(), log_, drivers_, [this] { quit_->set(); });
   control_->set_shutdown_grace_ns(command_line_.shutdown_grace_seconds * kNanosecondsPerSecond);
@@ -97,6 +101,16 @@ int Daemon::run(std::optional<Background> background) {
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);
+}
+
+Result<> Daemon::set_reference_policy() {
+  const ImageReferenceOptions& given = command_line_.image_references;
+  if (given.rule == "deny") drivers_.set_reference_policy(drivers::ReferencePolicy::deny());
+  if (given.directories.empty()) return {};
+  auto directories = drivers::AllowedDirectories::open(given.directories);
+  if (!directories) return fail(std::move(directories).error().with_prefix("--image-references: "));
+  drivers_.set_reference_policy(drivers::ReferencePolicy::beneath(std::move(*directories)));
+  return {};
 }
 
 // Ends the process without waiting for tasks or threads that may never end: removes sockets and the PID file, flushes

@@ -33,6 +33,7 @@ class Daemon {
 
  private:
   [[noreturn]] void exit_now();
+  Result<> set_reference_policy();
   control::DataReactorOptions data_reactors() const;
   aio::Task<void> serve_until_quit(std::optional<Background> background);
   aio::Task<void> start();

@@ -5,6 +5,7 @@
 #include "block/bitmap/dirty_bitmap.h"
 #include "drivers/copy_before_write/copy_before_write_driver.h"
 #include "drivers/file/file_driver.h"
+#include "drivers/image_names.h"
 #include "drivers/null/null_driver.h"
 #include "drivers/options.h"
 #include "drivers/qcow2/qcow2_open.h"
@@ -20,11 +21,6 @@ template <class Driver>
 Opened as_driver(Result<std::unique_ptr<Driver>> opened) {
   if (!opened) return fail(std::move(opened).error());
   return std::move(*opened);
-}
-
-aio::Task<Opened> open_file(const schema::BlockdevOptionsFile& options, const block::NodeOptions& node_options,
-                            FileType type) {
-  co_return as_driver(co_await FileDriver::open(file_options(options, node_options, type)));
 }
 
 Opened open_null(const schema::BlockdevOptionsNull& options, std::string_view format_name) {
@@ -76,6 +72,19 @@ aio::Task<Opened> open_snapshot_access(const schema::BlockdevOptionsGenericForma
 
 }  // namespace
 
+aio::Task<Opened> BuiltInDrivers::open_file(const schema::BlockdevOptionsFile& options,
+                                            const block::NodeOptions& node_options, block::ChildOpener& children,
+                                            FileType type) const {
+  FileOptions file = file_options(options, node_options, type);
+  if (children.is_named_by_image()) file.beneath = references_.directories();
+  co_return as_driver(co_await FileDriver::open(std::move(file)));
+}
+
+aio::Task<Result<schema::BlockdevOptions>> BuiltInDrivers::resolve(block::ImageReference reference,
+                                                                   std::string image_path) {
+  co_return co_await resolve_image_name(std::move(reference), std::move(image_path), references_, log_);
+}
+
 // -Wswitch reports a driver of the schema that is missing here.
 aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, const block::NodeOptions& node_options,
                                        block::ChildOpener& children) {
@@ -84,9 +93,10 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
     case BlockdevDriver::kCopyBeforeWrite:
       co_return co_await open_copy_before_write(options.as<BlockdevDriver::kCopyBeforeWrite>(), children, observer_);
     case BlockdevDriver::kFile:
-      co_return co_await open_file(options.as<BlockdevDriver::kFile>(), node_options, FileType::kRegular);
+      co_return co_await open_file(options.as<BlockdevDriver::kFile>(), node_options, children, FileType::kRegular);
     case BlockdevDriver::kHostDevice:
-      co_return co_await open_file(options.as<BlockdevDriver::kHostDevice>(), node_options, FileType::kDevice);
+      co_return co_await open_file(options.as<BlockdevDriver::kHostDevice>(), node_options, children,
+                                   FileType::kDevice);
     case BlockdevDriver::kNullAio:
       co_return open_null(options.as<BlockdevDriver::kNullAio>(), "null-aio");
     case BlockdevDriver::kNullCo:

@@ -5,6 +5,9 @@
 
 #include "block/driver_table.h"
 #include "block/point_in_time.h"
+#include "drivers/file/file_options.h"
+#include "drivers/reference_policy.h"
+#include "schema/block_core.h"
 
 namespace blockexport {
 class Log;
@@ -14,18 +17,27 @@ namespace blockexport::drivers {
 
 class BuiltInDrivers final : public block::DriverTable {
  public:
-  // Both may be null and outlive the drivers. `observer` learns of points in time that they give up; `log` gets lines
-  // about corrupt images.
+  // `observer` learns of points in time that drivers give up, `log` gets lines about images that are corrupt or whose
+  // format was guessed. Both may be null, and outlive the drivers.
   explicit BuiltInDrivers(block::PointInTimeObserver* observer = nullptr, const Log* log = nullptr)
       : observer_(observer), log_(log) {}
+
+  // Names inside images are opened by this rule. Called before the first driver is opened; the default allows all.
+  void set_reference_policy(ReferencePolicy policy) { references_ = std::move(policy); }
 
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions& node_options,
                                                          block::ChildOpener& children) override;
+  aio::Task<Result<schema::BlockdevOptions>> resolve(block::ImageReference reference, std::string image_path) override;
 
  private:
+  aio::Task<Result<std::unique_ptr<block::Driver>>> open_file(const schema::BlockdevOptionsFile& options,
+                                                              const block::NodeOptions& node_options,
+                                                              block::ChildOpener& children, FileType type) const;
+
   block::PointInTimeObserver* observer_;
   const Log* log_;
+  ReferencePolicy references_ = ReferencePolicy::allow();
 };
 
 }  // namespace blockexport::drivers

@@ -9,6 +9,7 @@
 #include "aio/reactor/reactor.h"
 #include "aio/task/current.h"
 #include "base/absolute_path.h"
+#include "drivers/file/allowed_directories.h"
 #include "drivers/file/file_driver.h"
 #include "drivers/file/file_identity.h"
 #include "drivers/file/file_limits.h"
@@ -50,6 +51,43 @@ std::int64_t ask_direct_alignment(void* argument) {
   return 0;
 }
 
+struct AskedOpening {
+  const AllowedDirectories& directories;
+  std::string path;
+  int flags;
+  OwnedFd fd = {};
+};
+
+// Called through Reactor::call_abandonably.
+std::int64_t open_beneath(void* argument) {
+  auto& asked = *static_cast<AskedOpening*>(argument);
+  auto opened = asked.directories.open_file(asked.path, asked.flags);
+  if (!opened) return -opened.error().value();
+  asked.fd = std::move(*opened);
+  return 0;
+}
+
+aio::Task<std::expected<int, Errno>> open_path(aio::Reactor& reactor, const std::string& path, int flags,
+                                               const AllowedDirectories* beneath) {
+  if (beneath == nullptr) co_return co_await reactor.open(path.c_str(), flags);
+  const std::shared_ptr<void> asked = std::make_shared<AskedOpening>(AskedOpening{*beneath, path, flags});
+  CO_TRY(co_await reactor.call_abandonably(open_beneath, asked));
+  co_return static_cast<AskedOpening*>(asked.get())->fd.release();
+}
+
+Error opening_error(const FileOptions& options, Errno cause) {
+  std::string message = fmt::format("Could not open '{}'", options.filename);
+  if (options.beneath == nullptr || (cause != Errno(EXDEV) && cause != Errno(ENOSYS))) {
+    return Error::system(std::move(message), cause);
+  }
+  if (cause == Errno(ENOSYS)) {
+    return Error::system(std::move(message), cause)
+        .with_hint("The kernel has no openat2(2), or a seccomp profile hides it; --image-references needs it.");
+  }
+  return Error(std::move(message) + ": an image names it, and it is in no directory of --image-references")
+      .with_hint("Give 'backing' or 'data-file' in the options of the node, or one more --image-references DIRECTORY.");
+}
+
 }  // namespace
 
 FileDriver::FileDriver(aio::Reactor& home, FileOptions options, int fd)
@@ -65,11 +103,11 @@ FileDriver::~FileDriver() = default;
 aio::Task<std::expected<int, Errno>> FileDriver::open_fd(aio::Reactor& reactor, const std::string& path,
                                                          FileOptions& options) {
   int flags = O_NONBLOCK | O_NOCTTY | (options.direct ? O_DIRECT : 0);
-  auto fd = co_await reactor.open(path.c_str(), flags | (options.read_only ? O_RDONLY : O_RDWR));
+  auto fd = co_await open_path(reactor, path, flags | (options.read_only ? O_RDONLY : O_RDWR), options.beneath);
   if (fd || options.read_only || !options.auto_read_only) co_return fd;
   if (fd.error() != Errno(EACCES) && fd.error() != Errno(EROFS) && fd.error() != Errno(EPERM)) co_return fd;
   options.read_only = true;
-  co_return co_await reactor.open(path.c_str(), flags | O_RDONLY);
+  co_return co_await open_path(reactor, path, flags | O_RDONLY, options.beneath);
 }
 
 aio::Task<Result<std::unique_ptr<FileDriver>>> FileDriver::open(FileOptions options) {
@@ -87,7 +125,7 @@ aio::Task<Result<std::unique_ptr<FileDriver>>> FileDriver::open(FileOptions opti
   // Opens the path as the user gave it: the process may have no access to a directory of the absolute path.
   const std::string path = options.filename;
   auto fd = co_await open_fd(reactor, path, options);
-  if (!fd) co_return fail(Error::system(fmt::format("Could not open '{}'", options.filename), fd.error()));
+  if (!fd) co_return fail(opening_error(options, fd.error()));
 
   std::unique_ptr<FileDriver> driver(new FileDriver(reactor, std::move(options), *fd));
   CO_TRY(co_await driver->inspect());

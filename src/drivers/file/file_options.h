@@ -6,6 +6,8 @@
 
 namespace blockexport::drivers {
 
+class AllowedDirectories;
+
 enum class FileLocking : std::uint8_t { kAuto, kOn, kOff };
 enum class FileAio : std::uint8_t { kThreads, kNative, kIoUring };
 // The required type of the file.
@@ -22,6 +24,8 @@ struct FileOptions {
   bool drop_cache = true;
   bool keep_cached = true;  // pages that our own requests brought into the page cache stay there
   FileAio aio = FileAio::kThreads;
+  // The only directories beneath which the file may be; null: it may be anywhere. They outlive the driver.
+  const AllowedDirectories* beneath = nullptr;
 };
 
 }  // namespace blockexport::drivers

@@ -29,6 +29,7 @@ aio::Task<Result<>> FileDriver::prepare_reopen(const schema::BlockdevOptions& be
                                                block::ReopenChildren&) {
   CO_TRY(check_fixed_options(options_in(before), options_in(after)));
   FileOptions wanted = file_options(options_in(after), node_options, options_.type);
+  wanted.beneath = options_.beneath;
   auto reopening = std::make_unique<FileReopening>(FileReopening{.options = wanted, .limits = limits_, .fd = fd_});
   if (wanted.read_only != options_.read_only || wanted.direct != options_.direct) {
     CO_TRY_ASSIGN(reopening->fd, co_await open_again(reopening->options));
