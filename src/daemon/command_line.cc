@@ -147,12 +147,13 @@ bool take_reactors(CommandLine& line, std::string_view text) {
 // Adds to line.image_references; false when the values contradict each other.
 bool take_image_references(CommandLine& line, std::string_view value) {
   ImageReferenceOptions& references = line.image_references;
-  const bool is_word = value == "allow" || value == "deny";
-  if (is_word ? references.directories.empty() && (!references.rule || references.rule == value) : !references.rule) {
-    is_word ? void(references.rule = value) : references.directories.emplace_back(value);
-    return true;
+  if (value != "allow" && value != "deny") {
+    references.directories.emplace_back(value);
+    return !references.rule;
   }
-  return false;
+  if (!references.directories.empty() || (references.rule && references.rule != value)) return false;
+  references.rule = value;
+  return true;
 }
 
 // The kind of an option of the second pass.

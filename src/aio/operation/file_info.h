@@ -13,8 +13,8 @@ struct FileInfo {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
   std::uint64_t device_number = 0;  // st_rdev: of a device, its own number
-  std::int64_t modified_ns = 0;  // st_mtim
-  std::int64_t changed_ns = 0;   // st_ctim
+  std::int64_t modified_ns = 0;     // st_mtim
+  std::int64_t changed_ns = 0;      // st_ctim
   // Set by kStat only, from the file system:
   bool in_memory = false;           // the file system is in memory (tmpfs)
   bool drops_direct_syncs = false;  // does not sync an asynchronous direct write with RWF_DSYNC (FUSE)
