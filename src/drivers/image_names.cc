@@ -114,8 +114,8 @@ aio::Task<Result<>> choose_driver(schema::BlockdevOptions& options) {
 
 // Reads the beginning of the file whose format is not known.
 aio::Task<Result<std::string>> read_beginning(const schema::BlockdevOptions& options) {
-  const schema::BlockdevRef* reference = block::child_reference(options, "file");
-  const schema::BlockdevOptions* below = reference == nullptr ? nullptr : reference->definition();
+  const std::optional<block::ChildReference> reference = block::child_reference(options, "file");
+  const schema::BlockdevOptions* below = reference ? reference->definition : nullptr;
   const auto* file = below == nullptr ? nullptr : below->as_if<BlockdevDriver::kFile>();
   const auto* device = below == nullptr ? nullptr : below->as_if<BlockdevDriver::kHostDevice>();
   // Nothing else has an image in it that anybody made without its format.

@@ -10,16 +10,8 @@ namespace {
 
 using OpenedEdge = Result<std::unique_ptr<block::Edge>>;
 
-// The child that the image names and the options do not give. Names in images are not opened.
-aio::Task<OpenedEdge> open_named_child(block::ChildOpener&, std::string_view child, std::string_view name,
-                                       std::string_view advice) {
-  co_return fail(Error(fmt::format("The image names the {} '{}', and files that images name are not opened", child,
-                                   printable(name, kBackingNameBytesMax)))
-                     .with_hint(fmt::format("Give {}.", advice)));
-}
-
 aio::Task<OpenedEdge> open_data_file(const schema::BlockdevOptionsQcow2& options, const ImageContent& image,
-                                     block::ChildOpener& children) {
+                                     const block::Edge& file, block::ChildOpener& children) {
   if (!image.header.has_data_file()) {
     if (options.data_file) co_return fail("'data-file' can only be set for images with an external data file");
     if (image.header.has_raw_data_file()) co_return fail("data-file-raw requires a data file");
@@ -28,22 +20,26 @@ aio::Task<OpenedEdge> open_data_file(const schema::BlockdevOptionsQcow2& options
   if (options.data_file) {
     co_return co_await children.open_child(*options.data_file, "data-file", block::ChildRole::kData);
   }
-  if (const std::optional<std::string> name = image.extensions.data_file_name()) {
-    co_return co_await open_named_child(children, "data file", *name, "the option 'data-file'");
+  if (std::optional<std::string> name = image.extensions.data_file_name()) {
+    co_return co_await children.open_named_child(
+        {.kind = block::ReferenceKind::kDataFile, .name = std::move(*name), .format = {}}, file,
+        block::ChildRole::kData);
   }
   co_return fail("'data-file' is required for this image");
 }
 
 aio::Task<OpenedEdge> open_backing(const schema::BlockdevOptionsQcow2& options, const ImageContent& image,
-                                   block::ChildOpener& children) {
+                                   const block::Edge& file, block::ChildOpener& children) {
   if (options.backing) {
     const std::optional<schema::BlockdevRef> reference = block::as_reference(*options.backing);
     if (!reference) co_return nullptr;
     co_return co_await children.open_child(*reference, "backing", block::ChildRole::kBacking);
   }
   if (!image.backing_name || image.backing_name->empty()) co_return nullptr;
-  co_return co_await open_named_child(children, "backing file", *image.backing_name,
-                                      "the option 'backing', or null for it if the image is to stand alone");
+  co_return co_await children.open_named_child({.kind = block::ReferenceKind::kBacking,
+                                                .name = *image.backing_name,
+                                                .format = image.extensions.backing_format().value_or("")},
+                                               file, block::ChildRole::kBacking);
 }
 
 }  // namespace
@@ -70,9 +66,9 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
   CO_TRY(check_options(plain, header));
   CO_TRY(check_encryption(header, plain.encryption_format));
   CO_TRY_ASSIGN(ImageContent image, co_await read_image(edges.file->node(), std::move(begin)));
-  CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, children));
+  CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, *edges.file, children));
   if (edges.data_file != nullptr) edges.file->set_roles(block::ChildRole::kMetadata);
-  CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, children));
+  CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, *edges.file, children));
   auto driver = std::make_unique<Qcow2Driver>(std::move(plain), sizes, std::move(image), std::move(edges), log);
   if (!read_only) CO_TRY(co_await driver->begin_writing());
   co_return driver;
