@@ -80,6 +80,13 @@ aio::Task<Result<std::unique_ptr<Edge>>> Graph::attach(std::string name, EdgePar
   co_return edge;
 }
 
+aio::Task<Result<std::unique_ptr<Edge>>> Graph::attach(schema::BlockdevRef reference, EdgeParent parent,
+                                                       Permissions permissions) {
+  std::unique_ptr<Edge> edge;
+  CO_TRY(co_await apply(list_of(AttachReference{std::move(reference), std::move(parent), permissions, &edge})));
+  co_return edge;
+}
+
 aio::Task<void> Graph::detach(std::unique_ptr<Edge> edge) {
   return aio::shielded("block graph detach", give_back(std::move(edge)));
 }

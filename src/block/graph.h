@@ -91,6 +91,9 @@ class Graph {
   // Attaches a root edge to the node of that name. Release it with detach(): merely destroying it would leave locks on
   // files.
   aio::Task<Result<std::unique_ptr<Edge>>> attach(std::string name, EdgeParent parent, Permissions permissions);
+  // The same for a reference, which may define a new node: see AttachReference.
+  aio::Task<Result<std::unique_ptr<Edge>>> attach(schema::BlockdevRef reference, EdgeParent parent,
+                                                  Permissions permissions);
   // A node that no command made is removed with its last edge. Not cancellable.
   aio::Task<void> detach(std::unique_ptr<Edge> edge);
 
@@ -110,6 +113,7 @@ class Graph {
   class Reopening;
   class Resizing;
   class Attachment;
+  class ReferenceAttachment;
   class Detachment;
   class Replacement;
   class Listening;
@@ -130,6 +134,7 @@ class Graph {
   static std::unique_ptr<Work> work_of(ReopenNodes step);
   static std::unique_ptr<Work> work_of(ResizeNode step);
   static std::unique_ptr<Work> work_of(AttachEdge step);
+  static std::unique_ptr<Work> work_of(AttachReference step);
   static std::unique_ptr<Work> work_of(DetachEdge step);
   static std::unique_ptr<Work> work_of(ReplaceNode step);
   static std::unique_ptr<Work> work_of(AddListener step);

@@ -1,5 +1,8 @@
 // Steps of a change that attach and detach root edges.
+#include <fmt/format.h>
+
 #include "block/graph_change.h"
+#include "block/node_store.h"
 
 namespace blockexport::block {
 
@@ -31,6 +34,67 @@ class Graph::Attachment final : public Graph::Work {
   std::unique_ptr<Edge> edge_;
 };
 
+class Graph::ReferenceAttachment final : public Graph::Work {
+ public:
+  explicit ReferenceAttachment(AttachReference step) : step_(std::move(step)) {}
+
+  bool opens_before(Graph& graph) const override {
+    const schema::BlockdevOptions* definition = step_.reference.definition();
+    return !graph.closing_ && definition != nullptr && !refers_to_nodes(*definition);
+  }
+
+  aio::Task<Result<>> open(Graph& graph) override {
+    nodes_.emplace(graph);
+    CO_TRY(co_await nodes_->open(*step_.reference.definition(), nullptr, nullptr));
+    co_return Result<>();
+  }
+
+  aio::Task<Result<>> prepare(Change& change) override {
+    if (change.graph().closing_) co_return fail(closing_error());
+    CO_TRY_ASSIGN(Node * node, co_await find_or_open(change));
+    edge_ = std::make_unique<Edge>(*node, std::move(step_.parent), step_.permissions);
+    change.note_deeper(*node);
+    co_return Result<>();
+  }
+
+  aio::Task<Result<>> confirm(Change&) override {
+    for (NodeStore* store : stores_) CO_TRY(co_await store->confirm());
+    co_return Result<>();
+  }
+
+  aio::Task<void> commit(Change&) override {
+    for (NodeStore* store : stores_) store->start();
+    *step_.attached = std::move(edge_);
+    co_return;
+  }
+
+  aio::Task<void> abort(Change& change) override {
+    change.forget_edge(*edge_);
+    edge_.reset();
+    co_return;
+  }
+
+ private:
+  aio::Task<Result<Node*>> find_or_open(Change& change) {
+    if (const std::string* name = step_.reference.reference()) {
+      if (Node* node = change.graph().find(*name)) co_return node;
+      co_return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", *name, *name));
+    }
+    if (!nodes_) CO_TRY(co_await open(change.graph()));
+    Node* node = nodes_->nodes().back().node.get();
+    for (const GraphNode& one : nodes_->nodes()) {
+      if (NodeStore* store = one.node->bitmaps().store()) stores_.push_back(store);
+    }
+    change.add_nodes(*nodes_);
+    co_return node;
+  }
+
+  AttachReference step_;
+  std::optional<NewNodes> nodes_;
+  std::vector<NodeStore*> stores_;
+  std::unique_ptr<Edge> edge_;
+};
+
 class Graph::Detachment final : public Graph::Work {
  public:
   explicit Detachment(DetachEdge step) : step_(step) {}
@@ -54,6 +118,10 @@ class Graph::Detachment final : public Graph::Work {
 
 std::unique_ptr<Graph::Work> Graph::work_of(AttachEdge step) {
   return std::make_unique<Attachment>(std::move(step));
+}
+
+std::unique_ptr<Graph::Work> Graph::work_of(AttachReference step) {
+  return std::make_unique<ReferenceAttachment>(std::move(step));
 }
 
 std::unique_ptr<Graph::Work> Graph::work_of(DetachEdge step) {

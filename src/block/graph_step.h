@@ -47,6 +47,15 @@ struct AttachEdge {
   std::unique_ptr<Edge>* attached = nullptr;  // set when the change succeeds; outlives the change
 };
 
+// Attaches a root edge to the node of a reference: to one of the graph, or to a new one that the reference defines. The
+// new one is removed with its last edge.
+struct AttachReference {
+  schema::BlockdevRef reference;
+  EdgeParent parent;
+  Permissions permissions;
+  std::unique_ptr<Edge>* attached = nullptr;  // as in AttachEdge
+};
+
 // Detaches a root edge. A node that no command made is removed with its last edge. If the change fails, `edge` has the
 // edge again.
 struct DetachEdge {
@@ -132,8 +141,8 @@ struct FailChange {
   std::string message;
 };
 
-using GraphStep = std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, AttachEdge, DetachEdge, ReplaceNode,
-                               AddListener, RemoveListener, AddBitmap, RemoveBitmap, ClearBitmap, EnableBitmap,
-                               DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
+using GraphStep = std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, AttachEdge, AttachReference, DetachEdge,
+                               ReplaceNode, AddListener, RemoveListener, AddBitmap, RemoveBitmap, ClearBitmap,
+                               EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
 
 }  // namespace blockexport::block

@@ -368,5 +368,65 @@ TEST_F(GraphTest, AReplyFromTheOldDescriptionKeepsNoLockAfterAReopen) {
   if (writer != nullptr) detach(std::move(writer));
 }
 
+class ReferenceTest : public GraphTest {
+ protected:
+  std::unique_ptr<Edge> attach_to(schema::BlockdevRef reference, Permissions permissions) {
+    auto edge = run(graph_.attach(std::move(reference),
+                                  {.name = "root", .description = std::string(block::kUnnamedUser)}, permissions));
+    error_ = edge ? "" : edge.error().message();
+    return edge ? std::move(*edge) : nullptr;
+  }
+  static schema::BlockdevRef reference(const std::string& name) { return schema::BlockdevRef{name}; }
+  static schema::BlockdevRef definition(Members members) { return schema::BlockdevRef{options(members)}; }
+};
+
+TEST_F(ReferenceTest, ANodeThatIsNamedStaysBehind) {
+  ASSERT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}}), "");
+  std::unique_ptr<Edge> edge = attach_to(reference("n"), kWriter);
+  ASSERT_NE(edge, nullptr) << error_;
+  EXPECT_EQ(edge->node().name(), "n");
+  EXPECT_EQ(remove("n"), "Node n is in use");
+  detach(std::move(edge));
+  EXPECT_NE(graph_.find("n"), nullptr);
+  EXPECT_EQ(remove("n"), "");
+}
+
+TEST_F(ReferenceTest, ANodeThatIsDefinedGoesWithItsLastEdge) {
+  std::unique_ptr<Edge> edge = attach_to(
+      definition({{"driver", "raw"}, {"file", json::Object{{"driver", "file"}, {"filename", path_}}}}), kWriter);
+  ASSERT_NE(edge, nullptr) << error_;
+  ASSERT_EQ(graph_.nodes().size(), 2u);
+  const std::string name = edge->node().name();
+  std::unique_ptr<Edge> second = attach(name, {});
+  ASSERT_NE(second, nullptr);
+  detach(std::move(edge));
+  EXPECT_EQ(graph_.nodes().size(), 2u);
+  detach(std::move(second));
+  EXPECT_TRUE(graph_.nodes().empty());
+}
+
+TEST_F(ReferenceTest, AFailureLeavesTheGraphAsItWas) {
+  EXPECT_EQ(attach_to(reference("nowhere"), {}), nullptr);
+  EXPECT_EQ(error_, "Cannot find device='nowhere' nor node-name='nowhere'");
+  EXPECT_EQ(attach_to(definition({{"driver", "file"}, {"filename", "/none"}}), {}), nullptr);
+  EXPECT_EQ(error_, "Could not open '/none': No such file or directory");
+  EXPECT_EQ(attach_to(definition({{"driver", "null-co"}, {"node-name", "x"}, {"read-only", true}}), kWriter), nullptr);
+  EXPECT_EQ(error_, "Block node is read-only");
+  EXPECT_TRUE(graph_.nodes().empty());
+  ASSERT_EQ(add({{"driver", "null-co"}, {"node-name", "x"}}), "");
+  EXPECT_EQ(attach_to(definition({{"driver", "null-co"}, {"node-name", "x"}}), {}), nullptr);
+  EXPECT_EQ(error_, "Duplicate nodes with node-name='x'");
+  EXPECT_EQ(graph_.nodes().size(), 1u);
+}
+
+TEST_F(ReferenceTest, ADefinitionMayReferToNodes) {
+  ASSERT_EQ(add({{"driver", "null-co"}, {"node-name", "n"}}), "");
+  std::unique_ptr<Edge> edge = attach_to(definition({{"driver", "raw"}, {"file", "n"}}), kWriter);
+  ASSERT_NE(edge, nullptr) << error_;
+  EXPECT_EQ(graph_.nodes().size(), 2u);
+  detach(std::move(edge));
+  EXPECT_EQ(graph_.nodes().size(), 1u);
+}
+
 }  // namespace
 }  // namespace blockexport::drivers
