@@ -43,9 +43,9 @@ class ElsewhereTest(unittest.TestCase):
 
     def test_what_is_found(self) -> None:
         ours = answer(["file"], ["filename"])
-        theirs = answer(["file", "vmdk"], ["filename", "locking"], commands=("job-cancel",))
+        theirs = answer(["file", "vmdk"], ["filename", "locking"], commands=("block-stream",))
         self.assertEqual(Elsewhere(ours, theirs).words, {
-            ("Command", "", "job-cancel"), ("Value", "driver file", "vmdk"), ("Option", "driver file", "locking")})
+            ("Command", "", "block-stream"), ("Value", "driver file", "vmdk"), ("Option", "driver file", "locking")})
         self.assertEqual(Elsewhere(theirs, ours).words, set())
         self.assertEqual(Elsewhere(ours, ours).words, set())
 

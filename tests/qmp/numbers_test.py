@@ -1,11 +1,13 @@
 """Numbers at their limits: each integer of each command and option is refused by name, or taken exactly."""
 
 import copy
+import os
 import subprocess
 
 from lib import images, settings
 from lib.images import MIB
 from lib.testcase import DaemonTest, file_node, null_node
+from lib.wait import until
 
 MAXIMUM = 2**63 - 2**30  # bytes of the largest node
 VALUES = (-2**63, -1, 0, 1, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, MAXIMUM, MAXIMUM + 1,
@@ -17,7 +19,9 @@ STANDARD = ("poll-grow", "poll-shrink", "poll-weight")
 # What refuses a number without the name of its member, in the words of qemu-storage-daemon.
 TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximum(", "Failed to resize file: ",
          "Offset (", "The sum of offset (", "Specified size is not multiple of 512", "Could not resize file: ",
-         "Cannot shrink", "is not an iothread", "Granularity must be power of 2")
+         "Cannot shrink", "is not an iothread", "Granularity must be power of 2", "Extent size hint is too large",
+         "Image size ", "Could not resize image: ", "Cluster size must be ", "Refcount width must be ",
+         "Block job 'j' not found")
 
 
 def integers(schema):
@@ -75,7 +79,8 @@ class NumbersTest(DaemonTest):
     @classmethod
     def prepare(cls):
         cls.disk = images.make_empty(cls.path("disk.img"), MIB)
-        return [*file_node("file", cls.disk), *null_node("scratch", MIB)]
+        created = images.make_empty(cls.path("created.qcow2"), 0)
+        return [*file_node("file", cls.disk), *null_node("scratch", MIB), *file_node("created", created)]
 
     nbd_server = None
 
@@ -112,6 +117,12 @@ class NumbersTest(DaemonTest):
             return {"addr": address}, ("nbd-server-stop", None)
         if command == "object-add":
             return {"qom-type": choices[0], "id": "o"}, ("object-del", {"id": "o"})
+        if command == "blockdev-create":
+            options = {"file": {"driver": "file", "filename": self.path("created.img"), "size": MIB},
+                       "qcow2": {"driver": "qcow2", "file": "created", "size": MIB}}[choices[0]]
+            return {"job-id": "j", "options": options}, ("job-dismiss", {"id": "j"})
+        if command == "block-job-set-speed":
+            return {"device": "j"}, None
         if command == "chardev-add":
             data = {"server": True, "wait": False,
                     "addr": {"type": "inet", "data": {"host": "127.0.0.1", "port": "0"}}}
@@ -123,6 +134,9 @@ class NumbersTest(DaemonTest):
         for command, path in integers(self.qmp.execute("query-qmp-schema")):
             if path[-1] in ELSEWHERE or ("driver", "host_device") in path:
                 continue
+            # The options of nodes are those of blockdev-add.
+            if command == "blockdev-create" and sum(isinstance(part, tuple) for part in path) > 1:
+                continue
             base = self.base(command, path)
             self.assertIsNotNone(base, f"{command} {path} takes a number, and this test has no request for it")
             yield Case(command, path, *base)
@@ -133,8 +147,20 @@ class NumbersTest(DaemonTest):
         named = f"{case.path[-1]}" in text or any(known in text for known in TEXTS)
         self.assertTrue(named, f"{case} = {value}: {text}")
 
+    def end_of_job(self):
+        """Waits for the end of the job that a command began; the reply that a command without a job would have."""
+        def concluded():
+            return next((job for job in self.qmp.execute("query-jobs") if job["status"] == "concluded"), None)
+
+        info = until(concluded, timeout=30, what="the end of the job")
+        return {"error": {"desc": info["error"]}} if "error" in info else {"return": {}}
+
     def check_value(self, case, value):
         """What was taken is what was given, as far as the server tells."""
+        if case.command == "blockdev-create":
+            if case.path[-1] == "size" and ("driver", "file") in case.path:
+                self.assertEqual(os.stat(self.path("created.img")).st_size, value, str(case))
+            return
         if case.command == "object-add" and (value or case.path[-1] not in STANDARD):
             got = self.qmp.execute("qom-get", {"path": "/objects/o", "property": case.path[-1]})
             self.assertEqual(got, value, str(case))
@@ -156,6 +182,10 @@ class NumbersTest(DaemonTest):
                 self.qmp.execute("nbd-server-start", {"addr": address})
             for value in VALUES:
                 reply = self.qmp.command(case.command, case.request(value))
+                if case.command == "blockdev-create" and "return" in reply:
+                    reply = self.end_of_job()
+                    if "error" in reply:
+                        self.qmp.execute("job-dismiss", {"id": "j"})
                 if "error" in reply:
                     self.check_refusal(case, value, reply)
                     continue

@@ -5,8 +5,13 @@
 #include "aio/sync/shielded.h"
 #include "aio/sync/with_deadline.h"
 #include "schema/block_export.h"
+#include "schema/job.h"
 
 namespace blockexport::control {
+
+void JobEvents::status_changed(const jobs::Job& job) {
+  events_.emit(schema::job_status_change_event({.id = job.id(), .status = job.status()}));
+}
 
 Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const Log& log,
                  block::DriverTable& driver_table, std::move_only_function<void()> quit)
@@ -23,6 +28,7 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
           [this](const std::string& id) { export_gone(id); }),
       backups_(reactor, graph_, exports_, log),
+      jobs_(reactor, job_events_),
       pam_calls_(reactor),
       removals_(reactor),
       serving_(reactor),
@@ -121,6 +127,7 @@ aio::Task<void> Control::end_everything() {
   grace.cancel();
   co_await grace.join();
   co_await backups_.abort_all();
+  co_await jobs_.end_all();
   co_await graph_.close();
   can_be_destroyed_ = co_await pam_calls_.close();
   if (!can_be_destroyed_) log_.warning("a PAM module does not return; the process exits without waiting for it");

@@ -23,6 +23,7 @@
 #include "control/core/tls_directory.h"
 #include "export/nbd/server/server.h"
 #include "export/registry.h"
+#include "jobs/job_registry.h"
 #include "qmp/command.h"
 #include "qmp/event_queue.h"
 
@@ -36,6 +37,16 @@ struct DataReactorOptions {
 
 // Time that a QMP command waits for the other end of a pipe that it opens.
 inline constexpr std::uint64_t kPipeWaitNs = 2'000'000'000;
+
+// Emits the events of jobs.
+class JobEvents final : public jobs::JobObserver {
+ public:
+  explicit JobEvents(qmp::EventQueue& events) : events_(events) {}
+  void status_changed(const jobs::Job& job) override;
+
+ private:
+  qmp::EventQueue& events_;
+};
 
 class Control {
  public:
@@ -53,6 +64,7 @@ class Control {
   block::Graph& graph() { return graph_; }
   exports::Registry& exports() { return exports_; }
   Backups& backups() { return backups_; }
+  jobs::JobRegistry& jobs() { return jobs_; }
   chardev::Registry& chardevs() { return chardevs_; }
   ObjectStore& objects() { return objects_; }
   // Lookup of authorizers by id, used at each handshake.
@@ -116,7 +128,7 @@ class Control {
   void set_daemonized() { daemonized_ = true; }
   bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
-  // Cancels openings, then ends exports, server, backups, nodes and all objects except monitors, in this order;
+  // Cancels openings, then ends exports, server, backups, jobs, nodes and all objects except monitors, in this order;
   // acknowledged data are durable. Clients that have not read their replies within the grace are disconnected. The
   // files of the server's unix sockets stay, unless it never served. A second call meanwhile waits for the same end.
   aio::Task<void> shut_down();
@@ -150,6 +162,8 @@ class Control {
   block::Graph graph_;
   exports::Registry exports_;
   Backups backups_;
+  JobEvents job_events_{events_};
+  jobs::JobRegistry jobs_;
   std::unique_ptr<nbd::Server> nbd_server_;
   std::uint64_t nbd_clients_ever_ = 0;  // clients of earlier servers
   chardev::Registry chardevs_;

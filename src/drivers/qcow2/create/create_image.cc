@@ -100,7 +100,7 @@ class ImageWriter {
 
 aio::Task<Result<>> ImageWriter::run(std::vector<std::byte> file_begin) {
   if (!memory_) co_return fail(Error::system(kHeaderFailed, Errno(ENOMEM)));
-  work_.expect(layout_.tables_end());
+  work_.expect(layout_.tables_end() - cluster_bytes());
   CO_TRY(co_await erase_header());
   CO_TRY(co_await write_tables());
   if (preallocation_of(creation_) != Preallocation::kOff) {
