@@ -28,6 +28,10 @@ aio::Task<Result<>> Driver::set_permissions(Permissions) {
   co_return Result<>();
 }
 
+aio::Task<IoResult> Driver::change_backing_name(std::string, std::string_view) {
+  co_return fail(ENOTSUP);
+}
+
 aio::Task<Result<>> Driver::resize(std::uint64_t) {
   co_return fail("Image format driver does not support resize");
 }

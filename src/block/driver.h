@@ -125,6 +125,9 @@ class Driver {
   // Sets the combined permissions of all users of the node, so that the driver can lock its file or device against
   // other processes. A failure restores the former locks.
   virtual aio::Task<Result<>> set_permissions(Permissions permissions);
+  // Changes the name of the backing file that stands in the image, and its format; an empty name takes it away. The
+  // backing node stays. A crash leaves the old name or the new one. No verb is under way.
+  virtual aio::Task<IoResult> change_backing_name(std::string name, std::string_view format);
   // Sets the size; new bytes read as zeros.
   virtual aio::Task<Result<>> resize(std::uint64_t size_bytes);
 

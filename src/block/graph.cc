@@ -74,6 +74,10 @@ aio::Task<Result<>> Graph::resize(std::string name, std::int64_t size_bytes) {
   return apply(list_of(ResizeNode{std::move(name), size_bytes}));
 }
 
+aio::Task<Result<>> Graph::rename_backing(RenameBacking change) {
+  return apply(list_of(std::move(change)));
+}
+
 aio::Task<Result<std::unique_ptr<Edge>>> Graph::attach(std::string name, EdgeParent parent, Permissions permissions) {
   std::unique_ptr<Edge> edge;
   CO_TRY(co_await apply(list_of(AttachEdge{std::move(name), std::move(parent), permissions, &edge})));

@@ -79,6 +79,8 @@ class Graph {
   aio::Task<Result<>> reopen(std::vector<schema::BlockdevOptions> options);
   // `size_bytes` as the user gave it. Root edges that tolerate growth do not prevent it. Requests wait meanwhile.
   aio::Task<Result<>> resize(std::string name, std::int64_t size_bytes);
+  // See RenameBacking. Requests wait meanwhile.
+  aio::Task<Result<>> rename_backing(RenameBacking change);
   // For who looks at bitmaps: requests that made a node larger did not resize its bitmaps. Does nothing if there are
   // none such.
   aio::Task<Result<>> resize_bitmaps();
@@ -112,6 +114,7 @@ class Graph {
   class Removal;
   class Reopening;
   class Resizing;
+  class BackingRenaming;
   class Attachment;
   class ReferenceAttachment;
   class Detachment;
@@ -133,6 +136,7 @@ class Graph {
   static std::unique_ptr<Work> work_of(RemoveNode step);
   static std::unique_ptr<Work> work_of(ReopenNodes step);
   static std::unique_ptr<Work> work_of(ResizeNode step);
+  static std::unique_ptr<Work> work_of(RenameBacking step);
   static std::unique_ptr<Work> work_of(AttachEdge step);
   static std::unique_ptr<Work> work_of(AttachReference step);
   static std::unique_ptr<Work> work_of(DetachEdge step);

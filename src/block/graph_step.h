@@ -39,6 +39,14 @@ struct ResizeNode {
   std::int64_t size_bytes = 0;
 };
 
+// Changes the name of the backing file in the image of node `name`, which is in the chain from `top`; the format
+// becomes that of its backing node, which stays. It must be the last step of its change, because it cannot be undone.
+struct RenameBacking {
+  std::string top;
+  std::string name;
+  std::string backing_name;
+};
+
 // Attaches a root edge to the node of that name.
 struct AttachEdge {
   std::string name;
@@ -141,8 +149,9 @@ struct FailChange {
   std::string message;
 };
 
-using GraphStep = std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, AttachEdge, AttachReference, DetachEdge,
-                               ReplaceNode, AddListener, RemoveListener, AddBitmap, RemoveBitmap, ClearBitmap,
-                               EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
+using GraphStep =
+    std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, RenameBacking, AttachEdge, AttachReference, DetachEdge,
+                 ReplaceNode, AddListener, RemoveListener, AddBitmap, RemoveBitmap, ClearBitmap, EnableBitmap,
+                 DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
 
 }  // namespace blockexport::block

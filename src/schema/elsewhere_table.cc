@@ -19,7 +19,6 @@ constexpr ElsewhereWord kWords[] = {
     {Sort::kCommand, "", "blockdev-snapshot-delete-internal-sync"},
     {Sort::kCommand, "", "blockdev-snapshot-internal-sync"},
     {Sort::kCommand, "", "blockdev-snapshot-sync"},
-    {Sort::kCommand, "", "change-backing-file"},
     {Sort::kCommand, "", "chardev-change"},
     {Sort::kCommand, "", "chardev-send-break"},
     {Sort::kCommand, "", "drive-backup"},

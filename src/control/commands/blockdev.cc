@@ -1,4 +1,4 @@
-// Commands blockdev-add, blockdev-del, blockdev-reopen and block_resize.
+// Commands blockdev-add, blockdev-del, blockdev-reopen, block_resize and change-backing-file.
 
 #include <fmt/format.h>
 
@@ -26,6 +26,12 @@ aio::Task<Result<>> block_resize(Control& control, schema::BlockResizeArguments 
   CO_TRY(co_await control.graph().resize(std::move(name), arguments.size));
   control.exports().nodes_resized();
   co_return Result<>{};
+}
+
+aio::Task<Result<>> change_backing_file(Control& control, schema::ChangeBackingFileArguments arguments) {
+  co_return co_await control.graph().rename_backing({.top = std::move(arguments.device),
+                                                     .name = std::move(arguments.image_node_name),
+                                                     .backing_name = std::move(arguments.backing_file)});
 }
 
 }  // namespace blockexport::control

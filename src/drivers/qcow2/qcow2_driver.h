@@ -64,6 +64,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   std::string_view format_name() const override { return "qcow2"; }
   bool is_read_only() const override { return writer_ == nullptr; }
   bool owes_flush() const override;
+  aio::Task<IoResult> change_backing_name(std::string name, std::string_view format) override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
   // The newest first, as the reference lists them.
   std::vector<block::Edge*> children() const override;
