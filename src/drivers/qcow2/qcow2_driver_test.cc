@@ -341,16 +341,17 @@ TEST_F(Qcow2DriverTest, ADataFileNeedsAnImageWithOne) {
   EXPECT_EQ(refusal(contradiction.build()), "data-file-raw requires a data file");
 }
 
-TEST_F(Qcow2DriverTest, WritableNodesAreRefusedUnlessTheyMayBecomeReadOnly) {
+TEST_F(Qcow2DriverTest, ACorruptImageCanOnlyBeRead) {
   ImageBuilder builder({});
+  builder.header().incompatible_features |= kIncompatibleCorrupt;
   file = std::make_unique<MemoryNode>("file", builder.build());
   NodeOpener opener({&file->node});
   schema::BlockdevOptionsQcow2 options;
   options.file = {"file"};
   const auto refused = run(open_qcow2(options, {}, opener, nullptr));
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().message(), "Writing qcow2 images is not built: the node can only be opened read-only");
-  EXPECT_TRUE(run(open_qcow2(options, {.auto_read_only = true}, opener, nullptr)));
+  EXPECT_EQ(refused.error().message(), "qcow2: Image is corrupt; cannot be opened read/write");
+  EXPECT_TRUE(run(open_qcow2(options, kReadOnly, opener, nullptr)));
 }
 
 TEST_F(Qcow2DriverTest, BrokenBytesNeverBreakIt) {
