@@ -4,7 +4,7 @@ import copy
 import os
 import subprocess
 
-from lib import images, settings
+from lib import images, settings, tools
 from lib.images import MIB
 from lib.testcase import DaemonTest, file_node, null_node
 from lib.wait import until
@@ -21,7 +21,8 @@ TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximu
          "Offset (", "The sum of offset (", "Specified size is not multiple of 512", "Could not resize file: ",
          "Cannot shrink", "is not an iothread", "Granularity must be power of 2", "Extent size hint is too large",
          "Image size ", "Could not resize image: ", "Cluster size must be ", "Refcount width must be ",
-         "Block job 'j' not found")
+         "Block job 'j' not found", "Cache clean interval too big", "L2 cache entry size must be a power of two",
+         "L2 cache size too big", "Refcount cache size too big")
 
 
 def integers(schema):
@@ -79,6 +80,8 @@ class NumbersTest(DaemonTest):
     @classmethod
     def prepare(cls):
         cls.disk = images.make_empty(cls.path("disk.img"), MIB)
+        cls.image = cls.path("disk.qcow2")
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", cls.image, str(MIB))
         created = images.make_empty(cls.path("created.qcow2"), 0)
         return [*file_node("file", cls.disk), *null_node("scratch", MIB), *file_node("created", created)]
 
@@ -96,6 +99,8 @@ class NumbersTest(DaemonTest):
                       "bitmap-store": {"filename": self.path("disk.bitmaps")}}
             node = stored if not choices else {"file": {"driver": "file", "node-name": "n", "filename": self.disk},
                     "raw": {"driver": "raw", "node-name": "n", "file": "file"},
+                    "qcow2": {"driver": "qcow2", "node-name": "n",
+                              "file": {"driver": "file", "filename": self.image}},
                     "copy-before-write": {"driver": "copy-before-write", "node-name": "n", "file": "file",
                                           "target": "scratch"},
                     "null-co": {"driver": "null-co", "node-name": "n"},
