@@ -75,6 +75,7 @@ aio::Task<Result<ImageContent>> read_image(block::Node& file, ImageBegin begin) 
   CO_TRY_ASSIGN(image.l1, co_await read_l1(file, image.header));
   CO_TRY_ASSIGN(image.extensions, parse_header_extensions(image.header, begin.first_cluster));
   CO_TRY_ASSIGN(image.backing_name, parse_backing_name(image.header, begin.first_cluster));
+  if (image.backing_name && image.backing_name->empty()) image.backing_name.reset();
   if (image.header.snapshots > 0) {
     CO_TRY_ASSIGN(image.snapshots, co_await read_snapshots(file, image.header));
   }

@@ -23,7 +23,7 @@ namespace blockexport::drivers::qcow2 {
 struct ImageContent {
   Header header = {};
   HeaderExtensions extensions = {};
-  std::optional<std::string> backing_name = std::nullopt;  // as it stands in the image
+  std::optional<std::string> backing_name = std::nullopt;  // as it stands in the image; never empty
   std::vector<std::uint64_t> l1 = {};                      // in the byte order of the host
   SnapshotTable snapshots = {};
   std::vector<StoredBitmap> bitmaps = {};

@@ -1,4 +1,5 @@
-// NodeOpener: gives a driver that is being opened edges to nodes of a test, by their names.
+// NodeOpener: gives a driver that is being opened edges to nodes of a test, by their names. It refuses the children
+// that images name, with an error that tells the kind, the name and the format.
 //
 // Borrows the nodes. Thread: the test's.
 #pragma once
@@ -25,6 +26,12 @@ class NodeOpener final : public block::ChildOpener {
     }
     co_return fail("no such node");
   }
+  aio::Task<Result<std::unique_ptr<block::Edge>>> open_named_child(block::ImageReference reference, const block::Edge&,
+                                                                   block::ChildRoles) override {
+    const char* kind = reference.kind == block::ReferenceKind::kBacking ? "backing file" : "data file";
+    co_return fail(std::string("named ") + kind + " " + reference.name + " " + reference.format);
+  }
+  bool is_named_by_image() const override { return false; }
   Result<const block::DirtyBitmap*> find_bitmap(const std::string&, const std::string&) override {
     return fail("no such bitmap");
   }
