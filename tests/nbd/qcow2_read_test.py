@@ -251,6 +251,23 @@ class ChainsTest(Qcow2Test):
         self.add_export("image")
         tools.run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", top, self.uri("image"))
 
+    def test_names_in_images(self):
+        """What the options leave out is opened by its name in the image, which is relative to the image."""
+        images.make_random(self.path("by-name.raw"), SIZE)
+        external = self.path("by-name.data")
+        middle = self.path("by-name-middle")
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "by-name.raw", "-F", "raw", "-o",
+                  f"data_file={external}", middle)
+        self.write(middle, SIZE, 3, False)
+        top = self.path("by-name-top")
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "by-name-middle", "-F", "qcow2", top)
+        self.write(top, SIZE, 4, True)
+        options = self.node(top)
+        del options["backing"]
+        info = self.check(top, options)
+        self.assertEqual(info["backing_file_depth"], 2)
+        self.assertEqual(info["file"], top)
+
     def test_without_a_base(self):
         """null leaves out the image that the header names: its bytes are zeroes."""
         base = images.make_random(self.path("lost-base.raw"), SIZE)

@@ -41,7 +41,9 @@ aio::Task<IoResult> Qcow2Driver::flush() {
 
 aio::Task<IoResult> Qcow2Driver::prefetch(Range range) {
   const ClusterPins::Pin pin = pins_.pin(co_await aio::current_reactor());
+  unsigned lookups = 0;
   while (!range.empty()) {
+    if (++lookups % kLookupsPerTurnMax == 0) co_await aio::next_turn();
     CO_TRY_ASSIGN(const GuestRun run, co_await find(range));
     if (run.kind == ClusterKind::kData) {
       const Range host{run.host_offset, run.length};

@@ -30,6 +30,8 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
  public:
   // Runs of one request that are read at the same time.
   static constexpr std::size_t kRunsAtOnceMax = 16;
+  // Lookups in one turn of the event loop, each of at most kRunEntriesMax entries: about a millisecond.
+  static constexpr unsigned kLookupsPerTurnMax = 64;
 
   struct Children {
     std::unique_ptr<block::Edge> file;

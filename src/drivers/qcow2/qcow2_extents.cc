@@ -44,7 +44,9 @@ aio::Task<IoResult> Qcow2Driver::extents(Range range, Extents& extents) {
   const ClusterPins::Pin pin = pins_.pin(co_await aio::current_reactor());
   ExtentList list(extents);
   std::uint64_t done = 0;
+  unsigned lookups = 0;
   while (done < range.length) {
+    if (++lookups % kLookupsPerTurnMax == 0) co_await aio::next_turn();
     const Range rest{range.offset + done, range.length - done};
     const std::expected<GuestRun, Errno> run = co_await find(rest);
     if (!run && done == 0) co_return fail(run.error());
@@ -74,7 +76,7 @@ aio::Task<IoResult> Qcow2Driver::extents(Range range, Extents& extents) {
 IoResult Qcow2Driver::try_extents(aio::Reactor& reactor, Range range, Extents& extents) {
   ExtentList list(extents);
   std::uint64_t done = 0;
-  while (done < range.length) {
+  for (unsigned lookups = 0; done < range.length && lookups < kLookupsPerTurnMax; lookups++) {
     const Range rest{range.offset + done, range.length - done};
     const std::expected<GuestRun, Errno> run = try_run(*tables_, rest, RunPurpose::kRead);
     if (!run) break;
