@@ -35,6 +35,7 @@ struct ImageInfo;
 
 namespace blockexport::block {
 
+class DebugListener;
 class Edge;
 class LiveDriver;
 class PointInTime;
@@ -49,6 +50,9 @@ class Driver {
   // The older state of its bytes that the driver keeps beside the current one; null: it keeps none. It lives as long as
   // the driver. See block/point_in_time.h.
   virtual PointInTime* point_in_time() { return nullptr; }
+  // Listens to the events of the drivers above (block/debug_events.h); null: nobody does. It does not change while the
+  // node is used.
+  DebugListener* debug_listener() const { return debug_listener_; }
   // The only reactor that may call the verbs; null: any reactor may. The node moves tasks there, and calls no inline
   // verb anywhere else. It outlives the driver and never changes.
   virtual aio::DataReactor* home() const { return nullptr; }
@@ -142,6 +146,13 @@ class Driver {
                                              ReopenChildren& children);
   virtual aio::Task<void> commit_reopen();
   virtual aio::Task<void> abort_reopen();
+
+ protected:
+  // For a driver that is the listener itself, in its constructor.
+  void set_debug_listener(DebugListener& listener) { debug_listener_ = &listener; }
+
+ private:
+  DebugListener* debug_listener_ = nullptr;
 };
 
 // Parameters of an inline write: input from the node, and output of the driver.

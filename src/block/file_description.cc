@@ -83,6 +83,54 @@ Description describe_format(const Graph& graph, Node& node, Members members) {
   return {says_all ? file.name : "", members.json(), false};
 }
 
+template <class Rule>
+void add_rules(Members& members, std::string_view name, const std::optional<std::vector<Rule>>& rules) {
+  if (!rules) return;
+  for (std::size_t i = 0; i < rules->size(); ++i) {
+    auto add_member = [&]<class Member>(std::string_view option, const Member& value) {
+      const std::string key = fmt::format("{}.{}.{}", name, i, option);
+      if constexpr (schema::SchemaEnum<Member>) {
+        members.add_text(key, schema::name_of(value));
+      } else if constexpr (std::is_same_v<Member, std::optional<schema::BlkdebugIOType>>) {
+        if (value) members.add_text(key, schema::name_of(*value));
+      } else if constexpr (std::is_same_v<Member, std::int64_t>) {
+        members.add(key, fmt::format("{}", value));
+      } else {
+        members.add_if(key, value);
+      }
+    };
+    (*rules)[i].for_each_member(add_member);
+  }
+}
+
+void add_permissions(Members& members, std::string_view name,
+                     const std::optional<std::vector<schema::BlockPermission>>& permissions) {
+  if (!permissions) return;
+  for (std::size_t i = 0; i < permissions->size(); ++i) {
+    members.add_text(fmt::format("{}.{}", name, i), schema::name_of((*permissions)[i]));
+  }
+}
+
+// A node with no more than a rule file has a name in the form of a protocol.
+Description describe_blkdebug(const schema::BlockdevOptionsBlkdebug& options, const Description& image,
+                              Members& members) {
+  members.add_if("align", options.align);
+  members.add_if("max-transfer", options.max_transfer);
+  members.add_if("opt-write-zero", options.opt_write_zero);
+  members.add_if("max-write-zero", options.max_write_zero);
+  members.add_if("opt-discard", options.opt_discard);
+  members.add_if("max-discard", options.max_discard);
+  add_rules(members, "inject-error", options.inject_error);
+  add_rules(members, "set-state", options.set_state);
+  add_permissions(members, "take-child-perms", options.take_child_perms);
+  add_permissions(members, "unshare-child-perms", options.unshare_child_perms);
+  const std::string config = options.config.value_or("");
+  const bool has_name = members.only_driver() && !image.name.empty();
+  if (options.config) members.add_text("config", config);
+  members.add("image", image.json);
+  return {has_name ? fmt::format("blkdebug:{}:{}", config, image.name) : "", members.json(), false};
+}
+
 Description describe(const Graph& graph, Node& node) {
   const schema::BlockdevOptions& options = graph.about(node).options;
   Members members(options.driver());
@@ -103,6 +151,8 @@ Description describe(const Graph& graph, Node& node) {
       return {says_all ? file.name : "", members.json(), false};
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsQcow2>) {
       return describe_format(graph, node, members);
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlkdebug>) {
+      return describe_blkdebug(branch, describe(graph, *image_node(node)), members);
     } else {
       // A filter, which goes by the name of the image that it stands on.
       Description file = describe(graph, *image_node(node));

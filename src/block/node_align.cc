@@ -4,6 +4,7 @@
 
 #include "aio/task/current.h"
 #include "block/buffers.h"
+#include "block/debug_events.h"
 #include "block/node.h"
 
 namespace blockexport::block {
@@ -14,6 +15,10 @@ Range aligned_inside(Range range, std::uint64_t alignment) {
   const std::uint64_t start = (range.offset + alignment - 1) & ~(alignment - 1);
   const std::uint64_t end = range.end() & ~(alignment - 1);
   return start < end ? Range{start, end - start} : Range{};
+}
+
+void tell(const Driver& driver, DebugEvent event) {
+  if (DebugListener* listener = driver.debug_listener()) listener->debug_event(event);
 }
 
 }  // namespace
@@ -133,9 +138,15 @@ aio::Task<IoResult> Node::write_one_bounced(Range range, IoBuffers buffers, std:
 
   bool head = range.offset != around.offset;
   bool tail = range.end() != around.end();
-  if (head) CO_TRY(co_await read_block({around.offset, block_bytes}, bytes));
+  if (head) {
+    tell(*driver_, DebugEvent::kPwritevRmwHead);
+    CO_TRY(co_await read_block({around.offset, block_bytes}, bytes));
+    tell(*driver_, DebugEvent::kPwritevRmwAfterHead);
+  }
   if (tail && !(head && around.length == block_bytes)) {
+    tell(*driver_, DebugEvent::kPwritevRmwTail);
     CO_TRY(co_await read_block({around.end() - block_bytes, block_bytes}, bytes + around.length - block_bytes));
+    tell(*driver_, DebugEvent::kPwritevRmwAfterTail);
   }
   copy_out(buffers, done, memory.bytes().subspan(range.offset - around.offset, range.length));
   iovec vector{bytes, around.length};

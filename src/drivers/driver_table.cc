@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "block/bitmap/dirty_bitmap.h"
+#include "drivers/blkdebug/blkdebug_driver.h"
+#include "drivers/blkdebug/rule_file.h"
 #include "drivers/copy_before_write/copy_before_write_driver.h"
 #include "drivers/file/file_driver.h"
 #include "drivers/image_names.h"
@@ -31,6 +33,21 @@ Opened open_null(const schema::BlockdevOptionsNull& options, std::string_view fo
 aio::Task<Opened> open_qcow2(const schema::BlockdevOptionsQcow2& options, const block::NodeOptions& node_options,
                              block::ChildOpener& children, const Log* log) {
   co_return as_driver(co_await qcow2::open_qcow2(options, node_options, children, log));
+}
+
+aio::Task<Opened> open_blkdebug(const schema::BlockdevOptionsBlkdebug& options, block::ChildOpener& children) {
+  FaultRuleList rules;
+  if (options.config) {
+    CO_TRY_ASSIGN(rules, co_await read_rules(*options.config));
+  }
+  CO_TRY_ASSIGN(BlkdebugOptions plain, blkdebug_options(options));
+  rules.errors.insert(rules.errors.end(), plain.rules.errors.begin(), plain.rules.errors.end());
+  rules.states.insert(rules.states.end(), plain.rules.states.begin(), plain.rules.states.end());
+  CO_TRY(check_number_of_rules(rules));
+  plain.rules = std::move(rules);
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> image,
+                co_await children.open_child(options.image, "image", block::ChildRole::kFiltered));
+  co_return as_driver(BlkdebugDriver::open(std::move(plain), std::move(image)));
 }
 
 aio::Task<Opened> open_raw(const schema::BlockdevOptionsRaw& options, block::ChildOpener& children) {
@@ -90,6 +107,8 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
                                        block::ChildOpener& children) {
   using schema::BlockdevDriver;
   switch (options.driver()) {
+    case BlockdevDriver::kBlkdebug:
+      co_return co_await open_blkdebug(options.as<BlockdevDriver::kBlkdebug>(), children);
     case BlockdevDriver::kCopyBeforeWrite:
       co_return co_await open_copy_before_write(options.as<BlockdevDriver::kCopyBeforeWrite>(), children, observer_);
     case BlockdevDriver::kFile:

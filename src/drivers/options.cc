@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "block/bitmap/dirty_bits.h"
+#include "drivers/blkdebug/rule_file.h"
 
 namespace blockexport::drivers {
 namespace {
@@ -40,6 +41,29 @@ Result<std::uint64_t> size_of(std::string_view name, std::int64_t value) {
   return fail(fmt::format("Value '{}' is out of range for parameter '{}'", value, name));
 }
 
+// The schema's size of a limit; 0: none.
+Result<> take_limit(std::string_view name, const std::optional<std::int64_t>& value, std::uint64_t& limit) {
+  if (!value) return {};
+  TRY_ASSIGN(limit, size_of(name, *value));
+  return {};
+}
+
+block::PermissionSet permissions_of(const std::optional<std::vector<schema::BlockPermission>>& list) {
+  block::PermissionSet set;
+  if (!list) return set;
+  for (schema::BlockPermission permission : *list) set = set | static_cast<block::Permission>(permission);
+  return set;
+}
+
+Result<InjectErrorRule> rule_of(const schema::BlkdebugInjectErrorOptions& options) {
+  InjectErrorRule rule{.event = static_cast<block::DebugEvent>(options.event),
+                       .state = options.state.value_or(0),
+                       .once = options.once.value_or(false),
+                       .immediately = options.immediately.value_or(false)};
+  if (options.iotype) rule.kind = static_cast<RequestKind>(*options.iotype);
+  return check_rule(rule, options.errno_.value_or(EIO), options.delay_ns.value_or(0), options.sector.value_or(-1));
+}
+
 }  // namespace
 
 FileOptions file_options(const schema::BlockdevOptionsFile& options, const block::NodeOptions& node_options,
@@ -55,6 +79,28 @@ FileOptions file_options(const schema::BlockdevOptionsFile& options, const block
       .drop_cache = options.drop_cache.value_or(true),
       .keep_cached = options.page_cache.value_or(schema::BlockdevPageCache::kKeep) != schema::BlockdevPageCache::kDrop,
       .aio = aio_of(options.aio.value_or(schema::BlockdevAioOptions::kThreads))};
+}
+
+Result<BlkdebugOptions> blkdebug_options(const schema::BlockdevOptionsBlkdebug& options) {
+  BlkdebugOptions result{.take = permissions_of(options.take_child_perms),
+                         .unshare = permissions_of(options.unshare_child_perms)};
+  BlkdebugLimits& limits = result.limits;
+  TRY(take_limit("align", options.align, limits.alignment));
+  TRY(take_limit("max-transfer", options.max_transfer, limits.transfer_bytes_max));
+  TRY(take_limit("opt-write-zero", options.opt_write_zero, limits.zeroes_alignment));
+  TRY(take_limit("max-write-zero", options.max_write_zero, limits.zeroes_bytes_max));
+  TRY(take_limit("opt-discard", options.opt_discard, limits.discard_alignment));
+  TRY(take_limit("max-discard", options.max_discard, limits.discard_bytes_max));
+  for (const auto& rule : options.inject_error.value_or(std::vector<schema::BlkdebugInjectErrorOptions>())) {
+    result.rules.errors.emplace_back();
+    TRY_ASSIGN(result.rules.errors.back(), rule_of(rule));
+  }
+  for (const auto& rule : options.set_state.value_or(std::vector<schema::BlkdebugSetStateOptions>())) {
+    result.rules.states.push_back({.event = static_cast<block::DebugEvent>(rule.event),
+                                   .state = rule.state.value_or(0),
+                                   .new_state = rule.new_state});
+  }
+  return result;
 }
 
 Result<NullOptions> null_options(const schema::BlockdevOptionsNull& options, std::string_view format_name) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "block/node_options.h"
+#include "drivers/blkdebug/blkdebug_options.h"
 #include "drivers/copy_before_write/copy_before_write_options.h"
 #include "drivers/file/file_options.h"
 #include "drivers/null/null_options.h"
@@ -17,6 +18,9 @@ namespace blockexport::drivers {
 
 FileOptions file_options(const schema::BlockdevOptionsFile& options, const block::NodeOptions& node_options,
                          FileType type);
+
+// The rules of the options alone, without those of a file.
+Result<BlkdebugOptions> blkdebug_options(const schema::BlockdevOptionsBlkdebug& options);
 
 // `format_name`: "null-co" or "null-aio".
 Result<NullOptions> null_options(const schema::BlockdevOptionsNull& options, std::string_view format_name);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "block/debug_events.h"
 #include "block/edge.h"
 #include "drivers/options.h"
 
@@ -39,10 +40,12 @@ Result<std::unique_ptr<RawDriver>> RawDriver::open(RawOptions options, std::uniq
 }
 
 aio::Task<IoResult> RawDriver::read(Range range, IoBuffers buffers) {
+  block::debug_event(*file_, block::DebugEvent::kReadAio);
   return file().read(in_file(range), buffers);
 }
 
 aio::Task<IoResult> RawDriver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
+  block::debug_event(*file_, block::DebugEvent::kWriteAio);
   return file().write(in_file(range), buffers, options);
 }
 
@@ -61,6 +64,8 @@ aio::Task<IoResult> RawDriver::grow(std::uint64_t size_bytes) {
 }
 
 aio::Task<IoResult> RawDriver::flush() {
+  block::debug_event(*file_, block::DebugEvent::kFlushToOs);
+  block::debug_event(*file_, block::DebugEvent::kFlushToDisk);
   return file().flush();
 }
 
