@@ -54,7 +54,7 @@ aio::Task<void> use(std::span<const std::byte> content, bool with_backing) {
   schema::BlockdevOptionsQcow2 options;
   options.file = {"file"};
   options.backing = with_backing ? schema::BlockdevRefOrNull{"backing"} : schema::BlockdevRefOrNull{json::Null{}};
-  auto opened = co_await open_qcow2(options, kReadOnly, opener, nullptr);
+  auto opened = co_await open_qcow2(options, kReadOnly, opener, {nullptr, nullptr});
   if (!opened || (*opened)->size_bytes() > block::kNodeBytesMax) co_return;
   block::Node node("image", std::move(*opened), kReadOnly);
   const std::uint64_t size = node.size_bytes();

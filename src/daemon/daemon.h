@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/core/control.h"
+#include "control/core/corruption_events.h"
 #include "control/core/point_in_time_log.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
@@ -51,6 +52,7 @@ class Daemon {
   int log_file_;
   std::unique_ptr<aio::Reactor> reactor_;
   control::PointInTimeLog point_in_time_log_{log_};
+  control::CorruptionEvents corruption_events_;
   drivers::BuiltInDrivers drivers_{&point_in_time_log_, &log_};
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<aio::Event> quit_;

@@ -31,8 +31,8 @@ Opened open_null(const schema::BlockdevOptionsNull& options, std::string_view fo
 }
 
 aio::Task<Opened> open_qcow2(const schema::BlockdevOptionsQcow2& options, const block::NodeOptions& node_options,
-                             block::ChildOpener& children, const Log* log) {
-  co_return as_driver(co_await qcow2::open_qcow2(options, node_options, children, log));
+                             block::ChildOpener& children, qcow2::CorruptionReport corruption) {
+  co_return as_driver(co_await qcow2::open_qcow2(options, node_options, children, corruption));
 }
 
 aio::Task<Opened> open_blkdebug(const schema::BlockdevOptionsBlkdebug& options, block::ChildOpener& children) {
@@ -121,7 +121,8 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
     case BlockdevDriver::kNullCo:
       co_return open_null(options.as<BlockdevDriver::kNullCo>(), "null-co");
     case BlockdevDriver::kQcow2:
-      co_return co_await open_qcow2(options.as<BlockdevDriver::kQcow2>(), node_options, children, log_);
+      co_return co_await open_qcow2(options.as<BlockdevDriver::kQcow2>(), node_options, children,
+                                    {log_, corruption_observer_});
     case BlockdevDriver::kRaw:
       co_return co_await open_raw(options.as<BlockdevDriver::kRaw>(), children);
     case BlockdevDriver::kSnapshotAccess:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "block/driver_table.h"
+#include "block/image_corruption.h"
 #include "block/point_in_time.h"
 #include "drivers/file/file_options.h"
 #include "drivers/reference_policy.h"
@@ -25,6 +26,9 @@ class BuiltInDrivers final : public block::DriverTable {
   // Names inside images are opened by this rule. Called before the first driver is opened; the default allows all.
   void set_reference_policy(ReferencePolicy policy) { references_ = std::move(policy); }
 
+  // Learns of corrupt images from now on; outlives the drivers.
+  void set_corruption_observer(block::CorruptionObserver& observer) { corruption_observer_ = &observer; }
+
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions& node_options,
                                                          block::ChildOpener& children) override;
@@ -37,6 +41,7 @@ class BuiltInDrivers final : public block::DriverTable {
 
   block::PointInTimeObserver* observer_;
   const Log* log_;
+  block::CorruptionObserver* corruption_observer_ = nullptr;
   ReferencePolicy references_ = ReferencePolicy::allow();
 };
 

@@ -2,13 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/log.h"
 
 namespace blockexport::drivers::qcow2 {
 
-void CorruptionReport::note(std::string_view filename, std::string_view what) {
-  if (noted_.exchange(true, std::memory_order_relaxed) || log_ == nullptr) return;
-  log_->error(fmt::format("qcow2: Image '{}' is corrupt: {}; further corruption of it is not logged", filename, what));
+void CorruptionReport::tell(std::string_view filename, block::ImageCorruption corruption) const {
+  if (log_ != nullptr) {
+    log_->error(fmt::format("qcow2: Image '{}' is corrupt: {}; {}", filename, corruption.message,
+                            corruption.is_fatal ? "it is marked as corrupt, and nothing is written to it any more"
+                                                : "further corruption of it is not logged"));
+  }
+  if (observer_ != nullptr) observer_->image_corrupted(std::move(corruption));
 }
 
 }  // namespace blockexport::drivers::qcow2

@@ -1,10 +1,11 @@
-// CorruptionReport: the log line about an image whose metadata are wrong, once for each open image.
+// CorruptionReport: tells the user that the metadata of an image are wrong: a line in the log, and an event.
 //
-// Owned by the image's driver. Thread: any.
+// Plain value, which the image's driver keeps. Thread: any.
 #pragma once
 
-#include <atomic>
 #include <string_view>
+
+#include "block/image_corruption.h"
 
 namespace blockexport {
 class Log;
@@ -14,16 +15,15 @@ namespace blockexport::drivers::qcow2 {
 
 class CorruptionReport {
  public:
-  // `log`, which may be null, outlives it.
-  explicit CorruptionReport(const Log* log) : log_(log) {}
+  // Both may be null, and outlive it.
+  CorruptionReport(const Log* log, block::CorruptionObserver* observer) : log_(log), observer_(observer) {}
 
-  // Notes that something is wrong, as "L2 table offset 0x1234 unaligned (L1 index: 0)", in the image of `filename`.
-  void note(std::string_view filename, std::string_view what);
-  bool has_noted() const { return noted_.load(std::memory_order_relaxed); }
+  // `filename`: of the image. The message says what is wrong, as "L2 table offset 0x1234 unaligned (L1 index: 0)".
+  void tell(std::string_view filename, block::ImageCorruption corruption) const;
 
  private:
   const Log* log_;
-  std::atomic<bool> noted_ = false;
+  block::CorruptionObserver* observer_;
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -19,7 +19,7 @@ std::unique_ptr<ImageTables> Qcow2Driver::make_tables(const Geometry& geometry, 
 }
 
 Qcow2Driver::Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image, Children children,
-                         const Log* log)
+                         CorruptionReport corruption)
     : options_(std::move(options)),
       sizes_(sizes),
       image_(std::move(image)),
@@ -28,7 +28,7 @@ Qcow2Driver::Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, Ima
       backing_(std::move(children.backing)),
       tables_(make_tables(image_.header.geometry(), image_.l1, sizes, *file_)),
       compressed_(image_.header.compression_type, image_.header.cluster_bytes()),
-      corruption_(log),
+      corruption_(corruption),
       size_bytes_(image_.header.disk_bytes()) {
   image_.l1 = {};
 }

@@ -16,6 +16,7 @@
 #include "block/driver.h"
 #include "block/edge.h"
 #include "block/node.h"
+#include "block/range_lock.h"
 #include "drivers/qcow2/compressed_reader.h"
 #include "drivers/qcow2/corruption_report.h"
 #include "drivers/qcow2/image_content.h"
@@ -39,9 +40,9 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
     std::unique_ptr<block::Edge> backing;    // null: none
   };
 
-  // `image`: of children.file, whose type of compression is built. `log` may be null, and outlives the driver.
+  // `image`: of children.file, whose type of compression is built.
   Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image, Children children,
-              const Log* log);
+              CorruptionReport corruption);
 
   // Makes the node writable, before any verb. Fails when the image may only be read, with the reason.
   aio::Task<Result<>> begin_writing();
@@ -107,14 +108,19 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
                                                               const Qcow2Options& options);
   aio::Task<Result<Opened>> open_again();
   WritePolicy policy_of(const ImageContent& image, const Qcow2Options& options) const;
-  // Marks the image as corrupt, once, when the writer has found it so.
+  // Reports a contradiction in the image, and stops and marks a writable image; does so once.
+  aio::Task<void> report_corruption(std::string message, std::optional<block::Range> place);
+  // Autoclear features that this program does not know, which the first change has to clear.
+  bool has_unknown_features() const { return has_unknown_features_.load(std::memory_order_acquire); }
+  aio::Task<IoResult> clear_unknown_features();
+  void note_features();
   aio::Task<IoResult> after_change(IoResult result);
   aio::Task<Result<>> grow_disk(std::uint64_t size_bytes);
   aio::Task<Result<>> shrink_disk(std::uint64_t size_bytes);
 
   // The run at the start of the range. EIO when the image is corrupt there, which it logs.
   aio::Task<std::expected<GuestRun, Errno>> find(block::Range range);
-  void note_wrong_entry(std::uint64_t offset);
+  std::optional<std::string> describe_wrong_entry(std::uint64_t offset) const;
   aio::Task<IoResult> read_run(GuestRun run, block::Range range, block::IoBuffers buffers,
                                CompressedReader::Where where);
   aio::Task<IoResult> read_runs(block::Range range, block::IoBuffers buffers);
@@ -135,7 +141,9 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   ClusterPins pins_;
   std::unique_ptr<ImageTables> tables_;
   std::unique_ptr<ImageWriter> writer_;  // null: read-only
-  std::atomic<bool> marked_corrupt_ = false;
+  std::atomic<bool> has_reported_ = false;
+  std::atomic<bool> has_unknown_features_ = false;
+  block::RangeLock feature_changes_;
   CompressedReader compressed_;
   CorruptionReport corruption_;
   std::atomic<std::uint64_t> size_bytes_;

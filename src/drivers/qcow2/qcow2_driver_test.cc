@@ -51,7 +51,7 @@ class Qcow2DriverTest : public block::ReactorTest {
     if (data != nullptr) options.data_file = schema::BlockdevRef{"data"};
     if (data != nullptr) nodes.push_back(&data->node);
     NodeOpener opener(std::move(nodes));
-    return run(open_qcow2(options, kReadOnly, opener, nullptr));
+    return run(open_qcow2(options, kReadOnly, opener, {nullptr, nullptr}));
   }
   std::string refusal(Bytes content, schema::BlockdevOptionsQcow2 options = {}) {
     auto opened = open(std::move(content), std::move(options));
@@ -346,10 +346,10 @@ TEST_F(Qcow2DriverTest, ACorruptImageCanOnlyBeRead) {
   NodeOpener opener({&file->node});
   schema::BlockdevOptionsQcow2 options;
   options.file = {"file"};
-  const auto refused = run(open_qcow2(options, {}, opener, nullptr));
+  const auto refused = run(open_qcow2(options, {}, opener, {nullptr, nullptr}));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message(), "qcow2: Image is corrupt; cannot be opened read/write");
-  EXPECT_TRUE(run(open_qcow2(options, kReadOnly, opener, nullptr)));
+  EXPECT_TRUE(run(open_qcow2(options, kReadOnly, opener, {nullptr, nullptr})));
 }
 
 TEST_F(Qcow2DriverTest, BrokenBytesNeverBreakIt) {

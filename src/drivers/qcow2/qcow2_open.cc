@@ -50,7 +50,7 @@ bool is_to_be_read_only(const block::NodeOptions& node_options, const block::Nod
 
 aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::BlockdevOptionsQcow2& options,
                                                            const block::NodeOptions& node_options,
-                                                           block::ChildOpener& children, const Log* log) {
+                                                           block::ChildOpener& children, CorruptionReport corruption) {
   CO_TRY_ASSIGN(Qcow2Options plain, qcow2_options(options, node_options));
   Qcow2Driver::Children edges;
   CO_TRY_ASSIGN(edges.file, co_await children.open_child(options.file, "file",
@@ -69,7 +69,7 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
   CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, *edges.file, children));
   if (edges.data_file != nullptr) edges.file->set_roles(block::ChildRole::kMetadata);
   CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, *edges.file, children));
-  auto driver = std::make_unique<Qcow2Driver>(std::move(plain), sizes, std::move(image), std::move(edges), log);
+  auto driver = std::make_unique<Qcow2Driver>(std::move(plain), sizes, std::move(image), std::move(edges), corruption);
   if (!read_only) CO_TRY(co_await driver->begin_writing());
   co_return driver;
 }

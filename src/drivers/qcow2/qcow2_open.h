@@ -13,10 +13,9 @@
 
 namespace blockexport::drivers::qcow2 {
 
-// `log` may be null, and outlives the driver.
 aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::BlockdevOptionsQcow2& options,
                                                            const block::NodeOptions& node_options,
-                                                           block::ChildOpener& children, const Log* log);
+                                                           block::ChildOpener& children, CorruptionReport corruption);
 
 // Whether a node with these options is read-only: auto-read-only follows the file.
 bool is_to_be_read_only(const block::NodeOptions& node_options, const block::Node& file);

@@ -24,25 +24,27 @@ struct Qcow2Driver::Piece {
 
 aio::Task<std::expected<GuestRun, Errno>> Qcow2Driver::find(Range range) {
   std::expected<GuestRun, Errno> run = co_await find_run(*tables_, range, RunPurpose::kRead);
-  if (!run && run.error() == Errno(EIO)) note_wrong_entry(range.offset);
+  if (!run && run.error() == Errno(EIO)) {
+    if (std::optional<std::string> wrong = describe_wrong_entry(range.offset)) {
+      co_await report_corruption(std::move(*wrong), std::nullopt);
+    }
+  }
   co_return run;
 }
 
-void Qcow2Driver::note_wrong_entry(std::uint64_t offset) {
+// Nothing when the table could not be read: that is no fault of the image.
+std::optional<std::string> Qcow2Driver::describe_wrong_entry(std::uint64_t offset) const {
   const Geometry& geometry = tables_->geometry();
   const std::uint64_t cluster = geometry.cluster_of(offset);
   const std::uint64_t index = geometry.l1_index(cluster);
   const std::uint64_t table = tables_->l1_entry(index) & kEntryOffsetMask;
-  const std::string filename = file().driver().filename();
   if (geometry.offset_in_cluster(table) != 0) {
-    corruption_.note(filename, fmt::format("L2 table offset {:#x} unaligned (L1 index: {:#x})", table, index));
-    return;
+    return fmt::format("L2 table offset {:#x} unaligned (L1 index: {:#x})", table, index);
   }
-  // Without the entry in memory, the table could not be read.
   const auto entry = tables_->try_entry(cluster);
-  if (!entry) return;
-  corruption_.note(filename, fmt::format("Cluster entry {:#x} is invalid (L2 offset: {:#x}, L2 index: {:#x})",
-                                         entry->descriptor, table, geometry.l2_index(cluster)));
+  if (!entry) return std::nullopt;
+  return fmt::format("Cluster entry {:#x} is invalid (L2 offset: {:#x}, L2 index: {:#x})", entry->descriptor, table,
+                     geometry.l2_index(cluster));
 }
 
 std::uint64_t Qcow2Driver::backed_bytes(Range range) const {

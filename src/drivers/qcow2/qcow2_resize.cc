@@ -33,6 +33,11 @@ aio::Task<Result<>> Qcow2Driver::resize(std::uint64_t size_bytes) {
     co_return fail("Cannot resize an image that has dirty bitmaps: bitmaps in images are not built");
   }
   if (size_bytes == this->size_bytes()) co_return Result<>();
+  if (has_unknown_features()) {
+    if (const IoResult cleared = co_await clear_unknown_features(); !cleared) {
+      co_return fail(Error::system("Could not update qcow2 header", cleared.error()));
+    }
+  }
   // A raw data file has the size of the disk. It is never the shorter one.
   const bool has_raw_data = data_file_ != nullptr && image_.header.has_raw_data_file();
   if (has_raw_data && size_bytes > this->size_bytes()) CO_TRY(co_await data_file_->node().resize(size_bytes));

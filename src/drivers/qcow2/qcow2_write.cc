@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "aio/task/current.h"
 #include "base/printable.h"
 #include "drivers/qcow2/commit/header_fields.h"
 #include "drivers/qcow2/qcow2_driver.h"
@@ -50,13 +51,6 @@ aio::Task<Result<std::unique_ptr<ImageWriter>>> Qcow2Driver::make_writer(const I
   const std::size_t blocks = static_cast<std::size_t>(sizes.refcount_bytes >> image.header.cluster_bits);
   CO_TRY_ASSIGN(ImageWriter::Image loaded,
                 co_await load_image_for_writing(image.header, image.extensions, image.l1, file(), blocks));
-  // Features that this program does not know are not kept up to date from now on.
-  if (const std::uint64_t known = image.header.autoclear_features & kAutoclearKnown;
-      known != image.header.autoclear_features) {
-    if (const IoResult cleared = co_await write_autoclear_features(file(), known); !cleared) {
-      co_return fail(Error::system("Could not update qcow2 header", cleared.error()));
-    }
-  }
   co_return std::make_unique<ImageWriter>(std::move(loaded), tables, pins_, static_cast<GuestReader&>(*this), *file_,
                                           data_file_.get(), policy_of(image, options));
 }
@@ -67,37 +61,67 @@ aio::Task<Result<>> Qcow2Driver::begin_writing() {
   image_.l1 = std::move(l1);
   CO_TRY_ASSIGN(writer_, co_await make_writer(image_, *tables_, sizes_, options_));
   image_.l1 = {};
+  note_features();
   co_return Result<>();
+}
+
+void Qcow2Driver::note_features() {
+  has_unknown_features_.store((image_.header.autoclear_features & ~kAutoclearKnown) != 0, std::memory_order_release);
 }
 
 bool Qcow2Driver::owes_flush() const {
   return (writer_ != nullptr && writer_->owes_flush()) || Driver::owes_flush();
 }
 
+// Features that this program does not know are not kept up to date from now on. This is no part of the opening, because
+// then the image is not locked yet against another process that writes it.
+aio::Task<IoResult> Qcow2Driver::clear_unknown_features() {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  block::RangeLock::Hold hold(feature_changes_, reactor, {0, 1}, block::RangeLock::Kind::kExclusive);
+  co_await hold.acquire();
+  if (!has_unknown_features()) co_return IoResult();
+  CO_TRY(co_await write_autoclear_features(file(), image_.header.autoclear_features & kAutoclearKnown));
+  has_unknown_features_.store(false, std::memory_order_release);
+  co_return IoResult();
+}
+
 IoResult Qcow2Driver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+  if (has_unknown_features()) return fail(EAGAIN);
   return writer_->try_write(reactor, range, buffers, hints);
 }
 
 aio::Task<IoResult> Qcow2Driver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
+  if (has_unknown_features()) CO_TRY(co_await clear_unknown_features());
   co_return co_await after_change(co_await writer_->write(range, buffers, options));
 }
 
 aio::Task<IoResult> Qcow2Driver::write_zeroes(Range range, block::ZeroOptions options) {
+  if (has_unknown_features()) CO_TRY(co_await clear_unknown_features());
   co_return co_await after_change(co_await writer_->write_zeroes(range, options));
 }
 
 aio::Task<IoResult> Qcow2Driver::discard(Range range) {
+  if (has_unknown_features()) CO_TRY(co_await clear_unknown_features());
   co_return co_await after_change(co_await writer_->discard(range));
 }
 
 aio::Task<IoResult> Qcow2Driver::after_change(IoResult result) {
-  if (result || !writer_->is_corrupt() || marked_corrupt_.exchange(true)) co_return result;
-  corruption_.note(file().driver().filename(), "a write or an allocation would overwrite metadata");
-  // Version 2 has no such mark.
-  if (image_.header.version >= 3) {
-    (void)co_await write_incompatible_features(file(), image_.header.incompatible_features | kIncompatibleCorrupt);
+  if (!result && writer_->is_corrupt()) {
+    co_await report_corruption("A write or an allocation would overwrite metadata", writer_->refused_place());
   }
   co_return result;
+}
+
+aio::Task<void> Qcow2Driver::report_corruption(std::string message, std::optional<Range> place) {
+  const bool is_fatal = writer_ != nullptr;
+  if (is_fatal) writer_->stop();
+  if (has_reported_.exchange(true)) co_return;
+  corruption_.tell(
+      file().driver().filename(),
+      {.node_name = file_->parent().node->name(), .message = std::move(message), .place = place, .is_fatal = is_fatal});
+  // Version 2 has no such mark.
+  if (!is_fatal || image_.header.version < 3) co_return;
+  (void)co_await write_incompatible_features(file(), image_.header.incompatible_features | kIncompatibleCorrupt);
 }
 
 }  // namespace blockexport::drivers::qcow2

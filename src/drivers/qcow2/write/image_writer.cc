@@ -46,6 +46,12 @@ IoResult ImageWriter::try_write(aio::Reactor& reactor, Range range, IoBuffers bu
   return parts_.data.node().try_write(reactor, host, buffers, hints);
 }
 
+std::optional<Range> ImageWriter::refused_place() const {
+  const std::uint64_t length = refused_bytes_.load(std::memory_order_relaxed);
+  if (length == 0) return std::nullopt;
+  return Range{refused_offset_.load(std::memory_order_relaxed), length};
+}
+
 aio::Task<IoResult> ImageWriter::write(Range range, IoBuffers buffers, block::WriteOptions options) {
   for (std::uint64_t done = 0; done < range.length;) {
     if (is_corrupt()) co_return fail(EIO);
@@ -65,7 +71,9 @@ aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_some(Range ran
     if (run.overwritable) {
       const Range host{run.host_offset, run.length};
       if (is_over_metadata(host)) {
-        corrupt_.store(true, std::memory_order_relaxed);
+        refused_offset_.store(host.offset, std::memory_order_relaxed);
+        refused_bytes_.store(host.length, std::memory_order_relaxed);
+        stop();
         co_return fail(EIO);
       }
       const std::vector<iovec> part = block::slice(buffers, 0, run.length);

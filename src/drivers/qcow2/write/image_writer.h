@@ -8,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "block/driver.h"
 #include "drivers/qcow2/write/image_parts.h"
@@ -37,9 +38,13 @@ class ImageWriter {
   aio::Task<IoResult> flush() { return metadata_writer_.commit(); }
   bool owes_flush() { return metadata_writer_.is_dirty(); }
 
-  // A write or an allocation found that the image's metadata contradict each other. All changes fail with EIO then.
+  // Makes all changes fail with EIO from now on, because the image's metadata contradict each other.
+  void stop() { corrupt_.store(true, std::memory_order_relaxed); }
+  // The same happens when a write or an allocation meets such a contradiction.
   bool is_corrupt() const { return corrupt_.load(std::memory_order_relaxed) || allocator_.is_corrupt(); }
 
+  // The place in the file of a write that would have overwritten metadata; nullopt: there was none.
+  std::optional<block::Range> refused_place() const;
   const WritePolicy& policy() const { return policy_; }
   void set_policy(WritePolicy policy) { policy_ = policy; }
   ImageParts& parts() { return parts_; }
@@ -56,6 +61,8 @@ class ImageWriter {
   ImageParts parts_;
   WritePolicy policy_;
   std::atomic<bool> corrupt_ = false;
+  std::atomic<std::uint64_t> refused_offset_ = 0;
+  std::atomic<std::uint64_t> refused_bytes_ = 0;  // 0: none
 };
 
 }  // namespace blockexport::drivers::qcow2
