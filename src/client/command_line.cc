@@ -18,6 +18,8 @@
 #include "client/backup/map.h"
 #include "client/backup/pull.h"
 #include "client/backup/restore.h"
+#include "client/image/check_verb.h"
+#include "client/image/image_options.h"
 #include "client/monitor/backup_verbs.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
@@ -116,6 +118,10 @@ struct HolderCommands {
   }
 };
 
+int code_of(const Result<int>& done) {
+  return done ? *done : report(done.error());
+}
+
 // The exit code of a command that prints its results itself.
 int code_of(const Result<>& done) {
   return done ? kExitFine : report(done.error());
@@ -204,6 +210,37 @@ struct BackupCommands {
     bool has_fault = false;
     const int code = code_of(backup::list_points(restore_options, has_fault));
     return has_fault ? kExitFailed : code;
+  }
+};
+
+// `blockexport image`: the verbs that open image files in this process.
+struct ImageCommands {
+  image::ImageOptions options;
+  CLI::App* check;
+
+  explicit ImageCommands(CLI::App& app) {
+    CLI::App* image = app.add_subcommand("image", "Look at image files, and check and repair them");
+    image->require_subcommand(1);
+    check = image->add_subcommand("check", "Check the consistency of a qcow2 image, and repair it");
+    add_common(check);
+    check->add_option("-r,--repair", options.repair, "Repair leaks, or all that can be repaired without loss")
+        ->check(CLI::IsMember({"leaks", "all"}));
+    check->add_flag("-q,--quiet", options.is_quiet, "Print errors alone");
+  }
+
+  void add_common(CLI::App* command) {
+    command->add_option("FILE", options.filename, "The image file")->required();
+    command->add_option("-f,--format", options.format, "The image's format: qcow2 or raw (default: as the file tells)")
+        ->check(CLI::IsMember({"qcow2", "raw"}));
+    command->add_flag("--json", options.is_json, "Print JSON, as qemu-img does with --output=json");
+    command->add_option("--output", options.output, "human or json")->check(CLI::IsMember({"human", "json"}));
+    command->add_flag("-U,--force-share", options.force_share, "Open the image although another process writes to it");
+  }
+
+  // The exit code of the parsed command, if it is one of these.
+  std::optional<int> run() const {
+    if (check->parsed()) return code_of(image::check(options));
+    return std::nullopt;
   }
 };
 
@@ -296,6 +333,7 @@ int run_command_line(int argument_count, char** arguments) {
   const HolderCommands holder_commands(*tls);
   const BackupCommands backup_commands(app);
   const MonitorCommands monitor_commands(app);
+  const ImageCommands image_commands(app);
 
   try {
     app.parse(argument_count, arguments);
@@ -303,13 +341,15 @@ int run_command_line(int argument_count, char** arguments) {
     if (app.exit(error) == 0) return kExitFine;
     const std::string hint = hint_for(app, argument_count, arguments);
     if (!hint.empty()) print(stderr, "{}\n", hint);
-    return kExitUsage;
+    // Among the exit codes of `image check`, that of a wrong command line has another meaning.
+    return image_commands.check->parsed() ? kExitFailed : kExitUsage;
   }
   if (init->parsed()) return print_made(tls_init(init_options));
   if (check->parsed()) return print_report(tls_check(check_options));
   if (auto code = holder_commands.run()) return *code;
   if (auto code = backup_commands.run()) return *code;
   if (auto code = monitor_commands.run()) return *code;
+  if (auto code = image_commands.run()) return *code;
   return print_report(tls_show(show_directory));
 }
 

@@ -1,0 +1,120 @@
+#include "client/image/image_graph.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include "block/buffers.h"
+#include "json/value.h"
+#include "schema/codec.h"
+
+namespace blockexport::image {
+namespace {
+
+using block::Permission;
+using block::Permissions;
+
+constexpr std::uint32_t kQcow2MagicBytes = 4;
+constexpr std::string_view kQcow2Magic = "QFI\xfb";
+
+// What a reader or a repair does to an image, and what others may do meanwhile.
+Permissions permissions_for(Access access) {
+  switch (access) {
+    case Access::kRead:
+      return {.used = Permission::kConsistentRead, .shared = Permission::kConsistentRead | Permission::kWriteUnchanged};
+    case Access::kReadShared:
+      return {.used = Permission::kConsistentRead};
+    case Access::kWrite:
+      break;
+  }
+  return {.used = Permission::kConsistentRead | Permission::kWrite | Permission::kResize,
+          .shared = Permission::kConsistentRead};
+}
+
+bool is_block_device(const std::string& filename) {
+  struct stat status{};
+  return stat(filename.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+json::Object file_options(const std::string& filename) {
+  return {{"driver", is_block_device(filename) ? "host_device" : "file"}, {"filename", filename}};
+}
+
+Result<schema::BlockdevOptions> decode(json::Object options, std::string_view node, Access access) {
+  options.set("node-name", std::string(node));
+  options.set("read-only", access != Access::kWrite);
+  if (access == Access::kReadShared) options.set("force-share", true);
+  return schema::decode<schema::BlockdevOptions>(json::Value(std::move(options)));
+}
+
+Error cannot_open(const std::string& filename, const Error& error) {
+  return Error(fmt::format("Could not open '{}': {}", filename, error.message())).with_hint(error.hint());
+}
+
+}  // namespace
+
+ImageGraph::ImageGraph(std::unique_ptr<Log> log, std::unique_ptr<aio::Reactor> reactor)
+    : log_(std::move(log)),
+      reactor_(std::move(reactor)),
+      scope_(*reactor_),
+      drivers_(nullptr, log_.get()),
+      graph_(*reactor_, drivers_, trace_, log_.get()) {}
+
+Result<std::unique_ptr<ImageGraph>> ImageGraph::create() {
+  auto log = std::make_unique<Log>("blockexport", 2, LogLevel::kWarning);
+  TRY_ASSIGN(auto reactor, aio::Reactor::create({.backend = aio::BackendKind::kEpoll}, *log));
+  return std::unique_ptr<ImageGraph>(new ImageGraph(std::move(log), std::move(reactor)));
+}
+
+ImageGraph::~ImageGraph() {
+  (void)run(close(true));
+}
+
+aio::Task<Result<>> ImageGraph::close(bool remove_all) {
+  if (edge_ != nullptr) {
+    const std::string name = edge_->node().name();
+    co_await graph_.detach(std::move(edge_));
+    if (!remove_all) co_return co_await graph_.remove(name);
+  }
+  if (remove_all) co_await graph_.close();
+  co_return Result<>();
+}
+
+aio::Task<Result<block::Node*>> ImageGraph::open(schema::BlockdevOptions options, std::string node, Access access) {
+  CO_TRY(co_await graph_.add(std::move(options)));
+  block::EdgeParent parent{.name = "root", .description = std::string(block::kUnnamedUser)};
+  CO_TRY_ASSIGN(edge_, co_await graph_.attach(node, std::move(parent), permissions_for(access)));
+  co_return &edge_->node();
+}
+
+Result<block::Node*> ImageGraph::open_file(const std::string& filename, Access access) {
+  TRY_ASSIGN(schema::BlockdevOptions options, decode(file_options(filename), "file", access));
+  auto node = run(open(std::move(options), "file", access));
+  if (!node) return fail(cannot_open(filename, node.error()));
+  return *node;
+}
+
+Result<block::Node*> ImageGraph::open_image(const std::string& filename, const std::string& format, Access access) {
+  json::Object image{{"driver", format}, {"file", file_options(filename)}};
+  TRY_ASSIGN(schema::BlockdevOptions options, decode(std::move(image), "image", access));
+  auto node = run(open(std::move(options), "image", access));
+  if (!node) return fail(cannot_open(filename, node.error()));
+  return *node;
+}
+
+aio::Task<Result<std::string>> ImageGraph::read_format(block::Node& file) {
+  if (file.size_bytes() < kQcow2MagicBytes) co_return "raw";
+  std::array<char, kQcow2MagicBytes> begin{};
+  const iovec vector{.iov_base = begin.data(), .iov_len = begin.size()};
+  const IoResult read = co_await file.read({0, kQcow2MagicBytes}, {&vector, 1});
+  if (!read) co_return fail(Error::system("Could not read image for determining its format", read.error()));
+  co_return std::string_view(begin.data(), begin.size()) == kQcow2Magic ? "qcow2" : "raw";
+}
+
+Result<std::string> ImageGraph::probe(const std::string& filename, Access access) {
+  TRY_ASSIGN(block::Node* const file, open_file(filename, access == Access::kReadShared ? access : Access::kRead));
+  auto format = run(read_format(*file));
+  TRY(run(close(false)));
+  return format;
+}
+
+}  // namespace blockexport::image

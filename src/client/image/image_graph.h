@@ -1,0 +1,70 @@
+// ImageGraph: images that the tool opens in its own process: a reactor, a block graph and the built-in drivers.
+//
+// One for each run of a verb; the destructor closes the images. Main thread. Locks are those of the daemon's nodes, so
+// an image that a daemon writes is refused, unless the share is forced.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "aio/reactor/reactor.h"
+#include "aio/sync/scope.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/trace.h"
+#include "block/graph.h"
+#include "drivers/driver_table.h"
+
+namespace blockexport::image {
+
+enum class Access { kRead, kReadShared, kWrite };  // kReadShared: also while another process writes
+
+class ImageGraph {
+ public:
+  static Result<std::unique_ptr<ImageGraph>> create();
+  ~ImageGraph();
+  ImageGraph(const ImageGraph&) = delete;
+  ImageGraph& operator=(const ImageGraph&) = delete;
+
+  block::Graph& graph() { return graph_; }
+
+  // Runs a task to its end, and gives its result.
+  template <class T>
+  T run(aio::Task<T> task) {
+    std::optional<T> result;
+    scope_.spawn("image", keep(*this, std::move(task), result));
+    if (!result) reactor_->run();
+    return std::move(*result);
+  }
+
+  // Opens the file itself, without a format, as the node "file" and keeps it in use.
+  Result<block::Node*> open_file(const std::string& filename, Access access);
+  // Opens an image of that format, with its backing and data files, as the node "image" and keeps it in use.
+  Result<block::Node*> open_image(const std::string& filename, const std::string& format, Access access);
+  // The format that the begin of the file tells: "qcow2", or "raw" for all else.
+  Result<std::string> probe(const std::string& filename, Access access);
+
+ private:
+  ImageGraph(std::unique_ptr<Log> log, std::unique_ptr<aio::Reactor> reactor);
+
+  template <class T>
+  static aio::Task<void> keep(ImageGraph& images, aio::Task<T> task, std::optional<T>& result) {
+    result.emplace(co_await std::move(task));
+    images.reactor_->stop();
+  }
+  aio::Task<Result<block::Node*>> open(schema::BlockdevOptions options, std::string node, Access access);
+  aio::Task<Result<std::string>> read_format(block::Node& file);
+  aio::Task<Result<>> close(bool remove_all);
+
+  std::unique_ptr<Log> log_;  // the reactor keeps a reference
+  Trace trace_;
+  std::unique_ptr<aio::Reactor> reactor_;
+  aio::Scope scope_;
+  drivers::BuiltInDrivers drivers_;
+  block::Graph graph_;
+  std::unique_ptr<block::Edge> edge_;
+};
+
+}  // namespace blockexport::image
