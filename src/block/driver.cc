@@ -50,4 +50,8 @@ aio::Task<void> Driver::abort_reopen() {
   co_return;
 }
 
+aio::Task<std::expected<DataPlace, Errno>> Driver::locate(Range) {
+  co_return fail(ENOTSUP);
+}
+
 }  // namespace blockexport::block

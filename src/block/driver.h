@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 
 #include "aio/task/task.h"
 #include "base/error.h"
+#include "block/data_place.h"
 #include "block/file_span.h"
 #include "block/host_file.h"
 #include "block/image_identity.h"
@@ -118,6 +120,9 @@ class Driver {
   virtual void describe_image(schema::ImageInfo&) const {}
   // The name of the backing file as it stands in the image; nullopt for images and drivers without one.
   virtual std::optional<std::string> backing_name() const { return std::nullopt; }
+  // Where the bytes at the start of `range` are, which is not empty and lies in the node. Any reactor. ENOTSUP: the
+  // driver does not tell.
+  virtual aio::Task<std::expected<DataPlace, Errno>> locate(Range range);
   // Null for drivers other than host files.
   virtual const FileStatistics* file_statistics() const { return nullptr; }
 

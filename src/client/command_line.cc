@@ -20,6 +20,8 @@
 #include "client/backup/restore.h"
 #include "client/image/check_verb.h"
 #include "client/image/image_options.h"
+#include "client/image/info_verb.h"
+#include "client/image/map_verb.h"
 #include "client/monitor/backup_verbs.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
@@ -216,11 +218,20 @@ struct BackupCommands {
 // `blockexport image`: the verbs that open image files in this process.
 struct ImageCommands {
   image::ImageOptions options;
+  CLI::App* info;
   CLI::App* check;
+  CLI::App* map;
 
   explicit ImageCommands(CLI::App& app) {
     CLI::App* image = app.add_subcommand("image", "Look at image files, and check and repair them");
     image->require_subcommand(1);
+    info = image->add_subcommand("info", "Show what an image says about itself");
+    add_common(info);
+    info->add_flag("--backing-chain", options.shows_backing_chain, "Show the backing files too");
+    map = image->add_subcommand("map", "Show where the bytes of an image and its backing files are");
+    add_common(map);
+    map->add_option("--start-offset", options.start_offset, "Offset of the first byte to show (default: 0)");
+    map->add_option("--max-length", options.length_max, "Number of bytes to show (default: all)");
     check = image->add_subcommand("check", "Check the consistency of a qcow2 image, and repair it");
     add_common(check);
     check->add_option("-r,--repair", options.repair, "Repair leaks, or all that can be repaired without loss")
@@ -239,7 +250,9 @@ struct ImageCommands {
 
   // The exit code of the parsed command, if it is one of these.
   std::optional<int> run() const {
+    if (info->parsed()) return code_of(image::print_info(options));
     if (check->parsed()) return code_of(image::check(options));
+    if (map->parsed()) return code_of(image::print_map(options));
     return std::nullopt;
   }
 };

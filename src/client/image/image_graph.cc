@@ -87,16 +87,18 @@ aio::Task<Result<block::Node*>> ImageGraph::open(schema::BlockdevOptions options
 }
 
 Result<block::Node*> ImageGraph::open_file(const std::string& filename, Access access) {
-  TRY_ASSIGN(schema::BlockdevOptions options, decode(file_options(filename), "file", access));
-  auto node = run(open(std::move(options), "file", access));
+  TRY_ASSIGN(schema::BlockdevOptions options, decode(file_options(filename), kFileNode, access));
+  auto node = run(open(std::move(options), std::string(kFileNode), access));
   if (!node) return fail(cannot_open(filename, node.error()));
   return *node;
 }
 
-Result<block::Node*> ImageGraph::open_image(const std::string& filename, const std::string& format, Access access) {
+Result<block::Node*> ImageGraph::open_image(const std::string& filename, const std::string& format, Access access,
+                                            Backing backing) {
   json::Object image{{"driver", format}, {"file", file_options(filename)}};
-  TRY_ASSIGN(schema::BlockdevOptions options, decode(std::move(image), "image", access));
-  auto node = run(open(std::move(options), "image", access));
+  if (format == "qcow2" && backing == Backing::kNone) image.set("backing", json::Null());
+  TRY_ASSIGN(schema::BlockdevOptions options, decode(std::move(image), kImageNode, access));
+  auto node = run(open(std::move(options), std::string(kImageNode), access));
   if (!node) return fail(cannot_open(filename, node.error()));
   return *node;
 }

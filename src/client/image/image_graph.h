@@ -21,8 +21,13 @@ namespace blockexport::image {
 
 enum class Access { kRead, kReadShared, kWrite };  // kReadShared: also while another process writes
 
+enum class Backing : bool { kNone, kNamed };
+
 class ImageGraph {
  public:
+  static constexpr std::string_view kImageNode = "image";
+  static constexpr std::string_view kFileNode = "file";
+
   static Result<std::unique_ptr<ImageGraph>> create();
   ~ImageGraph();
   ImageGraph(const ImageGraph&) = delete;
@@ -41,8 +46,10 @@ class ImageGraph {
 
   // Opens the file itself, without a format, as the node "file" and keeps it in use.
   Result<block::Node*> open_file(const std::string& filename, Access access);
-  // Opens an image of that format, with its backing and data files, as the node "image" and keeps it in use.
-  Result<block::Node*> open_image(const std::string& filename, const std::string& format, Access access);
+  // Opens an image of that format, with its data file and perhaps the backing files that headers name, as the node
+  // "image", and keeps it in use.
+  Result<block::Node*> open_image(const std::string& filename, const std::string& format, Access access,
+                                  Backing backing);
   // The format that the begin of the file tells: "qcow2", or "raw" for all else.
   Result<std::string> probe(const std::string& filename, Access access);
 

@@ -74,6 +74,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
   void describe_image(schema::ImageInfo& info) const override;
+  aio::Task<std::expected<block::DataPlace, Errno>> locate(block::Range range) override;
   std::optional<std::string> backing_name() const override { return image_.backing_name; }
 
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,

@@ -101,4 +101,27 @@ IoResult Qcow2Driver::try_extents(aio::Reactor& reactor, Range range, Extents& e
   return {};
 }
 
+aio::Task<std::expected<block::DataPlace, Errno>> Qcow2Driver::locate(Range range) {
+  const ClusterPins::Pin pin = pins_.pin(co_await aio::current_reactor());
+  CO_TRY_ASSIGN(const GuestRun run, co_await find(range));
+  block::DataPlace place{.length = run.length};
+  switch (run.kind) {
+    case ClusterKind::kUnallocated:
+    case ClusterKind::kInvalid:
+      break;
+    case ClusterKind::kZero:
+      place.kind = block::DataPlaceKind::kZero;
+      break;
+    case ClusterKind::kCompressed:
+      place.kind = block::DataPlaceKind::kCompressed;
+      break;
+    case ClusterKind::kData:
+      place.kind = block::DataPlaceKind::kData;
+      place.node = &data();
+      place.offset = run.host_offset;
+      break;
+  }
+  co_return place;
+}
+
 }  // namespace blockexport::drivers::qcow2

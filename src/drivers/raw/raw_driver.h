@@ -25,6 +25,7 @@ class RawDriver final : public block::LiveDriver {
   aio::Task<IoResult> discard(block::Range range) override;
   aio::Task<IoResult> flush() override;
   aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override;
+  aio::Task<std::expected<block::DataPlace, Errno>> locate(block::Range range) override;
   aio::Task<IoResult> prefetch(block::Range range) override;
 
   IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;

@@ -1,0 +1,14 @@
+// `blockexport image info`: what an image says about itself; output as that of `qemu-img info`.
+//
+// Main thread.
+#pragma once
+
+#include "base/error.h"
+#include "client/image/image_options.h"
+
+namespace blockexport::image {
+
+// Prints it, for one image or for each of its chain.
+Result<> print_info(const ImageOptions& options);
+
+}  // namespace blockexport::image
