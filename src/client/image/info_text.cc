@@ -30,13 +30,12 @@ std::string date_text(std::int64_t seconds) {
 }
 
 std::string snapshots_text(const std::vector<schema::SnapshotInfo>& snapshots) {
-  std::string text = fmt::format("Snapshot list:\n{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE", "DATE",
-                                 "VM CLOCK", "ICOUNT");
+  std::string text = fmt::format("Snapshot list:\n{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE",
+                                 "DATE", "VM CLOCK", "ICOUNT");
   for (const schema::SnapshotInfo& one : snapshots) {
     const std::int64_t seconds = one.vm_clock_sec;
-    const std::string clock =
-        fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / kSecondsPerHour, seconds / 60 % 60, seconds % 60,
-                    one.vm_clock_nsec / kNsPerMs);
+    const std::string clock = fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / kSecondsPerHour, seconds / 60 % 60,
+                                          seconds % 60, one.vm_clock_nsec / kNsPerMs);
     text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", shown(one.id), shown(one.name),
                         size_text(one.vm_state_size), date_text(one.date_sec), clock,
                         one.icount ? fmt::format("{}", *one.icount) : "");
@@ -76,7 +75,8 @@ std::string backing_text(const schema::ImageInfo& info) {
     }
     text += '\n';
   }
-  if (info.backing_filename_format) text += fmt::format("backing file format: {}\n", shown(*info.backing_filename_format));
+  if (info.backing_filename_format)
+    text += fmt::format("backing file format: {}\n", shown(*info.backing_filename_format));
   return text;
 }
 
@@ -91,10 +91,9 @@ std::string size_text(std::int64_t bytes) {
 }
 
 std::string info_text(const schema::ImageInfo& info) {
-  std::string text =
-      fmt::format("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n", shown(info.filename),
-                  info.format, size_text(info.virtual_size), info.virtual_size,
-                  info.actual_size ? size_text(*info.actual_size) : "unavailable");
+  std::string text = fmt::format("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
+                                 shown(info.filename), info.format, size_text(info.virtual_size), info.virtual_size,
+                                 info.actual_size ? size_text(*info.actual_size) : "unavailable");
   if (info.encrypted.value_or(false)) text += "encrypted: yes\n";
   if (info.cluster_size) text += fmt::format("cluster_size: {}\n", *info.cluster_size);
   if (info.dirty_flag.value_or(false)) text += "cleanly shut down: no\n";

@@ -44,7 +44,8 @@ Result<std::vector<schema::ImageInfo>> read_chain(const ImageOptions& options, A
   std::string filename = options.filename;
   std::string format = options.format;
   while (true) {
-    if (!names.insert(filename).second) return fail(fmt::format("Backing file '{}' creates an infinite loop.", filename));
+    if (!names.insert(filename).second)
+      return fail(fmt::format("Backing file '{}' creates an infinite loop.", filename));
     if (chain.size() >= block::kBackingChainDepthMax) return fail("The chain of backing files is too long");
     TRY_ASSIGN(schema::ImageInfo info, read_info(filename, format, access));
     chain.push_back(std::move(info));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "block/chain.h"
+#include "block/edge.h"
 
 namespace blockexport::image {
 namespace {

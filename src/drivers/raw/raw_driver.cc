@@ -74,10 +74,8 @@ aio::Task<IoResult> RawDriver::extents(Range range, block::Extents& extents) {
 }
 
 aio::Task<std::expected<block::DataPlace, Errno>> RawDriver::locate(Range range) {
-  co_return block::DataPlace{.kind = block::DataPlaceKind::kPassed,
-                             .length = range.length,
-                             .node = &file(),
-                             .offset = in_file(range).offset};
+  co_return block::DataPlace{
+      .kind = block::DataPlaceKind::kPassed, .length = range.length, .node = &file(), .offset = in_file(range).offset};
 }
 
 aio::Task<IoResult> RawDriver::prefetch(Range range) {
