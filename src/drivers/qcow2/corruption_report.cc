@@ -17,4 +17,12 @@ void CorruptionReport::tell(std::string_view filename, block::ImageCorruption co
   if (observer_ != nullptr) observer_->image_corrupted(std::move(corruption));
 }
 
+void CorruptionReport::tell_changed(std::string_view filename) const {
+  if (log_ == nullptr) return;
+  log_->error(
+      fmt::format("qcow2: Another program changed the image '{}' while it was being opened, so that nothing is "
+                  "written to it; remove the node and add it again",
+                  filename));
+}
+
 }  // namespace blockexport::drivers::qcow2

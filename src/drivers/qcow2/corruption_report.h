@@ -21,6 +21,9 @@ class CorruptionReport {
   // `filename`: of the image. The message says what is wrong, as "L2 table offset 0x1234 unaligned (L1 index: 0)".
   void tell(std::string_view filename, block::ImageCorruption corruption) const;
 
+  // Another program has changed the image between its opening and the first lock on it.
+  void tell_changed(std::string_view filename) const;
+
  private:
   const Log* log_;
   block::CorruptionObserver* observer_;

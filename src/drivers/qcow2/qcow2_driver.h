@@ -75,7 +75,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
                                        bool read_only) const override;
   void describe_image(schema::ImageInfo& info) const override;
   aio::Task<std::expected<block::DataPlace, Errno>> locate(block::Range range) override;
-  std::optional<std::string> backing_name() const override { return image_.backing_name; }
+  std::optional<std::string> backing_name() const override;
 
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
                                      block::NodeOptions& node_options, block::ReopenChildren& children) override;
@@ -111,10 +111,10 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   WritePolicy policy_of(const ImageContent& image, const Qcow2Options& options) const;
   // Reports a contradiction in the image, and stops and marks a writable image; does so once.
   aio::Task<void> report_corruption(std::string message, std::optional<block::Range> place);
-  // Autoclear features that this program does not know, which the first change has to clear.
-  bool has_unknown_features() const { return has_unknown_features_.load(std::memory_order_acquire); }
-  aio::Task<IoResult> clear_unknown_features();
-  void note_features();
+  // Whether the preparations for the first change have been made.
+  bool may_change() const { return may_change_.load(std::memory_order_acquire); }
+  aio::Task<IoResult> prepare_first_change();
+  aio::Task<std::expected<bool, Errno>> is_as_opened();
   aio::Task<IoResult> after_change(IoResult result);
   aio::Task<Result<>> grow_disk(std::uint64_t size_bytes);
   aio::Task<Result<>> shrink_disk(std::uint64_t size_bytes);
@@ -143,8 +143,8 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   std::unique_ptr<ImageTables> tables_;
   std::unique_ptr<ImageWriter> writer_;  // null: read-only
   std::atomic<bool> has_reported_ = false;
-  std::atomic<bool> has_unknown_features_ = false;
-  block::RangeLock feature_changes_;
+  std::atomic<bool> may_change_ = false;
+  block::RangeLock first_change_;
   CompressedReader compressed_;
   CorruptionReport corruption_;
   std::atomic<std::uint64_t> size_bytes_;

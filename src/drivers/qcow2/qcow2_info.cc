@@ -50,6 +50,11 @@ schema::ImageInfoSpecificQCow2 specific_of(const ImageContent& image) {
 
 }  // namespace
 
+std::optional<std::string> Qcow2Driver::backing_name() const {
+  if (!image_.backing_name || image_.backing_name->empty()) return image_.backing_name;
+  return full_backing_name(file().driver().filename(), *image_.backing_name);
+}
+
 void Qcow2Driver::describe_image(schema::ImageInfo& info) const {
   const Header& header = image_.header;
   info.cluster_size = as_signed(header.cluster_bytes());

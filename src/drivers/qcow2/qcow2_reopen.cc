@@ -79,7 +79,7 @@ aio::Task<void> Qcow2Driver::commit_reopen() {
     image_ = std::move(next_opened_->image);
     next_opened_.reset();
     sizes_ = next_sizes_;
-    note_features();
+    may_change_.store(false, std::memory_order_release);
   }
   if (next_read_only_) writer_.reset();
   if (writer_ != nullptr) writer_->set_policy(policy_of(image_, next_options_));

@@ -33,9 +33,9 @@ aio::Task<Result<>> Qcow2Driver::resize(std::uint64_t size_bytes) {
     co_return fail("Cannot resize an image that has dirty bitmaps: bitmaps in images are not built");
   }
   if (size_bytes == this->size_bytes()) co_return Result<>();
-  if (has_unknown_features()) {
-    if (const IoResult cleared = co_await clear_unknown_features(); !cleared) {
-      co_return fail(Error::system("Could not update qcow2 header", cleared.error()));
+  if (!may_change()) {
+    if (const IoResult prepared = co_await prepare_first_change(); !prepared) {
+      co_return fail(Error::system("Could not prepare the image for changes", prepared.error()));
     }
   }
   // A raw data file has the size of the disk. It is never the shorter one.

@@ -61,47 +61,70 @@ aio::Task<Result<>> Qcow2Driver::begin_writing() {
   image_.l1 = std::move(l1);
   CO_TRY_ASSIGN(writer_, co_await make_writer(image_, *tables_, sizes_, options_));
   image_.l1 = {};
-  note_features();
   co_return Result<>();
-}
-
-void Qcow2Driver::note_features() {
-  has_unknown_features_.store((image_.header.autoclear_features & ~kAutoclearKnown) != 0, std::memory_order_release);
 }
 
 bool Qcow2Driver::owes_flush() const {
   return (writer_ != nullptr && writer_->owes_flush()) || Driver::owes_flush();
 }
 
-// Features that this program does not know are not kept up to date from now on. This is no part of the opening, because
-// then the image is not locked yet against another process that writes it.
-aio::Task<IoResult> Qcow2Driver::clear_unknown_features() {
+// The opening reads the image before the graph takes the locks of its file, so another process may have written it
+// until then. Whoever writes it from now on finds the locks.
+aio::Task<std::expected<bool, Errno>> Qcow2Driver::is_as_opened() {
+  Result<ImageBegin> begin = co_await read_image_begin(file(), HeaderUse::kReadWrite);
+  if (!begin) co_return false;
+  Result<ImageContent> now = co_await read_image(file(), std::move(*begin));
+  if (!now || now->header != image_.header || now->extensions != image_.extensions) co_return false;
+  for (std::size_t i = 0; i < now->l1.size(); ++i) {
+    if (now->l1[i] != tables_->l1_entry(i)) co_return false;
+  }
+  const Result<ImageWriter::Image> loaded =
+      co_await load_image_for_writing(now->header, now->extensions, now->l1, file(), 0);
+  if (!loaded) co_return false;
+  const std::lock_guard lock(tables_->mutex());
+  const Refcounts& refcounts = writer_->parts().allocator.refcounts();
+  for (std::size_t i = 0; i < loaded->refcount_table.size(); ++i) {
+    if (loaded->refcount_table[i] != refcounts.block_offset(i)) co_return false;
+  }
+  co_return true;
+}
+
+aio::Task<IoResult> Qcow2Driver::prepare_first_change() {
   aio::Reactor& reactor = co_await aio::current_reactor();
-  block::RangeLock::Hold hold(feature_changes_, reactor, {0, 1}, block::RangeLock::Kind::kExclusive);
+  block::RangeLock::Hold hold(first_change_, reactor, {0, 1}, block::RangeLock::Kind::kExclusive);
   co_await hold.acquire();
-  if (!has_unknown_features()) co_return IoResult();
-  CO_TRY(co_await write_autoclear_features(file(), image_.header.autoclear_features & kAutoclearKnown));
-  has_unknown_features_.store(false, std::memory_order_release);
+  if (may_change()) co_return IoResult();
+  if (writer_->is_corrupt()) co_return fail(EIO);
+  CO_TRY_ASSIGN(const bool is_unchanged, co_await is_as_opened());
+  if (!is_unchanged) {
+    writer_->stop();
+    corruption_.tell_changed(file().driver().filename());
+    co_return fail(EIO);
+  }
+  // Features that this program does not know are not kept up to date from now on.
+  const std::uint64_t known = image_.header.autoclear_features & kAutoclearKnown;
+  if (known != image_.header.autoclear_features) CO_TRY(co_await write_autoclear_features(file(), known));
+  may_change_.store(true, std::memory_order_release);
   co_return IoResult();
 }
 
 IoResult Qcow2Driver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
-  if (has_unknown_features()) return fail(EAGAIN);
+  if (!may_change()) return fail(EAGAIN);
   return writer_->try_write(reactor, range, buffers, hints);
 }
 
 aio::Task<IoResult> Qcow2Driver::write(Range range, IoBuffers buffers, block::WriteOptions options) {
-  if (has_unknown_features()) CO_TRY(co_await clear_unknown_features());
+  if (!may_change()) CO_TRY(co_await prepare_first_change());
   co_return co_await after_change(co_await writer_->write(range, buffers, options));
 }
 
 aio::Task<IoResult> Qcow2Driver::write_zeroes(Range range, block::ZeroOptions options) {
-  if (has_unknown_features()) CO_TRY(co_await clear_unknown_features());
+  if (!may_change()) CO_TRY(co_await prepare_first_change());
   co_return co_await after_change(co_await writer_->write_zeroes(range, options));
 }
 
 aio::Task<IoResult> Qcow2Driver::discard(Range range) {
-  if (has_unknown_features()) CO_TRY(co_await clear_unknown_features());
+  if (!may_change()) CO_TRY(co_await prepare_first_change());
   co_return co_await after_change(co_await writer_->discard(range));
 }
 
