@@ -139,9 +139,11 @@ aio::Task<void> Qcow2Driver::report_corruption(std::string message, std::optiona
   const bool is_fatal = writer_ != nullptr;
   if (is_fatal) writer_->stop();
   if (has_reported_.exchange(true)) co_return;
-  corruption_.tell(
-      file().driver().filename(),
-      {.node_name = file_->parent().node->name(), .message = std::move(message), .place = place, .is_fatal = is_fatal});
+  const block::Node* const node = file_->parent().node;  // null while the node is being opened
+  corruption_.tell(file().driver().filename(), {.node_name = node != nullptr ? node->name() : "",
+                                                .message = std::move(message),
+                                                .place = place,
+                                                .is_fatal = is_fatal});
   // Version 2 has no such mark.
   if (!is_fatal || image_.header.version < 3) co_return;
   (void)co_await write_incompatible_features(file(), image_.header.incompatible_features | kIncompatibleCorrupt);
