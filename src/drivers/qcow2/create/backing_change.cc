@@ -24,6 +24,11 @@ Bytes bytes_of(std::string_view text, std::uint64_t length) {
   return bytes;
 }
 
+// Of the section of that format; 0 without one.
+std::uint64_t section_bytes(std::string_view format) {
+  return format.empty() ? 0 : kExtensionHeadBytes + padded_extension(format.size());
+}
+
 std::uint64_t next_sector(std::uint64_t offset) {
   return (offset + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
 }
@@ -41,22 +46,29 @@ class Plan {
   }
 
   std::expected<std::vector<HeaderWrite>, Errno> change(std::string_view name, std::string_view format) {
+    if (!has_end_mark()) return fail(ENOTSUP);
     if (name.empty()) {
       refer_to(0, 0);
       return std::move(writes_);
     }
-    const bool adds_format = !format.empty() && !format_;
+    const bool changes_format = !format.empty() && extensions_.backing_format() != format;
+    const bool in_place = changes_format && format_ && fits_in_place(format);
+    const bool appends = changes_format && !in_place;
+    // A section that cannot be changed in its place is taken away, if it is the last one.
+    const std::uint64_t last_end =
+        format_ ? format_->offset + kExtensionHeadBytes + padded_extension(format_->bytes) : 0;
+    const bool removes = appends && format_;
+    if (removes && last_end != end_mark_) return fail(ENOTSUP);
+    const std::uint64_t appended = removes ? format_->offset : end_mark_;
     const std::uint64_t area_end =
-        end_mark_ + kExtensionHeadBytes + (adds_format ? kExtensionHeadBytes + padded_extension(format.size()) : 0);
+        std::max(end_mark_, appended + section_bytes(appends ? format : "")) + kExtensionHeadBytes;
     const std::uint64_t place = place_for(name.size(), area_end);
-    if (!has_end_mark()) return fail(ENOTSUP);
     if (place + name.size() > cluster_.size()) return fail(ENOSPC);
-    if (format_ && !format.empty()) {
-      if (IoResult changed = change_format(format); !changed) return fail(changed.error());
-    }
+    if (in_place) change_format(format);
     writes_.push_back({place, bytes_of(name, name.size())});
     refer_to(place, static_cast<std::uint32_t>(name.size()));
-    if (adds_format) add_format(format);
+    if (removes) writes_.push_back({appended, Bytes(kExtensionHeadBytes)});
+    if (appends) append_format(appended, format);
     return std::move(writes_);
   }
 
@@ -98,25 +110,28 @@ class Plan {
     writes_.push_back({0, sector_});
   }
 
-  IoResult change_format(std::string_view format) {
+  // Whether the section can change together with the fields of the header, which are in the same sector.
+  bool fits_in_place(std::string_view format) const {
     const std::uint64_t length = padded_extension(format_->bytes);
-    const std::uint64_t end = format_->offset + kExtensionHeadBytes + length;
-    if (padded_extension(format.size()) != length || end > kSectorBytes) return fail(ENOTSUP);
+    return padded_extension(format.size()) == length && format_->offset + kExtensionHeadBytes + length <= kSectorBytes;
+  }
+
+  void change_format(std::string_view format) {
     ByteWriter writer(std::span(sector_).subspan(format_->offset));
     writer.u32(kExtensionBackingFormat);
     writer.u32(static_cast<std::uint32_t>(format.size()));
-    writer.bytes(bytes_of(format, length));
-    return {};
+    writer.bytes(bytes_of(format, padded_extension(format.size())));
   }
 
-  void add_format(std::string_view format) {
+  // `offset`: of the end mark, in whose place the section comes.
+  void append_format(std::uint64_t offset, std::string_view format) {
     Bytes behind = bytes_of(format, padded_extension(format.size()) + kExtensionHeadBytes);  // with the new end mark
-    writes_.push_back({end_mark_ + kExtensionHeadBytes, std::move(behind)});
+    writes_.push_back({offset + kExtensionHeadBytes, std::move(behind)});
     Bytes head(kExtensionHeadBytes);
     ByteWriter writer(head);
     writer.u32(kExtensionBackingFormat);
     writer.u32(static_cast<std::uint32_t>(format.size()));
-    writes_.push_back({end_mark_, std::move(head)});
+    writes_.push_back({offset, std::move(head)});
   }
 
   std::span<const std::byte> cluster_;

@@ -1,9 +1,10 @@
 // plan_backing_change(): the writes that give an image another backing file, in an order that a crash cannot spoil.
 //
 // The name goes to sectors of the first cluster that have nothing else; then one sector changes, which tells where the
-// name is. A new section with the format is written behind the end mark, and then takes the place of the mark. So at
-// each moment the header has the old name or the new one, as a whole. Pure; any thread. Source: docs/interop/qcow2.rst
-// of QEMU, "Header", "Header extensions".
+// name is. A new section with the format is written behind the end mark, and then takes the place of the mark; until
+// then the image may have the new name with the old format, or without one. So at each moment the header has the old
+// name or the new one, as a whole. Pure; any thread. Source: docs/interop/qcow2.rst of QEMU, "Header", "Header
+// extensions".
 #pragma once
 
 #include <cstddef>

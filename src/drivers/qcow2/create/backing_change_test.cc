@@ -85,9 +85,11 @@ TEST(BackingChangeTest, AtEachMomentTheImageHasTheOldNameOrTheNewOne) {
       for (const Backing& now : {Backing{"new.img", "qcow2"}, Backing{longest, "raw"}, Backing{"n", "qcow2"}}) {
         std::vector<std::byte> cluster = first_cluster(cluster_bytes, old);
         ASSERT_EQ(backing_of(cluster), old);
-        change(cluster, now, {old, now, {now.name, old.format}});
+        change(cluster, now, {old, now, {now.name, old.format}, {now.name, ""}});
         // And back, which finds another place.
         change(cluster, {"again.img", now.format}, {now, {"again.img", now.format}});
+        const Backing third{"third.img", now.format == "raw" ? "qcow2" : "raw"};
+        change(cluster, third, {{"again.img", now.format}, {third.name, now.format}, {third.name, ""}, third});
       }
     }
   }
