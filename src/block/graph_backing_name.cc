@@ -32,7 +32,9 @@ class Graph::BackingRenaming final : public Graph::Work {
   aio::Task<Result<>> perform(Change& change) override {
     Node* const changed[] = {node_};
     co_await change.quiesce_above(changed);
-    const std::string_view format = below_filters(*backing_node(*node_)).driver().format_name();
+    Node& shown = below_filters(*backing_node(*node_));
+    // A node that has its bytes from no other node has no format.
+    const std::string_view format = image_node(shown) == nullptr ? "raw" : shown.driver().format_name();
     const IoResult result = co_await node_->driver().change_backing_name(step_.backing_name, format);
     if (result) co_return Result<>();
     co_return fail(
