@@ -140,7 +140,7 @@ class NumbersTest(DaemonTest):
             if path[-1] in ELSEWHERE or ("driver", "host_device") in path:
                 continue
             # The options of nodes are those of blockdev-add.
-            if command == "blockdev-create" and sum(isinstance(part, tuple) for part in path) > 1:
+            if command == "blockdev-create" and sum(not isinstance(part, tuple) for part in path) > 2:
                 continue
             base = self.base(command, path)
             self.assertIsNotNone(base, f"{command} {path} takes a number, and this test has no request for it")
