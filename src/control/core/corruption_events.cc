@@ -1,5 +1,6 @@
 #include "control/core/corruption_events.h"
 
+#include <optional>
 #include <utility>
 
 #include "schema/block_core.h"
@@ -7,16 +8,15 @@
 namespace blockexport::control {
 namespace {
 
-schema::BlockImageCorruptedEvent arguments_of(block::ImageCorruption corruption) {
-  schema::BlockImageCorruptedEvent arguments;
-  arguments.msg = std::move(corruption.message);
-  arguments.node_name = std::move(corruption.node_name);
+schema::BlockImageCorruptedEvent event_of(const block::ImageCorruption& corruption) {
+  std::optional<std::int64_t> offset;
+  std::optional<std::int64_t> size;
   if (corruption.place) {
-    arguments.offset = static_cast<std::int64_t>(corruption.place->offset);
-    arguments.size = static_cast<std::int64_t>(corruption.place->length);
+    offset = static_cast<std::int64_t>(corruption.place->offset);
+    size = static_cast<std::int64_t>(corruption.place->length);
   }
-  arguments.fatal = corruption.is_fatal;
-  return arguments;
+  // QSD has no names of devices, so that the first member is empty.
+  return {{}, corruption.node_name, corruption.message, offset, size, corruption.is_fatal};
 }
 
 }  // namespace
@@ -37,9 +37,9 @@ void CorruptionEvents::close() {
 void CorruptionEvents::image_corrupted(block::ImageCorruption corruption) {
   const std::lock_guard lock(mutex_);
   if (reactor_ == nullptr) return;
-  reactor_->post([target = target_, corruption = std::move(corruption)]() mutable {
+  reactor_->post([target = target_, corruption = std::move(corruption)]() {
     if (target->events == nullptr) return;
-    target->events->emit(schema::block_image_corrupted_event(arguments_of(std::move(corruption))));
+    target->events->emit(schema::block_image_corrupted_event(event_of(corruption)));
   });
 }
 

@@ -95,10 +95,29 @@ class Qcow2DriverTest : public block::ReactorTest {
   Extents extents(Node& from) {
     Extents result;
     EXPECT_TRUE(run(from.extents({0, from.size_bytes()}, result)));
-    Extents inline_result;
-    EXPECT_TRUE(from.try_extents(reactor(), {0, from.size_bytes()}, inline_result));
-    EXPECT_EQ(result, inline_result);
+    EXPECT_EQ(inline_extents(from), result);
     return result;
+  }
+  // The same by the inline verb, which may stop anywhere.
+  Extents inline_extents(Node& from) {
+    Extents all;
+    for (std::uint64_t done = 0; done < from.size_bytes();) {
+      Extents part;
+      const IoResult found = from.try_extents(reactor(), {done, from.size_bytes() - done}, part);
+      EXPECT_TRUE(found);
+      if (!found) break;
+      for (const Extent& extent : part) {
+        done += extent.length;
+        const bool continues = !all.empty() && all.back().data == extent.data && all.back().zero == extent.zero &&
+                               all.back().depth == extent.depth;
+        if (continues) {
+          all.back().length += extent.length;
+        } else {
+          all.push_back(extent);
+        }
+      }
+    }
+    return all;
   }
 
   std::unique_ptr<MemoryNode> file;
