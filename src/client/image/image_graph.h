@@ -40,7 +40,7 @@ class ImageGraph {
   T run(aio::Task<T> task) {
     std::optional<T> result;
     scope_.spawn("image", keep(*this, std::move(task), result));
-    if (!result) reactor_->run();
+    reactor_->run();
     return std::move(*result);
   }
 
