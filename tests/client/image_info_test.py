@@ -37,7 +37,11 @@ class InfoTest(ImageCase):
         for kind in qcow2.KINDS:
             with self.subTest(kind=kind):
                 qcow2.make(self.path(kind), kind)
-                self.assertEqual(self.ours("info", kind), self.theirs("info", kind))
+                ours, theirs = self.ours("info", kind), self.theirs("info", kind)
+                if kind == "data-file":
+                    # qemu-img does not count the data file.
+                    self.assertGreater(ours.pop("actual-size"), theirs.pop("actual-size"))
+                self.assertEqual(ours, theirs)
 
     def test_chain(self):
         self.chain()

@@ -70,17 +70,14 @@ aio::Task<Result<PlacedExtent>> find_place(block::Node& image, block::Range rang
       co_return extent;
     }
     block::Edge* const backing = block::child_of_role(*node, block::ChildRole::kBacking);
-    extent.is_zero = backing == nullptr;
-    if (backing == nullptr) co_return extent;
-    node = &backing->node();
-    const std::uint64_t node_bytes = node->size_bytes();
-    if (range.offset >= node_bytes) {
-      // The image below ends before, which counts as its decision.
-      ++extent.depth;
-      extent.is_present = extent.is_zero = true;
+    // Behind the end of the image below, too, nobody has the bytes.
+    const std::uint64_t backed_end = backing == nullptr ? 0 : backing->node().size_bytes();
+    if (range.offset >= backed_end) {
+      extent.is_zero = true;
       co_return extent;
     }
-    extent.length = std::min(extent.length, node_bytes - range.offset);
+    node = &backing->node();
+    extent.length = std::min(extent.length, backed_end - range.offset);
   }
 }
 
