@@ -229,7 +229,7 @@ class HelpTest(WordsTest):
             lines = self.run_server("--blockdev", f"{driver.strip()},help", expected=0)
             self.assertEqual(lines[0], f"{driver.strip()} options:")
             for line in lines[1:]:
-                self.assertTrue(re.fullmatch(r"  [a-z0-9.-]+=<[^<>]+>(  - required)?", line), line)
+                self.assertTrue(re.fullmatch(r"  [a-z0-9._-]+=<[^<>]+>(  - required)?", line), line)
 
     def test_nothing_is_made(self):
         """What stands before it is carried out, and then the process ends."""

@@ -142,6 +142,19 @@ class OptionsTest(BlkdebugTest):
                          "Cannot change the option 'inject-error.0.event'")
         self.assertEqual(reopen(align=512, **{"read-only": True}), "")
 
+    def test_reopen_rules(self):
+        """The error names the member of a rule that is different."""
+        rules = {"inject-error": [{"event": "none", "errno": 5}]}
+        self.qmp.execute("blockdev-add", self.options(**rules))
+        self.addCleanup(self.qmp.execute, "blockdev-del", {"node-name": "debug"})
+        for rule, message in (({"errno": 6}, "Cannot change the option 'inject-error.0.errno'"),
+                              ({"errno": 5, "sector": 1}, "Cannot change the option 'inject-error.0.sector'"),
+                              ({}, "Option 'inject-error.0.errno' cannot be reset to its default value")):
+            changed = {"inject-error": [{"event": "none", **rule}]}
+            answer = self.qmp.command("blockdev-reopen", {"options": [self.options(**changed)]})
+            self.assertEqual(answer["error"]["desc"], message)
+        self.qmp.execute("blockdev-reopen", {"options": [self.options(**rules)]})
+
     def test_description(self):
         """The node has the name of its file, in the form of a protocol."""
         self.qmp.execute("blockdev-add", self.options())

@@ -43,11 +43,43 @@ Result<> check_limits(const BlkdebugLimits& limits) {
                      false);
 }
 
+// A member of a rule as a number, by which two rules are compared; nullopt: it was left out.
+template <class Member>
+std::optional<std::int64_t> number_of(const Member& member) {
+  return static_cast<std::int64_t>(member);
+}
+template <class Member>
+std::optional<std::int64_t> number_of(const std::optional<Member>& member) {
+  return member ? number_of(*member) : std::nullopt;
+}
+
+// A list of rules as options: names with the position in the list, and values.
+template <class Rule>
+std::vector<std::pair<std::string, std::int64_t>> flat(std::string_view name,
+                                                       const std::optional<std::vector<Rule>>& rules) {
+  std::vector<std::pair<std::string, std::int64_t>> options;
+  for (std::size_t i = 0; rules && i < rules->size(); ++i) {
+    auto add = [&](std::string_view member_name, const auto& member) {
+      const std::optional<std::int64_t> number = number_of(member);
+      if (number) options.emplace_back(fmt::format("{}.{}.{}", name, i, member_name), *number);
+    };
+    (*rules)[i].for_each_member(add);
+  }
+  return options;
+}
+
 template <class Rule>
 Result<> check_same_rules(std::string_view name, const std::optional<std::vector<Rule>>& before,
                           const std::optional<std::vector<Rule>>& after) {
-  if (before.value_or(std::vector<Rule>()) == after.value_or(std::vector<Rule>())) return {};
-  return fail(changed_option(name, !after || after->empty()));
+  const auto old_options = flat(name, before);
+  const auto new_options = flat(name, after);
+  for (const auto& option : new_options) {
+    if (std::ranges::find(old_options, option) == old_options.end()) return fail(changed_option(option.first, false));
+  }
+  for (const auto& option : old_options) {
+    if (std::ranges::find(new_options, option) == new_options.end()) return fail(changed_option(option.first, true));
+  }
+  return {};
 }
 
 }  // namespace
@@ -221,10 +253,10 @@ aio::Task<Result<>> BlkdebugDriver::prepare_reopen(const schema::BlockdevOptions
   CO_TRY(check_unchanged("max-write-zero", old_options.max_write_zero, new_options.max_write_zero));
   CO_TRY(check_unchanged("opt-discard", old_options.opt_discard, new_options.opt_discard));
   CO_TRY(check_unchanged("max-discard", old_options.max_discard, new_options.max_discard));
-  CO_TRY(check_same_rules("inject-error.0.event", old_options.inject_error, new_options.inject_error));
-  CO_TRY(check_same_rules("set-state.0.event", old_options.set_state, new_options.set_state));
-  CO_TRY(check_same_rules("take-child-perms.0", old_options.take_child_perms, new_options.take_child_perms));
-  co_return check_same_rules("unshare-child-perms.0", old_options.unshare_child_perms, new_options.unshare_child_perms);
+  CO_TRY(check_same_rules("inject-error", old_options.inject_error, new_options.inject_error));
+  CO_TRY(check_same_rules("set-state", old_options.set_state, new_options.set_state));
+  CO_TRY(check_unchanged("take-child-perms.0", old_options.take_child_perms, new_options.take_child_perms));
+  co_return check_unchanged("unshare-child-perms.0", old_options.unshare_child_perms, new_options.unshare_child_perms);
 }
 
 }  // namespace blockexport::drivers
