@@ -174,3 +174,44 @@ class OurRulesTest(BlkdebugTest):
                               ({"delay-ns": -1}, "Parameter 'delay-ns' expects a value from 0 to 3600000000000")):
             self.assertEqual(self.refusal(**{"inject-error": [{"event": "none", **rule}]}), message)
         self.assertEqual(self.refusal(align=128 * KIB), "Cannot meet constraints with align 131072")
+
+
+class Qcow2FaultsTest(BlkdebugTest):
+    """Faults at the moments of a qcow2 image's work."""
+
+    EVENTS = ("write_aio", "cow_read", "cow_write", "l2_alloc_write", "l2_update", "l1_update", "refblock_alloc_write",
+              "refblock_update_part", "flush_to_os", "flush_to_disk")
+
+    def test_writes(self):
+        """After a fault at any of them later requests succeed, and the image is sound but for leaks."""
+        for event in self.EVENTS:
+            with self.subTest(event=event):
+                path = self.path(f"{event}.qcow2")
+                tools.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(SIZE))
+                debug = {"driver": "blkdebug", "image": {"driver": "file", "filename": path},
+                         "inject-error": [{"event": event, "once": True}]}
+                self.qmp.execute("blockdev-add", {"driver": "qcow2", "node-name": "disk", "file": debug})
+                self.add_export("disk", writable=True)
+                results = [self.run_requests(f"write -P {i} 1000 70000", "flush") for i in (5, 6, 7)]
+                self.assertEqual(results[2], [True, True], results)
+                output = tools.run("qemu-io", "-f", "raw", "-c", "read -P 7 1000 70000", self.uri("disk"))
+                self.assertNotIn("Pattern verification failed", output)
+                self.drop_export("disk")
+                self.qmp.execute("blockdev-del", {"node-name": "disk"})
+                check = tools.finish("qemu-img", "check", "-f", "qcow2", path)
+                self.assertIn(check.returncode, (0, 3), check.stdout)
+
+    @settings.unlike_qemu("its own order of writes may pass none of them")
+    def test_each_is_met(self):
+        """The first write to an image passes these moments, so their faults reach the client."""
+        for event in ("write_aio", "l2_update", "refblock_update_part", "flush_to_disk"):
+            with self.subTest(event=event):
+                path = self.path(f"met {event}.qcow2")
+                tools.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(SIZE))
+                debug = {"driver": "blkdebug", "image": {"driver": "file", "filename": path},
+                         "inject-error": [{"event": event, "once": True}]}
+                self.qmp.execute("blockdev-add", {"driver": "qcow2", "node-name": "disk", "file": debug})
+                self.add_export("disk", writable=True)
+                self.assertIn("Input/output error", self.run_requests("write -P 5 0 64k", "flush"))
+                self.drop_export("disk")
+                self.qmp.execute("blockdev-del", {"node-name": "disk"})

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "aio/task/current.h"
+#include "block/debug_events.h"
 
 namespace blockexport::drivers::qcow2 {
 
@@ -34,8 +35,10 @@ Qcow2Driver::Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, Ima
 }
 
 aio::Task<IoResult> Qcow2Driver::flush() {
+  block::debug_event(*file_, block::DebugEvent::kFlushToOs);
   if (writer_ != nullptr) co_return co_await writer_->flush();
   if (data_file_ != nullptr) CO_TRY(co_await data_file_->node().flush());
+  block::debug_event(*file_, block::DebugEvent::kFlushToDisk);
   co_return co_await file().flush();
 }
 

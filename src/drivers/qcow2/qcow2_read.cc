@@ -6,6 +6,7 @@
 #include "aio/sync/scope.h"
 #include "aio/task/current.h"
 #include "block/buffers.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/qcow2_driver.h"
 #include "drivers/qcow2/zero_padded_read.h"
 
@@ -65,11 +66,14 @@ aio::Task<IoResult> Qcow2Driver::read_backing(Range range, IoBuffers buffers) {
 aio::Task<IoResult> Qcow2Driver::read_run(GuestRun run, Range range, IoBuffers buffers, CompressedReader::Where where) {
   switch (run.kind) {
     case ClusterKind::kData:
+      block::debug_event(*file_, block::DebugEvent::kReadAio);
       co_return co_await read_zero_padded(data(), {run.host_offset, range.length}, buffers);
     case ClusterKind::kCompressed:
+      block::debug_event(*file_, block::DebugEvent::kReadCompressed);
       co_return co_await compressed_.read(file(), run, tables_->geometry().offset_in_cluster(range.offset), buffers,
                                           where);
     case ClusterKind::kUnallocated:
+      if (backing_ != nullptr) block::debug_event(*file_, block::DebugEvent::kReadBackingAio);
       co_return co_await read_backing(range, buffers);
     case ClusterKind::kZero:
       block::fill_zero(buffers, 0);

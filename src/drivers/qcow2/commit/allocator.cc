@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "block/buffers.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -112,6 +113,7 @@ aio::Task<IoResult> Allocator::load_block(std::uint64_t block) {
   const block::AlignedMemory memory(geometry.cluster_bytes(), 4096);
   if (!memory) co_return fail(ENOMEM);
   const iovec vector{memory.bytes().data(), memory.bytes().size()};
+  block::debug_event(file_, block::DebugEvent::kRefblockLoad);
   CO_TRY(co_await read_zero_padded(file_.node(), {offset, geometry.cluster_bytes()}, {&vector, 1}));
   const std::lock_guard lock(tables_.mutex());
   refcounts_.insert_block(block, memory.bytes(), options_.clean_blocks_max, evictions);

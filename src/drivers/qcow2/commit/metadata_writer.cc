@@ -3,10 +3,13 @@
 #include "aio/task/current.h"
 #include "base/byte_writer.h"
 #include "base/error.h"
+#include "block/debug_events.h"
 #include "block/node.h"
 #include "drivers/qcow2/commit/header_fields.h"
 
 namespace blockexport::drivers::qcow2 {
+
+using block::DebugEvent;
 
 aio::Task<IoResult> MetadataWriter::commit() {
   aio::Reactor& reactor = co_await aio::current_reactor();
@@ -76,19 +79,20 @@ MetadataWriter::Writes MetadataWriter::changed_entries() {
 
 aio::Task<IoResult> MetadataWriter::write_plan(Plan plan) {
   const Refcounts::Writes& refcounts = plan.refcounts;
-  CO_TRY(co_await write_all(refcounts.new_blocks));
-  CO_TRY(co_await write_all(refcounts.moved_table));
+  CO_TRY(co_await write_all(refcounts.new_blocks, DebugEvent::kRefblockAllocWrite));
+  CO_TRY(co_await write_all(refcounts.moved_table, DebugEvent::kRefblockAllocWriteTable));
   if (!refcounts.new_blocks.empty() || refcounts.table_moved) CO_TRY(co_await barrier());
   if (refcounts.table_moved) {
     const auto clusters = static_cast<std::uint32_t>(plan.table_clusters);
+    block::debug_event(file_, DebugEvent::kRefblockAllocSwitchTable);
     CO_TRY(co_await write_refcount_table_fields(file_.node(), {.offset = plan.table_offset, .clusters = clusters}));
   }
-  CO_TRY(co_await write_all(refcounts.table_entries));
-  CO_TRY(co_await write_all(refcounts.blocks));
+  CO_TRY(co_await write_all(refcounts.table_entries, DebugEvent::kRefblockAllocHookup));
+  CO_TRY(co_await write_all(refcounts.blocks, DebugEvent::kRefblockUpdatePart));
   if (data_file_ != nullptr) CO_TRY(co_await data_file_->node().flush());
   CO_TRY(co_await barrier());
   if (plan.entries.empty()) co_return IoResult();
-  CO_TRY(co_await write_all(plan.entries));
+  CO_TRY(co_await write_all(plan.entries, DebugEvent::kL2Update));
   co_return co_await barrier();
 }
 
@@ -100,14 +104,17 @@ aio::Task<IoResult> MetadataWriter::write_decreased() {
     if (!allocator_.refcounts().is_dirty() || allocator_.refcounts().needs_barrier()) co_return IoResult();
     writes = allocator_.refcounts().begin_write();
   }
-  CO_TRY(co_await write_all(writes.blocks));
+  CO_TRY(co_await write_all(writes.blocks, DebugEvent::kRefblockUpdatePart));
   const std::lock_guard lock(tables_.mutex());
   allocator_.refcounts().end_write();
   co_return IoResult();
 }
 
-aio::Task<IoResult> MetadataWriter::write_all(std::span<const Refcounts::Write> writes) {
+aio::Task<IoResult> MetadataWriter::write_all(std::span<const Refcounts::Write> writes, DebugEvent event) {
   for (const Refcounts::Write& write : writes) {
+    // A single entry is one of the L1 table: slices of L2 tables are larger.
+    const bool is_l1 = event == DebugEvent::kL2Update && write.bytes.size() == sizeof(std::uint64_t);
+    block::debug_event(file_, is_l1 ? DebugEvent::kL1Update : event);
     const iovec vector{const_cast<std::byte*>(write.bytes.data()), write.bytes.size()};
     CO_TRY(co_await file_.node().write({write.host_offset, write.bytes.size()}, {&vector, 1}, {.may_grow = true}));
   }
@@ -115,6 +122,7 @@ aio::Task<IoResult> MetadataWriter::write_all(std::span<const Refcounts::Write> 
 }
 
 aio::Task<IoResult> MetadataWriter::barrier() {
+  block::debug_event(file_, DebugEvent::kFlushToDisk);
   return file_.node().flush();
 }
 

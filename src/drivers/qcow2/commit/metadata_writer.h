@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "aio/sync/sync_group.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/commit/allocator.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -66,7 +67,7 @@ class MetadataWriter {
   aio::Task<IoResult> write_plan(Plan plan);
   // After clusters became available, without a barrier: a refcount that is too high is only a leak.
   aio::Task<IoResult> write_decreased();
-  aio::Task<IoResult> write_all(std::span<const Refcounts::Write> writes);
+  aio::Task<IoResult> write_all(std::span<const Refcounts::Write> writes, block::DebugEvent event);
   aio::Task<IoResult> barrier();
 
   ImageTables& tables_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "block/buffers.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -83,6 +84,7 @@ aio::Task<IoResult> ImageTables::read_slice(std::uint64_t table_offset, Load& lo
   if (!memory) co_return fail(ENOMEM);
   const iovec vector{memory.bytes().data(), memory.bytes().size()};
   const block::Range range{table_offset + cache_.offset_in_table(load.slice), cache_.slice_bytes()};
+  block::debug_event(file_, block::DebugEvent::kL2Load);
   CO_TRY(co_await read_zero_padded(file_.node(), range, {&vector, 1}));
   const std::lock_guard lock(mutex_);
   co_return cache_.insert(load.slice, memory.bytes());

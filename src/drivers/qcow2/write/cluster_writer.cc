@@ -5,6 +5,7 @@
 #include "aio/task/current.h"
 #include "base/error.h"
 #include "block/buffers.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/write/table_changes.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -225,10 +226,12 @@ aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
   std::vector<iovec> vectors = block::slice(buffers, 0, step.written.length);
   const std::uint64_t host = step.host_offset + (filled.offset - step.whole(geometry()).offset);
   if (head_bytes + tail_bytes == 0) {
+    block::debug_event(parts_.file, block::DebugEvent::kWriteAio);
     co_return co_await parts_.data.node().write({host, filled.length}, vectors, {.may_grow = true});
   }
   const block::AlignedMemory memory(head_bytes + tail_bytes, 4096);
   if (!memory) co_return fail(ENOMEM);
+  block::debug_event(parts_.file, block::DebugEvent::kCowRead);
   const std::span<std::byte> head = memory.bytes().first(head_bytes);
   const std::span<std::byte> tail = memory.bytes().subspan(head_bytes, tail_bytes);
   if (head_bytes != 0) {
@@ -239,6 +242,7 @@ aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
     CO_TRY(co_await read_old({step.written.end(), tail_bytes}, tail));
     vectors.push_back({tail.data(), tail.size()});
   }
+  block::debug_event(parts_.file, block::DebugEvent::kCowWrite);
   co_return co_await parts_.data.node().write({host, filled.length}, vectors, {.may_grow = true});
 }
 

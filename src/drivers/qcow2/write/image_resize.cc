@@ -5,6 +5,7 @@
 
 #include "base/byte_writer.h"
 #include "base/error.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/map/guest_run.h"
 #include "drivers/qcow2/write/cluster_writer.h"
 #include "drivers/qcow2/write/cluster_zeroes.h"
@@ -23,6 +24,7 @@ aio::Task<IoResult> write_l1(ImageParts& parts, std::uint64_t offset, std::span<
   ByteWriter writer(bytes);
   for (const std::uint64_t entry : entries) writer.u64(entry);
   const iovec vector{bytes.data(), bytes.size()};
+  block::debug_event(parts.file, block::DebugEvent::kL1GrowWriteTable);
   co_return co_await parts.file.node().write({offset, bytes.size()}, {&vector, 1}, {.may_grow = true});
 }
 

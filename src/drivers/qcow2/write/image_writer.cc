@@ -5,6 +5,7 @@
 #include "aio/task/current.h"
 #include "base/error.h"
 #include "block/buffers.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/map/guest_run.h"
 #include "drivers/qcow2/write/cluster_writer.h"
 #include "drivers/qcow2/write/cluster_zeroes.h"
@@ -77,6 +78,7 @@ aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_some(Range ran
         co_return fail(EIO);
       }
       const std::vector<iovec> part = block::slice(buffers, 0, run.length);
+      block::debug_event(parts_.file, block::DebugEvent::kWriteAio);
       CO_TRY(co_await parts_.data.node().write(host, part, {.may_grow = true}));
       co_return run.length;
     }

@@ -3,6 +3,7 @@
 #include "aio/task/current.h"
 #include "base/error.h"
 #include "block/buffers.h"
+#include "block/debug_events.h"
 #include "drivers/qcow2/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -19,7 +20,9 @@ aio::Task<IoResult> fill_table(ImageParts& parts, std::uint64_t from, Allocated 
   const block::AlignedMemory memory(geometry.cluster_bytes(), 4096);
   if (!memory) co_return fail(ENOMEM);
   const iovec vector{memory.bytes().data(), memory.bytes().size()};
+  block::debug_event(parts.file, block::DebugEvent::kL2AllocCowRead);
   CO_TRY(co_await read_zero_padded(parts.file.node(), {from, geometry.cluster_bytes()}, {&vector, 1}));
+  block::debug_event(parts.file, block::DebugEvent::kL2AllocWrite);
   co_return co_await parts.file.node().write(range, {&vector, 1}, {.may_grow = true});
 }
 
