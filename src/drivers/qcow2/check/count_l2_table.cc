@@ -25,7 +25,9 @@ class EntryCount {
       corrupt(fmt::format("ERROR found l2 entry with reserved bits set: {:x}", entry.descriptor));
     }
     const std::uint64_t offset = entry.descriptor & kEntryOffsetMask;
-    const bool is_in_data_file = state_.geometry.data_file && (entry.descriptor & kEntryCopied) != 0;
+    const bool is_zero = !state_.geometry.extended_l2 && (entry.descriptor & kEntryZero) != 0;
+    // Offset 0 is a place like others in a data file.
+    const bool is_in_data_file = state_.geometry.data_file && (entry.descriptor & kEntryCopied) != 0 && !is_zero;
     if (offset != 0 || is_in_data_file) return add_cluster(entry, offset);
     if (state_.geometry.extended_l2 && (entry.subclusters & kAllocatedMask) != 0) {
       corrupt("ERROR: Unallocated cluster has non-zero subcluster allocation map");
