@@ -3,9 +3,11 @@
 BLOCKEXPORT_SEQUENCES sets the number of courses of turns for each kind of image.
 """
 
+import fcntl
 import json
 import os
 import random
+import struct
 
 from lib import images, tools
 from lib.images import KIB, MIB
@@ -268,3 +270,103 @@ class InTurnTest(DaemonTest):
     def test_resizes_with_backing(self):
         """The backing file does not show where the image grows."""
         self.run_course("resizebacking", 3 * MIB, backing=True, resizes=True)
+
+
+class OpeningTest(DaemonTest):
+    """Images that need something before they are written."""
+
+    def make(self, name, *options):
+        """An image of 4 MiB."""
+        path = self.path(name)
+        extra = [item for option in options for item in ("-o", option)]
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", *extra, path, str(4 * MIB))
+        return path
+
+    def add(self, path, **options):
+        """The reply to the command that adds a node on it."""
+        node = {"driver": "qcow2", "node-name": "disk", "file": {"driver": "file", "filename": path}, **options}
+        return self.qmp.command("blockdev-add", node)
+
+    def write(self, path, offset, data, expected=0):
+        """Writes through an export of a new node."""
+        self.assertEqual(self.add(path), {"return": {}})
+        self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
+        connection = self.session("disk", "structured")
+        self.assertEqual(connection.write(offset, data), expected)
+        connection.disconnect()
+        self.qmp.execute("block-export-del", {"id": "disk"})
+        self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        self.qmp.execute("blockdev-del", {"node-name": "disk"})
+
+    def features(self, path, offset):
+        """A field of features of the header."""
+        return int.from_bytes(images.read_range(path, offset, 8), "big")
+
+    def crash(self, path):
+        """Lets QEMU write it with lazy refcounts, and crash."""
+        tools.run("qemu-io", "-f", "qcow2", "-c", "write -P 9 1M 64k", "-c", "flush", "-c", "abort", path,
+                  expected=None)
+        self.assertEqual(self.features(path, 72) & 1, 1)
+
+    def test_dirty(self):
+        """The refcounts of an image that was not closed cleanly are repaired first."""
+        path = self.make("dirty.qcow2", "lazy_refcounts=on")
+        self.crash(path)
+        self.write(path, 0, bytes([7]) * 4096)
+        self.assertEqual(self.features(path, 72) & 1, 0)
+        tools.run("qemu-img", "check", "-q", path)
+        tools.run("qemu-io", "-r", "-f", "qcow2", "-c", "read -P 7 0 4k", "-c", "read -P 9 1M 64k", path)
+
+    def test_dirty_and_in_use(self):
+        """The repair keeps away from an image that another process writes."""
+        path = self.make("used.qcow2", "lazy_refcounts=on")
+        self.crash(path)
+        before = images.sha256(path)
+        with open(path, "rb+") as file:
+            # The lock of a writer, as QEMU and this server take it.
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 101, 1, 0))
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))
+            self.assertIn("lock", self.add(path)["error"]["desc"])
+            self.assertEqual(images.sha256(path), before)
+        self.write(path, 0, bytes(512))
+
+    def test_unknown_autoclear_features(self):
+        """Features that the server does not know are cleared by the first write, and not by the opening."""
+        path = self.make("features.qcow2")
+        with open(path, "rb+") as file:
+            file.seek(88)
+            file.write((1 << 40).to_bytes(8, "big"))
+        self.assertEqual(self.add(path), {"return": {}})
+        self.qmp.execute("blockdev-del", {"node-name": "disk"})
+        self.assertEqual(self.features(path, 88), 1 << 40)
+        self.write(path, 0, bytes([1]) * 512)
+        self.assertEqual(self.features(path, 88), 0)
+
+    def test_recording_bitmap(self):
+        """An image with a bitmap that records changes can be read only; a disabled one does not matter."""
+        path = self.make("bitmap.qcow2")
+        tools.run("qemu-img", "bitmap", "--add", path, "b0")
+        self.assertIn("'b0', which records changes", self.add(path)["error"]["desc"])
+        self.assertEqual(self.add(path, **{"read-only": True}), {"return": {}})
+        self.qmp.execute("blockdev-del", {"node-name": "disk"})
+        tools.run("qemu-img", "bitmap", "--disable", path, "b0")
+        self.write(path, 0, bytes([1]) * 512)
+        tools.run("qemu-img", "check", "-q", path)
+        self.assertIn('"name": "b0"', tools.run("qemu-img", "info", "--output=json", path))
+
+    def test_write_over_metadata(self):
+        """A wrong entry cannot send a write over metadata: the image is marked as corrupt, with an event."""
+        path = self.make("hostile.qcow2")
+        tools.run("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 64k", path)
+        l1 = int.from_bytes(images.read_range(path, 40, 8), "big")
+        l2 = int.from_bytes(images.read_range(path, l1, 8), "big") & 0x00FFFFFFFFFFFE00
+        with open(path, "rb+") as file:
+            file.seek(l2)
+            file.write((1 << 63 | l1).to_bytes(8, "big"))
+        table = images.read_range(path, l1, 512)
+        self.write(path, 0, bytes([0xff]) * 4096, expected=EIO)
+        event = self.qmp.wait_event("BLOCK_IMAGE_CORRUPTED")["data"]
+        self.assertEqual((event["node-name"], event["fatal"], event["offset"]), ("disk", True, l1))
+        self.assertEqual(images.read_range(path, l1, 512), table)
+        self.assertEqual(self.features(path, 72) & 2, 2)
+        self.assertIn("corrupt", self.add(path)["error"]["desc"])

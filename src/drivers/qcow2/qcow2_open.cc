@@ -4,6 +4,7 @@
 
 #include "base/printable.h"
 #include "block/graph.h"
+#include "drivers/qcow2/qcow2_repair.h"
 
 namespace blockexport::drivers::qcow2 {
 namespace {
@@ -58,6 +59,10 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
   const bool read_only = is_to_be_read_only(node_options, edges.file->node());
   CO_TRY_ASSIGN(ImageBegin begin,
                 co_await read_image_begin(edges.file->node(), read_only ? HeaderUse::kRead : HeaderUse::kReadWrite));
+  if (!read_only && begin.header.is_dirty()) {
+    CO_TRY(co_await repair_before_writing(edges.file->node()));
+    CO_TRY_ASSIGN(begin, co_await read_image_begin(edges.file->node(), HeaderUse::kReadWrite));
+  }
   const Header& header = begin.header;
   if (!ClusterDecompressor::is_built(header.compression_type)) {
     co_return fail(fmt::format("qcow2: unknown compression type: {}", static_cast<int>(header.compression_type)));

@@ -21,7 +21,7 @@ namespace {
 Result<> check_writable(const ImageContent& image) {
   if (image.header.is_dirty()) {
     return fail(Error("qcow2: The image was not closed cleanly, and its refcounts may be wrong")
-                    .with_hint("Repair it with 'qemu-img check -r all', or open it with read-only=on."));
+                    .with_hint("Remove the node and add it again for writing: that repairs the image."));
   }
   // Such a bitmap is valid only as long as every write is recorded in it.
   const auto records = [](const StoredBitmap& bitmap) { return (bitmap.flags & kBitmapAuto) != 0; };
