@@ -115,7 +115,7 @@ def traced(meter: Meter, cell: Cell, started: Running) -> tuple[list[list[str]],
 def section(meter: Meter, cell: Cell, server: Server, milliseconds: int) -> str:
     """One cell's profile as Markdown."""
     meter.images.prepare(cell.image, cell.condition)
-    with running(meter.tools, server, meter.setting(cell), cpu=SERVER_CPU) as started:
+    with running(meter.tools, server, meter.setting(cell, server), cpu=SERVER_CPU) as started:
         rows, result = sampled(meter, cell, started, milliseconds)
     lines = [f"## {cell.title}", "", f"`{cell.name}`, {server.label}; {conditions(cell, meter.images.layouts)}. "
              f"{result['server_cpu_ns_per_op'] / 1e3:.3g} µs of server CPU per operation while sampled. {shares(rows)}",
@@ -125,7 +125,7 @@ def section(meter: Meter, cell: Cell, server: Server, milliseconds: int) -> str:
     lines += [markdown_table([["share", "where", "symbol"], *top]), ""]
     if meter.tools.strace is None:
         return "\n".join([*lines, "System calls were not counted: strace is not installed.", ""])
-    with running(meter.tools, server, meter.setting(cell), cpu=SERVER_CPU) as started:
+    with running(meter.tools, server, meter.setting(cell, server), cpu=SERVER_CPU) as started:
         calls, total = traced(meter, replace(cell, pin=False), started)
     return "\n".join([*lines, f"System calls per operation, {total:.3f} in all, connection and its end included:", "",
                       markdown_table([["call", "per operation"], *calls], numbers=True), ""])

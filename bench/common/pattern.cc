@@ -14,18 +14,25 @@ namespace {
 
 constexpr uint64_t kTableSeed = 0x626c6f636b;
 constexpr uint64_t kShiftPerSalt = 8 * 7919;
+constexpr uint64_t kVocabularySeed = 0x776f726473;
 
-void fill_table(std::byte* table) {
+// The word of a vocabulary with this number.
+uint64_t word_at(uint64_t number) {
+  return Random(kVocabularySeed + number).next();
+}
+
+void fill_table(std::byte* table, uint64_t vocabulary) {
   Random random(kTableSeed);
   for (std::size_t i = 0; i < Pattern::kPeriod; i += sizeof(uint64_t)) {
-    uint64_t word = random.next();
+    uint64_t word = vocabulary == 0 ? random.next() : word_at(random.below(vocabulary));
     std::memcpy(table + i, &word, sizeof word);
   }
 }
 
 }  // namespace
 
-Pattern::Pattern(uint64_t salt, std::size_t longest) : shift_(salt * kShiftPerSalt % kPeriod) {
+Pattern::Pattern(uint64_t salt, std::size_t longest, uint64_t vocabulary)
+    : shift_(salt * kShiftPerSalt % kPeriod) {
   std::size_t copies = 1 + (longest + kPeriod - 1) / kPeriod;
   int memory = memfd_create("pattern", MFD_CLOEXEC);
   if (memory < 0 || ftruncate(memory, kPeriod) != 0) {
@@ -43,7 +50,7 @@ Pattern::Pattern(uint64_t salt, std::size_t longest) : shift_(salt * kShiftPerSa
     }
   }
   close(memory);
-  fill_table(base);
+  fill_table(base, vocabulary);
   base_ = base;
 }
 

@@ -3,8 +3,8 @@
 // The content is a pseudo-random table repeated with a period that is no multiple of any power of two above 4 KiB: a
 // block from a wrong offset differs. The table is mapped again and again back to back, so every offset has a contiguous
 // run of `longest` bytes that costs neither memory nor generation; a write payload is simply a pointer. A salt shifts
-// the table: a rewrite with another salt proves that writes reach the image. Thread: any once built. Owns its mapping
-// until the process ends.
+// the table: a rewrite with another salt proves that writes reach the image. A vocabulary makes it compressible. Thread:
+// any once built. Owns its mapping until the process ends.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,9 @@ class Pattern {
  public:
   static constexpr std::size_t kPeriod = std::size_t{255} * 4096;
 
-  // `longest`: the longest run that at() must return, in bytes.
-  Pattern(uint64_t salt, std::size_t longest);
+  // `longest`: the longest run that at() must return, in bytes. `vocabulary`: the number of different words of 8 bytes
+  // that the table is made of; 0: every word is another one, and nothing can be compressed.
+  Pattern(uint64_t salt, std::size_t longest, uint64_t vocabulary = 0);
 
   const std::byte* at(uint64_t offset) const { return base_ + (offset + shift_) % kPeriod; }
 

@@ -4,6 +4,7 @@ from harness.cell import (Cell, Goal, PLAIN, RATE, READ_1M, READ_4K, SINGLE, STO
                           epoll_keeps_up, less_a_fifth, no_slower_tail)
 from harness.backup_cells import BACKUP_CELLS
 from harness.growth_cells import GROWTH_CELLS
+from harness.qcow2_cells import QCOW2_CELLS
 from harness.tls_cells import TLS_CELLS
 
 DIRECT = ("ours-direct", "qsd-direct-uring", "qsd-direct-native")
@@ -104,9 +105,10 @@ LIFE = (
          goals=(Goal("none", 0.5, "smaller_share", True, subject="ours-2"),)),
 )
 
-ALL = (*STREAMS, *DURABLE, *COPIES, *LIFE, *TLS_CELLS, *BACKUP_CELLS, *GROWTH_CELLS)
+ALL = (*STREAMS, *DURABLE, *COPIES, *LIFE, *TLS_CELLS, *BACKUP_CELLS, *QCOW2_CELLS, *GROWTH_CELLS)
 
-SMOKE = ("read-4k-qd32", "write-4k-qd32", "read-1m", "map-warm", "connect", "start", "copy-sparse", "tls-read-4k-qd32")
+SMOKE = ("read-4k-qd32", "write-4k-qd32", "read-1m", "map-warm", "connect", "start", "copy-sparse", "tls-read-4k-qd32",
+         *(cell.name for cell in QCOW2_CELLS))
 QUICK = ("read-4k-qd32", "read-4k-qd1", "write-4k-qd32", "read-1m", "write-1m", "many-16x8", "tcp-read-4k-qd32",
          "direct-qd128", "map-cold", "map-warm", "copy-dense", "copy-sparse", "connect", "start", "idle",
          "tls-read-1m", "tls-read-4k-qd32")

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import statistics
 import subprocess
 import time
 from dataclasses import dataclass, field, replace
@@ -11,10 +12,12 @@ from harness.cell import Cell, CPU, Point, READ_1M, READ_4K
 from harness.credentials import Credentials, make_credentials
 from harness.growth_cells import point_metric
 from harness.images import Images
-from harness.servers import Address, Running, Server, Setting, clean_up, free_port, running
+from harness.preparations import Monitor
+from harness.servers import Address, Running, Server, Setting, clean_up, free_port, monitor_path, running
 from harness.tools import BenchError, CLIENT_CPU, SERVER_CPU, Tools, pinned, run_json
 
 PATIENCE_S = 60.0
+OPENS = 20
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,22 @@ class Meter:
             self.made = make_credentials(self.tools, self.scratch)
         return self.made
 
-    def setting(self, cell: Cell) -> Setting:
+    def image_of(self, cell: Cell, server: Server) -> str:
+        """The name of the image that `server` exports; the control has the raw image with the content of a qcow2 one."""
+        name = server.image or cell.image
+        return self.images.layouts[name].source or name if server.family == "control" else name
+
+    def setting(self, cell: Cell, server: Server) -> Setting:
+        image = self.image_of(cell, server)
         address = Address(port=free_port()) if cell.tcp else Address(path=str(self.scratch / "socket"))
-        return Setting(self.images.path(cell.image), address, self.scratch, cell.control, cell.tls,
-                       self.credentials() if cell.tls else None)
+        return Setting(self.images.path(image), address, self.scratch, cell.control, cell.tls,
+                       self.credentials() if cell.tls else None, self.images.layouts[image].layers)
 
     def measure(self, cell: Cell, server: Server) -> Measurement:
         if cell.kind == "growth":
             return self.measure_growth(cell, server)
-        self.images.prepare(cell.image, cell.condition)
-        setting = self.setting(cell)
+        self.images.prepare(self.image_of(cell, server), cell.condition)
+        setting = self.setting(cell, server)
         if cell.kind == "start":
             return self.measure_start(cell, server, setting)
         with running(self.tools, server, setting, cpu=SERVER_CPU if cell.pin else None) as started:
@@ -75,6 +84,8 @@ class Meter:
             return self.measure_copy(started)
         if cell.kind == "fetch":
             return self.measure_fetch(started)
+        if cell.kind == "open":
+            return self.measure_open(started)
         if cell.kind == "fair":
             return self.measure_fairness(cell, started)
         result = self.run_nbdload(cell, started)
@@ -143,6 +154,21 @@ class Meter:
             raise BenchError(f"{started.server.client}: {done.stderr.strip()}")
         used = (children.ru_utime + children.ru_stime) - (before_children.ru_utime + before_children.ru_stime)
         return Measurement({"wall_ms": wall / 1e6, "server_cpu_us": cpu / 1e3, "client_cpu_us": used * 1e6})
+
+    def measure_open(self, started: Running) -> Measurement:
+        """The median time of blockdev-add of the qcow2 image over QMP; it is removed again each time."""
+        file = {"driver": "file", "filename": str(started.setting.image)}
+        if started.server.aio:
+            file["aio"] = started.server.aio
+        walls, used = [], 0
+        with Monitor(monitor_path(started.setting)) as monitor:
+            for _ in range(OPENS):
+                before_cpu, before = started.cpu_ns(), time.monotonic_ns()
+                monitor.execute("blockdev-add", driver="qcow2", node_name="opened", file=file)
+                walls.append(time.monotonic_ns() - before)
+                used += started.cpu_ns() - before_cpu
+                monitor.execute("blockdev-del", node_name="opened")
+        return Measurement({"open_ms": statistics.median(walls) / 1e6, "server_cpu_us": used / OPENS / 1e3})
 
     def measure_start(self, cell: Cell, server: Server, setting: Setting) -> Measurement:
         if server.tree:

@@ -131,13 +131,32 @@ def scatter(prepared: Prepared) -> None:
     monitor.execute("block-export-add", type="nbd", id="e", node_name="disk", name="disk", bitmaps=[BITMAP])
 
 
+def qcow2_nodes(layers: int) -> tuple[str, ...]:
+    """The nodes of a chain of qcow2 images, the bottom first. The files of the layers below the top have numbers."""
+    nodes: list[str] = []
+    for number in reversed(range(layers)):
+        suffix = f".{number}" if number else ""
+        name, backing = f"layer{number}" if number else "disk", f",backing=layer{number + 1}"
+        nodes += [f"file,node-name=file{number},filename={{image}}{suffix}",
+                  f"qcow2,node-name={name},file=file{number}" + (backing if number + 1 < layers else "")]
+    return tuple(nodes)
+
+
+def image_nodes(layers: int) -> tuple[str, ...]:
+    """The nodes of an image of that many qcow2 layers; of a raw image, if there are none."""
+    return qcow2_nodes(layers) if layers else FILE
+
+
 FILE = ("file,node-name=disk,filename={image}",)
+# A node to export while others are opened.
+NULL = (f"null-co,node-name=disk,size={1 << 20}",)
 RAW = ("file,node-name=image,filename={image}", "raw,node-name=disk,file=image")
 
 BY_NAME = {
     "bitmap": Preparation(FILE, add_bitmaps(1)),
     "4-bitmaps": Preparation(FILE, add_bitmaps(4)),
     "stored": Preparation((FILE[0] + ",bitmap-store.filename={store}",), add_stored_bitmap),
+    "monitored": Preparation(NULL, lambda prepared: None),
     "raw": Preparation(RAW, lambda prepared: None),
     "frozen": Preparation(RAW, freeze),
     "copied": Preparation(RAW, freeze_and_copy),

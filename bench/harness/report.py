@@ -25,6 +25,7 @@ COLUMNS = {
     "switches": "switches/{unit}",
     "slowest_share": "slowest conn.",
     "wall_ms": "wall ms",
+    "open_ms": "open ms",
     "start_ms": "start ms",
     "start_cpu_ms": "start CPU ms",
     "resident_kb": "RSS kB",
@@ -109,8 +110,11 @@ def conditions(cell: Cell, layouts: dict[str, Layout]) -> str:
     """A description of the image's preparation."""
     kind, _, size = cell.condition.partition(":")
     state = {"cached": "all in the page cache", "uncached": "dropped from the page cache", "as-is": "fresh",
+             "new": "made anew for each measurement",
              "dirty": f"written out, then its first {size}iB rewritten and left dirty"}[kind]
-    return "; ".join([*(f"image: {layouts[name].words()}" for name in cell.images), state])
+    others = [BY_KEY[key].image for key in cell.servers if BY_KEY[key].image]
+    names = dict.fromkeys([*cell.images, *others])
+    return "; ".join([*(f"image: {layouts[name].words()}" for name in names), state])
 
 
 def notes(result: CellResult) -> list[str]:

@@ -72,7 +72,7 @@ def present(tools: Tools, cell: Cell, result: CellResult, only: set[str] | None)
 
 def disturbed(cell: Cell, one: dict[str, Measurement]) -> bool:
     """Whether the machine did other work. Write cells count only steal time, since kernel threads write back pages."""
-    writes = cell.condition.startswith(("dirty", "uncached"))
+    writes = cell.condition.startswith(("dirty", "uncached", "new"))
     return any(m.steal > MOST_STEAL or (not writes and m.foreign > MOST_FOREIGN) for m in one.values())
 
 

@@ -51,7 +51,10 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Setting:
-    """The image and address of a server, and its credentials for TLS, if any."""
+    """The image and address of a server, and its credentials for TLS, if any.
+
+    `layers`: the number of qcow2 images in the chain of which `image` is the top; 0: a raw image.
+    """
 
     image: Path
     address: Address
@@ -59,6 +62,7 @@ class Setting:
     control_mode: str = "pread"
     tls: str = ""
     credentials: Credentials | None = None
+    layers: int = 0
 
     def load_args(self) -> list[str]:
         """The options of nbdload for the export."""
@@ -72,7 +76,7 @@ class Server:
 
     `reactors`: the value of our --reactors; 0: the default. `mode`: of the control; "": the cell's. `prepared`: what is
     set up over QMP, a name of preparations.BY_NAME; "": nothing, and there is no monitor. `client`: of a cell that
-    copies into a file, "nbdcopy" or "pull".
+    copies into a file, "nbdcopy" or "pull". `image`: the name of its image; "": the cell's.
     """
 
     key: str
@@ -86,6 +90,7 @@ class Server:
     mode: str = ""
     prepared: str = ""
     client: str = "nbdcopy"
+    image: str = ""
     tree: bool = field(default=False)
 
     def program(self, tools: Tools) -> str | None:
@@ -119,11 +124,9 @@ class Server:
         address = setting.address
         prepared = preparations.BY_NAME.get(self.prepared)
         nodes = [node.format(image=setting.image, store=store_path(setting))
-                 for node in (prepared.nodes if prepared else preparations.FILE)]
-        if self.aio:
-            nodes[0] += f",aio={self.aio}"
-        if self.direct:
-            nodes[0] += ",cache.direct=on"
+                 for node in (prepared.nodes if prepared else preparations.image_nodes(setting.layers))]
+        of_files = (f",aio={self.aio}" if self.aio else "") + (",cache.direct=on" if self.direct else "")
+        nodes = [node + of_files if node.startswith("file,") else node for node in nodes]
         where = f"addr.type=unix,addr.path={address.path}"
         if not address.path:
             where = f"addr.type=inet,addr.host=127.0.0.1,addr.port={address.port}"
@@ -217,6 +220,12 @@ ALL = (
     Server("qsd-direct-native", "QSD iothread, O_DIRECT, native", "qsd", iothread=True, aio="native", direct=True),
     Server("ours-pull", "blockexportd, client blockexport pull", "ours", client="pull"),
     Server("qsd-pull", "QSD, client blockexport pull", "qsd", client="pull"),
+    Server("ours-on-raw", "blockexportd, raw image", "ours", image="dense"),
+    Server("ours-one-layer", "blockexportd, one layer", "ours", image="qcow2"),
+    Server("qsd-one-layer", "QSD, one layer", "qsd", image="qcow2"),
+    Server("ours-monitored", "blockexportd", "ours", prepared="monitored"),
+    Server("qsd-monitored", "QSD default", "qsd", prepared="monitored"),
+    Server("qsd-uring-monitored", "QSD io_uring", "qsd", aio="io_uring", prepared="monitored"),
     Server("ours-bitmap", "blockexportd, 1 dirty bitmap", "ours", prepared="bitmap"),
     Server("qsd-bitmap", "QSD, 1 dirty bitmap", "qsd", prepared="bitmap"),
     Server("ours-4-bitmaps", "blockexportd, 4 dirty bitmaps", "ours", prepared="4-bitmaps"),

@@ -34,6 +34,7 @@ class Tools:
     nbdkit: str | None
     nbd_server: str | None
     nbdcopy: str | None
+    qemu_img: str | None
     taskset: str | None
     strace: str | None
     certtool: str | None
@@ -74,6 +75,7 @@ def find_tools(build: Path, ours: str | None = None, qsd: str | None = None, pee
         nbdkit=peer("nbdkit"),
         nbd_server=peer("nbd-server"),
         nbdcopy=peer("nbdcopy"),
+        qemu_img=peer("qemu-img"),
         taskset=on_path("taskset"),
         strace=on_path("strace"),
         certtool=on_path("certtool"),

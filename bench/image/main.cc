@@ -1,9 +1,10 @@
 // bench_image: writes an image whose content is the Pattern, densely or in pieces, and leaves it in the page cache.
 //
-// --path=FILE --size=BYTES [--data=BYTES --hole=BYTES] [--salt=N]: with --hole, every --data bytes of content are
-// followed by --hole bytes of hole. Without --size, an existing image is made ready: --touch reads it all once, --drop
-// drops its cache, --dirty=BYTES rewrites its beginning with the same content and leaves those pages dirty. In each
-// case the image is first written back to the disk.
+// --path=FILE --size=BYTES [--first=BYTES] [--data=BYTES --hole=BYTES] [--salt=N] [--vocabulary=N]: with --hole, every
+// --data bytes of content, the first of them at --first, are followed by --hole bytes of hole. Without --size, an
+// existing image of any format is made ready: --touch reads it all once, --drop drops its cache, --dirty=BYTES rewrites
+// its beginning with the bytes that it holds and leaves those pages dirty. In each case the image is first written back
+// to the disk.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,12 +34,31 @@ void write_run(int fd, const Pattern& pattern, uint64_t offset, uint64_t end) {
   }
 }
 
-void fill(int fd, uint64_t size, uint64_t data, uint64_t hole, const Pattern& pattern) {
+// Where the content of a new image stands: from `first` on, runs of `data` bytes, each followed by a hole.
+struct Pieces {
+  uint64_t first = 0;
+  uint64_t data = 0;
+  uint64_t hole = 0;
+};
+
+void fill(int fd, uint64_t size, const Pieces& pieces, const Pattern& pattern) {
   if (ftruncate(fd, 0) != 0 || ftruncate(fd, static_cast<off_t>(size)) != 0) {
     fatal("truncate: {}", std::strerror(errno));
   }
-  for (uint64_t offset = 0; offset < size; offset += data + hole) {
-    write_run(fd, pattern, offset, std::min(offset + data, size));
+  for (uint64_t offset = pieces.first; offset < size; offset += pieces.data + pieces.hole) {
+    write_run(fd, pattern, offset, std::min(offset + pieces.data, size));
+  }
+}
+
+void rewrite(int fd, uint64_t end) {
+  std::vector<std::byte> piece(kPiece);
+  for (uint64_t offset = 0; offset < end; offset += kPiece) {
+    size_t size = std::min(kPiece, end - offset);
+    auto place = static_cast<off_t>(offset);
+    if (pread(fd, piece.data(), size, place) != static_cast<ssize_t>(size) ||
+        pwrite(fd, piece.data(), size, place) != static_cast<ssize_t>(size)) {
+      fatal("rewrite: {}", std::strerror(errno));
+    }
   }
 }
 
@@ -59,19 +79,22 @@ int main(int count, char** values) {
   Args args(count, values);
   std::string path = args.text("path", "");
   uint64_t size = args.number("size", 0);
-  uint64_t hole = args.number("hole", 0);
-  uint64_t data = args.number("data", hole == 0 ? size : 4096);
+  Pieces pieces;
+  pieces.first = args.number("first", 0);
+  pieces.hole = args.number("hole", 0);
+  pieces.data = args.number("data", pieces.hole == 0 ? size : 4096);
   uint64_t salt = args.number("salt", 0);
+  uint64_t vocabulary = args.number("vocabulary", 0);
   uint64_t dirty = args.number("dirty", 0);
   bool touch_only = args.flag("touch");
   bool drop = args.flag("drop");
   args.finish();
   int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0 || (size != 0 && data == 0)) {
+  if (fd < 0 || (size != 0 && pieces.data == 0)) {
     fatal("image '{}' of {} bytes: {}", path, size, std::strerror(errno));
   }
   if (size != 0) {
-    fill(fd, size, data, hole, Pattern(salt, kPiece));
+    fill(fd, size, pieces, Pattern(salt, kPiece, vocabulary));
   }
   if (fdatasync(fd) != 0) {
     fatal("sync: {}", std::strerror(errno));
@@ -85,7 +108,7 @@ int main(int count, char** values) {
     fatal("the cache of {} can not be dropped", path);
   }
   if (dirty != 0) {
-    write_run(fd, Pattern(salt, kPiece), 0, std::min(dirty, static_cast<uint64_t>(status.st_size)));
+    rewrite(fd, std::min(dirty, static_cast<uint64_t>(status.st_size)));
   }
   close(fd);
   return 0;

@@ -59,6 +59,7 @@ void read_load_options(Args& args, Options& options) {
   options.latency = args.flag("latency");
   options.check_every = static_cast<unsigned>(args.number("check-every", 64));
   options.salt = args.number("salt", 0);
+  options.vocabulary = args.number("vocabulary", 0);
   options.allow_zeroes = args.flag("allow-zeroes");
   options.receive_buffer_bytes = args.number("receive-buffer", 256 << 10);
   options.send_buffer_bytes = static_cast<int>(args.number("send-buffer", 0));

@@ -49,6 +49,7 @@ struct Options {
   // Every n-th read is compared completely, the others only at both ends; 0: only headers are checked.
   unsigned check_every = 64;
   uint64_t salt = 0;
+  uint64_t vocabulary = 0;
   bool allow_zeroes = false;
 
   std::size_t receive_buffer_bytes = 0;
