@@ -13,13 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import cells, report, store  # noqa: E402
 from harness.cell import CPU, Cell, Goal, RATE  # noqa: E402
 from harness.growth_cells import GROWTH_CELLS, point_metric  # noqa: E402
-from harness.images import layouts  # noqa: E402
-from harness.measure import Measurement  # noqa: E402
+from harness.images import Images, layouts  # noqa: E402
+from harness.measure import Measurement, Meter, Timing  # noqa: E402
 from harness.peers import newest, of_folder  # noqa: E402
 from harness.rounds import CellResult  # noqa: E402
 from harness.preparations import BY_NAME  # noqa: E402
 from harness.servers import Address, BY_KEY, Setting  # noqa: E402
-from harness.tools import Tools  # noqa: E402
+from harness.tools import BenchError, Tools  # noqa: E402
 from harness.verdicts import judge  # noqa: E402
 
 NAMED = {cell.name: cell for cell in cells.ALL}
@@ -188,12 +188,75 @@ class Stored(unittest.TestCase):
         self.assertEqual(store.load(self.path).results, {})
 
 
+class Qcow2(unittest.TestCase):
+    def setUp(self):
+        place = tempfile.TemporaryDirectory(prefix="images-")
+        self.addCleanup(place.cleanup)
+        self.folder = Path(place.name)
+        nothing = Tools(*[None] * len(dataclasses.fields(Tools)))
+        self.tools = dataclasses.replace(nothing, ours="daemon", qsd="qsd", control="control")
+        self.meter = Meter(self.tools, Images(self.tools, self.folder, small=True), self.folder, Timing(1, 1), 2)
+        for name in ("dense", "qcow2", "qcow2-chain", "qcow2-1T"):
+            (self.folder / f"{name}.img").touch()
+
+    def command(self, cell: str, key: str) -> list[str]:
+        return BY_KEY[key].command(self.tools, self.meter.setting(NAMED[cell], BY_KEY[key]))
+
+    def nodes(self, cell: str, key: str) -> list[str]:
+        command = self.command(cell, key)
+        return [command[at + 1] for at, option in enumerate(command) if option == "--blockdev"]
+
+    def test_the_image_has_its_driver_in_both_daemons(self):
+        for key in ("ours", "qsd"):
+            self.assertEqual(self.nodes("qcow2-read-4k-qd32", key),
+                             [f"file,node-name=file0,filename={self.folder}/qcow2.img",
+                              "qcow2,node-name=disk,file=file0"])
+
+    def test_the_raw_path_and_the_control_have_the_raw_image_with_the_same_content(self):
+        self.assertEqual(self.nodes("qcow2-read-4k-qd32", "ours-on-raw"),
+                         [f"file,node-name=disk,filename={self.folder}/dense.img"])
+        self.assertIn(f"--image={self.folder}/dense.img", self.command("qcow2-read-4k-qd32", "control"))
+
+    def test_every_layer_of_a_chain_has_the_configuration_and_the_bottom_comes_first(self):
+        nodes = self.nodes("qcow2-chain-4", "qsd-uring")
+        top = f"{self.folder}/qcow2-chain.img"
+        self.assertEqual(nodes[:2], [f"file,node-name=file3,filename={top}.3,aio=io_uring",
+                                     "qcow2,node-name=layer3,file=file3"])
+        self.assertEqual(nodes[-2:], [f"file,node-name=file0,filename={top},aio=io_uring",
+                                      "qcow2,node-name=disk,file=file0,backing=layer1"])
+        self.assertEqual(len(nodes), 8)
+        self.assertEqual(len(self.nodes("qcow2-chain-4", "ours-one-layer")), 2)
+
+    def test_an_image_that_is_opened_over_the_monitor_is_not_opened_before(self):
+        self.assertEqual(self.nodes("qcow2-open", "ours-monitored"), ["null-co,node-name=disk,size=1048576"])
+        self.assertIn("--monitor", self.command("qcow2-open", "ours-monitored"))
+
+    def test_all_files_of_a_chain_are_removed(self):
+        for number in (1, 2, 3):
+            (self.folder / f"qcow2-chain.img.{number}").touch()
+        self.meter.images.remove()
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_without_qemu_img_the_reason_is_told(self):
+        with self.assertRaisesRegex(BenchError, "qemu-img is not installed"):
+            self.meter.images.path("qcow2-empty")
+        self.assertFalse((self.folder / "qcow2-empty.img").exists())
+
+    def test_the_headings_name_both_images(self):
+        text = report.conditions(NAMED["qcow2-chain-4"], layouts(small=False))
+        self.assertEqual(text, "image: qcow2, 512 MiB, dense, in turn in 4 layers; image: qcow2, 512 MiB, dense; "
+                               "all in the page cache")
+        self.assertIn("qcow2, 1,048,576 MiB, all clusters allocated, no data",
+                      report.conditions(NAMED["qcow2-open"], layouts(small=False)))
+
+
 class Lists(unittest.TestCase):
     def test_cells_have_names_of_their_own_and_servers_images_and_goals_that_exist(self):
         self.assertEqual(len(NAMED), len(cells.ALL))
         for cell in cells.ALL:
             self.assertTrue(set(cell.servers) <= set(BY_KEY), cell.name)
-            self.assertTrue(set(cell.images) <= set(layouts(small=False)), cell.name)
+            images = {*cell.images, *(BY_KEY[key].image for key in cell.servers if BY_KEY[key].image)}
+            self.assertTrue(images <= set(layouts(small=False)), cell.name)
             peers = set(cell.servers) | {"qsd*", "peers", "none"}
             self.assertTrue({goal.peer for goal in cell.goals} <= peers, cell.name)
             self.assertTrue({goal.subject for goal in cell.goals} <= {"", *cell.servers}, cell.name)

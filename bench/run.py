@@ -30,6 +30,7 @@ from harness.measure import Meter, Timing  # noqa: E402
 from harness.peers import INSTALLED, Peers, installed, newest, of_folder  # noqa: E402
 from harness.report import markdown, missed_goals, terminal_section, write_document  # noqa: E402
 from harness.rounds import CellResult, run_cell  # noqa: E402
+from harness.servers import BY_KEY  # noqa: E402
 from harness.tools import BenchError, Tools, find_tools  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,8 +177,12 @@ def main(arguments: list[str]) -> int:
         held.merge(run, results)
         render(options.document, held, small=options.effort == "smoke")
     print(missed_goals(results))
-    # The run fails only if a cell has no measurement at all.
-    return 0 if all(result.rounds for result in results.values()) else 1
+    # The run fails only if a cell has no measurement at all; a smoke run also if one of ours has none.
+    failed = [name for name, result in results.items() if not result.rounds or
+              (options.effort == "smoke" and any(BY_KEY[key].family == "ours" for key in result.skipped))]
+    if failed:
+        print(f"not measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

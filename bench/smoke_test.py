@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -99,6 +100,38 @@ def catches_wrong_data(nbdload: str, control: str, image: Path, path: Path) -> N
             server.terminate()
 
 
+def makes_images(nbdload: str, control: str, image_tool: str, folder: Path) -> None:
+    """Tests the images of the qcow2 cells: pieces that start later, compressible content, and a rewrite in place."""
+    def make(name: str, *options: str) -> Path:
+        path = folder / name
+        subprocess.run([image_tool, f"--path={path}", *options], check=True, timeout=PATIENCE_S)
+        return path
+
+    dense = make("dense", "--size=1M").read_bytes()
+    parts = [make("part", "--size=1M", f"--first={64 * number}K", "--data=64K", "--hole=192K").read_bytes()
+             for number in range(4)]
+    piece = 64 << 10
+    for at in range(0, 1 << 20, piece):
+        for number, part in enumerate(parts):
+            mine = at // piece % 4 == number
+            assert part[at:at + piece] == (dense[at:at + piece] if mine else bytes(piece)), (at, number)
+
+    words = make("words", "--size=1M", "--vocabulary=256")
+    before = words.read_bytes()
+    assert len(before) == 1 << 20 and before != dense
+    assert len(zlib.compress(dense)) > 1 << 20 and len(zlib.compress(before)) < 1 << 19
+    assert make("words", "--dirty=300K").read_bytes() == before
+    path = folder / "words.sock"
+    with subprocess.Popen([control, f"--image={words}", f"--socket={path}"]) as server:
+        try:
+            wait_for(path)
+            reads = ["--depth=8", "--ops=256", "--check-every=1"]
+            assert load(nbdload, path, "--vocabulary=256", *reads)["errors"] == 0
+            assert load(nbdload, path, *reads)["wrong_data"] == 256
+        finally:
+            server.terminate()
+
+
 def exercise_tls(nbdload: str, control: str, image: Path, folder: Path) -> None:
     """Runs every workload with TLS against the control and an independent server, with both kinds of credentials."""
     nbdkit, certtool = shutil.which("nbdkit"), shutil.which("certtool")
@@ -158,6 +191,7 @@ def main(nbdload: str, control: str, image_tool: str) -> None:
         for mode in ("pread", "mmap", "sendfile", "memory"):
             exercise(nbdload, control, image, mode, Path(folder) / f"{mode}.sock")
         exercise_tls(nbdload, control, image, Path(folder))
+        makes_images(nbdload, control, image_tool, Path(folder))
         refuses_tls_that_is_not_there(nbdload, control, image, Path(folder))
         catches_wrong_data(nbdload, control, image, Path(folder) / "wrong.sock")
 

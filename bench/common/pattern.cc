@@ -31,8 +31,7 @@ void fill_table(std::byte* table, uint64_t vocabulary) {
 
 }  // namespace
 
-Pattern::Pattern(uint64_t salt, std::size_t longest, uint64_t vocabulary)
-    : shift_(salt * kShiftPerSalt % kPeriod) {
+Pattern::Pattern(uint64_t salt, std::size_t longest, uint64_t vocabulary) : shift_(salt * kShiftPerSalt % kPeriod) {
   std::size_t copies = 1 + (longest + kPeriod - 1) / kPeriod;
   int memory = memfd_create("pattern", MFD_CLOEXEC);
   if (memory < 0 || ftruncate(memory, kPeriod) != 0) {

@@ -3,8 +3,8 @@
 // The content is a pseudo-random table repeated with a period that is no multiple of any power of two above 4 KiB: a
 // block from a wrong offset differs. The table is mapped again and again back to back, so every offset has a contiguous
 // run of `longest` bytes that costs neither memory nor generation; a write payload is simply a pointer. A salt shifts
-// the table: a rewrite with another salt proves that writes reach the image. A vocabulary makes it compressible. Thread:
-// any once built. Owns its mapping until the process ends.
+// the table: a rewrite with another salt proves that writes reach the image. A vocabulary makes it compressible.
+// Thread: any once built. Owns its mapping until the process ends.
 #pragma once
 
 #include <cstddef>

@@ -13,6 +13,8 @@ from harness.tools import BenchError, Tools
 MIB = 1 << 20
 CLUSTER = 64 << 10
 CREATION_PATIENCE_S = 300.0
+MADE = "made.img"
+PART = "part.img"
 
 
 @dataclass(frozen=True)
@@ -102,35 +104,41 @@ class Images:
     def path(self, name: str) -> Path:
         path = self.folder / f"{name}.img"
         layout = self.layouts[name]
-        if not path.exists() and layout.layers:
-            self.make_qcow2(path, layout)
-        elif not path.exists():
-            self.call(path, f"--size={layout.size}", f"--vocabulary={layout.vocabulary}",
-                      *([f"--data={layout.data}", f"--hole={layout.hole}"] if layout.hole else []))
+        if path.exists():
+            return path
+        # An image has its name only when it is complete.
+        made = self.folder / MADE
+        try:
+            if layout.layers:
+                self.make_qcow2(path, layout, made)
+            else:
+                self.call(made, f"--size={layout.size}", f"--vocabulary={layout.vocabulary}",
+                          *([f"--data={layout.data}", f"--hole={layout.hole}"] if layout.hole else []))
+                made.rename(path)
+        finally:
+            made.unlink(missing_ok=True)
+            (self.folder / PART).unlink(missing_ok=True)
         return path
 
-    def make_qcow2(self, path: Path, layout: Layout) -> None:
-        if not layout.source:
-            allocation = "metadata" if layout.allocated else "off"
-            self.qemu_img("create", "-f", "qcow2", "-o", f"preallocation={allocation}", str(path), str(layout.size))
-            return
-        # The bottom is made first, and the top last, so that a top that exists has all layers.
+    def make_qcow2(self, path: Path, layout: Layout, made: Path) -> None:
+        """Makes the bottom first, and the top last, so that a top that exists has all layers."""
         for number in reversed(range(layout.layers)):
-            source = self.part(path, layout, number) if layout.layers > 1 else self.path(layout.source)
-            layer = layer_path(path, number)
-            made = layer.with_name("made.qcow2")
-            self.qemu_img("convert", "-f", "raw", "-O", "qcow2", *(["-c"] if layout.compressed else []), str(source),
-                          str(made))
+            if layout.source:
+                source = self.part(layout, number) if layout.layers > 1 else self.path(layout.source)
+                self.qemu_img("convert", "-f", "raw", "-O", "qcow2", *(["-c"] if layout.compressed else []),
+                              str(source), str(made))
+            else:
+                allocation = "metadata" if layout.allocated else "off"
+                self.qemu_img("create", "-f", "qcow2", "-o", f"preallocation={allocation}", str(made),
+                              str(layout.size))
             if number + 1 < layout.layers:
                 below = str(layer_path(path, number + 1))
                 self.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", below, str(made))
-            made.rename(layer)
-            if layout.layers > 1:
-                source.unlink()
+            made.rename(layer_path(path, number))
 
-    def part(self, path: Path, layout: Layout, number: int) -> Path:
+    def part(self, layout: Layout, number: int) -> Path:
         """A raw image with the clusters of one layer, and holes for those of the others."""
-        part = path.with_name("part.img")
+        part = self.folder / PART
         self.call(part, f"--size={layout.size}", f"--first={number * CLUSTER}", f"--data={CLUSTER}",
                   f"--hole={(layout.layers - 1) * CLUSTER}")
         return part

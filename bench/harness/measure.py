@@ -56,7 +56,7 @@ class Meter:
         return self.made
 
     def image_of(self, cell: Cell, server: Server) -> str:
-        """The name of the image that `server` exports; the control has the raw image with the content of a qcow2 one."""
+        """The name of the image that `server` exports; instead of a qcow2 image, the control has its raw source."""
         name = server.image or cell.image
         return self.images.layouts[name].source or name if server.family == "control" else name
 

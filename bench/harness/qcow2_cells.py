@@ -1,4 +1,4 @@
-"""The cells of qcow2 images. Each storage daemon opens the image with its own driver; nbdkit and nbd-server have none."""
+"""The cells of qcow2 images. Each storage daemon opens an image with its driver; nbdkit and nbd-server have none."""
 
 from harness.cell import Cell, Goal, RATE, READ_4K, WRITE_4K
 
@@ -34,7 +34,7 @@ QCOW2_CELLS = (
     Cell("qcow2-compressed", "qcow2: 64 KiB random read of compressed clusters, unix, QD 8, not pinned",
          args=(*READ_64K, "--depth=8", "--vocabulary=256"), image="qcow2-compressed", pin=False, servers=DAEMONS,
          primary=RATE, goals=HALF_AGAIN),
-    Cell("qcow2-compressed-4", "qcow2: 64 KiB random read of compressed clusters, unix, 4 connections, QD 4, not pinned",
+    Cell("qcow2-compressed-4", "qcow2: 64 KiB random read of compressed clusters, 4 connections, QD 4, not pinned",
          args=(*READ_64K, "--depth=4", "--connections=4", "--vocabulary=256"), image="qcow2-compressed", pin=False,
          servers=DAEMONS, primary=RATE, goals=HALF_AGAIN),
     Cell("qcow2-chain-4", "qcow2: 4 KiB random read of a chain of 4 images, unix, 1 connection, QD 32",

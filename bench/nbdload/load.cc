@@ -29,7 +29,9 @@ constexpr int kPatienceMs = Channel::kPatienceSeconds * 1000;
 class Load {
  public:
   explicit Load(const Options& options)
-      : options_(options), pattern_(options.salt, options.block_bytes, options.vocabulary), buffer_(options.receive_buffer_bytes) {}
+      : options_(options),
+        pattern_(options.salt, options.block_bytes, options.vocabulary),
+        buffer_(options.receive_buffer_bytes) {}
 
   int run() {
     connect_all();
