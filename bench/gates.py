@@ -107,10 +107,10 @@ def main(arguments: list[str]) -> int:
                 continue
             for name in options.scenarios or scenarios:
                 scenario = scenarios[name]
-                image = scenario.get("image", "dense")
-                setting = Setting(images.path(image), Address(path=str(scratch / "socket")), scratch,
-                                  scenario.get("control", "pread"))
+                image = images.readable(scenario.get("image", "dense"), server.opens_qcow2)
                 try:
+                    setting = Setting(images.path(image), Address(path=str(scratch / "socket")), scratch,
+                                      scenario.get("control", "pread"), layers=images.layouts[image].layers)
                     images.prepare(image, "cached")
                     passes = check(tools, server, setting, name, scenario, options) and passes
                 except BenchError as error:

@@ -120,6 +120,10 @@ class Images:
             (self.folder / PART).unlink(missing_ok=True)
         return path
 
+    def readable(self, name: str, opens_qcow2: bool) -> str:
+        """The name of the image, or of the raw one with its content for a server that can not open qcow2."""
+        return name if opens_qcow2 else self.layouts[name].source or name
+
     def make_qcow2(self, path: Path, layout: Layout, made: Path) -> None:
         """Makes the bottom first, and the top last, so that a top that exists has all layers."""
         for number in reversed(range(layout.layers)):

@@ -56,9 +56,8 @@ class Meter:
         return self.made
 
     def image_of(self, cell: Cell, server: Server) -> str:
-        """The name of the image that `server` exports; instead of a qcow2 image, the control has its raw source."""
-        name = server.image or cell.image
-        return self.images.layouts[name].source or name if server.family == "control" else name
+        """The name of the image that `server` exports."""
+        return self.images.readable(server.image or cell.image, server.opens_qcow2)
 
     def setting(self, cell: Cell, server: Server) -> Setting:
         image = self.image_of(cell, server)

@@ -93,6 +93,10 @@ class Server:
     image: str = ""
     tree: bool = field(default=False)
 
+    @property
+    def opens_qcow2(self) -> bool:
+        return self.family in ("ours", "qsd")
+
     def program(self, tools: Tools) -> str | None:
         return {"ours": tools.ours, "qsd": tools.qsd, "nbdkit": tools.nbdkit, "nbd-server": tools.nbd_server,
                 "control": tools.control}[self.family]
