@@ -5,7 +5,7 @@ from harness.cell import Cell, Goal, RATE, READ_4K, WRITE_4K
 DAEMONS = ("ours", "qsd", "qsd-uring", "qsd-threads")
 # Ours on the raw image with the same content, and the control, which serves that one too.
 BESIDE_RAW = ("ours", "ours-on-raw", *DAEMONS[1:], "control")
-LAYERED = ("ours", "ours-one-layer", *DAEMONS[1:], "qsd-one-layer")
+LAYERED = ("ours", "ours-one-layer", *DAEMONS[1:], "qsd-one-layer", "control")
 OPENERS = ("ours-monitored", "qsd-monitored", "qsd-uring-monitored")
 READ_64K = ("--workload=randread", "--block=64K")
 READ_HOLES = (*READ_4K, "--depth=32", "--check-every=0", "--allow-zeroes")
