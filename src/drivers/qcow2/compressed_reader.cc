@@ -52,6 +52,7 @@ aio::Task<IoResult> CompressedReader::take_slot() {
       const std::lock_guard lock(mutex_);
       if (slots_free_ > 0) {
         slots_free_--;
+        slots_taken_.fetch_add(1, std::memory_order_relaxed);
         co_return IoResult();
       }
       slot_released_.reset();
@@ -62,6 +63,7 @@ aio::Task<IoResult> CompressedReader::take_slot() {
 
 void CompressedReader::release_slot() {
   const std::lock_guard lock(mutex_);
+  slots_taken_.fetch_sub(1, std::memory_order_relaxed);
   if (slots_free_++ == 0) slot_released_.set();
 }
 
@@ -69,6 +71,10 @@ aio::Task<IoResult> CompressedReader::read(block::Node& file, GuestRun run, std:
                                            block::IoBuffers buffers, Where where) {
   CO_TRY(co_await take_slot());
   const Slot slot(*this);
+  // Requests that arrived together begin before the first one decompresses. Then worker threads serve them at the same
+  // time; a single one is quicker without a change of threads.
+  if (where == Where::kInline) co_await aio::next_turn();
+  if (slots_taken_.load(std::memory_order_relaxed) > 1) where = Where::kWorker;
   co_return co_await read_in_slot(file, run, offset_in_cluster, buffers, where);
 }
 

@@ -1,10 +1,11 @@
 // CompressedReader: reads guest bytes of compressed clusters of a qcow2 image.
 //
 // It bounds the memory of the clusters that are decompressed at the same time: further reads wait. Decompression of
-// large clusters, and of several for one request, runs on worker threads. Owned by the image's driver.
+// large clusters, and of several at the same time, runs on worker threads. Owned by the image's driver.
 // Thread: any reactor.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 
@@ -45,6 +46,7 @@ class CompressedReader {
 
   ClusterDecompressor decompressor_;
   std::uint64_t cluster_bytes_;
+  std::atomic<std::uint64_t> slots_taken_ = 0;
   std::mutex mutex_;  // guards slots_free_
   std::uint64_t slots_free_;
   aio::SharedEvent slot_released_{aio::SharedEvent::State::kReset};
