@@ -34,7 +34,7 @@ void write_run(int fd, const Pattern& pattern, uint64_t offset, uint64_t end) {
   }
 }
 
-// Where the content of a new image stands: from `first` on, runs of `data` bytes, each followed by a hole.
+// The layout of the content of a new image: from `first` on, runs of `data` bytes, each followed by a hole.
 struct Pieces {
   uint64_t first = 0;
   uint64_t data = 0;

@@ -118,10 +118,11 @@ class Driver {
   virtual aio::Task<Result<ImageIdentity>> identify();
   // Adds what only the driver can tell about its image to `info`: it has the members that every node has. From memory.
   virtual void describe_image(schema::ImageInfo&) const {}
-  // The name of the backing file as it stands in the image; nullopt for images and drivers without one.
+  // The name of the backing file that stands in the image, below the directory of the image if it is relative; nullopt
+  // for images and drivers without one.
   virtual std::optional<std::string> backing_name() const { return std::nullopt; }
-  // Where the bytes at the start of `range` are, which is not empty and lies in the node. Any reactor. ENOTSUP: the
-  // driver does not tell.
+  // The place of the bytes at the start of `range`, which is not empty and lies in the node. Any reactor. ENOTSUP: the
+  // driver knows no place.
   virtual aio::Task<std::expected<DataPlace, Errno>> locate(Range range);
   // Null for drivers other than host files.
   virtual const FileStatistics* file_statistics() const { return nullptr; }

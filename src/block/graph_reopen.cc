@@ -57,7 +57,7 @@ class Graph::Reopening final : public Graph::Work {
   Result<> prepare_children(Change& change, const Item& item);
   Result<> prepare_child(Change& change, const Item& item, Edge& edge);
   static Result<Node*> find_target(Graph& graph, Node& parent, const std::string& name, std::string_view child_name);
-  // What an inline child inherits.
+  // The options that an inline child inherits.
   std::optional<NodeOptions> inherited_by(const Item& item) const;
 
   ReopenNodes step_;

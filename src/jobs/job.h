@@ -54,7 +54,8 @@ class Job final : JobSteps {
   schema::JobType type() const { return description_.type; }
   schema::JobStatus status() const { return status_; }
   const JobProgress& progress() const { return progress_; }
-  // Why it failed; null while it has not. It is set when the work has ended, before the state is `concluded`.
+  // The cause of its failure; null while it has not failed. It is set when the work has ended, before the state is
+  // `concluded`.
   const Error* error() const { return error_ ? &*error_ : nullptr; }
   bool auto_dismisses() const { return description_.auto_dismiss; }
   bool is_concluded() const { return status_ == schema::JobStatus::kConcluded; }

@@ -12,7 +12,7 @@ class ImageCase(ToolTest):
     """Both programs."""
 
     def theirs(self, verb, *arguments):
-        """What qemu-img prints as JSON."""
+        """The JSON that qemu-img prints."""
         return json.loads(tools.run("qemu-img", verb, "--output=json", *arguments, cwd=self.workdir))
 
     def ours(self, verb, *arguments):
@@ -31,7 +31,7 @@ class ImageCase(ToolTest):
 
 
 class InfoTest(ImageCase):
-    """What an image says about itself."""
+    """The verb info."""
 
     def test_every_kind(self):
         for kind in qcow2.KINDS:
@@ -67,7 +67,7 @@ class InfoTest(ImageCase):
 
 
 class MapTest(ImageCase):
-    """Where the bytes of images are."""
+    """The verb map."""
 
     def maps(self, *arguments):
         """Both maps; ours without what qemu-img 7.2 does not tell yet."""

@@ -119,7 +119,7 @@ class Metadata:
         return [word & OFFSET_MASK for word in words if word]
 
     def refcount_place(self, cluster):
-        """Where the refcount of a cluster is, for widths of at least a byte: offset and length."""
+        """The place of the refcount of a cluster, for widths of at least a byte: offset and length."""
         width = self.refcount_bits // 8
         entries = self.cluster_bytes // width
         block = self.words(self.refcount_table, self.refcount_table_bytes // 8)[cluster // entries] & ~511

@@ -58,7 +58,7 @@ class NamesTest(DaemonTest):
                       if node["node-name"] != "image" and not node["file"].endswith(path))
 
     def below(self, driver, path):
-        """What add() returns for a backing file of that driver."""
+        """The return value of add() for a backing file of that driver."""
         return sorted([(driver, path, True), ("file", path, True)])
 
 

@@ -252,7 +252,7 @@ class ChainsTest(Qcow2Test):
         tools.run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", top, self.uri("image"))
 
     def test_names_in_images(self):
-        """What the options leave out is opened by its name in the image, which is relative to the image."""
+        """A child that the options leave out is opened by its name, which is relative to the image."""
         images.make_random(self.path("by-name.raw"), SIZE)
         external = self.path("by-name.data")
         middle = self.path("by-name-middle")

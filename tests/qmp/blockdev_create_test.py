@@ -116,7 +116,7 @@ class Server:
         return ([], error) if error else self.finish(job)
 
     def image_info(self, name="file.img"):
-        """What qemu-img tells of an image, without what the directory's name is in."""
+        """The information of qemu-img about an image, without members that have the directory's name."""
         # The backing file need not be there.
         text = tools.finish("qemu-img", "info", "--output=json", "-f", "qcow2", self.path(name)).stdout
         info = json.loads(text.replace(self.directory, "DIR"))
@@ -209,7 +209,7 @@ class Qcow2Test(PairTest):
                         self.compare({"size": size, "preallocation": mode, **extra})
 
     def test_preallocated_zeroes(self):
-        """What the file had before does not show in a preallocated image."""
+        """Old contents of the file do not show in a preallocated image."""
         for mode in ("metadata", "falloc", "full"):
             self.ours.renew()
             with open(self.ours.path("file.img"), "wb") as file:
@@ -290,7 +290,7 @@ class Qcow2Test(PairTest):
         self.ours.qmp.execute("nbd-server-stop")
 
     def test_errors(self):
-        """What is wrong fails with the words of the reference, and in its order."""
+        """Wrong options fail with the words of the reference, and in its order."""
         for wrong in WRONG:
             with self.subTest(**{name.replace("-", "_"): str(value)[:40] for name, value in wrong.items()}):
                 options = {"driver": "qcow2", "file": "file", "size": MIB, **wrong}
@@ -348,7 +348,7 @@ class FileTest(PairTest):
                     self.assertEqual(found[0], found[1])
 
     def test_errors(self):
-        """What is wrong fails with the words of the reference."""
+        """Wrong options fail with the words of the reference."""
         for wrong in ({"filename": "missing/new.img"}, {"filename": ""}, {"filename": "."}, {"size": 2**64 - 512},
                       {"size": 1 << 62}, {"preallocation": "metadata"}, {"extent-size-hint": 1 << 33},
                       {"filename": "/dev/null"}, {"size": -1}, {"nocow": 1}):
@@ -528,7 +528,7 @@ class KillTest(unittest.TestCase):
         self.assertIn("none", outcomes)
 
     def outcome(self, image, raw):
-        """What is in the file."""
+        """The contents of the file."""
         info = tools.finish("qemu-img", "info", "--output=json", "-f", "qcow2", image)
         if info.returncode:
             return "none"

@@ -86,7 +86,7 @@ class ChangeTest(unittest.TestCase):
             self.assertIn("No errors were found", server.image("check", "-U", "-f", "qcow2", server.path("top.img")))
 
     def test_errors(self):
-        """What is wrong is refused with the words of the reference."""
+        """Wrong requests are refused with the words of the reference."""
         for device, image, name in (("top", "nowhere", "n"), ("nowhere", "top", "n"), ("nowhere", "nowhere", "n"),
                                     ("top", "base", "n"), ("top", "top", "x" * 1024), ("top", "above", "n"),
                                     ("above", "base", "n")):

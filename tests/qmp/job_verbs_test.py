@@ -13,7 +13,7 @@ from lib.testcase import DaemonTest, null_node
 from lib.wait import until
 
 TABLE = os.path.join(settings.ROOT, "src", "jobs", "job_verbs.txt")
-# What a client never sees: a job of a server runs as soon as it is made, and aborts within one turn.
+# States that a client never sees: a job of a server runs as soon as it is made, and aborts within one turn.
 UNSEEN = ("created", "aborting")
 
 

@@ -16,7 +16,7 @@ using block::Permissions;
 constexpr std::uint32_t kQcow2MagicBytes = 4;
 constexpr std::string_view kQcow2Magic = "QFI\xfb";
 
-// What a reader or a repair does to an image, and what others may do meanwhile.
+// The permissions that a reader or a repair uses, and those that it shares.
 Permissions permissions_for(Access access) {
   switch (access) {
     case Access::kRead:

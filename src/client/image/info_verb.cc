@@ -15,7 +15,7 @@
 namespace blockexport::image {
 namespace {
 
-// What queries tell about the node "image".
+// The answer of queries about the node "image".
 Result<schema::ImageInfo> info_of(ImageGraph& images, const std::string& filename) {
   auto nodes = images.run(block::named_block_nodes(images.graph(), block::BackingImages::kLeftOut));
   for (schema::BlockDeviceInfo& node : nodes) {

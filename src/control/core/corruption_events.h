@@ -22,7 +22,7 @@ class CorruptionEvents final : public block::CorruptionObserver {
   void image_corrupted(block::ImageCorruption corruption) override;
 
  private:
-  // Where events go. Posted work has it too, and may run after close().
+  // The receiver of events. Posted work has it too, and may run after close().
   struct Target {
     qmp::EventQueue* events = nullptr;
   };

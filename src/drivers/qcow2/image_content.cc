@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/byte_reader.h"
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 namespace {

@@ -8,7 +8,7 @@
 #include "block/buffers.h"
 #include "block/debug_events.h"
 #include "drivers/qcow2/qcow2_driver.h"
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 

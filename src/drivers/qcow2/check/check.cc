@@ -79,7 +79,7 @@ aio::Task<Result<>> repair_all(CheckState& state) {
   co_return co_await correct_copied_flags(state);
 }
 
-// Why the damage is not repaired; empty when it can be.
+// The obstacle to a repair of the damage; empty when there is none.
 std::string obstacle(const CheckState& state) {
   if (state.is_incomplete)
     return "not repaired: not all references to clusters are known, and clusters in use could be freed";
@@ -107,7 +107,7 @@ aio::Task<Result<>> clear_marks(CheckState& state) {
   co_return co_await write_word(state, kIncompatibleFeaturesField, state.header.incompatible_features & ~kMarks);
 }
 
-// What was found before the repair, and what is left.
+// Adds the difference between the damage before the repair and after it.
 void add_fixed(const CheckReport& before, CheckReport& after) {
   const auto less = [](std::uint64_t was, std::uint64_t is) { return was > is ? was - is : 0; };
   after.corruptions_fixed = less(before.corruptions, after.corruptions);

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstring>
 
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 namespace {

@@ -87,7 +87,7 @@ struct Damage {
   std::uint64_t corruptions;
   std::uint64_t leaks;
   std::uint64_t check_errors = 0;
-  // What is left after a repair of all.
+  // The damage that is left after a repair of all.
   std::uint64_t corruptions_left = 0;
   std::uint64_t leaks_left = 0;
 };
@@ -143,7 +143,7 @@ class CheckTest : public block::ReactorTest {
     EXPECT_TRUE(result) << (result ? "" : result.error().message());
     return result ? *result : CheckReport{};
   }
-  // What the guest sees: the entries without their flags, and the bytes of its clusters.
+  // The disk as the guest sees it: the entries without their flags, and the bytes of its clusters.
   static std::vector<std::byte> contents(std::vector<std::byte> bytes) {
     for (const std::uint64_t table : {kL1, kL2}) {
       for (std::size_t i = 0; i < kCluster / 8; ++i) {

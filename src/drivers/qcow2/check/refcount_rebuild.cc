@@ -15,7 +15,7 @@ constexpr std::uint64_t kWordBytes = 8;
 constexpr std::uint64_t kRefcountTableField = 48;  // in the header: the offset, then the number of clusters
 constexpr std::size_t kRefcountTableFieldBytes = 12;
 
-// Where the new structures are: blocks from `begin` on, then the table.
+// The place of the new structures: blocks from `begin` on, then the table.
 struct Plan {
   std::uint64_t begin = 0;              // number of the first cluster
   std::set<std::uint64_t> blocks = {};  // their indexes in the table

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "block/buffers.h"
 #include "block/debug_events.h"
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 

@@ -14,7 +14,7 @@
 
 namespace blockexport::drivers::qcow2 {
 
-// How much of the image is allocated from the start.
+// The part of the image that is allocated from the start.
 enum class Preallocation : std::uint8_t {
   kOff,
   kMetadata,  // all tables; the clusters of data have places, but no storage

@@ -77,7 +77,7 @@ struct Header {
   std::uint64_t cluster_bytes() const { return std::uint64_t{1} << cluster_bits; }
   // A last sector that is not whole does not belong to the disk.
   std::uint64_t disk_bytes() const { return size_bytes - size_bytes % kSectorBytes; }
-  // Where the area of the extensions ends, which begins behind the header.
+  // The end of the area of the extensions, which begins behind the header.
   std::uint64_t extensions_end() const { return backing_name_offset != 0 ? backing_name_offset : cluster_bytes(); }
   bool is_dirty() const { return (incompatible_features & kIncompatibleDirty) != 0; }
   bool is_corrupt() const { return (incompatible_features & kIncompatibleCorrupt) != 0; }

@@ -4,7 +4,7 @@
 
 #include "block/buffers.h"
 #include "block/debug_events.h"
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 

@@ -20,7 +20,7 @@
 #include "drivers/qcow2/testing/recording_file.h"
 #include "drivers/qcow2/write/image_writer.h"
 #include "drivers/qcow2/write/load_metadata.h"
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 

@@ -14,7 +14,7 @@ namespace {
 using block::IoBuffers;
 using block::Range;
 
-// How a guest cluster gets its new data.
+// The ways in which a guest cluster gets its new data.
 enum class Way : std::uint8_t {
   kInPlace,      // all of it can be overwritten: not a case for this file
   kReserved,     // into the host cluster that it has, of which the new bytes are not in use yet

@@ -51,7 +51,7 @@ aio::Task<IoResult> Clearing::run(Range range) {
   const std::uint64_t entries = parts_.tables.cache().entries_per_slice();
   for (std::uint64_t cluster = first; cluster < end;) {
     if (parts_.metadata.should_commit()) CO_TRY(co_await parts_.metadata.commit());
-    // Where nothing is allocated a discard changes nothing.
+    // A discard changes nothing in a table that is not allocated.
     const std::uint64_t step = is_clear(cluster) ? geometry().l2_entries() : entries;
     const Range clusters{cluster, std::min(end, cluster - cluster % step + step) - cluster};
     if (step == entries) CO_TRY(co_await clear_step(clusters, range));

@@ -137,7 +137,7 @@ aio::Task<void> run_clients(block::Reactors& reactors, RecordingState& file, con
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(co_await image.disk().flush());
 }
 
-// How many seeds: fewer where each takes longer.
+// The number of seeds: fewer where each takes longer.
 std::uint64_t seeds() {
   if (!block::Reactors::are_simulated()) return 8;
   return std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 10'000 : aio::testing::seeds_here(60);

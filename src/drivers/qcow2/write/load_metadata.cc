@@ -8,7 +8,7 @@
 #include "block/buffers.h"
 #include "drivers/qcow2/format/l2_entry.h"
 #include "drivers/qcow2/format/snapshot_table.h"
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 namespace {

@@ -1,4 +1,4 @@
-#include "drivers/qcow2/zero_padded_read.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 
 #include "block/buffers.h"
 
