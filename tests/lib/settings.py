@@ -5,7 +5,7 @@ BLOCKEXPORT_REFERENCE       the qemu-storage-daemon to compare with; see REFEREN
 BLOCKEXPORT_SANITIZE        not empty when that program is built with sanitizers: memory is not measured then
 BLOCKEXPORTD_ARGUMENTS      arguments that every server gets first, such as `--aio-backend epoll`
 BLOCKEXPORT_TIMEOUT_FACTOR  every deadline is multiplied by it
-BLOCKEXPORT_KILLS           how often nbd/bitmap_store_test.py and client/backup_kills_test.py kill a server
+BLOCKEXPORT_KILLS           how often a server is killed: tests of bitmap stores, backups and qcow2 images
 BLOCKEXPORT_SEQUENCES       how many courses of changes nbd/qcow2_write_test.py tries for each kind of image
 BLOCKEXPORT_THOROUGH        not empty: what is repeated is repeated as often as it is meant to be, which takes minutes
 """
