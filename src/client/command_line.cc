@@ -19,6 +19,7 @@
 #include "client/backup/pull.h"
 #include "client/backup/restore.h"
 #include "client/image/check_verb.h"
+#include "client/image/create_verb.h"
 #include "client/image/image_options.h"
 #include "client/image/info_verb.h"
 #include "client/image/map_verb.h"
@@ -218,12 +219,14 @@ struct BackupCommands {
 // `blockexport image`: the verbs that open image files in this process.
 struct ImageCommands {
   image::ImageOptions options;
+  image::CreateOptions create_options;
   CLI::App* info;
   CLI::App* check;
   CLI::App* map;
+  CLI::App* create;
 
   explicit ImageCommands(CLI::App& app) {
-    CLI::App* image = app.add_subcommand("image", "Look at image files, and check and repair them");
+    CLI::App* image = app.add_subcommand("image", "Create image files, look at them, check and repair them");
     image->require_subcommand(1);
     info = image->add_subcommand("info", "Show what an image says about itself");
     add_common(info);
@@ -237,6 +240,28 @@ struct ImageCommands {
     check->add_option("-r,--repair", options.repair, "Repair leaks, or all that can be repaired without loss")
         ->check(CLI::IsMember({"leaks", "all"}));
     check->add_flag("-q,--quiet", options.is_quiet, "Print errors alone");
+    create = image->add_subcommand("create", "Create an image; what a file of that name has is lost");
+    add_create_options();
+  }
+
+  void add_create_options() {
+    create->add_option("FILE", create_options.filename, "The image file")->required();
+    create->add_option("SIZE", create_options.size,
+                       "Bytes of the disk, or with a suffix K, M, G, T, P or E (default: as the backing file)");
+    create->add_option("-f,--format", create_options.format, "The image's format: qcow2 or raw (default: raw)")
+        ->check(CLI::IsMember({"qcow2", "raw"}));
+    create->add_option("-b,--backing-file", create_options.backing,
+                       "The image below: its name, relative to the directory of FILE");
+    create->add_option("-F,--backing-format", create_options.backing_format, "The format of the image below");
+    create
+        ->add_option("-o,--options", create_options.options,
+                     "NAME=VALUE,...: cluster_size, compat, compression_type, data_file, data_file_raw, extended_l2, "
+                     "extent_size_hint, lazy_refcounts, nocow, preallocation, refcount_bits; repeatable")
+        ->allow_extra_args(false);
+    create->add_flag("-u,--unsafe", create_options.is_unsafe, "Do not open the backing file; then SIZE is needed");
+    create->add_flag("--json", create_options.is_json, "Print what was made as JSON, as `image info --json` does");
+    create->add_option("--output", create_options.output, "human or json")->check(CLI::IsMember({"human", "json"}));
+    create->add_flag("-q,--quiet", create_options.is_quiet, "Print errors alone");
   }
 
   void add_common(CLI::App* command) {
@@ -253,6 +278,7 @@ struct ImageCommands {
     if (info->parsed()) return code_of(image::print_info(options));
     if (check->parsed()) return code_of(image::check(options));
     if (map->parsed()) return code_of(image::print_map(options));
+    if (create->parsed()) return code_of(image::create_image(create_options));
     return std::nullopt;
   }
 };

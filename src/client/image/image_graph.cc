@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 
 #include "block/buffers.h"
-#include "json/value.h"
 #include "schema/codec.h"
 
 namespace blockexport::image {
@@ -30,15 +29,6 @@ Permissions permissions_for(Access access) {
           .shared = Permission::kConsistentRead};
 }
 
-bool is_block_device(const std::string& filename) {
-  struct stat status{};
-  return stat(filename.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
-}
-
-json::Object file_options(const std::string& filename) {
-  return {{"driver", is_block_device(filename) ? "host_device" : "file"}, {"filename", filename}};
-}
-
 Result<schema::BlockdevOptions> decode(json::Object options, std::string_view node, Access access) {
   options.set("node-name", std::string(node));
   options.set("read-only", access != Access::kWrite);
@@ -51,6 +41,15 @@ Error cannot_open(const std::string& filename, const Error& error) {
 }
 
 }  // namespace
+
+bool is_block_device(const std::string& filename) {
+  struct stat status{};
+  return stat(filename.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+json::Object file_options(const std::string& filename) {
+  return {{"driver", is_block_device(filename) ? "host_device" : "file"}, {"filename", filename}};
+}
 
 ImageGraph::ImageGraph(std::unique_ptr<Log> log, std::unique_ptr<aio::Reactor> reactor)
     : log_(std::move(log)),
@@ -100,6 +99,21 @@ Result<block::Node*> ImageGraph::open_image(const std::string& filename, const s
   TRY_ASSIGN(schema::BlockdevOptions options, decode(std::move(image), kImageNode, access));
   auto node = run(open(std::move(options), std::string(kImageNode), access));
   if (!node) return fail(cannot_open(filename, node.error()));
+  return *node;
+}
+
+aio::Task<Result<block::Node*>> ImageGraph::open_reference(block::ImageReference reference, std::string image_path) {
+  CO_TRY_ASSIGN(schema::BlockdevOptions options,
+                co_await drivers_.resolve(std::move(reference), std::move(image_path)));
+  options.node_name = kImageNode;
+  options.read_only = true;
+  co_return co_await open(std::move(options), std::string(kImageNode), Access::kRead);
+}
+
+Result<block::Node*> ImageGraph::open_backing(block::ImageReference reference, const std::string& image_path) {
+  const std::string name = reference.name;
+  auto node = run(open_reference(std::move(reference), image_path));
+  if (!node) return fail(cannot_open(name, node.error()));
   return *node;
 }
 

@@ -15,13 +15,20 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "block/graph.h"
+#include "block/image_reference.h"
 #include "drivers/driver_table.h"
+#include "json/value.h"
 
 namespace blockexport::image {
 
 enum class Access { kRead, kReadShared, kWrite };  // kReadShared: also while another process writes
 
 enum class Backing : bool { kNone, kNamed };
+
+bool is_block_device(const std::string& filename);
+
+// The options of the node of a file or a block device.
+json::Object file_options(const std::string& filename);
 
 class ImageGraph {
  public:
@@ -50,6 +57,9 @@ class ImageGraph {
   // "image", and keeps it in use.
   Result<block::Node*> open_image(const std::string& filename, const std::string& format, Access access,
                                   Backing backing);
+  // Opens, for reading, what the header of the image at `image_path` is to name, with the images below it, as the node
+  // "image", and keeps it in use.
+  Result<block::Node*> open_backing(block::ImageReference reference, const std::string& image_path);
   // The format that the begin of the file tells: "qcow2", or "raw" for all else.
   Result<std::string> probe(const std::string& filename, Access access);
 
@@ -62,6 +72,7 @@ class ImageGraph {
     images.reactor_->stop();
   }
   aio::Task<Result<block::Node*>> open(schema::BlockdevOptions options, std::string node, Access access);
+  aio::Task<Result<block::Node*>> open_reference(block::ImageReference reference, std::string image_path);
   aio::Task<Result<std::string>> read_format(block::Node& file);
   aio::Task<Result<>> close(bool remove_all);
 
