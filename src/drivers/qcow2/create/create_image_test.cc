@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "block/node.h"
@@ -39,7 +40,7 @@ class Target {
  public:
   explicit Target(std::size_t size = 0) : state(size) {
     state.grows = true;
-    std::memset(state.bytes.data(), 'x', size);
+    std::ranges::fill(state.bytes, std::byte{'x'});
   }
 
   block::Edge& edge() { return edge_; }
