@@ -312,6 +312,7 @@ std::uint64_t power_cut_seeds() {
 
 // Between any two writes to the file, and any two flushes.
 TEST_F(ImageWriterTest, LosesNothingFlushedAndCorruptsNothingInAPowerCut) {
+  constexpr int kSteps = static_cast<int>(aio::testing::seeds_here(50));
   std::uint64_t power_cuts = 0;
   for (const Variant& variant : variants()) {
     SCOPED_TRACE(variant.name);
@@ -319,11 +320,11 @@ TEST_F(ImageWriterTest, LosesNothingFlushedAndCorruptsNothingInAPowerCut) {
       SCOPED_TRACE(seed);
       Course course(variant, seed);
       course.sample_every = 2;
-      run(run_course(course, 50));
+      run(run_course(course, kSteps));
       power_cuts += course.power_cuts_checked;
     }
   }
-  EXPECT_GE(power_cuts, power_cut_seeds() * 1000);
+  EXPECT_GE(power_cuts, power_cut_seeds() * std::uint64_t{kSteps} * 15);
 }
 
 // The k-th call to the file fails, for every k of a course. The image stays consistent, and so do later requests.
