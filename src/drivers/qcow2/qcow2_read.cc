@@ -7,8 +7,8 @@
 #include "aio/task/current.h"
 #include "block/buffers.h"
 #include "block/debug_events.h"
-#include "drivers/qcow2/qcow2_driver.h"
 #include "drivers/qcow2/file/zero_padded_read.h"
+#include "drivers/qcow2/qcow2_driver.h"
 
 namespace blockexport::drivers::qcow2 {
 

@@ -13,6 +13,7 @@
 #include "base/byte_reader.h"
 #include "block/edge.h"
 #include "block/node.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 #include "drivers/qcow2/format/header.h"
 #include "drivers/qcow2/format/header_extensions.h"
 #include "drivers/qcow2/map/guest_run.h"
@@ -20,7 +21,6 @@
 #include "drivers/qcow2/testing/recording_file.h"
 #include "drivers/qcow2/write/image_writer.h"
 #include "drivers/qcow2/write/load_metadata.h"
-#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 

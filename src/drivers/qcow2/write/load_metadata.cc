@@ -6,9 +6,9 @@
 
 #include "base/byte_reader.h"
 #include "block/buffers.h"
+#include "drivers/qcow2/file/zero_padded_read.h"
 #include "drivers/qcow2/format/l2_entry.h"
 #include "drivers/qcow2/format/snapshot_table.h"
-#include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
 namespace {
