@@ -370,3 +370,22 @@ class OpeningTest(DaemonTest):
         self.assertEqual(images.read_range(path, l1, 512), table)
         self.assertEqual(self.features(path, 72) & 2, 2)
         self.assertIn("corrupt", self.add(path)["error"]["desc"])
+
+    def test_growth_and_writes(self):
+        """The clusters of tables that moved when the image grew serve data afterwards, while the node stays."""
+        path = self.make("grown.qcow2", "cluster_size=512")
+        self.assertEqual(self.add(path), {"return": {}})
+        self.qmp.execute("block_resize", {"node-name": "disk", "size": 32 * MIB})
+        self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
+        connection = self.session("disk", "structured")
+        for offset in range(0, 12 * MIB, MIB):
+            for _ in range(2):
+                self.assertEqual(connection.write(offset, bytes([offset // MIB + 1]) * MIB), 0)
+            self.assertEqual(connection.call(CMD_FLUSH).error, 0)
+        for offset in range(0, 12 * MIB, MIB):
+            self.assertEqual(connection.read(offset, MIB) == bytes([offset // MIB + 1]) * MIB, True)
+        connection.disconnect()
+        self.qmp.execute("block-export-del", {"id": "disk"})
+        self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        self.qmp.execute("blockdev-del", {"node-name": "disk"})
+        tools.run("qemu-img", "check", "-q", path)

@@ -189,7 +189,11 @@ Refcounts::Answer<std::uint64_t> Refcounts::change(std::uint64_t cluster, bool i
   if (increase && *before == geometry_.refcount_max()) return blocked(Obstacle::kOverflow);
   const std::uint64_t after = increase ? *before + 1 : *before - 1;
   set(blocks_.find(block_of(cluster))->second, index_in_block(cluster), after);
-  if (after == 0) cursor_ = std::min(cursor_, cluster);
+  if (after == 0) {
+    cursor_ = std::min(cursor_, cluster);
+    // It may have held a table that has moved.
+    metadata_.remove(cluster);
+  }
   return after;
 }
 

@@ -27,10 +27,19 @@ bool MetadataClusters::contains_fixed(std::uint64_t first, std::uint64_t count) 
   return after != fixed_.end() && after->first < first + count;
 }
 
+void MetadataClusters::remove(std::uint64_t cluster) {
+  added_.erase(cluster);
+  if (contains_fixed(cluster, 1)) removed_.insert(cluster);
+}
+
 bool MetadataClusters::contains(std::uint64_t first, std::uint64_t count) const {
-  if (contains_fixed(first, count)) return true;
   const auto next = added_.lower_bound(first);
-  return next != added_.end() && *next < first + count;
+  if (next != added_.end() && *next < first + count) return true;
+  if (!contains_fixed(first, count)) return false;
+  for (std::uint64_t cluster = first; cluster < first + count; ++cluster) {
+    if (contains_fixed(cluster, 1) && !removed_.contains(cluster)) return true;
+  }
+  return false;
 }
 
 }  // namespace blockexport::drivers::qcow2

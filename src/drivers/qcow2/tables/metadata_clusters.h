@@ -16,12 +16,12 @@ class MetadataClusters {
   void add_fixed(std::uint64_t first, std::uint64_t count);
   void settle();
 
-  // Whether one of these clusters was metadata when the image was opened.
+  // Whether one of these clusters was metadata when the image was opened. If so, contains() tells whether it still is.
   bool contains_fixed(std::uint64_t first, std::uint64_t count) const;
 
   // Metadata that was made since then, and that is no more.
   void add(std::uint64_t cluster) { added_.insert(cluster); }
-  void remove(std::uint64_t cluster) { added_.erase(cluster); }
+  void remove(std::uint64_t cluster);
   bool contains(std::uint64_t first, std::uint64_t count) const;
 
  private:
@@ -31,6 +31,7 @@ class MetadataClusters {
   };
   std::vector<Clusters> fixed_;  // in ascending order, with gaps between them
   std::set<std::uint64_t> added_;
+  std::set<std::uint64_t> removed_;  // of fixed_, which readers search without a lock
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -33,5 +33,17 @@ TEST(MetadataClustersTest, KnowsMetadataThatWasMadeLater) {
   EXPECT_FALSE(clusters.contains(5, 3));
 }
 
+TEST(MetadataClustersTest, ForgetsMetadataThatMoved) {
+  MetadataClusters clusters;
+  clusters.add_fixed(10, 2);
+  clusters.settle();
+  clusters.remove(10);
+  EXPECT_TRUE(clusters.contains_fixed(10, 1));
+  EXPECT_FALSE(clusters.contains(9, 2));
+  EXPECT_TRUE(clusters.contains(10, 2));
+  clusters.add(10);
+  EXPECT_TRUE(clusters.contains(10, 1));
+}
+
 }  // namespace
 }  // namespace blockexport::drivers::qcow2

@@ -31,10 +31,17 @@ ImageWriter::ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, Gu
              .data = data_file != nullptr ? *data_file : file},
       policy_(policy) {}
 
-bool ImageWriter::is_over_metadata(Range host) const {
+bool ImageWriter::may_be_over_metadata(Range host) const {
   if (parts_.geometry().data_file) return false;
   const std::uint64_t first = parts_.geometry().cluster_of(host.offset);
   return metadata_.contains_fixed(first, parts_.geometry().cluster_of(host.end() - 1) - first + 1);
+}
+
+bool ImageWriter::is_over_metadata(Range host) {
+  if (!may_be_over_metadata(host)) return false;
+  const std::uint64_t first = parts_.geometry().cluster_of(host.offset);
+  const std::lock_guard lock(parts_.tables.mutex());
+  return metadata_.contains(first, parts_.geometry().cluster_of(host.end() - 1) - first + 1);
 }
 
 IoResult ImageWriter::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
@@ -43,7 +50,7 @@ IoResult ImageWriter::try_write(aio::Reactor& reactor, Range range, IoBuffers bu
   const std::expected<GuestRun, Errno> run = try_run(parts_.tables, range, RunPurpose::kWrite);
   if (!run || !run->overwritable || run->length != range.length) return fail(EAGAIN);
   const Range host{run->host_offset, range.length};
-  if (!host.fits(parts_.data.node().size_bytes()) || is_over_metadata(host)) return fail(EAGAIN);
+  if (!host.fits(parts_.data.node().size_bytes()) || may_be_over_metadata(host)) return fail(EAGAIN);
   return parts_.data.node().try_write(reactor, host, buffers, hints);
 }
 

@@ -52,7 +52,9 @@ class ImageWriter {
  private:
   aio::Task<std::expected<std::uint64_t, Errno>> write_some(block::Range range, block::IoBuffers buffers);
   aio::Task<std::expected<std::uint64_t, Errno>> allocate_and_write(block::Range range, block::IoBuffers buffers);
-  bool is_over_metadata(block::Range host) const;
+  // Without a lock: false is certain.
+  bool may_be_over_metadata(block::Range host) const;
+  bool is_over_metadata(block::Range host);
   aio::Task<IoResult> end_change(bool force_unit_access);
 
   MetadataClusters metadata_;
