@@ -57,12 +57,12 @@ class CheckedDriver {
   }
   aio::Task<IoResult> grow(std::uint64_t size_bytes) { return run(&Driver::grow, size_bytes); }
 
-  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) {
     if (!answers_at_once(reactor)) return fail(EAGAIN);
     assert(takes(range, buffers));
-    return live_->try_read(reactor, range, buffers);
+    return live_->try_read(reactor, range, buffers, hints);
   }
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) {
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) {
     if (!answers_at_once(reactor)) return fail(EAGAIN);
     assert(takes(range, buffers) && announced_.cover(range));
     return live_->try_write(reactor, range, buffers, hints);

@@ -161,11 +161,12 @@ class Driver {
   DebugListener* debug_listener_ = nullptr;
 };
 
-// Parameters of an inline write: input from the node, and output of the driver.
-struct WriteHints {
+// Parameters of an inline read or write: input from the node, and output of the driver. A driver whose verb is one verb
+// of a child passes them on.
+struct InlineHints {
   std::uint32_t requests = 1;    // number of client requests in the write, for statistics
   std::uint64_t started_ns = 0;  // start, by the reactor's clock
-  std::uint64_t ended_ns = 0;  // set by a driver that has read the clock after the write, so that nobody reads it again
+  std::uint64_t ended_ns = 0;    // set by whoever has read the clock after the verb, so that nobody reads it again
 };
 
 // LiveDriver: a driver whose readers may see writes that happen after their read began, and that has inline verbs.
@@ -177,8 +178,8 @@ class LiveDriver : public Driver {
  public:
   LiveDriver* as_live() final { return this; }
 
-  virtual IoResult try_read(aio::Reactor&, Range, IoBuffers) { return fail(EAGAIN); }
-  virtual IoResult try_write(aio::Reactor&, Range, IoBuffers, WriteHints&) { return fail(EAGAIN); }
+  virtual IoResult try_read(aio::Reactor&, Range, IoBuffers, InlineHints&) { return fail(EAGAIN); }
+  virtual IoResult try_write(aio::Reactor&, Range, IoBuffers, InlineHints&) { return fail(EAGAIN); }
   // As `extents`, from memory: stops at the first unknown byte, and returns EAGAIN when that is the first.
   virtual IoResult try_extents(aio::Reactor&, Range, Extents&) { return fail(EAGAIN); }
   // The range's position in a file, if all of it is in the page cache now.

@@ -210,12 +210,18 @@ aio::Task<IoResult> Node::prefetch(Range range) {
 }
 
 IoResult Node::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+  InlineHints hints{.started_ns = reactor.now_ns()};
+  return try_read(reactor, range, buffers, hints);
+}
+
+IoResult Node::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) {
   // The blocking verb handles errors and requests that need alignment.
   if (range.empty() || !range.fits(size_bytes()) || !is_direct(range, buffers)) return fail(EAGAIN);
-  Measurement measurement(reactor, statistics_.read, range.length);
-  IoResult result = driver_.try_read(reactor, range, buffers);
+  IoResult result = driver_.try_read(reactor, range, buffers, hints);
   if (!result && result.error() == Errno(EAGAIN)) return result;
-  return measurement.finish(result);
+  if (hints.ended_ns == 0) hints.ended_ns = reactor.now_ns();
+  statistics_.read.count(range.length, result, hints.ended_ns - hints.started_ns);
+  return result;
 }
 
 std::expected<FileSpan, Errno> Node::try_share(aio::Reactor& reactor, Range range) {
@@ -241,11 +247,11 @@ aio::Task<IoResult> Node::read_shared(Range range, IoBuffers buffers) {
 }
 
 IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests) {
-  WriteHints hints{.requests = requests, .started_ns = reactor.now_ns()};
+  InlineHints hints{.requests = requests, .started_ns = reactor.now_ns()};
   return try_write(reactor, range, buffers, hints);
 }
 
-IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) {
+IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) {
   // With blocks larger than a byte, a write needs the range lock.
   if (range.empty() || read_only() || options_.detect_zeroes != DetectZeroes::kOff || !range.fits(size_bytes()) ||
       limits_.request_alignment != 1 || !is_direct(range, buffers)) {

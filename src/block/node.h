@@ -92,11 +92,12 @@ class Node {
   // Inline verbs: they complete from or into the page cache, or from memory, or return EAGAIN. No task, no wait; no
   // allocation except for extents.
   IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers);
+  // The same for a driver above, which passes on the hints that it received.
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints);
   // A write counts as `requests` requests of a client if it succeeds; otherwise as none, because the caller then uses
   // the blocking verb.
   IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, std::uint32_t requests = 1);
-  // The same for a driver above, which passes on the hints that it received.
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints);
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints);
   // Appends the known extents from the start of the range, at least one byte; it may stop anywhere after that, even
   // before an extent of the same kind.
   IoResult try_extents(aio::Reactor& reactor, Range range, Extents& extents);

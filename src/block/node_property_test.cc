@@ -33,11 +33,11 @@ class PausingDriver final : public LiveDriver {
   aio::Task<IoResult> flush() override { return memory_.flush(); }
   aio::Task<IoResult> extents(Range range, Extents& extents) override { return memory_.extents(range, extents); }
   aio::Task<IoResult> prefetch(Range range) override { return memory_.prefetch(range); }
-  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) override {
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) override {
     if (random_() % 2 == 0) return fail(EAGAIN);
-    return memory_.try_read(reactor, range, buffers);
+    return memory_.try_read(reactor, range, buffers, hints);
   }
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) override {
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) override {
     if (random_() % 2 == 0) return fail(EAGAIN);
     return memory_.try_write(reactor, range, buffers, hints);
   }

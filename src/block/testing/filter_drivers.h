@@ -89,12 +89,12 @@ class Store final : public LiveDriver {
     co_return IoResult();
   }
   aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
-  IoResult try_read(aio::Reactor&, Range range, IoBuffers buffers) override {
+  IoResult try_read(aio::Reactor&, Range range, IoBuffers buffers, InlineHints&) override {
     QuiesceCheck::Request request(check_);
     load(range, buffers);
     return {};
   }
-  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, WriteHints&) override {
+  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, InlineHints&) override {
     QuiesceCheck::Request request(check_);
     store(range, buffers);
     return {};
@@ -214,10 +214,10 @@ class ReopenableFilter final : public LiveDriver {
   aio::Task<IoResult> flush() override { return file().flush(); }
   aio::Task<IoResult> extents(Range range, Extents& extents) override { return file().extents(range, extents); }
   aio::Task<IoResult> prefetch(Range range) override { return file().prefetch(range); }
-  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) override {
-    return file().try_read(reactor, range, buffers);
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) override {
+    return file().try_read(reactor, range, buffers, hints);
   }
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, WriteHints& hints) override {
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, InlineHints& hints) override {
     return file().try_write(reactor, range, buffers, hints);
   }
   std::uint64_t size_bytes() const override { return file().size_bytes(); }

@@ -77,11 +77,11 @@ class MemoryDriver final : public LiveDriver {
   }
   aio::Task<IoResult> prefetch(Range) override { co_return IoResult(); }
 
-  IoResult try_read(aio::Reactor&, Range range, IoBuffers buffers) override {
+  IoResult try_read(aio::Reactor&, Range range, IoBuffers buffers, InlineHints&) override {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_read", range, buffers, false, "");
   }
-  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, WriteHints&) override {
+  IoResult try_write(aio::Reactor&, Range range, IoBuffers buffers, InlineHints&) override {
     if (!state_.try_verbs) return fail(EAGAIN);
     return transfer("try_write", range, buffers, true, "");
   }

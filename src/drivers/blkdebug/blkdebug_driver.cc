@@ -216,11 +216,11 @@ aio::Task<IoResult> BlkdebugDriver::prefetch(Range range) {
   return image().prefetch(range);
 }
 
-IoResult BlkdebugDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
-  return rules_.empty() && is_whole(range) ? image().try_read(reactor, range, buffers) : fail(EAGAIN);
+IoResult BlkdebugDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
+  return rules_.empty() && is_whole(range) ? image().try_read(reactor, range, buffers, hints) : fail(EAGAIN);
 }
 
-IoResult BlkdebugDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+IoResult BlkdebugDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
   return rules_.empty() && is_whole(range) ? image().try_write(reactor, range, buffers, hints) : fail(EAGAIN);
 }
 

@@ -84,12 +84,13 @@ aio::Task<IoResult> CopyBeforeWriteDriver::prefetch(Range range) {
   return file().prefetch(range);
 }
 
-IoResult CopyBeforeWriteDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
-  return file().try_read(reactor, range, buffers);
+IoResult CopyBeforeWriteDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers,
+                                         block::InlineHints& hints) {
+  return file().try_read(reactor, range, buffers, hints);
 }
 
 IoResult CopyBeforeWriteDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers,
-                                          block::WriteHints& hints) {
+                                          block::InlineHints& hints) {
   if (!state_.is_settled(range)) return fail(EAGAIN);
   return file().try_write(reactor, range, buffers, hints);
 }

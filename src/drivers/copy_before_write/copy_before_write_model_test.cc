@@ -57,10 +57,10 @@ class Disk final : public block::LiveDriver {
     co_return IoResult();
   }
   aio::Task<IoResult> prefetch(Range range) override { return store_.prefetch(range); }
-  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) override {
-    return store_.try_read(reactor, range, buffers);
+  IoResult try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) override {
+    return store_.try_read(reactor, range, buffers, hints);
   }
-  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) override {
+  IoResult try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) override {
     return store_.try_write(reactor, range, buffers, hints);
   }
   aio::Task<void> quiesce() override { return store_.quiesce(); }

@@ -25,6 +25,8 @@ namespace blockexport::drivers {
 
 // The size of a regular file is rounded up to a multiple of this.
 inline constexpr std::uint64_t kSectorBytes = 512;
+// Longer writes past the end are passed to the kernel, so that other requests of the reactor do not wait for them.
+inline constexpr std::uint64_t kInlineGrowthBytesMax = 256u << 10;
 
 // The state between prepare_reopen() and its commit or abort.
 struct FileReopening {
@@ -47,9 +49,10 @@ class FileDriver final : public block::LiveDriver {
   aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override;
   aio::Task<IoResult> prefetch(block::Range range) override;
 
-  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                    block::InlineHints& hints) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                     block::WriteHints& hints) override;
+                     block::InlineHints& hints) override;
   // Calls fstat() once if the cache may have extents, which it has only on file systems whose fstat() never waits.
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
@@ -106,6 +109,8 @@ class FileDriver final : public block::LiveDriver {
   void raise_size(std::uint64_t end);
   // Reads the beginning of a long range as far as the page cache holds it, and returns the number of bytes read.
   aio::Task<std::uint64_t> read_cached_pieces(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
+  // Reads all of the range from the page cache; else EAGAIN.
+  IoResult read_cached(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
   // As try_write(), for a durable write: the caller syncs afterwards.
   bool write_at_once(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers);
   aio::Task<IoResult> write_past_end(block::Range range, block::IoBuffers buffers, bool force_unit_access);

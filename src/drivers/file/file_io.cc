@@ -102,7 +102,7 @@ aio::Task<std::uint64_t> FileDriver::read_cached_pieces(aio::Reactor& reactor, R
     const Range piece{range.offset + done, std::min(block::Node::kReadPieceBytes, range.length - done)};
     const std::vector<iovec> vectors = block::slice(buffers, done, piece.length);
     // The caller's blocking read takes over at the first piece that would wait or that fails.
-    if (!try_read(reactor, piece, vectors)) break;
+    if (!read_cached(reactor, piece, vectors)) break;
     done += piece.length;
     if (done < range.length) co_await aio::next_turn();
   }
@@ -122,7 +122,11 @@ IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uin
   return {};
 }
 
-IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+IoResult FileDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints&) {
+  return read_cached(reactor, range, buffers);
+}
+
+IoResult FileDriver::read_cached(aio::Reactor& reactor, Range range, IoBuffers buffers) {
   if (options_.direct || buffers.size() > IOV_MAX) return fail(EAGAIN);
   IoCount got = lives_in_memory_ ? reactor.try_read_memory(fd_, buffers, range.offset)
                                  : reactor.try_read(fd_, buffers, range.offset, caching());
@@ -145,7 +149,13 @@ aio::Task<IoResult> FileDriver::write_past_end(Range range, IoBuffers buffers, b
   // grow() sets the size of the file and must not cut off a write that extends it meanwhile.
   block::RangeLock::Hold hold(growth_, co_await aio::current_reactor(), range, block::RangeLock::Kind::kShared);
   co_await hold.acquire();
-  IoResult result = co_await write_inside(range, buffers, force_unit_access);
+  // io_uring passes a write that makes a file larger to a thread of its own, which takes longer than a short copy into
+  // the page cache.
+  const bool is_short = !force_unit_access && range.length <= kInlineGrowthBytesMax;
+  IoResult result;
+  if (!is_short || !write_at_once(co_await aio::current_reactor(), range, buffers)) {
+    result = co_await write_inside(range, buffers, force_unit_access);
+  }
   if (result) raise_size(range.end());
   co_return result;
 }
@@ -190,7 +200,7 @@ aio::Task<IoResult> FileDriver::write_buffers(Range range, IoBuffers buffers, bo
   co_return IoResult();
 }
 
-IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
   // A write to a device's page cache may wait until the rest of a page is read. A write with kDrop sends its pages to
   // the disk itself, and may wait for a slot in the disk's queue.
   if (options_.direct || is_device() || buffers.size() > IOV_MAX || caching() == aio::Caching::kDrop ||
@@ -212,7 +222,7 @@ IoResult FileDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buf
 }
 
 bool FileDriver::write_at_once(aio::Reactor& reactor, Range range, IoBuffers buffers) {
-  block::WriteHints hints{.started_ns = reactor.now_ns()};
+  block::InlineHints hints{.started_ns = reactor.now_ns()};
   return try_write(reactor, range, buffers, hints).has_value();
 }
 

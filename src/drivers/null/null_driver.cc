@@ -77,13 +77,13 @@ aio::Task<IoResult> NullDriver::prefetch(Range) {
   co_return IoResult();
 }
 
-IoResult NullDriver::try_read(aio::Reactor&, Range, IoBuffers buffers) {
+IoResult NullDriver::try_read(aio::Reactor&, Range, IoBuffers buffers, block::InlineHints&) {
   if (options_.latency_ns != 0) return fail(EAGAIN);
   block::fill_zero(buffers, 0);
   return {};
 }
 
-IoResult NullDriver::try_write(aio::Reactor&, Range, IoBuffers, block::WriteHints&) {
+IoResult NullDriver::try_write(aio::Reactor&, Range, IoBuffers, block::InlineHints&) {
   if (options_.latency_ns != 0) return fail(EAGAIN);
   return {};
 }

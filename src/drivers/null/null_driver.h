@@ -22,9 +22,10 @@ class NullDriver final : public block::LiveDriver {
   aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override;
   aio::Task<IoResult> prefetch(block::Range range) override;
 
-  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                    block::InlineHints& hints) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                     block::WriteHints& hints) override;
+                     block::InlineHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
 
   std::uint64_t size_bytes() const override { return options_.size_bytes; }

@@ -27,7 +27,8 @@ TEST_F(NullDriverTest, OverwritesTheBufferWithZeros) {
   EXPECT_TRUE(run(driver.read({0, 6}, IoBuffers(&vector, 1))));
   EXPECT_EQ(text, std::string(6, '\0'));
   text = "secret";
-  EXPECT_TRUE(driver.try_read(reactor(), {0, 6}, IoBuffers(&vector, 1)));
+  block::InlineHints hints;
+  EXPECT_TRUE(driver.try_read(reactor(), {0, 6}, IoBuffers(&vector, 1), hints));
   EXPECT_EQ(text, std::string(6, '\0'));
 }
 
@@ -61,7 +62,7 @@ TEST_F(NullDriverTest, WaitsForItsLatency) {
   std::uint64_t started_ns = reactor().now_ns();
   EXPECT_TRUE(run(driver.write({0, 0}, {}, {})));
   EXPECT_GE(reactor().now_ns() - started_ns, 2'000'000u);
-  block::WriteHints hints;
+  block::InlineHints hints;
   EXPECT_EQ(driver.try_write(reactor(), {0, 0}, {}, hints).error(), Errno(EAGAIN));
 }
 

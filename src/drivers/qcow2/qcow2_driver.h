@@ -57,9 +57,10 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
 
   // A range within one run that is no compressed data. There is no try_share(): the clusters of a range may be freed
   // and used again before the bytes are sent.
-  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                    block::InlineHints& hints) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                     block::WriteHints& hints) override;
+                     block::InlineHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
 
   std::uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_acquire); }

@@ -125,7 +125,7 @@ aio::Task<IoResult> Qcow2Driver::read_pieces(std::span<Piece> pieces) {
   co_return IoResult();
 }
 
-IoResult Qcow2Driver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
+IoResult Qcow2Driver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
   const ClusterPins::Pin pin = pins_.pin(reactor);
   const std::expected<GuestRun, Errno> run = try_run(*tables_, range, RunPurpose::kRead);
   // The blocking verb reports what is wrong with the image.
@@ -134,11 +134,11 @@ IoResult Qcow2Driver::try_read(aio::Reactor& reactor, Range range, IoBuffers buf
     case ClusterKind::kData: {
       const Range host{run->host_offset, range.length};
       if (!host.fits(data().size_bytes())) return fail(EAGAIN);
-      return data().try_read(reactor, host, buffers);
+      return data().try_read(reactor, host, buffers, hints);
     }
     case ClusterKind::kUnallocated:
       if (const std::uint64_t backed = backed_bytes(range); backed == range.length) {
-        return backing_->node().try_read(reactor, range, buffers);
+        return backing_->node().try_read(reactor, range, buffers, hints);
       } else if (backed > 0) {
         return fail(EAGAIN);
       }

@@ -108,7 +108,7 @@ aio::Task<IoResult> Qcow2Driver::prepare_first_change() {
   co_return IoResult();
 }
 
-IoResult Qcow2Driver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+IoResult Qcow2Driver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
   if (!may_change()) return fail(EAGAIN);
   return writer_->try_write(reactor, range, buffers, hints);
 }

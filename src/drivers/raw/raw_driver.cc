@@ -82,11 +82,11 @@ aio::Task<IoResult> RawDriver::prefetch(Range range) {
   return file().prefetch(in_file(range));
 }
 
-IoResult RawDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
-  return file().try_read(reactor, in_file(range), buffers);
+IoResult RawDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
+  return file().try_read(reactor, in_file(range), buffers, hints);
 }
 
-IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+IoResult RawDriver::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
   return file().try_write(reactor, in_file(range), buffers, hints);
 }
 

@@ -28,9 +28,10 @@ class RawDriver final : public block::LiveDriver {
   aio::Task<std::expected<block::DataPlace, Errno>> locate(block::Range range) override;
   aio::Task<IoResult> prefetch(block::Range range) override;
 
-  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                    block::InlineHints& hints) override;
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                     block::WriteHints& hints) override;
+                     block::InlineHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
   aio::Task<IoResult> read_shared(block::Range range, block::IoBuffers buffers) override;

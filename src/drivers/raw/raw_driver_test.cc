@@ -48,8 +48,8 @@ TEST_F(RawDriverTest, PassesEveryVerbOnAtItsOffset) {
   IoBuffers buffers(&vector, 1);
   EXPECT_TRUE(run(raw.write({5, 1}, buffers, {.force_unit_access = true})));
   EXPECT_TRUE(run(raw.read({5, 1}, buffers)));
-  EXPECT_TRUE(raw.try_read(reactor(), {6, 1}, buffers));
-  block::WriteHints hints;
+  block::InlineHints hints;
+  EXPECT_TRUE(raw.try_read(reactor(), {6, 1}, buffers, hints));
   EXPECT_TRUE(raw.try_write(reactor(), {7, 1}, buffers, hints));
   EXPECT_TRUE(run(raw.write_zeroes({8, 2}, {.may_unmap = true})));
   EXPECT_TRUE(run(raw.discard({9, 2})));

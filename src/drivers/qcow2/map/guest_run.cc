@@ -10,13 +10,17 @@ namespace {
 // The part of the run that one entry has, from `offset` to the end of the cluster at most.
 std::expected<GuestRun, Errno> run_of_entry(const Geometry& geometry, const L2Entry& entry, std::uint64_t offset) {
   const ClusterPlace place = place_of(geometry, entry);
-  const unsigned subcluster = geometry.extended_l2 ? geometry.subcluster_of(offset) : 0;
   GuestRun run;
-  run.kind = subcluster_kind(geometry, entry, subcluster);
+  run.kind = place.kind;
+  run.length = geometry.cluster_bytes();
+  if (geometry.extended_l2) {
+    const unsigned subcluster = geometry.subcluster_of(offset);
+    run.kind = subcluster_kind(geometry, entry, subcluster);
+    run.length = (std::uint64_t{subcluster} + subcluster_run(geometry, entry, subcluster))
+                 << geometry.subcluster_bits();
+  }
   if (run.kind == ClusterKind::kInvalid) return fail(EIO);
-  const std::uint64_t end = (std::uint64_t{subcluster} + subcluster_run(geometry, entry, subcluster))
-                            << geometry.subcluster_bits();
-  run.length = end - geometry.offset_in_cluster(offset);
+  run.length -= geometry.offset_in_cluster(offset);
   if (run.kind == ClusterKind::kCompressed) {
     run.host_offset = place.host_offset;
     run.compressed_bytes = place.compressed_bytes;

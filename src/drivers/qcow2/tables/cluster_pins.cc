@@ -8,8 +8,13 @@ ClusterPins::Pin ClusterPins::pin(const aio::Reactor& reactor) {
   const std::size_t shard = (reinterpret_cast<std::uintptr_t>(&reactor) >> 6) % kShards;
   auto& count = shards_[shard].counts[epoch_.load(std::memory_order_relaxed) & 1];
   count.fetch_add(1, std::memory_order_seq_cst);
-  // Either advance() sees this pin, or the lookups that follow see the tables without the clusters freed before it.
+  // Either advance() sees this pin, or the lookups that follow see the tables without the clusters freed before it. On
+  // x86 the addition is a full fence by itself, so that the compiler alone needs one.
+#if defined(__x86_64__)
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+#else
   std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
   return Pin(count);
 }
 

@@ -135,7 +135,7 @@ class MemoryImage final : public GuestReader {
       return image_.writer_->write(range, buffers, options);
     }
     IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
-                       block::WriteHints& hints) override {
+                       block::InlineHints& hints) override {
       return image_.writer_->try_write(reactor, range, buffers, hints);
     }
     aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options) override {

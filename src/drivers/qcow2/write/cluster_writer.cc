@@ -59,6 +59,7 @@ class NewPlace {
   bool moves_whole_cluster(const Planned& planned) const;
   bool reads_as_zeros(const Planned& planned) const;
   aio::Task<IoResult> write_data(const Step& step, IoBuffers buffers);
+  aio::Task<IoResult> write_host(Range range, IoBuffers buffers);
   aio::Task<IoResult> read_old(Range range, std::span<std::byte> bytes);
   L2Entry new_entry(const Step& step, std::size_t index) const;
   aio::Task<IoResult> link(const Step& step);
@@ -227,7 +228,7 @@ aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
   const std::uint64_t host = step.host_offset + (filled.offset - step.whole(geometry()).offset);
   if (head_bytes + tail_bytes == 0) {
     block::debug_event(parts_.file, block::DebugEvent::kWriteAio);
-    co_return co_await parts_.data.node().write({host, filled.length}, vectors, {.may_grow = true});
+    co_return co_await write_host({host, filled.length}, vectors);
   }
   const block::AlignedMemory memory(head_bytes + tail_bytes, 4096);
   if (!memory) co_return fail(ENOMEM);
@@ -243,7 +244,17 @@ aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
     vectors.push_back({tail.data(), tail.size()});
   }
   block::debug_event(parts_.file, block::DebugEvent::kCowWrite);
-  co_return co_await parts_.data.node().write({host, filled.length}, vectors, {.may_grow = true});
+  co_return co_await write_host({host, filled.length}, vectors);
+}
+
+aio::Task<IoResult> NewPlace::write_host(Range range, IoBuffers buffers) {
+  block::Node& node = parts_.data.node();
+  IoResult result = fail(EAGAIN);
+  if (range.length <= kInlineWriteBytesMax) {
+    result = node.try_write(co_await aio::current_reactor(), range, buffers);
+  }
+  if (result || result.error() != Errno(EAGAIN)) co_return result;
+  co_return co_await node.write(range, buffers, {.may_grow = true});
 }
 
 L2Entry NewPlace::new_entry(const Step& step, std::size_t index) const {

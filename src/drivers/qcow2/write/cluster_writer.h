@@ -11,6 +11,8 @@ namespace blockexport::drivers::qcow2 {
 
 // A step of a long write allocates at most this many bytes at once.
 inline constexpr std::uint64_t kAllocatedAtOnceBytesMax = 4u << 20;
+// A longer step is written by the blocking verb, so that other requests of the reactor do not wait for it.
+inline constexpr std::uint64_t kInlineWriteBytesMax = 256u << 10;
 
 // Writes the beginning of `range`, whose first cluster cannot be overwritten in place. Returns the number of bytes
 // that are written; 0: the first cluster can be overwritten in place by now.

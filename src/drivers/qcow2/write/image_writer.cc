@@ -44,7 +44,7 @@ bool ImageWriter::is_over_metadata(Range host) {
   return metadata_.contains(first, parts_.geometry().cluster_of(host.end() - 1) - first + 1);
 }
 
-IoResult ImageWriter::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::WriteHints& hints) {
+IoResult ImageWriter::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
   if (is_corrupt()) return fail(EAGAIN);
   const ClusterPins::Pin pin = parts_.pins.pin(reactor);
   const std::expected<GuestRun, Errno> run = try_run(parts_.tables, range, RunPurpose::kWrite);

@@ -32,7 +32,7 @@ class ImageWriter {
 
   // As the verbs of block::LiveDriver.
   aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options);
-  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers, block::WriteHints& hints);
+  IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers, block::InlineHints& hints);
   aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options);
   aio::Task<IoResult> discard(block::Range range);
   aio::Task<IoResult> flush() { return metadata_writer_.commit(); }

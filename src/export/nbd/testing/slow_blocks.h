@@ -42,7 +42,7 @@ class SlowBlocks final : public block::LiveDriver {
     co_return IoResult{};
   }
   // Succeeds inline for some writes.
-  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::WriteHints&) override {
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::InlineHints&) override {
     if (calls_++ % 3 != 0) return fail(EAGAIN);
     store(range, buffers);
     return {};

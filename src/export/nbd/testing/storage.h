@@ -98,14 +98,14 @@ class StorageDriver final : public block::LiveDriver {
     }
   }
 
-  IoResult try_read(aio::Reactor&, block::Range range, block::IoBuffers buffers) override {
+  IoResult try_read(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::InlineHints&) override {
     if (!state_.immediate) return fail(EAGAIN);
     state_.reads.push_back(range);
     if (state_.error != 0) return fail(state_.error);
     block::copy_in(buffers, 0, part(range));
     return {};
   }
-  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::WriteHints& hints) override {
+  IoResult try_write(aio::Reactor&, block::Range range, block::IoBuffers buffers, block::InlineHints& hints) override {
     if (!state_.immediate) return fail(EAGAIN);
     state_.tries.push_back(std::to_string(range.offset) + "+" + std::to_string(range.length));
     if (hints.requests > 1) state_.tries.back() += " of " + std::to_string(hints.requests);
