@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "aio/reactor/reactor.h"
 #include "aio/task/current.h"
 #include "block/debug_events.h"
 
@@ -19,9 +20,10 @@ std::unique_ptr<ImageTables> Qcow2Driver::make_tables(const Geometry& geometry, 
       geometry, l1, ImageTables::CacheSizes{.slice_bytes = sizes.l2_slice_bytes, .cache_bytes = sizes.l2_bytes}, file);
 }
 
-Qcow2Driver::Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image, Children children,
-                         CorruptionReport corruption)
-    : options_(std::move(options)),
+Qcow2Driver::Qcow2Driver(aio::Reactor& control, Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image,
+                         Children children, CorruptionReport corruption)
+    : control_(control),
+      options_(std::move(options)),
       sizes_(sizes),
       image_(std::move(image)),
       file_(std::move(children.file)),
@@ -58,6 +60,28 @@ aio::Task<IoResult> Qcow2Driver::prefetch(Range range) {
     range = {range.offset + run.length, range.length - run.length};
   }
   co_return IoResult();
+}
+
+void Qcow2Driver::resume() {
+  if (options_.cache_clean_seconds == 0) return;
+  cleaning_.emplace(control_);
+  cleaning_->spawn("drop unused tables of a qcow2 image", clean_cache_regularly());
+}
+
+aio::Task<void> Qcow2Driver::quiesce() {
+  if (!cleaning_) co_return;
+  cleaning_->cancel();
+  co_await cleaning_->join();
+  cleaning_.reset();
+}
+
+aio::Task<void> Qcow2Driver::clean_cache_regularly() {
+  const std::uint64_t interval_ns = std::uint64_t{options_.cache_clean_seconds} * 1'000'000'000;
+  while (co_await control_.sleep_until(control_.now_ns() + interval_ns)) {
+    for (std::size_t set = 0; tables_->drop_unused_slices(set, kSetsCleanedPerTurnMax); set += kSetsCleanedPerTurnMax) {
+      co_await aio::next_turn();
+    }
+  }
 }
 
 block::Limits Qcow2Driver::limits() const {

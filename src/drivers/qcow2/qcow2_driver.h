@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "aio/sync/scope.h"
 #include "block/driver.h"
 #include "block/edge.h"
 #include "block/node.h"
@@ -33,6 +34,8 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   static constexpr std::size_t kRunsAtOnceMax = 16;
   // Lookups in one turn of the event loop, each of at most kRunEntriesMax entries: about a millisecond.
   static constexpr unsigned kLookupsPerTurnMax = 64;
+  // Sets of the cache of L2 tables, of 8 slices each, that one turn of the event loop looks for unused slices.
+  static constexpr std::size_t kSetsCleanedPerTurnMax = 64;
 
   struct Children {
     std::unique_ptr<block::Edge> file;
@@ -40,9 +43,9 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
     std::unique_ptr<block::Edge> backing;    // null: none
   };
 
-  // `image`: of children.file, whose type of compression is built.
-  Qcow2Driver(Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image, Children children,
-              CorruptionReport corruption);
+  // `control`: the reactor of quiesce() and resume(). `image`: of children.file, whose type of compression is built.
+  Qcow2Driver(aio::Reactor& control, Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image,
+              Children children, CorruptionReport corruption);
 
   // Makes the node writable, before any verb. Fails when the image may only be read, with the reason.
   aio::Task<Result<>> begin_writing();
@@ -68,6 +71,8 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   std::string_view format_name() const override { return "qcow2"; }
   bool is_read_only() const override { return writer_ == nullptr; }
   bool owes_flush() const override;
+  aio::Task<void> quiesce() override;
+  void resume() override;
   aio::Task<IoResult> change_backing_name(std::string name, std::string_view format) override;
   aio::Task<Result<>> resize(std::uint64_t size_bytes) override;
   // The newest first, as the reference lists them.
@@ -120,6 +125,8 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   aio::Task<Result<>> grow_disk(std::uint64_t size_bytes);
   aio::Task<Result<>> shrink_disk(std::uint64_t size_bytes);
 
+  aio::Task<void> clean_cache_regularly();
+
   // The run at the start of the range. EIO when the image is corrupt there, which it logs.
   aio::Task<std::expected<GuestRun, Errno>> find(block::Range range);
   std::optional<std::string> describe_wrong_entry(std::uint64_t offset) const;
@@ -134,6 +141,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
 
   Result<> prepare_backing(const schema::BlockdevOptionsQcow2& after, block::ReopenChildren& children);
 
+  aio::Reactor& control_;
   Qcow2Options options_;
   Qcow2CacheSizes sizes_;
   ImageContent image_;  // its L1 table is in tables_
@@ -149,6 +157,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   CompressedReader compressed_;
   CorruptionReport corruption_;
   std::atomic<std::uint64_t> size_bytes_;
+  std::optional<aio::Scope> cleaning_;  // between resume() and quiesce()
 
   // Between prepare_reopen and commit_reopen or abort_reopen.
   Qcow2Options next_options_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "aio/task/current.h"
 #include "block/testing/memory_driver.h"
 #include "block/testing/reactor_test.h"
 #include "drivers/qcow2/qcow2_open.h"
@@ -311,6 +312,33 @@ TEST_F(Qcow2DriverTest, AnErrorOfAChildIsPassedOn) {
   file->state.error = 0;
   backing->state.error = EREMOTEIO;
   read(opened, {0, 3 * 4096}, EREMOTEIO);
+}
+
+aio::Task<void> sleep(std::uint64_t duration_ns) {
+  aio::Reactor& reactor = co_await aio::current_reactor();
+  (void)co_await reactor.sleep_until(reactor.now_ns() + duration_ns);
+}
+
+// The memory of tables that nobody uses is given back, and the next request reads them again.
+TEST_F(Qcow2DriverTest, UnusedTablesLeaveMemoryAfterTheInterval) {
+  ImageBuilder builder({.cluster_bits = 12, .size_bytes = 4096});
+  builder.data(0, std::byte{1});
+  schema::BlockdevOptionsQcow2 options;
+  options.cache_clean_interval = 1;
+  auto opened = open(builder.build(), options);
+  ASSERT_TRUE(opened) << opened.error().message();
+  Qcow2Driver& driver = **opened;
+  driver.resume();
+  Bytes bytes(512);
+  const iovec vector{bytes.data(), bytes.size()};
+  block::InlineHints hints;
+  ASSERT_TRUE(run(driver.read({0, 512}, {&vector, 1})));
+  EXPECT_TRUE(driver.try_read(reactor(), {0, 512}, {&vector, 1}, hints));
+  run(sleep(2'500'000'000));
+  EXPECT_EQ(driver.try_read(reactor(), {0, 512}, {&vector, 1}, hints), fail(EAGAIN));
+  EXPECT_TRUE(run(driver.read({0, 512}, {&vector, 1})));
+  EXPECT_EQ(bytes, Bytes(512, std::byte{1}));
+  run(driver.quiesce());
 }
 
 TEST_F(Qcow2DriverTest, TryReadAnswersWhatIsInMemory) {

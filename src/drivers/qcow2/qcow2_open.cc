@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "aio/task/current.h"
 #include "base/printable.h"
 #include "block/graph.h"
 #include "drivers/qcow2/qcow2_repair.h"
@@ -74,7 +75,8 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
   CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, *edges.file, children));
   if (edges.data_file != nullptr) edges.file->set_roles(block::ChildRole::kMetadata);
   CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, *edges.file, children));
-  auto driver = std::make_unique<Qcow2Driver>(std::move(plain), sizes, std::move(image), std::move(edges), corruption);
+  auto driver = std::make_unique<Qcow2Driver>(co_await aio::current_reactor(), std::move(plain), sizes,
+                                              std::move(image), std::move(edges), corruption);
   if (!read_only) CO_TRY(co_await driver->begin_writing());
   co_return driver;
 }

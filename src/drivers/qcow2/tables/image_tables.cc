@@ -78,6 +78,13 @@ aio::Task<IoResult> ImageTables::load(std::uint64_t guest_cluster) {
   co_return load->result;
 }
 
+bool ImageTables::drop_unused_slices(std::size_t first, std::size_t count) {
+  if (first >= cache_.set_count()) return false;
+  const std::lock_guard lock(mutex_);
+  cache_.drop_unused(first, count);
+  return true;
+}
+
 aio::Task<IoResult> ImageTables::read_slice(std::uint64_t table_offset, Load& load) {
   if (table_offset == 0 || geometry_.offset_in_cluster(table_offset) != 0) co_return fail(EIO);
   const block::AlignedMemory memory(cache_.slice_bytes(), 4096);

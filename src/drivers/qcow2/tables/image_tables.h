@@ -45,6 +45,9 @@ class ImageTables {
   // Makes the slice of a guest cluster that has an L2 table be in memory now; it may be evicted at any time.
   aio::Task<IoResult> load(std::uint64_t guest_cluster);
 
+  // Drops slices that nobody uses: see L2Cache::drop_unused(). Returns false when there are no sets from `first` on.
+  bool drop_unused_slices(std::size_t first, std::size_t count);
+
   // --- for changes, under mutex() ---
 
   std::mutex& mutex() { return mutex_; }

@@ -1,10 +1,14 @@
 #include "drivers/qcow2/tables/l2_cache.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <cstdlib>
 #include <cstring>
-#include <new>
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 namespace blockexport::drivers::qcow2 {
@@ -12,6 +16,8 @@ namespace {
 
 // A lookup gives up after this many changes of its place; the caller then takes the lock.
 constexpr int kLookupsMax = 4;
+// The kernel takes whole pages back. Where its pages are larger, it refuses smaller slices, which keep their memory.
+constexpr std::size_t kPageBytes = 4096;
 
 std::uint64_t swapped(std::uint64_t value) {
   if constexpr (std::endian::native == std::endian::little) return std::byteswap(value);
@@ -38,8 +44,18 @@ L2Cache::L2Cache(const Geometry& geometry, std::uint64_t slice_bytes, std::uint6
 
 L2Cache::~L2Cache() {
   for (Set& set : sets_) {
-    for (Place& place : set.places) delete[] place.words.load(std::memory_order_relaxed);
+    for (Place& place : set.places) std::free(place.words.load(std::memory_order_relaxed));
   }
+}
+
+// In pages of its own, if it has the size of any.
+L2Cache::Word* L2Cache::make_words() const {
+  static_assert(std::is_trivially_destructible_v<Word>);
+  void* const memory = std::aligned_alloc(std::min<std::size_t>(kPageBytes, slice_bytes_), slice_bytes_);
+  if (memory == nullptr) return nullptr;
+  auto* const words = static_cast<Word*>(memory);
+  std::uninitialized_value_construct_n(words, words_per_slice());
+  return words;
 }
 
 std::optional<L2Entry> L2Cache::find(std::uint64_t guest_cluster) const {
@@ -112,7 +128,7 @@ IoResult L2Cache::insert(std::uint64_t slice, std::span<const std::byte> bytes) 
   Place& place = take_place(set_of(slice));
   Word* words = place.words.load(std::memory_order_relaxed);
   if (words == nullptr) {
-    words = new (std::nothrow) Word[words_per_slice()];
+    words = make_words();
     if (words == nullptr) return fail(ENOMEM);
     place.words.store(words, std::memory_order_relaxed);
   }
@@ -181,11 +197,24 @@ void L2Cache::end_write() {
   std::erase_if(dirty_, is_written);
 }
 
-void L2Cache::clear() {
-  assert(dirty_.empty());
-  for (Set& set : sets_) {
-    for (Place& place : set.places) place.slice.store(kNoSlice, std::memory_order_relaxed);
+void L2Cache::drop_unused(std::size_t first, std::size_t count) {
+  const std::size_t end = std::min(sets_.size(), first + count);
+  for (std::size_t i = first; i < end; ++i) {
+    for (Place& place : sets_[i].places) {
+      if (place.dirty || place.slice.load(std::memory_order_relaxed) == kNoSlice) continue;
+      if (!place.referenced.exchange(false, std::memory_order_relaxed)) drop(place);
+    }
   }
+}
+
+// A lookup that has found the place before reads old words or zeros, and sees then that the counter has changed.
+void L2Cache::drop(Place& place) {
+  place.sequence.fetch_add(1, std::memory_order_acq_rel);
+  place.slice.store(kNoSlice, std::memory_order_relaxed);
+  if (slice_bytes_ >= kPageBytes) {
+    (void)madvise(place.words.load(std::memory_order_relaxed), slice_bytes_, MADV_DONTNEED);
+  }
+  place.sequence.fetch_add(1, std::memory_order_release);
 }
 
 }  // namespace blockexport::drivers::qcow2

@@ -4,7 +4,7 @@
 // set-associative: a slice has kWays places, by its number, so that a cache as large as the image's tables never
 // evicts. A place has a sequence counter, odd while its slice is replaced; find() reads the entry between two looks at
 // the counter. Memory of places is allocated at their first use and kept until the cache is destroyed, so that a
-// lookup never reads freed memory.
+// lookup never reads freed memory; drop_unused() gives the pages behind it back to the system.
 //
 // Owned by ImageTables. Thread: find() and holds() on any; all others under the lock of ImageTables.
 #pragma once
@@ -64,8 +64,10 @@ class L2Cache {
   void encode(std::uint64_t slice, std::span<std::byte> bytes) const;
   // The slices that begin_write() returned are in the image: those that have not changed since then are clean.
   void end_write();
-  // Drops all slices, which may not be dirty; no lookup is under way.
-  void clear();
+  std::size_t set_count() const { return sets_.size(); }
+  // Drops those slices of `count` sets from `first` on that are clean and were not used since the last such call or
+  // eviction that looked at them. Sets past the end are left out.
+  void drop_unused(std::size_t first, std::size_t count);
 
  private:
   using Word = std::atomic<std::uint64_t>;
@@ -89,6 +91,8 @@ class L2Cache {
   const Place* place_of_slice(std::uint64_t slice) const;
   Place* place_of_slice(std::uint64_t slice);
   static Place& take_place(Set& set);
+  Word* make_words() const;
+  void drop(Place& place);
   std::optional<L2Entry> read_entry(const Place& place, std::uint64_t slice, std::uint64_t index) const;
   std::uint64_t words_per_slice() const { return slice_bytes_ / sizeof(std::uint64_t); }
   std::uint64_t index_in_slice(std::uint64_t guest_cluster) const { return guest_cluster & (entries_per_slice_ - 1); }

@@ -10,8 +10,8 @@ namespace {
 constexpr std::uint64_t kSliceBytes = 512;
 
 // A slice all of whose entries are `value`, as it stands in an image.
-std::vector<std::byte> slice_of(std::uint64_t value) {
-  std::vector<std::byte> bytes(kSliceBytes);
+std::vector<std::byte> slice_of(std::uint64_t value, std::uint64_t slice_bytes = kSliceBytes) {
+  std::vector<std::byte> bytes(slice_bytes);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(value >> (56 - 8 * (i % 8)));
   return bytes;
 }
@@ -104,15 +104,35 @@ TEST(L2CacheTest, ASliceThatChangesWhileItIsWrittenStaysDirty) {
   EXPECT_EQ(cache.dirty_count(), 0u);
 }
 
-// A lookup sees the slice that it asks for, or nothing, while another thread replaces slices in the same place.
+TEST(L2CacheTest, DropsCleanSlicesThatNobodyUsed) {
+  L2Cache cache({}, 4096, 4096 * L2Cache::kWays);
+  for (std::uint64_t slice = 0; slice < 4; ++slice) ASSERT_TRUE(cache.insert(slice, slice_of(slice, 4096)));
+  cache.set(3 * 512, {77});
+  cache.drop_unused(0, cache.set_count());
+  EXPECT_TRUE(cache.holds(0));  // it was used when it came in
+  EXPECT_EQ(cache.find(512), (L2Entry{1}));
+  cache.drop_unused(1, 1);  // a set that does not exist
+  cache.drop_unused(0, cache.set_count());
+  EXPECT_FALSE(cache.holds(0));
+  EXPECT_FALSE(cache.holds(2));
+  EXPECT_EQ(cache.find(512), (L2Entry{1}));
+  EXPECT_EQ(cache.find(3 * 512), (L2Entry{77}));
+  ASSERT_TRUE(cache.insert(2, slice_of(2, 4096)));
+  EXPECT_EQ(cache.find(2 * 512 + 511), (L2Entry{2}));
+}
+
+// A lookup sees the slice that it asks for, or nothing, while another thread replaces and drops slices in the same
+// place.
 TEST(L2CacheTest, ALookupNeverSeesAnotherSlice) {
-  L2Cache cache({.extended_l2 = true}, kSliceBytes, kSliceBytes * L2Cache::kWays);
+  constexpr std::uint64_t kBytes = 4096;  // so that dropped slices give their memory back
+  constexpr std::uint64_t kEntries = kBytes / 16;
+  L2Cache cache({.extended_l2 = true}, kBytes, kBytes * L2Cache::kWays);
   std::atomic<bool> stop = false;
   std::atomic<std::uint64_t> found = 0;
   std::thread reader([&] {
     for (std::uint64_t i = 0; !stop.load(std::memory_order_relaxed); ++i) {
       const std::uint64_t slice = i % 16;
-      const std::optional<L2Entry> entry = cache.find(slice * 32 + i % 32);
+      const std::optional<L2Entry> entry = cache.find(slice * kEntries + i % kEntries);
       if (!entry) continue;
       EXPECT_EQ(entry->descriptor % 16, slice);
       EXPECT_EQ(entry->descriptor, entry->subclusters);
@@ -121,8 +141,9 @@ TEST(L2CacheTest, ALookupNeverSeesAnotherSlice) {
   });
   for (std::uint64_t i = 0; i < 20'000 || found.load(std::memory_order_relaxed) < 1000; ++i) {
     const std::uint64_t slice = i * 7 % 16;
-    ASSERT_TRUE(cache.insert(slice, slice_of(slice)));
-    if (cache.may_change(slice)) cache.set(slice * 32 + i % 32, {slice + 16 * i, slice + 16 * i});
+    ASSERT_TRUE(cache.insert(slice, slice_of(slice, kBytes)));
+    if (cache.may_change(slice)) cache.set(slice * kEntries + i % kEntries, {slice + 16 * i, slice + 16 * i});
+    if (i % 3 == 0) cache.drop_unused(0, 1);
     if (i % 5 == 0) {
       (void)cache.begin_write();
       cache.end_write();
