@@ -13,7 +13,7 @@
 #include "aio/task/task.h"
 #include "block/io.h"
 #include "block/node.h"
-#include "drivers/qcow2/decompress/cluster_decompressor.h"
+#include "drivers/qcow2/compression/cluster_decompressor.h"
 #include "drivers/qcow2/map/guest_run.h"
 
 namespace blockexport::drivers::qcow2 {

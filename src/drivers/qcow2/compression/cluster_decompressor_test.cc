@@ -1,4 +1,4 @@
-#include "drivers/qcow2/decompress/cluster_decompressor.h"
+#include "drivers/qcow2/compression/cluster_decompressor.h"
 
 #include <gtest/gtest.h>
 #include <zlib.h>
