@@ -22,6 +22,7 @@ struct WriteOptions {
   bool force_unit_access = false;  // durable before it completes
   // The caller has the permission to resize: a write past the end makes the node larger.
   bool may_grow = false;
+  bool compressed = false;  // the driver may store the data in compressed form; others store it as it is
 };
 
 struct ZeroOptions {

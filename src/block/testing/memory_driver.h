@@ -30,6 +30,7 @@ struct MemoryDriverState {
   bool grows = false;                  // can_grow()
   bool owes_flush = false;
   bool can_discard = true;
+  bool compresses = false;  // can_compress()
   bool try_verbs = true;
   bool shares = false;                // try_share succeeds, with a null file
   aio::Event* read_pause = nullptr;   // each read ends only after it is set
@@ -48,7 +49,7 @@ class MemoryDriver final : public LiveDriver {
   aio::Task<IoResult> write(Range range, IoBuffers buffers, WriteOptions options) override {
     if (state_.write_error != 0 && range.offset >= state_.write_error_from) co_return fail(state_.write_error);
     if (options.may_grow) grow_to(range.end());
-    co_return transfer("write", range, buffers, true, options.force_unit_access ? " fua" : "");
+    co_return transfer("write", range, buffers, true, suffix_of(options));
   }
   aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) override {
     if (options.may_grow) grow_to(range.end());
@@ -61,6 +62,7 @@ class MemoryDriver final : public LiveDriver {
     co_return IoResult();
   }
   bool can_discard() const override { return state_.can_discard; }
+  bool can_compress() const override { return state_.compresses; }
   aio::Task<IoResult> discard(Range range) override {
     EXPECT_LE(range.length, state_.limits.discard_bytes_max);
     co_return record("discard", range, "");
@@ -116,6 +118,10 @@ class MemoryDriver final : public LiveDriver {
  private:
   void grow_to(std::uint64_t size_bytes) {
     if (state_.grows && size_bytes > state_.bytes.size()) state_.bytes.resize(size_bytes);
+  }
+  static const char* suffix_of(WriteOptions options) {
+    if (options.compressed) return options.force_unit_access ? " fua compressed" : " compressed";
+    return options.force_unit_access ? " fua" : "";
   }
   static const char* suffix_of(ZeroOptions options) {
     if (options.may_unmap) return options.force_unit_access ? " unmap fua" : " unmap";
