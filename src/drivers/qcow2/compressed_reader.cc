@@ -16,18 +16,6 @@ constexpr std::uint64_t kClustersPerSlot = 3;
 
 }  // namespace
 
-// A slot that was taken, until its end.
-class CompressedReader::Slot {
- public:
-  explicit Slot(CompressedReader& of) : of_(of) {}
-  ~Slot() { of_.release_slot(); }
-  Slot(const Slot&) = delete;
-  Slot& operator=(const Slot&) = delete;
-
- private:
-  CompressedReader& of_;
-};
-
 // Arguments of a decompression on a worker thread.
 struct CompressedReader::Work {
   static std::int64_t run(void* argument) {
@@ -44,37 +32,16 @@ struct CompressedReader::Work {
 CompressedReader::CompressedReader(CompressionType type, std::uint64_t cluster_bytes)
     : decompressor_(type),
       cluster_bytes_(cluster_bytes),
-      slots_free_(kDecompressionBytesMax / (kClustersPerSlot * cluster_bytes)) {}
-
-aio::Task<IoResult> CompressedReader::take_slot() {
-  while (true) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (slots_free_ > 0) {
-        slots_free_--;
-        slots_taken_.fetch_add(1, std::memory_order_relaxed);
-        co_return IoResult();
-      }
-      slot_released_.reset();
-    }
-    CO_TRY(co_await slot_released_.wait());
-  }
-}
-
-void CompressedReader::release_slot() {
-  const std::lock_guard lock(mutex_);
-  slots_taken_.fetch_sub(1, std::memory_order_relaxed);
-  if (slots_free_++ == 0) slot_released_.set();
-}
+      slots_(kDecompressionBytesMax / (kClustersPerSlot * cluster_bytes)) {}
 
 aio::Task<IoResult> CompressedReader::read(block::Node& file, GuestRun run, std::uint64_t offset_in_cluster,
                                            block::IoBuffers buffers, Where where) {
-  CO_TRY(co_await take_slot());
-  const Slot slot(*this);
+  CO_TRY(co_await slots_.take());
+  const WorkSlots::Taken slot(slots_);
   // Requests that arrived together begin before the first one decompresses. Then worker threads serve them at the same
   // time; a single one is quicker without a change of threads.
   if (where == Where::kInline) co_await aio::next_turn();
-  if (slots_taken_.load(std::memory_order_relaxed) > 1) where = Where::kWorker;
+  if (slots_.are_several_taken()) where = Where::kWorker;
   co_return co_await read_in_slot(file, run, offset_in_cluster, buffers, where);
 }
 

@@ -5,15 +5,13 @@
 // Thread: any reactor.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <mutex>
 
-#include "aio/sync/shared_event.h"
 #include "aio/task/task.h"
 #include "block/io.h"
 #include "block/node.h"
 #include "drivers/qcow2/compression/cluster_decompressor.h"
+#include "drivers/qcow2/compression/work_slots.h"
 #include "drivers/qcow2/map/guest_run.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -35,21 +33,15 @@ class CompressedReader {
                            Where where);
 
  private:
-  class Slot;
   struct Work;
 
-  aio::Task<IoResult> take_slot();
-  void release_slot();
   aio::Task<IoResult> read_in_slot(block::Node& file, GuestRun run, std::uint64_t offset_in_cluster,
                                    block::IoBuffers buffers, Where where);
   aio::Task<IoResult> decompress(std::span<const std::byte> compressed, std::span<std::byte> cluster, Where where);
 
   ClusterDecompressor decompressor_;
   std::uint64_t cluster_bytes_;
-  std::atomic<std::uint64_t> slots_taken_ = 0;
-  std::mutex mutex_;  // guards slots_free_
-  std::uint64_t slots_free_;
-  aio::SharedEvent slot_released_{aio::SharedEvent::State::kReset};
+  WorkSlots slots_;
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -69,6 +69,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   std::uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_acquire); }
   block::Limits limits() const override;
   std::string_view format_name() const override { return "qcow2"; }
+  bool can_compress() const override { return true; }
   bool is_read_only() const override { return writer_ == nullptr; }
   bool owes_flush() const override;
   aio::Task<void> quiesce() override;

@@ -45,6 +45,20 @@ aio::Task<std::expected<Allocated, Errno>> Allocator::allocate_exactly(std::uint
   }
 }
 
+aio::Task<std::expected<std::uint64_t, Errno>> Allocator::allocate_bytes(std::uint64_t bytes) {
+  while (true) {
+    Refcounts::Blocked blocked{};
+    {
+      const std::lock_guard lock(tables_.mutex());
+      const Refcounts::Answer<Refcounts::SharedBytes> taken = refcounts_.allocate_bytes(bytes);
+      if (taken && taken->made.count != 0) note_allocated(taken->made);
+      if (taken) co_return taken->offset;
+      blocked = taken.error();
+    }
+    CO_TRY(co_await overcome(blocked));
+  }
+}
+
 Allocated Allocator::note_allocated(HostClusters clusters) {
   const unsigned bits = tables_.geometry().cluster_bits;
   const bool is_fresh = clusters.first << bits >= options_.fresh_from;
@@ -138,6 +152,11 @@ aio::Task<IoResult> Allocator::reclaim() {
 }
 
 aio::Task<std::expected<std::uint64_t, Errno>> Allocator::sole_clusters(FreedRun run) {
+  {
+    // A discard must not meet a compressed cluster that is written next to the freed one meanwhile.
+    const std::lock_guard lock(tables_.mutex());
+    refcounts_.close_shared(run.clusters);
+  }
   std::uint64_t count = 0;
   while (count < std::min(run.clusters.count, kReclaimedAtOnceMax)) {
     CO_TRY_ASSIGN(const std::uint64_t refcount, co_await this->refcount(run.clusters.first + count));

@@ -41,6 +41,9 @@ class Allocator {
   // image is corrupt, see is_corrupt().
   aio::Task<std::expected<Allocated, Errno>> allocate(std::uint64_t count_max);
   aio::Task<std::expected<Allocated, Errno>> allocate_exactly(std::uint64_t count);
+  // Takes `bytes` bytes, fewer than a cluster has, of clusters that such calls share. Returns their offset. Each
+  // cluster has one reference for them, which free() gives up.
+  aio::Task<std::expected<std::uint64_t, Errno>> allocate_bytes(std::uint64_t bytes);
 
   // Clusters that no table in memory refers to any more, or never did. Under the lock of the tables.
   void free(FreedRun run) { freed_.add(run); }

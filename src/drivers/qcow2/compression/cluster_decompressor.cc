@@ -9,6 +9,7 @@
 #endif
 
 #include <cassert>
+#include <utility>
 
 #include "base/error.h"
 
@@ -123,27 +124,10 @@ bool ClusterDecompressor::is_built(CompressionType type) {
 #endif
 }
 
-std::unique_ptr<ClusterDecompressor::Context> ClusterDecompressor::take() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      std::unique_ptr<Context> context = std::move(idle_.back());
-      idle_.pop_back();
-      return context;
-    }
-  }
-  return std::make_unique<Context>(type_);
-}
-
-void ClusterDecompressor::give_back(std::unique_ptr<Context> context) {
-  const std::lock_guard lock(mutex_);
-  if (idle_.size() < kIdleContextsMax) idle_.push_back(std::move(context));
-}
-
 IoResult ClusterDecompressor::decompress(Bytes compressed, std::span<std::byte> cluster) {
-  std::unique_ptr<Context> context = take();
+  std::unique_ptr<Context> context = contexts_.take(type_);
   const IoResult result = context->decompress(compressed, cluster);
-  give_back(std::move(context));
+  contexts_.give_back(std::move(context));
   return result;
 }
 

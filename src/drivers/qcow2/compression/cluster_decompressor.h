@@ -6,21 +6,16 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
-#include <mutex>
 #include <span>
-#include <vector>
 
 #include "base/errno.h"
+#include "drivers/qcow2/compression/context_pool.h"
 #include "drivers/qcow2/format/header.h"
 
 namespace blockexport::drivers::qcow2 {
 
 class ClusterDecompressor {
  public:
-  // Contexts that are kept for later decompressions.
-  static constexpr std::size_t kIdleContextsMax = 16;
-
   // The type must be one that is_built().
   explicit ClusterDecompressor(CompressionType type);
   ~ClusterDecompressor();
@@ -36,12 +31,9 @@ class ClusterDecompressor {
 
  private:
   class Context;
-  std::unique_ptr<Context> take();
-  void give_back(std::unique_ptr<Context> context);
 
   CompressionType type_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Context>> idle_;
+  ContextPool<Context> contexts_;
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -165,6 +165,44 @@ Refcounts::Answer<HostClusters> Refcounts::allocate_behind(std::uint64_t count) 
   return taken;
 }
 
+// A cluster whose refcount has the largest value, or is not in memory any more, is left as it is.
+bool Refcounts::can_share() {
+  if (shared_end_ == 0) return false;
+  const std::uint64_t cluster = geometry_.cluster_of(shared_end_);
+  if (!blocks_.contains(block_of(cluster))) return false;
+  const Answer<std::uint64_t> count = refcount(cluster);
+  return count && *count != 0 && *count < geometry_.refcount_max();
+}
+
+Refcounts::Answer<Refcounts::SharedBytes> Refcounts::allocate_bytes(std::uint64_t bytes) {
+  assert(bytes != 0 && bytes < geometry_.cluster_bytes());
+  if (!can_share()) shared_end_ = 0;
+  SharedBytes taken{.offset = shared_end_};
+  const std::uint64_t shared = geometry_.cluster_of(shared_end_);
+  const std::uint64_t free_bytes =
+      shared_end_ == 0 ? 0 : geometry_.cluster_bytes() - geometry_.offset_in_cluster(shared_end_);
+  if (free_bytes < bytes) {
+    const Answer<HostClusters> made = allocate(1);
+    if (!made) return std::unexpected(made.error());
+    taken.made = *made;
+    const bool follows = shared_end_ != 0 && made->first == shared + 1;
+    if (!follows) taken.offset = made->first << geometry_.cluster_bits;
+  }
+  if (geometry_.cluster_of(taken.offset) == shared && shared_end_ != 0) {
+    const Answer<std::uint64_t> counted = increase(shared);
+    assert(counted);
+    (void)counted;
+  }
+  shared_end_ = taken.offset + bytes;
+  if (geometry_.offset_in_cluster(shared_end_) == 0) shared_end_ = 0;
+  return taken;
+}
+
+void Refcounts::close_shared(HostClusters clusters) {
+  const std::uint64_t cluster = geometry_.cluster_of(shared_end_);
+  if (cluster >= clusters.first && cluster - clusters.first < clusters.count) shared_end_ = 0;
+}
+
 Refcounts::Answer<std::uint64_t> Refcounts::refcount(std::uint64_t cluster) {
   const std::uint64_t block_number = block_of(cluster);
   if (block_offset(block_number) == 0) return 0;
@@ -191,6 +229,7 @@ Refcounts::Answer<std::uint64_t> Refcounts::change(std::uint64_t cluster, bool i
   set(blocks_.find(block_of(cluster))->second, index_in_block(cluster), after);
   if (after == 0) {
     cursor_ = std::min(cursor_, cluster);
+    close_shared({cluster, 1});
     // It may have held a table that has moved.
     metadata_.remove(cluster);
   }

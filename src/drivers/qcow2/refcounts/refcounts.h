@@ -64,6 +64,16 @@ class Refcounts {
   Answer<HostClusters> allocate(std::uint64_t count_max);
   // The same for exactly `count` clusters.
   Answer<HostClusters> allocate_exactly(std::uint64_t count);
+  // Takes `bytes` bytes, fewer than a cluster has, behind those that the last such call took, if they fit there or in
+  // the next cluster too; else from the begin of another cluster. So one host cluster serves several calls, and counts
+  // each of them once. The bytes had no user before.
+  struct SharedBytes {
+    std::uint64_t offset = 0;
+    HostClusters made = {};  // the cluster that was free before the call; count 0: none
+  };
+  Answer<SharedBytes> allocate_bytes(std::uint64_t bytes);
+  // Later calls of allocate_bytes() take nothing of these clusters.
+  void close_shared(HostClusters clusters);
   Answer<std::uint64_t> refcount(std::uint64_t cluster);
   // Returns the new refcount. At 0 the cluster is free.
   Answer<std::uint64_t> decrease(std::uint64_t cluster);
@@ -121,6 +131,8 @@ class Refcounts {
   // The run of free clusters at or behind `from` within one block; count 0: the rest of the block has none.
   HostClusters free_run(const Block& block, std::uint64_t from, std::uint64_t count_max) const;
   Answer<std::uint64_t> change(std::uint64_t cluster, bool increase);
+  // Whether allocate_bytes() may go on where it ended.
+  bool can_share();
   // Number of blocks from `first_block` on that describe the `count` clusters at their beginning and, behind these,
   // the blocks themselves.
   std::uint64_t blocks_behind(std::uint64_t first_block, std::uint64_t count) const;
@@ -149,7 +161,8 @@ class Refcounts {
   std::size_t dirty_blocks_ = 0;
   std::uint64_t uses_ = 0;
   std::uint64_t evictions_ = 0;
-  std::uint64_t cursor_ = 0;  // no cluster below it is free, as far as is known
+  std::uint64_t shared_end_ = 0;  // where allocate_bytes() goes on, within a cluster; 0: in a new one
+  std::uint64_t cursor_ = 0;      // no cluster below it is free, as far as is known
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -254,5 +254,71 @@ TEST(RefcountsTest, AllocatesARunThatIsLongerThanABlockDescribes) {
   EXPECT_EQ(image.refcount(1260), 0u);
 }
 
+class SharedBytesTest : public testing::Test {
+ protected:
+  SharedBytesTest() {
+    refcounts_.insert_block(0, image_.block(1024), 4, refcounts_.evictions());
+    EXPECT_TRUE(refcounts_.allocate(1));  // cluster 3
+  }
+  std::uint64_t take(std::uint64_t bytes) {
+    const auto taken = refcounts_.allocate_bytes(bytes);
+    EXPECT_TRUE(taken);
+    return taken ? taken->offset : 0;
+  }
+  std::uint64_t count(std::uint64_t cluster) { return refcounts_.refcount(cluster).value_or(UINT64_MAX); }
+
+  Image image_{kSmall};
+  Refcounts refcounts_{kSmall, image_.table, 512, image_.metadata};
+};
+
+TEST_F(SharedBytesTest, FollowEachOtherAndCountTheirCluster) {
+  EXPECT_EQ(take(100), 4 * 512u);
+  EXPECT_EQ(take(200), 4 * 512u + 100);
+  EXPECT_EQ(count(4), 2u);
+  // Into the next cluster too, since that is free.
+  EXPECT_EQ(take(300), 4 * 512u + 300);
+  EXPECT_EQ(count(4), 3u);
+  EXPECT_EQ(count(5), 1u);
+  EXPECT_EQ(take(424), 5 * 512u + 88);
+  EXPECT_EQ(count(5), 2u);
+  // Cluster 5 is full to the last byte.
+  EXPECT_EQ(take(10), 6 * 512u);
+  EXPECT_EQ(count(5), 2u);
+}
+
+TEST_F(SharedBytesTest, BeginElsewhereWhenTheNextClusterIsInUse) {
+  EXPECT_EQ(take(300), 4 * 512u);
+  EXPECT_TRUE(refcounts_.allocate(1));
+  EXPECT_EQ(take(300), 6 * 512u);
+  EXPECT_EQ(count(4), 1u);
+  EXPECT_EQ(count(6), 1u);
+}
+
+TEST_F(SharedBytesTest, NeverTakeAClusterThatWasFreed) {
+  EXPECT_EQ(take(100), 4 * 512u);
+  EXPECT_EQ(refcounts_.decrease(4), 0u);
+  EXPECT_EQ(refcounts_.allocate(1), (HostClusters{4, 1}));
+  EXPECT_EQ(take(100), 5 * 512u);
+  EXPECT_EQ(count(4), 1u);
+}
+
+TEST_F(SharedBytesTest, LeaveAClusterThatWasClosed) {
+  EXPECT_EQ(take(100), 4 * 512u);
+  refcounts_.close_shared({5, 7});
+  EXPECT_EQ(take(100), 4 * 512u + 100);
+  refcounts_.close_shared({2, 3});
+  EXPECT_EQ(take(100), 5 * 512u);
+}
+
+TEST(SharedBytesOfOneBitTest, HaveClustersOfTheirOwn) {
+  constexpr Geometry kOneBit{.cluster_bits = 9, .refcount_order = 0};
+  Image image(kOneBit);
+  Refcounts refcounts(kOneBit, image.table, 512, image.metadata);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
+  EXPECT_EQ(refcounts.allocate_bytes(10)->offset, 3 * 512u);
+  EXPECT_EQ(refcounts.allocate_bytes(10)->offset, 4 * 512u);
+  EXPECT_EQ(refcounts.refcount(3), 1u);
+}
+
 }  // namespace
 }  // namespace blockexport::drivers::qcow2

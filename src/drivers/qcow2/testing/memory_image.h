@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 
@@ -13,6 +14,7 @@
 #include "base/byte_reader.h"
 #include "block/edge.h"
 #include "block/node.h"
+#include "drivers/qcow2/compression/cluster_decompressor.h"
 #include "drivers/qcow2/file/zero_padded_read.h"
 #include "drivers/qcow2/format/header.h"
 #include "drivers/qcow2/format/header_extensions.h"
@@ -25,11 +27,14 @@
 namespace blockexport::drivers::qcow2 {
 
 // An empty image: header, refcount table and block, L1 table.
-inline std::vector<std::byte> make_image(const Geometry& geometry, std::uint64_t disk_bytes) {
+inline std::vector<std::byte> make_image(const Geometry& geometry, std::uint64_t disk_bytes,
+                                         CompressionType compression_type = CompressionType::kZlib) {
   Header header{.version = geometry.zero_flag ? 3u : 2u,
                 .cluster_bits = geometry.cluster_bits,
                 .size_bytes = disk_bytes,
-                .refcount_order = geometry.refcount_order};
+                .refcount_order = geometry.refcount_order,
+                .compression_type = compression_type};
+  if (compression_type != CompressionType::kZlib) header.incompatible_features |= kIncompatibleCompression;
   if (geometry.extended_l2) header.incompatible_features |= kIncompatibleExtendedL2;
   if (geometry.data_file) header.incompatible_features |= kIncompatibleDataFile;
   if (!geometry.zero_flag) header.header_bytes = kHeaderBytesVersion2;
@@ -82,6 +87,7 @@ class MemoryImage final : public GuestReader {
     std::vector<std::uint64_t> l1;
     ByteReader reader(l1_bytes);
     while (reader.remaining() != 0) l1.push_back(reader.u64());
+    decompressor_ = std::make_unique<ClusterDecompressor>(header_.compression_type);
     tables_ = std::make_unique<ImageTables>(
         header_.geometry(), l1,
         ImageTables::CacheSizes{.slice_bytes = std::min(options_.slice_bytes, header_.cluster_bytes()),
@@ -109,6 +115,8 @@ class MemoryImage final : public GuestReader {
       if (run.kind == ClusterKind::kData) {
         block::Node& node = data_ ? *data_node_ : *file_node_;
         CO_TRY(co_await read_zero_padded(node, {run.host_offset, run.length}, part));
+      } else if (run.kind == ClusterKind::kCompressed) {
+        CO_TRY(co_await read_compressed(run, rest.offset, part));
       } else {
         const bool from_backing = run.kind == ClusterKind::kUnallocated && options_.backing;
         for (const iovec& vector : part) {
@@ -120,6 +128,18 @@ class MemoryImage final : public GuestReader {
     }
     co_return IoResult();
   }
+  aio::Task<IoResult> read_compressed(GuestRun run, std::uint64_t offset, block::IoBuffers buffers) {
+    std::vector<std::byte> compressed(run.compressed_bytes);
+    const iovec vector{compressed.data(), compressed.size()};
+    CO_TRY(co_await read_zero_padded(*file_node_, {run.host_offset, compressed.size()}, {&vector, 1}));
+    std::vector<std::byte> cluster(header_.cluster_bytes());
+    CO_TRY(decompressor_->decompress(compressed, cluster));
+    ++compressed_reads;
+    const std::uint64_t begin = tables_->geometry().offset_in_cluster(offset);
+    block::copy_in(buffers, 0, std::span(cluster).subspan(begin, run.length));
+    co_return IoResult();
+  }
+  std::atomic<std::uint64_t> compressed_reads = 0;  // of clusters
   bool has_backing() const override { return options_.backing.has_value(); }
   std::uint64_t disk_bytes() const override { return header_.disk_bytes(); }
 
@@ -170,6 +190,7 @@ class MemoryImage final : public GuestReader {
   std::unique_ptr<block::Node> data_node_;
   std::unique_ptr<block::Edge> file_;
   std::unique_ptr<block::Edge> data_;
+  std::unique_ptr<ClusterDecompressor> decompressor_;
   std::unique_ptr<ImageTables> tables_;
   std::unique_ptr<ImageWriter> writer_;
   std::unique_ptr<block::Node> disk_;

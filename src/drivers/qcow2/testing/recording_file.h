@@ -102,6 +102,7 @@ class RecordingDriver final : public block::LiveDriver {
   }
   // The bytes become undefined.
   aio::Task<IoResult> discard(block::Range range) override {
+    co_await take_turns();
     const std::lock_guard lock(state_.mutex);
     ++state_.discards;
     record(range.offset, std::vector<std::byte>(range.length, std::byte{0xdd}));
@@ -151,11 +152,14 @@ class RecordingDriver final : public block::LiveDriver {
       const std::lock_guard lock(state_.mutex);
       if (state_.fails_at == state_.calls++) co_return fail(state_.error);
     }
-    if (state_.turns == nullptr) co_return IoResult();
+    co_await take_turns();
+    co_return IoResult();
+  }
+  aio::Task<void> take_turns() {
+    if (state_.turns == nullptr) co_return;
     // Most calls are quick; a slow one is overtaken by many others.
     const bool is_slow = (*state_.turns)() % 16 == 0;
     for (std::uint64_t turns = (*state_.turns)() % (is_slow ? 100 : 4); turns > 0; --turns) co_await aio::next_turn();
-    co_return IoResult();
   }
   IoResult grow_to(std::uint64_t size_bytes) {
     if (size_bytes > state_.bytes_max) return fail(ENOSPC);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "block/buffers.h"
 #include "block/debug_events.h"
+#include "drivers/qcow2/write/old_content.h"
 #include "drivers/qcow2/write/table_changes.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -60,7 +61,6 @@ class NewPlace {
   bool reads_as_zeros(const Planned& planned) const;
   aio::Task<IoResult> write_data(const Step& step, IoBuffers buffers);
   aio::Task<IoResult> write_host(Range range, IoBuffers buffers);
-  aio::Task<IoResult> read_old(Range range, std::span<std::byte> bytes);
   L2Entry new_entry(const Step& step, std::size_t index) const;
   aio::Task<IoResult> link(const Step& step);
   void give_back(const Step& step);
@@ -204,16 +204,6 @@ bool NewPlace::reads_as_zeros(const Planned& planned) const {
   return kind == ClusterKind::kZero || (kind == ClusterKind::kUnallocated && !parts_.guest.has_backing());
 }
 
-// Guest bytes behind the end of the disk are zeros.
-aio::Task<IoResult> NewPlace::read_old(Range range, std::span<std::byte> bytes) {
-  const std::uint64_t disk_bytes = parts_.guest.disk_bytes();
-  const std::uint64_t present = range.offset < disk_bytes ? std::min(range.length, disk_bytes - range.offset) : 0;
-  std::ranges::fill(bytes.subspan(present), std::byte{0});
-  if (present == 0) co_return IoResult();
-  const iovec vector{bytes.data(), present};
-  co_return co_await parts_.guest.read_guest({range.offset, present}, {&vector, 1});
-}
-
 aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
   Range filled = step.filled;
   // A fresh cluster has the zeros already.
@@ -236,11 +226,11 @@ aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
   const std::span<std::byte> head = memory.bytes().first(head_bytes);
   const std::span<std::byte> tail = memory.bytes().subspan(head_bytes, tail_bytes);
   if (head_bytes != 0) {
-    CO_TRY(co_await read_old({filled.offset, head_bytes}, head));
+    CO_TRY(co_await read_old_content(parts_, {filled.offset, head_bytes}, head));
     vectors.insert(vectors.begin(), {head.data(), head.size()});
   }
   if (tail_bytes != 0) {
-    CO_TRY(co_await read_old({step.written.end(), tail_bytes}, tail));
+    CO_TRY(co_await read_old_content(parts_, {step.written.end(), tail_bytes}, tail));
     vectors.push_back({tail.data(), tail.size()});
   }
   block::debug_event(parts_.file, block::DebugEvent::kCowWrite);

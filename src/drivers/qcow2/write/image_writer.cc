@@ -1,7 +1,9 @@
 #include "drivers/qcow2/write/image_writer.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "aio/sync/scope.h"
 #include "aio/task/current.h"
 #include "base/error.h"
 #include "block/buffers.h"
@@ -9,6 +11,7 @@
 #include "drivers/qcow2/map/guest_run.h"
 #include "drivers/qcow2/write/cluster_writer.h"
 #include "drivers/qcow2/write/cluster_zeroes.h"
+#include "drivers/qcow2/write/compressed_writer.h"
 
 namespace blockexport::drivers::qcow2 {
 
@@ -22,6 +25,7 @@ ImageWriter::ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, Gu
                  Refcounts(tables.geometry(), std::move(image.refcount_table), image.refcount_table_offset, metadata_),
                  metadata_, file, image.allocation),
       metadata_writer_(tables, pins, allocator_, file, data_file, image.l1_offset),
+      compressor_(image.compression_type, tables.geometry().cluster_bytes()),
       parts_{.tables = tables,
              .pins = pins,
              .allocator = allocator_,
@@ -60,19 +64,63 @@ std::optional<Range> ImageWriter::refused_place() const {
   return Range{refused_offset_.load(std::memory_order_relaxed), length};
 }
 
+// The part of a compressed write in one cluster.
+struct ImageWriter::Piece {
+  Range range;
+  std::vector<iovec> buffers;
+  IoResult result = {};
+};
+
 aio::Task<IoResult> ImageWriter::write(Range range, IoBuffers buffers, block::WriteOptions options) {
-  for (std::uint64_t done = 0; done < range.length;) {
-    if (is_corrupt()) co_return fail(EIO);
-    const Range rest{range.offset + done, range.length - done};
-    const std::vector<iovec> part = block::slice(buffers, done, rest.length);
-    CO_TRY_ASSIGN(const std::uint64_t written, co_await write_some(rest, part));
-    done += written;
+  if (options.compressed && parts_.geometry().data_file) co_return fail(ENOTSUP);
+  if (options.compressed) {
+    CO_TRY(co_await write_clusters(range, buffers));
+  } else {
+    CO_TRY(co_await write_all(range, buffers, Form::kPlain));
   }
   co_return co_await end_change(options.force_unit_access);
 }
 
+aio::Task<IoResult> ImageWriter::write_clusters(Range range, IoBuffers buffers) {
+  const std::uint64_t cluster_bytes = parts_.geometry().cluster_bytes();
+  for (std::uint64_t done = 0; done < range.length;) {
+    std::vector<Piece> pieces;
+    while (done < range.length && pieces.size() < kCompressedAtOnceMax) {
+      const std::uint64_t offset = range.offset + done;
+      const std::uint64_t length =
+          std::min(range.length - done, cluster_bytes - parts_.geometry().offset_in_cluster(offset));
+      pieces.push_back({.range = {offset, length}, .buffers = block::slice(buffers, done, length)});
+      done += length;
+    }
+    if (pieces.size() == 1) {
+      CO_TRY(co_await write_all(pieces[0].range, pieces[0].buffers, Form::kCompressed));
+      continue;
+    }
+    aio::Scope scope(co_await aio::current_reactor());
+    for (Piece& piece : pieces) scope.spawn("compress a part of a write", write_piece(piece));
+    co_await scope.join();
+    for (const Piece& piece : pieces) CO_TRY(piece.result);
+  }
+  co_return IoResult();
+}
+
+aio::Task<void> ImageWriter::write_piece(Piece& piece) {
+  piece.result = co_await write_all(piece.range, piece.buffers, Form::kCompressed);
+}
+
+aio::Task<IoResult> ImageWriter::write_all(Range range, IoBuffers buffers, Form form) {
+  for (std::uint64_t done = 0; done < range.length;) {
+    if (is_corrupt()) co_return fail(EIO);
+    const Range rest{range.offset + done, range.length - done};
+    const std::vector<iovec> part = block::slice(buffers, done, rest.length);
+    CO_TRY_ASSIGN(const std::uint64_t written, co_await write_some(rest, part, form));
+    done += written;
+  }
+  co_return IoResult();
+}
+
 // Returns how much of the beginning it has written; perhaps nothing, when the way has to be looked up again.
-aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_some(Range range, IoBuffers buffers) {
+aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_some(Range range, IoBuffers buffers, Form form) {
   {
     const ClusterPins::Pin pin = parts_.pins.pin(co_await aio::current_reactor());
     CO_TRY_ASSIGN(const GuestRun run, co_await find_run(parts_.tables, range, RunPurpose::kWrite));
@@ -91,15 +139,24 @@ aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_some(Range ran
     }
   }
   if (metadata_writer_.should_commit()) CO_TRY(co_await metadata_writer_.commit());
-  co_return co_await allocate_and_write(range, buffers);
+  co_return co_await allocate_and_write(range, buffers, form);
 }
 
-aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::allocate_and_write(Range range, IoBuffers buffers) {
-  std::expected<std::uint64_t, Errno> written = co_await write_to_new_place(parts_, policy_, range, buffers);
+aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::allocate_and_write(Range range, IoBuffers buffers,
+                                                                               Form form) {
+  std::expected<std::uint64_t, Errno> written = co_await write_to(range, buffers, form);
   if (written || written.error() != Errno(ENOSPC)) co_return written;
   // A commit makes freed clusters available, and a file that cannot grow may have room in them.
   if (!metadata_writer_.is_dirty()) co_return written;
   CO_TRY(co_await metadata_writer_.commit());
+  co_return co_await write_to(range, buffers, form);
+}
+
+aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_to(Range range, IoBuffers buffers, Form form) {
+  if (form == Form::kCompressed) {
+    CO_TRY_ASSIGN(const std::uint64_t written, co_await write_compressed(parts_, policy_, compressor_, range, buffers));
+    if (written != 0) co_return written;
+  }
   co_return co_await write_to_new_place(parts_, policy_, range, buffers);
 }
 

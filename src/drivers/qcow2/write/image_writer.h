@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "block/driver.h"
+#include "drivers/qcow2/compression/cluster_compressor.h"
 #include "drivers/qcow2/write/image_parts.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -24,13 +25,18 @@ class ImageWriter {
     // Every cluster of metadata that the image has, settled.
     MetadataClusters metadata = {};
     Allocator::Options allocation = {};
+    CompressionType compression_type = CompressionType::kZlib;
   };
 
   // Everything that is passed by reference outlives this. `data_file`: the external data file, or null.
   ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, GuestReader& guest, block::Edge& file,
               block::Edge* data_file, WritePolicy policy);
 
-  // As the verbs of block::LiveDriver.
+  // Clusters of one request that are compressed at the same time.
+  static constexpr std::size_t kCompressedAtOnceMax = 8;
+
+  // As the verbs of block::LiveDriver. ENOTSUP, with nothing changed: a compressed write to an image with an external
+  // data file, which has no compressed clusters.
   aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options);
   IoResult try_write(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers, block::InlineHints& hints);
   aio::Task<IoResult> write_zeroes(block::Range range, block::ZeroOptions options);
@@ -50,8 +56,16 @@ class ImageWriter {
   ImageParts& parts() { return parts_; }
 
  private:
-  aio::Task<std::expected<std::uint64_t, Errno>> write_some(block::Range range, block::IoBuffers buffers);
-  aio::Task<std::expected<std::uint64_t, Errno>> allocate_and_write(block::Range range, block::IoBuffers buffers);
+  enum class Form : bool { kPlain, kCompressed };
+  struct Piece;
+
+  aio::Task<IoResult> write_clusters(block::Range range, block::IoBuffers buffers);
+  aio::Task<void> write_piece(Piece& piece);
+  aio::Task<IoResult> write_all(block::Range range, block::IoBuffers buffers, Form form);
+  aio::Task<std::expected<std::uint64_t, Errno>> write_some(block::Range range, block::IoBuffers buffers, Form form);
+  aio::Task<std::expected<std::uint64_t, Errno>> allocate_and_write(block::Range range, block::IoBuffers buffers,
+                                                                    Form form);
+  aio::Task<std::expected<std::uint64_t, Errno>> write_to(block::Range range, block::IoBuffers buffers, Form form);
   // Without a lock: false is certain.
   bool may_be_over_metadata(block::Range host) const;
   bool is_over_metadata(block::Range host);
@@ -60,6 +74,7 @@ class ImageWriter {
   MetadataClusters metadata_;
   Allocator allocator_;
   MetadataWriter metadata_writer_;
+  ClusterCompressor compressor_;
   ImageParts parts_;
   WritePolicy policy_;
   std::atomic<bool> corrupt_ = false;

@@ -45,7 +45,7 @@ class Client {
     for (int i = 0; i < kRequests && !testing::Test::HasFailure(); ++i) {
       const std::uint64_t first = random_() % model_.size();
       const std::uint64_t count = 1 + random_() % (model_.size() - first);
-      switch (random_() % 8) {
+      switch (random_() % 11) {
         case 0:
           EXPECT_TRUE(co_await image_.disk().flush());
           break;
@@ -59,8 +59,13 @@ class Client {
         case 4:
           co_await compare();
           break;
+        case 5:
+        case 6:
+        case 7:
+          co_await write(first, std::min<std::uint64_t>(count, 1 + random_() % 24), {.compressed = true});
+          break;
         default:
-          co_await write(first, std::min<std::uint64_t>(count, 1 + random_() % 24));
+          co_await write(first, std::min<std::uint64_t>(count, 1 + random_() % 24), {});
       }
     }
     co_await compare();
@@ -87,13 +92,16 @@ class Client {
     std::fill_n(model_.begin() + static_cast<std::ptrdiff_t>(first), count, value);
   }
 
-  aio::Task<void> write(std::uint64_t first, std::uint64_t count) {
+  aio::Task<void> write(std::uint64_t first, std::uint64_t count, block::WriteOptions options) {
     const auto value = static_cast<std::byte>(1 + random_() % 200);
     const Range range = bytes_of(first, count);
     std::vector<std::byte> bytes(range.length, value);
     const iovec vector{bytes.data(), bytes.size()};
-    IoResult result = image_.disk().try_write(co_await aio::current_reactor(), range, {&vector, 1});
-    if (!result) result = co_await image_.disk().write(range, {&vector, 1}, {});
+    IoResult result = fail(EAGAIN);
+    if (!options.compressed) {
+      result = image_.disk().try_write(co_await aio::current_reactor(), range, {&vector, 1});
+    }
+    if (!result) result = co_await image_.disk().write(range, {&vector, 1}, options);
     EXPECT_TRUE(result);
     set(first, count, value);
   }

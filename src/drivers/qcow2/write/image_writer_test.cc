@@ -2,6 +2,7 @@
 #include "drivers/qcow2/write/image_writer.h"
 
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <string>
 #include <utility>
@@ -28,7 +29,12 @@ struct Variant {
   std::uint64_t disk_sectors = 256;
   std::optional<std::byte> backing = std::nullopt;
   WritePolicy policy = {};
+  CompressionType compression_type = CompressionType::kZlib;
 };
+
+CompressionType other_compression_type() {
+  return ClusterDecompressor::is_built(CompressionType::kZstd) ? CompressionType::kZstd : CompressionType::kZlib;
+}
 
 std::vector<Variant> variants() {
   const WritePolicy passes{.pass_discard_request = true, .pass_discard_other = true};
@@ -49,6 +55,10 @@ std::vector<Variant> variants() {
        .geometry = {.cluster_bits = 12},
        .backing = std::byte{0xbb},
        .policy = {.pass_discard_request = true, .discard_no_unref = true}},
+      {.name = "zstd, and discards passed on",
+       .geometry = {.cluster_bits = 11},
+       .policy = passes,
+       .compression_type = other_compression_type()},
       {.name = "version 2", .geometry = {.cluster_bits = 10, .zero_flag = false}},
       {.name = "version 2 with backing",
        .geometry = {.cluster_bits = 10, .zero_flag = false},
@@ -71,7 +81,7 @@ class Course final : RecordingObserver {
  public:
   Course(const Variant& variant, std::uint64_t seed)
       : variant_(variant), random_(seed), model_(variant.disk_sectors, variant.backing.value_or(std::byte{0})) {
-    file_.begin(make_image(variant.geometry, disk_bytes()));
+    file_.begin(make_image(variant.geometry, disk_bytes(), variant.compression_type));
     data_.begin(std::vector<std::byte>(disk_bytes()));
     file_.turns = data_.turns = &random_;
   }
@@ -170,7 +180,7 @@ class Course final : RecordingObserver {
   }
 
   aio::Task<void> request(Range range) {
-    switch (random_() % 8) {
+    switch (random_() % 11) {
       case 0:
         return flush();
       case 1:
@@ -178,8 +188,14 @@ class Course final : RecordingObserver {
         return zero(range, random_() % 2 == 0);
       case 3:
         return discard(range);
+      case 4:
+      case 5:
+      case 6:
+        if (!variant_.geometry.data_file)
+          return write(range, {.force_unit_access = random_() % 8 == 0, .compressed = true});
+        [[fallthrough]];
       default:
-        return write(range, random_() % 8 == 0);
+        return write(range, {.force_unit_access = random_() % 8 == 0});
     }
   }
 
@@ -193,17 +209,18 @@ class Course final : RecordingObserver {
     if (result) EXPECT_TRUE(model_.may_be_read_since(begun, range, bytes)) << "sector " << range.offset / kSector;
   }
 
-  aio::Task<void> write(Range range, bool is_durable) {
+  aio::Task<void> write(Range range, block::WriteOptions options) {
     const auto value = static_cast<std::byte>(1 + random_() % 200);
     model_.write_begins(range, value);
     std::vector<std::byte> bytes(range.length, value);
     const iovec vector{bytes.data(), bytes.size()};
     IoResult result = fail(EAGAIN);
-    if (!is_durable) result = image_->disk().try_write(co_await aio::current_reactor(), range, {&vector, 1});
+    if (!options.force_unit_access && !options.compressed)
+      result = image_->disk().try_write(co_await aio::current_reactor(), range, {&vector, 1});
     if (!result && result.error() == Errno(EAGAIN)) {
-      result = co_await image_->disk().write(range, {&vector, 1}, {.force_unit_access = is_durable});
+      result = co_await image_->disk().write(range, {&vector, 1}, options);
     }
-    acknowledge(range, result, is_durable);
+    acknowledge(range, result, options.force_unit_access);
   }
   aio::Task<void> zero(Range range, bool may_unmap) {
     model_.write_begins(range, std::byte{0});
@@ -364,6 +381,167 @@ TEST_F(ImageWriterTest, GoesOnWhenTheFileCannotGrow) {
     for (const std::string& corruption : consistency.corruptions) ADD_FAILURE() << corruption;
     EXPECT_LE(course.file().bytes.size(), course.file().bytes_max);
   }
+}
+
+// Bytes of which about a quarter is left when they are compressed.
+std::vector<std::byte> compressible(std::uint64_t bytes, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::byte> data(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) data[i] = static_cast<std::byte>(i % 4 == 0 ? random() : seed);
+  return data;
+}
+
+// Compressed writes of whole clusters with contents of their own.
+class CompressedWriterTest : public ImageWriterTest {
+ protected:
+  static constexpr std::uint64_t kCluster = 4096;
+  static constexpr std::uint64_t kClusters = 32;
+
+  void open(Geometry geometry = {.cluster_bits = 12}, MemoryImage::Options options = {}) {
+    file_.begin(make_image(geometry, kClusters * kCluster - kSector));
+    data_.begin(std::vector<std::byte>(kClusters * kCluster));
+    image_ = std::make_unique<MemoryImage>(file_, geometry.data_file ? &data_ : nullptr, options);
+    EXPECT_TRUE(run(image_->open()));
+  }
+  IoResult write(std::uint64_t offset, std::span<const std::byte> bytes, bool compressed = true) {
+    const iovec vector{const_cast<std::byte*>(bytes.data()), bytes.size()};
+    return run(image_->disk().write({offset, bytes.size()}, {&vector, 1}, {.compressed = compressed}));
+  }
+  std::vector<std::byte> read(std::uint64_t offset, std::uint64_t length) {
+    std::vector<std::byte> bytes(length);
+    const iovec vector{bytes.data(), bytes.size()};
+    EXPECT_TRUE(run(image_->disk().read({offset, length}, {&vector, 1})));
+    return bytes;
+  }
+  aio::Task<void> flush(IoResult& result) { result = co_await image_->disk().flush(); }
+  ClusterPlace place(std::uint64_t cluster) {
+    const auto entry = run(image_->tables().entry(cluster));
+    return entry ? place_of(image_->tables().geometry(), *entry) : ClusterPlace{.kind = ClusterKind::kInvalid};
+  }
+  void expect_clean() {
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(run(image_->disk().flush()));
+    const Consistency consistency = check_consistency(file_.bytes);
+    for (const std::string& corruption : consistency.corruptions) ADD_FAILURE() << corruption;
+    EXPECT_EQ(consistency.leaks, 0u);
+  }
+
+  RecordingState file_;
+  RecordingState data_;
+  std::unique_ptr<MemoryImage> image_;
+};
+
+TEST_F(CompressedWriterTest, PacksClustersBehindEachOther) {
+  open();
+  const std::uint64_t before = file_.bytes.size();
+  for (unsigned i = 0; i < 24; ++i) EXPECT_TRUE(write(i * kCluster, compressible(kCluster, i)));
+  unsigned spanning = 0;
+  for (unsigned i = 0; i < 24; ++i) {
+    EXPECT_EQ(read(i * kCluster, kCluster), compressible(kCluster, i));
+    const ClusterPlace found = place(i);
+    EXPECT_EQ(found.kind, ClusterKind::kCompressed);
+    EXPECT_FALSE(found.copied);
+    const std::uint64_t last = found.host_offset + found.compressed_bytes - 1;
+    if (found.host_offset / kCluster != last / kCluster) ++spanning;
+  }
+  EXPECT_GT(spanning, 3u);
+  // An L2 table, and a third of the guest's bytes.
+  EXPECT_LT(file_.bytes.size() - before, kCluster + 24 * kCluster / 2);
+  expect_clean();
+}
+
+TEST_F(CompressedWriterTest, StoresBytesThatDoNotShrinkAsTheyAre) {
+  open();
+  std::mt19937 random(1);
+  std::vector<std::byte> bytes(kCluster);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  EXPECT_TRUE(write(0, bytes));
+  EXPECT_EQ(place(0).kind, ClusterKind::kData);
+  EXPECT_TRUE(place(0).copied);
+  EXPECT_EQ(read(0, kCluster), bytes);
+  expect_clean();
+}
+
+TEST_F(CompressedWriterTest, OverwritesPlainClustersInPlace) {
+  open();
+  EXPECT_TRUE(write(0, compressible(kCluster, 1), false));
+  const ClusterPlace plain = place(0);
+  EXPECT_TRUE(write(0, compressible(kCluster, 2)));
+  EXPECT_EQ(place(0), plain);
+  EXPECT_EQ(read(0, kCluster), compressible(kCluster, 2));
+  expect_clean();
+}
+
+TEST_F(CompressedWriterTest, PartsOfClustersKeepTheRest) {
+  open({.cluster_bits = 12}, {.backing = std::byte{0xbb}});
+  std::vector<std::byte> expected(kClusters * kCluster - kSector, std::byte{0xbb});
+  std::mt19937 random(3);
+  for (unsigned i = 1; i <= 60; ++i) {
+    const std::uint64_t offset = random() % (expected.size() - 1);
+    const std::uint64_t length = std::min<std::uint64_t>(1 + random() % 9000, expected.size() - offset);
+    const std::vector<std::byte> bytes = compressible(length, i);
+    EXPECT_TRUE(write(offset, bytes));
+    std::ranges::copy(bytes, expected.begin() + static_cast<std::ptrdiff_t>(offset));
+  }
+  EXPECT_EQ(read(0, expected.size()), expected);
+  EXPECT_GT(image_->compressed_reads, 20u);
+  expect_clean();
+}
+
+// Refcounts of one bit: no cluster is shared; of two bits: at most three share one.
+TEST_F(CompressedWriterTest, SharesAsFarAsRefcountsAllow) {
+  for (const unsigned order : {0u, 1u}) {
+    open({.cluster_bits = 12, .refcount_order = order});
+    std::map<std::uint64_t, unsigned> users;
+    unsigned largest = 0;
+    for (unsigned i = 0; i < 8; ++i) {
+      EXPECT_TRUE(write(i * kCluster, std::vector<std::byte>(kCluster, std::byte{7})));
+      largest = std::max(largest, ++users[place(i).host_offset / kCluster]);
+    }
+    EXPECT_EQ(largest, order == 0 ? 1u : 3u);
+    expect_clean();
+  }
+}
+
+TEST_F(CompressedWriterTest, ReplacedClustersAreFreed) {
+  open({.cluster_bits = 12}, {.policy = {.pass_discard_request = true, .pass_discard_other = true}});
+  for (unsigned round = 0; round < 40; ++round) {
+    for (unsigned i = 0; i < 8; ++i) EXPECT_TRUE(write(i * kCluster, compressible(kCluster, round * 8 + i)));
+    EXPECT_TRUE(run(image_->disk().flush()));
+    EXPECT_EQ(read(7 * kCluster, kCluster), compressible(kCluster, round * 8 + 7));
+  }
+  EXPECT_GT(file_.discards, 0u);
+  EXPECT_LT(file_.bytes.size(), 20 * kCluster);
+  expect_clean();
+}
+
+// The discard that precedes the reuse of a host cluster is slow, and clusters are compressed meanwhile.
+TEST_F(CompressedWriterTest, ADiscardOfAFreedClusterMeetsNoNeighbour) {
+  open({.cluster_bits = 12}, {.policy = {.pass_discard_request = true, .pass_discard_other = true}});
+  std::mt19937_64 random(1);
+  file_.turns = &random;
+  for (unsigned round = 0; round < 200 && !HasFailure(); ++round) {
+    EXPECT_TRUE(write(0, compressible(kCluster, 4 * round)));
+    EXPECT_TRUE(run(image_->disk().discard({0, kCluster})));
+    IoResult flushed = fail(EIO);
+    start(flush(flushed));
+    for (unsigned i = 1; i < 4; ++i) EXPECT_TRUE(write(i * kCluster, compressible(kCluster / 4, 4 * round + i)));
+    until_idle();
+    EXPECT_TRUE(flushed);
+    for (unsigned i = 1; i < 4; ++i) {
+      EXPECT_EQ(read(i * kCluster, kCluster / 4), compressible(kCluster / 4, 4 * round + i)) << round;
+    }
+    EXPECT_TRUE(run(image_->disk().discard({0, 4 * kCluster})));
+    EXPECT_TRUE(run(image_->disk().flush()));
+  }
+  EXPECT_GE(file_.discards, 200u);
+  expect_clean();
+}
+
+TEST_F(CompressedWriterTest, AnImageWithADataFileRefusesThem) {
+  open({.cluster_bits = 12, .data_file = true});
+  EXPECT_EQ(write(0, compressible(kCluster, 1)), IoResult(fail(ENOTSUP)));
+  EXPECT_EQ(read(0, kCluster), std::vector<std::byte>(kCluster));
+  expect_clean();
 }
 
 }  // namespace

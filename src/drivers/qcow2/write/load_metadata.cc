@@ -99,7 +99,8 @@ aio::Task<Result<ImageWriter::Image>> load_image_for_writing(const Header& heade
       .l1_offset = header.l1_offset,
       .metadata = std::move(metadata),
       .allocation = {.clean_blocks_max = clean_refcount_blocks_max,
-                     .fresh_from = can_grow ? geometry.round_up(file.size_bytes()) : UINT64_MAX}};
+                     .fresh_from = can_grow ? geometry.round_up(file.size_bytes()) : UINT64_MAX},
+      .compression_type = header.compression_type};
 }
 
 }  // namespace blockexport::drivers::qcow2
