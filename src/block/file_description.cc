@@ -160,7 +160,9 @@ Description describe(const Graph& graph, Node& node) {
       if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsCbw>) {
         members.add("target", describe(graph, target_of(node)).json);
       }
-      return {file.name, members.json(), false};
+      // The reference names a compress node by its options alone.
+      const bool has_name = options.driver() != schema::BlockdevDriver::kCompress;
+      return {has_name ? file.name : "", members.json(), false};
     }
   };
   return std::visit(describe_branch, options.branch);

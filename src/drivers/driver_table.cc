@@ -5,6 +5,7 @@
 #include "block/bitmap/dirty_bitmap.h"
 #include "drivers/blkdebug/blkdebug_driver.h"
 #include "drivers/blkdebug/rule_file.h"
+#include "drivers/compress/compress_driver.h"
 #include "drivers/copy_before_write/copy_before_write_driver.h"
 #include "drivers/file/file_driver.h"
 #include "drivers/image_names.h"
@@ -55,6 +56,12 @@ aio::Task<Opened> open_raw(const schema::BlockdevOptionsRaw& options, block::Chi
   CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
                 co_await children.open_child(options.file, "file", block::ChildRole::kData));
   co_return as_driver(RawDriver::open(raw, std::move(file)));
+}
+
+aio::Task<Opened> open_compress(const schema::BlockdevOptionsGenericFormat& options, block::ChildOpener& children) {
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kFiltered));
+  co_return as_driver(CompressDriver::open(std::move(file)));
 }
 
 // The bits of the bitmap that says what belongs to a point in time of a disk of that size; null without a bitmap.
@@ -109,6 +116,8 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
   switch (options.driver()) {
     case BlockdevDriver::kBlkdebug:
       co_return co_await open_blkdebug(options.as<BlockdevDriver::kBlkdebug>(), children);
+    case BlockdevDriver::kCompress:
+      co_return co_await open_compress(options.as<BlockdevDriver::kCompress>(), children);
     case BlockdevDriver::kCopyBeforeWrite:
       co_return co_await open_copy_before_write(options.as<BlockdevDriver::kCopyBeforeWrite>(), children, observer_);
     case BlockdevDriver::kFile:

@@ -38,7 +38,6 @@ constexpr ElsewhereWord kWords[] = {
     {Sort::kValue, "driver blkdebug", "blkverify"},
     {Sort::kValue, "driver blkdebug", "bochs"},
     {Sort::kValue, "driver blkdebug", "cloop"},
-    {Sort::kValue, "driver blkdebug", "compress"},
     {Sort::kValue, "driver blkdebug", "copy-on-read"},
     {Sort::kValue, "driver blkdebug", "dmg"},
     {Sort::kValue, "driver blkdebug", "ftp"},

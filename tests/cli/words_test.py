@@ -200,8 +200,8 @@ class HelpTest(WordsTest):
     def test_types(self):
         """A list of drivers, of types of exports and addresses."""
         self.assertEqual(self.run_server("--blockdev", "help", expected=0),
-                         ["List of block drivers:", "  blkdebug", "  copy-before-write", "  file", "  host_device",
-                          "  null-aio", "  null-co", "  qcow2", "  raw", "  snapshot-access"])
+                         ["List of block drivers:", "  blkdebug", "  compress", "  copy-before-write", "  file",
+                          "  host_device", "  null-aio", "  null-co", "  qcow2", "  raw", "  snapshot-access"])
         self.assertEqual(self.run_server("--export", "?", expected=0), ["List of export types:", "  nbd"])
         self.assertEqual(self.run_server("--listen", "help", expected=0)[0], "List of address types:")
         self.assertEqual(self.run_server("--blockdev", "nonsense,help", expected=0)[0], "List of block drivers:")

@@ -201,6 +201,30 @@ class Qcow2FaultsTest(BlkdebugTest):
                 check = tools.finish("qemu-img", "check", "-f", "qcow2", path)
                 self.assertIn(check.returncode, (0, 3), check.stdout)
 
+    @settings.unlike_qemu("it writes compressed clusters once")
+    def test_compressed_writes(self):
+        """The same for writes through a compress filter; a fault when the compressed bytes are written is told."""
+        for event in ("write_compressed", "l2_update_compressed", "cow_read", "l2_update", "refblock_update_part"):
+            with self.subTest(event=event):
+                path = self.path(f"compressed {event}.qcow2")
+                tools.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(SIZE))
+                debug = {"driver": "blkdebug", "image": {"driver": "file", "filename": path},
+                         "inject-error": [{"event": event, "once": True}]}
+                self.qmp.execute("blockdev-add", {"driver": "qcow2", "node-name": "disk", "file": debug})
+                self.qmp.execute("blockdev-add", {"driver": "compress", "node-name": "packed", "file": "disk"})
+                self.add_export("disk", "packed", name="disk", writable=True)
+                results = [self.run_requests(f"write -P {i} 0 128k", "flush") for i in (5, 6, 7)]
+                if event == "write_compressed":
+                    self.assertIn("Input/output error", results[0])
+                self.assertEqual(results[2], [True, True], results)
+                output = tools.run("qemu-io", "-f", "raw", "-c", "read -P 7 0 128k", self.uri("disk"))
+                self.assertNotIn("Pattern verification failed", output)
+                self.drop_export("disk")
+                self.qmp.execute("blockdev-del", {"node-name": "packed"})
+                self.qmp.execute("blockdev-del", {"node-name": "disk"})
+                check = tools.finish("qemu-img", "check", "-f", "qcow2", path)
+                self.assertIn(check.returncode, (0, 3), check.stdout)
+
     @settings.unlike_qemu("its own order of writes may pass none of them")
     def test_each_is_met(self):
         """The first write to an image passes these moments, so their faults reach the client."""

@@ -41,7 +41,7 @@ class Disk:
 class Writer(threading.Thread):
     """Writes, zeroes, trims and flushes its own pieces of the disk until it loses its server."""
 
-    def __init__(self, server, disk, number, seed):
+    def __init__(self, server, disk, number, seed, export):
         super().__init__()
         self.disk = disk
         self.random = random.Random(seed)
@@ -51,7 +51,7 @@ class Writer(threading.Thread):
         self.flushes = 0
         self.failure = None
         self.connection = nbd_raw.Connection(server.connect_nbd())
-        self.connection.negotiate("disk")
+        self.connection.negotiate(export)
 
     def run(self):
         try:
@@ -108,6 +108,8 @@ class Writer(threading.Thread):
 class KillTest(unittest.TestCase):
     """Each round kills the server after a random number of requests, and looks at the image with QEMU's eyes."""
 
+    compresses = False
+
     def setUp(self):
         self.workdir = daemon.make_workdir()
         self.addCleanup(daemon.remove_workdir, self.workdir)
@@ -123,11 +125,15 @@ class KillTest(unittest.TestCase):
         """Lets the writers make requests, about that many, and kills the server."""
         node = {"driver": "qcow2", "node-name": "disk", "discard": "unmap", "detect-zeroes": "unmap",
                 "file": {"driver": "file", "filename": self.path("disk"), "discard": "unmap"}}
-        server = daemon.Daemon(self.workdir, ["--blockdev", json.dumps(node),
-                                              "--export", "nbd,id=disk,node-name=disk,name=disk,writable=on"])
+        arguments = ["--blockdev", json.dumps(node), "--blockdev", "compress,node-name=packed,discard=unmap,file=disk"]
+        for name in ("disk", "packed"):
+            arguments += ["--export", f"nbd,id={name},node-name={name},name={name},writable=on"]
+        server = daemon.Daemon(self.workdir, arguments)
         self.addCleanup(server.kill)
         server.start()
-        writers += [Writer(server, self.disk, i, self.random.random()) for i in range(WRITERS)]
+        # With compression, every other client writes to the disk as it is.
+        exports = ["packed" if self.compresses and i % 2 == 0 else "disk" for i in range(WRITERS)]
+        writers += [Writer(server, self.disk, i, self.random.random(), exports[i]) for i in range(WRITERS)]
         for writer in writers:
             writer.start()
         pause = threading.Event()
@@ -152,8 +158,9 @@ class KillTest(unittest.TestCase):
         self.assertIn(result.returncode, (0, 2, 3), result.stderr)
         return json.loads(result.stdout)
 
-    def run_rounds(self, options=(), backing=False):
+    def run_rounds(self, options=(), backing=False, compresses=False):
         """The rounds, on one image that lives through all of them."""
+        self.compresses = compresses
         content = bytes(SIZE)
         base = []
         if backing:
@@ -187,6 +194,14 @@ class KillTest(unittest.TestCase):
     def test_small_clusters(self):
         """Clusters of 4 KiB, of which a request changes many."""
         self.run_rounds(["cluster_size=4k"])
+
+    def test_compressed(self):
+        """Compressed clusters that share host clusters, beside plain ones."""
+        self.run_rounds(["cluster_size=16k"], compresses=True)
+
+    def test_compressed_over_a_backing_file(self):
+        """The same, with copy on write."""
+        self.run_rounds(["compression_type=zstd"], backing=True, compresses=True)
 
     def test_one_bit_refcounts(self):
         """Refcounts of one bit."""

@@ -9,7 +9,7 @@ import os
 import random
 import struct
 
-from lib import images, tools
+from lib import images, settings, tools
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
 from lib.testcase import DaemonTest
@@ -21,12 +21,13 @@ SEQUENCES = int(os.environ.get("BLOCKEXPORT_SEQUENCES", "1"))
 class Image:
     """An image and the model of its contents."""
 
-    def __init__(self, test, name, size, options=(), backing=None, data_file=None):
+    def __init__(self, test, name, size, options=(), backing=None, data_file=None, direct=False):
         self.test = test
         self.path = test.path(name)
         self.size = size
         self.backing = backing
         self.data_file = data_file
+        self.direct = direct
         base = ["-b", backing, "-F", "raw"] if backing else []
         extra = [item for option in options for item in ("-o", option)]
         if data_file:
@@ -44,6 +45,8 @@ class Image:
     def node(self):
         """The options of its node."""
         node = {"driver": "qcow2", "discard": "unmap", "file": {"driver": "file", "filename": self.path}}
+        if self.direct:
+            node["file"]["cache"] = {"direct": True}
         if self.backing:
             node["backing"] = {"driver": "raw", "file": {"driver": "file", "filename": self.backing}}
         if self.data_file:
@@ -80,7 +83,34 @@ class Image:
         os.unlink(raw)
 
 
-class InTurnTest(DaemonTest):
+class TurnTest(DaemonTest):
+    """Turns of this server at an image."""
+
+    def tearDown(self):
+        for name in ("packed", "disk"):
+            self.qmp.command("block-export-del", {"id": name, "mode": "hard"})
+            self.qmp.command("blockdev-del", {"node-name": name})
+        super().tearDown()
+
+    def begin_turn(self, image):
+        """Connections to the disk, and to a filter that compresses what is written to it."""
+        self.qmp.execute("blockdev-add", {"node-name": "disk", **image.node()})
+        self.qmp.execute("blockdev-add", {"node-name": "packed", "driver": "compress", "file": "disk"})
+        for name in ("disk", "packed"):
+            self.qmp.execute("block-export-add", {"type": "nbd", "id": name, "node-name": name, "writable": True})
+        return self.session("disk", "structured"), self.session("packed", "structured")
+
+    def end_turn(self, *connections):
+        """Takes both away."""
+        for connection in connections:
+            connection.disconnect()
+        for name in ("packed", "disk"):
+            self.qmp.execute("block-export-del", {"id": name})
+            self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+            self.qmp.execute("blockdev-del", {"node-name": name})
+
+
+class InTurnTest(TurnTest):
     """Random operations by this server and by qemu-io in turn on one image."""
 
     TURNS = 4
@@ -94,24 +124,29 @@ class InTurnTest(DaemonTest):
         length = self.length(generator, image.size)
         return generator.randrange(0, image.size - length + 1, 512), length
 
-    def tearDown(self):
-        self.qmp.command("block-export-del", {"id": "disk", "mode": "hard"})
-        self.qmp.command("blockdev-del", {"node-name": "disk"})
-        super().tearDown()
-
     def our_turn(self, image, generator, where, count=25):
         """Random requests over NBD; everything that is read equals the model."""
-        self.qmp.execute("blockdev-add", {"node-name": "disk", **image.node()})
-        self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
-        connection = self.session("disk", "structured")
+        connection, packed = self.begin_turn(image)
+        actions = ["write", "write", "fua", "zero", "keep", "trim", "read", "flush"]
+        # The reference writes whole clusters, once.
+        if not image.data_file and not settings.is_qemu():
+            actions += ["compress", "compress", "compress", "compress fua", "read packed"]
         for step in range(count):
             offset, length = self.place(generator, image)
-            action = generator.choice(["write", "write", "fua", "zero", "keep", "trim", "read", "flush"])
+            action = generator.choice(actions)
             at = f"{where}, step {step}: {action} {offset}+{length}"
             if action in ("write", "fua"):
                 data = generator.randbytes(8) * (length // 8)
                 self.assertEqual(connection.write(offset, data, FLAG_FUA if action == "fua" else 0), 0, at)
                 image.model[offset:offset + length] = data
+            elif action in ("compress", "compress fua"):
+                # A tenth does not become smaller.
+                data = generator.randbytes(length if generator.random() < 0.1 else 8)
+                data *= length // len(data)
+                self.assertEqual(packed.write(offset, data, FLAG_FUA if action == "compress fua" else 0), 0, at)
+                image.model[offset:offset + length] = data
+            elif action == "read packed":
+                self.assertEqual(packed.read(offset, length) == image.model[offset:offset + length], True, at)
             elif action in ("zero", "keep"):
                 flags = FLAG_NO_HOLE if action == "keep" else 0
                 self.assertEqual(connection.call(CMD_WRITE_ZEROES, offset, length, flags).error, 0, at)
@@ -124,10 +159,7 @@ class InTurnTest(DaemonTest):
             else:
                 self.assertEqual(connection.read(offset, length) == image.model[offset:offset + length], True, at)
         self.assertEqual(connection.read(0, image.size) == image.model, True, where)
-        connection.disconnect()
-        self.qmp.execute("block-export-del", {"id": "disk"})
-        self.qmp.wait_event("BLOCK_EXPORT_DELETED")
-        self.qmp.execute("blockdev-del", {"node-name": "disk"})
+        self.end_turn(connection, packed)
 
     def note_discarded(self, image, content, offset, where):
         """Discarded sectors are unchanged or zeros."""
@@ -177,7 +209,7 @@ class InTurnTest(DaemonTest):
         image.size = size
 
     def run_course(self, name, size, options=(), backing=False, data_file=False, compresses=0, snapshots=False,
-                   resizes=False):
+                   resizes=False, direct=False):
         """Courses of turns, each with a seed of its own."""
         for seed in range(SEQUENCES):
             generator = random.Random(f"{name} {seed}")
@@ -186,7 +218,7 @@ class InTurnTest(DaemonTest):
                 base = self.path(f"{name}.base")
                 images.write_file(base, bytes([BACKING_BYTE]) * (size * 3 // 4))
             data = self.path(f"{name}.data") if data_file else None
-            image = Image(self, f"{name}.qcow2", size, options, base, data)
+            image = Image(self, f"{name}.qcow2", size, options, base, data, direct)
             for turn in range(self.TURNS):
                 where = f"{name}, seed {seed}, turn {turn}"
                 if snapshots:
@@ -230,6 +262,18 @@ class InTurnTest(DaemonTest):
     def test_compressed(self):
         """Compressed clusters by QEMU, with zstd."""
         self.run_course("zstd", 4 * MIB, ["compression_type=zstd"], compresses=6)
+
+    def test_compressed_small_clusters(self):
+        """Compressed clusters by both, of which many share a host cluster."""
+        self.run_course("packed", 2 * MIB, ["cluster_size=4k"], compresses=6)
+
+    def test_compressed_beside_the_page_cache(self):
+        """Compressed clusters that share the blocks of a file which is written in whole blocks."""
+        self.run_course("direct", 2 * MIB, ["cluster_size=8k"], compresses=4, direct=True)
+
+    def test_compressed_snapshots(self):
+        """Snapshots that share compressed clusters."""
+        self.run_course("packedsnapshots", 2 * MIB, ["cluster_size=4k"], snapshots=True, compresses=4)
 
     def test_backing(self):
         """A backing file that is shorter than the image."""
@@ -389,3 +433,86 @@ class OpeningTest(DaemonTest):
         self.qmp.wait_event("BLOCK_EXPORT_DELETED")
         self.qmp.execute("blockdev-del", {"node-name": "disk"})
         tools.run("qemu-img", "check", "-q", path)
+
+
+class CompressedWritesTest(TurnTest):
+    """Writes through a compress filter."""
+
+    def test_become_compressed_clusters(self):
+        """QEMU reads them, and finds them compressed and packed."""
+        for options in ([], ["compression_type=zstd"], ["extended_l2=on"], ["compat=0.10"], ["cluster_size=2M"]):
+            image = Image(self, "compressed.qcow2", 16 * MIB, options)
+            connection, packed = self.begin_turn(image)
+            for offset in range(0, 8 * MIB, MIB):
+                data = random.Random(offset).randbytes(256) * (MIB // 256)
+                self.assertEqual(packed.write(offset, data), 0)
+                image.model[offset:offset + MIB] = data
+            self.assertEqual(connection.read(0, image.size) == image.model, True)
+            self.end_turn(connection, packed)
+            image.check(options)
+            image.compare_by_qemu(options)
+            parts = json.loads(tools.run("qemu-img", "map", "--output=json", image.path))
+            self.assertEqual(sum(part["length"] for part in parts if part["data"]), 8 * MIB)
+            if "compressed" in parts[0]:
+                self.assertEqual(sum(part["length"] for part in parts if part["compressed"]), 8 * MIB)
+            self.assertLess(images.allocated(image.path), 2 * MIB + 4 * image.cluster)
+            os.unlink(image.path)
+
+    @settings.unlike_qemu("it writes compressed clusters once")
+    def test_a_plain_cluster_stays_plain(self):
+        """What is allocated is overwritten in place."""
+        image = Image(self, "plain.qcow2", MIB)
+        connection, packed = self.begin_turn(image)
+        self.assertEqual(connection.write(0, bytes([1]) * 65536), 0)
+        self.assertEqual(packed.write(4096, bytes([2]) * 4096), 0)
+        self.assertEqual(packed.read(0, 12288), bytes([1]) * 4096 + bytes([2]) * 4096 + bytes([1]) * 4096)
+        self.end_turn(connection, packed)
+        image.check("plain")
+        parts = json.loads(tools.run("qemu-img", "map", "--output=json", image.path))
+        self.assertTrue(parts[0]["data"] and not parts[0].get("compressed"))
+
+    def test_a_data_file_has_no_compressed_clusters(self):
+        """As in the reference such a write fails, and everything else works."""
+        image = Image(self, "data.qcow2", MIB, data_file=self.path("data.raw"))
+        connection, packed = self.begin_turn(image)
+        self.assertNotEqual(packed.write(0, bytes([1]) * 65536), 0)
+        self.assertEqual(packed.call(CMD_WRITE_ZEROES, 0, 65536).error, 0)
+        self.assertEqual(connection.write(0, bytes([3]) * 512), 0)
+        self.assertEqual(packed.read(0, 1024), bytes([3]) * 512 + bytes(512))
+        self.end_turn(connection, packed)
+        image.check("data file")
+
+    @settings.unlike_qemu("it writes whole clusters")
+    def test_many_clients(self):
+        """Clients that write small parts of shared clusters at the same time, on all reactors."""
+        image = Image(self, "many.qcow2", 4 * MIB, ["cluster_size=16k"])
+        self.qmp.execute("blockdev-add", {"node-name": "disk", **image.node()})
+        self.qmp.execute("blockdev-add", {"node-name": "packed", "driver": "compress", "file": "disk"})
+        self.qmp.execute("block-export-add", {"type": "nbd", "id": "packed", "node-name": "packed", "writable": True})
+        connections = [self.session("packed", "structured") for _ in range(6)]
+        generator = random.Random(5)
+        for round_number in range(12):
+            sent = []
+            for number, connection in enumerate(connections):
+                # Each has the sectors of its own number.
+                for place in generator.sample(range(image.size // (512 * 6)), 4):
+                    offset = (place * 6 + number) * 512
+                    data = bytes([generator.randrange(1, 256)]) * 512
+                    image.model[offset:offset + 512] = data
+                    sent.append((connection, connection.send_request(CMD_WRITE, offset, 512, payload=data)))
+            for connection in connections:
+                pending = {request.cookie: request for at, request in sent if at is connection}
+                for reply in connection.read_replies(pending):
+                    self.assertEqual(reply.error, 0)
+            if round_number % 4 == 3:
+                self.assertEqual(connections[0].call(CMD_FLUSH).error, 0)
+        self.assertEqual(connections[0].read(0, image.size) == image.model, True)
+        for connection in connections:
+            connection.disconnect()
+        for command, name in (("block-export-del", "id"), ("blockdev-del", "node-name")):
+            self.qmp.execute(command, {name: "packed"})
+            if command == "block-export-del":
+                self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        self.qmp.execute("blockdev-del", {"node-name": "disk"})
+        image.check("many clients")
+        image.compare_by_qemu("many clients")
