@@ -1,4 +1,4 @@
-"""docs/guides/overlay.md and docs/guides/instant-restore.md: their commands, run literally, do what they say."""
+"""The guides overlay, instant-restore and compressed-image: their commands, run literally, do what they say."""
 
 import json
 import os
@@ -179,6 +179,31 @@ class InstantRestoreTest(GuideCase):
         self.shell("\n".join(line for line in start if not line.startswith(("chmod", "blockexport image"))))
         self.assertEqual(self.read(40 * MIB, 5000), b"x" * 5000)
         self.assertEqual(self.read(0, 4096), self.backup[:4096])
+
+
+class CompressedImageTest(GuideCase):
+    """A disk with text, noise and holes."""
+
+    guide = "compressed-image.md"
+    export = "template"
+
+    def setUp(self):
+        super().setUp()
+        if shutil.which("nbdcopy", path=tools.PATH) is None:
+            self.skipTest("nbdcopy is not installed")
+        images.make_sparse(self.path("disk.img"), SIZE, [(30 * MIB, MIB)])
+        with open(self.path("disk.img"), "rb+") as file:
+            file.write(b"".join(b"line %d of a text\n" % number for number in range(500_000)))
+        self.disk = images.read_range(self.path("disk.img"), 0, SIZE)
+
+    def test_write_check_and_use(self):
+        """The image is clean, much smaller, and has the disk's contents."""
+        self.shell(self.script("Write it"))
+        self.assertTrue(self.read(0, 32 * MIB) == self.disk[:32 * MIB], "the export differs")
+        self.shell(self.script("Check and use it"))
+        self.assertLess(images.allocated(self.path("template.qcow2")), images.allocated(self.path("disk.img")) // 2)
+        tools.run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", "disk.img", "template.qcow2", cwd=self.workdir)
+        tools.run("qemu-img", "check", "-q", "template.qcow2", cwd=self.workdir)
 
 
 if __name__ == "__main__":
