@@ -116,8 +116,9 @@ class FileDriver final : public block::LiveDriver {
   aio::Task<IoResult> write_past_end(block::Range range, block::IoBuffers buffers, bool force_unit_access);
   aio::Task<IoResult> write_inside(block::Range range, block::IoBuffers buffers, bool force_unit_access);
   // Completes a read that met the end of the file at byte `done` of the range: fills the rest with zeros, or fails with
-  // EIO if the file became shorter.
-  IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done) const;
+  // EIO if the file became shorter than `file_bytes`, its end when the read began.
+  static IoResult finish_read_at_end(block::Range range, block::IoBuffers buffers, std::uint64_t done,
+                                     std::uint64_t file_bytes);
   aio::Task<IoResult> zero_by_file_system(aio::Reactor& reactor, block::Range range, bool may_unmap);
   aio::Task<IoResult> zero_in_device(aio::Reactor& reactor, block::Range range, bool may_unmap);
   aio::Task<IoResult> zero_blocks(aio::Reactor& reactor, block::Range range, bool may_unmap);

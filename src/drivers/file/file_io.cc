@@ -81,14 +81,16 @@ aio::Task<IoResult> FileDriver::read(Range range, IoBuffers buffers) {
   Remainder rest(range, buffers, done);
   while (!rest.finished()) {
     const aio::Caching asked = caching();
+    // The end of the file as of now: the file may grow while the kernel reads.
+    const std::uint64_t file_bytes = file_bytes_.load(std::memory_order_relaxed);
     auto got = co_await reactor.read(fd_, rest.next(), rest.offset(), asked);
     if (!got && is_dropping_refused(asked, got.error())) continue;
     if (!got) co_return fail(got.error());
     // Direct I/O can continue only at a block boundary.
     std::uint64_t useful = *got;
     if (rest.done() + useful < range.length) useful &= ~std::uint64_t{limits_.request_alignment - 1};
-    if (*got == 0 || (useful != *got && rest.offset() + *got >= file_bytes_.load(std::memory_order_relaxed))) {
-      co_return finish_read_at_end(range, buffers, rest.done() + *got);
+    if (*got == 0 || (useful != *got && rest.offset() + *got >= file_bytes)) {
+      co_return finish_read_at_end(range, buffers, rest.done() + *got, file_bytes);
     }
     if (useful == 0) co_return fail(EIO);
     rest.advance(useful);
@@ -115,9 +117,9 @@ bool FileDriver::is_dropping_refused(aio::Caching asked, Errno error) {
   return true;
 }
 
-IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uint64_t done) const {
+IoResult FileDriver::finish_read_at_end(Range range, IoBuffers buffers, std::uint64_t done, std::uint64_t file_bytes) {
   // The file is shorter than it was: another process has truncated it, and zeros would be wrong data.
-  if (range.offset + done < file_bytes_.load(std::memory_order_relaxed)) return fail(EIO);
+  if (range.offset + done < file_bytes) return fail(EIO);
   block::fill_zero(buffers, done);
   return {};
 }

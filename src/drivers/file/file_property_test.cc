@@ -1,8 +1,10 @@
 // Random verbs of several tasks on one host file at once, buffered and direct, by seed.
+#include <atomic>
 #include <deque>
 
 #include "block/testing/node_model.h"
 #include "block/testing/reactor_test.h"
+#include "block/testing/reactors.h"
 #include "block/testing/temp_dir.h"
 #include "drivers/file/file_driver.h"
 
@@ -39,6 +41,46 @@ TEST_F(FilePropertyTest, BufferedFilesReadTheWrittenData) {
 
 TEST_F(FilePropertyTest, DirectFilesReadTheWrittenData) {
   for (std::uint64_t seed = 1; seed <= 5 && !HasFailure(); seed++) run_seed(seed, true);
+}
+
+// Appends pieces of an odd length.
+aio::Task<void> append(block::Node& node, int count, std::atomic<std::uint64_t>& end) {
+  std::vector<char> bytes(333, 'x');
+  const iovec vector{bytes.data(), bytes.size()};
+  for (int i = 0; i < count; ++i) {
+    EXPECT_TRUE(co_await node.write({end.load(), bytes.size()}, {&vector, 1}, {.may_grow = true}));
+    end += bytes.size();
+  }
+}
+
+// Reads the last sector until the appends have ended: its bytes in front of the end, and perhaps some behind it.
+aio::Task<void> read_last_sectors(block::Node& node, const std::atomic<std::uint64_t>& end, std::uint64_t last_end) {
+  while (end < last_end && !testing::Test::HasFailure()) {
+    const std::uint64_t present = end.load();
+    std::vector<char> bytes(512, '?');
+    const iovec vector{bytes.data(), bytes.size()};
+    const std::uint64_t offset = (present - 1) / bytes.size() * bytes.size();
+    EXPECT_TRUE(co_await node.read({offset, bytes.size()}, {&vector, 1})) << "at " << present;
+    EXPECT_EQ(std::ranges::count(std::span(bytes).first(present - offset), 'x'), present - offset);
+  }
+}
+
+aio::Task<void> read_while_appending(block::Reactors& reactors, std::string path) {
+  constexpr int kAppends = 4000;
+  auto driver = co_await FileDriver::open({.filename = path});
+  EXPECT_TRUE(driver.has_value());
+  block::Node node("disk", std::move(*driver));
+  std::atomic<std::uint64_t> end = 0;
+  co_await append(node, 1, end);
+  aio::Scope scope(reactors.control());
+  scope.spawn("append", aio::run_on(reactors.place(1), "append", append(node, kAppends, end)));
+  scope.spawn("read", read_last_sectors(node, end, 333 * (kAppends + 1)));
+  co_await scope.join();
+}
+
+TEST_F(FilePropertyTest, TheLastSectorIsReadWhileAnotherReactorAppends) {
+  block::Reactors reactors(2, 1);
+  reactors.run(read_while_appending(reactors, directory_.sparse_file("disk", 0)));
 }
 
 }  // namespace
