@@ -52,8 +52,8 @@ aio::Task<IoResult> CompressDriver::prefetch(Range range) {
   return file().prefetch(range);
 }
 
-IoResult CompressDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers) {
-  return file().try_read(reactor, range, buffers);
+IoResult CompressDriver::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, block::InlineHints& hints) {
+  return file().try_read(reactor, range, buffers, hints);
 }
 
 IoResult CompressDriver::try_extents(aio::Reactor& reactor, Range range, block::Extents& extents) {

@@ -27,7 +27,8 @@ class CompressDriver final : public block::LiveDriver {
   aio::Task<IoResult> prefetch(block::Range range) override;
 
   // There is no try_write(): compression is no work for an inline verb.
-  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers) override;
+  IoResult try_read(aio::Reactor& reactor, block::Range range, block::IoBuffers buffers,
+                    block::InlineHints& hints) override;
   IoResult try_extents(aio::Reactor& reactor, block::Range range, block::Extents& extents) override;
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
   aio::Task<IoResult> read_shared(block::Range range, block::IoBuffers buffers) override;

@@ -45,8 +45,8 @@ TEST_F(CompressDriverTest, ForwardsEveryVerbAndAsksForCompressedWrites) {
   EXPECT_TRUE(run(compress.write({5, 1}, buffers, {.force_unit_access = true})));
   EXPECT_TRUE(run(compress.write({6, 1}, buffers, {})));
   EXPECT_TRUE(run(compress.read({5, 1}, buffers)));
-  EXPECT_TRUE(compress.try_read(reactor(), {6, 1}, buffers));
-  block::WriteHints hints;
+  block::InlineHints hints;
+  EXPECT_TRUE(compress.try_read(reactor(), {6, 1}, buffers, hints));
   EXPECT_EQ(compress.try_write(reactor(), {7, 1}, buffers, hints), IoResult(fail(EAGAIN)));
   EXPECT_TRUE(run(compress.write_zeroes({8, 2}, {.may_unmap = true})));
   EXPECT_TRUE(run(compress.discard({1024, 2048})));
