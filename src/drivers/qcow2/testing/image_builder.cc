@@ -112,15 +112,9 @@ std::uint64_t ImageBuilder::table_offset(std::uint64_t l1_index) {
   const std::uint64_t present = read_u64(at) & kEntryOffsetMask;
   if (present != 0 && (read_u64(at) & kEntryCopied) != 0) return present;
   const std::uint64_t table = allocate();
-  if (present != 0) {  // shared with a snapshot
+  if (present != 0) {  // shared with a snapshot; the clusters of its entries are counted for both already
     std::ranges::copy(cluster_at(present), cluster_at(table).begin());
     refcounts_[geometry_.cluster_of(present)]--;
-    for (std::uint64_t i = 0; i < geometry_.l2_entries(); i++) {
-      const std::uint64_t entry_at = table + i * geometry_.l2_entry_bytes();
-      const L2Entry old{.descriptor = read_u64(entry_at)};
-      const ClusterPlace place = place_of(geometry_, old);
-      if (place.has_host_cluster && !shape_.data_file) refcounts_[geometry_.cluster_of(place.host_offset)]++;
-    }
   }
   write_u64(at, table | kEntryCopied);
   return table;
