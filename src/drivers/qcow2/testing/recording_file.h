@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "aio/task/current.h"
@@ -25,6 +26,29 @@ class RecordingObserver {
 
  protected:
   ~RecordingObserver() = default;
+};
+
+// Holds calls of files at a place that a test chooses. For one reactor.
+class RecordingGate {
+ public:
+  // The call after the next `calls` ones is held.
+  void hold_after(std::uint64_t calls) { passes_ = calls; }
+  void hold_none() { passes_.reset(); }
+  // The number of calls that were held, also of those that go on again. The first one has number 0.
+  std::size_t held() const { return is_held_.size(); }
+  void release(std::size_t number) { is_held_[number] = false; }
+
+  aio::Task<void> pass() {
+    if (!passes_ || (*passes_)-- != 0) co_return;
+    passes_.reset();
+    const std::size_t number = is_held_.size();
+    is_held_.push_back(true);
+    while (is_held_[number]) co_await aio::next_turn();
+  }
+
+ private:
+  std::optional<std::uint64_t> passes_;  // until a call is held
+  std::vector<bool> is_held_;
 };
 
 struct RecordedWrite {
@@ -44,14 +68,17 @@ struct RecordingState {
   std::optional<std::uint64_t> fails_at;  // number of the call that fails, counted from `calls`
   int error = EIO;
   std::uint64_t calls = 0;               // reads, writes, zeroes, flushes
+  std::uint64_t writes = 0;              // that were recorded
   std::uint64_t bytes_max = UINT64_MAX;  // ENOSPC for what would grow further
   std::uint64_t discards = 0;
   RecordingObserver* observer = nullptr;
   std::mt19937_64* turns = nullptr;  // when set, calls take a random number of turns of the loop
+  RecordingGate* gate = nullptr;     // when set, calls pass it first
 
   void begin(std::vector<std::byte> contents) {
     bytes = durable = std::move(contents);
     unflushed.clear();
+    writes = 0;
   }
 
   // Contents after a power cut: each sector that was written since the last flush has its contents of some moment
@@ -102,6 +129,7 @@ class RecordingDriver final : public block::LiveDriver {
   }
   // The bytes become undefined.
   aio::Task<IoResult> discard(block::Range range) override {
+    if (state_.gate != nullptr) co_await state_.gate->pass();
     co_await take_turns();
     const std::lock_guard lock(state_.mutex);
     ++state_.discards;
@@ -110,19 +138,22 @@ class RecordingDriver final : public block::LiveDriver {
   }
   aio::Task<IoResult> flush() override {
     std::vector<std::byte> begun;
-    std::size_t writes = 0;
+    std::uint64_t writes = 0;
     {
       const std::lock_guard lock(state_.mutex);
       begun = state_.bytes;
-      writes = state_.unflushed.size();
+      writes = state_.writes;
     }
     CO_TRY(co_await begin_call());
     const std::lock_guard lock(state_.mutex);
     if (state_.observer != nullptr) state_.observer->before_change();
-    // Writes that began later may stay behind.
-    state_.durable = begun;
-    state_.unflushed.erase(state_.unflushed.begin(), state_.unflushed.begin() + static_cast<std::ptrdiff_t>(writes));
-    state_.unflushed.clear();
+    // Writes that began later may stay behind, or be durable without the others.
+    const std::uint64_t before = state_.writes - state_.unflushed.size();
+    if (writes > before) {
+      state_.durable = std::move(begun);
+      state_.unflushed.erase(state_.unflushed.begin(),
+                             state_.unflushed.begin() + static_cast<std::ptrdiff_t>(writes - before));
+    }
     co_return IoResult();
   }
   aio::Task<IoResult> extents(block::Range range, block::Extents& extents) override {
@@ -148,6 +179,7 @@ class RecordingDriver final : public block::LiveDriver {
 
  private:
   aio::Task<IoResult> begin_call() {
+    if (state_.gate != nullptr) co_await state_.gate->pass();
     {
       const std::lock_guard lock(state_.mutex);
       if (state_.fails_at == state_.calls++) co_return fail(state_.error);
@@ -170,6 +202,7 @@ class RecordingDriver final : public block::LiveDriver {
     if (state_.observer != nullptr) state_.observer->before_change();
     std::memcpy(state_.bytes.data() + offset, bytes.data(), bytes.size());
     state_.unflushed.push_back({offset, std::move(bytes)});
+    ++state_.writes;
   }
 
   RecordingState& state_;
