@@ -49,6 +49,7 @@ class Graph {
         trace_(trace),
         log_(log),
         changes_(control),
+        long_work_ended_(control),
         root_edge_gone_(control, aio::Event::Cancellation::kIgnored) {}
   // Removes the remaining nodes without a flush: see close().
   ~Graph();
@@ -161,6 +162,8 @@ class Graph {
   std::string generate_name();
   // Whether an option that names a child refers to an existing node, and does not define a new one.
   static bool refers_to_nodes(const schema::BlockdevOptions& options);
+  // The lock for a change. ECANCELED: it is not held.
+  aio::Task<std::expected<aio::Mutex::Guard, Errno>> lock_for_change();
   aio::Task<Result<>> run_change(std::vector<std::unique_ptr<Work>> works);
   aio::Task<void> give_back(std::unique_ptr<Edge> edge);
   aio::Task<void> remove_all();
@@ -172,6 +175,10 @@ class Graph {
   const Trace& trace_;
   const Log* log_;
   aio::Mutex changes_;
+  // The change under way leaves the nodes and edges as they are for now, and has released `changes_` meanwhile for
+  // those who only look; another change waits for the event.
+  bool has_long_work_ = false;
+  aio::Event long_work_ended_;
   aio::Event root_edge_gone_;
   std::list<GraphNode> nodes_;
   // The keys are views of the nodes' names.

@@ -228,6 +228,20 @@ aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
   }
 }
 
+aio::Task<Result<>> Graph::Change::let_others_look(aio::Task<Result<>> work) {
+  // The other steps of a change have altered the graph already, and might be undone.
+  if (works_.size() > 1) co_return co_await std::move(work);
+  graph_.has_long_work_ = true;
+  graph_.long_work_ended_.reset();
+  lock_.reset();
+  Result<> result = co_await std::move(work);
+  // Not cancellable: the change is completed or undone now.
+  lock_.emplace(*co_await aio::shielded("block graph lock", graph_.changes_.lock()));
+  graph_.has_long_work_ = false;
+  graph_.long_work_ended_.set();
+  co_return result;
+}
+
 std::vector<Node*> Graph::Change::those_that_stay(const std::vector<Node*>& nodes) const {
   std::unordered_set<const Node*> going;
   for (Place place : withdrawn_) going.insert(place->node.get());
@@ -285,15 +299,25 @@ aio::Task<Result<>> Graph::apply(std::vector<GraphStep> steps) {
   co_return co_await run_change(std::move(works));
 }
 
+aio::Task<std::expected<aio::Mutex::Guard, Errno>> Graph::lock_for_change() {
+  while (true) {
+    {
+      auto guard = co_await changes_.lock();
+      if (!guard || !has_long_work_) co_return guard;
+    }
+    CO_TRY(co_await long_work_ended_.wait());
+  }
+}
+
 aio::Task<Result<>> Graph::run_change(std::vector<std::unique_ptr<Work>> works) {
   for (const auto& work : works) {
     if (!work->opens_before(*this)) break;
     CO_TRY(co_await work->open(*this));
   }
-  auto guard = co_await changes_.lock();
+  auto guard = co_await lock_for_change();
   if (!guard) co_return fail(Error::system("The change of the block graph was cancelled", guard.error()));
   if (works.empty()) co_return Result<>();
-  Change change(*this, std::move(works));
+  Change change(*this, std::move(works), std::move(*guard));
   co_return co_await change.run();
 }
 

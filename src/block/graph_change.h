@@ -2,12 +2,13 @@
 //
 // All works are prepared in order, and each sees the graph as the earlier ones left it. Then the permissions are
 // requested once for all of them. If anything fails until then, a journal of the edits undoes everything in reverse
-// order. The following commit cannot fail. Graph::apply makes it, and holds the graph's lock meanwhile, so that only
-// this change adds or removes nodes and root edges. Thread: the control reactor.
+// order. The following commit cannot fail. Graph::apply makes it, and it holds the graph's lock, so that only this
+// change adds or removes nodes and root edges. Thread: the control reactor.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_set>
 #include <variant>
 #include <vector>
@@ -45,7 +46,8 @@ class Graph::Work {
 
 class Graph::Change {
  public:
-  Change(Graph& graph, std::vector<std::unique_ptr<Work>> works) : graph_(graph), works_(std::move(works)) {}
+  Change(Graph& graph, std::vector<std::unique_ptr<Work>> works, aio::Mutex::Guard lock)
+      : graph_(graph), works_(std::move(works)), lock_(std::move(lock)) {}
   // Ends the change, and opens the edges that it quiesced. Called once.
   aio::Task<Result<>> run();
 
@@ -54,6 +56,9 @@ class Graph::Change {
   // Stops the requests of the root edges above `nodes`, and then the background I/O of the drivers from there down to
   // `nodes`, until the change has ended.
   aio::Task<void> quiesce_above(std::span<Node* const> nodes);
+  // Runs work that may take long and leaves nodes and edges as they are. If it is the only step of the change, queries
+  // run meanwhile; other changes wait.
+  aio::Task<Result<>> let_others_look(aio::Task<Result<>> work);
   // Reports that its parent edges, driver or options have changed.
   void note_changed(Node& node) { changed_.push_back(&node); }
   // The same, and reports that the number of nodes above or below it may have grown.
@@ -133,6 +138,7 @@ class Graph::Change {
 
   Graph& graph_;
   std::vector<std::unique_ptr<Work>> works_;
+  std::optional<aio::Mutex::Guard> lock_;   // of the graph
   std::vector<std::size_t> journal_sizes_;  // before each prepared work
   std::vector<Edit> journal_;
   std::unordered_set<Edge*> quiesced_;

@@ -328,6 +328,42 @@ TEST_F(GraphChangeTest, QueriesSeeANodeUntilItsRemovalIsCommitted) {
   EXPECT_TRUE(graph_.nodes().empty());
 }
 
+aio::Task<void> look_and_tell(Graph& graph, bool& looked) {
+  const auto guard = co_await graph.keep_unchanged();
+  EXPECT_TRUE(guard);
+  looked = true;
+}
+
+// Both may write the tables of a large image. Other changes wait for them.
+TEST_F(GraphChangeTest, QueriesDoNotWaitForAResizeOrTheLastFlushOfANode) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  aio::Event pause(reactor());
+  drivers_.resize_pause = drivers_.flush_pause = &pause;
+  bool resized = false;
+  bool looked = false;
+  std::string attached = "waits";
+  start(resize_and_tell(graph_, resized));
+  start(look_and_tell(graph_, looked));
+  start(attach_and_tell(graph_, attached));
+  EXPECT_TRUE(looked);
+  EXPECT_FALSE(resized);
+  EXPECT_EQ(attached, "waits");
+  pause.set();
+  until_idle();
+  EXPECT_EQ(attached, "");
+
+  pause.reset();
+  graph_.find("f")->require_flush();
+  looked = false;
+  start(remove_node(graph_));
+  start(look_and_tell(graph_, looked));
+  EXPECT_TRUE(looked);
+  EXPECT_NE(graph_.find("f"), nullptr);
+  pause.set();
+  until_idle();
+  EXPECT_TRUE(graph_.nodes().empty());
+}
+
 TEST_F(GraphChangeTest, ANodeThatNoCommandMadeIsRemovedWithItsLastUser) {
   add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}, {"node-name", "in"}}}});
   auto edge = attach("in");

@@ -68,12 +68,20 @@ class Graph::Removal final : public Graph::Work {
     }
     if (!found->owned_by_user) co_return fail(fmt::format("Node {} is not owned by the monitor", name));
     if (!found->node->parents().empty()) co_return fail(fmt::format("Block device {} is in use", name));
+    aio::Task<Result<>> flushing = flush(*found->node);
+    CO_TRY(co_await change.let_others_look(std::move(flushing)));
     change.set_owned_by_user(*found->node, false);
     co_await change.withdraw_if_unused(*found->node);
     co_return Result<>();
   }
 
  private:
+  // The flush of what an image has changed may take long. The removal does not depend on its outcome.
+  static aio::Task<Result<>> flush(Node& node) {
+    (void)co_await node.flush();
+    co_return Result<>();
+  }
+
   RemoveNode step_;
 };
 
@@ -102,7 +110,8 @@ class Graph::Resizing final : public Graph::Work {
     co_await change.quiesce_above(below);
     std::list<SizedNode> nodes;
     for (Node* node : children_first_above(below)) nodes.emplace_back(*node);
-    Result<> resized = co_await node_->resize(size_bytes());
+    aio::Task<Result<>> resizing = node_->resize(size_bytes());
+    Result<> resized = co_await change.let_others_look(std::move(resizing));
     for (SizedNode& one : nodes) {
       if (resized) one.tell_if_it_follows();
       // If that fails, the store goes on to expect both sizes.

@@ -23,8 +23,16 @@ constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 constexpr std::string_view kOpeningCommands[] = {"backup-begin", "blockdev-add",     "blockdev-reopen",
                                                  "chardev-add",  "nbd-server-start", "object-add"};
 
+// Commands that are one change of the graph and nothing else, which may take long: a new size of an image with large
+// tables, and the last flush of a node. Changes of the graph wait for each other by themselves.
+constexpr std::string_view kGraphCommands[] = {"block_resize", "blockdev-del", "change-backing-file"};
+
 bool opens_things(std::string_view command) {
   return std::ranges::find(kOpeningCommands, command) != std::end(kOpeningCommands);
+}
+
+bool changes_graph(std::string_view command) {
+  return std::ranges::find(kGraphCommands, command) != std::end(kGraphCommands);
 }
 
 // The reply has qemu-storage-daemon's form, without a hint, so the hint goes to the trace of commands.
@@ -72,7 +80,8 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
     // The command has waited for earlier ones.
     turn.reset();
     result = co_await run_beside_others(*entry, command.arguments);
-  } else if (command.out_of_band) {
+  } else if (command.out_of_band || changes_graph(command.name)) {
+    turn.reset();
     result = co_await entry->run(control_, command.arguments);
   } else {
     result = co_await run_alone(*entry, command);

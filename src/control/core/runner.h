@@ -3,7 +3,8 @@
 // Commands begin in the order of their arrival. A command runs exclusively, except that one which opens something waits
 // while others run: the file or address that it opens may never respond. Such a command reserves the name that it
 // assigns; after everything is open, its remaining work is either a change of the graph or has no await, so that no
-// other command sees an incomplete state. Each monitor still waits for its own command. One Runner for each monitor;
+// other command sees an incomplete state. Others run also beside a command that is nothing but a change of the graph,
+// which may take long. Each monitor still waits for its own command. One Runner for each monitor;
 // thread: the control reactor.
 #pragma once
 
