@@ -73,9 +73,12 @@ class DebugListener {
 };
 
 // Tells the driver of the child, if it listens, that the moment has come. Any reactor, inside a request.
-inline void debug_event(const Edge& child, DebugEvent event) {
-  if (DebugListener* listener = child.node().driver().debug_listener()) [[unlikely]]
+inline void debug_event(Node& child, DebugEvent event) {
+  if (DebugListener* listener = child.driver().debug_listener()) [[unlikely]]
     listener->debug_event(event);
+}
+inline void debug_event(const Edge& child, DebugEvent event) {
+  debug_event(child.node(), event);
 }
 
 }  // namespace blockexport::block

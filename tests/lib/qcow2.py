@@ -1,7 +1,9 @@
 """qcow2 images for tests: made by qemu-img in many kinds, and their metadata, to be damaged."""
 
+import array
 import os
 import struct
+import sys
 
 from lib import images, tools
 
@@ -157,3 +159,49 @@ class Metadata:
     def file_bytes(self):
         """The size of the file."""
         return os.path.getsize(self.path)
+
+
+def make_full(path, clusters, cluster_bits, dirty=False, l1_entries=None):
+    """Makes an image of version 3 with that many guest clusters, all of them allocated in order, whose data are a hole.
+
+    qemu-img takes minutes for millions of clusters. `dirty`: all refcounts are 0, as after the end of a program that
+    wrote with lazy refcounts. `l1_entries`: makes the disk larger, with nothing in it there.
+    """
+    cluster = 1 << cluster_bits
+    in_table = cluster // 8
+    tables = -(-clusters // in_table)
+    l1_entries = l1_entries or tables
+    l1_clusters = -(-l1_entries * 8 // cluster)
+    in_block = cluster // 2
+    blocks = table_clusters = 1
+    for _ in range(8):  # the refcounts of the refcounts count too
+        used = 1 + table_clusters + blocks + l1_clusters + tables + clusters
+        blocks = -(-used // in_block)
+        table_clusters = -(-blocks * 8 // cluster)
+    block_begin = 1 + table_clusters
+    l1_begin = block_begin + blocks
+    l2_begin = l1_begin + l1_clusters
+    data_begin = l2_begin + tables
+    used = data_begin + clusters
+    header = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, cluster_bits, l1_entries * in_table * cluster, 0,
+                         l1_entries, l1_begin * cluster, cluster, table_clusters, 0, 0, 1 if dirty else 0, 0, 0, 4, 104)
+    with open(path, "wb") as file:
+        file.write(header)
+        file.seek(cluster)
+        file.write(_offsets(block_begin, blocks, cluster, 0))
+        file.seek(block_begin * cluster)
+        if not dirty:
+            file.write(b"\0\1" * used)
+        file.seek(l1_begin * cluster)
+        file.write(_offsets(l2_begin, tables, cluster, COPIED))
+        file.seek(l2_begin * cluster)
+        file.write(_offsets(data_begin, clusters, cluster, COPIED))
+        file.truncate(used * cluster)
+    return path
+
+
+def _offsets(first, count, cluster, flags):
+    words = array.array("Q", (flags | (first + i) * cluster for i in range(count)))
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words.tobytes()

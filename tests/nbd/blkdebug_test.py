@@ -180,7 +180,7 @@ class Qcow2FaultsTest(BlkdebugTest):
     """Faults at the moments of a qcow2 image's work."""
 
     EVENTS = ("write_aio", "cow_read", "cow_write", "l2_alloc_write", "l2_update", "l1_update", "refblock_alloc_write",
-              "refblock_update_part", "flush_to_os", "flush_to_disk")
+              "refblock_update_part", "flush_to_os", "flush_to_disk", "cluster_alloc", "cluster_free", "refblock_load")
 
     def test_writes(self):
         """After a fault at any of them later requests succeed, and the image is sound but for leaks."""
@@ -228,7 +228,7 @@ class Qcow2FaultsTest(BlkdebugTest):
     @settings.unlike_qemu("its own order of writes may pass none of them")
     def test_each_is_met(self):
         """The first write to an image passes these moments, so their faults reach the client."""
-        for event in ("write_aio", "l2_update", "refblock_update_part", "flush_to_disk"):
+        for event in ("write_aio", "l2_update", "refblock_update_part", "flush_to_disk", "cluster_alloc"):
             with self.subTest(event=event):
                 path = self.path(f"met {event}.qcow2")
                 tools.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(SIZE))
@@ -239,3 +239,32 @@ class Qcow2FaultsTest(BlkdebugTest):
                 self.assertIn("Input/output error", self.run_requests("write -P 5 0 64k", "flush"))
                 self.drop_export("disk")
                 self.qmp.execute("blockdev-del", {"node-name": "disk"})
+
+    def debug_node(self, path, event):
+        """The options of a node over an image, which has one error at that event."""
+        debug = {"driver": "blkdebug", "image": {"driver": "file", "filename": path},
+                 "inject-error": [{"event": event, "once": True}]}
+        return {"driver": "qcow2", "node-name": "disk", "discard": "unmap", "file": debug}
+
+    @settings.unlike_qemu("its own order of writes may leave the image corrupt")
+    def test_larger_l1_tables(self):
+        """A new size that needs a larger L1 table fails with the fault, and succeeds after it."""
+        for event in ("l1_grow_alloc_table", "l1_grow_write_table", "l1_grow_activate_table"):
+            with self.subTest(event=event):
+                path = self.path(f"{event}.qcow2")
+                tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=512", path, str(SIZE))
+                self.qmp.execute("blockdev-add", self.debug_node(path, event))
+                answer = self.qmp.command("block_resize", {"node-name": "disk", "size": 64 * MIB})
+                self.assertIn("Input/output error", answer["error"]["desc"])
+                self.qmp.execute("block_resize", {"node-name": "disk", "size": 64 * MIB})
+                self.qmp.execute("blockdev-del", {"node-name": "disk"})
+                check = tools.finish("qemu-img", "check", "-f", "qcow2", path)
+                self.assertIn(check.returncode, (0, 3), check.stdout)
+
+    @settings.unlike_qemu("it opens the image again for writing")
+    def test_refcount_table(self):
+        """An error of the refcount table is one of the opening."""
+        path = self.path("reftable.qcow2")
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(SIZE))
+        answer = self.qmp.command("blockdev-add", self.debug_node(path, "reftable_load"))
+        self.assertIn("Input/output error", answer["error"]["desc"])

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "aio/task/current.h"
 #include "base/byte_reader.h"
+#include "drivers/qcow2/file/table_turns.h"
 #include "drivers/qcow2/file/zero_padded_read.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -27,7 +29,10 @@ aio::Task<Result<std::vector<std::uint64_t>>> read_l1(block::Node& file, const H
   if (!content) co_return fail(Error::system("Could not read L1 table", content.error()));
   ByteReader reader(*content);
   std::vector<std::uint64_t> l1(header.l1_entries);
-  for (std::uint64_t& entry : l1) entry = reader.u64();
+  for (std::size_t i = 0; i < l1.size(); ++i) {
+    if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
+    l1[i] = reader.u64();
+  }
   co_return l1;
 }
 

@@ -7,6 +7,7 @@
 #include "aio/task/current.h"
 #include "base/printable.h"
 #include "drivers/qcow2/commit/header_fields.h"
+#include "drivers/qcow2/file/table_turns.h"
 #include "drivers/qcow2/qcow2_driver.h"
 #include "drivers/qcow2/write/load_metadata.h"
 
@@ -57,7 +58,10 @@ aio::Task<Result<std::unique_ptr<ImageWriter>>> Qcow2Driver::make_writer(const I
 
 aio::Task<Result<>> Qcow2Driver::begin_writing() {
   std::vector<std::uint64_t> l1(tables_->l1_size());
-  for (std::size_t i = 0; i < l1.size(); ++i) l1[i] = tables_->l1_entry(i);
+  for (std::size_t i = 0; i < l1.size(); ++i) {
+    if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
+    l1[i] = tables_->l1_entry(i);
+  }
   image_.l1 = std::move(l1);
   CO_TRY_ASSIGN(writer_, co_await make_writer(image_, *tables_, sizes_, options_));
   image_.l1 = {};
@@ -76,6 +80,7 @@ aio::Task<std::expected<bool, Errno>> Qcow2Driver::is_as_opened() {
   Result<ImageContent> now = co_await read_image(file(), std::move(*begin));
   if (!now || now->header != image_.header || now->extensions != image_.extensions) co_return false;
   for (std::size_t i = 0; i < now->l1.size(); ++i) {
+    if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
     if (now->l1[i] != tables_->l1_entry(i)) co_return false;
   }
   const Result<ImageWriter::Image> loaded =

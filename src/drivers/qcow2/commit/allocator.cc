@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "aio/task/current.h"
 #include "base/error.h"
 #include "block/buffers.h"
 #include "block/debug_events.h"
@@ -20,6 +21,7 @@ Allocator::Allocator(ImageTables& tables, ClusterPins& pins, Refcounts refcounts
       refcounts_(std::move(refcounts)) {}
 
 aio::Task<std::expected<Allocated, Errno>> Allocator::allocate(std::uint64_t count_max) {
+  block::debug_event(file_, block::DebugEvent::kClusterAlloc);
   while (true) {
     Refcounts::Blocked blocked{};
     {
@@ -33,6 +35,7 @@ aio::Task<std::expected<Allocated, Errno>> Allocator::allocate(std::uint64_t cou
 }
 
 aio::Task<std::expected<Allocated, Errno>> Allocator::allocate_exactly(std::uint64_t count) {
+  block::debug_event(file_, block::DebugEvent::kClusterAlloc);
   while (true) {
     Refcounts::Blocked blocked{};
     {
@@ -99,6 +102,7 @@ aio::Task<IoResult> Allocator::overcome(Refcounts::Blocked blocked) {
 }
 
 IoResult Allocator::grow_table(std::uint64_t full_entries) {
+  block::debug_event(file_, block::DebugEvent::kReftableGrow);
   const std::lock_guard lock(tables_.mutex());
   if (refcounts_.table_entries() != full_entries) return {};  // another task was here first
   const Refcounts::Answer<HostClusters> old_table = refcounts_.grow_table();
@@ -143,6 +147,7 @@ aio::Task<IoResult> Allocator::reclaim() {
   }
   IoResult result;
   for (FreedRun& run : unused) {
+    block::debug_event(file_, block::DebugEvent::kClusterFree);
     if (result) result = co_await decrease(run);
     if (result) continue;
     const std::lock_guard lock(tables_.mutex());
@@ -171,27 +176,34 @@ aio::Task<IoResult> Allocator::decrease(FreedRun& run) {
   const Geometry& geometry = tables_.geometry();
   std::uint64_t to_discard = 0;
   while (run.clusters.count != 0) {
+    const std::uint64_t before = run.clusters.count;
     if (run.discard && to_discard == 0) {
       // A discard after the decrease could meet data of the next user.
       CO_TRY_ASSIGN(to_discard, co_await sole_clusters(run));
       const block::Range range{run.clusters.first << geometry.cluster_bits, to_discard << geometry.cluster_bits};
       if (to_discard != 0 && range.fits(file_.node().size_bytes())) (void)co_await file_.node().discard(range);
     }
-    Refcounts::Blocked blocked{};
-    {
-      const std::lock_guard lock(tables_.mutex());
-      const Refcounts::Answer<std::uint64_t> decreased = refcounts_.decrease(run.clusters.first);
-      if (decreased) {
-        ++run.clusters.first;
-        --run.clusters.count;
-        if (to_discard != 0) --to_discard;
-        continue;
-      }
-      blocked = decreased.error();
-    }
-    CO_TRY(co_await overcome(blocked));
+    const std::optional<Refcounts::Blocked> blocked = decrease_some(run, run.discard ? to_discard : UINT64_MAX);
+    to_discard -= std::min(to_discard, before - run.clusters.count);
+    if (blocked) CO_TRY(co_await overcome(*blocked));
+    // A run may be millions of clusters long.
+    if (!blocked && run.clusters.count != 0) co_await aio::next_turn();
   }
   co_return IoResult();
+}
+
+// A cluster that others use too is decreased alone, because nothing of it is to be discarded.
+std::optional<Refcounts::Blocked> Allocator::decrease_some(FreedRun& run, std::uint64_t count_max) {
+  const std::lock_guard lock(tables_.mutex());
+  const std::uint64_t count =
+      std::min({run.clusters.count, std::max<std::uint64_t>(1, count_max), kReclaimedAtOnceMax});
+  for (std::uint64_t done = 0; done < count; ++done) {
+    const Refcounts::Answer<std::uint64_t> decreased = refcounts_.decrease(run.clusters.first);
+    if (!decreased) return decreased.error();
+    ++run.clusters.first;
+    --run.clusters.count;
+  }
+  return std::nullopt;
 }
 
 }  // namespace blockexport::drivers::qcow2

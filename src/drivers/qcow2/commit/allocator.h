@@ -68,6 +68,8 @@ class Allocator {
   aio::Task<IoResult> overcome(Refcounts::Blocked blocked);
   aio::Task<IoResult> load_block(std::uint64_t block);
   aio::Task<IoResult> decrease(FreedRun& run);
+  // Removes from `run` the clusters that it has done, at most kReclaimedAtOnceMax. Returns what ended it early.
+  std::optional<Refcounts::Blocked> decrease_some(FreedRun& run, std::uint64_t count_max);
   IoResult grow_table(std::uint64_t full_entries);
   // Number of clusters at the beginning of `run` that only it refers to; at most kReclaimedAtOnceMax.
   aio::Task<std::expected<std::uint64_t, Errno>> sole_clusters(FreedRun run);

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "aio/task/current.h"
 #include "base/byte_writer.h"
 #include "base/error.h"
 #include "block/debug_events.h"
+#include "drivers/qcow2/file/table_turns.h"
 #include "drivers/qcow2/map/guest_run.h"
 #include "drivers/qcow2/write/cluster_writer.h"
 #include "drivers/qcow2/write/cluster_zeroes.h"
@@ -15,17 +17,29 @@ namespace {
 
 using block::Range;
 
+// The part of an L1 table that one turn of the event loop writes.
+constexpr std::uint64_t kL1PieceBytes = 1u << 20;
+
 std::uint64_t clusters_for(const Geometry& geometry, std::uint64_t l1_entries) {
   return geometry.cluster_of(l1_entries * sizeof(std::uint64_t) + geometry.cluster_bytes() - 1);
 }
 
+// Whole clusters, in pieces: a table may be tens of megabytes long.
 aio::Task<IoResult> write_l1(ImageParts& parts, std::uint64_t offset, std::span<const std::uint64_t> entries) {
-  std::vector<std::byte> bytes(clusters_for(parts.geometry(), entries.size()) << parts.geometry().cluster_bits);
-  ByteWriter writer(bytes);
-  for (const std::uint64_t entry : entries) writer.u64(entry);
-  const iovec vector{bytes.data(), bytes.size()};
-  block::debug_event(parts.file, block::DebugEvent::kL1GrowWriteTable);
-  co_return co_await parts.file.node().write({offset, bytes.size()}, {&vector, 1}, {.may_grow = true});
+  const std::uint64_t end = clusters_for(parts.geometry(), entries.size()) << parts.geometry().cluster_bits;
+  for (std::uint64_t done = 0; done < end; done += kL1PieceBytes) {
+    std::vector<std::byte> bytes(std::min(kL1PieceBytes, end - done));
+    ByteWriter writer(bytes);
+    const std::span<const std::uint64_t> rest = entries.subspan(std::min(entries.size(), done / sizeof(std::uint64_t)));
+    for (const std::uint64_t entry : rest.first(std::min(rest.size(), bytes.size() / sizeof(std::uint64_t)))) {
+      writer.u64(entry);
+    }
+    const iovec vector{bytes.data(), bytes.size()};
+    block::debug_event(parts.file, block::DebugEvent::kL1GrowWriteTable);
+    CO_TRY(co_await parts.file.node().write({offset + done, bytes.size()}, {&vector, 1}, {.may_grow = true}));
+    co_await aio::next_turn();
+  }
+  co_return IoResult();
 }
 
 // For a part of one cluster.
@@ -49,25 +63,35 @@ aio::Task<IoResult> grow_l1_table(ImageParts& parts, std::uint64_t disk_bytes, D
   const std::uint64_t needed = geometry.l1_entries_for(disk_bytes);
   if (needed > kL1BytesMax / sizeof(std::uint64_t)) co_return fail(EFBIG);
   if (needed <= parts.tables.l1_size()) co_return IoResult();
+  block::debug_event(parts.file, block::DebugEvent::kL1GrowAllocTable);
   CO_TRY_ASSIGN(const Allocated made, co_await parts.allocator.allocate_exactly(clusters_for(geometry, needed)));
   const std::uint64_t offset = made.clusters.first << geometry.cluster_bits;
   std::vector<std::uint64_t> entries(needed);
-  for (std::uint64_t i = 0; i < parts.tables.l1_size(); ++i) entries[i] = parts.tables.l1_entry(i);
+  for (std::uint64_t i = 0; i < parts.tables.l1_size(); ++i) {
+    if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
+    entries[i] = parts.tables.l1_entry(i);
+  }
   IoResult result = co_await write_l1(parts, offset, entries);
   // The refcounts are durable before the header refers to the table, and so is the table.
   if (result) result = co_await parts.metadata.commit();
   DiskFields moved = fields;
   moved.l1_entries = static_cast<std::uint32_t>(needed);
   moved.l1_offset = offset;
+  block::debug_event(parts.file, block::DebugEvent::kL1GrowActivateTable);
   if (result) result = co_await write_disk_fields(parts.file.node(), moved);
-  const std::lock_guard lock(parts.tables.mutex());
-  if (!result) {
-    parts.allocator.free({.clusters = made.clusters});
-    co_return result;
+  {
+    const std::lock_guard lock(parts.tables.mutex());
+    if (!result) {
+      parts.allocator.free({.clusters = made.clusters});
+      co_return result;
+    }
+    parts.allocator.free(
+        {.clusters = {geometry.cluster_of(fields.l1_offset), clusters_for(geometry, parts.tables.l1_size())}});
+    for (std::uint64_t i = 0; i < made.clusters.count; ++i) parts.allocator.metadata().add(made.clusters.first + i);
   }
-  parts.allocator.free(
-      {.clusters = {geometry.cluster_of(fields.l1_offset), clusters_for(geometry, parts.tables.l1_size())}});
-  for (std::uint64_t i = 0; i < made.clusters.count; ++i) parts.allocator.metadata().add(made.clusters.first + i);
+  // No request is under way, so that nobody sees the time in between.
+  co_await aio::next_turn();
+  const std::lock_guard lock(parts.tables.mutex());
   parts.tables.set_l1(entries);
   parts.metadata.set_l1_offset(offset);
   fields = moved;

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 
+#include "aio/task/current.h"
 #include "base/byte_reader.h"
 #include "block/buffers.h"
+#include "block/debug_events.h"
+#include "drivers/qcow2/file/table_turns.h"
 #include "drivers/qcow2/file/zero_padded_read.h"
 #include "drivers/qcow2/format/l2_entry.h"
 #include "drivers/qcow2/format/snapshot_table.h"
@@ -26,6 +29,7 @@ aio::Task<Result<std::vector<std::uint64_t>>> read_refcount_table(const Header& 
   const Geometry geometry = header.geometry();
   const Range range{header.refcount_table_offset,
                     std::uint64_t{header.refcount_table_clusters} << geometry.cluster_bits};
+  block::debug_event(file, block::DebugEvent::kReftableLoad);
   const auto bytes = co_await read_bytes(file, range);
   if (!bytes) co_return fail(Error::system("Could not initialize refcount handling", bytes.error()));
   std::vector<std::uint64_t> table(range.length / sizeof(std::uint64_t));
@@ -82,8 +86,9 @@ aio::Task<Result<ImageWriter::Image>> load_image_for_writing(const Header& heade
   const std::uint64_t l1_bytes = l1.size() * sizeof(std::uint64_t);
   metadata.add_fixed(geometry.cluster_of(header.l1_offset),
                      geometry.cluster_of(l1_bytes + geometry.cluster_bytes() - 1));
-  for (const std::uint64_t entry : l1) {
-    const std::uint64_t table = entry & kEntryOffsetMask;
+  for (std::size_t i = 0; i < l1.size(); ++i) {
+    if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
+    const std::uint64_t table = l1[i] & kEntryOffsetMask;
     if (table != 0) metadata.add_fixed(geometry.cluster_of(table), 1);
   }
   CO_TRY(co_await add_snapshots(header, file, metadata));

@@ -15,6 +15,7 @@ aio::Task<IoResult> fill_table(ImageParts& parts, std::uint64_t from, Allocated 
   const block::Range range{to.clusters.first << geometry.cluster_bits, geometry.cluster_bytes()};
   if (from == 0) {
     if (to.is_fresh) co_return IoResult();
+    block::debug_event(parts.file, block::DebugEvent::kL2AllocWrite);
     co_return co_await parts.file.node().write_zeroes(range, {.may_grow = true});
   }
   const block::AlignedMemory memory(geometry.cluster_bytes(), 4096);
