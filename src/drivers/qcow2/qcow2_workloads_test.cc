@@ -384,13 +384,7 @@ TEST_P(Qcow2WorkloadsTest, NoLongerWorkloadWithResizesDamagesTheImageInAPowerCut
   tell(workloads.states);
 }
 
-std::string test_name(const testing::TestParamInfo<WorkloadKind>& info) {
-  std::string name = info.param.name;
-  std::erase_if(name, [](char one) { return std::isalnum(static_cast<unsigned char>(one)) == 0; });
-  return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Kinds, Qcow2WorkloadsTest, testing::ValuesIn(workload_kinds()), test_name);
+INSTANTIATE_TEST_SUITE_P(Kinds, Qcow2WorkloadsTest, testing::ValuesIn(workload_kinds()), workload_name);
 
 }  // namespace
 }  // namespace blockexport::drivers::qcow2

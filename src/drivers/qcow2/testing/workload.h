@@ -5,6 +5,8 @@
 // another place are noticed. Plain values. Thread: the test's.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -65,6 +67,13 @@ inline std::vector<WorkloadKind> workload_kinds() {
        .has_backing = true,
        .has_snapshot = true},
   };
+}
+
+// For the names of tests.
+inline std::string workload_name(const testing::TestParamInfo<WorkloadKind>& info) {
+  std::string name = info.param.name;
+  std::erase_if(name, [](char one) { return std::isalnum(static_cast<unsigned char>(one)) == 0; });
+  return name;
 }
 
 inline std::uint64_t workload_disk_bytes(const WorkloadKind& kind) {
