@@ -10,11 +10,11 @@ PROGRAMS := blockexportd blockexport
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build serve test lint format checked asan tsan fuzz mutants bench profile bare docs
+.PHONY: help setup build serve test lint format checked asan tsan fuzz qcow2-evidence mutants bench profile bare docs
 .PHONY: install uninstall clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install from Debian what building and testing need (does nothing when all is there)
 	tools/setup.sh build test sanitize lint
@@ -57,6 +57,14 @@ fuzz: ## Run every fuzz target for SECONDS (60) each
 	cmake --preset fuzz
 	cmake --build --preset fuzz
 	tools/fuzz.sh build-fuzz $(SECONDS)
+
+qcow2-evidence: ## Repeat the evidence for qcow2 images of docs/qcow2.md, in hours; QUICK=1: in minutes, ROWS='...'
+	tools/setup.sh build test sanitize
+	cmake --preset release
+	cmake --build --preset release
+	cmake --preset fuzz
+	cmake --build build-fuzz --target fuzz_qcow2_format fuzz_qcow2_image fuzz_qcow2_check
+	tools/qcow2_evidence.py $(if $(QUICK),--quick) $(ROWS)
 
 mutants: ## Put small faults into the code, one at a time, and tell which of them the tests miss
 	tools/setup.sh build test

@@ -163,6 +163,7 @@ TEST(ImageWriterReactorsTest, ClientsOfSharedClustersKeepTheirData) {
     for (const std::string& corruption : consistency.corruptions) ADD_FAILURE() << corruption;
     EXPECT_EQ(consistency.leaks, 0u);
   }
+  testing::Test::RecordProperty("count", std::to_string(seeds()));
 }
 
 }  // namespace
