@@ -32,7 +32,7 @@ aio::Task<Result<>> attach_store(NodeStore::Environment environment, schema::Blo
 }
 
 void detach_store(Node& node) {
-  node.bitmaps().drop_persistent();
+  node.bitmaps().drop_kept_by(*node.bitmaps().store());
   node.bitmaps().take_store().reset();
 }
 

@@ -39,6 +39,7 @@ namespace blockexport::block {
 
 class DebugListener;
 class Edge;
+class ImageBitmaps;
 class LiveDriver;
 class PointInTime;
 class ReopenChildren;
@@ -52,6 +53,8 @@ class Driver {
   // The older state of its bytes that the driver keeps beside the current one; null: it keeps none. It lives as long as
   // the driver. See block/point_in_time.h.
   virtual PointInTime* point_in_time() { return nullptr; }
+  // The bitmaps that it keeps in its image; null: it keeps none. It lives as long as the driver.
+  virtual ImageBitmaps* image_bitmaps() { return nullptr; }
   // Listens to the events of the drivers above (block/debug_events.h); null: nobody does. It does not change while the
   // node is used.
   DebugListener* debug_listener() const { return debug_listener_; }

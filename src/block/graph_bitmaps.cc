@@ -3,14 +3,28 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+#include "block/chain.h"
 #include "block/graph_change.h"
+#include "block/image_bitmaps.h"
 #include "block/node_store.h"
+#include "schema/block_node_info.h"
 
 namespace blockexport::block {
 namespace {
 
 Error no_memory(const DirtyBitmap& bitmap, Errno error) {
   return Error::system(fmt::format("Cannot keep the contents of bitmap '{}'", bitmap.name()), error);
+}
+
+// Of the image that the node shows; nullopt: it has none.
+std::optional<std::uint64_t> cluster_bytes_of(Node& node) {
+  for (Node* one = &node; one != nullptr; one = filtered_node(*one)) {
+    schema::ImageInfo info;
+    one->driver().describe_image(info);
+    if (info.cluster_size) return static_cast<std::uint64_t>(*info.cluster_size);
+  }
+  return std::nullopt;
 }
 
 bool is_behind(const Node& node) {
@@ -40,15 +54,15 @@ class Graph::BitmapWork : public Graph::Work {
   static aio::Task<Result<>> quiesce(Change& change, Node& node) {
     Node* const nodes[] = {&node};
     co_await change.quiesce_above(nodes);
+    if (!node.read_only()) {
+      if (ImageBitmaps* image = node.driver().image_bitmaps()) CO_TRY(co_await image->begin_use());
+    }
     if (NodeStore* store = node.bitmaps().store()) co_return co_await prepare_store(change, node, *store);
     if (IoResult resized = change.resize_bitmaps(node); !resized) {
       co_return fail(
           Error::system(fmt::format("Cannot resize the bitmaps of node '{}'", node.name()), resized.error()));
     }
     co_return Result<>();
-  }
-  static NodeStore* store_of(const Node& node, const DirtyBitmap& bitmap) {
-    return bitmap.is_persistent() ? node.bitmaps().store() : nullptr;
   }
 
  private:
@@ -70,36 +84,53 @@ class Graph::BitmapAddition final : public Graph::BitmapWork {
     CO_TRY(DirtyBitmap::check_is_named(name.name));
     node_ = change.graph().find(name.node);
     if (node_ == nullptr) co_return fail(fmt::format("Cannot find device='{0}' nor node-name='{0}'", name.node));
-    // No driver has clusters.
     const std::uint32_t granularity_bytes =
-        step_.granularity_bytes.value_or(DirtyBitmap::default_granularity_bytes(std::nullopt));
+        step_.granularity_bytes.value_or(DirtyBitmap::default_granularity_bytes(cluster_bytes_of(*node_)));
     CO_TRY(DirtyBitmap::check_granularity(granularity_bytes));
     if (step_.persistent) {
       if (node_->read_only()) {
         co_return fail(fmt::format("Cannot add a persistent bitmap to read-only or inactive node '{}'", name.node));
       }
-      if (node_->bitmaps().store() == nullptr) {
-        co_return fail(Error::system(fmt::format("Can't store persistent bitmaps to {}", name.node), Errno(ENOTSUP))
-                           .with_hint("Open the node with the option bitmap-store."));
-      }
+      CO_TRY(choose_keeper(granularity_bytes));
     }
     CO_TRY(co_await quiesce(change, *node_));
     CO_TRY_ASSIGN(bitmap_, node_->bitmaps().add(name.name, node_->size_bytes(), granularity_bytes));
     bitmap_->set_enabled(step_.enabled);
     if (!step_.persistent) co_return Result<>();
-    Result<> stored = co_await node_->bitmaps().store()->add(*bitmap_);
+    Result<> stored = co_await keeper_->add(*bitmap_);
     if (!stored) node_->bitmaps().take(*bitmap_);
     co_return stored;
   }
 
   aio::Task<void> abort(Change&) override {
-    if (NodeStore* store = store_of(*node_, *bitmap_)) co_await store->undo_add(*bitmap_);
+    if (bitmap_->is_persistent()) co_await keeper_->undo_add(*bitmap_);
     node_->bitmaps().take(*bitmap_);
   }
 
  private:
+  // A bitmap store comes first, because a user has asked for it.
+  Result<> choose_keeper(std::uint32_t granularity_bytes) {
+    const BitmapName& name = step_.bitmap;
+    keeper_ = node_->bitmaps().store();
+    if (keeper_ == nullptr) keeper_ = node_->driver().image_bitmaps();
+    if (keeper_ == nullptr) {
+      return fail(Error::system(fmt::format("Can't store persistent bitmaps to {}", name.node), Errno(ENOTSUP))
+                      .with_hint("Open the node with the option bitmap-store."));
+    }
+    if (node_->bitmaps().list().find(name.name) != nullptr) {
+      return fail(fmt::format("Bitmap already exists: {}", name.name));
+    }
+    Result<> checked = keeper_->check_addition(
+        node_->bitmaps().list(),
+        {.name = name.name, .size_bytes = node_->size_bytes(), .granularity_bytes = granularity_bytes});
+    if (checked) return {};
+    return fail(std::move(checked).error().with_prefix(
+        fmt::format("Can't make bitmap '{}' persistent in '{}': ", name.name, name.node)));
+  }
+
   AddBitmap step_;
   Node* node_ = nullptr;
+  BitmapKeeper* keeper_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
 };
 
@@ -109,7 +140,7 @@ class Graph::BitmapRemoval final : public Graph::BitmapWork {
 
   aio::Task<Result<>> prepare(Change& change) override {
     CO_TRY_ASSIGN(found_, find(change, step_.bitmap));
-    CO_TRY(found_.bitmap->check(DirtyBitmap::Use::kRemove));
+    CO_TRY(check());
     // Before the wait, so that no operation begins to use the bitmap meanwhile.
     found_.bitmap->set_busy(true);
     Result<> quiesced = co_await quiesce(change, *found_.node);
@@ -117,9 +148,19 @@ class Graph::BitmapRemoval final : public Graph::BitmapWork {
     co_return quiesced;
   }
 
-  // The store removes it only now, since that cannot be undone.
-  aio::Task<void> commit(Change&) override {
-    if (NodeStore* store = store_of(*found_.node, *found_.bitmap)) co_await store->remove(*found_.bitmap);
+  // Its keeper removes it only now, since that cannot be undone.
+  aio::Task<Result<>> perform(Change&) override {
+    is_removed_ = true;
+    if (BitmapKeeper* keeper = found_.bitmap->keeper()) co_return co_await keeper->remove(*found_.bitmap);
+    co_return Result<>();
+  }
+
+  aio::Task<void> commit(Change& change) override {
+    // As a step before others, which must not fail any more.
+    if (!is_removed_) {
+      Result<> removed = co_await perform(change);
+      if (!removed && change.graph().log_ != nullptr) change.graph().log_->warning(removed.error().message());
+    }
     found_.node->bitmaps().take(*found_.bitmap);
   }
 
@@ -129,8 +170,19 @@ class Graph::BitmapRemoval final : public Graph::BitmapWork {
   }
 
  private:
+  Result<> check() const {
+    const DirtyBitmap& bitmap = *found_.bitmap;
+    TRY(bitmap.check_free());
+    if (bitmap.is_persistent() && found_.node->read_only()) {
+      return fail(fmt::format("Cannot remove persistent bitmap '{}': no write access to node '{}'", bitmap.name(),
+                              found_.node->name()));
+    }
+    return bitmap.check(DirtyBitmap::Use::kRemove);
+  }
+
   RemoveBitmap step_;
   Found found_ = {};
+  bool is_removed_ = false;
 };
 
 class Graph::BitmapClearing final : public Graph::BitmapWork {
@@ -144,7 +196,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
     CO_TRY(co_await quiesce(change, *found.node));
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kChange));
-    store_ = store_of(*found.node, *bitmap_);
+    keeper_ = bitmap_->keeper();
     auto taken = bitmap_->bits().take();
     if (!taken) co_return fail(no_memory(*bitmap_, taken.error()));
     taken_ = std::move(*taken);
@@ -153,7 +205,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
 
   // So that the bits do not come back after a crash.
   aio::Task<void> commit(Change&) override {
-    if (store_ != nullptr) co_await store_->store_bits();
+    if (keeper_ != nullptr) co_await keeper_->store_bits();
   }
 
   aio::Task<void> abort(Change&) override {
@@ -163,7 +215,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
 
  private:
   ClearBitmap step_;
-  NodeStore* store_ = nullptr;
+  BitmapKeeper* keeper_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
   std::unique_ptr<DirtyBits> taken_;
 };
@@ -181,12 +233,12 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kRead));
     was_enabled_ = bitmap_->is_enabled();
-    store_ = store_of(*found.node, *bitmap_);
+    keeper_ = bitmap_->keeper();
     // A bitmap that is enabled in the store only has too many bits after a crash, one that is disabled too few.
-    if (store_ != nullptr && enable_) {
+    if (keeper_ != nullptr && enable_) {
       // An earlier step of the change may have disabled it, which is not stored yet.
-      was_stored_disabled_ = !store_->is_stored_enabled(*bitmap_);
-      CO_TRY(co_await store_->set_enabled(*bitmap_, true));
+      was_stored_disabled_ = !keeper_->is_stored_enabled(*bitmap_);
+      CO_TRY(co_await keeper_->set_enabled(*bitmap_, true));
     }
     bitmap_->set_enabled(enable_);
     co_return Result<>();
@@ -195,18 +247,18 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
   aio::Task<void> commit(Change&) override {
     // A later step may have enabled it again.
     const bool is_disabled = !enable_ && !bitmap_->is_enabled();
-    if (store_ != nullptr && is_disabled) (void)co_await store_->set_enabled(*bitmap_, false);
+    if (keeper_ != nullptr && is_disabled) (void)co_await keeper_->set_enabled(*bitmap_, false);
   }
 
   aio::Task<void> abort(Change&) override {
     bitmap_->set_enabled(was_enabled_);
-    if (was_stored_disabled_) (void)co_await store_->set_enabled(*bitmap_, false);
+    if (was_stored_disabled_) (void)co_await keeper_->set_enabled(*bitmap_, false);
   }
 
  private:
   BitmapName name_;
   bool enable_;
-  NodeStore* store_ = nullptr;
+  BitmapKeeper* keeper_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
   bool was_enabled_ = false;
   bool was_stored_disabled_ = false;
@@ -222,7 +274,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
     CO_TRY_ASSIGN(const std::vector<DirtyBitmap*> sources, find_sources(change, *target.bitmap));
     CO_TRY(target.bitmap->check(DirtyBitmap::Use::kChange));
     bitmap_ = target.bitmap;
-    store_ = store_of(*target.node, *bitmap_);
+    keeper_ = bitmap_->keeper();
     auto before = bitmap_->bits().copy();
     if (!before) co_return fail(no_memory(*bitmap_, before.error()));
     before_ = std::move(*before);
@@ -231,7 +283,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
   }
 
   aio::Task<void> commit(Change&) override {
-    if (store_ != nullptr) co_await store_->store_bits();
+    if (keeper_ != nullptr) co_await keeper_->store_bits();
   }
 
   aio::Task<void> abort(Change&) override {
@@ -264,7 +316,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
   }
 
   MergeBitmaps step_;
-  NodeStore* store_ = nullptr;
+  BitmapKeeper* keeper_ = nullptr;
   DirtyBitmap* bitmap_ = nullptr;
   std::unique_ptr<DirtyBits> before_;
 };

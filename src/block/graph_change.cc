@@ -9,6 +9,7 @@
 
 #include "aio/sync/shielded.h"
 #include "block/attached_store.h"
+#include "block/loaded_bitmaps.h"
 
 namespace blockexport::block {
 
@@ -218,6 +219,9 @@ aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
   co_await quiesce(node);
   // The command that removes a node has reported every failed flush of it.
   (void)co_await node.flush();
+  // As long as its children still have its permissions. If the change is undone, the bitmaps come into use again with
+  // the next change of the node.
+  (void)co_await store_image_bitmaps(node, graph_.log_);
   auto found = graph_.nodes_by_name_.find(node.name());
   journal_.emplace_back(NodeWithdrawn{found->second});
   withdrawn_.push_back(found->second);

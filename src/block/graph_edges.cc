@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "block/graph_change.h"
+#include "block/loaded_bitmaps.h"
 #include "block/node_store.h"
 
 namespace blockexport::block {
@@ -62,8 +63,9 @@ class Graph::ReferenceAttachment final : public Graph::Work {
     co_return Result<>();
   }
 
-  aio::Task<void> commit(Change&) override {
+  aio::Task<void> commit(Change& change) override {
     for (NodeStore* store : stores_) store->start();
+    for (Node* node : new_nodes_) co_await begin_using_image_bitmaps(*node, change.graph().log_);
     *step_.attached = std::move(edge_);
     co_return;
   }
@@ -83,6 +85,7 @@ class Graph::ReferenceAttachment final : public Graph::Work {
     if (!nodes_) CO_TRY(co_await open(change.graph()));
     Node* node = nodes_->nodes().back().node.get();
     for (const GraphNode& one : nodes_->nodes()) {
+      new_nodes_.push_back(one.node.get());
       if (NodeStore* store = one.node->bitmaps().store()) stores_.push_back(store);
     }
     change.add_nodes(*nodes_);
@@ -92,6 +95,7 @@ class Graph::ReferenceAttachment final : public Graph::Work {
   AttachReference step_;
   std::optional<NewNodes> nodes_;
   std::vector<NodeStore*> stores_;
+  std::vector<Node*> new_nodes_;
   std::unique_ptr<Edge> edge_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "block/chain.h"
 #include "block/graph_change.h"
+#include "block/loaded_bitmaps.h"
 #include "block/node_store.h"
 
 namespace blockexport::block {
@@ -31,6 +32,7 @@ class Graph::Addition final : public Graph::Work {
     if (!nodes_) CO_TRY(co_await open(change.graph()));
     Node& node = *nodes_->nodes().back().node;
     for (const GraphNode& one : nodes_->nodes()) {
+      new_nodes_.push_back(one.node.get());
       if (NodeStore* store = one.node->bitmaps().store()) stores_.push_back(store);
     }
     change.add_nodes(*nodes_);
@@ -44,14 +46,15 @@ class Graph::Addition final : public Graph::Work {
     co_return Result<>();
   }
 
-  aio::Task<void> commit(Change&) override {
+  aio::Task<void> commit(Change& change) override {
     for (NodeStore* store : stores_) store->start();
-    co_return;
+    for (Node* node : new_nodes_) co_await begin_using_image_bitmaps(*node, change.graph().log_);
   }
 
  private:
   AddNode step_;
   std::vector<NodeStore*> stores_;
+  std::vector<Node*> new_nodes_;
   std::optional<NewNodes> nodes_;
 };
 

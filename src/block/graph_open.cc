@@ -9,6 +9,7 @@
 #include "block/attached_store.h"
 #include "block/graph_new_nodes.h"
 #include "block/graph_opening.h"
+#include "block/loaded_bitmaps.h"
 
 namespace blockexport::block {
 namespace {
@@ -151,6 +152,7 @@ aio::Task<Result<Node*>> Graph::NewNodes::open(const schema::BlockdevOptions& op
   auto node = std::make_unique<Node>(std::move(name), std::move(*driver), node_options);
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);
   graph_.trace_.note(TraceEvent::kBlockNodeOpened, {node->name(), " driver ", node->driver().format_name()});
+  CO_TRY(co_await load_image_bitmaps(*node));
   if (options.bitmap_store) {
     CO_TRY(co_await attach_store({graph_.control_, graph_.log_}, *options.bitmap_store, *node, node->read_only()));
   }

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "block/graph_change.h"
+#include "block/loaded_bitmaps.h"
 #include "block/reopen_children.h"
 #include "block/store_reopening.h"
 
@@ -192,6 +193,8 @@ aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
   NewChildren children(*this, change, *item.node);
   CO_TRY(co_await item.node->driver().prepare_reopen(before, *item.options, item.node_options, children));
   prepared_++;
+  // The driver can write to the image until the commit.
+  if (item.node_options.read_only) CO_TRY(co_await store_image_bitmaps(*item.node, nullptr));
   StoreReopening store(*item.node);
   CO_TRY(co_await store.prepare({change.graph().control_, change.graph().log_}, before.bitmap_store,
                                 item.options->bitmap_store, item.node_options.read_only));
@@ -233,6 +236,7 @@ aio::Task<void> Graph::Reopening::commit(Change& change) {
     item.node->set_options(item.node_options);
     // Flushes while cache.no-flush was on have made nothing durable.
     item.node->require_flush();
+    follow_read_only(*item.node);
   }
   for (Node* above : children_first_above(changed)) {
     above->refresh_limits();
@@ -246,6 +250,7 @@ aio::Task<void> Graph::Reopening::commit(Change& change) {
     if (store.is_dropping()) change.forget_store(store.store());
     co_await store.commit();
   }
+  for (const Item& item : items_) co_await begin_using_image_bitmaps(*item.node, change.graph().log_);
 }
 
 aio::Task<void> Graph::Reopening::abort(Change& change) {

@@ -33,12 +33,12 @@ std::unique_ptr<DirtyBitmap> NodeBitmaps::take(const DirtyBitmap& bitmap) {
   return taken;
 }
 
-void NodeBitmaps::drop_persistent() {
-  std::vector<const DirtyBitmap*> persistent;
+void NodeBitmaps::drop_kept_by(const BitmapKeeper& keeper) {
+  std::vector<const DirtyBitmap*> kept;
   for (const auto& bitmap : list_.all()) {
-    if (bitmap->is_persistent()) persistent.push_back(bitmap.get());
+    if (bitmap->keeper() == &keeper) kept.push_back(bitmap.get());
   }
-  for (const DirtyBitmap* bitmap : persistent) take(*bitmap);
+  for (const DirtyBitmap* bitmap : kept) take(*bitmap);
 }
 
 bool NodeBitmaps::is_behind(std::uint64_t size_bytes) const {

@@ -36,8 +36,8 @@ class NodeBitmaps final : public ChangeListener {
   NodeStore* store() const { return store_.get(); }
   void set_store(std::unique_ptr<NodeStore> store);
   std::unique_ptr<NodeStore> take_store();
-  // Removes the persistent bitmaps, which the store keeps. While the node is quiesced.
-  void drop_persistent();
+  // Removes the bitmaps of that keeper. While the node is quiesced.
+  void drop_kept_by(const BitmapKeeper& keeper);
 
   // Whether a bitmap has another size than the node, which has `size_bytes`. An inconsistent one may have any.
   bool is_behind(std::uint64_t size_bytes) const;

@@ -69,7 +69,7 @@ void NodeStore::report_at_opening() {
 }
 
 aio::Task<Result<>> NodeStore::load(const StoredBitmap& stored, DirtyBitmap& bitmap) {
-  bitmap.set_persistent(true);
+  bitmap.set_keeper(this);
   bitmap.set_enabled(stored.is_enabled);
   if (store_->is_inconsistent()) {
     bitmap.make_inconsistent();
@@ -144,7 +144,7 @@ void NodeStore::report() {
 
 aio::Task<Result<>> NodeStore::add(DirtyBitmap& bitmap) {
   CO_TRY(co_await store_->add(bitmap.name(), bitmap.bits(), bitmap.is_enabled()));
-  bitmap.set_persistent(true);
+  bitmap.set_keeper(this);
   note_bitmaps();
   co_return Result<>();
 }
@@ -160,9 +160,10 @@ bool NodeStore::is_stored_enabled(const DirtyBitmap& bitmap) const {
   return found != store_->bitmaps().end() && found->is_enabled;
 }
 
-aio::Task<void> NodeStore::remove(DirtyBitmap& bitmap) {
+aio::Task<Result<>> NodeStore::remove(DirtyBitmap& bitmap) {
   Result<> removed = co_await store_->remove(bitmap.name());
   co_await finish_removal(bitmap, std::move(removed));
+  co_return Result<>();
 }
 
 aio::Task<void> NodeStore::undo_add(DirtyBitmap& bitmap) {
@@ -172,7 +173,7 @@ aio::Task<void> NodeStore::undo_add(DirtyBitmap& bitmap) {
 
 aio::Task<void> NodeStore::finish_removal(DirtyBitmap& bitmap, Result<> removed) {
   if (!removed) co_await store_->abandon(Errno(EIO), &bitmap.bits());
-  bitmap.set_persistent(false);
+  bitmap.set_keeper(nullptr);
   note_bitmaps();
 }
 

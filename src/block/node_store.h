@@ -16,6 +16,7 @@
 #include "aio/sync/sync.h"
 #include "aio/task/task.h"
 #include "base/error.h"
+#include "block/bitmap_keeper.h"
 #include "block/bitmap_store/bitmap_store.h"
 #include "block/change_listener.h"
 #include "block/driver.h"
@@ -27,9 +28,7 @@ class Log;
 
 namespace blockexport::block {
 
-class DirtyBitmap;
-
-class NodeStore {
+class NodeStore final : public BitmapKeeper {
  public:
   static constexpr std::uint64_t kCheckpointIntervalSecondsMax = 86'400;
 
@@ -76,13 +75,14 @@ class NodeStore {
   // --- steps of a change; errors are for users ---
 
   auto pause_checkpoints() { return store_->pause_checkpoints(); }
-  aio::Task<Result<>> add(DirtyBitmap& bitmap);
-  aio::Task<Result<>> set_enabled(DirtyBitmap& bitmap, bool is_enabled);
-  bool is_stored_enabled(const DirtyBitmap& bitmap) const;
+  Result<> check_addition(const BitmapList&, const NewBitmap&) const override { return {}; }
+  aio::Task<Result<>> add(DirtyBitmap& bitmap) override;
+  aio::Task<Result<>> set_enabled(DirtyBitmap& bitmap, bool is_enabled) override;
+  bool is_stored_enabled(const DirtyBitmap& bitmap) const override;
   // For commits and aborts, which cannot fail: if the store cannot follow, it becomes inconsistent.
-  aio::Task<void> remove(DirtyBitmap& bitmap);
-  aio::Task<void> undo_add(DirtyBitmap& bitmap);
-  aio::Task<void> store_bits();
+  aio::Task<Result<>> remove(DirtyBitmap& bitmap) override;
+  aio::Task<void> undo_add(DirtyBitmap& bitmap) override;
+  aio::Task<void> store_bits() override;
   // Adopts the size of the node, which all bitmaps have. If that fails, the store expects this size as well.
   aio::Task<Result<>> adopt_size(std::uint64_t size_bytes);
   bool has_size(std::uint64_t size_bytes) const { return store_->image_bytes() == size_bytes; }

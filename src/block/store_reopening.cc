@@ -33,7 +33,7 @@ Result<> StoreReopening::keep(const schema::BlockdevBitmapStore& before, const s
 
 Result<> StoreReopening::drop() {
   for (const auto& bitmap : node_.bitmaps().list().all()) {
-    if (!bitmap->is_persistent()) continue;
+    if (bitmap->keeper() != node_.bitmaps().store()) continue;
     TRY(bitmap->check_free());
     dropped_.push_back(bitmap.get());
   }
@@ -60,7 +60,7 @@ aio::Task<void> StoreReopening::commit() {
     bitmaps.store()->set_checkpoint_interval_ns(interval_ns_);
     bitmaps.store()->start();
     for (const auto& bitmap : bitmaps.list().all()) {
-      if (bitmap->is_persistent()) bitmap->set_read_only(node_.read_only());
+      if (bitmap->keeper() == bitmaps.store()) bitmap->set_read_only(node_.read_only());
     }
   }
 }

@@ -18,6 +18,8 @@
 
 namespace blockexport::block {
 
+class BitmapKeeper;
+
 class DirtyBitmap {
  public:
   static constexpr std::size_t kNameBytesMax = 1023;
@@ -71,9 +73,10 @@ class DirtyBitmap {
   // Read-only: it is stored in an image that cannot be written now.
   bool is_read_only() const { return is_read_only_; }
   void set_read_only(bool is_read_only) { is_read_only_ = is_read_only; }
-  // Persistent: a bitmap store keeps it.
-  bool is_persistent() const { return is_persistent_; }
-  void set_persistent(bool is_persistent) { is_persistent_ = is_persistent; }
+  // Persistent: a keeper stores it, which outlives the bitmap. Null: none.
+  bool is_persistent() const { return keeper_ != nullptr; }
+  BitmapKeeper* keeper() const { return keeper_; }
+  void set_keeper(BitmapKeeper* keeper) { keeper_ = keeper; }
   // Whether it records changes so that a backup can use them.
   bool is_recording() const { return is_enabled() && !is_inconsistent_; }
 
@@ -94,7 +97,7 @@ class DirtyBitmap {
   bool is_busy_ = false;
   bool is_inconsistent_ = false;
   bool is_read_only_ = false;
-  bool is_persistent_ = false;
+  BitmapKeeper* keeper_ = nullptr;
 };
 
 }  // namespace blockexport::block
