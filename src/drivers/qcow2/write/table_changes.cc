@@ -14,7 +14,8 @@ aio::Task<IoResult> fill_table(ImageParts& parts, std::uint64_t from, Allocated 
   const Geometry& geometry = parts.geometry();
   const block::Range range{to.clusters.first << geometry.cluster_bits, geometry.cluster_bytes()};
   if (from == 0) {
-    if (to.is_fresh) co_return IoResult();
+    // The table reads as zeros, but it must not lie behind the end of a file that then cannot grow.
+    if (to.is_fresh) co_return co_await parts.file.node().grow(range.end());
     block::debug_event(parts.file, block::DebugEvent::kL2AllocWrite);
     co_return co_await parts.file.node().write_zeroes(range, {.may_grow = true});
   }
