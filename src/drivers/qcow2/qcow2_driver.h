@@ -21,6 +21,7 @@
 #include "drivers/qcow2/compressed_reader.h"
 #include "drivers/qcow2/corruption_report.h"
 #include "drivers/qcow2/image_content.h"
+#include "drivers/qcow2/qcow2_bitmaps.h"
 #include "drivers/qcow2/qcow2_options.h"
 #include "drivers/qcow2/tables/cluster_pins.h"
 #include "drivers/qcow2/tables/image_tables.h"
@@ -28,7 +29,7 @@
 
 namespace blockexport::drivers::qcow2 {
 
-class Qcow2Driver final : public block::LiveDriver, GuestReader {
+class Qcow2Driver final : public block::LiveDriver, GuestReader, BitmapImage {
  public:
   // Runs of one request that are read at the same time.
   static constexpr std::size_t kRunsAtOnceMax = 16;
@@ -80,6 +81,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   std::vector<block::Edge*> children() const override;
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
+  block::ImageBitmaps* image_bitmaps() override { return &bitmaps_; }
   void describe_image(schema::ImageInfo& info) const override;
   aio::Task<std::expected<block::DataPlace, Errno>> locate(block::Range range) override;
   std::optional<std::string> backing_name() const override;
@@ -110,6 +112,15 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   aio::Task<IoResult> read_guest(block::Range range, block::IoBuffers buffers) override { return read(range, buffers); }
   bool has_backing() const override { return backing_ != nullptr; }
   std::uint64_t disk_bytes() const override { return size_bytes(); }
+
+  // BitmapImage.
+  ImageContent& content() override { return image_; }
+  block::Node& image_file() override { return file(); }
+  const Geometry& geometry() const override { return tables_->geometry(); }
+  ImageWriter* image_writer() override { return writer_.get(); }
+  bool is_prepared() const override { return may_change(); }
+  aio::Task<IoResult> prepare() override { return prepare_first_change(); }
+  void end_preparation() override { may_change_.store(false, std::memory_order_release); }
 
   aio::Task<Result<std::unique_ptr<ImageWriter>>> make_writer(const ImageContent& image, ImageTables& tables,
                                                               const Qcow2CacheSizes& sizes,
@@ -155,7 +166,9 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader {
   std::atomic<bool> has_reported_ = false;
   std::atomic<bool> may_change_ = false;
   block::RangeLock first_change_;
+  bool is_verified_ = false;  // the image is the one that was opened; guarded by first_change_
   CompressedReader compressed_;
+  Qcow2Bitmaps bitmaps_{*this};
   CorruptionReport corruption_;
   std::atomic<std::uint64_t> size_bytes_;
   std::optional<aio::Scope> cleaning_;  // between resume() and quiesce()

@@ -30,7 +30,7 @@ schema::Qcow2BitmapInfo info_of(const StoredBitmap& bitmap) {
   return info;
 }
 
-schema::ImageInfoSpecificQCow2 specific_of(const ImageContent& image) {
+schema::ImageInfoSpecificQCow2 specific_of(const ImageContent& image, const std::vector<StoredBitmap>& bitmaps) {
   const Header& header = image.header;
   schema::ImageInfoSpecificQCow2 info{.compat = header.version == 2 ? "0.10" : "1.1",
                                       .refcount_bits = std::int64_t{1} << header.refcount_order};
@@ -41,9 +41,9 @@ schema::ImageInfoSpecificQCow2 specific_of(const ImageContent& image) {
   info.extended_l2 = header.has_extended_l2();
   info.data_file = image.extensions.data_file_name();
   if (header.has_data_file()) info.data_file_raw = header.has_raw_data_file();
-  if (!image.bitmaps.empty()) {
+  if (!bitmaps.empty()) {
     info.bitmaps.emplace();
-    for (const StoredBitmap& bitmap : image.bitmaps) info.bitmaps->push_back(info_of(bitmap));
+    for (const StoredBitmap& bitmap : bitmaps) info.bitmaps->push_back(info_of(bitmap));
   }
   return info;
 }
@@ -69,7 +69,8 @@ void Qcow2Driver::describe_image(schema::ImageInfo& info) const {
     for (const Snapshot& snapshot : image_.snapshots.snapshots) info.snapshots->push_back(info_of(snapshot));
   }
   constexpr auto kIndex = static_cast<std::size_t>(schema::ImageInfoSpecificKind::kQcow2);
-  info.format_specific.emplace().branch.emplace<kIndex>(schema::ImageInfoSpecificQCow2Wrapper{specific_of(image_)});
+  info.format_specific.emplace().branch.emplace<kIndex>(
+      schema::ImageInfoSpecificQCow2Wrapper{specific_of(image_, bitmaps_.directory())});
 }
 
 }  // namespace blockexport::drivers::qcow2

@@ -78,6 +78,8 @@ aio::Task<void> Qcow2Driver::commit_reopen() {
     tables_ = std::move(next_opened_->tables);
     image_ = std::move(next_opened_->image);
     next_opened_.reset();
+    bitmaps_.forget_use();
+    is_verified_ = false;
     sizes_ = next_sizes_;
     may_change_.store(false, std::memory_order_release);
   }

@@ -29,9 +29,6 @@ aio::Task<Result<>> Qcow2Driver::resize(std::uint64_t size_bytes) {
   if (image_.header.snapshots != 0 && image_.header.version < 3) {
     co_return fail("Can't resize a v2 image which has snapshots");
   }
-  if (!image_.bitmaps.empty()) {
-    co_return fail("Cannot resize an image that has dirty bitmaps: bitmaps in images are not built");
-  }
   if (size_bytes == this->size_bytes()) co_return Result<>();
   if (!may_change()) {
     if (const IoResult prepared = co_await prepare_first_change(); !prepared) {

@@ -1,11 +1,8 @@
 // Qcow2Driver: writing. The work is the ImageWriter's.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "aio/task/current.h"
-#include "base/printable.h"
 #include "drivers/qcow2/commit/header_fields.h"
 #include "drivers/qcow2/file/table_turns.h"
 #include "drivers/qcow2/qcow2_driver.h"
@@ -23,15 +20,6 @@ Result<> check_writable(const ImageContent& image) {
   if (image.header.is_dirty()) {
     return fail(Error("qcow2: The image was not closed cleanly, and its refcounts may be wrong")
                     .with_hint("Remove the node and add it again for writing: that repairs the image."));
-  }
-  // Such a bitmap is valid only as long as every write is recorded in it.
-  const auto records = [](const StoredBitmap& bitmap) { return (bitmap.flags & kBitmapAuto) != 0; };
-  const auto recording = std::ranges::find_if(image.bitmaps, records);
-  if (recording != image.bitmaps.end()) {
-    return fail(Error(fmt::format("qcow2: The image has the dirty bitmap '{}', which records changes, and bitmaps in "
-                                  "images are not built: a write would make it wrong",
-                                  printable(recording->name, kBitmapNameBytesMax)))
-                    .with_hint("Open it with read-only=on, or disable the bitmap with 'qemu-img bitmap --disable'."));
   }
   return {};
 }
@@ -79,6 +67,7 @@ aio::Task<std::expected<bool, Errno>> Qcow2Driver::is_as_opened() {
   if (!begin) co_return false;
   Result<ImageContent> now = co_await read_image(file(), std::move(*begin));
   if (!now || now->header != image_.header || now->extensions != image_.extensions) co_return false;
+  if (now->bitmaps != image_.bitmaps) co_return false;
   for (std::size_t i = 0; i < now->l1.size(); ++i) {
     if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
     if (now->l1[i] != tables_->l1_entry(i)) co_return false;
@@ -100,8 +89,10 @@ aio::Task<IoResult> Qcow2Driver::prepare_first_change() {
   co_await hold.acquire();
   if (may_change()) co_return IoResult();
   if (writer_->is_corrupt()) co_return fail(EIO);
-  CO_TRY_ASSIGN(const bool is_unchanged, co_await is_as_opened());
-  if (!is_unchanged) {
+  if (!is_verified_) {
+    CO_TRY_ASSIGN(is_verified_, co_await is_as_opened());
+  }
+  if (!is_verified_) {
     writer_->stop();
     corruption_.tell_changed(file().driver().filename());
     co_return fail(EIO);
@@ -109,6 +100,7 @@ aio::Task<IoResult> Qcow2Driver::prepare_first_change() {
   // Features that this program does not know are not kept up to date from now on.
   const std::uint64_t known = image_.header.autoclear_features & kAutoclearKnown;
   if (known != image_.header.autoclear_features) CO_TRY(co_await write_autoclear_features(file(), known));
+  CO_TRY(co_await bitmaps_.mark_in_use());
   may_change_.store(true, std::memory_order_release);
   co_return IoResult();
 }

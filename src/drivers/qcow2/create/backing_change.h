@@ -15,15 +15,9 @@
 #include <vector>
 
 #include "base/errno.h"
+#include "drivers/qcow2/format/header_write.h"
 
 namespace blockexport::drivers::qcow2 {
-
-// Bytes to be written at that offset, and to be durable before the next write. A write of bytes that the header refers
-// to lies in one sector.
-struct HeaderWrite {
-  std::uint64_t offset = 0;
-  std::vector<std::byte> bytes = {};
-};
 
 // `first_cluster`: of an image whose header parse_header() accepts. `name`: empty for no backing file. `format`: the
 // name of a driver; empty keeps what the image says. EINVAL: the name is too long; ENOSPC: there is no space for it;
