@@ -1,5 +1,6 @@
-// Fuzzes opening and reading of a qcow2 image in the simulation: whatever the file contains, it may fail, but reads of
-// what opened end, extents are well-formed, and each reads as zeros where it says so.
+// Fuzzes opening and reading of a qcow2 image and its bitmaps in the simulation: whatever the file contains, it may
+// fail, but reads of what opened end, extents are well-formed, each reads as zeros where it says so, and bitmaps have
+// no more dirty granules than their size.
 //
 // Input: the content of the image's file. It is opened with and without a backing node.
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "aio/sync/scope.h"
 #include "aio/testing/simulation.h"
 #include "block/buffers.h"
+#include "block/loaded_bitmaps.h"
 #include "block/node.h"
 #include "drivers/qcow2/qcow2_open.h"
 #include "drivers/qcow2/testing/byte_driver.h"
@@ -22,6 +24,7 @@ namespace {
 
 constexpr block::NodeOptions kReadOnly{.read_only = true};
 constexpr std::uint64_t kReadBytesMax = 4u << 20;
+constexpr std::uint64_t kBitmapDiskBytesMax = 1u << 30;
 
 void require(bool promise) {
   if (!promise) std::abort();
@@ -46,6 +49,16 @@ aio::Task<void> read_range(block::Node& node, block::Range range) {
   (void)co_await node.prefetch(range);
 }
 
+aio::Task<void> load_bitmaps(block::Node& node) {
+  // More bits than these would only cost time.
+  if (node.size_bytes() > kBitmapDiskBytesMax || !co_await block::load_image_bitmaps(node)) co_return;
+  for (const auto& bitmap : node.bitmaps().list().all()) {
+    const block::DirtyBits& bits = std::as_const(*bitmap).bits();
+    require(bits.size_bytes() == node.size_bytes());
+    require(bits.dirty_bytes() < bits.size_bytes() + bits.granularity_bytes());
+  }
+}
+
 aio::Task<void> use(std::span<const std::byte> content, bool with_backing) {
   block::Node file("file", std::make_unique<ByteDriver>(content), kReadOnly);
   const std::vector<std::byte> below(300'000, std::byte{0x42});
@@ -58,6 +71,7 @@ aio::Task<void> use(std::span<const std::byte> content, bool with_backing) {
   if (!opened || (*opened)->size_bytes() > block::kNodeBytesMax) co_return;
   block::Node node("image", std::move(*opened), kReadOnly);
   const std::uint64_t size = node.size_bytes();
+  co_await load_bitmaps(node);
   if (size == 0) co_return;
   co_await read_range(node, {0, std::min(size, kReadBytesMax)});
   co_await read_range(node, {size - std::min<std::uint64_t>(size, 70'000), std::min<std::uint64_t>(size, 70'000)});
