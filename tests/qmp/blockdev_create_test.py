@@ -4,6 +4,7 @@ Each request goes to the server under test and, where it is installed, to the re
 images have to be equal. Without the reference the images are checked alone.
 """
 
+import errno
 import itertools
 import json
 import os
@@ -569,13 +570,25 @@ class FaultTest(unittest.TestCase):
                  "Could not write zeros for preallocation: "),
                 ("ftruncate:error=ENOSPC", plain, "Could not resize file: "),
                 ("pwrite64,pwritev,pwritev2:error=ENOSPC", qcow2, "Could not write qcow2 header: "),
-                ("pwrite64,pwritev,pwritev2:error=ENOSPC:when=2+", qcow2, "Could not write refcount table: "),
-                ("pwrite64,pwritev,pwritev2:error=ENOSPC:when=3+", qcow2,
-                 "Could not resize image: Failed to grow the L1 table: "),
                 ("fallocate:error=ENOSPC", {**qcow2, "preallocation": "falloc"},
                  "Could not resize image: Failed to resize underlying file: Could not preallocate new data: ")):
             with self.subTest(fault=fault, **{"driver": options["driver"]}):
                 self.assertEqual(self.outcome(fault, options), (FAILED, message + "No space left on device"))
+
+    def test_no_space_for_a_table(self):
+        """A write of one place of the image fails."""
+        for place, message in ((64 * KIB, "Could not write refcount table: "),
+                               (3 * 64 * KIB, "Could not resize image: Failed to grow the L1 table: ")):
+            with self.subTest(place=place):
+                server = Server(settings.program())
+                self.addCleanup(server.stop)
+                fault = {"event": "none", "iotype": "write", "sector": place // 512, "errno": errno.ENOSPC}
+                server.qmp.execute("blockdev-add", {"driver": "blkdebug", "node-name": "faulty", "image": "file",
+                                                    "inject-error": [fault]})
+                outcome = server.create({"driver": "qcow2", "file": "faulty", "size": 4 * MIB})
+                self.assertEqual(outcome, (FAILED, message + "No space left on device"))
+                with open(server.path("file.img"), "rb") as file:
+                    self.assertNotEqual(file.read(4), b"QFI\xfb")
 
     def test_failed_flush(self):
         """An image whose tables may not be on the disk gets no header."""
