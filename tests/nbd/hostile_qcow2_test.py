@@ -18,8 +18,8 @@ HEADER_NUMBERS = ((8, 8), (16, 4), (20, 4), (24, 8), (32, 4), (36, 4), (40, 8), 
 class HostileImagesTest(DaemonTest):
     """Each image is opened for writing, and used by a client."""
 
-    ROUNDS = settings.repetitions(40, 950)
-    # 11 kinds: 440 images, or 10,450.
+    ROUNDS = settings.repetitions(20, 950)
+    # 11 kinds: 220 images, or 10,450.
 
     def sources(self):
         """The content of a sound image of each kind, with the places of its tables."""

@@ -1,5 +1,6 @@
 """Every command is answered at once, whatever work on the metadata of large images is under way."""
 
+import os
 import threading
 import time
 
@@ -82,7 +83,8 @@ class AnswerTimesTest(DaemonTest):
             seen.append((*watch.longest, watch.answers, round(taken, 2)))
             if watch.longest[0] <= allowed:
                 break
-        print(self.id(), seen)
+        if os.environ.get("BLOCKEXPORT_THOROUGH"):
+            print(f"longest answer, command, answers, seconds: {seen}")
         self.assertLessEqual(min(seen)[0], allowed, f"longest answer, command, answers, seconds: {seen}")
 
     def resize(self, size):
@@ -107,10 +109,10 @@ class AnswerTimesTest(DaemonTest):
         self.shrink(settings.repetitions(200_000, 2_000_000), 9)
 
     def test_shrinking_of_clusters_of_4_kib(self):
-        self.shrink(settings.repetitions(1_000_000, 2_000_000), 12)
+        self.shrink(settings.repetitions(500_000, 2_000_000), 12)
 
     def test_shrinking_of_the_usual_clusters(self):
-        self.shrink(settings.repetitions(2_000_000, 4_000_000), 16)
+        self.shrink(settings.repetitions(1_000_000, 4_000_000), 16)
 
     def test_growth_to_a_large_l1_table(self):
         path = self.path("grows.qcow2")
@@ -122,7 +124,7 @@ class AnswerTimesTest(DaemonTest):
         self.check(path)
 
     def test_opening_of_large_tables(self):
-        path = qcow2.make_full(self.path("large.qcow2"), settings.repetitions(1_000_000, 4_000_000), 9,
+        path = qcow2.make_full(self.path("large.qcow2"), settings.repetitions(300_000, 4_000_000), 9,
                                l1_entries=4_000_000)
 
         def work():
@@ -140,7 +142,7 @@ class AnswerTimesTest(DaemonTest):
         path = self.path("dirty.qcow2")
 
         def prepare():
-            qcow2.make_full(path, settings.repetitions(1_000_000, 4_000_000), 12, dirty=True)
+            qcow2.make_full(path, settings.repetitions(500_000, 4_000_000), 12, dirty=True)
         self.judge(lambda: self.add(path), prepare, self.remove)
         self.check(path)
 
@@ -170,6 +172,7 @@ class AnswerTimesTest(DaemonTest):
                 connection.write((4 * i + number) % 4096 * step + i // 1024 * 64 * KIB, b"\x22" * 4096)
                 if i % 500 == 499:
                     connection.call(CMD_FLUSH)
+
         def prepare():
             tools.run("qemu-img", "create", "-q", "-f", "qcow2", path, "2T")
         self.judge(lambda: self.load(path, send, range(4)), prepare)
@@ -177,7 +180,7 @@ class AnswerTimesTest(DaemonTest):
 
     def test_discards_of_large_ranges_under_writers(self):
         path = self.path("trimmed.qcow2")
-        clusters = settings.repetitions(1_000_000, 4_000_000)
+        clusters = settings.repetitions(500_000, 4_000_000)
         part = clusters * 4096 // 4
 
         def send(connection, number):
@@ -195,7 +198,7 @@ class AnswerTimesTest(DaemonTest):
         path = self.path("unflushed.qcow2")
 
         def prepare():
-            qcow2.make_full(path, 2_000_000, 16)
+            qcow2.make_full(path, settings.repetitions(1_000_000, 2_000_000), 16)
             self.add(path)
             self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
             connection = self.session("disk")

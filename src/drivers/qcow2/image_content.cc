@@ -28,6 +28,8 @@ aio::Task<Result<std::vector<std::uint64_t>>> read_l1(block::Node& file, const H
   auto content = co_await read_bytes(file, header.l1_offset, bytes);
   if (!content) co_return fail(Error::system("Could not read L1 table", content.error()));
   ByteReader reader(*content);
+  // The memory of a long table alone takes a while.
+  co_await aio::next_turn();
   std::vector<std::uint64_t> l1(header.l1_entries);
   for (std::size_t i = 0; i < l1.size(); ++i) {
     if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();

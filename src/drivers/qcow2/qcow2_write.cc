@@ -45,6 +45,7 @@ aio::Task<Result<std::unique_ptr<ImageWriter>>> Qcow2Driver::make_writer(const I
 }
 
 aio::Task<Result<>> Qcow2Driver::begin_writing() {
+  co_await aio::next_turn();
   std::vector<std::uint64_t> l1(tables_->l1_size());
   for (std::size_t i = 0; i < l1.size(); ++i) {
     if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
