@@ -272,7 +272,6 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
     for (Node* node : known_nodes(change)) CO_TRY(co_await quiesce(change, *node));
     CO_TRY_ASSIGN(const Found target, find(change, step_.target));
     CO_TRY_ASSIGN(const std::vector<DirtyBitmap*> sources, find_sources(change, *target.bitmap));
-    CO_TRY(target.bitmap->check(DirtyBitmap::Use::kChange));
     bitmap_ = target.bitmap;
     keeper_ = bitmap_->keeper();
     auto before = bitmap_->bits().copy();
@@ -308,6 +307,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
     std::vector<DirtyBitmap*> sources;
     for (const BitmapName& name : step_.sources) {
       TRY_ASSIGN(const Found source, find(change, name));
+      TRY(target.check(DirtyBitmap::Use::kChange));
       TRY(source.bitmap->check_source(target.bits().size_bytes()));
       sources.push_back(source.bitmap);
     }

@@ -84,8 +84,8 @@ class DirtyBitmap {
   Result<> check_free() const;
   // Fails if the state forbids this use.
   Result<> check(Use use) const;
-  // Fails if this bitmap cannot be merged into one of `target_size_bytes`. A command that merges looks up and checks
-  // one source after the other, and at the end checks its target for kChange.
+  // Fails if this bitmap cannot be merged into one of `target_size_bytes`. A command that merges looks up one
+  // source after the other, and for each one checks first its target for kChange.
   Result<> check_source(std::uint64_t target_size_bytes) const;
 
  private:

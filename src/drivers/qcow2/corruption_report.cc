@@ -17,6 +17,14 @@ void CorruptionReport::tell(std::string_view filename, block::ImageCorruption co
   if (observer_ != nullptr) observer_->image_corrupted(std::move(corruption));
 }
 
+void CorruptionReport::tell_stale_bitmaps(std::string_view filename) const {
+  if (log_ == nullptr) return;
+  log_->warning(fmt::format(
+      "qcow2: '{}': a program lacking bitmap support modified this file, so all bitmaps are now considered "
+      "inconsistent. Some clusters may be leaked; 'blockexport image check --repair leaks' gives them back.",
+      filename));
+}
+
 void CorruptionReport::tell_changed(std::string_view filename) const {
   if (log_ == nullptr) return;
   log_->error(

@@ -21,6 +21,9 @@ class CorruptionReport {
   // `filename`: of the image. The message says what is wrong, as "L2 table offset 0x1234 unaligned (L1 index: 0)".
   void tell(std::string_view filename, block::ImageCorruption corruption) const;
 
+  // A program without bitmaps has changed the image, so that those in it are not valid any more.
+  void tell_stale_bitmaps(std::string_view filename) const;
+
   // Another program has changed the image between its opening and the first lock on it.
   void tell_changed(std::string_view filename) const;
 

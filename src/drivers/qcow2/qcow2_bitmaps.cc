@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "base/printable.h"
@@ -102,7 +103,8 @@ aio::Task<Result<>> Qcow2Bitmaps::begin_use() {
 
 Result<> Qcow2Bitmaps::check_resize(const BitmapList& list) const {
   for (const auto& bitmap : list.all()) {
-    if (bitmap->keeper() != this || find(bitmap->name()) == nullptr) continue;
+    // Who uses one copes with its new size, as that of a bitmap in memory.
+    if (bitmap->keeper() != this || bitmap->is_busy() || find(bitmap->name()) == nullptr) continue;
     TRY(bitmap->check(DirtyBitmap::Use::kChange));
   }
   return {};
@@ -179,25 +181,32 @@ aio::Task<Result<>> Qcow2Bitmaps::store(const BitmapList& list) {
   co_return Result<>();
 }
 
+// In the order of the reference: those of the directory, then the others, the newest first.
 aio::Task<Result<>> Qcow2Bitmaps::save_all(const BitmapList& list, Next& next) {
-  ImageParts& parts = image_.image_writer()->parts();
   for (const StoredBitmap& stored : directory()) {
     const DirtyBitmap* bitmap = list.find(stored.name);
-    if (bitmap != nullptr && bitmap->keeper() == this && bitmap->is_inconsistent()) {
+    const bool is_ours = bitmap != nullptr && bitmap->keeper() == this;
+    if (is_ours && bitmap->is_inconsistent()) {
       next.bitmaps.push_back(stored);
-    } else {
-      next.dropped.push_back(stored);
+      continue;
     }
+    next.dropped.push_back(stored);
+    if (is_ours) CO_TRY(co_await save(*bitmap, next));
   }
-  for (const auto& bitmap : list.all()) {
-    if (bitmap->keeper() != this || bitmap->is_inconsistent()) continue;
-    const block::DirtyBits& bits = bitmap->bits();
-    if (!fits_format(parts.geometry(), bits.size_bytes(), granularity_bits_of(bits))) {
-      co_return fail(fmt::format("Bitmap '{}' doesn't satisfy the constraints", bitmap->name()));
-    }
-    CO_TRY_ASSIGN(StoredBitmap saved, co_await save_bitmap(parts, *bitmap, next.taken));
-    next.bitmaps.push_back(std::move(saved));
+  for (const auto& bitmap : list.all() | std::views::reverse) {
+    if (bitmap->keeper() != this || bitmap->is_inconsistent() || find(bitmap->name()) != nullptr) continue;
+    CO_TRY(co_await save(*bitmap, next));
   }
+  co_return Result<>();
+}
+
+aio::Task<Result<>> Qcow2Bitmaps::save(const DirtyBitmap& bitmap, Next& next) {
+  const block::DirtyBits& bits = bitmap.bits();
+  if (!fits_format(image_.geometry(), bits.size_bytes(), granularity_bits_of(bits))) {
+    co_return fail(fmt::format("Bitmap '{}' doesn't satisfy the constraints", bitmap.name()));
+  }
+  CO_TRY_ASSIGN(StoredBitmap saved, co_await save_bitmap(image_.image_writer()->parts(), bitmap, next.taken));
+  next.bitmaps.push_back(std::move(saved));
   co_return Result<>();
 }
 

@@ -79,6 +79,7 @@ class Qcow2Bitmaps final : public block::ImageBitmaps {
   const StoredBitmap* find(std::string_view name) const;
   aio::Task<Result<>> prepare_changes();
   aio::Task<Result<>> save_all(const block::BitmapList& list, Next& next);
+  aio::Task<Result<>> save(const block::DirtyBitmap& bitmap, Next& next);
   aio::Task<Result<>> replace(Next next);
   aio::Task<IoResult> write_directory(Next& next, std::optional<BitmapsExtension>& extension);
   aio::Task<IoResult> refer_to(const std::optional<BitmapsExtension>& extension);

@@ -72,6 +72,7 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
   CO_TRY(check_options(plain, header));
   CO_TRY(check_encryption(header, plain.encryption_format));
   CO_TRY_ASSIGN(ImageContent image, co_await read_image(edges.file->node(), std::move(begin)));
+  if (image.has_invalid_bitmaps) corruption.tell_stale_bitmaps(edges.file->node().driver().filename());
   CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, *edges.file, children));
   if (edges.data_file != nullptr) edges.file->set_roles(block::ChildRole::kMetadata);
   CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, *edges.file, children));
