@@ -79,9 +79,11 @@ class Graph::Removal final : public Graph::Work {
   }
 
  private:
-  // The flush of what an image has changed may take long. The removal does not depend on its outcome.
+  // The flush of what an image has changed may take long, and so may storing its bitmaps. The removal does not depend
+  // on the outcome; what is left to store is stored when the node goes, which also logs a failure.
   static aio::Task<Result<>> flush(Node& node) {
     (void)co_await node.flush();
+    (void)co_await store_image_bitmaps(node, nullptr);
     co_return Result<>();
   }
 
