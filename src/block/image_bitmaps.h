@@ -25,8 +25,8 @@ class ImageBitmaps : public BitmapKeeper {
     bool is_inconsistent = false;  // it was in use when the image was closed; it cannot be loaded
   };
 
-  // Those in the image.
-  virtual std::vector<Kept> kept() const = 0;
+  // Those in the image. Fails if they are too many, or too large, to be loaded.
+  virtual Result<std::vector<Kept>> kept() const = 0;
   // Marks the dirty granules of a bitmap in `bits`, which are clean and have the size of the node and the granularity.
   virtual aio::Task<Result<>> load(std::string name, DirtyBits& bits) = 0;
   // Marks the bitmaps in the image as in use, unless they are. Durable when it returns. The node is writable.

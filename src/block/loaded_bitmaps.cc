@@ -25,7 +25,7 @@ aio::Task<Result<>> load_one(ImageBitmaps& image, Node& node, const ImageBitmaps
 aio::Task<Result<>> load_image_bitmaps(Node& node) {
   ImageBitmaps* image = node.driver().image_bitmaps();
   if (image == nullptr) co_return Result<>();
-  const std::vector<ImageBitmaps::Kept> all = image->kept();
+  CO_TRY_ASSIGN(const std::vector<ImageBitmaps::Kept> all, image->kept());
   for (const ImageBitmaps::Kept& kept : all) {
     Result<> loaded = co_await load_one(*image, node, kept);
     if (loaded) continue;

@@ -370,6 +370,36 @@ class LifeTest(BitmapsTest):
         self.assertEqual(self.flags(), {"b": ["auto", "in-use"]})
 
 
+class BackupTest(BitmapsTest):
+    """The checkpoints of backups."""
+
+    @settings.unlike_qemu("backups are an extension")
+    def test_checkpoint(self):
+        """A persistent checkpoint is a bitmap in the image: after a restart the next backup has the changes since."""
+        self.create()
+        disk = {"checkpoint": "nightly", "persistent": True, "scratch_directory": self.workdir,
+                "disks": [{"node-name": "disk"}]}
+        self.start()
+        self.execute("backup-begin", id="full", **disk)
+        self.execute("backup-end", id="full", outcome="success")
+        self.write((MIB, 512))
+        self.assertEqual(self.listed()["nightly"]["count"], GRANULARITY)
+        self.stop()
+        self.assertEqual(self.flags(), {"nightly": ["auto"]})
+        self.start()
+        self.write((5 * MIB, 512))
+        (begun,) = self.execute("backup-begin", id="next", **disk)["disks"]
+        self.assertEqual(begun["bitmap"], "nightly")
+        connection = nbd_raw.Connection(self.server.connect_nbd())
+        connection.negotiate(begun["export"], "structured", ["qemu:dirty-bitmap:nightly"])
+        dirty = [length for length, is_dirty in connection.block_status(0, SIZE) if is_dirty]
+        connection.close()
+        self.assertEqual(dirty, [GRANULARITY, GRANULARITY])
+        self.execute("backup-end", id="next", outcome="success")
+        self.stop()
+        self.assertEqual(self.flags(), {"nightly": ["auto"]})
+
+
 class InTurnTest(BitmapsTest):
     """This server and the reference work on one image in turn."""
 

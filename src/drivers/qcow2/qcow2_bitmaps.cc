@@ -35,6 +35,14 @@ bool fits_format(const Geometry& geometry, std::uint64_t disk_bytes, unsigned gr
          bitmap_clusters(geometry, disk_bytes, granularity_bits) <= kBitmapTableEntriesMax;
 }
 
+// An image must not choose how much memory it takes.
+Result<> check_total(std::size_t bitmaps, std::uint64_t bytes) {
+  if (bitmaps <= Qcow2Bitmaps::kLoadedBitmapsMax && bytes <= Qcow2Bitmaps::kLoadedBytesMax) return {};
+  return fail(Error(fmt::format("The image has more than {} bitmaps, or more than {} bytes of bitmaps",
+                                Qcow2Bitmaps::kLoadedBitmapsMax, Qcow2Bitmaps::kLoadedBytesMax))
+                  .with_hint("Remove some of them with 'qemu-img bitmap --remove'."));
+}
+
 }  // namespace
 
 std::vector<StoredBitmap> Qcow2Bitmaps::directory() const {
@@ -65,9 +73,13 @@ aio::Task<IoResult> Qcow2Bitmaps::mark_in_use() {
   co_return IoResult();
 }
 
-std::vector<block::ImageBitmaps::Kept> Qcow2Bitmaps::kept() const {
+Result<std::vector<block::ImageBitmaps::Kept>> Qcow2Bitmaps::kept() const {
+  const ImageContent& content = image_.content();
   std::vector<Kept> all;
-  for (const StoredBitmap& one : image_.content().bitmaps) {
+  std::uint64_t bytes = 0;
+  for (const StoredBitmap& one : content.bitmaps) {
+    bytes += bitmap_bytes(content.header.disk_bytes(), one.granularity_bits);
+    TRY(check_total(all.size() + 1, bytes));
     all.push_back({.name = one.name,
                    .granularity_bytes = std::uint32_t{1} << one.granularity_bits,
                    .is_enabled = (one.flags & kBitmapAuto) != 0,
@@ -79,12 +91,6 @@ std::vector<block::ImageBitmaps::Kept> Qcow2Bitmaps::kept() const {
 aio::Task<Result<>> Qcow2Bitmaps::load(std::string name, block::DirtyBits& bits) {
   const StoredBitmap* stored = find(name);
   if (stored == nullptr) co_return fail(fmt::format("The image has no bitmap '{}'", name));
-  loaded_bytes_ += bitmap_bytes(bits.size_bytes(), stored->granularity_bits);
-  if (++loaded_ > kLoadedBitmapsMax || loaded_bytes_ > kLoadedBytesMax) {
-    co_return fail(Error(fmt::format("The image has more than {} bitmaps, or more than {} bytes of bitmaps",
-                                     kLoadedBitmapsMax, kLoadedBytesMax))
-                       .with_hint("Remove some of them with 'qemu-img bitmap --remove'."));
-  }
   co_return co_await load_bitmap(image_.image_file(), image_.geometry(), *stored, bits);
 }
 
@@ -120,14 +126,17 @@ Result<> Qcow2Bitmaps::check_addition(const BitmapList& list, const NewBitmap& b
     return fail("Too much space will be occupied by the bitmap. Use larger granularity");
   }
   std::vector<StoredBitmap> all{{.name = std::string(bitmap.name)}};
+  std::uint64_t bytes = bitmap_bytes(bitmap.size_bytes, granularity_bits);
   for (const auto& one : list.all()) {
-    if (one->keeper() == this) all.push_back({.name = one->name()});
+    if (one->keeper() != this) continue;
+    all.push_back({.name = one->name()});
+    bytes += bitmap_bytes(bitmap.size_bytes, granularity_bits_of(std::as_const(*one).bits()));
   }
   if (all.size() > kBitmapsMax) return fail("Maximum number of persistent bitmaps is already reached");
   if (encode_bitmap_directory(all).size() > kBitmapDirectoryBytesMax) {
     return fail("Not enough space in the bitmap directory");
   }
-  return {};
+  return check_total(all.size(), bytes);
 }
 
 aio::Task<Result<>> Qcow2Bitmaps::add(DirtyBitmap& bitmap) {

@@ -53,7 +53,7 @@ class Qcow2Bitmaps final : public block::ImageBitmaps {
   // The driver has read the image again.
   void forget_use() { is_in_use_.store(false, std::memory_order_release); }
 
-  std::vector<Kept> kept() const override;
+  Result<std::vector<Kept>> kept() const override;
   aio::Task<Result<>> load(std::string name, block::DirtyBits& bits) override;
   aio::Task<Result<>> begin_use() override;
   aio::Task<Result<>> store(const block::BitmapList& list) override;
@@ -91,8 +91,6 @@ class Qcow2Bitmaps final : public block::ImageBitmaps {
 
   BitmapImage& image_;
   std::atomic<bool> is_in_use_ = false;  // every entry in the image has the flag
-  std::size_t loaded_ = 0;
-  std::uint64_t loaded_bytes_ = 0;
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "aio/testing/seeds.h"
+#include "base/byte_writer.h"
 #include "block/loaded_bitmaps.h"
 #include "block/testing/reactor_test.h"
 #include "block/testing/reactors.h"
@@ -385,6 +386,40 @@ TEST_F(Qcow2BitmapsTest, TheImageSaysWhichBitmapsAreInUse) {
   EXPECT_EQ(flags(), "222");
   ASSERT_TRUE(run(block::store_image_bitmaps(image.disk(), nullptr)));
   EXPECT_EQ(flags(), "111");
+}
+
+TEST_F(Qcow2BitmapsTest, AnImageGetsNoMoreBitsThanCanBeLoaded) {
+  RecordingState state;
+  state.begin(make_image({.cluster_bits = 16}, std::uint64_t{4} << 40));
+  OpenedImage image(state, kWritable);
+  ASSERT_TRUE(run(image.open()));
+  // Each has 512 MiB of bits.
+  ASSERT_TRUE(run(image.add("first", 1024)));
+  ASSERT_TRUE(run(image.add("second", 1024)));
+  const auto third = run(image.add("third", 65536));
+  ASSERT_FALSE(third);
+  EXPECT_EQ(third.error().message(), "The image has more than 4096 bitmaps, or more than 1073741824 bytes of bitmaps");
+  ASSERT_TRUE(run(block::store_image_bitmaps(image.disk(), nullptr)));
+  OpenedImage again(state, kReadOnly);
+  EXPECT_TRUE(run(again.open()));
+}
+
+TEST_F(Qcow2BitmapsTest, AnImageWithMoreBitsThanTheLimitIsNotOpened) {
+  RecordingState state;
+  state.begin(make_image({.cluster_bits = 16}, 1u << 20));
+  OpenedImage image(state, kWritable);
+  ASSERT_TRUE(run(image.open()));
+  for (const char* name : {"first", "second", "third"}) ASSERT_TRUE(run(image.add(name, 512)));
+  ASSERT_TRUE(run(block::store_image_bitmaps(image.disk(), nullptr)));
+  // Bitmaps in use may have another size than the disk.
+  ASSERT_TRUE(run(image.bitmaps().begin_use()));
+  ByteWriter(std::span(state.bytes).subspan(24)).u64(std::uint64_t{4} << 40);
+  ByteWriter(std::span(state.bytes).subspan(36)).u32(8192);
+  state.bytes.resize(64u << 20);
+  OpenedImage hostile(state, kReadOnly);
+  const Result<> opened = run(hostile.open());
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().message(), "The image has more than 4096 bitmaps, or more than 1073741824 bytes of bitmaps");
 }
 
 TEST_F(Qcow2BitmapsTest, WhatDoesNotFitTheFormatIsRefused) {
