@@ -59,6 +59,11 @@ Node& target_of(Node& node) {
   return (*std::ranges::find(children, "target", [](const Edge* child) { return child->name(); }))->node();
 }
 
+// The text that stands for the node.
+std::string full_name(const Description& description) {
+  return description.name.empty() ? "json:" + description.json : description.name;
+}
+
 Description describe(const Graph& graph, Node& node);
 
 // An image format: its file's name is enough when opening that file gives the same backing node.
@@ -72,7 +77,7 @@ Description describe_format(const Graph& graph, Node& node, Members members) {
   bool says_all = file.is_storage;
   if (Edge* backing = child_of_role(node, ChildRole::kBacking)) {
     const Description below = describe(graph, backing->node());
-    if (named.value_or("") != below.name) {
+    if (named != full_name(below)) {
       says_all = false;
       members.add("backing", below.json);
     }
@@ -171,8 +176,7 @@ Description describe(const Graph& graph, Node& node) {
 }  // namespace
 
 std::string file_description(const Graph& graph, const Node& node) {
-  Description description = describe(graph, *graph.about(node).node);
-  return description.name.empty() ? "json:" + description.json : description.name;
+  return full_name(describe(graph, *graph.about(node).node));
 }
 
 }  // namespace blockexport::block

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 
+#include <algorithm>
 #include <ranges>
 #include <unordered_map>
 
@@ -123,8 +124,8 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node, Backi
   info.detect_zeroes = detect_zeroes_of(options.detect_zeroes);
   info.cache = {.writeback = true, .direct = options.cache_direct, .no_flush = options.cache_no_flush};
   info.image = co_await image_info_of(graph, node, backing_images);
-  const std::vector<Node*> chain = backing_chain(node);
-  info.backing_file_depth = as_signed(chain.size() - 1);
+  // Without the images below it, the reference tells no depth.
+  if (backing_images == BackingImages::kIncluded) info.backing_file_depth = as_signed(backing_chain(node).size() - 1);
   if (Edge* backing = child_of_role(node, ChildRole::kBacking)) {
     info.backing_file = file_description(graph, backing->node());
   }
@@ -216,30 +217,33 @@ std::vector<schema::BlockStats> block_statistics(const Graph& graph) {
 
 schema::XDbgBlockGraph block_graph(const Graph& graph) {
   schema::XDbgBlockGraph result;
+  // Numbers in the order in which the edges mention them.
   std::unordered_map<const void*, std::uint64_t> numbers;
-  auto add = [&](const void* what, schema::XDbgBlockGraphNodeType type, const std::string& name) {
-    numbers[what] = numbers.size() + 1;
-    result.nodes.push_back({.id = numbers[what], .type = type, .name = name});
+  auto number = [&](const void* what) { return numbers.try_emplace(what, numbers.size() + 1).first->second; };
+  auto add_edge = [&](const void* parent, const Edge& edge) {
+    result.edges.push_back({.parent = number(parent),
+                            .child = number(&edge.node()),
+                            .name = edge.name(),
+                            .perm = list_of(edge.permissions().used),
+                            .shared_perm = list_of(edge.permissions().shared)});
   };
-  for (const GraphNode& entry : graph.nodes() | std::views::reverse) {
-    add(entry.node.get(), schema::XDbgBlockGraphNodeType::kBlockDriver, entry.node->name());
-  }
   for (const GraphNode& entry : graph.nodes()) {
-    for (Edge& edge : entry.node->parents()) {
-      if (edge.parent().keeps_bitmap) continue;
-      const void* parent = edge.parent().node;
+    for (const Edge& edge : entry.node->parents()) {
+      if (!edge.is_root() || edge.parent().keeps_bitmap) continue;
       // Every holder of a root edge is shown as a device without a name.
-      if (edge.is_root()) {
-        parent = &edge;
-        add(parent, schema::XDbgBlockGraphNodeType::kBlockBackend, "");
-      }
-      result.edges.push_back({.parent = numbers[parent],
-                              .child = numbers[entry.node.get()],
-                              .name = edge.name(),
-                              .perm = list_of(edge.permissions().used),
-                              .shared_perm = list_of(edge.permissions().shared)});
+      result.nodes.push_back({.id = number(&edge), .type = schema::XDbgBlockGraphNodeType::kBlockBackend, .name = ""});
+      add_edge(&edge, edge);
     }
   }
+  for (const GraphNode& entry : graph.nodes()) {
+    const Node* const node = entry.node.get();
+    result.nodes.push_back(
+        {.id = number(node), .type = schema::XDbgBlockGraphNodeType::kBlockDriver, .name = node->name()});
+    for (const Edge* child : entry.node->driver().children()) add_edge(node, *child);
+  }
+  // The newest first, as the reference lists them.
+  std::ranges::reverse(result.nodes);
+  std::ranges::reverse(result.edges);
   return result;
 }
 
