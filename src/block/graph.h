@@ -82,6 +82,9 @@ class Graph {
   aio::Task<Result<>> resize(std::string name, std::int64_t size_bytes);
   // See RenameBacking. Requests wait meanwhile.
   aio::Task<Result<>> rename_backing(RenameBacking change);
+  // After a change with a snapshot: makes the lower node read-only if that is possible, and removes an overlay that no
+  // command made and that has no user.
+  aio::Task<void> settle_snapshot(std::string node, std::string overlay);
   // For who looks at bitmaps: requests that made a node larger did not resize its bitmaps. Does nothing if there are
   // none such.
   aio::Task<Result<>> resize_bitmaps();
@@ -120,6 +123,9 @@ class Graph {
   class ReferenceAttachment;
   class Detachment;
   class Replacement;
+  class Snapshot;
+  class SnapshotTaking;
+  class OverlayAddition;
   class Listening;
   class BitmapWork;
   class BitmapAddition;
@@ -142,6 +148,8 @@ class Graph {
   static std::unique_ptr<Work> work_of(AttachReference step);
   static std::unique_ptr<Work> work_of(DetachEdge step);
   static std::unique_ptr<Work> work_of(ReplaceNode step);
+  static std::unique_ptr<Work> work_of(TakeSnapshot step);
+  static std::unique_ptr<Work> work_of(AddOverlay step);
   static std::unique_ptr<Work> work_of(AddListener step);
   static std::unique_ptr<Work> work_of(RemoveListener step);
   static std::unique_ptr<Work> work_of(AddBitmap step);
@@ -167,6 +175,7 @@ class Graph {
   aio::Task<Result<>> run_change(std::vector<std::unique_ptr<Work>> works);
   aio::Task<void> give_back(std::unique_ptr<Edge> edge);
   aio::Task<void> remove_all();
+  aio::Task<void> make_read_only(std::string name);
   // The name is not found any more.
   std::unique_ptr<Node> take(Place place);
 
@@ -211,6 +220,8 @@ std::vector<ChildReference> child_references(const schema::BlockdevOptions& opti
 std::optional<ChildReference> child_reference(const schema::BlockdevOptions& options, std::string_view name);
 // Makes the member for the child of that name refer to a node. False when the options give none.
 bool set_child_reference(schema::BlockdevOptions& options, std::string_view name, const std::string& node);
+// Makes a node the backing node of `options`. False when their driver has no backing nodes.
+bool set_backing(schema::BlockdevOptions& options, const std::string& node);
 
 // A reference as one that is never null; nullopt when there is no child.
 std::optional<schema::BlockdevRef> as_reference(const schema::BlockdevRefOrNull& reference);

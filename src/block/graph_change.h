@@ -154,4 +154,7 @@ class Graph::Change {
   std::unique_ptr<PermissionUpdate> permissions_;
 };
 
+// Fails when the node is the backing node of another one.
+Result<> check_is_not_backing(Node& node);
+
 }  // namespace blockexport::block

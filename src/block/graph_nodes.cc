@@ -69,6 +69,7 @@ class Graph::Removal final : public Graph::Work {
     for (Edge& edge : found->node->parents()) {
       if (edge.is_root()) co_return fail(fmt::format("Node {} is in use", name));
     }
+    CO_TRY(check_is_not_backing(*found->node));
     if (!found->owned_by_user) co_return fail(fmt::format("Node {} is not owned by the monitor", name));
     if (!found->node->parents().empty()) co_return fail(fmt::format("Block device {} is in use", name));
     aio::Task<Result<>> flushing = flush(*found->node);
@@ -99,6 +100,7 @@ class Graph::Resizing final : public Graph::Work {
   aio::Task<Result<>> prepare(Change& change) override {
     CO_TRY_ASSIGN(node_, change.graph().lookup(step_.name));
     if (step_.size_bytes < 0) co_return fail("Parameter 'size' expects a >0 size");
+    CO_TRY(check_is_not_backing(*node_));
     right_ = std::make_unique<Edge>(*node_, EdgeParent{.name = "root", .description = std::string(kUnnamedUser)},
                                     Permissions{.used = Permission::kResize});
     if (size_bytes() >= node_->size_bytes()) {
@@ -178,7 +180,7 @@ class Graph::Replacement final : public Graph::Work {
     CO_TRY_ASSIGN(Node * node, change.graph().lookup(step_.name));
     CO_TRY_ASSIGN(by_, find_successor(change, *node));
     if (node == by_) co_return fail(fmt::format("Cannot replace '{}' by itself", step_.name));
-    if (node->size_bytes() != by_->size_bytes()) {
+    if (node->size_bytes() != by_->size_bytes() && !step_.allows_other_size) {
       co_return fail(fmt::format("Cannot replace '{}' by '{}': they have {} and {} bytes", step_.name, by_->name(),
                                  node->size_bytes(), by_->size_bytes()));
     }

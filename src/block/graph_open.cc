@@ -110,6 +110,22 @@ bool set_child_reference(schema::BlockdevOptions& options, std::string_view name
   return is_set;
 }
 
+bool set_backing(schema::BlockdevOptions& options, const std::string& node) {
+  bool is_set = false;
+  auto set_member = [&]<class Member>(std::string_view name, Member& member) {
+    if constexpr (std::is_same_v<Member, std::optional<schema::BlockdevRefOrNull>>) {
+      if (name != "backing") return;
+      member = schema::BlockdevRefOrNull{node};
+      is_set = true;
+    }
+  };
+  auto set_branch = [&set_member](auto& branch) {
+    if constexpr (requires { branch.for_each_member(set_member); }) branch.for_each_member(set_member);
+  };
+  std::visit(set_branch, options.branch);
+  return is_set;
+}
+
 std::optional<schema::BlockdevRef> as_reference(const schema::BlockdevRefOrNull& reference) {
   if (is_no_child(reference)) return std::nullopt;
   if (reference.definition() != nullptr) return schema::BlockdevRef{*reference.definition()};

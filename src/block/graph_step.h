@@ -17,6 +17,8 @@
 
 namespace blockexport::block {
 
+class OverlaySource;
+
 // Opens a node, and the children that its options define.
 struct AddNode {
   schema::BlockdevOptions options;
@@ -70,12 +72,29 @@ struct DetachEdge {
   std::unique_ptr<Edge>* edge = nullptr;  // outlives the change
 };
 
-// Moves the users of a node to another one of the same size, except those through which the other one uses it itself:
-// this inserts a filter between a node and its users, or removes one. Without `by`, the node is a filter, and its users
-// move to the node that it filters at that moment: earlier changes may have put other filters in between.
+// Moves the users of a node to another one, except those through which the other one uses it itself. Both have the same
+// size, unless the step allows another one. This inserts a filter between a node and its users, or removes one. Without
+// `by`, the node is a filter, and its users move to the node that it filters at that moment: earlier changes may have
+// put other filters in between.
 struct ReplaceNode {
   std::string name;
   std::optional<std::string> by = {};
+  bool allows_other_size = false;
+};
+
+// Puts `overlay` above `node`, which becomes its backing node, and gives it all users of the node. The bitmaps and the
+// listeners of the node stay there. When the change has succeeded, call Graph::settle_snapshot().
+struct TakeSnapshot {
+  std::string node;
+  std::string overlay;
+};
+
+// The same with a new node as the overlay, which is removed with its last edge.
+struct AddOverlay {
+  std::string device;  // for messages
+  std::string node;
+  std::optional<std::string> overlay;
+  OverlaySource* source = nullptr;  // outlives the change
 };
 
 // Adds `listener` to a node's listeners, or removes it. No request is under way at that moment. The listener must
@@ -151,7 +170,7 @@ struct FailChange {
 
 using GraphStep =
     std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, RenameBacking, AttachEdge, AttachReference, DetachEdge,
-                 ReplaceNode, AddListener, RemoveListener, AddBitmap, RemoveBitmap, ClearBitmap, EnableBitmap,
-                 DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
+                 ReplaceNode, TakeSnapshot, AddOverlay, AddListener, RemoveListener, AddBitmap, RemoveBitmap,
+                 ClearBitmap, EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
 
 }  // namespace blockexport::block
