@@ -53,7 +53,7 @@ class Export {
   const std::string& id() const { return options_.id; }
   // Name of the type in the schema, as "nbd".
   virtual std::string_view type() const = 0;
-  // Name of the node that it exports.
+  // Name of the node that it exports, as users know it: filters that a backup has put above the node do not count.
   const std::string& node_name() const { return node_name_; }
   block::Edge& edge() { return *edge_; }
   bool is_writable() const { return options_.writable; }

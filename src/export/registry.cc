@@ -127,6 +127,12 @@ void Registry::nodes_resized() {
   }
 }
 
+void Registry::node_overlaid(std::string_view node_name, const std::string& overlay) {
+  for (const auto& [number, one] : exports_) {
+    if (one->node_name_ == node_name) one->node_name_ = overlay;
+  }
+}
+
 std::vector<Export*> Registry::list() const {
   std::vector<Export*> newest_first;
   for (const auto& [number, one] : exports_ | std::views::reverse) newest_first.push_back(one.get());

@@ -51,6 +51,9 @@ class Registry {
   // that also changes the nodes above it.
   void nodes_resized();
 
+  // The exports of a node show another one now, which a change of the graph has put above it.
+  void node_overlaid(std::string_view node_name, const std::string& overlay);
+
   // Newest first.
   std::vector<Export*> list() const;
 

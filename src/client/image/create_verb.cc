@@ -7,6 +7,7 @@
 #include "client/image/image_graph.h"
 #include "client/image/info_verb.h"
 #include "jobs/creation_work.h"
+#include "jobs/unwatched_steps.h"
 
 namespace blockexport::image {
 namespace {
@@ -14,26 +15,9 @@ namespace {
 using schema::BlockdevCreateOptions;
 using schema::BlockdevDriver;
 
-// The steps of work that nobody pauses or watches.
-class UnwatchedSteps final : public jobs::JobSteps {
- public:
-  aio::Task<IoResult> pause_point() override { co_return IoResult(); }
-  void expect(std::uint64_t) override {}
-  void advance(std::uint64_t) override {}
-  void become_ready() override {}
-  void finish_progress() override {}
-};
-
-aio::Task<Result<>> run_to_end(jobs::JobWork& work) {
-  UnwatchedSteps steps;
-  Result<> done = co_await work.run(steps);
-  co_await work.clean();
-  co_return done;
-}
-
 Result<> create(ImageGraph& images, const BlockdevCreateOptions& options) {
   TRY_ASSIGN(const std::unique_ptr<jobs::JobWork> work, jobs::creation_work(images.graph(), options));
-  return images.run(run_to_end(*work));
+  return images.run(jobs::run_unwatched(*work));
 }
 
 // A file that is to be made: removed again, unless it is kept or was there before.

@@ -14,8 +14,11 @@
 #include "control/core/control.h"
 #include "control/core/runner.h"
 #include "drivers/driver_table.h"
+#include "jobs/creation_work.h"
+#include "jobs/unwatched_steps.h"
 #include "json/parser.h"
 #include "json/writer.h"
+#include "schema/codec.h"
 
 namespace blockexport::control {
 namespace {
@@ -57,6 +60,19 @@ class Daemon {
   }
   void prepare(const std::vector<Step>& steps) {
     for (const Step& step : steps) ASSERT_EQ(run(step), "") << step.command << " " << step.arguments;
+  }
+  // Makes a qcow2 image of the size of the disks in a file.
+  void make_image(const std::string& disk) {
+    const auto options = schema::decode<schema::BlockdevCreateOptions>(
+        json::Value(json::Object{{"driver", "qcow2"},
+                                 {"size", static_cast<std::int64_t>(kDiskBytes)},
+                                 {"file", json::Object{{"driver", "file"}, {"filename", disk}}}}));
+    ASSERT_TRUE(options);
+    auto work = jobs::creation_work(control_->graph(), *options);
+    ASSERT_TRUE(work);
+    Result<> made;
+    aio::testing::run(*reactor_, make_into(**work, made));
+    ASSERT_TRUE(made);
   }
 
   // The replies of all queries, and the locks on each disk.
@@ -105,6 +121,7 @@ class Daemon {
     auto fd = co_await reactor_->open(disk.c_str(), O_RDWR);
     for (std::uint64_t offset : {101, 201}) (void)co_await reactor_->lock(fd.value_or(-1), offset, F_RDLCK);
   }
+  static Task<void> make_into(jobs::JobWork& work, Result<>& made) { made = co_await jobs::run_unwatched(work); }
   Task<void> run_into(std::string command, json::Value arguments, Result<json::Value>& result) {
     result = co_await Runner(*control_).run({.name = std::move(command), .arguments = &arguments});
   }
@@ -237,6 +254,46 @@ TEST_P(FailingStepTest, FailsWithoutAChangeOrSucceeds) {
 
 INSTANTIATE_TEST_SUITE_P(Commands, FailingStepTest, testing::ValuesIn(cases()),
                          [](const auto& info) { return std::string(info.param.name); });
+
+Step add_overlay(const std::string& name) {
+  return {"blockdev-add", R"({"driver": "qcow2", "node-name": ")" + name + R"(", "backing": null,
+      "file": {"driver": "file", "filename": "/)" +
+                              name + "\"}}"};
+}
+
+// A snapshot of two disks. A node below that could not be made read-only is not an error, and stays as it was.
+TEST(FailingSnapshotTest, FailsWithoutAChangeOrSucceeds) {
+  const std::vector<Step> before{
+      add_file("a"),        add_file("b"),        add_overlay("c"), add_overlay("d"),
+      add_export("e", "a"), add_export("f", "b"), add_bitmap("a"),  add_export("g", "a", false)};
+  const Step step{"transaction", R"({"actions": [
+      {"type": "blockdev-snapshot", "data": {"node": "a", "overlay": "c"}},
+      {"type": "blockdev-snapshot", "data": {"node": "b", "overlay": "d"}}]})"};
+  for (int error : {EIO, EAGAIN}) {
+    std::uint64_t after = 0;
+    std::uint64_t failures = 0;
+    for (bool was_met = true; was_met && !testing::Test::HasFailure(); ++after) {
+      ASSERT_LT(after, kStepsMax);
+      SCOPED_TRACE(testing::Message() << "operation " << after << ": " << errno_text(Errno(error)));
+      Daemon daemon;
+      for (const char* disk : {"/c", "/d"}) daemon.make_image(disk);
+      daemon.prepare(before);
+      const std::string at_first = daemon.state();
+      daemon.simulation().inject({.kind = {}, .error = error, .after = after});
+      const std::string message = daemon.run(step);
+      was_met = daemon.simulation().faults_left() == 0;
+      daemon.simulation().clear_faults();
+      if (!message.empty()) {
+        ++failures;
+        EXPECT_EQ(daemon.state(), at_first) << message;
+        EXPECT_EQ(daemon.run(step), "") << "after " << message;
+      }
+      EXPECT_EQ(daemon.run({"blockdev-del", R"({"node-name": "b"})"}),
+                "Node 'b' is busy: node is used as backing hd of 'd'");
+    }
+    EXPECT_GT(failures, 0u);
+  }
+}
 
 // A command, and the command that undoes it.
 struct Pair {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "control/commands/dirty_bitmap.h"
+#include "control/commands/snapshot.h"
 #include "control/core/control.h"
 #include "schema/transaction_commands.h"
 
@@ -11,7 +12,7 @@ namespace {
 
 using schema::TransactionActionKind;
 
-block::GraphStep step_of(schema::TransactionAction action) {
+block::GraphStep step_of(schema::TransactionAction action, Snapshots& snapshots) {
   switch (action.type()) {
     case TransactionActionKind::kAbort:
       break;
@@ -31,6 +32,10 @@ block::GraphStep step_of(schema::TransactionAction action) {
           bitmap_name(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapDisable>().data))};
     case TransactionActionKind::kBlockDirtyBitmapMerge:
       return merge_step(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapMerge>().data));
+    case TransactionActionKind::kBlockdevSnapshot:
+      return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshot>().data));
+    case TransactionActionKind::kBlockdevSnapshotSync:
+      return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshotSync>().data));
   }
   return block::FailChange{"Transaction aborted using Abort action"};
 }
@@ -47,9 +52,12 @@ Result<> check_completion_mode(const schema::TransactionArguments& arguments) {
 
 aio::Task<Result<>> transaction(Control& control, schema::TransactionArguments arguments) {
   CO_TRY(check_completion_mode(arguments));
+  Snapshots snapshots(control);
   std::vector<block::GraphStep> steps;
-  for (schema::TransactionAction& action : arguments.actions) steps.push_back(step_of(std::move(action)));
-  co_return co_await control.graph().apply(std::move(steps));
+  for (schema::TransactionAction& action : arguments.actions) steps.push_back(step_of(std::move(action), snapshots));
+  CO_TRY(co_await control.graph().apply(std::move(steps)));
+  co_await snapshots.settle();
+  co_return Result<>();
 }
 
 }  // namespace blockexport::control

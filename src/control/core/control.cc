@@ -23,6 +23,7 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       data_reactors_(here_, data_reactors.each, log, data_reactors.count_max),
       events_(reactor),
       command_mutex_(reactor),
+      drivers_(driver_table),
       graph_(reactor, driver_table, log.trace(), &log),
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },

@@ -61,6 +61,7 @@ class Control {
   aio::ReactorPool& data_reactors() { return data_reactors_; }
   const aio::ReactorOptions& reactor_options() const { return reactor_options_; }
   const Log& log() const { return log_; }
+  block::DriverTable& drivers() { return drivers_; }
   block::Graph& graph() { return graph_; }
   exports::Registry& exports() { return exports_; }
   Backups& backups() { return backups_; }
@@ -159,6 +160,7 @@ class Control {
   aio::Mutex command_mutex_;
   std::string commanding_monitor_;
   IntrusiveList<Opening> openings_;
+  block::DriverTable& drivers_;
   block::Graph graph_;
   exports::Registry exports_;
   Backups backups_;
