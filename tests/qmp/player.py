@@ -99,6 +99,8 @@ class Player:
             elif verb == "text":
                 with open(os.path.join(self.workdir, name), "w", encoding="utf-8") as file:
                     file.write(rest)
+            elif verb == "image":
+                subprocess.run(["qemu-img", "create", "-q", *shlex.split(text)], cwd=self.workdir, check=True)
 
     def environment(self):
         """The server's environment."""
