@@ -204,7 +204,8 @@ class Qcow2FaultsTest(BlkdebugTest):
     @settings.unlike_qemu("it writes compressed clusters once")
     def test_compressed_writes(self):
         """The same for writes through a compress filter; a fault when the compressed bytes are written is told."""
-        for event in ("write_compressed", "l2_update_compressed", "cow_read", "l2_update", "refblock_update_part"):
+        for event in ("write_compressed", "l2_update_compressed", "cluster_alloc_bytes", "cow_read", "l2_update",
+                      "refblock_update_part"):
             with self.subTest(event=event):
                 path = self.path(f"compressed {event}.qcow2")
                 tools.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(SIZE))
@@ -214,7 +215,7 @@ class Qcow2FaultsTest(BlkdebugTest):
                 self.qmp.execute("blockdev-add", {"driver": "compress", "node-name": "packed", "file": "disk"})
                 self.add_export("disk", "packed", name="disk", writable=True)
                 results = [self.run_requests(f"write -P {i} 0 128k", "flush") for i in (5, 6, 7)]
-                if event == "write_compressed":
+                if event in ("write_compressed", "cluster_alloc_bytes"):
                     self.assertIn("Input/output error", results[0])
                 self.assertEqual(results[2], [True, True], results)
                 output = tools.run("qemu-io", "-f", "raw", "-c", "read -P 7 0 128k", self.uri("disk"))

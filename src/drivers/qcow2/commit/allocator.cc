@@ -49,6 +49,7 @@ aio::Task<std::expected<Allocated, Errno>> Allocator::allocate_exactly(std::uint
 }
 
 aio::Task<std::expected<std::uint64_t, Errno>> Allocator::allocate_bytes(std::uint64_t bytes) {
+  block::debug_event(file_, block::DebugEvent::kClusterAllocBytes);
   while (true) {
     Refcounts::Blocked blocked{};
     {
