@@ -124,15 +124,17 @@ class AnswerTimesTest(DaemonTest):
         self.check(path)
 
     def test_opening_of_large_tables(self):
+        # The largest table that is allowed has about four million entries, each for 32 KiB of the disk.
+        entries = settings.repetitions(1_000_000, 4_000_000)
         path = qcow2.make_full(self.path("large.qcow2"), settings.repetitions(300_000, 4_000_000), 9,
-                               l1_entries=4_000_000)
+                               l1_entries=entries)
 
         def work():
             self.add(path)
             self.qmp.execute("block-export-add",
                              {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
             connection = self.session("disk")
-            connection.write(100 * GIB, b"\x11" * 512)
+            connection.write(entries // 4 * 3 * 32 * KIB, b"\x11" * 512)
             connection.disconnect()
             self.drop_export("disk")
             self.remove()
