@@ -45,7 +45,7 @@ void damage(Bytes& bytes, std::mt19937_64& random, std::uint64_t cluster_bytes) 
 }
 
 WorkloadStep random_step(std::mt19937_64& random, std::uint64_t disk_bytes) {
-  const auto verb = static_cast<WorkloadVerb>(random() % 7);
+  const auto verb = static_cast<WorkloadVerb>(random() % 8);
   const std::uint64_t begin = random() % std::max<std::uint64_t>(1, disk_bytes / kUnitBytes) * kUnitBytes;
   const std::uint64_t length = (1 + random() % 64) * kUnitBytes;
   if (verb == WorkloadVerb::kResize) return {.verb = verb, .range = {0, random() % 128 * 512}};

@@ -52,6 +52,9 @@ std::vector<Operation> operations(const WorkloadKind& kind, std::uint64_t target
       {"discard and reuse", {on_target(WorkloadVerb::kDiscard), flush, flush, elsewhere}},
       {"discard, write and flush", {on_target(WorkloadVerb::kDiscard), on_target(WorkloadVerb::kWrite), flush}},
   };
+  if (!kind.shape.data_file) {
+    list.push_back({"compressed write", {on_cluster(WorkloadVerb::kCompress, target, geometry, 2)}});
+  }
   for (Operation& operation : list) {
     for (WorkloadStep& step : operation.steps) step.value = value;
   }
@@ -67,7 +70,7 @@ class Values {
   void apply(const Operation& operation, std::uint64_t disk_bytes) {
     for (const WorkloadStep& step : operation.steps) {
       const Range range = changed_by(step, disk_bytes);
-      const std::byte value = step.verb == WorkloadVerb::kWrite ? step.value : std::byte{0};
+      const std::byte value = writes_value(step) ? step.value : std::byte{0};
       for (std::uint64_t i = range.offset / kUnitBytes; i < range.end() / kUnitBytes; ++i) units_[i].push_back(value);
     }
   }

@@ -238,7 +238,7 @@ class Workloads final : RecordingObserver {
     if (step.verb == WorkloadVerb::kResize) {
       promises_.begin_resize(step.range.end(), files_.backing);
     } else {
-      promises_.begin(range, step.verb == WorkloadVerb::kWrite ? step.value : std::byte{0});
+      promises_.begin(range, writes_value(step) ? step.value : std::byte{0});
     }
     Bytes bytes;
     const bool done = co_await image.run(step, bytes);
@@ -303,6 +303,7 @@ std::vector<WorkloadStep> alphabet(const WorkloadKind& kind) {
     steps.push_back(part_of(target, geometry));
     steps.push_back(on_cluster(WorkloadVerb::kWrite, target, geometry));
     steps.push_back(over_two(target, geometry));
+    if (!kind.shape.data_file) steps.push_back(on_cluster(WorkloadVerb::kCompress, target, geometry, 2));
     steps.push_back(on_cluster(WorkloadVerb::kZeroes, target, geometry, 2));
     steps.push_back(on_cluster(WorkloadVerb::kZeroesUnmap, target, geometry));
     if (kind.shape.version >= 3 || !kind.has_backing) {

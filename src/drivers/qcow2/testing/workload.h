@@ -161,17 +161,17 @@ class WorkloadFilesBuilder {
 
 // --- operations ---
 
-enum class WorkloadVerb : std::uint8_t { kRead, kWrite, kZeroes, kZeroesUnmap, kDiscard, kFlush, kResize };
+enum class WorkloadVerb : std::uint8_t { kRead, kWrite, kZeroes, kZeroesUnmap, kDiscard, kFlush, kResize, kCompress };
 
 struct WorkloadStep {
   WorkloadVerb verb = WorkloadVerb::kFlush;
   block::Range range = {};  // kResize: its end is the new size
-  std::byte value = {};     // kWrite
+  std::byte value = {};     // kWrite, kCompress
 };
 
 inline std::string describe(const WorkloadStep& step) {
   static constexpr const char* kNames[] = {"read",    "write", "zeroes", "zeroes with unmap",
-                                           "discard", "flush", "resize"};
+                                           "discard", "flush", "resize", "compressed write"};
   return std::string(kNames[static_cast<std::size_t>(step.verb)]) + " " + std::to_string(step.range.offset) + "+" +
          std::to_string(step.range.length);
 }
@@ -189,6 +189,11 @@ inline WorkloadStep on_cluster(WorkloadVerb verb, std::uint64_t cluster, const G
 inline WorkloadStep over_two(std::uint64_t cluster, const Geometry& geometry) {
   const std::uint64_t begin = (cluster << geometry.cluster_bits) + geometry.cluster_bytes() / 2;
   return {.verb = WorkloadVerb::kWrite, .range = {begin, geometry.cluster_bytes()}};
+}
+
+// Whether it writes its value, and not zeros.
+inline bool writes_value(const WorkloadStep& step) {
+  return step.verb == WorkloadVerb::kWrite || step.verb == WorkloadVerb::kCompress;
 }
 
 // The part of a range that a disk of this size has.
@@ -249,6 +254,8 @@ class WorkloadImage {
         co_return (co_await disk_->read(range, {&vector, 1})).has_value();
       case WorkloadVerb::kWrite:
         co_return (co_await disk_->write(range, {&vector, 1}, {})).has_value();
+      case WorkloadVerb::kCompress:
+        co_return (co_await disk_->write(range, {&vector, 1}, {.compressed = true})).has_value();
       case WorkloadVerb::kDiscard:
         co_return (co_await disk_->discard(range)).has_value();
       default:
