@@ -70,7 +70,7 @@ aio::Task<Result<>> Node::resize(std::uint64_t size_bytes) {
   if (size_bytes > kNodeBytesMax) {
     co_return fail(fmt::format("offset({}) exceeds maximum({})", size_bytes, kNodeBytesMax));
   }
-  if (const ImageBitmaps* image = driver_->image_bitmaps()) CO_TRY(image->check_resize(bitmaps_.list()));
+  if (const ImageBitmaps* image = driver_->image_bitmaps()) CO_TRY(image->check_resize(bitmaps_.list(), size_bytes));
   const std::uint64_t before_bytes = this->size_bytes();
   const auto [smaller, larger] = std::minmax(before_bytes, size_bytes);
   const Change change{{smaller, larger - smaller}, ChangeKind::kResize};

@@ -323,6 +323,21 @@ class LifeTest(BitmapsTest):
         self.assertEqual(self.listed()["b"]["count"], GRANULARITY)
         self.end()
 
+    def test_resize_to_bitmaps_that_could_not_be_loaded(self):
+        """A disk does not grow so far that its image could not be opened again."""
+        self.create()
+        self.start()
+        self.add(granularity=512)
+        if settings.is_qemu():
+            self.skipTest("the reference has no limit for all bitmaps together")
+        self.assertEqual(self.error_of("block_resize", node_name="disk", size=5 << 40),
+                         "The image has more than 4096 bitmaps, or more than 1073741824 bytes of bitmaps")
+        self.execute("block_resize", node_name="disk", size=2 * SIZE)
+        self.stop()
+        self.start()
+        self.assertEqual(self.listed()["b"]["granularity"], 512)
+        self.stop()
+
     def test_stale_bitmaps(self):
         """Bitmaps that another program made invalid are ignored, and new ones take their place."""
         self.create()

@@ -107,13 +107,19 @@ aio::Task<Result<>> Qcow2Bitmaps::begin_use() {
   co_return co_await prepare_changes();
 }
 
-Result<> Qcow2Bitmaps::check_resize(const BitmapList& list) const {
+Result<> Qcow2Bitmaps::check_resize(const BitmapList& list, std::uint64_t size_bytes) const {
+  std::size_t bitmaps = 0;
+  std::uint64_t bytes = 0;
   for (const auto& bitmap : list.all()) {
+    if (bitmap->keeper() != this) continue;
+    ++bitmaps;
+    bytes += bitmap_bytes(size_bytes, granularity_bits_of(std::as_const(*bitmap).bits()));
     // Who uses one copes with its new size, as that of a bitmap in memory.
-    if (bitmap->keeper() != this || bitmap->is_busy() || find(bitmap->name()) == nullptr) continue;
+    if (bitmap->is_busy() || find(bitmap->name()) == nullptr) continue;
     TRY(bitmap->check(DirtyBitmap::Use::kChange));
   }
-  return {};
+  // Otherwise the image with its new size could not be opened again.
+  return check_total(bitmaps, bytes);
 }
 
 Result<> Qcow2Bitmaps::check_addition(const BitmapList& list, const NewBitmap& bitmap) const {

@@ -57,7 +57,7 @@ class Qcow2Bitmaps final : public block::ImageBitmaps {
   aio::Task<Result<>> load(std::string name, block::DirtyBits& bits) override;
   aio::Task<Result<>> begin_use() override;
   aio::Task<Result<>> store(const block::BitmapList& list) override;
-  Result<> check_resize(const block::BitmapList& list) const override;
+  Result<> check_resize(const block::BitmapList& list, std::uint64_t size_bytes) const override;
 
   Result<> check_addition(const block::BitmapList& list, const NewBitmap& bitmap) const override;
   aio::Task<Result<>> add(block::DirtyBitmap& bitmap) override;
