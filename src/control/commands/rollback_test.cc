@@ -261,14 +261,22 @@ Step add_overlay(const std::string& name) {
                               name + "\"}}"};
 }
 
-// A snapshot of two disks. A node below that could not be made read-only is not an error, and stays as it was.
+// A snapshot of two disks that have to be flushed, the second one into a new image. A node below that could not be made
+// read-only is not an error, and stays as it was.
 TEST(FailingSnapshotTest, FailsWithoutAChangeOrSucceeds) {
-  const std::vector<Step> before{
-      add_file("a"),        add_file("b"),        add_overlay("c"), add_overlay("d"),
-      add_export("e", "a"), add_export("f", "b"), add_bitmap("a"),  add_export("g", "a", false)};
+  const std::vector<Step> before{add_file("a"),
+                                 add_file("b"),
+                                 {"block_resize", R"({"node-name": "a", "size": 1048576})"},
+                                 {"block_resize", R"({"node-name": "b", "size": 1048576})"},
+                                 add_overlay("c"),
+                                 add_export("e", "a"),
+                                 add_export("f", "b"),
+                                 add_bitmap("a"),
+                                 add_export("g", "a", false)};
   const Step step{"transaction", R"({"actions": [
       {"type": "blockdev-snapshot", "data": {"node": "a", "overlay": "c"}},
-      {"type": "blockdev-snapshot", "data": {"node": "b", "overlay": "d"}}]})"};
+      {"type": "blockdev-snapshot-sync",
+       "data": {"node-name": "b", "snapshot-node-name": "n", "snapshot-file": "/new"}}]})"};
   for (int error : {EIO, EAGAIN}) {
     std::uint64_t after = 0;
     std::uint64_t failures = 0;
@@ -276,7 +284,7 @@ TEST(FailingSnapshotTest, FailsWithoutAChangeOrSucceeds) {
       ASSERT_LT(after, kStepsMax);
       SCOPED_TRACE(testing::Message() << "operation " << after << ": " << errno_text(Errno(error)));
       Daemon daemon;
-      for (const char* disk : {"/c", "/d"}) daemon.make_image(disk);
+      daemon.make_image("/c");
       daemon.prepare(before);
       const std::string at_first = daemon.state();
       daemon.simulation().inject({.kind = {}, .error = error, .after = after});
@@ -289,9 +297,9 @@ TEST(FailingSnapshotTest, FailsWithoutAChangeOrSucceeds) {
         EXPECT_EQ(daemon.run(step), "") << "after " << message;
       }
       EXPECT_EQ(daemon.run({"blockdev-del", R"({"node-name": "b"})"}),
-                "Node 'b' is busy: node is used as backing hd of 'd'");
+                "Node 'b' is busy: node is used as backing hd of 'n'");
     }
-    EXPECT_GT(failures, 0u);
+    EXPECT_GT(failures, 10u);
   }
 }
 
