@@ -115,8 +115,8 @@ class Images:
                 self.call(made, f"--size={layout.size}", f"--vocabulary={layout.vocabulary}",
                           *([f"--data={layout.data}", f"--hole={layout.hole}"] if layout.hole else []))
                 made.rename(path)
-            # Later it is read into the page cache: pages that came from writes have other sizes in each format.
-            self.call_each(self.files(name), "--drop")
+            # The kernel's work depends on how pages came into its cache, which the formats' tools do in their own ways.
+            self.call_each(self.files(name), "--reload")
         finally:
             made.unlink(missing_ok=True)
             (self.folder / PART).unlink(missing_ok=True)

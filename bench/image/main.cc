@@ -2,9 +2,9 @@
 //
 // --path=FILE --size=BYTES [--first=BYTES] [--data=BYTES --hole=BYTES] [--salt=N] [--vocabulary=N]: with --hole, every
 // --data bytes of content, the first of them at --first, are followed by --hole bytes of hole. Without --size, an
-// existing image of any format is made ready: --touch reads it all once, --drop drops its cache, --dirty=BYTES rewrites
-// its beginning with the bytes that it holds and leaves those pages dirty. In each case the image is first written back
-// to the disk.
+// existing image of any format is made ready: --touch reads it all once, --drop drops its cache, --reload drops it and
+// reads all of the image again in single pages, --dirty=BYTES rewrites its beginning with the bytes that it holds and
+// leaves those pages dirty. In each case the image is first written back to the disk.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -71,6 +71,26 @@ void touch(int fd, uint64_t size) {
   }
 }
 
+void drop_cache(int fd, const std::string& path) {
+  if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) {
+    fatal("the cache of {} can not be dropped", path);
+  }
+}
+
+// Without read-ahead, which would make folios of many pages: their size costs more than a server's work in some calls.
+// Images with large holes stay as they are.
+void reload(int fd, uint64_t size, const std::string& path) {
+  constexpr uint64_t kReloadedBytesMax = uint64_t{4} << 30;
+  if (size > kReloadedBytesMax) {
+    return;
+  }
+  drop_cache(fd, path);
+  if (posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM) != 0) {
+    fatal("the read-ahead of {} can not be turned off", path);
+  }
+  touch(fd, size);
+}
+
 }  // namespace
 }  // namespace blockexport::bench
 
@@ -88,6 +108,7 @@ int main(int count, char** values) {
   uint64_t dirty = args.number("dirty", 0);
   bool touch_only = args.flag("touch");
   bool drop = args.flag("drop");
+  bool reloads = args.flag("reload");
   args.finish();
   int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0 || (size != 0 && pieces.data == 0)) {
@@ -104,8 +125,11 @@ int main(int count, char** values) {
   if (touch_only) {
     touch(fd, static_cast<uint64_t>(status.st_size));
   }
-  if (drop && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) {
-    fatal("the cache of {} can not be dropped", path);
+  if (drop) {
+    drop_cache(fd, path);
+  }
+  if (reloads) {
+    reload(fd, static_cast<uint64_t>(status.st_size), path);
   }
   if (dirty != 0) {
     rewrite(fd, std::min(dirty, static_cast<uint64_t>(status.st_size)));
