@@ -20,8 +20,8 @@ enum class DataPlaceKind : std::uint8_t {
 struct DataPlace {
   DataPlaceKind kind = DataPlaceKind::kBacking;
   std::uint64_t length = 0;  // at least 1; a longer run may be told in parts
-  Node* node = nullptr;      // kData and kPassed
-  std::uint64_t offset = 0;  // in `node`, of the first byte
+  Node* node = nullptr;      // kData and kPassed; kZero and kBacking if space is reserved for the bytes
+  std::uint64_t offset = 0;  // in `node`, of the first byte, if there is a node
 };
 
 }  // namespace blockexport::block

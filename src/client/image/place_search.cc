@@ -13,8 +13,8 @@ using block::DataPlaceKind;
 
 constexpr unsigned kPassedOnMax = 16;  // raw nodes on one another
 
-// Adds what the file that holds the bytes knows: its name, and holes.
-aio::Task<Result<>> look_into_file(PlacedExtent& extent, DataPlace place, bool file_decides) {
+// Adds the name of the file that holds the bytes, and their offset there. Returns their place in it.
+aio::Task<DataPlace> find_file(PlacedExtent& extent, DataPlace place) {
   for (unsigned i = 0; i < kPassedOnMax; ++i) {
     const auto below = co_await place.node->driver().locate({place.offset, extent.length});
     if (!below || below->kind != DataPlaceKind::kPassed) break;
@@ -23,6 +23,12 @@ aio::Task<Result<>> look_into_file(PlacedExtent& extent, DataPlace place, bool f
   }
   extent.offset = place.offset;
   extent.file = place.node->driver().filename();
+  co_return place;
+}
+
+// The same, and adds the holes that the file has.
+aio::Task<Result<>> look_into_file(PlacedExtent& extent, DataPlace place, bool file_decides) {
+  place = co_await find_file(extent, place);
   // A cluster may reach past the end of the file, where it reads as zeros.
   const std::uint64_t file_bytes = place.node->size_bytes();
   if (place.offset >= file_bytes) {
@@ -66,7 +72,11 @@ aio::Task<Result<PlacedExtent>> find_place(block::Node& image, block::Range rang
       extent.is_data = place->kind == DataPlaceKind::kData || extent.is_compressed;
       extent.is_zero = place->kind == DataPlaceKind::kZero;
       const bool is_passed = place->kind == DataPlaceKind::kPassed;
-      if (place->node != nullptr) CO_TRY(co_await look_into_file(extent, *place, is_passed));
+      if (place->node != nullptr && extent.is_zero) {
+        (void)co_await find_file(extent, *place);
+      } else if (place->node != nullptr) {
+        CO_TRY(co_await look_into_file(extent, *place, is_passed));
+      }
       co_return extent;
     }
     block::Edge* const backing = block::child_of_role(*node, block::ChildRole::kBacking);
@@ -74,6 +84,7 @@ aio::Task<Result<PlacedExtent>> find_place(block::Node& image, block::Range rang
     const std::uint64_t backed_end = backing == nullptr ? 0 : backing->node().size_bytes();
     if (range.offset >= backed_end) {
       extent.is_zero = true;
+      if (place->node != nullptr) (void)co_await find_file(extent, *place);
       co_return extent;
     }
     node = &backing->node();

@@ -142,6 +142,8 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, BitmapImage {
   // The run at the start of the range. EIO when the image is corrupt there, which it logs.
   aio::Task<std::expected<GuestRun, Errno>> find(block::Range range);
   std::optional<std::string> describe_wrong_entry(std::uint64_t offset) const;
+  // The place of bytes at `offset` that are zeros or in the backing node: whether host clusters are reserved for them.
+  block::DataPlace reserved_place(std::uint64_t offset, block::DataPlace place) const;
   aio::Task<IoResult> read_run(GuestRun run, block::Range range, block::IoBuffers buffers,
                                CompressedReader::Where where);
   aio::Task<IoResult> read_runs(block::Range range, block::IoBuffers buffers);

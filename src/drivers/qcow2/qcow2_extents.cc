@@ -101,16 +101,43 @@ IoResult Qcow2Driver::try_extents(aio::Reactor& reactor, Range range, Extents& e
   return {};
 }
 
+block::DataPlace Qcow2Driver::reserved_place(std::uint64_t offset, block::DataPlace place) const {
+  const Geometry& geometry = tables_->geometry();
+  const std::uint64_t begin = offset;
+  const std::uint64_t end = offset + place.length;
+  while (offset < end) {
+    const std::expected<L2Entry, Errno> entry = tables_->try_entry(geometry.cluster_of(offset));
+    if (!entry) break;
+    const ClusterPlace cluster = place_of(geometry, *entry);
+    const std::uint64_t host_offset = cluster.host_offset + geometry.offset_in_cluster(offset);
+    if (offset == begin && cluster.has_host_cluster) {
+      place.node = &data();
+      place.offset = host_offset;
+    } else if (cluster.has_host_cluster != (place.node != nullptr)) {
+      break;
+    } else if (cluster.has_host_cluster && host_offset != place.offset + (offset - begin)) {
+      break;
+    }
+    offset = geometry.round_down(offset) + geometry.cluster_bytes();
+  }
+  if (offset > begin) place.length = std::min(end, offset) - begin;
+  return place;
+}
+
 aio::Task<std::expected<block::DataPlace, Errno>> Qcow2Driver::locate(Range range) {
   const ClusterPins::Pin pin = pins_.pin(co_await aio::current_reactor());
   CO_TRY_ASSIGN(const GuestRun run, co_await find(range));
   block::DataPlace place{.length = run.length};
   switch (run.kind) {
-    case ClusterKind::kUnallocated:
     case ClusterKind::kInvalid:
+      break;
+    case ClusterKind::kUnallocated:
+      // Only subclusters of a cluster may be unallocated in a host cluster.
+      if (tables_->geometry().extended_l2) place = reserved_place(range.offset, place);
       break;
     case ClusterKind::kZero:
       place.kind = block::DataPlaceKind::kZero;
+      place = reserved_place(range.offset, place);
       break;
     case ClusterKind::kCompressed:
       place.kind = block::DataPlaceKind::kCompressed;
