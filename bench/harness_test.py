@@ -196,7 +196,7 @@ class Qcow2(unittest.TestCase):
         nothing = Tools(*[None] * len(dataclasses.fields(Tools)))
         self.tools = dataclasses.replace(nothing, ours="daemon", qsd="qsd", control="control")
         self.meter = Meter(self.tools, Images(self.tools, self.folder, small=True), self.folder, Timing(1, 1), 2)
-        for name in ("dense", "qcow2", "qcow2-chain", "qcow2-1T"):
+        for name in ("dense-pages", "qcow2", "qcow2-chain", "qcow2-1T"):
             (self.folder / f"{name}.img").touch()
 
     def command(self, cell: str, key: str) -> list[str]:
@@ -214,8 +214,8 @@ class Qcow2(unittest.TestCase):
 
     def test_the_raw_path_and_the_control_have_the_raw_image_with_the_same_content(self):
         self.assertEqual(self.nodes("qcow2-read-4k-qd32", "ours-on-raw"),
-                         [f"file,node-name=disk,filename={self.folder}/dense.img"])
-        self.assertIn(f"--image={self.folder}/dense.img", self.command("qcow2-read-4k-qd32", "control"))
+                         [f"file,node-name=disk,filename={self.folder}/dense-pages.img"])
+        self.assertIn(f"--image={self.folder}/dense-pages.img", self.command("qcow2-read-4k-qd32", "control"))
 
     def test_every_layer_of_a_chain_has_the_configuration_and_the_bottom_comes_first(self):
         nodes = self.nodes("qcow2-chain-4", "qsd-uring")

@@ -24,6 +24,7 @@ class Layout:
     `vocabulary`: the number of different words of 8 bytes in the content; 0: it can not be compressed. `layers`: the
     number of qcow2 images in the chain; 0: a raw image. A qcow2 image has the content of the raw image `source`; "": it
     is empty. A chain has each cluster in one of its layers, in turn. `allocated`: the empty image has all clusters.
+    `single_pages`: a new raw image is read into the page cache in single pages, as all of qcow2 are.
     """
 
     size: int
@@ -34,6 +35,7 @@ class Layout:
     source: str = ""
     compressed: bool = False
     allocated: bool = False
+    single_pages: bool = False
 
     def words(self) -> str:
         if self.layers:
@@ -74,13 +76,14 @@ def layouts(small: bool) -> dict[str, Layout]:
 
 
 def qcow2_layouts(small: bool) -> dict[str, Layout]:
-    """The qcow2 images, and the raw one that only they need."""
+    """The qcow2 images, and the raw ones that only they need."""
     dense = (64 if small else 512) * MIB
     words = (16 if small else 128) * MIB
     return {
         "words": Layout(words, vocabulary=256),
-        "qcow2": Layout(dense, layers=1, source="dense"),
-        "qcow2-chain": Layout(dense, layers=4, source="dense"),
+        "dense-pages": Layout(dense, single_pages=True),
+        "qcow2": Layout(dense, layers=1, source="dense-pages"),
+        "qcow2-chain": Layout(dense, layers=4, source="dense-pages"),
         "qcow2-compressed": Layout(words, layers=1, source="words", compressed=True),
         "qcow2-empty": Layout(1 << 30, layers=1),
         "qcow2-1T": Layout((64 << 30) if small else (1 << 40), layers=1, allocated=True),
@@ -115,8 +118,9 @@ class Images:
                 self.call(made, f"--size={layout.size}", f"--vocabulary={layout.vocabulary}",
                           *([f"--data={layout.data}", f"--hole={layout.hole}"] if layout.hole else []))
                 made.rename(path)
-            # The kernel's work depends on how pages came into its cache, which the formats' tools do in their own ways.
-            self.call_each(self.files(name), "--reload")
+            # The kernel's work depends on how pages came into its cache, and each tool writes an image in its own way.
+            if layout.layers or layout.single_pages:
+                self.call_each(self.files(name), "--reload")
         finally:
             made.unlink(missing_ok=True)
             (self.folder / PART).unlink(missing_ok=True)

@@ -224,7 +224,7 @@ ALL = (
     Server("qsd-direct-native", "QSD iothread, O_DIRECT, native", "qsd", iothread=True, aio="native", direct=True),
     Server("ours-pull", "blockexportd, client blockexport pull", "ours", client="pull"),
     Server("qsd-pull", "QSD, client blockexport pull", "qsd", client="pull"),
-    Server("ours-on-raw", "blockexportd, raw image", "ours", image="dense"),
+    Server("ours-on-raw", "blockexportd, raw image", "ours", image="dense-pages"),
     Server("ours-one-layer", "blockexportd, one layer", "ours", image="qcow2"),
     Server("qsd-one-layer", "QSD, one layer", "qsd", image="qcow2"),
     Server("ours-monitored", "blockexportd", "ours", prepared="monitored"),
