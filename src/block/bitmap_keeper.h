@@ -28,7 +28,7 @@ class BitmapKeeper {
   BitmapKeeper(const BitmapKeeper&) = delete;
   BitmapKeeper& operator=(const BitmapKeeper&) = delete;
 
-  // Whether the keeper can take this one beside those of `list` that it keeps already. Changes nothing.
+  // Fails if the keeper cannot take this bitmap beside those of `list` that it keeps already. Changes nothing.
   virtual Result<> check_addition(const BitmapList& list, const NewBitmap& bitmap) const = 0;
   // Keeps a bitmap of the node from now on, and becomes its keeper().
   virtual aio::Task<Result<>> add(DirtyBitmap& bitmap) = 0;

@@ -70,7 +70,7 @@ class Driver {
   virtual aio::Task<IoResult> discard(Range range) = 0;
   // Whether a discard may change anything. If not, the node completes it, and calls no listener. Any reactor.
   virtual bool can_discard() const { return true; }
-  // Whether its format has a compressed form, for a write that asks for it. Any reactor.
+  // Returns true if its format has a compressed form, for a write that asks for it. Any reactor.
   virtual bool can_compress() const { return false; }
   // Makes all completed changes durable.
   virtual aio::Task<IoResult> flush() = 0;

@@ -184,8 +184,8 @@ class Graph {
   const Trace& trace_;
   const Log* log_;
   aio::Mutex changes_;
-  // The change under way leaves the nodes and edges as they are for now, and has released `changes_` meanwhile for
-  // those who only look; another change waits for the event.
+  // The change that runs does long work, which leaves nodes and edges as they are. It has released `changes_` for
+  // queries, and another change waits for the event.
   bool has_long_work_ = false;
   aio::Event long_work_ended_;
   aio::Event root_edge_gone_;

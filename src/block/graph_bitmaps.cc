@@ -17,7 +17,7 @@ Error no_memory(const DirtyBitmap& bitmap, Errno error) {
   return Error::system(fmt::format("Cannot keep the contents of bitmap '{}'", bitmap.name()), error);
 }
 
-// Of the image that the node shows; nullopt: it has none.
+// The cluster size of the image that the node shows; nullopt: the node shows no image with clusters.
 std::optional<std::uint64_t> cluster_bytes_of(Node& node) {
   for (Node* one = &node; one != nullptr; one = filtered_node(*one)) {
     schema::ImageInfo info;

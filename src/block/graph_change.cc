@@ -239,7 +239,7 @@ aio::Task<Result<>> Graph::Change::let_others_look(aio::Task<Result<>> work) {
   graph_.long_work_ended_.reset();
   lock_.reset();
   Result<> result = co_await std::move(work);
-  // Not cancellable: the change is completed or undone now.
+  // This wait cannot be cancelled, because the change is completed or undone now.
   lock_.emplace(*co_await aio::shielded("block graph lock", graph_.changes_.lock()));
   graph_.has_long_work_ = false;
   graph_.long_work_ended_.set();

@@ -13,7 +13,7 @@ namespace {
 
 constexpr PermissionSet kWrites = Permission::kWrite | Permission::kWriteUnchanged;
 
-// Whether somebody reads the node, also through backing edges that got no permissions yet. The graph's depth is at most
+// Returns true if a user reads the node, also through backing edges that got no permissions yet. The recursion ends at
 // kGraphDepthMax.
 bool is_read(Node& node) {
   for (const Edge& edge : node.parents()) {

@@ -34,7 +34,7 @@ class ImageBitmaps : public BitmapKeeper {
   // Writes those of `list` that this keeps to the image, and ends their use. An error: the image keeps the former ones,
   // which are in use, and therefore inconsistent at the next opening. The node is writable.
   virtual aio::Task<Result<>> store(const BitmapList& list) = 0;
-  // Whether the size of the node may become `size_bytes` with these bitmaps.
+  // Fails if the size of the node may not become `size_bytes` with these bitmaps.
   virtual Result<> check_resize(const BitmapList& list, std::uint64_t size_bytes) const = 0;
 
  protected:

@@ -29,7 +29,7 @@ HostClusters clusters_of(const Geometry& geometry, std::uint64_t offset, std::ui
   return {geometry.cluster_of(offset), geometry.cluster_of(geometry.round_up(bytes))};
 }
 
-// Whether the format has space for such bits.
+// Returns true if the format has space for such bits.
 bool fits_format(const Geometry& geometry, std::uint64_t disk_bytes, unsigned granularity_bits) {
   return bitmap_bytes(disk_bytes, granularity_bits) <= kBitmapDataBytesMax &&
          bitmap_clusters(geometry, disk_bytes, granularity_bits) <= kBitmapTableEntriesMax;
@@ -114,7 +114,7 @@ Result<> Qcow2Bitmaps::check_resize(const BitmapList& list, std::uint64_t size_b
     if (bitmap->keeper() != this) continue;
     ++bitmaps;
     bytes += bitmap_bytes(size_bytes, granularity_bits_of(std::as_const(*bitmap).bits()));
-    // Who uses one copes with its new size, as that of a bitmap in memory.
+    // An export or a backup that uses a bitmap allows for a new size, as it does for a bitmap in memory.
     if (bitmap->is_busy() || find(bitmap->name()) == nullptr) continue;
     TRY(bitmap->check(DirtyBitmap::Use::kChange));
   }

@@ -28,7 +28,7 @@ class BitmapImage {
   virtual const Geometry& geometry() const = 0;
   // Null while it is read-only.
   virtual ImageWriter* image_writer() = 0;
-  // Whether the preparations for the first change have been made, which mark the bitmaps as in use.
+  // Returns true if the preparations for the first change have been made, which mark the bitmaps as in use.
   virtual bool is_prepared() const = 0;
   virtual aio::Task<IoResult> prepare() = 0;
   // The next change is a first one again.
@@ -40,7 +40,7 @@ class BitmapImage {
 
 class Qcow2Bitmaps final : public block::ImageBitmaps {
  public:
-  // Of one image: bitmaps, and bytes of their bits.
+  // The largest number of bitmaps in one image, and of bytes that their bits take in memory.
   static constexpr std::size_t kLoadedBitmapsMax = 4096;
   static constexpr std::uint64_t kLoadedBytesMax = std::uint64_t{1} << 30;
 

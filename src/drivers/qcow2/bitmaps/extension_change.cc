@@ -12,9 +12,10 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-// Of the fields of the header; docs/interop/qcow2.rst, "Header".
+// Offsets of two fields of the header; docs/interop/qcow2.rst, "Header".
 constexpr std::uint64_t kBackingNameOffsetField = 8;
 constexpr std::uint64_t kAutoclearField = 88;
+// Length of the data of the bitmaps extension.
 constexpr std::uint64_t kSectionBytes = 24;
 
 std::uint64_t next_sector(std::uint64_t offset) {

@@ -20,7 +20,7 @@ class WorkSlots {
 
   // Takes a slot, which then belongs to a Taken. Fails only if the wait is cancelled.
   aio::Task<IoResult> take();
-  // Whether more than one slot is taken.
+  // Returns true if more than one slot is taken.
   bool are_several_taken() const { return taken_.load(std::memory_order_relaxed) > 1; }
 
   // A slot that was taken, until its end.

@@ -131,7 +131,7 @@ class Refcounts {
   // The run of free clusters at or behind `from` within one block; count 0: the rest of the block has none.
   HostClusters free_run(const Block& block, std::uint64_t from, std::uint64_t count_max) const;
   Answer<std::uint64_t> change(std::uint64_t cluster, bool increase);
-  // Whether allocate_bytes() may go on where it ended.
+  // Returns true if allocate_bytes() may go on where it ended.
   bool can_share();
   // Number of blocks from `first_block` on that describe the `count` clusters at their beginning and, behind these,
   // the blocks themselves.

@@ -24,7 +24,7 @@ std::uint64_t clusters_for(const Geometry& geometry, std::uint64_t l1_entries) {
   return geometry.cluster_of(l1_entries * sizeof(std::uint64_t) + geometry.cluster_bytes() - 1);
 }
 
-// Whole clusters, in pieces: a table may be tens of megabytes long.
+// Writes whole clusters, in pieces, because a table may be tens of megabytes long.
 aio::Task<IoResult> write_l1(ImageParts& parts, std::uint64_t offset, std::span<const std::uint64_t> entries) {
   const std::uint64_t end = clusters_for(parts.geometry(), entries.size()) << parts.geometry().cluster_bits;
   for (std::uint64_t done = 0; done < end; done += kL1PieceBytes) {
