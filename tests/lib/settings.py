@@ -7,6 +7,7 @@ BLOCKEXPORTD_ARGUMENTS      arguments that every server gets first, such as `--a
 BLOCKEXPORT_TIMEOUT_FACTOR  every deadline is multiplied by it
 BLOCKEXPORT_KILLS           how often a server is killed: tests of bitmap stores, backups and qcow2 images
 BLOCKEXPORT_SEQUENCES       how many courses of changes nbd/qcow2_write_test.py tries for each kind of image
+BLOCKEXPORT_FIRST_SEQUENCE  the seed of the first of them
 BLOCKEXPORT_THOROUGH        not empty: what is repeated is repeated as often as it is meant to be, which takes minutes
 """
 

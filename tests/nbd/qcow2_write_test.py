@@ -1,6 +1,7 @@
 """qcow2 images that this server and QEMU's tools change in turn: contents, maps and refcounts stay right.
 
-BLOCKEXPORT_SEQUENCES sets the number of courses of turns for each kind of image.
+BLOCKEXPORT_SEQUENCES sets the number of courses of turns for each kind of image, BLOCKEXPORT_FIRST_SEQUENCE the seed of
+the first of them.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ from lib.testcase import DaemonTest
 
 BACKING_BYTE = 0xbb
 SEQUENCES = int(os.environ.get("BLOCKEXPORT_SEQUENCES", "1"))
+FIRST_SEQUENCE = int(os.environ.get("BLOCKEXPORT_FIRST_SEQUENCE", "0"))
 
 
 def places(extents):
@@ -243,7 +245,7 @@ class InTurnTest(TurnTest):
     def run_course(self, name, size, options=(), backing=False, data_file=False, compresses=0, snapshots=False,
                    resizes=False, direct=False):
         """Courses of turns, each with a seed of its own."""
-        for seed in range(SEQUENCES):
+        for seed in range(FIRST_SEQUENCE, FIRST_SEQUENCE + SEQUENCES):
             generator = random.Random(f"{name} {seed}")
             base = None
             if backing:
