@@ -136,6 +136,30 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
       co_return co_await open_raw(options.as<BlockdevDriver::kRaw>(), children);
     case BlockdevDriver::kSnapshotAccess:
       co_return co_await open_snapshot_access(options.as<BlockdevDriver::kSnapshotAccess>(), children);
+    case BlockdevDriver::kBlklogwrites:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kBlkverify:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kCopyOnRead:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kLuks:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kParallels:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kPreallocate:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kQuorum:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kThrottle:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kVdi:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kVhdx:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kVmdk:
+      co_return fail("This driver is not built yet");
+    case BlockdevDriver::kVpc:
+      co_return fail("This driver is not built yet");
   }
   co_return fail("Unknown driver");
 }

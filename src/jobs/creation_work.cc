@@ -43,6 +43,10 @@ Result<Work> work_of(block::Graph& graph, const schema::BlockdevCreateOptionsQco
   return std::make_unique<Qcow2CreationWork>(graph, qcow2_creation_of(options), options.file, options.data_file);
 }
 
+Result<Work> work_of(block::Graph&, const schema::BlockdevCreateOptionsLUKS&) {
+  return fail("Creation of images that are encrypted with LUKS is not built yet");
+}
+
 Result<Work> work_of(block::Graph&, std::monostate) {
   return fail("Driver does not support blockdev-create");
 }

@@ -14,4 +14,8 @@ aio::Task<Result<>> blockdev_create(Control& control, schema::BlockdevCreateArgu
       {.id = std::move(arguments.job_id), .type = schema::JobType::kCreate, .auto_dismiss = false}, std::move(*work));
 }
 
+aio::Task<Result<>> x_blockdev_amend(Control&, schema::XBlockdevAmendArguments) {
+  co_return fail("x-blockdev-amend is not built yet");
+}
+
 }  // namespace blockexport::control

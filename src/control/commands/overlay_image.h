@@ -9,7 +9,7 @@
 #include "aio/reactor/reactor.h"
 #include "block/driver_table.h"
 #include "block/overlay_source.h"
-#include "schema/block_core.h"
+#include "schema/block_snapshot.h"
 
 namespace blockexport {
 class Trace;

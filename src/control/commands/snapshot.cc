@@ -3,7 +3,7 @@
 #include "control/commands/snapshot.h"
 
 #include "control/core/control.h"
-#include "schema/block_core_commands.h"
+#include "schema/block_snapshot_commands.h"
 
 namespace blockexport::control {
 namespace {
@@ -44,6 +44,15 @@ aio::Task<void> Snapshots::settle() {
 
 aio::Task<Result<>> blockdev_snapshot(Control& control, schema::BlockdevSnapshot arguments) {
   co_return co_await take_one(control, std::move(arguments));
+}
+
+aio::Task<Result<>> blockdev_snapshot_internal_sync(Control&, schema::BlockdevSnapshotInternal) {
+  co_return fail("Internal snapshots are not built yet");
+}
+
+aio::Task<Result<schema::SnapshotInfo>> blockdev_snapshot_delete_internal_sync(
+    Control&, schema::BlockdevSnapshotDeleteInternalSyncArguments) {
+  co_return fail("Internal snapshots are not built yet");
 }
 
 aio::Task<Result<>> blockdev_snapshot_sync(Control& control, schema::BlockdevSnapshotSync arguments) {

@@ -34,6 +34,8 @@ block::GraphStep step_of(schema::TransactionAction action, Snapshots& snapshots)
       return merge_step(std::move(action.as<TransactionActionKind::kBlockDirtyBitmapMerge>().data));
     case TransactionActionKind::kBlockdevSnapshot:
       return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshot>().data));
+    case TransactionActionKind::kBlockdevSnapshotInternalSync:
+      return block::FailChange{"Internal snapshots are not built yet"};
     case TransactionActionKind::kBlockdevSnapshotSync:
       return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshotSync>().data));
   }
