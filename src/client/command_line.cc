@@ -18,7 +18,10 @@
 #include "client/backup/map.h"
 #include "client/backup/pull.h"
 #include "client/backup/restore.h"
+#include "client/image/bitmap_verb.h"
 #include "client/image/check_verb.h"
+#include "client/image/compare_verb.h"
+#include "client/image/convert_verb.h"
 #include "client/image/create_verb.h"
 #include "client/image/image_options.h"
 #include "client/image/info_verb.h"
@@ -220,13 +223,20 @@ struct BackupCommands {
 struct ImageCommands {
   image::ImageOptions options;
   image::CreateOptions create_options;
+  image::CompareOptions compare_options;
+  image::ConvertOptions convert_options;
+  image::BitmapOptions bitmap_options;
   CLI::App* info;
   CLI::App* check;
   CLI::App* map;
   CLI::App* create;
+  CLI::App* compare;
+  CLI::App* convert;
+  CLI::App* bitmap;
 
   explicit ImageCommands(CLI::App& app) {
-    CLI::App* image = app.add_subcommand("image", "Create image files, look at them, check and repair them");
+    CLI::App* image =
+        app.add_subcommand("image", "Create, convert and compare image files, look at them, check and repair them");
     image->require_subcommand(1);
     info = image->add_subcommand("info", "Show what an image says about itself");
     add_common(info);
@@ -242,6 +252,13 @@ struct ImageCommands {
     check->add_flag("-q,--quiet", options.is_quiet, "Print errors alone");
     create = image->add_subcommand("create", "Create an image; what a file of that name has is lost");
     add_create_options();
+    compare = image->add_subcommand("compare", "Compare the disks that two images show: 0 equal, 1 different, 2 error");
+    add_compare_options();
+    convert = image->add_subcommand("convert", "Copy the disk that an image shows to a new image");
+    add_convert_options();
+    bitmap =
+        image->add_subcommand("bitmap", "Change persistent bitmaps of a qcow2 image; the changes take effect in order");
+    add_bitmap_options();
   }
 
   void add_create_options() {
@@ -264,6 +281,82 @@ struct ImageCommands {
     create->add_flag("-q,--quiet", create_options.is_quiet, "Print errors alone");
   }
 
+  void add_compare_options() {
+    compare->add_option("FIRST", compare_options.first, "The first image")->required();
+    compare->add_option("SECOND", compare_options.second, "The second image")->required();
+    add_format("-f,--format", compare, compare_options.first_format, "Format of the first image");
+    add_format("-F,--second-format", compare, compare_options.second_format, "Format of the second image");
+    add_tasks(compare, compare_options.tasks);
+    compare->add_flag("-s,--strict", compare_options.is_strict, "Sizes and allocation have to be equal, too");
+    compare->add_flag("-p,--progress", compare_options.shows_progress, "Show the progress");
+    compare->add_flag("--json", compare_options.is_json, "Print the result as JSON");
+    compare->add_flag("-q,--quiet", compare_options.is_quiet, "Print errors alone");
+    compare->add_flag("-U,--force-share", compare_options.force_share,
+                      "Open the images although another process writes to them");
+  }
+
+  void add_convert_options() {
+    image::CreateOptions& target = convert_options.target;
+    convert->add_option("SOURCE", convert_options.source, "The image to copy")->required();
+    convert->add_option("TARGET", target.filename, "The new image; what a file of that name has is lost")->required();
+    add_format("-f,--format", convert, convert_options.source_format, "Format of the source");
+    convert->add_option("-O,--target-format", target.format, "Format of the target: qcow2 or raw (default: raw)")
+        ->check(CLI::IsMember({"qcow2", "raw"}));
+    convert->add_option("-o,--options", target.options, "NAME=VALUE,... as for `image create`; repeatable")
+        ->allow_extra_args(false);
+    convert->add_option("-B,--backing-file", target.backing,
+                        "The image below the target, which gets only the clusters that differ from it");
+    convert->add_option("-F,--backing-format", target.backing_format, "Format of the image below the target");
+    convert->add_flag("-c,--compress", convert_options.is_compressed, "Compress the data of a qcow2 target");
+    convert->add_option("-S,--sparse-size", convert_options.sparse_size,
+                        "Zeroes that become a hole: at least so many bytes (default: 4k; 0: no hole is made)");
+    convert->add_flag("-n,--no-create", convert_options.is_existing, "The target exists, and is at least as large");
+    convert->add_flag("--target-is-zero", convert_options.target_is_zero, "The existing target has zeroes alone");
+    convert->add_flag("--bitmaps", convert_options.with_bitmaps, "Copy the persistent bitmaps, too");
+    add_tasks(convert, convert_options.tasks);
+    convert->add_flag("-p,--progress", convert_options.shows_progress, "Show the progress");
+    convert->add_flag("--json", target.is_json, "Print what was made as JSON, as `image info --json` does");
+    convert->add_flag("-q,--quiet", target.is_quiet, "Print errors alone");
+    convert->add_flag("-U,--force-share", convert_options.force_share,
+                      "Open the source although another process writes to it");
+  }
+
+  void add_bitmap_options() {
+    bitmap->add_option("FILE", bitmap_options.filename, "The image file")->required();
+    bitmap->add_option("BITMAP", bitmap_options.name, "Name of the bitmap")->required();
+    bitmap->add_option("-f,--format", bitmap_options.format, "The image's format: qcow2 (default: as the file tells)")
+        ->check(CLI::IsMember({"qcow2", "raw"}));
+    using Kind = image::BitmapAction::Kind;
+    const auto add_action = [this](const char* name, Kind kind, const char* text) {
+      const auto note = [this, kind](std::int64_t) { bitmap_options.actions.push_back({.kind = kind}); };
+      bitmap->add_flag_function(name, note, text)->trigger_on_parse();
+    };
+    add_action("--add", Kind::kAdd, "Add it, recording");
+    add_action("--remove", Kind::kRemove, "Remove it");
+    add_action("--clear", Kind::kClear, "Make it clean");
+    add_action("--enable", Kind::kEnable, "Let it record changes");
+    add_action("--disable", Kind::kDisable, "Let it record nothing");
+    const auto note_merge = [this](const std::string& name) {
+      bitmap_options.actions.push_back({.kind = Kind::kMerge, .source = name});
+    };
+    bitmap->add_option_function<std::string>("--merge", note_merge, "Add what is dirty in the bitmap of that name")
+        ->trigger_on_parse()
+        ->allow_extra_args(false);
+    bitmap->add_option("-g,--granularity", bitmap_options.granularity, "Bytes of the disk for each bit, for --add");
+    bitmap->add_option("-b,--source-file", bitmap_options.source_filename, "The image that has the bitmap of --merge");
+    add_format("-F,--source-format", bitmap, bitmap_options.source_format, "Format of that image");
+  }
+
+  static void add_format(const char* name, CLI::App* command, std::string& format, const std::string& text) {
+    command->add_option(name, format, text + ": qcow2 or raw (default: as the file tells)")
+        ->check(CLI::IsMember({"qcow2", "raw"}));
+  }
+
+  static void add_tasks(CLI::App* command, unsigned& tasks) {
+    command->add_option("-m,--coroutines", tasks, "Number of requests at a time, from 1 to 16 (default: 8)")
+        ->check(CLI::Range(1u, image::kImageTasksMax));
+  }
+
   void add_common(CLI::App* command) {
     command->add_option("FILE", options.filename, "The image file")->required();
     command->add_option("-f,--format", options.format, "The image's format: qcow2 or raw (default: as the file tells)")
@@ -279,6 +372,13 @@ struct ImageCommands {
     if (check->parsed()) return code_of(image::check(options));
     if (map->parsed()) return code_of(image::print_map(options));
     if (create->parsed()) return code_of(image::create_image(create_options));
+    if (convert->parsed()) return code_of(image::convert(convert_options));
+    if (bitmap->parsed()) return code_of(image::change_bitmap(bitmap_options));
+    if (compare->parsed()) {
+      const Result<int> compared = image::compare(compare_options);
+      if (!compared) (void)report(compared.error());
+      return compared.value_or(image::kExitCompareFailed);
+    }
     return std::nullopt;
   }
 };

@@ -1,4 +1,4 @@
-"""The guides overlay, instant-restore and compressed-image: their commands, run literally, do what they say."""
+"""The guides on images: overlay, instant-restore, compressed-image and convert. Their commands do what they say."""
 
 import json
 import os
@@ -204,6 +204,29 @@ class CompressedImageTest(GuideCase):
         self.assertLess(images.allocated(self.path("template.qcow2")), images.allocated(self.path("disk.img")) // 2)
         tools.run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", "disk.img", "template.qcow2", cwd=self.workdir)
         tools.run("qemu-img", "check", "-q", "template.qcow2", cwd=self.workdir)
+
+
+
+class ConvertTest(GuideCase):
+    """A raw image with data and holes."""
+
+    guide = "convert.md"
+
+    def test_all(self):
+        """Each section, in order: the copies are equal, and as small as the guide says."""
+        images.make_sparse(self.path("disk.img"), SIZE, [(0, MIB), (20 * MIB, 100 * KIB)])
+        equal = "Images are identical.\n"
+        self.assertEqual(self.shell(self.script("From raw to qcow2")), equal)
+        self.assertIn("(100.00/100%)", self.shell(self.script("From raw to qcow2", 1)))
+        self.assertEqual(self.shell(self.script("One image from a chain")).splitlines()[-1] + "\n", equal)
+        self.assertEqual(self.shell(self.script("Only the differences")), equal)
+        self.assertLess(os.stat(self.path("differences.qcow2")).st_blocks * 512, MIB)
+        self.assertEqual(self.shell(self.script("To a block device, or over an existing image")), equal)
+        self.assertIn("backup-1", self.shell(self.script("With bitmaps")))
+        for name in ("disk", "small", "whole", "differences", "copy"):
+            tools.run("qemu-img", "check", "-q", f"{name}.qcow2", cwd=self.workdir)
+            tools.run("qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", "disk.img", f"{name}.qcow2",
+                      cwd=self.workdir)
 
 
 if __name__ == "__main__":

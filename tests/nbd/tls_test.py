@@ -194,7 +194,8 @@ class SharedKeyTest(TlsTest):
         """A user who is added to the file gets in, without a restart."""
         self.pki.add_user("carol")
         # No attempts until then: the log has a limited number of lines for refusals, and the next test reads them.
-        wait.until(lambda: b"'tls0': its files have changed and were loaded" in self.daemon.stderr(), 10, "the new file")
+        line = b"'tls0': its files have changed and were loaded"
+        wait.until(lambda: line in self.daemon.stderr(), 10, "the new file")
         self.assert_works(user="carol")
         self.assert_works(user="alice")
 

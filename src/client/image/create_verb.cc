@@ -1,11 +1,11 @@
 #include "client/image/create_verb.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "base/print.h"
 #include "client/image/image_graph.h"
 #include "client/image/info_verb.h"
+#include "client/image/new_file.h"
 #include "jobs/creation_work.h"
 #include "jobs/unwatched_steps.h"
 
@@ -19,24 +19,6 @@ Result<> create(ImageGraph& images, const BlockdevCreateOptions& options) {
   TRY_ASSIGN(const std::unique_ptr<jobs::JobWork> work, jobs::creation_work(images.graph(), options));
   return images.run(jobs::run_unwatched(*work));
 }
-
-// A file that is to be made: removed again, unless it is kept or was there before.
-class NewFile {
- public:
-  explicit NewFile(std::string filename)
-      : filename_(std::move(filename)), is_new_(access(filename_.c_str(), F_OK) != 0) {}
-  ~NewFile() {
-    if (is_new_) unlink(filename_.c_str());
-  }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-
-  void keep() { is_new_ = false; }
-
- private:
-  std::string filename_;
-  bool is_new_;
-};
 
 // Opens the backing file and its chain, unless there is none or the user forbids it; takes its size if none was given.
 Result<std::unique_ptr<ImageGraph>> open_backing(const CreateOptions& options, json::Object& words) {

@@ -65,24 +65,30 @@ Result<std::unique_ptr<ImageGraph>> ImageGraph::create() {
 }
 
 ImageGraph::~ImageGraph() {
-  (void)run(close(true));
+  const auto close = [](ImageGraph& images) -> aio::Task<Result<>> {
+    co_await images.close_all();
+    co_return Result<>();
+  };
+  (void)run(close(*this));
 }
 
-aio::Task<Result<>> ImageGraph::close(bool remove_all) {
-  if (edge_ != nullptr) {
-    const std::string name = edge_->node().name();
-    co_await graph_.detach(std::move(edge_));
-    if (!remove_all) co_return co_await graph_.remove(name);
-  }
-  if (remove_all) co_await graph_.close();
-  co_return Result<>();
+aio::Task<Result<>> ImageGraph::close_file() {
+  co_await graph_.detach(std::move(edges_.back()));
+  edges_.pop_back();
+  co_return co_await graph_.remove(std::string(kFileNode));
+}
+
+aio::Task<void> ImageGraph::close_all() {
+  for (; !edges_.empty(); edges_.pop_back()) co_await graph_.detach(std::move(edges_.back()));
+  co_await graph_.close();
 }
 
 aio::Task<Result<block::Node*>> ImageGraph::open(schema::BlockdevOptions options, std::string node, Access access) {
   CO_TRY(co_await graph_.add(std::move(options)));
   block::EdgeParent parent{.name = "root", .description = std::string(block::kUnnamedUser)};
-  CO_TRY_ASSIGN(edge_, co_await graph_.attach(node, std::move(parent), permissions_for(access)));
-  co_return &edge_->node();
+  CO_TRY_ASSIGN(auto edge, co_await graph_.attach(node, std::move(parent), permissions_for(access)));
+  edges_.push_back(std::move(edge));
+  co_return &edges_.back()->node();
 }
 
 Result<block::Node*> ImageGraph::open_file(const std::string& filename, Access access) {
@@ -93,11 +99,11 @@ Result<block::Node*> ImageGraph::open_file(const std::string& filename, Access a
 }
 
 Result<block::Node*> ImageGraph::open_image(const std::string& filename, const std::string& format, Access access,
-                                            Backing backing) {
+                                            Backing backing, std::string_view name) {
   json::Object image{{"driver", format}, {"file", file_options(filename)}};
   if (format == "qcow2" && backing == Backing::kNone) image.set("backing", json::Null());
-  TRY_ASSIGN(schema::BlockdevOptions options, decode(std::move(image), kImageNode, access));
-  auto node = run(open(std::move(options), std::string(kImageNode), access));
+  TRY_ASSIGN(schema::BlockdevOptions options, decode(std::move(image), name, access));
+  auto node = run(open(std::move(options), std::string(name), access));
   if (!node) return fail(cannot_open(filename, node.error()));
   return *node;
 }
@@ -129,7 +135,7 @@ aio::Task<Result<std::string>> ImageGraph::read_format(block::Node& file) {
 Result<std::string> ImageGraph::probe(const std::string& filename, Access access) {
   TRY_ASSIGN(block::Node* const file, open_file(filename, access == Access::kReadShared ? access : Access::kRead));
   auto format = run(read_format(*file));
-  TRY(run(close(false)));
+  TRY(run(close_file()));
   return format;
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "aio/reactor/reactor.h"
 #include "aio/sync/scope.h"
@@ -41,6 +42,7 @@ class ImageGraph {
   ImageGraph& operator=(const ImageGraph&) = delete;
 
   block::Graph& graph() { return graph_; }
+  aio::Reactor& reactor() { return *reactor_; }
 
   // Runs a task to its end, and gives its result.
   template <class T>
@@ -54,9 +56,9 @@ class ImageGraph {
   // Opens the file itself, without a format, as the node "file" and keeps it in use.
   Result<block::Node*> open_file(const std::string& filename, Access access);
   // Opens an image of that format, with its data file and perhaps the backing files that headers name, as the node
-  // "image", and keeps it in use.
+  // `name`, and keeps it in use.
   Result<block::Node*> open_image(const std::string& filename, const std::string& format, Access access,
-                                  Backing backing);
+                                  Backing backing, std::string_view name = kImageNode);
   // Opens, for reading, what the header of the image at `image_path` is to name, with the images below it, as the node
   // "image", and keeps it in use.
   Result<block::Node*> open_backing(block::ImageReference reference, const std::string& image_path);
@@ -74,7 +76,9 @@ class ImageGraph {
   aio::Task<Result<block::Node*>> open(schema::BlockdevOptions options, std::string node, Access access);
   aio::Task<Result<block::Node*>> open_reference(block::ImageReference reference, std::string image_path);
   aio::Task<Result<std::string>> read_format(block::Node& file);
-  aio::Task<Result<>> close(bool remove_all);
+  // Closes the file of probe().
+  aio::Task<Result<>> close_file();
+  aio::Task<void> close_all();
 
   std::unique_ptr<Log> log_;  // the reactor keeps a reference
   Trace trace_;
@@ -82,7 +86,7 @@ class ImageGraph {
   aio::Scope scope_;
   drivers::BuiltInDrivers drivers_;
   block::Graph graph_;
-  std::unique_ptr<block::Edge> edge_;
+  std::vector<std::unique_ptr<block::Edge>> edges_;
 };
 
 }  // namespace blockexport::image

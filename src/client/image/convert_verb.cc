@@ -1,0 +1,146 @@
+#include "client/image/convert_verb.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include "base/print.h"
+#include "block/loaded_bitmaps.h"
+#include "client/image/create_verb.h"
+#include "client/image/image_copy.h"
+#include "client/image/image_graph.h"
+#include "client/image/info_verb.h"
+#include "client/image/new_file.h"
+#include "schema/keyval_decoder.h"
+
+namespace blockexport::image {
+namespace {
+
+constexpr std::uint64_t kHoleBytesDefault = 4096;
+constexpr std::uint64_t kSectorBytes = 512;
+constexpr std::string_view kTargetNode = "target";
+
+Result<std::uint64_t> hole_bytes_of(const std::string& text) {
+  if (text.empty()) return kHoleBytesDefault;
+  const auto bytes = schema::parse_size(text);
+  if (!bytes || *bytes % kSectorBytes != 0 || *bytes > INT32_MAX) {
+    return fail(fmt::format("Invalid buffer size for sparse output specified: '{}' is no multiple of 512 bytes", text));
+  }
+  return *bytes;
+}
+
+// What the parts of the target that are not written show.
+TargetContent content_of(const ConvertOptions& options, const json::Object& words, bool is_device) {
+  if (words.find("backing-file") != nullptr) return TargetContent::kBacking;
+  if (options.is_existing) return options.target_is_zero ? TargetContent::kZero : TargetContent::kUnknown;
+  // The creation leaves the content of a device, and of a raw data file.
+  return is_device || words.find("data-file-raw") != nullptr ? TargetContent::kUnknown : TargetContent::kZero;
+}
+
+bool is_one_file(const std::string& one, const std::string& other) {
+  struct stat first{};
+  struct stat second{};
+  if (stat(one.c_str(), &first) != 0 || stat(other.c_str(), &second) != 0) return false;
+  return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+// Adds the bitmaps of the source to the target, and stores them.
+aio::Task<Result<>> copy_bitmaps(block::Graph& graph, block::Node& source, block::Node& target) {
+  std::vector<block::GraphStep> steps;
+  for (const auto& bitmap : source.bitmaps().list().all()) {
+    if (bitmap->is_inconsistent()) {
+      co_return fail(fmt::format("Cannot copy inconsistent bitmap '{}'", bitmap->name()));
+    }
+    const block::BitmapName name{target.name(), bitmap->name()};
+    steps.emplace_back(block::AddBitmap{.bitmap = name,
+                                        .granularity_bytes = bitmap->bits().granularity_bytes(),
+                                        .persistent = true,
+                                        .enabled = bitmap->is_enabled()});
+    steps.emplace_back(block::MergeBitmaps{.target = name, .sources = {{source.name(), bitmap->name()}}});
+  }
+  if (steps.empty()) co_return Result<>();
+  CO_TRY(co_await graph.apply(std::move(steps)));
+  co_return co_await block::store_image_bitmaps(target, nullptr);
+}
+
+aio::Task<Result<>> flush(block::Node& target) {
+  const IoResult flushed = co_await target.flush();
+  if (!flushed) co_return fail(Error::system("error while flushing the target", flushed.error()));
+  co_return Result<>();
+}
+
+Result<block::Node*> open_source(ImageGraph& images, const ConvertOptions& options) {
+  const Access access = options.force_share ? Access::kReadShared : Access::kRead;
+  std::string format = options.source_format;
+  if (format.empty()) {
+    TRY_ASSIGN(format, images.probe(options.source, access));
+  }
+  return images.open_image(options.source, format, access, Backing::kNamed);
+}
+
+// The target, open for writing.
+Result<block::Node*> open_target(ImageGraph& images, const ConvertOptions& options, std::uint64_t size_bytes) {
+  const CreateOptions& target = options.target;
+  if (!options.is_existing && (target.format != "raw" || !is_block_device(target.filename))) {
+    CreateOptions creation = target;
+    creation.size = std::to_string(size_bytes);
+    creation.is_quiet = true;
+    creation.is_json = false;
+    creation.output = "human";
+    TRY(create_image(creation));
+  }
+  TRY_ASSIGN(block::Node* const node,
+             images.open_image(target.filename, target.format, Access::kWrite, Backing::kNamed, kTargetNode));
+  if (node->size_bytes() < size_bytes) return fail("Output file is smaller than input file");
+  return node;
+}
+
+Result<> check(const ConvertOptions& options, const json::Object& words) {
+  if (options.is_compressed && options.target.format != "qcow2") {
+    return fail("Compression not supported for this file format");
+  }
+  const json::Value* const preallocation = words.find("preallocation");
+  if (options.is_compressed && preallocation != nullptr && *preallocation->as_string() != "off") {
+    return fail("Compression and preallocation not supported at the same time");
+  }
+  if (options.target_is_zero && !options.is_existing) return fail("--target-is-zero requires use of -n flag");
+  if (options.with_bitmaps && options.target.format != "qcow2") {
+    return fail(fmt::format("Format driver '{}' does not support bitmaps", options.target.format));
+  }
+  if (is_one_file(options.source, options.target.filename)) {
+    return fail(fmt::format("'{}' and '{}' are one file", options.source, options.target.filename));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> convert(const ConvertOptions& options) {
+  TRY_ASSIGN(const json::Object words, create_words(options.target));
+  TRY(check(options, words));
+  TRY_ASSIGN(const std::uint64_t hole_bytes, hole_bytes_of(options.sparse_size));
+  TRY_ASSIGN(const auto images, ImageGraph::create());
+  TRY_ASSIGN(block::Node* const source, open_source(*images, options));
+  NewFile created(options.target.filename);
+  TRY_ASSIGN(block::Node* const target, open_target(*images, options, source->size_bytes()));
+  const bool is_device = is_block_device(options.target.filename) && options.target.format == "raw";
+  const ImageCopyOptions copy_options{.target_content = content_of(options, words, is_device),
+                                      .is_compressed = options.is_compressed,
+                                      .hole_bytes = hole_bytes};
+  {
+    Percentage percentage(options.shows_progress);
+    ImageCopy copy(*source, *target, copy_options, percentage);
+    TRY(images->run(copy.run(images->reactor(), options.tasks)));
+  }
+  if (options.with_bitmaps) TRY(images->run(copy_bitmaps(images->graph(), *source, *target)));
+  TRY(images->run(flush(*target)));
+  created.keep();
+  if (!options.target.wants_json()) return {};
+  ImageOptions shown;
+  shown.filename = options.target.filename;
+  shown.format = options.target.format;
+  shown.is_json = true;
+  shown.force_share = true;
+  return print_info(shown);
+}
+
+}  // namespace blockexport::image
