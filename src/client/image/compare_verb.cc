@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "base/print.h"
-#include "block/buffers.h"
 #include "client/image/image_graph.h"
 #include "json/writer.h"
 
@@ -28,7 +27,7 @@ struct Difference {
 class Comparison final : public ImageWork {
  public:
   Comparison(block::Node& first, block::Node& second, bool is_strict, Percentage& percentage)
-      : ImageWork(std::max(first.size_bytes(), second.size_bytes()), kPieceBytes, percentage),
+      : ImageWork(std::max(first.size_bytes(), second.size_bytes()), kPieceBytes, 2 * kPieceBytes, percentage),
         nodes_{&first, &second},
         is_strict_(is_strict) {}
 
@@ -65,7 +64,7 @@ class Comparison final : public ImageWork {
     co_return Result<>();
   }
 
-  aio::Task<Result<>> work_on(block::Range piece) override {
+  aio::Task<Result<>> work_on(block::Range piece, std::span<std::byte> memory) override {
     const std::uint64_t end = piece.offset + piece.length;
     for (std::uint64_t offset = piece.offset; offset < end && offset < difference_.offset;) {
       const std::uint64_t asked = std::min(kAskedBytesMax, pieces().end() - offset);
@@ -82,21 +81,19 @@ class Comparison final : public ImageWork {
         continue;
       }
       const block::Range range{offset, std::min(length, end - offset)};
-      CO_TRY(co_await compare_bytes(range));
+      CO_TRY(co_await compare_bytes(range, memory));
       offset += range.length;
     }
     co_return Result<>();
   }
 
-  aio::Task<Result<>> compare_bytes(block::Range range) {
-    const block::AlignedMemory memory(2 * kPieceBytes, 4096);
-    if (!memory) co_return fail("Out of memory");
-    const std::span<std::byte> first = memory.bytes().subspan(0, range.length);
-    const std::span<std::byte> second = memory.bytes().subspan(kPieceBytes, range.length);
+  aio::Task<Result<>> compare_bytes(block::Range range, std::span<std::byte> memory) {
+    const std::span<std::byte> first = memory.subspan(0, range.length);
+    const std::span<std::byte> second = memory.subspan(kPieceBytes, range.length);
     CO_TRY(co_await read(*nodes_[0], range, first));
     CO_TRY(co_await read(*nodes_[1], range, second));
+    if (std::memcmp(first.data(), second.data(), range.length) == 0) co_return Result<>();
     const auto [at, other] = std::ranges::mismatch(first, second);
-    if (at == first.end()) co_return Result<>();
     const std::uint64_t offset = range.offset + static_cast<std::uint64_t>(at - first.begin());
     note(offset - offset % kSectorBytes, false);
     co_return Result<>();

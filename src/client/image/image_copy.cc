@@ -10,12 +10,16 @@ namespace {
 // A multiple of every cluster size, so that a compressed cluster is written by one task, at once.
 constexpr std::uint64_t kPieceBytes = 2u << 20;
 constexpr std::uint64_t kAskedBytesMax = 1u << 30;
-constexpr std::uint64_t kMemoryAlignment = 4096;
 
 }  // namespace
 
 ImageCopy::ImageCopy(block::Node& source, block::Node& target, ImageCopyOptions options, Percentage& percentage)
-    : ImageWork(source.size_bytes(), kPieceBytes, percentage), source_(source), target_(target), options_(options) {}
+
+    : ImageWork(source.size_bytes(), kPieceBytes,
+                options.target_content == TargetContent::kBacking ? 2 * kPieceBytes : kPieceBytes, percentage),
+      source_(source),
+      target_(target),
+      options_(options) {}
 
 std::uint64_t ImageCopy::unit_bytes() const {
   if (options_.hole_bytes == 0) return 0;
@@ -34,8 +38,8 @@ aio::Task<Result<std::uint64_t>> ImageCopy::zero_bytes_of_target(std::uint64_t o
   co_return found.front().zero ? std::min(length, found.front().length) : 0;
 }
 
-aio::Task<Result<>> ImageCopy::work_on(block::Range piece) {
-  if (options_.hole_bytes == 0) co_return co_await copy_data(piece);
+aio::Task<Result<>> ImageCopy::work_on(block::Range piece, std::span<std::byte> memory) {
+  if (options_.hole_bytes == 0) co_return co_await copy_data(piece, memory);
   const std::uint64_t end = piece.offset + piece.length;
   // Parts of a cluster are not written alone.
   const bool takes_whole_pieces = options_.is_compressed || options_.target_content == TargetContent::kBacking;
@@ -54,7 +58,7 @@ aio::Task<Result<>> ImageCopy::work_on(block::Range piece) {
       continue;
     }
     const block::Range range{offset, takes_whole_pieces ? end - offset : std::min(extent.length, end - offset)};
-    CO_TRY(co_await (extent.zero && !takes_whole_pieces ? write_zeroes(range) : copy_data(range)));
+    CO_TRY(co_await (extent.zero && !takes_whole_pieces ? write_zeroes(range) : copy_data(range, memory)));
     offset += range.length;
   }
   co_return Result<>();
@@ -67,15 +71,12 @@ aio::Task<Result<>> ImageCopy::read(block::Node& node, block::Range range, std::
   co_return Result<>();
 }
 
-aio::Task<Result<>> ImageCopy::copy_data(block::Range range) {
-  const bool compares = options_.target_content == TargetContent::kBacking;
-  const block::AlignedMemory memory(compares ? 2 * kPieceBytes : range.length, kMemoryAlignment);
-  if (!memory) co_return fail("Out of memory");
-  const std::span<std::byte> bytes = memory.bytes().first(range.length);
+aio::Task<Result<>> ImageCopy::copy_data(block::Range range, std::span<std::byte> memory) {
+  const std::span<std::byte> bytes = memory.first(range.length);
   CO_TRY(co_await read(source_, range, bytes));
   std::span<std::byte> shown;
-  if (compares) {
-    shown = memory.bytes().subspan(kPieceBytes, range.length);
+  if (options_.target_content == TargetContent::kBacking) {
+    shown = memory.subspan(kPieceBytes, range.length);
     CO_TRY(co_await read(target_, range, shown));
   }
   co_return co_await write_parts(range, bytes, shown);

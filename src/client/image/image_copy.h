@@ -31,11 +31,11 @@ class ImageCopy final : public ImageWork {
   // How a part of the source reaches the target: it shows it already, or gets it as zeroes or as data.
   enum class Part { kShown, kZero, kData };
 
-  aio::Task<Result<>> work_on(block::Range piece) override;
+  aio::Task<Result<>> work_on(block::Range piece, std::span<std::byte> memory) override;
   aio::Task<Result<std::uint64_t>> zero_bytes_of_target(std::uint64_t offset, std::uint64_t length);
   // `shown`: what the target shows there; empty: not known.
   Part part_of(std::span<const std::byte> bytes, std::span<const std::byte> shown) const;
-  aio::Task<Result<>> copy_data(block::Range range);
+  aio::Task<Result<>> copy_data(block::Range range, std::span<std::byte> memory);
   // Writes the parts that the target does not show already.
   aio::Task<Result<>> write_parts(block::Range range, std::span<std::byte> bytes, std::span<const std::byte> shown);
   aio::Task<Result<>> write(block::Range range, std::span<std::byte> bytes);

@@ -1,11 +1,19 @@
 #include "client/image/image_work.h"
 
+#include "block/buffers.h"
+
 namespace blockexport::image {
+namespace {
+
+constexpr std::size_t kMemoryAlignment = 4096;
+
+}  // namespace
 
 aio::Task<void> ImageWork::take_pieces(ImageWork& work) {
+  const block::AlignedMemory memory(work.memory_bytes_, kMemoryAlignment);
   while (!work.pieces_.is_empty()) {
-    const block::Range piece = work.pieces_.take();
-    Result<> done = co_await work.work_on(piece);
+    Result<> done = fail("Out of memory");
+    if (memory) done = co_await work.work_on(work.pieces_.take(), memory.bytes());
     if (!done) {
       if (!work.error_) work.error_ = std::move(done).error();
       work.pieces_.skip_all();

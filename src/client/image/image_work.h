@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "aio/sync/scope.h"
 #include "base/error.h"
@@ -18,8 +19,9 @@ inline constexpr unsigned kImageTasksMax = 16;
 
 class ImageWork {
  public:
-  ImageWork(std::uint64_t size_bytes, std::uint64_t piece_bytes, Percentage& percentage)
-      : pieces_(size_bytes, piece_bytes), percentage_(percentage) {}
+  // Each task has memory of `memory_bytes`.
+  ImageWork(std::uint64_t size_bytes, std::uint64_t piece_bytes, std::size_t memory_bytes, Percentage& percentage)
+      : pieces_(size_bytes, piece_bytes), memory_bytes_(memory_bytes), percentage_(percentage) {}
   virtual ~ImageWork() = default;
   ImageWork(const ImageWork&) = delete;
   ImageWork& operator=(const ImageWork&) = delete;
@@ -28,8 +30,8 @@ class ImageWork {
   aio::Task<Result<>> run(aio::Reactor& reactor, unsigned tasks);
 
  protected:
-  // Works on a piece. An error ends the work.
-  virtual aio::Task<Result<>> work_on(block::Range piece) = 0;
+  // Works on a piece, with the memory of the task. An error ends the work.
+  virtual aio::Task<Result<>> work_on(block::Range piece, std::span<std::byte> memory) = 0;
 
   ImagePieces& pieces() { return pieces_; }
 
@@ -37,6 +39,7 @@ class ImageWork {
   static aio::Task<void> take_pieces(ImageWork& work);
 
   ImagePieces pieces_;
+  std::size_t memory_bytes_;
   Percentage& percentage_;
   std::optional<Error> error_;
 };
