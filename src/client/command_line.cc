@@ -27,6 +27,7 @@
 #include "client/image/info_verb.h"
 #include "client/image/map_verb.h"
 #include "client/monitor/backup_verbs.h"
+#include "client/serve/serve.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
 #include "client/tls_holders.h"
@@ -383,6 +384,36 @@ struct ImageCommands {
   }
 };
 
+// `blockexport serve`: the daemon for one command.
+struct ServeCommand {
+  serve::ServeOptions options;
+  CLI::App* command;
+
+  explicit ServeCommand(CLI::App& app)
+      : command(app.add_subcommand("serve", "Export images until Ctrl-C, or until a command ends")) {
+    command->add_option("IMAGE", options.images, "Files or block devices")->required();
+    command->add_flag("-w,--writable", options.is_writable, "Clients may write (default: they only read)");
+    command->add_option("-f,--format", options.format, "Format of the images (default: raw; other files are refused)")
+        ->check(CLI::IsMember({"raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc", "parallels"}));
+    command
+        ->add_option("-l,--listen", options.listen,
+                     "unix:PATH, HOST:PORT, [HOST]:PORT or :PORT; repeatable (default: a private unix socket)")
+        ->allow_extra_args(false);
+    command->add_option("-x,--export-name", options.export_name,
+                        "Name of the only export (default: none; of several images: the names of their files)");
+    command->add_option("--tls", options.tls_directory, "TLS with the credentials of this directory");
+    command->add_option("--tls-client", options.tls_authz_identity,
+                        "The only client that may come: the subject of its certificate, or its user name");
+    command->add_option("--run", options.run, "A shell command, with $uri and $unixsocket; its end ends the server");
+    command->add_flag("--exit-with-parent", options.exits_with_parent, "End with the program that started this one");
+    command->add_flag("--json", options.is_json, "Print the URIs and the process ID as JSON");
+  }
+
+  std::optional<int> run() const {
+    return command->parsed() ? std::optional(code_of(serve::serve(options))) : std::nullopt;
+  }
+};
+
 // `blockexport backup`: what the daemon does on request.
 struct MonitorCommands {
   monitor::BackupBeginOptions begin_options;
@@ -473,6 +504,7 @@ int run_command_line(int argument_count, char** arguments) {
   const BackupCommands backup_commands(app);
   const MonitorCommands monitor_commands(app);
   const ImageCommands image_commands(app);
+  const ServeCommand serve_command(app);
 
   try {
     app.parse(argument_count, arguments);
@@ -489,6 +521,7 @@ int run_command_line(int argument_count, char** arguments) {
   if (auto code = backup_commands.run()) return *code;
   if (auto code = monitor_commands.run()) return *code;
   if (auto code = image_commands.run()) return *code;
+  if (auto code = serve_command.run()) return *code;
   return print_report(tls_show(show_directory));
 }
 

@@ -1,4 +1,4 @@
-"""The guides on images: overlay, instant-restore, compressed-image and convert. Their commands do what they say."""
+"""Guides on images: overlay, instant-restore, compressed-image, convert, serve. Their commands do what they say."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import shutil
 import unittest
 
 from lib import images, processes, tools
+from lib.daemon import free_port
 from lib.guide import GuideCase
 from lib.images import KIB, MIB
 from lib.qmp import QmpClient
@@ -227,6 +228,33 @@ class ConvertTest(GuideCase):
             tools.run("qemu-img", "check", "-q", f"{name}.qcow2", cwd=self.workdir)
             tools.run("qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", "disk.img", f"{name}.qcow2",
                       cwd=self.workdir)
+
+
+
+class ServeTest(GuideCase):
+    """An image as a raw file and as qcow2."""
+
+    guide = "serve.md"
+
+    def setUp(self):
+        super().setUp()
+        images.make_sparse(self.path("disk.img"), SIZE, [(0, MIB)])
+        tools.run("qemu-img", "convert", "-O", "qcow2", "disk.img", "disk.qcow2", cwd=self.workdir)
+
+    def test_a_file_until_a_signal(self):
+        """The first line prints a URI that a client takes, and a signal ends it."""
+        line = self.script("A file on this machine")
+        said = self.shell(f"{line} >uri & while ! [ -s uri ]; do sleep 0.1; done; nbdinfo --size \"$(cat uri)\"; "
+                          "kill -INT $!; wait $!")
+        self.assertEqual(said, f"{SIZE}\n")
+
+    def test_commands(self):
+        """The commands of --run get the disk."""
+        self.shell(self.script("For the time of a command"))
+        self.assertEqual(images.sha256(self.path("copy.img")), images.sha256(self.path("disk.img")))
+        self.assertEqual(self.shell(self.script("An image in another format")), f"{SIZE}\n")
+        port = str(free_port())
+        self.assertIn(f"{SIZE}\n", self.shell(self.script("Over the network").replace("10809", port)))
 
 
 if __name__ == "__main__":
