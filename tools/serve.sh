@@ -120,9 +120,14 @@ announce() {
   fi
   echo "serve: about to export the bytes of $path, which is a file of the format $format (writable: $writable)"
   {
-    echo "serve: warning: $path is no raw image: its format is $format, which blockexportd does not read yet."
-    echo "  Clients will see the container, not the disk in it. To serve the disk, convert it first:"
-    echo "    $(converted_line "$format" "$path")"
+    echo "serve: warning: $path is no raw image: its format is $format."
+    if [[ $format == qcow2 ]]; then
+      echo "  Clients will see the container, not the disk in it. To serve the disk:"
+      printf '    build/blockexport serve --format qcow2 %q\n' "$path"
+    else
+      echo "  Clients will see the container, not the disk in it. To serve the disk, convert it first:"
+      echo "    $(converted_line "$format" "$path")"
+    fi
     if [[ $writable == on ]]; then
       echo "  WRITABLE=on: a client that writes to it as to a disk destroys the image."
     fi
