@@ -27,6 +27,7 @@
 #include "client/image/info_verb.h"
 #include "client/image/map_verb.h"
 #include "client/monitor/backup_verbs.h"
+#include "client/monitor/qmp_verb.h"
 #include "client/serve/serve.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
@@ -419,9 +420,11 @@ struct MonitorCommands {
   monitor::BackupBeginOptions begin_options;
   monitor::BackupEndOptions end_options;
   monitor::MonitorOptions list_options;
+  monitor::QmpOptions qmp_options;
   CLI::App* begin;
   CLI::App* end;
   CLI::App* list;
+  CLI::App* qmp;
 
   explicit MonitorCommands(CLI::App& app) {
     CLI::App* backup = app.add_subcommand("backup", "Begin, end and list backups of a running blockexportd");
@@ -451,6 +454,11 @@ struct MonitorCommands {
     list = backup->add_subcommand("list", "List the running backups");
     add_monitor(list, list_options);
     add_json(list, list_options);
+    qmp = app.add_subcommand("qmp", "Run a QMP command of a running blockexportd, and print its value as JSON");
+    add_monitor(qmp, qmp_options.monitor);
+    qmp->add_option("COMMAND", qmp_options.command, "The command, such as query-block-exports")->required();
+    qmp->add_option("ARGUMENT", qmp_options.words,
+                    "NAME=VALUE, with NAME.NAME and NAME.NUMBER for parts; or one JSON object; or 'help'");
   }
 
   static void add_monitor(CLI::App* command, monitor::MonitorOptions& options) {
@@ -467,6 +475,7 @@ struct MonitorCommands {
     if (begin->parsed()) return code_of(monitor::backup_begin(begin_options));
     if (end->parsed()) return code_of(monitor::backup_end(end_options));
     if (list->parsed()) return code_of(monitor::backup_list(list_options));
+    if (qmp->parsed()) return code_of(monitor::run_qmp(qmp_options));
     return std::nullopt;
   }
   static int code_of(const Result<>& done) { return done ? kExitFine : report(done.error()); }
