@@ -327,6 +327,18 @@ class InTurnTest(TurnTest):
         """Guest data in another file."""
         self.run_course("data", 4 * MIB, data_file=True)
 
+    def test_zeroes_at_the_begin_of_a_data_file(self):
+        """The first cluster is reserved and zero: both maps tell the same."""
+        for options in ((), ("extended_l2=on",)):
+            with self.subTest(options=options):
+                image = Image(self, f"zeroes{len(options)}.qcow2", MIB, options, None,
+                              self.path(f"zeroes{len(options)}.data"))
+                connection, packed = self.begin_turn(image)
+                self.assertEqual(connection.write(0, b"x" * 128 * KIB), 0)
+                self.assertEqual(connection.call(CMD_WRITE_ZEROES, 0, 128 * KIB, FLAG_NO_HOLE).error, 0)
+                self.end_turn(connection, packed)
+                image.compare_maps(f"zeroes, {options}")
+
     def test_raw_data_file(self):
         """Guest data in a raw file."""
         self.run_course("rawdata", 4 * MIB, ["data_file_raw=on"], data_file=True)

@@ -109,13 +109,16 @@ block::DataPlace Qcow2Driver::reserved_place(std::uint64_t offset, block::DataPl
     const std::expected<L2Entry, Errno> entry = tables_->try_entry(geometry.cluster_of(offset));
     if (!entry) break;
     const ClusterPlace cluster = place_of(geometry, *entry);
+    // The first cluster of a data file is not told: the reference takes offset 0 for none, unless there are
+    // subclusters.
+    const bool is_told = cluster.has_host_cluster && (cluster.host_offset != 0 || geometry.extended_l2);
     const std::uint64_t host_offset = cluster.host_offset + geometry.offset_in_cluster(offset);
-    if (offset == begin && cluster.has_host_cluster) {
+    if (offset == begin && is_told) {
       place.node = &data();
       place.offset = host_offset;
-    } else if (cluster.has_host_cluster != (place.node != nullptr)) {
+    } else if (is_told != (place.node != nullptr)) {
       break;
-    } else if (cluster.has_host_cluster && host_offset != place.offset + (offset - begin)) {
+    } else if (is_told && host_offset != place.offset + (offset - begin)) {
       break;
     }
     offset = geometry.round_down(offset) + geometry.cluster_bytes();
