@@ -10,7 +10,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from harness import cells, report, store  # noqa: E402
+from harness import cells, document, front_page, report, store  # noqa: E402
 from harness.cell import CPU, Cell, Goal, RATE  # noqa: E402
 from harness.growth_cells import GROWTH_CELLS, point_metric  # noqa: E402
 from harness.images import Images, layouts  # noqa: E402
@@ -174,7 +174,7 @@ class Stored(unittest.TestCase):
         held.merge(store.Run("one", "d", "aaa", "s"), {name: self.result(name, 2) for name in ("read-1m", "write-1m")})
         held.merge(store.Run("two", "d", "bbb", "s"), {"read-1m": self.result("read-1m", 3)})
         self.assertEqual({name: one.run for name, one in held.results.items()}, {"read-1m": "two", "write-1m": "one"})
-        text = report.markdown(held, layouts(small=False))
+        text = report.cells_page(held, layouts(small=False))
         self.assertIn("run of two, commit bbb", text)
         self.assertIn("run of one, commit aaa", text)
         held.merge(store.Run("three", "d", "ccc", "s"), {"write-1m": self.result("write-1m", 3)})
@@ -186,6 +186,54 @@ class Stored(unittest.TestCase):
         store.save(self.path, held)
         self.path.write_text(self.path.read_text().replace('"read-1m"', '"no-such-cell"'))
         self.assertEqual(store.load(self.path).results, {})
+
+
+class FrontPage(unittest.TestCase):
+    def held(self) -> store.Store:
+        held = store.Store()
+        values = {"ours": {CPU: 2}, "qsd": {CPU: 9}, "qsd-uring": {CPU: 8}, "nbdkit": {CPU: 6}, "control": {CPU: 1}}
+        machine = {"processor": "P", "kernel": "K", "qemu-storage-daemon": "qemu-storage-daemon version 11.1.3 (D)"}
+        for name in ("read-4k-qd32", "read-1m", "sync-16"):
+            result = CellResult(NAMED[name], rounds_of(values))
+            held.merge(store.Run("one", "2026-01-01", "abc", "s", machine), {name: result})
+        return held
+
+    def test_a_main_cell_has_a_row_with_the_best_peers_and_every_cell_a_link(self):
+        text = front_page.front_page(self.held())
+        self.assertIn("| [4 KiB random reads](benchmarks/cells.md#read-4k-qd32) | CPU µs/op | 2 | 8 | 6 | 1 "
+                      "| 0.25 [0.25, 0.25] | 11.1.3 |", text)
+        self.assertIn("The newest run is of 2026-01-01 (P, K).", text)
+        self.assertIn("- [`sync-16`](benchmarks/cells.md#sync-16): ", text)
+        anchors = report.cells_page(self.held(), layouts(small=False))
+        for name in ("read-4k-qd32", "read-1m", "sync-16"):
+            self.assertIn(f'<a id="{name}"></a>', anchors)
+
+    def test_the_main_cells_exist(self):
+        self.assertEqual([name for name, _, _ in front_page.MAIN if name not in NAMED], [])
+
+    def test_the_chart_has_what_was_measured_as_parts_of_the_best(self):
+        rows = front_page.chart_rows(front_page.rows_of(self.held()))
+        self.assertEqual(rows[0], {"title": "4 KiB random reads", "ours": 0.25, "nbdkit": 0.75, "control": 0.125})
+        with tempfile.TemporaryDirectory(prefix="chart-") as place:
+            folder = Path(place)
+            (folder / front_page.FOLDER).mkdir()
+            missing = document.draw_charts(folder, rows)
+            if "matplotlib" in missing:
+                self.skipTest(missing)
+            self.assertEqual(missing, "")
+            for name in front_page.CHARTS.values():
+                text = (folder / name).read_text(encoding="utf-8")
+                self.assertIn("4 KiB random reads", text)
+                self.assertIn("nbdkit", text)
+                self.assertNotIn(" \n", text)
+
+    def test_the_pages_are_those_of_the_stored_results(self):
+        docs = Path(__file__).resolve().parent.parent / "docs"
+        held = store.load(docs / "benchmarks.json")
+        for name, text in (("benchmarks.md", front_page.front_page(held)),
+                           ("benchmarks/goals.md", report.goals_page(held)),
+                           ("benchmarks/cells.md", report.cells_page(held, layouts(small=False)))):
+            self.assertIn(text, (docs / name).read_text(encoding="utf-8"), f"run bench/run.py --render: {name}")
 
 
 class Qcow2(unittest.TestCase):

@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import cells as cell_list  # noqa: E402
 from harness import store  # noqa: E402
 from harness.cell import Cell  # noqa: E402
+from harness.document import write_pages  # noqa: E402
 from harness.images import Images, layouts  # noqa: E402
 from harness.machine import describe  # noqa: E402
 from harness.measure import Meter, Timing  # noqa: E402
 from harness.peers import INSTALLED, Peers, installed, newest, of_folder  # noqa: E402
-from harness.report import markdown, missed_goals, terminal_section, write_document  # noqa: E402
+from harness.report import missed_goals, terminal_section  # noqa: E402
 from harness.rounds import CellResult, run_cell  # noqa: E402
 from harness.servers import BY_KEY  # noqa: E402
 from harness.tools import BenchError, Tools, find_tools  # noqa: E402
@@ -129,8 +130,10 @@ def chosen_peers(which: str) -> Peers:
 
 def render(document: Path, held: store.Store, small: bool) -> None:
     store.save(document.with_suffix(".json"), held)
-    write_document(document, markdown(held, layouts(small)))
-    print(f"\nwritten: {document.name} and {document.with_suffix('.json').name}")
+    missing = write_pages(document, held, layouts(small))
+    print(f"\nwritten: {document.name}, its pages, and {document.with_suffix('.json').name}")
+    if missing:
+        print(f"the chart stays as it was: {missing}", file=sys.stderr)
 
 
 def measure(options: argparse.Namespace, tools: Tools) -> tuple[dict[str, CellResult], store.Run]:

@@ -15,7 +15,7 @@ test_packages=(libgtest-dev git qemu-utils qemu-system-common nbdkit nbd-server 
 # The run-times of the sanitizers and of libFuzzer, and llvm-symbolizer for their reports.
 sanitize_packages=(libclang-rt-19-dev llvm-19)
 lint_packages=(git clang-format-19 clang-tidy-19)
-bench_packages=(gnutls-bin)
+bench_packages=(gnutls-bin python3-matplotlib)
 profile_packages=(linux-perf)
 # Other releases of Debian in folders of their own: tools/bare_machine.sh.
 machines_packages=(debootstrap util-linux mount)

@@ -136,7 +136,7 @@ def terminal_section(cell: Cell, result: CellResult, layouts: dict[str, Layout])
 
 
 def markdown_section(cell: Cell, result: CellResult, layouts: dict[str, Layout], run: Run) -> str:
-    lines = [f"### {cell.title}", "",
+    lines = [f'<a id="{cell.name}"></a>', "", f"## {cell.title}", "",
              f"`{cell.name}`; {conditions(cell, layouts)}; run of {run.key}, commit {run.commit}.", ""]
     if result.rounds:
         lines += [markdown_table(rows_of(cell, result), numbers=True), ""]
@@ -179,12 +179,15 @@ def runs_section(store: Store) -> str:
     return "\n".join(parts)
 
 
-def markdown(store: Store, layouts: dict[str, Layout]) -> str:
-    parts = ["## The machine and the runs", "", runs_section(store), "## Goals", "", goals_summary(store), "",
-             "## Every cell", ""]
-    parts += [markdown_section(result.cell, result, layouts, store.runs[result.run])
-              for result in store.results.values()]
-    return "\n".join(parts)
+def goals_page(store: Store) -> str:
+    """The measured part of the page of goals and runs."""
+    return "\n".join(["## Goals", "", goals_summary(store), "", "## The machine and the runs", "", runs_section(store)])
+
+
+def cells_page(store: Store, layouts: dict[str, Layout]) -> str:
+    """The measured part of the page of cells."""
+    return "\n".join(markdown_section(result.cell, result, layouts, store.runs[result.run])
+                     for result in store.results.values())
 
 
 def write_document(path: Path, section: str) -> None:
