@@ -34,7 +34,7 @@ CHARTS = {"light": f"{FOLDER}/chart-light.svg", "dark": f"{FOLDER}/chart-dark.sv
 
 @dataclass(frozen=True)
 class Row:
-    """A main cell: medians of the metric that ranks its servers, of ours and of the best configuration of the others."""
+    """A main cell: medians of the metric that ranks its servers, of ours and of each other's best configuration."""
 
     name: str
     title: str
