@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "block/chain.h"
 #include "block/edge.h"
@@ -136,6 +137,22 @@ Description describe_blkdebug(const schema::BlockdevOptionsBlkdebug& options, co
   return {has_name ? fmt::format("blkdebug:{}:{}", config, image.name) : "", members.json(), false};
 }
 
+// A quorum node, whose children are in the reverse order.
+Description describe_quorum(const Graph& graph, Node& node, const schema::BlockdevOptionsQuorum& options,
+                            Members& members) {
+  std::string children;
+  for (Edge* child : node.driver().children() | std::views::reverse) {
+    if (!children.empty()) children += ", ";
+    children += describe(graph, child->node()).json;
+  }
+  members.add("children", fmt::format("[{}]", children));
+  members.add("vote-threshold", fmt::format("{}", options.vote_threshold));
+  members.add_if("blkverify", options.blkverify);
+  members.add_if("rewrite-corrupted", options.rewrite_corrupted);
+  if (options.read_pattern) members.add_text("read-pattern", schema::name_of(*options.read_pattern));
+  return {"", members.json(), false};
+}
+
 Description describe(const Graph& graph, Node& node) {
   const schema::BlockdevOptions& options = graph.about(node).options;
   Members members(options.driver());
@@ -158,6 +175,8 @@ Description describe(const Graph& graph, Node& node) {
       return describe_format(graph, node, members);
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlkdebug>) {
       return describe_blkdebug(branch, describe(graph, *image_node(node)), members);
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsQuorum>) {
+      return describe_quorum(graph, node, branch, members);
     } else {
       // A filter, which goes by the name of the image that it stands on.
       Description file = describe(graph, *image_node(node));

@@ -209,7 +209,7 @@ NodeOptions inherited_options(const NodeOptions& parent, ChildRoles roles);
 
 // A member of a driver's options that names a child or defines one. Valid as long as the options.
 struct ChildReference {
-  std::string_view name;                                // of the member; static text
+  std::string name;                                     // of the member; of one in a list, as "children.0"
   const std::string* node = nullptr;                    // name of an existing node; else null
   const schema::BlockdevOptions* definition = nullptr;  // options of a node of its own; else null
 };

@@ -36,6 +36,9 @@ void see_children(Options& options, See&& see) {
                   std::is_same_v<Plain, std::optional<schema::BlockdevRefOrNull>>) {
       if (member) see(name, *member);
     }
+    if constexpr (std::is_same_v<Plain, std::vector<schema::BlockdevRef>>) {
+      for (std::size_t i = 0; i < member.size(); ++i) see(fmt::format("{}.{}", name, i), member[i]);
+    }
   };
   auto see_branch = [&see_member](auto& branch) {
     if constexpr (requires { branch.for_each_member(see_member); }) branch.for_each_member(see_member);
@@ -88,7 +91,7 @@ std::vector<ChildReference> child_references(const schema::BlockdevOptions& opti
   std::vector<ChildReference> found;
   see_children(options, [&found](std::string_view name, const auto& reference) {
     if (is_no_child(reference)) return;
-    found.push_back({.name = name, .node = reference.reference(), .definition = reference.definition()});
+    found.push_back({.name = std::string(name), .node = reference.reference(), .definition = reference.definition()});
   });
   return found;
 }

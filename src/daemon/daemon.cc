@@ -89,6 +89,8 @@ int Daemon::run(std::optional<Background> background) {
   control_ = std::make_unique<control::Control>(*reactor_, data_reactors(), log_, drivers_, [this] { quit_->set(); });
   corruption_events_.open(*reactor_, control_->events());
   drivers_.set_corruption_observer(corruption_events_);
+  quorum_events_.open(*reactor_, control_->events());
+  drivers_.set_quorum_observer(quorum_events_);
   control_->set_shutdown_grace_ns(command_line_.shutdown_grace_seconds * kNanosecondsPerSecond);
 
   aio::Scope scope(*reactor_);
@@ -101,6 +103,7 @@ int Daemon::run(std::optional<Background> background) {
   while (signals_scope.size() > 0) reactor_->run_once(UINT64_MAX);
   if (!control_->can_be_destroyed() || reactor_->has_abandoned_calls()) exit_now();
   corruption_events_.close();
+  quorum_events_.close();
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);

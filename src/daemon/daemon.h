@@ -9,6 +9,7 @@
 #include "control/core/control.h"
 #include "control/core/corruption_events.h"
 #include "control/core/point_in_time_log.h"
+#include "control/core/quorum_events.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "drivers/driver_table.h"
@@ -53,6 +54,7 @@ class Daemon {
   std::unique_ptr<aio::Reactor> reactor_;
   control::PointInTimeLog point_in_time_log_{log_};
   control::CorruptionEvents corruption_events_;
+  control::QuorumEvents quorum_events_;
   drivers::BuiltInDrivers drivers_{&point_in_time_log_, &log_};
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<aio::Event> quit_;

@@ -12,6 +12,7 @@
 #include "drivers/null/null_driver.h"
 #include "drivers/options.h"
 #include "drivers/qcow2/qcow2_open.h"
+#include "drivers/quorum/quorum_driver.h"
 #include "drivers/raw/raw_driver.h"
 #include "drivers/snapshot_access/snapshot_access_driver.h"
 
@@ -94,6 +95,19 @@ aio::Task<Opened> open_snapshot_access(const schema::BlockdevOptionsGenericForma
   co_return as_driver(SnapshotAccessDriver::open(std::move(file)));
 }
 
+aio::Task<Opened> open_quorum(const schema::BlockdevOptionsQuorum& options, block::ChildOpener& children,
+                              const Log* log, block::QuorumObserver* observer) {
+  CO_TRY_ASSIGN(const QuorumOptions plain, quorum_options(options));
+  std::vector<std::unique_ptr<block::Edge>> edges;
+  for (std::size_t i = 0; i < options.children.size(); ++i) {
+    const std::string name = fmt::format("children.{}", i);
+    CO_TRY_ASSIGN(std::unique_ptr<block::Edge> edge,
+                  co_await children.open_child(options.children[i], name, block::ChildRole::kData));
+    edges.push_back(std::move(edge));
+  }
+  co_return as_driver(QuorumDriver::open(plain, std::move(edges), log, observer));
+}
+
 }  // namespace
 
 aio::Task<Opened> BuiltInDrivers::open_file(const schema::BlockdevOptionsFile& options,
@@ -149,7 +163,7 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
     case BlockdevDriver::kPreallocate:
       co_return fail("This driver is not built yet");
     case BlockdevDriver::kQuorum:
-      co_return fail("This driver is not built yet");
+      co_return co_await open_quorum(options.as<BlockdevDriver::kQuorum>(), children, log_, quorum_observer_);
     case BlockdevDriver::kThrottle:
       co_return fail("This driver is not built yet");
     case BlockdevDriver::kVdi:

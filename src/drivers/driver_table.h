@@ -6,6 +6,7 @@
 #include "block/driver_table.h"
 #include "block/image_corruption.h"
 #include "block/point_in_time.h"
+#include "block/quorum_observer.h"
 #include "drivers/file/file_options.h"
 #include "drivers/reference_policy.h"
 #include "schema/block_core.h"
@@ -29,6 +30,9 @@ class BuiltInDrivers final : public block::DriverTable {
   // Learns of corrupt images from now on; outlives the drivers.
   void set_corruption_observer(block::CorruptionObserver& observer) { corruption_observer_ = &observer; }
 
+  // Learns of bad children of quorum nodes that are opened from now on; outlives the drivers.
+  void set_quorum_observer(block::QuorumObserver& observer) { quorum_observer_ = &observer; }
+
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions& node_options,
                                                          block::ChildOpener& children) override;
@@ -42,6 +46,7 @@ class BuiltInDrivers final : public block::DriverTable {
   block::PointInTimeObserver* observer_;
   const Log* log_;
   block::CorruptionObserver* corruption_observer_ = nullptr;
+  block::QuorumObserver* quorum_observer_ = nullptr;
   ReferencePolicy references_ = ReferencePolicy::allow();
 };
 
