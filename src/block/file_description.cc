@@ -184,8 +184,12 @@ Description describe(const Graph& graph, Node& node) {
       if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsCbw>) {
         members.add("target", describe(graph, target_of(node)).json);
       }
-      // The reference names a compress node by its options alone.
-      const bool has_name = options.driver() != schema::BlockdevDriver::kCompress;
+      if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsThrottle>) {
+        members.add_text("throttle-group", branch.throttle_group);
+      }
+      // The reference names most filters by their options alone.
+      using enum schema::BlockdevDriver;
+      const bool has_name = options.driver() == kCopyBeforeWrite || options.driver() == kSnapshotAccess;
       return {has_name ? file.name : "", members.json(), false};
     }
   };

@@ -9,6 +9,7 @@
 
 #include "aio/sync/shielded.h"
 #include "block/attached_store.h"
+#include "block/holding_driver.h"
 #include "block/loaded_bitmaps.h"
 
 namespace blockexport::block {
@@ -112,9 +113,16 @@ aio::Task<void> Graph::Change::abort() {
 aio::Task<void> Graph::Change::quiesce_above(std::span<Node* const> nodes) {
   for (Edge* edge : root_edges_above(nodes)) {
     if (!quiesced_.insert(edge).second) continue;
+    drain_below(edge->node());
     co_await edge->quiesce();
   }
   for (Node* node : parents_first_above(nodes)) co_await quiesce(*node);
+}
+
+void Graph::Change::drain_below(Node& node) {
+  if (!draining_.insert(&node).second) return;
+  if (HoldingDriver* driver = as_holding(node.driver())) driver->begin_drain();
+  for (Edge* child : node.driver().children()) drain_below(child->node());
 }
 
 aio::Task<void> Graph::Change::quiesce(Node& node) {
@@ -131,6 +139,9 @@ void Graph::Change::note_quiesced(Node& node) {
 void Graph::Change::resume_all() {
   for (Node* node : quiesced_nodes_ | std::views::reverse) {
     if (quiesced_nodes_left_.erase(node) > 0) node->driver().resume();
+  }
+  for (Node* node : draining_) {
+    if (HoldingDriver* driver = as_holding(node->driver())) driver->end_drain();
   }
   for (Edge* edge : quiesced_) edge->resume();
 }

@@ -65,6 +65,8 @@ class Graph::Change {
   void note_deeper(Node& node);
   void plan_options(Node& node, const NodeOptions& options);
   bool has_planned(const Node& node) const;
+  // Fails if the edge from `parent` to its child must stay as it is.
+  Result<> check_not_frozen(const Node& parent, const Edge& edge) const;
   void grow(Node& node) { growing_ = &node; }
 
   // Keeps the checkpoints of a bitmap store from storing bits that this change may restore, until it has ended.
@@ -124,7 +126,12 @@ class Graph::Change {
   aio::Task<void> abort();
   aio::Task<void> quiesce(Node& node);
   void note_quiesced(Node& node);
-  void forget_node(const Node& node) { quiesced_nodes_left_.erase(&node); }
+  // Lets the requests go that drivers hold back from `node` down.
+  void drain_below(Node& node);
+  void forget_node(Node& node) {
+    quiesced_nodes_left_.erase(&node);
+    draining_.erase(&node);
+  }
   void resume_all();
   std::vector<Node*> those_that_stay(const std::vector<Node*>& nodes) const;
   Edge* next_parent_that_stays(Edge& edge) const;
@@ -144,6 +151,7 @@ class Graph::Change {
   std::unordered_set<Edge*> quiesced_;
   std::vector<Node*> quiesced_nodes_;  // parents first; without those that were removed since
   std::unordered_set<const Node*> quiesced_nodes_left_;
+  std::unordered_set<Node*> draining_;  // between begin_drain() and end_drain()
   std::vector<Node*> changed_;
   std::vector<Node*> deeper_;
   std::vector<PlannedOptions> planned_;

@@ -219,6 +219,7 @@ class Graph::Replacement final : public Graph::Work {
     }
     for (Edge* edge : users) {
       Node* parent = edge->parent().node;
+      if (parent != nullptr) TRY(change.check_not_frozen(*parent, *edge));
       change.move_edge(*edge, *by_);
       if (parent == nullptr) continue;
       change.note_changed(*parent);

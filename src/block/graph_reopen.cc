@@ -88,16 +88,21 @@ class Graph::Reopening::NewChildren final : public ReopenChildren {
   }
 
   void drop_child(Edge& edge) override {
+    if (allowed_) allowed_ = change_.check_not_frozen(node_, edge);
     reopening_.left_.push_back(&edge.node());
     change_.withdraw_edge(edge);
   }
 
   const std::string& node_name() const override { return node_.name(); }
 
+  // Fails if the driver has given up a child that must stay.
+  Result<> take_allowed() { return std::move(allowed_); }
+
  private:
   Reopening& reopening_;
   Change& change_;
   Node& node_;
+  Result<> allowed_;
 };
 
 // The node of that name, unless `parent` is among what stands below it.
@@ -193,6 +198,7 @@ aio::Task<Result<>> Graph::Reopening::prepare_item(Change& change, Item& item) {
   NewChildren children(*this, change, *item.node);
   CO_TRY(co_await item.node->driver().prepare_reopen(before, *item.options, item.node_options, children));
   prepared_++;
+  CO_TRY(children.take_allowed());
   // The driver can write to the image until the commit.
   if (item.node_options.read_only) CO_TRY(co_await store_image_bitmaps(*item.node, nullptr));
   StoreReopening store(*item.node);
@@ -223,6 +229,7 @@ Result<> Graph::Reopening::prepare_child(Change& change, const Item& item, Edge&
   }
   TRY_ASSIGN(Node * target, find_target(graph, *item.node, *reference->node, edge.name()));
   if (target == &edge.node()) return {};
+  TRY(change.check_not_frozen(*item.node, edge));
   left_.push_back(&edge.node());
   change.move_edge(edge, *target);
   return {};

@@ -91,6 +91,8 @@ int Daemon::run(std::optional<Background> background) {
   drivers_.set_corruption_observer(corruption_events_);
   quorum_events_.open(*reactor_, control_->events());
   drivers_.set_quorum_observer(quorum_events_);
+  throttle_groups_.emplace(control_->objects());
+  drivers_.set_throttle_groups(*throttle_groups_);
   control_->set_shutdown_grace_ns(command_line_.shutdown_grace_seconds * kNanosecondsPerSecond);
 
   aio::Scope scope(*reactor_);
@@ -166,6 +168,7 @@ aio::Task<void> Daemon::serve_until_quit(std::optional<Background> background) {
 aio::Task<void> Daemon::shut_down() {
   // Starts the time limit of the shutdown, whatever its reason.
   quit_->set();
+  throttle_groups_->lift_all_limits();
   co_await control_->shut_down();
   co_await control_->close_monitors();
   co_await control_->events().close();

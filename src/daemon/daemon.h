@@ -10,6 +10,7 @@
 #include "control/core/corruption_events.h"
 #include "control/core/point_in_time_log.h"
 #include "control/core/quorum_events.h"
+#include "control/objects/throttle_groups.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "drivers/driver_table.h"
@@ -57,6 +58,7 @@ class Daemon {
   control::QuorumEvents quorum_events_;
   drivers::BuiltInDrivers drivers_{&point_in_time_log_, &log_};
   std::unique_ptr<control::Control> control_;
+  std::optional<control::ThrottleGroups> throttle_groups_;
   std::unique_ptr<aio::Event> quit_;
   std::optional<PidFile> pid_file_;
   std::optional<int> exit_code_;

@@ -3,18 +3,22 @@
 #include <fmt/format.h>
 
 #include "block/bitmap/dirty_bitmap.h"
+#include "block/chain.h"
 #include "drivers/blkdebug/blkdebug_driver.h"
 #include "drivers/blkdebug/rule_file.h"
 #include "drivers/compress/compress_driver.h"
 #include "drivers/copy_before_write/copy_before_write_driver.h"
+#include "drivers/copy_on_read/copy_on_read_driver.h"
 #include "drivers/file/file_driver.h"
 #include "drivers/image_names.h"
 #include "drivers/null/null_driver.h"
 #include "drivers/options.h"
+#include "drivers/preallocate/preallocate_driver.h"
 #include "drivers/qcow2/qcow2_open.h"
 #include "drivers/quorum/quorum_driver.h"
 #include "drivers/raw/raw_driver.h"
 #include "drivers/snapshot_access/snapshot_access_driver.h"
+#include "drivers/throttle/throttle_driver.h"
 
 namespace blockexport::drivers {
 namespace {
@@ -108,6 +112,48 @@ aio::Task<Opened> open_quorum(const schema::BlockdevOptionsQuorum& options, bloc
   co_return as_driver(QuorumDriver::open(plain, std::move(edges), log, observer));
 }
 
+// The node that the option names. The edge that leads to it is dropped again: the filter holds no share of it.
+aio::Task<Result<const block::Node*>> find_bottom(const std::string& name, block::ChildOpener& children) {
+  const schema::BlockdevRef reference{name};
+  auto edge = co_await children.open_child(reference, "bottom", block::ChildRoles());
+  if (!edge) co_return fail(fmt::format("Bottom node '{}' not found", name));
+  block::Node& node = (*edge)->node();
+  // A raw node is a format in the reference.
+  if (block::filtered_node(node) != nullptr && node.driver().format_name() != "raw") {
+    co_return fail(fmt::format("Bottom node '{}' is a filter", name));
+  }
+  co_return &node;
+}
+
+aio::Task<Opened> open_copy_on_read(const schema::BlockdevOptionsCor& options, block::ChildOpener& children) {
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kFiltered));
+  const block::Node* bottom = nullptr;
+  if (options.bottom) {
+    CO_TRY_ASSIGN(bottom, co_await find_bottom(*options.bottom, children));
+  }
+  co_return as_driver(CopyOnReadDriver::open(std::move(file), bottom));
+}
+
+aio::Task<Opened> open_preallocate(const schema::BlockdevOptionsPreallocate& options, block::ChildOpener& children) {
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kFiltered));
+  CO_TRY_ASSIGN(const PreallocateOptions plain, preallocate_options(options));
+  co_return std::make_unique<PreallocateDriver>(plain, std::move(file));
+}
+
+aio::Task<Opened> open_throttle(const schema::BlockdevOptionsThrottle& options, block::ChildOpener& children,
+                                ThrottleDirectory* groups) {
+  if (children.is_named_by_image()) {
+    co_return fail(
+        Error(fmt::format("An image cannot refer to the throttle group '{}'", options.throttle_group))
+            .with_hint("Only options of a node that the user defines may name what belongs to this daemon."));
+  }
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kFiltered));
+  co_return as_driver(ThrottleDriver::open(groups, options.throttle_group, std::move(file)));
+}
+
 }  // namespace
 
 aio::Task<Opened> BuiltInDrivers::open_file(const schema::BlockdevOptionsFile& options,
@@ -155,17 +201,17 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
     case BlockdevDriver::kBlkverify:
       co_return fail("This driver is not built yet");
     case BlockdevDriver::kCopyOnRead:
-      co_return fail("This driver is not built yet");
+      co_return co_await open_copy_on_read(options.as<BlockdevDriver::kCopyOnRead>(), children);
     case BlockdevDriver::kLuks:
       co_return fail("This driver is not built yet");
     case BlockdevDriver::kParallels:
       co_return fail("This driver is not built yet");
     case BlockdevDriver::kPreallocate:
-      co_return fail("This driver is not built yet");
+      co_return co_await open_preallocate(options.as<BlockdevDriver::kPreallocate>(), children);
     case BlockdevDriver::kQuorum:
       co_return co_await open_quorum(options.as<BlockdevDriver::kQuorum>(), children, log_, quorum_observer_);
     case BlockdevDriver::kThrottle:
-      co_return fail("This driver is not built yet");
+      co_return co_await open_throttle(options.as<BlockdevDriver::kThrottle>(), children, throttle_groups_);
     case BlockdevDriver::kVdi:
       co_return fail("This driver is not built yet");
     case BlockdevDriver::kVhdx:

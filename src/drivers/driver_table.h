@@ -9,6 +9,7 @@
 #include "block/quorum_observer.h"
 #include "drivers/file/file_options.h"
 #include "drivers/reference_policy.h"
+#include "drivers/throttle/throttle_group.h"
 #include "schema/block_core.h"
 
 namespace blockexport {
@@ -32,6 +33,8 @@ class BuiltInDrivers final : public block::DriverTable {
 
   // Learns of bad children of quorum nodes that are opened from now on; outlives the drivers.
   void set_quorum_observer(block::QuorumObserver& observer) { quorum_observer_ = &observer; }
+  // Throttle nodes opened from now on find their groups there; it outlives them.
+  void set_throttle_groups(ThrottleDirectory& groups) { throttle_groups_ = &groups; }
 
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions& node_options,
@@ -47,6 +50,7 @@ class BuiltInDrivers final : public block::DriverTable {
   const Log* log_;
   block::CorruptionObserver* corruption_observer_ = nullptr;
   block::QuorumObserver* quorum_observer_ = nullptr;
+  ThrottleDirectory* throttle_groups_ = nullptr;
   ReferencePolicy references_ = ReferencePolicy::allow();
 };
 

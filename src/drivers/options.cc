@@ -7,6 +7,7 @@
 
 #include "block/bitmap/dirty_bits.h"
 #include "drivers/blkdebug/rule_file.h"
+#include "drivers/preallocate/preallocate_options.h"
 
 namespace blockexport::drivers {
 namespace {
@@ -119,6 +120,20 @@ Result<RawOptions> raw_options(const schema::BlockdevOptionsRaw& options) {
   TRY_ASSIGN(result.offset, size_of("offset", options.offset.value_or(0)));
   if (options.size) {
     TRY_ASSIGN(result.size_bytes, size_of("size", *options.size));
+  }
+  return result;
+}
+
+Result<PreallocateOptions> preallocate_options(const schema::BlockdevOptionsPreallocate& options) {
+  PreallocateOptions result;
+  if (options.prealloc_align) {
+    TRY_ASSIGN(result.alignment_bytes, size_of("prealloc-align", *options.prealloc_align));
+  }
+  if (options.prealloc_size) {
+    TRY_ASSIGN(result.step_bytes, size_of("prealloc-size", *options.prealloc_size));
+  }
+  if (result.alignment_bytes % 512 != 0) {
+    return fail("prealloc-align parameter of preallocate filter is not aligned to 512");
   }
   return result;
 }

@@ -6,6 +6,7 @@
 #include "control/objects/iothread_object.h"
 #include "control/objects/monitor_object.h"
 #include "control/objects/secret_object.h"
+#include "control/objects/throttle_group_object.h"
 #include "control/objects/tls_object.h"
 
 namespace blockexport::control {
@@ -13,10 +14,6 @@ namespace {
 
 template <class Values>
 constexpr std::span<const schema::Property> kProperties = schema::Properties<Values>::kAll;
-
-Result<std::unique_ptr<UserObject>> create_throttle_group(Control&, const schema::ObjectOptions&) {
-  return fail("Throttle groups are not built yet");
-}
 
 constexpr ObjectTypeEntry kTypes[] = {
     {"object", ""},
@@ -38,7 +35,7 @@ constexpr ObjectTypeEntry kTypes[] = {
     {"monitor-qmp", "monitor", kProperties<schema::MonitorQMPProperties>, MonitorObject::create},
     {"secret_common", "object", kProperties<schema::SecretCommonProperties>},
     {"secret", "secret_common", kProperties<schema::SecretProperties>, SecretObject::create},
-    {"throttle-group", "object", kProperties<schema::ThrottleGroupProperties>, create_throttle_group},
+    {"throttle-group", "object", kProperties<schema::ThrottleGroupProperties>, ThrottleGroupObject::create},
     {"tls-creds", "object", kProperties<schema::TlsCredsProperties>},
     {"tls-creds-anon", "tls-creds", kProperties<schema::TlsCredsAnonProperties>, TlsObject::create_anonymous},
     {"tls-creds-psk", "tls-creds", kProperties<schema::TlsCredsPskProperties>, TlsObject::create_shared_key},
