@@ -135,6 +135,9 @@ class Graph {
   class BitmapMerging;
   class BitmapResizing;
   class BitmapHolding;
+  class ImageSnapshotTaking;
+  class ImageSnapshotDeletion;
+  class ImageSnapshotApplying;
   class Failure;
   class Emptying;
   using Place = std::list<GraphNode>::iterator;
@@ -160,6 +163,9 @@ class Graph {
   static std::unique_ptr<Work> work_of(MergeBitmaps step);
   static std::unique_ptr<Work> work_of(ResizeBitmaps step);
   static std::unique_ptr<Work> work_of(HoldBitmaps step);
+  static std::unique_ptr<Work> work_of(TakeImageSnapshot step);
+  static std::unique_ptr<Work> work_of(DeleteImageSnapshot step);
+  static std::unique_ptr<Work> work_of(ApplyImageSnapshot step);
   static std::unique_ptr<Work> work_of(FailChange step);
   static std::unique_ptr<Work> work_of_closing();
   static Error closing_error();

@@ -146,6 +146,13 @@ void Graph::Change::resume_all() {
   for (Edge* edge : quiesced_) edge->resume();
 }
 
+void Graph::Change::let_requests_go() {
+  if (!std::ranges::all_of(works_, [](const auto& work) { return work->lets_requests_go(); })) return;
+  resume_all();
+  quiesced_nodes_.clear();
+  quiesced_.clear();
+}
+
 aio::Task<Result<>> Graph::Change::pause_checkpoints(NodeStore& store) {
   if (paused_stores_.contains(&store)) co_return Result<>();
   auto guard = co_await store.pause_checkpoints();
@@ -245,7 +252,8 @@ aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
 
 aio::Task<Result<>> Graph::Change::let_others_look(aio::Task<Result<>> work) {
   // The other steps of a change have altered the graph already, and might be undone.
-  if (works_.size() > 1) co_return co_await std::move(work);
+  const bool alters_nothing = std::ranges::all_of(works_, [](const auto& one) { return one->lets_requests_go(); });
+  if (works_.size() > 1 && !alters_nothing) co_return co_await std::move(work);
   graph_.has_long_work_ = true;
   graph_.long_work_ended_.reset();
   lock_.reset();

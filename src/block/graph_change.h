@@ -42,6 +42,8 @@ class Graph::Work {
   virtual aio::Task<void> commit(Change& change);
   virtual aio::Task<void> abort(Change& change);
   virtual bool must_be_last() const { return false; }
+  // Whether the work needs no waiting requests any more once everything is prepared, even if it is undone.
+  virtual bool lets_requests_go() const { return false; }
 };
 
 class Graph::Change {
@@ -59,6 +61,8 @@ class Graph::Change {
   // Runs work that may take long and leaves nodes and edges as they are. If it is the only step of the change, queries
   // run meanwhile; other changes wait.
   aio::Task<Result<>> let_others_look(aio::Task<Result<>> work);
+  // In confirm(): lets the requests go on that quiesce_above() stopped, if no other work of the change needs them to wait.
+  void let_requests_go();
   // Reports that its parent edges, driver or options have changed.
   void note_changed(Node& node) { changed_.push_back(&node); }
   // The same, and reports that the number of nodes above or below it may have grown.

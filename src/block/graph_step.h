@@ -18,6 +18,7 @@
 namespace blockexport::block {
 
 class OverlaySource;
+struct ImageSnapshot;
 
 // Opens a node, and the children that its options define.
 struct AddNode {
@@ -163,6 +164,31 @@ struct HoldBitmaps {
   std::vector<HeldBitmap>* held = nullptr;  // in the order of `bitmaps`, when the change succeeds; outlives the change
 };
 
+// Takes a snapshot inside the image that the node of that name shows, perhaps through filters. The bytes are those of the
+// moment at which requests of all nodes of the change wait. Requests wait no longer if all steps of the change are of
+// this kind, else to its end.
+struct TakeImageSnapshot {
+  std::string device;
+  std::string name;
+  // For a tool, which runs no guest: the snapshot has no clock, its name may be that of another one or empty, and errors
+  // name no device.
+  bool is_offline = false;
+};
+
+// Deletes a snapshot inside an image. It must be the last step of its change, because it cannot be undone.
+struct DeleteImageSnapshot {
+  std::string device;
+  std::optional<std::string> id;
+  std::optional<std::string> name;
+  ImageSnapshot* deleted = nullptr;  // set when the change succeeds; outlives the change
+};
+
+// Gives a node the bytes and the size of a snapshot inside its image. It must be the last step of its change.
+struct ApplyImageSnapshot {
+  std::string device;
+  std::string id;
+};
+
 // Fails, so that the steps before it are undone.
 struct FailChange {
   std::string message;
@@ -171,6 +197,7 @@ struct FailChange {
 using GraphStep =
     std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, RenameBacking, AttachEdge, AttachReference, DetachEdge,
                  ReplaceNode, TakeSnapshot, AddOverlay, AddListener, RemoveListener, AddBitmap, RemoveBitmap,
-                 ClearBitmap, EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, FailChange>;
+                 ClearBitmap, EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, TakeImageSnapshot, DeleteImageSnapshot,
+                 ApplyImageSnapshot, FailChange>;
 
 }  // namespace blockexport::block

@@ -26,6 +26,7 @@
 #include "client/image/image_options.h"
 #include "client/image/info_verb.h"
 #include "client/image/map_verb.h"
+#include "client/image/snapshot_verb.h"
 #include "client/monitor/backup_verbs.h"
 #include "client/monitor/qmp_verb.h"
 #include "client/serve/serve.h"
@@ -228,6 +229,7 @@ struct ImageCommands {
   image::CompareOptions compare_options;
   image::ConvertOptions convert_options;
   image::BitmapOptions bitmap_options;
+  image::SnapshotActions snapshot_actions;
   CLI::App* info;
   CLI::App* check;
   CLI::App* map;
@@ -235,6 +237,7 @@ struct ImageCommands {
   CLI::App* compare;
   CLI::App* convert;
   CLI::App* bitmap;
+  CLI::App* snapshot;
 
   explicit ImageCommands(CLI::App& app) {
     CLI::App* image =
@@ -261,6 +264,20 @@ struct ImageCommands {
     bitmap =
         image->add_subcommand("bitmap", "Change persistent bitmaps of a qcow2 image; the changes take effect in order");
     add_bitmap_options();
+    snapshot = image->add_subcommand("snapshot", "List the snapshots inside an image; take, delete or apply one");
+    add_snapshot_options();
+  }
+
+  void add_snapshot_options() {
+    add_common(snapshot);
+    CLI::Option_group* const actions = snapshot->add_option_group("actions");
+    actions->add_flag("-l,--list", snapshot_actions.lists, "List the snapshots, which is done without an action too");
+    actions->add_option("-c,--create", snapshot_actions.created, "Take a snapshot with this name");
+    actions->add_option("-d,--delete", snapshot_actions.deleted, "Delete the snapshot with this name");
+    actions->add_option("-a,--apply", snapshot_actions.applied,
+                        "Go back to the snapshot with this ID or name; the disk as it is now is lost");
+    actions->require_option(0, 1);
+    snapshot->add_flag("-q,--quiet", options.is_quiet, "Print errors alone");
   }
 
   void add_create_options() {
@@ -373,6 +390,7 @@ struct ImageCommands {
     if (info->parsed()) return code_of(image::print_info(options));
     if (check->parsed()) return code_of(image::check(options));
     if (map->parsed()) return code_of(image::print_map(options));
+    if (snapshot->parsed()) return code_of(image::change_snapshots(options, snapshot_actions));
     if (create->parsed()) return code_of(image::create_image(create_options));
     if (convert->parsed()) return code_of(image::convert(convert_options));
     if (bitmap->parsed()) return code_of(image::change_bitmap(bitmap_options));

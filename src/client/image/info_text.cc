@@ -29,20 +29,6 @@ std::string date_text(std::int64_t seconds) {
                      parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
-std::string snapshots_text(const std::vector<schema::SnapshotInfo>& snapshots) {
-  std::string text = fmt::format("Snapshot list:\n{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE",
-                                 "DATE", "VM CLOCK", "ICOUNT");
-  for (const schema::SnapshotInfo& one : snapshots) {
-    const std::int64_t seconds = one.vm_clock_sec;
-    const std::string clock = fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / kSecondsPerHour, seconds / 60 % 60,
-                                          seconds % 60, one.vm_clock_nsec / kNsPerMs);
-    text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", shown(one.id), shown(one.name),
-                        size_text(one.vm_state_size), date_text(one.date_sec), clock,
-                        one.icount ? fmt::format("{}", *one.icount) : "");
-  }
-  return text;
-}
-
 // Members of the JSON of a driver's part, one in each line. The nesting is that of the schema.
 void add_value(std::string& text, const json::Value& value, unsigned indent);
 
@@ -81,6 +67,20 @@ std::string backing_text(const schema::ImageInfo& info) {
 }
 
 }  // namespace
+
+std::string snapshots_text(const std::vector<schema::SnapshotInfo>& snapshots) {
+  std::string text = fmt::format("Snapshot list:\n{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE",
+                                 "DATE", "VM CLOCK", "ICOUNT");
+  for (const schema::SnapshotInfo& one : snapshots) {
+    const std::int64_t seconds = one.vm_clock_sec;
+    const std::string clock = fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / kSecondsPerHour, seconds / 60 % 60,
+                                          seconds % 60, one.vm_clock_nsec / kNsPerMs);
+    text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", shown(one.id), shown(one.name),
+                        size_text(one.vm_state_size), date_text(one.date_sec), clock,
+                        one.icount ? fmt::format("{}", *one.icount) : "");
+  }
+  return text;
+}
 
 std::string size_text(std::int64_t bytes) {
   constexpr std::array<std::string_view, 7> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

@@ -1,7 +1,8 @@
-// Commands blockdev-snapshot and blockdev-snapshot-sync.
+// Commands blockdev-snapshot, blockdev-snapshot-sync, and those of snapshots inside images.
 
 #include "control/commands/snapshot.h"
 
+#include "block/image_snapshots.h"
 #include "control/core/control.h"
 #include "schema/block_snapshot_commands.h"
 
@@ -19,6 +20,10 @@ aio::Task<Result<>> take_one(Control& control, Arguments arguments) {
 }
 
 }  // namespace
+
+block::GraphStep internal_step(schema::BlockdevSnapshotInternal arguments) {
+  return block::TakeImageSnapshot{.device = std::move(arguments.device), .name = std::move(arguments.name)};
+}
 
 block::GraphStep Snapshots::take(schema::BlockdevSnapshot arguments) {
   taken_.push_back({.node = arguments.node, .overlay = arguments.overlay});
@@ -46,13 +51,31 @@ aio::Task<Result<>> blockdev_snapshot(Control& control, schema::BlockdevSnapshot
   co_return co_await take_one(control, std::move(arguments));
 }
 
-aio::Task<Result<>> blockdev_snapshot_internal_sync(Control&, schema::BlockdevSnapshotInternal) {
-  co_return fail("Internal snapshots are not built yet");
+aio::Task<Result<>> blockdev_snapshot_internal_sync(Control& control, schema::BlockdevSnapshotInternal arguments) {
+  std::vector<block::GraphStep> steps;
+  steps.push_back(internal_step(std::move(arguments)));
+  co_return co_await control.graph().apply(std::move(steps));
 }
 
 aio::Task<Result<schema::SnapshotInfo>> blockdev_snapshot_delete_internal_sync(
-    Control&, schema::BlockdevSnapshotDeleteInternalSyncArguments) {
-  co_return fail("Internal snapshots are not built yet");
+    Control& control, schema::BlockdevSnapshotDeleteInternalSyncArguments arguments) {
+  block::ImageSnapshot deleted;
+  std::vector<block::GraphStep> steps;
+  steps.push_back(block::DeleteImageSnapshot{.device = std::move(arguments.device),
+                                             .id = std::move(arguments.id),
+                                             .name = std::move(arguments.name),
+                                             .deleted = &deleted});
+  CO_TRY(co_await control.graph().apply(std::move(steps)));
+  constexpr std::uint64_t kSecondNs = 1'000'000'000;
+  schema::SnapshotInfo info{.id = deleted.id,
+                            .name = deleted.name,
+                            .vm_state_size = static_cast<std::int64_t>(deleted.vm_state_bytes),
+                            .date_sec = deleted.date_seconds,
+                            .date_nsec = deleted.date_nanoseconds,
+                            .vm_clock_sec = static_cast<std::int64_t>(deleted.vm_clock_ns / kSecondNs),
+                            .vm_clock_nsec = static_cast<std::int64_t>(deleted.vm_clock_ns % kSecondNs)};
+  if (deleted.instruction_count) info.icount = static_cast<std::int64_t>(*deleted.instruction_count);
+  co_return info;
 }
 
 aio::Task<Result<>> blockdev_snapshot_sync(Control& control, schema::BlockdevSnapshotSync arguments) {

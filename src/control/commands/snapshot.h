@@ -38,4 +38,7 @@ class Snapshots {
   std::list<OverlayImage> images_;
 };
 
+// The step of a snapshot inside an image, which has no aftermath.
+block::GraphStep internal_step(schema::BlockdevSnapshotInternal arguments);
+
 }  // namespace blockexport::control

@@ -35,7 +35,8 @@ block::GraphStep step_of(schema::TransactionAction action, Snapshots& snapshots)
     case TransactionActionKind::kBlockdevSnapshot:
       return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshot>().data));
     case TransactionActionKind::kBlockdevSnapshotInternalSync:
-      return block::FailChange{"Internal snapshots are not built yet"};
+      return internal_step(
+          std::move(action.as<TransactionActionKind::kBlockdevSnapshotInternalSync>().data));
     case TransactionActionKind::kBlockdevSnapshotSync:
       return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshotSync>().data));
   }

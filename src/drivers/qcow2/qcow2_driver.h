@@ -23,13 +23,14 @@
 #include "drivers/qcow2/image_content.h"
 #include "drivers/qcow2/qcow2_bitmaps.h"
 #include "drivers/qcow2/qcow2_options.h"
+#include "drivers/qcow2/qcow2_snapshots.h"
 #include "drivers/qcow2/tables/cluster_pins.h"
 #include "drivers/qcow2/tables/image_tables.h"
 #include "drivers/qcow2/write/image_writer.h"
 
 namespace blockexport::drivers::qcow2 {
 
-class Qcow2Driver final : public block::LiveDriver, GuestReader, BitmapImage {
+class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
  public:
   // Runs of one request that are read at the same time.
   static constexpr std::size_t kRunsAtOnceMax = 16;
@@ -113,7 +114,10 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, BitmapImage {
   bool has_backing() const override { return backing_ != nullptr; }
   std::uint64_t disk_bytes() const override { return size_bytes(); }
 
-  // BitmapImage.
+  // SnapshotImage.
+  std::uint64_t shown_bytes() const override { return size_bytes(); }
+  aio::Task<Result<>> reload() override;
+  block::ImageSnapshots& image_snapshots() override { return snapshots_; }
   ImageContent& content() override { return image_; }
   block::Node& image_file() override { return file(); }
   const Geometry& geometry() const override { return tables_->geometry(); }
@@ -126,6 +130,8 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, BitmapImage {
                                                               const Qcow2CacheSizes& sizes,
                                                               const Qcow2Options& options);
   aio::Task<Result<Opened>> open_again();
+  // The image is what was opened again with next_sizes_.
+  void take(Opened opened);
   WritePolicy policy_of(const ImageContent& image, const Qcow2Options& options) const;
   // Reports a contradiction in the image, and stops and marks a writable image; does so once.
   aio::Task<void> report_corruption(std::string message, std::optional<block::Range> place);
@@ -171,6 +177,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, BitmapImage {
   bool is_verified_ = false;  // the image is the one that was opened; guarded by first_change_
   CompressedReader compressed_;
   Qcow2Bitmaps bitmaps_{*this};
+  Qcow2Snapshots snapshots_{*this};
   CorruptionReport corruption_;
   std::atomic<std::uint64_t> size_bytes_;
   std::optional<aio::Scope> cleaning_;  // between resume() and quiesce()

@@ -72,16 +72,29 @@ aio::Task<Result<Qcow2Driver::Opened>> Qcow2Driver::open_again() {
   co_return opened;
 }
 
+void Qcow2Driver::take(Opened opened) {
+  writer_ = std::move(opened.writer);
+  tables_ = std::move(opened.tables);
+  image_ = std::move(opened.image);
+  bitmaps_.forget_use();
+  is_verified_ = false;
+  sizes_ = next_sizes_;
+  may_change_.store(false, std::memory_order_release);
+}
+
+aio::Task<Result<>> Qcow2Driver::reload() {
+  next_sizes_ = sizes_;
+  next_options_ = options_;
+  CO_TRY_ASSIGN(Opened opened, co_await open_again());
+  take(std::move(opened));
+  size_bytes_.store(image_.header.disk_bytes(), std::memory_order_release);
+  co_return Result<>();
+}
+
 aio::Task<void> Qcow2Driver::commit_reopen() {
   if (next_opened_) {
-    writer_ = std::move(next_opened_->writer);
-    tables_ = std::move(next_opened_->tables);
-    image_ = std::move(next_opened_->image);
+    take(std::move(*next_opened_));
     next_opened_.reset();
-    bitmaps_.forget_use();
-    is_verified_ = false;
-    sizes_ = next_sizes_;
-    may_change_.store(false, std::memory_order_release);
   }
   if (next_read_only_) writer_.reset();
   if (writer_ != nullptr) writer_->set_policy(policy_of(image_, next_options_));

@@ -207,4 +207,84 @@ std::optional<Refcounts::Blocked> Allocator::decrease_some(FreedRun& run, std::u
   return std::nullopt;
 }
 
+Refcounts::Answer<HostClusters> Allocator::relocate_block_of(std::uint64_t cluster) {
+  const Refcounts::Answer<HostClusters> old = refcounts_.relocate_block_of(cluster);
+  if (old && old->count != 0) freed_.add({.clusters = *old});
+  return old;
+}
+
+Refcounts::Answer<HostClusters> Allocator::move_table() {
+  const Refcounts::Answer<HostClusters> old = refcounts_.move_table();
+  if (old && old->count != 0) freed_.add({.clusters = *old});
+  return old;
+}
+
+aio::Task<IoResult> Allocator::move_refcount_table() {
+  while (true) {
+    Refcounts::Blocked blocked{};
+    {
+      const std::lock_guard lock(tables_.mutex());
+      const Refcounts::Answer<HostClusters> done = move_table();
+      if (done) co_return IoResult();
+      blocked = done.error();
+    }
+    CO_TRY(co_await overcome(blocked));
+  }
+}
+
+aio::Task<IoResult> Allocator::relocate_blocks(std::span<const std::uint64_t> clusters) {
+  const unsigned block_bits = tables_.geometry().refcount_block_bits();
+  std::uint64_t last_block = UINT64_MAX;
+  for (const std::uint64_t cluster : clusters) {
+    if (cluster >> block_bits == last_block) continue;
+    while (true) {
+      Refcounts::Blocked blocked{};
+      {
+        const std::lock_guard lock(tables_.mutex());
+        const Refcounts::Answer<HostClusters> done = relocate_block_of(cluster);
+        if (done) break;
+        blocked = done.error();
+      }
+      CO_TRY(co_await overcome(blocked));
+    }
+    last_block = cluster >> block_bits;
+  }
+  co_return IoResult();
+}
+
+aio::Task<std::size_t> Allocator::count(std::span<const std::uint64_t> clusters, Counting counting, IoResult& result) {
+  std::size_t done = 0;
+  while (done < clusters.size()) {
+    std::optional<Refcounts::Blocked> blocked;
+    {
+      const std::lock_guard lock(tables_.mutex());
+      const std::size_t end = std::min<std::size_t>(clusters.size(), done + kCountedAtOnceMax);
+      while (done < end && !blocked) {
+        const Refcounts::Answer<std::uint64_t> counted = (refcounts_.*counting)(clusters[done]);
+        if (counted) ++done;
+        if (!counted) blocked = counted.error();
+      }
+    }
+    if (blocked) result = co_await overcome(*blocked);
+    if (!result) co_return done;
+    co_await aio::next_turn();
+  }
+  co_return done;
+}
+
+aio::Task<IoResult> Allocator::increase(std::span<const std::uint64_t> clusters) {
+  IoResult result;
+  const std::size_t done = co_await count(clusters, &Refcounts::increase, result);
+  if (result) co_return result;
+  IoResult undone;
+  co_await count(clusters.first(done), &Refcounts::decrease, undone);
+  co_return result;
+}
+
+aio::Task<IoResult> Allocator::decrease(std::span<const std::uint64_t> clusters) {
+  IoResult result;
+  co_await count(clusters, &Refcounts::decrease, result);
+  co_return result;
+}
+
 }  // namespace blockexport::drivers::qcow2

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <expected>
+#include <span>
 
 #include "aio/task/task.h"
 #include "block/edge.h"
@@ -26,6 +27,8 @@ struct Allocated {
 class Allocator {
  public:
   static constexpr std::uint64_t kReclaimedAtOnceMax = 4096;
+  // Refcounts that one step changes under the lock of the tables.
+  static constexpr std::size_t kCountedAtOnceMax = 1024;
 
   struct Options {
     std::size_t clean_blocks_max = 4;  // refcount blocks that stay in memory without need
@@ -58,6 +61,17 @@ class Allocator {
   // Found a contradiction in the image's metadata: nothing may be written to it any more.
   bool is_corrupt() const { return is_corrupt_.load(std::memory_order_relaxed); }
 
+  // Gives the refcount table another place, unless it has one that is not in the image yet.
+  aio::Task<IoResult> move_refcount_table();
+  // Gives the refcount blocks of these clusters another place too, so that the next commit exchanges them and the L1 table
+  // at once (MetadataWriter::move_l1). They stay in memory until then.
+  aio::Task<IoResult> relocate_blocks(std::span<const std::uint64_t> clusters);
+  // Changes the refcount of each cluster by one, again for each time that it is listed. An error: nothing has changed.
+  // EINVAL: a refcount has its largest value.
+  aio::Task<IoResult> increase(std::span<const std::uint64_t> clusters);
+  // The same. EIO, perhaps after some of them: one of them has no reference, so the image is corrupt.
+  aio::Task<IoResult> decrease(std::span<const std::uint64_t> clusters);
+
   // --- under the lock of the tables ---
   Refcounts& refcounts() { return refcounts_; }
   FreedClusters& freed() { return freed_; }
@@ -71,6 +85,12 @@ class Allocator {
   // Removes from `run` the clusters that it has done, at most kReclaimedAtOnceMax. Returns what ended it early.
   std::optional<Refcounts::Blocked> decrease_some(FreedRun& run, std::uint64_t count_max);
   IoResult grow_table(std::uint64_t full_entries);
+  // Under the lock of the tables.
+  Refcounts::Answer<HostClusters> relocate_block_of(std::uint64_t cluster);
+  Refcounts::Answer<HostClusters> move_table();
+  using Counting = Refcounts::Answer<std::uint64_t> (Refcounts::*)(std::uint64_t cluster);
+  // Returns the number of clusters that it has done.
+  aio::Task<std::size_t> count(std::span<const std::uint64_t> clusters, Counting counting, IoResult& result);
   // Number of clusters at the beginning of `run` that only it refers to; at most kReclaimedAtOnceMax.
   aio::Task<std::expected<std::uint64_t, Errno>> sole_clusters(FreedRun run);
   Allocated note_allocated(HostClusters clusters);

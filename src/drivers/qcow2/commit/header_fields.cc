@@ -10,7 +10,9 @@ namespace blockexport::drivers::qcow2 {
 namespace {
 
 constexpr std::uint64_t kDiskFieldsOffset = 24;
+constexpr std::uint64_t kL1EntriesOffset = 36;
 constexpr std::uint64_t kRefcountTableOffset = 48;
+constexpr std::uint64_t kSnapshotsOffset = 60;
 constexpr std::uint64_t kIncompatibleFeaturesOffset = 72;
 constexpr std::uint64_t kAutoclearFeaturesOffset = 88;
 
@@ -53,6 +55,25 @@ aio::Task<IoResult> write_refcount_table_fields(block::Node& file, RefcountTable
   writer.u64(fields.offset);
   writer.u32(fields.clusters);
   co_return co_await write_bytes(file, kRefcountTableOffset, bytes);
+}
+
+aio::Task<IoResult> write_root_fields(block::Node& file, RootFields fields) {
+  std::array<std::byte, 24> bytes;
+  ByteWriter writer(bytes);
+  writer.u32(fields.l1_entries);
+  writer.u64(fields.l1_offset);
+  writer.u64(fields.refcount_table.offset);
+  writer.u32(fields.refcount_table.clusters);
+  co_return co_await write_bytes(file, kL1EntriesOffset, bytes);
+}
+
+aio::Task<IoResult> write_snapshot_fields(block::Node& file, SnapshotFields fields) {
+  std::array<std::byte, 12> bytes;
+  ByteWriter writer(bytes);
+  writer.u32(fields.snapshots);
+  writer.u64(fields.offset);
+  CO_TRY(co_await write_bytes(file, kSnapshotsOffset, bytes));
+  co_return co_await file.flush();
 }
 
 }  // namespace blockexport::drivers::qcow2

@@ -30,4 +30,19 @@ struct RefcountTableFields {
 // Not durable when it returns.
 aio::Task<IoResult> write_refcount_table_fields(block::Node& file, RefcountTableFields fields);
 
+// All at once: both roots of the tables.
+struct RootFields {
+  std::uint32_t l1_entries = 0;
+  std::uint64_t l1_offset = 0;
+  RefcountTableFields refcount_table = {};
+};
+// Not durable when it returns.
+aio::Task<IoResult> write_root_fields(block::Node& file, RootFields fields);
+
+struct SnapshotFields {
+  std::uint32_t snapshots = 0;
+  std::uint64_t offset = 0;
+};
+aio::Task<IoResult> write_snapshot_fields(block::Node& file, SnapshotFields fields);
+
 }  // namespace blockexport::drivers::qcow2

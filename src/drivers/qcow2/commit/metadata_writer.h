@@ -11,6 +11,7 @@
 // Owned by the image's writer. Thread: any; commits are shared by all tasks that ask for one (aio/sync/sync_group.h).
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,17 @@
 #include "drivers/qcow2/commit/allocator.h"
 
 namespace blockexport::drivers::qcow2 {
+
+// Work on the metadata in memory that is to be in one commit as a whole. Owned by the task that waits for the commit.
+class CommitWork {
+ public:
+  // Runs before a commit looks at what has changed, on the reactor of the task that began the commit; no commit is under
+  // way. An error: it has changed nothing.
+  virtual aio::Task<IoResult> prepare() = 0;
+
+ protected:
+  ~CommitWork() = default;
+};
 
 class MetadataWriter {
  public:
@@ -35,6 +47,19 @@ class MetadataWriter {
   // Makes everything durable that was changed before the call, data and metadata. The first error: everything that is
   // not in the image is kept for the next call.
   aio::Task<IoResult> commit();
+
+  // The same after `work`. An error of the work, or of the commit, which then is kept for the next call too.
+  aio::Task<IoResult> commit_with(CommitWork& work);
+
+  // For a CommitWork: the commit writes the whole L1 table to these clusters, and exchanges it, the refcount table and
+  // all blocks that have another place with one write of the header. Frees the clusters of the old table. Under the lock
+  // of the tables; not while has_moved_l1(). The refcount table has to move too.
+  void move_l1(HostClusters place);
+  bool has_moved_l1() const { return moved_l1_offset_ != 0; }
+  // Number of clusters of the L1 table.
+  std::uint64_t l1_clusters() const;
+  // Where the L1 table is in the image, or is to be after the next commit.
+  std::uint64_t l1_offset() const { return has_moved_l1() ? moved_l1_offset_ : l1_offset_; }
 
   // Whether a commit has something to write, or freed clusters to make available.
   bool is_dirty();
@@ -58,6 +83,11 @@ class MetadataWriter {
     std::uint64_t table_offset = 0;
     std::uint64_t table_clusters = 0;
     Writes entries;  // of L2 and L1 tables
+    std::optional<Refcounts::Write> moved_l1;
+  };
+  struct PendingWork {
+    CommitWork* work;
+    IoResult result = {};
   };
 
   aio::Task<IoResult> run_commit();
@@ -65,6 +95,9 @@ class MetadataWriter {
   void end();
   Writes changed_entries();
   aio::Task<IoResult> write_plan(Plan plan);
+  // In place of the first steps of write_plan().
+  aio::Task<IoResult> exchange_roots(const Plan& plan);
+  aio::Task<void> run_works();
   // After clusters became available, without a barrier: a refcount that is too high is only a leak.
   aio::Task<IoResult> write_decreased();
   aio::Task<IoResult> write_all(std::span<const Refcounts::Write> writes, block::DebugEvent event);
@@ -76,6 +109,8 @@ class MetadataWriter {
   block::Edge& file_;
   block::Edge* data_file_;
   std::uint64_t l1_offset_;
+  std::uint64_t moved_l1_offset_ = 0;  // 0: the L1 table stays where it is
+  std::vector<PendingWork*> works_;    // under the lock of the tables
   aio::SyncGroup commits_;
 };
 

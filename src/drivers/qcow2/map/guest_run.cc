@@ -49,9 +49,14 @@ std::uint64_t bytes_without_table(const ImageTables& tables, std::uint64_t offse
 
 std::expected<GuestRun, Errno> run_at(const ImageTables& tables, std::uint64_t offset) {
   if (const std::uint64_t length = bytes_without_table(tables, offset); length != 0) return GuestRun{.length = length};
-  const std::expected<L2Entry, Errno> entry = tables.try_entry(tables.geometry().cluster_of(offset));
+  // Read before the entry: while a table is shared, the flags in it may be older than that. See snapshots/.
+  const std::uint64_t cluster = tables.geometry().cluster_of(offset);
+  const bool is_own_table = (tables.l1_entry(tables.geometry().l1_index(cluster)) & kEntryCopied) != 0;
+  const std::expected<L2Entry, Errno> entry = tables.try_entry(cluster);
   if (!entry) return fail(entry.error().value());
-  return run_of_entry(tables.geometry(), *entry, offset);
+  std::expected<GuestRun, Errno> run = run_of_entry(tables.geometry(), *entry, offset);
+  if (run) run->overwritable = run->overwritable && is_own_table;
+  return run;
 }
 
 }  // namespace

@@ -236,6 +236,40 @@ Refcounts::Answer<std::uint64_t> Refcounts::change(std::uint64_t cluster, bool i
   return after;
 }
 
+Refcounts::Answer<HostClusters> Refcounts::relocate_block_of(std::uint64_t cluster) {
+  const std::uint64_t number = block_of(cluster);
+  // A cluster without a block has no reference.
+  if (block_offset(number) == 0) return blocked(Obstacle::kCorrupt);
+  const Answer<Block*> found = loaded(number);
+  if (!found) return std::unexpected(found.error());
+  if ((*found)->is_new) return HostClusters{};
+  const Answer<HostClusters> made = allocate(1);
+  if (!made) return std::unexpected(made.error());
+  Block& block = blocks_.find(number)->second;
+  const HostClusters old{geometry_.cluster_of(table_[number]), 1};
+  table_[number] = made->first << geometry_.cluster_bits;
+  changed_entries_.push_back(number);
+  if (!block.is_dirty()) ++dirty_blocks_;
+  block.is_new = true;
+  block.changed = true;
+  block.dirty_begin = 0;
+  block.dirty_end = geometry_.cluster_bytes();
+  metadata_.add(made->first);
+  return old;
+}
+
+Refcounts::Answer<HostClusters> Refcounts::move_table() {
+  if (table_moved_) return HostClusters{};
+  const std::uint64_t count = geometry_.cluster_of(table_.size() * sizeof(std::uint64_t));
+  const Answer<HostClusters> made = allocate_exactly(count);
+  if (!made) return std::unexpected(made.error());
+  const HostClusters old{geometry_.cluster_of(table_offset_), count};
+  for (std::uint64_t i = 0; i < count; ++i) metadata_.add(made->first + i);
+  table_offset_ = made->first << geometry_.cluster_bits;
+  table_moved_ = true;
+  return old;
+}
+
 Refcounts::Answer<HostClusters> Refcounts::grow_table() {
   const std::uint64_t entries_per_cluster = geometry_.cluster_bytes() / sizeof(std::uint64_t);
   const std::uint64_t first_block = table_.size();

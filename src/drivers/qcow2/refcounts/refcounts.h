@@ -78,6 +78,12 @@ class Refcounts {
   // Returns the new refcount. At 0 the cluster is free.
   Answer<std::uint64_t> decrease(std::uint64_t cluster);
   Answer<std::uint64_t> increase(std::uint64_t cluster);
+  // Gives the block that describes `cluster` another place, so that the image has the old one until the table of the
+  // header is another one; does nothing if the image refers to no place of it. Returns the cluster of the old place,
+  // which is freed when the new one is in the image; count 0: none. Such changes need move_table() too.
+  Answer<HostClusters> relocate_block_of(std::uint64_t cluster);
+  // Gives the table another place, unless it has one that is not in the image yet. Returns as above.
+  Answer<HostClusters> move_table();
   // Makes a larger table, with the blocks that describe it, behind all clusters that the old one describes. Returns the
   // clusters of the old table, which are freed when the new one is in the image.
   Answer<HostClusters> grow_table();

@@ -25,6 +25,28 @@ void ImageTables::set_l1_entry(std::uint64_t index, std::uint64_t entry) {
   changed_l1_.push_back(index);
 }
 
+void ImageTables::begin_freezing() {
+  frozen_.assign(l1_size_, Frozen::kNot);
+}
+
+bool ImageTables::freeze(std::uint64_t index) {
+  const std::uint64_t entry = l1_entry(index);
+  if ((entry & kEntryOffsetMask) == 0) return false;
+  frozen_[index] = (entry & kEntryCopied) != 0 ? Frozen::kCopied : Frozen::kShared;
+  l1_[index].store(entry & ~kEntryCopied, std::memory_order_release);
+  return true;
+}
+
+void ImageTables::thaw(std::uint64_t index, std::uint64_t entry) {
+  const bool has_changed = entry != l1_entry_for_image(index);
+  frozen_[index] = Frozen::kNot;
+  if (has_changed) {
+    set_l1_entry(index, entry);
+  } else {
+    l1_[index].store(entry, std::memory_order_release);
+  }
+}
+
 std::vector<std::uint64_t> ImageTables::begin_l1_write() {
   l1_in_writing_ = changed_l1_.size();
   std::vector<std::uint64_t> changed = changed_l1_;
@@ -94,6 +116,9 @@ aio::Task<IoResult> ImageTables::read_slice(std::uint64_t table_offset, Load& lo
   block::debug_event(file_, block::DebugEvent::kL2Load);
   CO_TRY(co_await read_zero_padded(file_.node(), range, {&vector, 1}));
   const std::lock_guard lock(mutex_);
+  // The table has moved meanwhile: the caller looks again.
+  const std::uint64_t now = l1_entry(load.slice / cache_.slices_per_table()) & kEntryOffsetMask;
+  if (now != table_offset) co_return IoResult();
   co_return cache_.insert(load.slice, memory.bytes());
 }
 

@@ -61,6 +61,22 @@ class ImageTables {
   void end_l1_write();
   bool is_dirty() const { return cache_.dirty_count() != 0 || !changed_l1_.empty(); }
 
+  // --- tables that a snapshot that is being taken shares (snapshots/frozen_state.h); under mutex() ---
+
+  // Begins to freeze: from now on freeze() may be called for each index, while no request is under way.
+  void begin_freezing();
+  // The L2 table of that index belongs to a snapshot too, although neither its refcount nor the flags in the image say so
+  // yet. In memory no cluster of it may be overwritten. Returns false if there is no table.
+  bool freeze(std::uint64_t index);
+  bool is_frozen(std::uint64_t index) const { return index < frozen_.size() && frozen_[index] != Frozen::kNot; }
+  // The table is as the L1 entry says from now on, which has changed if `entry` is another one than the image's.
+  void thaw(std::uint64_t index, std::uint64_t entry);
+  // The L1 entry as it is to stand in the image.
+  std::uint64_t l1_entry_for_image(std::uint64_t index) const {
+    const bool copied = index < frozen_.size() && frozen_[index] == Frozen::kCopied;
+    return l1_entry(index) | (copied ? kEntryCopied : 0);
+  }
+
  private:
   // One read of a slice, and the tasks that wait for it.
   struct Load {
@@ -80,6 +96,8 @@ class ImageTables {
   L2Cache cache_;
   std::vector<std::uint64_t> changed_l1_;
   std::size_t l1_in_writing_ = 0;  // the first of changed_l1_
+  enum class Frozen : std::uint8_t { kNot, kShared, kCopied };  // kCopied: the entry in the image has that flag
+  std::vector<Frozen> frozen_;                                  // by index of the L1 table; may be shorter
   std::vector<std::shared_ptr<Load>> loads_;
 };
 

@@ -207,6 +207,15 @@ void L2Cache::drop_unused(std::size_t first, std::size_t count) {
   }
 }
 
+void L2Cache::drop_table(std::uint64_t l1_index) {
+  for (std::uint64_t i = 0; i < slices_per_table_; ++i) {
+    Place* const place = place_of_slice(l1_index * slices_per_table_ + i);
+    if (place == nullptr) continue;
+    assert(!place->dirty);
+    drop(*place);
+  }
+}
+
 // A lookup that has found the place before reads old words or zeros, and sees then that the counter has changed.
 void L2Cache::drop(Place& place) {
   place.sequence.fetch_add(1, std::memory_order_acq_rel);

@@ -75,6 +75,7 @@ aio::Task<IoResult> Clearing::clear_step(Range clusters, Range range) {
                               block::RangeLock::Kind::kExclusive);
   co_await hold.acquire();
   const ClusterPins::Pin pin = parts_.pins.pin(reactor);
+  co_await thaw_table(parts_, clusters.offset);
   std::vector<L2Entry> entries;
   std::vector<FreedRun> freed;
   std::vector<std::uint64_t> in_place;

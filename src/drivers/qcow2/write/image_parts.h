@@ -36,6 +36,16 @@ class GuestReader {
   ~GuestReader() = default;
 };
 
+// Makes an L2 table that ImageTables::is_frozen() ready for changes: afterwards the flags in it tell which clusters
+// may be overwritten. Implemented by snapshots/. Thread: any.
+class TableThawing {
+ public:
+  virtual aio::Task<void> thaw(std::uint64_t l1_index) = 0;
+
+ protected:
+  ~TableThawing() = default;
+};
+
 struct ImageParts {
   ImageTables& tables;
   ClusterPins& pins;
@@ -48,6 +58,8 @@ struct ImageParts {
   block::RangeLock changes = {};
   // Changes of L1 entries. Held for the index.
   block::RangeLock l1_changes = {};
+  // Null: no table was ever frozen. It changes while no request is under way.
+  TableThawing* thawing = nullptr;
 
   const Geometry& geometry() const { return tables.geometry(); }
 };

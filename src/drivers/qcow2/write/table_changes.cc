@@ -30,6 +30,15 @@ aio::Task<IoResult> fill_table(ImageParts& parts, std::uint64_t from, Allocated 
 
 }  // namespace
 
+aio::Task<void> thaw_table(ImageParts& parts, std::uint64_t guest_cluster) {
+  const std::uint64_t index = parts.geometry().l1_index(guest_cluster);
+  {
+    const std::lock_guard lock(parts.tables.mutex());
+    if (!parts.tables.is_frozen(index)) co_return;
+  }
+  co_await parts.thawing->thaw(index);
+}
+
 aio::Task<IoResult> make_table_writable(ImageParts& parts, std::uint64_t guest_cluster) {
   const Geometry& geometry = parts.geometry();
   const std::uint64_t index = geometry.l1_index(guest_cluster);
@@ -37,6 +46,8 @@ aio::Task<IoResult> make_table_writable(ImageParts& parts, std::uint64_t guest_c
     const std::uint64_t entry = parts.tables.l1_entry(index);
     return (entry & kEntryCopied) != 0 && (entry & kEntryOffsetMask) != 0;
   };
+  if (is_writable()) co_return IoResult();
+  co_await thaw_table(parts, guest_cluster);
   if (is_writable()) co_return IoResult();
   block::RangeLock::Hold hold(parts.l1_changes, co_await aio::current_reactor(), {index, 1},
                               block::RangeLock::Kind::kExclusive);

@@ -8,7 +8,11 @@
 
 namespace blockexport::drivers::qcow2 {
 
-// Makes the L2 table of a guest cluster exist, and belong to the active L1 table alone.
+// Waits until the L2 table of a guest cluster is not frozen by a snapshot that is being taken. To be called before the
+// entries are read that are to change.
+aio::Task<void> thaw_table(ImageParts& parts, std::uint64_t guest_cluster);
+
+// The same, and makes the L2 table of a guest cluster exist, and belong to the active L1 table alone.
 aio::Task<IoResult> make_table_writable(ImageParts& parts, std::uint64_t guest_cluster);
 
 // Sets the entries of consecutive guest clusters of one slice, whose table is writable, and adds `freed` to the freed

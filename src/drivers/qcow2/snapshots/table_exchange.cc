@@ -1,0 +1,153 @@
+#include "drivers/qcow2/snapshots/table_exchange.h"
+
+#include "aio/task/current.h"
+#include "base/error.h"
+
+namespace blockexport::drivers::qcow2 {
+
+aio::Task<IoResult> TableExchange::move_roots() {
+  CO_TRY(co_await parts_.allocator.move_refcount_table());
+  if (parts_.metadata.has_moved_l1()) co_return IoResult();
+  CO_TRY_ASSIGN(const Allocated made, co_await parts_.allocator.allocate_exactly(parts_.metadata.l1_clusters()));
+  const std::lock_guard lock(parts_.tables.mutex());
+  parts_.metadata.move_l1(made.clusters);
+  co_return IoResult();
+}
+
+aio::Task<std::expected<std::uint64_t, Errno>> TableExchange::write_new_table(const TableContent& table) {
+  const Geometry& geometry = parts_.geometry();
+  CO_TRY_ASSIGN(const Allocated made, co_await parts_.allocator.allocate(1));
+  const iovec vector{const_cast<std::byte*>(table.bytes().data()), table.bytes().size()};
+  block::debug_event(parts_.file, block::DebugEvent::kL2AllocWrite);
+  const IoResult written = co_await parts_.file.node().write(
+      {made.clusters.first << geometry.cluster_bits, geometry.cluster_bytes()}, {&vector, 1}, {.may_grow = true});
+  if (!written) give_back(made.clusters.first);
+  if (!written) co_return fail(written.error().value());
+  co_return made.clusters.first;
+}
+
+void TableExchange::give_back(std::uint64_t cluster) {
+  const std::lock_guard lock(parts_.tables.mutex());
+  parts_.allocator.free({.clusters = {cluster, 1}});
+}
+
+aio::Task<IoResult> TableSharing::prepare() {
+  CO_TRY(co_await move_roots());
+  for (const std::uint64_t index : indices_) {
+    CO_TRY(co_await share(index));
+    co_await aio::next_turn();
+  }
+  co_return IoResult();
+}
+
+aio::Task<IoResult> TableSharing::share(std::uint64_t index) {
+  const Geometry& geometry = parts_.geometry();
+  const std::uint64_t offset = parts_.tables.l1_entry(index) & kEntryOffsetMask;
+  CO_TRY_ASSIGN(TableContent table, co_await read_table(parts_.file.node(), geometry, offset));
+  if (!table.is_valid()) co_return fail(EIO);
+  std::vector<std::uint64_t> references = table.references();
+  const bool needs_copy = table.has_copied_flags();
+  if (!needs_copy) references.push_back(geometry.cluster_of(offset));
+  CO_TRY(co_await parts_.allocator.relocate_blocks(references));
+  std::uint64_t copy = 0;
+  if (needs_copy) {
+    table.clear_copied_flags();
+    CO_TRY_ASSIGN(copy, co_await write_new_table(table));
+  }
+  if (const IoResult counted = co_await parts_.allocator.increase(references); !counted) {
+    if (needs_copy) give_back(copy);
+    co_return counted;
+  }
+  const std::lock_guard lock(parts_.tables.mutex());
+  if (needs_copy) {
+    parts_.allocator.metadata().add(copy);
+    parts_.tables.cache().drop_table(index);
+  }
+  parts_.tables.thaw(index, needs_copy ? copy << geometry.cluster_bits | kEntryCopied : offset);
+  co_return IoResult();
+}
+
+aio::Task<IoResult> TableRelease::prepare() {
+  CO_TRY(co_await move_roots());
+  for (const Table& table : tables_) {
+    CO_TRY(co_await release(table));
+    co_await aio::next_turn();
+  }
+  co_return IoResult();
+}
+
+aio::Task<std::expected<std::optional<TableContent>, Errno>> TableRelease::with_new_flags(
+    std::uint64_t index, const TableContent& released) {
+  const Geometry& geometry = parts_.geometry();
+  const std::uint64_t offset = parts_.tables.l1_entry(index) & kEntryOffsetMask;
+  if (offset == 0) co_return std::nullopt;
+  CO_TRY_ASSIGN(TableContent table, co_await read_table(parts_.file.node(), geometry, offset));
+  bool has_changed = false;
+  for (std::uint64_t i = 0; i < geometry.l2_entries(); ++i) {
+    const L2Entry entry = table.entry(i);
+    const std::uint64_t cluster = plain_cluster_of(geometry, entry);
+    if (cluster == UINT64_MAX || cluster != plain_cluster_of(geometry, released.entry(i))) continue;
+    // The snapshot's reference and the disk's are all that there are.
+    CO_TRY_ASSIGN(const std::uint64_t refcount, co_await parts_.allocator.refcount(cluster));
+    if (refcount != 2 || (entry.descriptor & kEntryCopied) != 0) continue;
+    table.set_descriptor(i, entry.descriptor | kEntryCopied);
+    has_changed = true;
+  }
+  if (!has_changed) co_return std::nullopt;
+  co_return table;
+}
+
+bool TableRelease::may_release(std::span<const std::uint64_t> references, std::uint64_t own_cluster) {
+  const std::lock_guard lock(parts_.tables.mutex());
+  MetadataClusters& metadata = parts_.allocator.metadata();
+  for (const std::uint64_t cluster : references) {
+    if (metadata.contains(cluster, 1)) return false;
+  }
+  // It may have been a table of the disk.
+  if (!metadata.contains(own_cluster, 1)) return true;
+  const Refcounts& refcounts = parts_.allocator.refcounts();
+  const std::uint64_t offset = own_cluster << parts_.geometry().cluster_bits;
+  const auto is_in = [&](std::uint64_t begin, std::uint64_t bytes) { return offset - begin < bytes; };
+  if (own_cluster == 0 || is_in(refcounts.table_offset(), refcounts.table_entries() * sizeof(std::uint64_t)) ||
+      is_in(parts_.metadata.l1_offset(), parts_.tables.l1_size() * sizeof(std::uint64_t))) {
+    return false;
+  }
+  for (std::uint64_t block = 0; block < refcounts.table_entries(); ++block) {
+    if (refcounts.block_offset(block) == offset) return false;
+  }
+  return true;
+}
+
+aio::Task<IoResult> TableRelease::release(Table released) {
+  const Geometry& geometry = parts_.geometry();
+  CO_TRY_ASSIGN(const TableContent table, co_await read_table(parts_.file.node(), geometry, released.offset));
+  const std::uint64_t own_cluster = geometry.cluster_of(released.offset);
+  std::vector<std::uint64_t> references = table.references();
+  if (!may_release(references, own_cluster)) co_return fail(EIO);
+  references.push_back(own_cluster);
+  CO_TRY(co_await parts_.allocator.relocate_blocks(references));
+  const std::uint64_t disk_offset = parts_.tables.l1_entry(released.index) & kEntryOffsetMask;
+  CO_TRY_ASSIGN(const std::optional<TableContent> changed, co_await with_new_flags(released.index, table));
+  std::uint64_t copy = 0;
+  if (changed) {
+    CO_TRY_ASSIGN(copy, co_await write_new_table(*changed));
+  }
+  CO_TRY_ASSIGN(const std::uint64_t own_refcount, co_await parts_.allocator.refcount(own_cluster));
+  if (own_refcount < (disk_offset == released.offset ? 2 : 1)) co_return fail(EIO);
+  if (const IoResult counted = co_await parts_.allocator.decrease(references); !counted) {
+    if (changed) give_back(copy);
+    co_return counted;
+  }
+  const std::lock_guard lock(parts_.tables.mutex());
+  if (changed) {
+    parts_.allocator.metadata().add(copy);
+    parts_.tables.cache().drop_table(released.index);
+    parts_.tables.set_l1_entry(released.index, copy << geometry.cluster_bits | kEntryCopied);
+    parts_.allocator.free({.clusters = {geometry.cluster_of(disk_offset), 1}});
+  } else if (disk_offset == released.offset && own_refcount == 2) {
+    parts_.tables.set_l1_entry(released.index, disk_offset | kEntryCopied);
+  }
+  co_return IoResult();
+}
+
+}  // namespace blockexport::drivers::qcow2
