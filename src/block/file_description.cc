@@ -54,10 +54,10 @@ struct Description {
   bool is_storage = false;  // the node is not on top of another one
 };
 
-// Where a copy-before-write node copies to.
-Node& target_of(Node& node) {
+// The child of that name, which the driver has.
+Node& child_of(Node& node, std::string_view name) {
   const std::vector<Edge*> children = node.driver().children();
-  return (*std::ranges::find(children, "target", [](const Edge* child) { return child->name(); }))->node();
+  return (*std::ranges::find(children, name, [](const Edge* child) { return child->name(); }))->node();
 }
 
 // The text that stands for the node.
@@ -137,6 +137,14 @@ Description describe_blkdebug(const schema::BlockdevOptionsBlkdebug& options, co
   return {has_name ? fmt::format("blkdebug:{}:{}", config, image.name) : "", members.json(), false};
 }
 
+// Two children with names give one in the form of a protocol.
+Description describe_blkverify(const Description& test, const Description& raw, Members& members) {
+  members.add("test", test.json);
+  members.add("raw", raw.json);
+  const bool has_name = !test.name.empty() && !raw.name.empty();
+  return {has_name ? fmt::format("blkverify:{}:{}", raw.name, test.name) : "", members.json(), false};
+}
+
 // A quorum node, whose children are in the reverse order.
 Description describe_quorum(const Graph& graph, Node& node, const schema::BlockdevOptionsQuorum& options,
                             Members& members) {
@@ -175,6 +183,15 @@ Description describe(const Graph& graph, Node& node) {
       return describe_format(graph, node, members);
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlkdebug>) {
       return describe_blkdebug(branch, describe(graph, *image_node(node)), members);
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlklogwrites>) {
+      members.add_if("log-append", branch.log_append);
+      members.add_if("log-sector-size", branch.log_sector_size);
+      members.add("file", describe(graph, child_of(node, "file")).json);
+      members.add("log", describe(graph, child_of(node, "log")).json);
+      return {"", members.json(), false};
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlkverify>) {
+      return describe_blkverify(describe(graph, child_of(node, "test")), describe(graph, child_of(node, "raw")),
+                                members);
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsQuorum>) {
       return describe_quorum(graph, node, branch, members);
     } else {
@@ -182,7 +199,7 @@ Description describe(const Graph& graph, Node& node) {
       Description file = describe(graph, *image_node(node));
       members.add("file", file.json);
       if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsCbw>) {
-        members.add("target", describe(graph, target_of(node)).json);
+        members.add("target", describe(graph, child_of(node, "target")).json);
       }
       if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsThrottle>) {
         members.add_text("throttle-group", branch.throttle_group);

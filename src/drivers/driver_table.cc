@@ -6,6 +6,8 @@
 #include "block/chain.h"
 #include "drivers/blkdebug/blkdebug_driver.h"
 #include "drivers/blkdebug/rule_file.h"
+#include "drivers/blklogwrites/blklogwrites_driver.h"
+#include "drivers/blkverify/blkverify_driver.h"
 #include "drivers/compress/compress_driver.h"
 #include "drivers/copy_before_write/copy_before_write_driver.h"
 #include "drivers/copy_on_read/copy_on_read_driver.h"
@@ -154,6 +156,24 @@ aio::Task<Opened> open_throttle(const schema::BlockdevOptionsThrottle& options, 
   co_return as_driver(ThrottleDriver::open(groups, options.throttle_group, std::move(file)));
 }
 
+aio::Task<Opened> open_blkverify(const schema::BlockdevOptionsBlkverify& options, block::ChildOpener& children,
+                                 const Log* log) {
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> raw,
+                co_await children.open_child(options.raw, "raw", block::ChildRole::kFiltered));
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> test,
+                co_await children.open_child(options.test, "test", block::ChildRole::kData));
+  co_return std::make_unique<BlkverifyDriver>(std::move(test), std::move(raw), log);
+}
+
+aio::Task<Opened> open_blklogwrites(const schema::BlockdevOptionsBlklogwrites& options, block::ChildOpener& children) {
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> file,
+                co_await children.open_child(options.file, "file", block::ChildRole::kFiltered));
+  CO_TRY_ASSIGN(std::unique_ptr<block::Edge> log,
+                co_await children.open_child(options.log, "log", block::ChildRoles()));
+  CO_TRY_ASSIGN(const BlklogwritesOptions plain, blklogwrites_options(options));
+  co_return as_driver(co_await BlklogwritesDriver::open(plain, std::move(file), std::move(log)));
+}
+
 }  // namespace
 
 aio::Task<Opened> BuiltInDrivers::open_file(const schema::BlockdevOptionsFile& options,
@@ -197,9 +217,9 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
     case BlockdevDriver::kSnapshotAccess:
       co_return co_await open_snapshot_access(options.as<BlockdevDriver::kSnapshotAccess>(), children);
     case BlockdevDriver::kBlklogwrites:
-      co_return fail("This driver is not built yet");
+      co_return co_await open_blklogwrites(options.as<BlockdevDriver::kBlklogwrites>(), children);
     case BlockdevDriver::kBlkverify:
-      co_return fail("This driver is not built yet");
+      co_return co_await open_blkverify(options.as<BlockdevDriver::kBlkverify>(), children, log_);
     case BlockdevDriver::kCopyOnRead:
       co_return co_await open_copy_on_read(options.as<BlockdevDriver::kCopyOnRead>(), children);
     case BlockdevDriver::kLuks:

@@ -1,12 +1,11 @@
 """The driver quorum: its children vote on what is read, and a number of them may fail, as with qemu-storage-daemon."""
 
 import itertools
-import threading
 
-from lib import daemon, images, settings, tools, wait
+from lib import images, wait
 from lib.images import KIB, MIB
-from lib.nbd_wire import (CMD_CACHE, CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, EIO, ENOSPC, FLAG_FUA,
-                          STATE_HOLE, STATE_ZERO)
+from lib.nbd_wire import (CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE_ZEROES, EIO, ENOSPC, FLAG_FUA, STATE_HOLE,
+                          STATE_ZERO)
 from lib.testcase import DaemonTest
 
 SIZE = MIB
@@ -40,12 +39,14 @@ class QuorumTest(DaemonTest):
         """The options of a child, whose node has the name of its image."""
         name = self.names[index]
         given = {"inject-error": list(rules)} if rules else {}
-        return {"driver": "blkdebug", "node-name": name, "image": {"driver": "file", "filename": self.path(name)}, **given}
+        image = {"driver": "file", "filename": self.path(name)}
+        return {"driver": "blkdebug", "node-name": name, "image": image, **given}
 
     def expose(self, threshold, *rules, count=3, **options):
         """Exports a quorum node, and returns a session. `rules`: those of each child."""
         self.quorum = f"q{next(NAMES)}"
-        children = [self.child(index, *each) for index, each in itertools.zip_longest(range(count), rules, fillvalue=())]
+        rules += ((),) * (count - len(rules))
+        children = [self.child(index, *each) for index, each in enumerate(rules)]
         self.add_node(self.quorum, driver="quorum", children=children, **{"vote-threshold": threshold}, **options)
         self.add_export(self.quorum, writable=True, **{"allocation-depth": True})
         return self.session(self.quorum)

@@ -106,6 +106,8 @@ class NumbersTest(DaemonTest):
                                  "set-state": [{"event": "none", "new_state": 1}]},
                     "copy-before-write": {"driver": "copy-before-write", "node-name": "n", "file": "file",
                                           "target": "scratch"},
+                    "blklogwrites": {"driver": "blklogwrites", "node-name": "n", "file": "file", "log": "scratch"},
+                    "quorum": {"driver": "quorum", "node-name": "n", "children": ["file"]},
                     "null-co": {"driver": "null-co", "node-name": "n"},
                     "null-aio": {"driver": "null-aio", "node-name": "n"}}.get(choices[0])
             if command == "blockdev-add":

@@ -278,7 +278,7 @@ std::vector<block::Edge*> QuorumDriver::children() const {
 block::Permissions QuorumDriver::child_permissions(const block::Edge&, const block::Permissions& own, bool) const {
   block::Permissions needed{.used = own.used,
                             .shared = own.shared & (Permission::kConsistentRead | Permission::kWriteUnchanged)};
-  if (options_.rewrite_corrupted) needed.used = needed.used | Permission::kWriteUnchanged;
+  if (options_.rewrite_corrupted) needed.used = needed.used | Permission::kWrite;
   return needed;
 }
 

@@ -1,5 +1,7 @@
 #include "drivers/quorum/quorum_driver.h"
 
+#include <array>
+#include <cstring>
 #include <string>
 
 #include "block/testing/memory_driver.h"
@@ -276,7 +278,7 @@ TEST_F(QuorumDriverTest, OthersMayOnlyReadItsChildren) {
   const Edge& child = *node_->driver().children()[0];
   EXPECT_EQ(child.name(), "children.2");
   const Permissions needed = node_->driver().child_permissions(child, {.used = Permission::kConsistentRead}, false);
-  EXPECT_EQ(needed.used, Permission::kConsistentRead | Permission::kWriteUnchanged);
+  EXPECT_EQ(needed.used, Permission::kConsistentRead | Permission::kWrite);
   EXPECT_EQ(needed.shared, Permission::kConsistentRead | Permission::kWriteUnchanged);
 }
 
