@@ -142,7 +142,7 @@ Description describe_blkverify(const Description& test, const Description& raw, 
   members.add("test", test.json);
   members.add("raw", raw.json);
   const bool has_name = !test.name.empty() && !raw.name.empty();
-  return {has_name ? fmt::format("blkverify:{}:{}", raw.name, test.name) : "", members.json(), false};
+  return {has_name ? fmt::format("blkverify:{}:{}", raw.name, test.name) : "", members.json(), has_name};
 }
 
 // A quorum node, whose children are in the reverse order.

@@ -37,15 +37,19 @@ bool stands_on_file(Node& node) {
   if (node.driver().file_statistics() != nullptr) return true;
   // An older state is in no file of its own.
   if (node.driver().as_live() == nullptr) return false;
-  Node* image = image_node(node);
+  Node* image = filtered_node(node);
+  if (image == nullptr) image = image_node(node);
   return image != nullptr && stands_on_file(*image);
 }
 
-// Memory alignment of the file below. Without a file any alignment works, and a sector is reported.
+// The largest memory alignment of the files below. Without a file any alignment works, and a sector is reported.
 std::uint32_t memory_alignment_of(Node& node) {
   if (node.driver().file_statistics() != nullptr) return node.limits().memory_alignment;
-  Node* image = image_node(node);
-  return image != nullptr ? memory_alignment_of(*image) : kSectorBytes;
+  std::uint32_t alignment = 0;
+  for (const Edge* child : node.driver().children()) {
+    if (child->roles().holds_image()) alignment = std::max(alignment, memory_alignment_of(child->node()));
+  }
+  return alignment != 0 ? alignment : kSectorBytes;
 }
 
 // In the order of the schema: alignment of requests, size of pieces of memory, minimal and optimal alignment of memory.
