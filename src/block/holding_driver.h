@@ -8,6 +8,8 @@
 
 namespace blockexport::block {
 
+class Node;
+
 class HoldingDriver : public LiveDriver {
  public:
   // Lets those requests go that wait, and those that come until end_drain(). Called in pairs, which may overlap.
@@ -19,5 +21,8 @@ class HoldingDriver : public LiveDriver {
 inline HoldingDriver* as_holding(Driver& driver) {
   return driver.format_name() == "throttle" ? static_cast<HoldingDriver*>(&driver) : nullptr;
 }
+
+// Lets the requests go that wait now in `node` and in what stands below it.
+void let_held_requests_go(Node& node);
 
 }  // namespace blockexport::block

@@ -10,6 +10,7 @@
 #include "aio/sync/with_deadline.h"
 #include "aio/task/current.h"
 #include "base/identifier.h"
+#include "block/holding_driver.h"
 
 namespace blockexport::exports {
 namespace {
@@ -144,6 +145,9 @@ void Registry::begin(Export& leaving, RemoveMode mode) {
   leaving.shutting_down_ = true;
   leaving.leaving_ = mode;
   leaving.leave(mode);
+  // Its clients are not served any more, so that a throttle has no reason to hold their requests back.
+  const bool ends_requests = mode == RemoveMode::kFinish || mode == RemoveMode::kHard;
+  if (ends_requests && !leaving.being_erased_) block::let_held_requests_go(leaving.edge().node());
   erase_if_unused(leaving);
 }
 

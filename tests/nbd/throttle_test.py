@@ -135,7 +135,7 @@ class ThrottleTest(DaemonTest):
         self.assert_all_end(session, 3)
         for number in range(20):
             self.assertEqual(session.write(number * 4096, bytes(4096)), 0)
-        self.assertIn("active references", self.qmp.failure("object-del", {"id": "free"}))
+        self.assertIn("active references", self.qmp.failure("object-del", {"id": "free"})[1])
         self.qmp.execute("blockdev-reopen", {"options": [options | {"throttle-group": "group"}]})
         self.qmp.execute("object-del", {"id": "free"})
 
@@ -158,6 +158,21 @@ class ThrottleTest(DaemonTest):
         self.assertEqual(self.session("a").call(3), 0)
         self.limit()
         self.assert_all_end(waiting, 3)
+
+    def test_removal_while_requests_wait(self):
+        """The hard removal of an export lets its requests go, and the node can be removed."""
+        self.limit(**HOURS)
+        session = self.send_writes("a", 8)
+        self.assert_waiting(session)
+        self.qmp.execute("block-export-del", {"id": "a", "mode": "hard"})
+        self.qmp.wait_event("BLOCK_EXPORT_DELETED")
+        self.qmp.execute("blockdev-del", {"node-name": "a"})
+        self.add_node("a", driver="throttle", file="disk", **{"throttle-group": "group"})
+
+    def test_group_in_use(self):
+        """The object stays as long as a node is in its group."""
+        self.assertEqual(self.qmp.failure("object-del", {"id": "group"})[1],
+                         "Cannot delete throttle group 'group' with active references")
 
     def assert_waiting(self, session):
         """The first request has ended, and no other one ends."""

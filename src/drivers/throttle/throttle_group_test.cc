@@ -53,6 +53,25 @@ class ThrottleGroupTest : public block::ReactorTest {
     (void)co_await reactor().sleep_until(reactor().now_ns() + duration_ns);
   }
 
+  // Waits until only those requests went that `gone` names.
+  aio::Task<void> change_limits_later(ThrottleGroup& group, ThrottleLimits limits, std::string gone) {
+    co_await sleep(10'000'000);
+    EXPECT_EQ(order_, gone);
+    group.set_limits(limits, reactor().now_ns());
+  }
+  aio::Task<void> drain_both(ThrottleMember& drained, ThrottleMember& other) {
+    co_await sleep(1'000'000);
+    EXPECT_EQ(order_, "d");
+    drained.begin_drain();
+    co_await sleep(1'000'000);
+    // Also those that came afterwards; the other member waits.
+    EXPECT_EQ(order_, "dddddddddd");
+    drained.end_drain();
+    other.begin_drain();
+    co_await sleep(1'000'000);
+    other.end_drain();
+  }
+
   std::string order_;
 };
 
@@ -108,16 +127,13 @@ TEST_F(ThrottleGroupTest, GivesWaitingRequestsNewTimesWhenLimitsChange) {
   const std::uint64_t started_ns = reactor().now_ns();
   // The second of them would have to wait for a second, the last for five.
   for (int i = 0; i < 6; ++i) start(send(member, Direction::kRead, 1, 'a'));
-  run(sleep(10'000'000));
-  EXPECT_EQ(order_, "a");
-  group->set_limits(with(kReads, {.average = 100}), reactor().now_ns());
+  start(change_limits_later(*group, with(kReads, {.average = 100}), "a"));
   until_idle();
   EXPECT_EQ(order_, "aaaaaa");
   EXPECT_LT(reactor().now_ns() - started_ns, kSecond / 2);
   group->set_limits(with(kReads, {.average = 1}), reactor().now_ns());
   for (int i = 0; i < 3; ++i) start(send(member, Direction::kRead, 1, 'b'));
-  run(sleep(10'000'000));
-  group->set_limits({}, reactor().now_ns());
+  start(change_limits_later(*group, {}, "aaaaaab"));
   until_idle();
   EXPECT_EQ(order_, "aaaaaabbb");
   EXPECT_FALSE(member.must_ask(Direction::kRead));
@@ -131,18 +147,10 @@ TEST_F(ThrottleGroupTest, LetsTheRequestsOfADrainedMemberGo) {
   const std::uint64_t started_ns = reactor().now_ns();
   for (int i = 0; i < 5; ++i) start(send(drained, Direction::kRead, 2, 'd'));
   start(send_one(other, 'o'));
-  run(sleep(1'000'000));
-  EXPECT_EQ(order_, "d");
-  drained.begin_drain();
-  run(sleep(1'000'000));
-  // Also those that came afterwards; the other member waits.
-  EXPECT_EQ(order_, "dddddddddd");
-  drained.end_drain();
-  EXPECT_LT(reactor().now_ns() - started_ns, kSecond);
-  other.begin_drain();
+  start(drain_both(drained, other));
   until_idle();
   EXPECT_EQ(order_, "ddddddddddo");
-  other.end_drain();
+  EXPECT_LT(reactor().now_ns() - started_ns, kSecond);
 }
 
 TEST_F(ThrottleGroupTest, PassesTheTurnOfACancelledRequestOn) {
