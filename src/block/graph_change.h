@@ -61,7 +61,8 @@ class Graph::Change {
   // Runs work that may take long and leaves nodes and edges as they are. If it is the only step of the change, queries
   // run meanwhile; other changes wait.
   aio::Task<Result<>> let_others_look(aio::Task<Result<>> work);
-  // In confirm(): lets the requests go on that quiesce_above() stopped, if no other work of the change needs them to wait.
+  // In confirm(): lets the requests go on that quiesce_above() stopped, if no other work of the change needs them to
+  // wait.
   void let_requests_go();
   // Reports that its parent edges, driver or options have changed.
   void note_changed(Node& node) { changed_.push_back(&node); }

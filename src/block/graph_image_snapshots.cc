@@ -19,6 +19,7 @@ constexpr std::uint64_t kSecondNs = 1'000'000'000;
 
 struct Found {
   Node* node = nullptr;                 // that the user named
+  Node* image = nullptr;                // that has the snapshots: the same, or one that it shows
   ImageSnapshots* snapshots = nullptr;  // null: neither it nor a node that it shows has any
 };
 
@@ -30,6 +31,7 @@ Result<Found> find_device(Graph& graph, const std::string& device) {
   Found found{.node = node};
   for (Node* shown = node; shown != nullptr && found.snapshots == nullptr; shown = filtered_node(*shown)) {
     if (ImageBitmaps* image = shown->driver().image_bitmaps()) found.snapshots = image->snapshots();
+    found.image = shown;
   }
   return found;
 }
@@ -91,12 +93,12 @@ class Graph::ImageSnapshotTaking final : public Graph::Work {
 
   aio::Task<Result<>> begin(Change& change) {
     // The flush that requests wait for is short then.
-    if (const IoResult flushed = co_await found_.node->flush(); !flushed) {
+    if (const IoResult flushed = co_await found_.image->flush(); !flushed) {
       co_return fail(explained(Error::system("Error flushing drive", flushed.error())));
     }
-    Node* const nodes[] = {found_.node};
+    Node* const nodes[] = {found_.image};
     co_await change.quiesce_above(nodes);
-    if (const IoResult flushed = co_await found_.node->flush(); !flushed) {
+    if (const IoResult flushed = co_await found_.image->flush(); !flushed) {
       co_return fail(explained(Error::system("Error flushing drive", flushed.error())));
     }
     auto begun = co_await found_.snapshots->begin(described());
@@ -107,8 +109,7 @@ class Graph::ImageSnapshotTaking final : public Graph::Work {
 
   ImageSnapshot described() const {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const auto now_ns =
-        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+    const auto now_ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
     ImageSnapshot snapshot{.name = step_.name.substr(0, kNameBytesMax),
                            .date_seconds = static_cast<std::uint32_t>(now_ns / kSecondNs),
                            // The reference knows microseconds.
@@ -179,11 +180,11 @@ class Graph::ImageSnapshotApplying final : public Graph::Work {
   }
 
   aio::Task<Result<>> perform(Change& change) override {
-    Node* const nodes[] = {found_.node};
+    Node* const nodes[] = {found_.image};
     co_await change.quiesce_above(nodes);
     aio::Task<Result<>> applying = found_.snapshots->apply(step_.id);
     CO_TRY(co_await change.let_others_look(std::move(applying)));
-    if (const IoResult resized = change.resize_bitmaps(*found_.node); !resized) {
+    if (const IoResult resized = change.resize_bitmaps(*found_.image); !resized) {
       co_return fail(Error::system("Cannot resize the bitmaps", resized.error()));
     }
     co_return Result<>();

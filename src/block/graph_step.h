@@ -164,14 +164,14 @@ struct HoldBitmaps {
   std::vector<HeldBitmap>* held = nullptr;  // in the order of `bitmaps`, when the change succeeds; outlives the change
 };
 
-// Takes a snapshot inside the image that the node of that name shows, perhaps through filters. The bytes are those of the
-// moment at which requests of all nodes of the change wait. Requests wait no longer if all steps of the change are of
-// this kind, else to its end.
+// Takes a snapshot inside the image that the node of that name shows, perhaps through filters. The bytes are those of
+// the moment at which requests of all nodes of the change wait. Requests wait no longer if all steps of the change are
+// of this kind, else to its end.
 struct TakeImageSnapshot {
   std::string device;
   std::string name;
-  // For a tool, which runs no guest: the snapshot has no clock, its name may be that of another one or empty, and errors
-  // name no device.
+  // For a tool, which runs no guest: the snapshot has no clock, its name may be that of another one or empty, and
+  // errors name no device.
   bool is_offline = false;
 };
 
@@ -197,7 +197,7 @@ struct FailChange {
 using GraphStep =
     std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, RenameBacking, AttachEdge, AttachReference, DetachEdge,
                  ReplaceNode, TakeSnapshot, AddOverlay, AddListener, RemoveListener, AddBitmap, RemoveBitmap,
-                 ClearBitmap, EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, TakeImageSnapshot, DeleteImageSnapshot,
-                 ApplyImageSnapshot, FailChange>;
+                 ClearBitmap, EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, TakeImageSnapshot,
+                 DeleteImageSnapshot, ApplyImageSnapshot, FailChange>;
 
 }  // namespace blockexport::block

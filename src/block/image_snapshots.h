@@ -34,8 +34,8 @@ class ImageSnapshots {
   virtual std::vector<ImageSnapshot> list() const = 0;
 
   // Makes the present bytes those of a snapshot, and returns its ID; the other fields are those of `snapshot`. The node
-  // is quiesced. The image has the snapshot when finish() has succeeded, and requests may be under way until then. After
-  // a success call finish() or cancel(); after an error of finish() call cancel().
+  // is quiesced. The image has the snapshot when finish() has succeeded, and requests may be under way until then.
+  // After a success call finish() or cancel(); after an error of finish() call cancel().
   virtual aio::Task<Result<std::string>> begin(ImageSnapshot snapshot) = 0;
   virtual aio::Task<Result<>> finish(std::string id) = 0;
   // The image has no such snapshot afterwards. At worst clusters are counted that nothing uses.
@@ -45,7 +45,7 @@ class ImageSnapshots {
   // only its clusters are left, which nothing uses.
   virtual aio::Task<Result<>> remove(std::string id) = 0;
   // Makes the bytes and the size of the snapshot of that ID, which exists, those of the node, whose bytes before are
-  // lost. The node is quiesced, and has no persistent bitmaps.
+  // lost. The node is quiesced. Its bitmaps stay as they are.
   virtual aio::Task<Result<>> apply(std::string id) = 0;
 
  protected:

@@ -114,6 +114,20 @@ class AnswerTimesTest(DaemonTest):
     def test_shrinking_of_the_usual_clusters(self):
         self.shrink(settings.repetitions(1_000_000, 4_000_000), 16)
 
+    def test_snapshot_of_a_full_image(self):
+        """Taken and deleted."""
+        path = self.path("snapshots.qcow2")
+
+        def prepare():
+            qcow2.make_full(path, settings.repetitions(500_000, 4_000_000), 16)
+            self.add(path)
+
+        def work():
+            self.qmp.execute("blockdev-snapshot-internal-sync", {"device": "disk", "name": "s"})
+            self.qmp.execute("blockdev-snapshot-delete-internal-sync", {"device": "disk", "name": "s"})
+        self.judge(work, prepare, self.remove)
+        self.check(path)
+
     def test_growth_to_a_large_l1_table(self):
         path = self.path("grows.qcow2")
 

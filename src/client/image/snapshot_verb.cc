@@ -15,7 +15,7 @@ namespace {
 
 using Snapshots = std::vector<schema::SnapshotInfo>;
 
-Snapshots snapshots_of(const block::Node& node) {
+Snapshots snapshots_of(block::Node& node) {
   schema::ImageInfo info;
   node.driver().describe_image(info);
   return info.snapshots ? std::move(*info.snapshots) : Snapshots();
@@ -45,8 +45,8 @@ const schema::SnapshotInfo* find_name(const Snapshots& snapshots, const std::str
 }
 
 Result<> create(ImageGraph& images, const std::string& name) {
-  Result<> done = run(
-      images, block::TakeImageSnapshot{.device = std::string(ImageGraph::kImageNode), .name = name, .is_offline = true});
+  Result<> done = run(images, block::TakeImageSnapshot{
+                                  .device = std::string(ImageGraph::kImageNode), .name = name, .is_offline = true});
   if (done) return {};
   // An image without snapshots.
   if (done.error().message().starts_with("Block format")) done = fail("Operation not supported");
@@ -57,7 +57,8 @@ Result<> remove(ImageGraph& images, const Snapshots& snapshots, const std::strin
   const std::string prefix = fmt::format("Could not delete snapshot '{}': ", name);
   const schema::SnapshotInfo* const found = find_name(snapshots, name);
   if (found == nullptr) return fail(prefix + "snapshot not found");
-  Result<> done = run(images, block::DeleteImageSnapshot{.device = std::string(ImageGraph::kImageNode), .id = found->id});
+  Result<> done = run(
+      images, block::DeleteImageSnapshot{.device = std::string(ImageGraph::kImageNode), .id = found->id, .name = name});
   if (done) return {};
   return fail(std::move(done).error().with_prefix(prefix));
 }
@@ -68,7 +69,8 @@ Result<> apply(ImageGraph& images, const std::string& format, const Snapshots& s
   const auto by_id = std::ranges::find(snapshots, key, &schema::SnapshotInfo::id);
   const schema::SnapshotInfo* const found = by_id != snapshots.end() ? &*by_id : find_name(snapshots, key);
   if (found == nullptr) return fail(prefix + "Failed to load snapshot: No such file or directory");
-  Result<> done = run(images, block::ApplyImageSnapshot{.device = std::string(ImageGraph::kImageNode), .id = found->id});
+  Result<> done =
+      run(images, block::ApplyImageSnapshot{.device = std::string(ImageGraph::kImageNode), .id = found->id});
   if (done) return {};
   return fail(std::move(done).error().with_prefix(prefix));
 }

@@ -35,8 +35,7 @@ block::GraphStep step_of(schema::TransactionAction action, Snapshots& snapshots)
     case TransactionActionKind::kBlockdevSnapshot:
       return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshot>().data));
     case TransactionActionKind::kBlockdevSnapshotInternalSync:
-      return internal_step(
-          std::move(action.as<TransactionActionKind::kBlockdevSnapshotInternalSync>().data));
+      return internal_step(std::move(action.as<TransactionActionKind::kBlockdevSnapshotInternalSync>().data));
     case TransactionActionKind::kBlockdevSnapshotSync:
       return snapshots.take(std::move(action.as<TransactionActionKind::kBlockdevSnapshotSync>().data));
   }

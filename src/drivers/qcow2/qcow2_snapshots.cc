@@ -21,13 +21,12 @@ Result<> Qcow2Snapshots::check_support() const {
 std::vector<block::ImageSnapshot> Qcow2Snapshots::list() const {
   std::vector<block::ImageSnapshot> list;
   for (const Snapshot& one : image_.content().snapshots.snapshots) {
-    block::ImageSnapshot& shown = list.emplace_back(
-        block::ImageSnapshot{.id = one.id,
-                             .name = one.name,
-                             .date_seconds = one.date_seconds,
-                             .date_nanoseconds = one.date_nanoseconds,
-                             .vm_clock_ns = one.vm_clock_ns,
-                             .vm_state_bytes = one.vm_state_bytes});
+    block::ImageSnapshot& shown = list.emplace_back(block::ImageSnapshot{.id = one.id,
+                                                                         .name = one.name,
+                                                                         .date_seconds = one.date_seconds,
+                                                                         .date_nanoseconds = one.date_nanoseconds,
+                                                                         .vm_clock_ns = one.vm_clock_ns,
+                                                                         .vm_state_bytes = one.vm_state_bytes});
     if (one.instruction_count != kNoInstructionCount) shown.instruction_count = one.instruction_count;
   }
   return list;
@@ -76,7 +75,8 @@ aio::Task<Result<std::string>> Qcow2Snapshots::begin(block::ImageSnapshot snapsh
   CO_TRY(co_await prepare());
   if (pending_) CO_TRY(co_await finish(pending_->id));
   if (snapshots().size() >= kSnapshotsMax) co_return fail(refusal(Errno(EFBIG)));
-  if (const IoResult flushed = co_await image_.image_writer()->flush(); !flushed) co_return fail(refusal(flushed.error()));
+  if (const IoResult flushed = co_await image_.image_writer()->flush(); !flushed)
+    co_return fail(refusal(flushed.error()));
   if (parts().tables.is_dirty()) co_return fail("The image has changes that are not in it");
   frozen_ = std::make_unique<FrozenState>(parts());
   parts().thawing = frozen_.get();
@@ -163,7 +163,8 @@ aio::Task<Result<>> Qcow2Snapshots::apply(std::string id) {
   const auto found = find(id);
   if (found == snapshots().end()) co_return fail("No such file or directory");
   const Snapshot snapshot = *found;
-  if (const IoResult flushed = co_await image_.image_writer()->flush(); !flushed) co_return fail(refusal(flushed.error()));
+  if (const IoResult flushed = co_await image_.image_writer()->flush(); !flushed)
+    co_return fail(refusal(flushed.error()));
   auto l1 = co_await read_snapshot_l1(parts(), snapshot);
   if (!l1) co_return fail(Error::system("Failed to read the L1 table of the snapshot", l1.error()));
   std::vector<std::uint64_t> before(parts().tables.l1_size());

@@ -1,10 +1,10 @@
 // Qcow2Snapshots: the internal snapshots of a qcow2 image.
 //
-// Taking one freezes the tables of the disk at one moment (snapshots/frozen_state.h), counts their clusters step by step
-// while requests go on, and lets the header refer to a snapshot table with the new one. Deleting one lets the header
-// refer to a table without it first, and counts afterwards. A power cut at any write leaves the snapshots before or those
-// after, and at worst clusters that are counted without being used. docs/qcow2.md states the model.
-// Owned by the driver. Thread: the control reactor. Source: docs/interop/qcow2.rst of QEMU, "Snapshots".
+// Taking one freezes the tables of the disk at one moment (snapshots/frozen_state.h), counts their clusters step by
+// step while requests go on, and lets the header refer to a snapshot table with the new one. Deleting one lets the
+// header refer to a table without it first, and counts afterwards. A power cut at any write leaves the snapshots before
+// or those after, and at worst clusters that are counted without being used. docs/qcow2.md states the model. Owned by
+// the driver. Thread: the control reactor. Source: docs/interop/qcow2.rst of QEMU, "Snapshots".
 #pragma once
 
 #include <memory>

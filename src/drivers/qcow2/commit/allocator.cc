@@ -113,6 +113,10 @@ IoResult Allocator::grow_table(std::uint64_t full_entries) {
     return fail(EIO);
   }
   freed_.add({.clusters = *old_table});
+  // The table may be freed again, and is no place that was never written.
+  const Geometry& geometry = tables_.geometry();
+  note_allocated({geometry.cluster_of(refcounts_.table_offset()),
+                  geometry.cluster_of(refcounts_.table_entries() * sizeof(std::uint64_t))});
   return {};
 }
 
@@ -209,13 +213,18 @@ std::optional<Refcounts::Blocked> Allocator::decrease_some(FreedRun& run, std::u
 
 Refcounts::Answer<HostClusters> Allocator::relocate_block_of(std::uint64_t cluster) {
   const Refcounts::Answer<HostClusters> old = refcounts_.relocate_block_of(cluster);
-  if (old && old->count != 0) freed_.add({.clusters = *old});
+  if (!old || old->count == 0) return old;
+  freed_.add({.clusters = *old});
+  const Geometry& geometry = tables_.geometry();
+  note_allocated({geometry.cluster_of(refcounts_.block_offset(cluster >> geometry.refcount_block_bits())), 1});
   return old;
 }
 
 Refcounts::Answer<HostClusters> Allocator::move_table() {
   const Refcounts::Answer<HostClusters> old = refcounts_.move_table();
-  if (old && old->count != 0) freed_.add({.clusters = *old});
+  if (!old || old->count == 0) return old;
+  freed_.add({.clusters = *old});
+  note_allocated({tables_.geometry().cluster_of(refcounts_.table_offset()), old->count});
   return old;
 }
 

@@ -63,8 +63,8 @@ class Allocator {
 
   // Gives the refcount table another place, unless it has one that is not in the image yet.
   aio::Task<IoResult> move_refcount_table();
-  // Gives the refcount blocks of these clusters another place too, so that the next commit exchanges them and the L1 table
-  // at once (MetadataWriter::move_l1). They stay in memory until then.
+  // Gives the refcount blocks of these clusters another place too, so that the next commit exchanges them and the L1
+  // table at once (MetadataWriter::move_l1). They stay in memory until then.
   aio::Task<IoResult> relocate_blocks(std::span<const std::uint64_t> clusters);
   // Changes the refcount of each cluster by one, again for each time that it is listed. An error: nothing has changed.
   // EINVAL: a refcount has its largest value.

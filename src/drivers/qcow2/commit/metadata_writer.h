@@ -24,8 +24,8 @@ namespace blockexport::drivers::qcow2 {
 // Work on the metadata in memory that is to be in one commit as a whole. Owned by the task that waits for the commit.
 class CommitWork {
  public:
-  // Runs before a commit looks at what has changed, on the reactor of the task that began the commit; no commit is under
-  // way. An error: it has changed nothing.
+  // Runs before a commit looks at what has changed, on the reactor of the task that began the commit; no commit is
+  // under way. An error: it has changed nothing.
   virtual aio::Task<IoResult> prepare() = 0;
 
  protected:
@@ -52,8 +52,8 @@ class MetadataWriter {
   aio::Task<IoResult> commit_with(CommitWork& work);
 
   // For a CommitWork: the commit writes the whole L1 table to these clusters, and exchanges it, the refcount table and
-  // all blocks that have another place with one write of the header. Frees the clusters of the old table. Under the lock
-  // of the tables; not while has_moved_l1(). The refcount table has to move too.
+  // all blocks that have another place with one write of the header. Frees the clusters of the old table. Under the
+  // lock of the tables; not while has_moved_l1(). The refcount table has to move too.
   void move_l1(HostClusters place);
   bool has_moved_l1() const { return moved_l1_offset_ != 0; }
   // Number of clusters of the L1 table.

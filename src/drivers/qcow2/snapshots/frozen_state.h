@@ -46,9 +46,10 @@ class FrozenState final : public TableThawing {
   ImageParts& parts_;
   std::vector<std::uint64_t> l1_;
   std::vector<std::uint64_t> shared_;
-  std::vector<std::uint64_t> lost_;  // indices of tables that are not shared and not frozen; under the lock of the tables
-  block::RangeLock steps_;           // of L1 indices
-  std::atomic<int> failure_ = 0;     // the first error of a step
+  std::vector<std::uint64_t>
+      lost_;                      // indices of tables that are not shared and not frozen; under the lock of the tables
+  block::RangeLock steps_;        // of L1 indices
+  std::atomic<int> failure_ = 0;  // the first error of a step
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -17,7 +17,8 @@ namespace blockexport::drivers::qcow2 {
 
 class TableContent {
  public:
-  TableContent(const Geometry& geometry, std::vector<std::byte> bytes) : geometry_(geometry), bytes_(std::move(bytes)) {}
+  TableContent(const Geometry& geometry, std::vector<std::byte> bytes)
+      : geometry_(geometry), bytes_(std::move(bytes)) {}
 
   L2Entry entry(std::uint64_t index) const;
   void set_descriptor(std::uint64_t index, std::uint64_t descriptor);

@@ -1,8 +1,9 @@
 // TableSharing and TableRelease: works of a commit that add the references of L2 tables to the refcounts, or take them
-// away, and exchange the tables of the disk at once, so that the flags in these agree with the refcounts at every moment.
+// away, and exchange the tables of the disk at once, so that the flags in these agree with the refcounts at every
+// moment.
 //
-// The image has the refcounts before with the tables before, or those after with the tables after: both have new places,
-// and one write of the header exchanges them (MetadataWriter::move_l1). Thread: any; see CommitWork.
+// The image has the refcounts before with the tables before, or those after with the tables after: both have new
+// places, and one write of the header exchanges them (MetadataWriter::move_l1). Thread: any; see CommitWork.
 #pragma once
 
 #include <cstdint>

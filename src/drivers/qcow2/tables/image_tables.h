@@ -65,8 +65,8 @@ class ImageTables {
 
   // Begins to freeze: from now on freeze() may be called for each index, while no request is under way.
   void begin_freezing();
-  // The L2 table of that index belongs to a snapshot too, although neither its refcount nor the flags in the image say so
-  // yet. In memory no cluster of it may be overwritten. Returns false if there is no table.
+  // The L2 table of that index belongs to a snapshot too, although neither its refcount nor the flags in the image say
+  // so yet. In memory no cluster of it may be overwritten. Returns false if there is no table.
   bool freeze(std::uint64_t index);
   bool is_frozen(std::uint64_t index) const { return index < frozen_.size() && frozen_[index] != Frozen::kNot; }
   // The table is as the L1 entry says from now on, which has changed if `entry` is another one than the image's.
@@ -95,7 +95,7 @@ class ImageTables {
   std::uint64_t l1_size_ = 0;
   L2Cache cache_;
   std::vector<std::uint64_t> changed_l1_;
-  std::size_t l1_in_writing_ = 0;  // the first of changed_l1_
+  std::size_t l1_in_writing_ = 0;                               // the first of changed_l1_
   enum class Frozen : std::uint8_t { kNot, kShared, kCopied };  // kCopied: the entry in the image has that flag
   std::vector<Frozen> frozen_;                                  // by index of the L1 table; may be shorter
   std::vector<std::shared_ptr<Load>> loads_;
