@@ -37,7 +37,7 @@ class ElsewhereTest(unittest.TestCase):
         words = Elsewhere(elsewhere_table.ours(), theirs).words
         commands = {word for sort, _, word in words if sort == "Command"}
         self.assertEqual(commands, theirs.names("command") - elsewhere_table.ours().names("command"))
-        self.assertIn(("Value", "driver blkdebug", "vmdk"), words)
+        self.assertIn(("Value", "driver blkdebug", "rbd"), words)
         self.assertIn(("Option", "driver file", "pr-manager"), words)
         self.assertNotIn("raw", {word for _, _, word in words})
 
