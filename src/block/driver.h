@@ -39,7 +39,9 @@ namespace blockexport::block {
 
 class DebugListener;
 class Edge;
+class HeldRequests;
 class ImageBitmaps;
+class ImageSnapshots;
 class LiveDriver;
 class PointInTime;
 class ReopenChildren;
@@ -55,6 +57,10 @@ class Driver {
   virtual PointInTime* point_in_time() { return nullptr; }
   // The bitmaps that it keeps in its image; null: it keeps none. It lives as long as the driver.
   virtual ImageBitmaps* image_bitmaps() { return nullptr; }
+  // The snapshots that it keeps in its image; null: it keeps none. It lives as long as the driver.
+  virtual ImageSnapshots* image_snapshots() { return nullptr; }
+  // The requests that it makes wait on its own; null: it never does. It lives as long as the driver.
+  virtual HeldRequests* held_requests() { return nullptr; }
   // Listens to the events of the drivers above (block/debug_events.h); null: nobody does. It does not change while the
   // node is used.
   DebugListener* debug_listener() const { return debug_listener_; }

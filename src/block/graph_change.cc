@@ -9,7 +9,7 @@
 
 #include "aio/sync/shielded.h"
 #include "block/attached_store.h"
-#include "block/holding_driver.h"
+#include "block/held_requests.h"
 #include "block/loaded_bitmaps.h"
 
 namespace blockexport::block {
@@ -121,7 +121,7 @@ aio::Task<void> Graph::Change::quiesce_above(std::span<Node* const> nodes) {
 
 void Graph::Change::drain_below(Node& node) {
   if (!draining_.insert(&node).second) return;
-  if (HoldingDriver* driver = as_holding(node.driver())) driver->begin_drain();
+  if (HeldRequests* held = node.driver().held_requests()) held->begin_drain();
   for (Edge* child : node.driver().children()) drain_below(child->node());
 }
 
@@ -141,7 +141,7 @@ void Graph::Change::resume_all() {
     if (quiesced_nodes_left_.erase(node) > 0) node->driver().resume();
   }
   for (Node* node : draining_) {
-    if (HoldingDriver* driver = as_holding(node->driver())) driver->end_drain();
+    if (HeldRequests* held = node->driver().held_requests()) held->end_drain();
   }
   for (Edge* edge : quiesced_) edge->resume();
 }

@@ -30,7 +30,7 @@ Result<Found> find_device(Graph& graph, const std::string& device) {
   }
   Found found{.node = node};
   for (Node* shown = node; shown != nullptr && found.snapshots == nullptr; shown = filtered_node(*shown)) {
-    if (ImageBitmaps* image = shown->driver().image_bitmaps()) found.snapshots = image->snapshots();
+    found.snapshots = shown->driver().image_snapshots();
     found.image = shown;
   }
   return found;

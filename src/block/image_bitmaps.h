@@ -15,7 +15,6 @@
 namespace blockexport::block {
 
 class DirtyBits;
-class ImageSnapshots;
 
 class ImageBitmaps : public BitmapKeeper {
  public:
@@ -37,8 +36,6 @@ class ImageBitmaps : public BitmapKeeper {
   virtual aio::Task<Result<>> store(const BitmapList& list) = 0;
   // Fails if the size of the node may not become `size_bytes` with these bitmaps.
   virtual Result<> check_resize(const BitmapList& list, std::uint64_t size_bytes) const = 0;
-  // The snapshots that the driver keeps in the same image; null: its format has none.
-  virtual ImageSnapshots* snapshots() { return nullptr; }
 
  protected:
   ~ImageBitmaps() = default;

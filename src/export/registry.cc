@@ -10,7 +10,7 @@
 #include "aio/sync/with_deadline.h"
 #include "aio/task/current.h"
 #include "base/identifier.h"
-#include "block/holding_driver.h"
+#include "block/held_requests.h"
 
 namespace blockexport::exports {
 namespace {

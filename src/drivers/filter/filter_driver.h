@@ -9,12 +9,11 @@
 
 #include "block/driver.h"
 #include "block/edge.h"
-#include "block/holding_driver.h"
 #include "block/node.h"
 
 namespace blockexport::drivers {
 
-class FilterDriver : public block::HoldingDriver {
+class FilterDriver : public block::LiveDriver {
  public:
   aio::Task<IoResult> read(block::Range range, block::IoBuffers buffers) override;
   aio::Task<IoResult> write(block::Range range, block::IoBuffers buffers, block::WriteOptions options) override;
@@ -38,10 +37,6 @@ class FilterDriver : public block::HoldingDriver {
   bool can_compress() const override { return file().driver().can_compress(); }
   bool can_grow() const override { return file().driver().can_grow(); }
   aio::Task<IoResult> grow(std::uint64_t size_bytes) override { return file().grow(size_bytes); }
-
-  // A filter that makes requests wait overrides both.
-  void begin_drain() override {}
-  void end_drain() override {}
 
   std::vector<block::Edge*> children() const override { return {file_.get()}; }
   aio::Task<Result<block::ImageIdentity>> identify() override { return file().driver().identify(); }

@@ -33,7 +33,6 @@ class BitmapImage {
   virtual aio::Task<IoResult> prepare() = 0;
   // The next change is a first one again.
   virtual void end_preparation() = 0;
-  virtual block::ImageSnapshots& image_snapshots() = 0;
 
  protected:
   ~BitmapImage() = default;
@@ -59,7 +58,6 @@ class Qcow2Bitmaps final : public block::ImageBitmaps {
   aio::Task<Result<>> begin_use() override;
   aio::Task<Result<>> store(const block::BitmapList& list) override;
   Result<> check_resize(const block::BitmapList& list, std::uint64_t size_bytes) const override;
-  block::ImageSnapshots* snapshots() override { return &image_.image_snapshots(); }
 
   Result<> check_addition(const block::BitmapList& list, const NewBitmap& bitmap) const override;
   aio::Task<Result<>> add(block::DirtyBitmap& bitmap) override;

@@ -83,6 +83,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
   block::ImageBitmaps* image_bitmaps() override { return &bitmaps_; }
+  block::ImageSnapshots* image_snapshots() override { return &snapshots_; }
   void describe_image(schema::ImageInfo& info) const override;
   aio::Task<std::expected<block::DataPlace, Errno>> locate(block::Range range) override;
   std::optional<std::string> backing_name() const override;
@@ -117,7 +118,6 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
   // SnapshotImage.
   std::uint64_t shown_bytes() const override { return size_bytes(); }
   aio::Task<Result<>> reload() override;
-  block::ImageSnapshots& image_snapshots() override { return snapshots_; }
   ImageContent& content() override { return image_; }
   block::Node& image_file() override { return file(); }
   const Geometry& geometry() const override { return tables_->geometry(); }

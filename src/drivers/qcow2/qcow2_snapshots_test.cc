@@ -46,7 +46,7 @@ class OpenedImage {
   }
   Node& disk() { return *disk_; }
   Node& file() { return file_; }
-  block::ImageSnapshots& snapshots() { return *disk_->driver().image_bitmaps()->snapshots(); }
+  block::ImageSnapshots& snapshots() { return *disk_->driver().image_snapshots(); }
 
   aio::Task<IoResult> write(std::uint64_t sector, std::uint64_t count, std::byte fill, bool compressed = false) {
     Bytes bytes(count * kSector, fill);

@@ -7,12 +7,13 @@
 #include <memory>
 #include <string>
 
+#include "block/held_requests.h"
 #include "drivers/filter/filter_driver.h"
 #include "drivers/throttle/throttle_group.h"
 
 namespace blockexport::drivers {
 
-class ThrottleDriver final : public FilterDriver {
+class ThrottleDriver final : public FilterDriver, block::HeldRequests {
  public:
   // `groups` outlives the driver, and may be null: then there are no groups. Errors: no group of that id.
   static Result<std::unique_ptr<ThrottleDriver>> open(ThrottleDirectory* groups, const std::string& group_id,
@@ -31,8 +32,7 @@ class ThrottleDriver final : public FilterDriver {
   std::expected<block::FileSpan, Errno> try_share(aio::Reactor& reactor, block::Range range) override;
 
   std::string_view format_name() const override { return "throttle"; }
-  void begin_drain() override;
-  void end_drain() override;
+  block::HeldRequests* held_requests() override { return this; }
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
                                      block::NodeOptions& node_options, block::ReopenChildren& children) override;
   aio::Task<void> commit_reopen() override;
@@ -45,6 +45,8 @@ class ThrottleDriver final : public FilterDriver {
       : FilterDriver(std::move(file)), groups_(groups), member_(std::move(member)) {}
   static Result<std::unique_ptr<ThrottleMember>> join(ThrottleDirectory* groups, const std::string& group_id);
 
+  void begin_drain() override;
+  void end_drain() override;
   aio::Task<IoResult> wait_and_read(block::Range range, block::IoBuffers buffers);
   aio::Task<IoResult> wait_and_write(block::Range range, block::IoBuffers buffers, block::WriteOptions options);
   aio::Task<IoResult> wait_and_write_zeroes(block::Range range, block::ZeroOptions options);

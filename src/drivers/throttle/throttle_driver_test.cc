@@ -174,10 +174,10 @@ TEST_F(ThrottleDriverTest, ChangesItsGroupInAReopen) {
   EXPECT_EQ(groups_.groups["slow"]->member_count(), 0u);
   EXPECT_EQ(groups_.groups["free"]->member_count(), 1u);
 
-  driver.begin_drain();
+  driver.held_requests()->begin_drain();
   EXPECT_TRUE(run(driver.prepare_reopen(before, options_with("slow"), node_options, children)));
   run(driver.commit_reopen());
-  driver.end_drain();
+  driver.held_requests()->end_drain();
   EXPECT_EQ(groups_.groups["slow"]->member_count(), 1u);
   EXPECT_EQ(groups_.groups["free"]->member_count(), 0u);
 }

@@ -1,4 +1,4 @@
-#include "block/holding_driver.h"
+#include "block/held_requests.h"
 
 #include "block/edge.h"
 #include "block/node.h"
@@ -6,9 +6,9 @@
 namespace blockexport::block {
 
 void let_held_requests_go(Node& node) {
-  if (HoldingDriver* driver = as_holding(node.driver())) {
-    driver->begin_drain();
-    driver->end_drain();
+  if (HeldRequests* held = node.driver().held_requests()) {
+    held->begin_drain();
+    held->end_drain();
   }
   for (Edge* child : node.driver().children()) let_held_requests_go(child->node());
 }
