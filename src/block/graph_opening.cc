@@ -11,8 +11,16 @@ namespace {
 // Number of images on a chain whose errors get a prefix each, as in qemu-storage-daemon: a chain may be long.
 constexpr std::size_t kErrorPrefixesMax = 8;
 
-std::string_view schema_name(ReferenceKind kind) {
-  return kind == ReferenceKind::kBacking ? "backing" : "data-file";
+std::string child_name(const ImageReference& reference) {
+  switch (reference.kind) {
+    case ReferenceKind::kBacking:
+      return "backing";
+    case ReferenceKind::kDataFile:
+      return "data-file";
+    case ReferenceKind::kExtent:
+      break;
+  }
+  return reference.child;
 }
 
 // The path of the host file that contains the image in `node`; empty when there is none.
@@ -54,8 +62,9 @@ aio::Task<Result<std::unique_ptr<Edge>>> Graph::Opening::open_child(const schema
 aio::Task<Result<std::unique_ptr<Edge>>> Graph::Opening::open_named_child(ImageReference reference, const Edge& file,
                                                                           ChildRoles roles) {
   const ReferenceKind kind = reference.kind;
+  const std::string name = child_name(reference);
   Result<Node*> node = co_await open_name(std::move(reference), file, roles);
-  if (node) co_return edge_to(**node, schema_name(kind), roles);
+  if (node) co_return edge_to(**node, name, roles);
   Error error = std::move(node).error();
   const bool is_near = place_ == nullptr || place_->depth < kErrorPrefixesMax;
   if (kind == ReferenceKind::kBacking && is_near) error = std::move(error).with_prefix("Could not open backing file: ");
