@@ -12,6 +12,8 @@
 #include "drivers/copy_before_write/copy_before_write_driver.h"
 #include "drivers/copy_on_read/copy_on_read_driver.h"
 #include "drivers/file/file_driver.h"
+#include "drivers/foreign/foreign_open.h"
+#include "drivers/foreign/read_only.h"
 #include "drivers/image_names.h"
 #include "drivers/null/null_driver.h"
 #include "drivers/options.h"
@@ -225,7 +227,8 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
     case BlockdevDriver::kLuks:
       co_return fail("This driver is not built yet");
     case BlockdevDriver::kParallels:
-      co_return fail("This driver is not built yet");
+      CO_TRY(foreign::check_read_only(options, "parallels"));
+      co_return as_driver(co_await foreign::open_parallels(options.as<BlockdevDriver::kParallels>(), children));
     case BlockdevDriver::kPreallocate:
       co_return co_await open_preallocate(options.as<BlockdevDriver::kPreallocate>(), children);
     case BlockdevDriver::kQuorum:
@@ -233,13 +236,17 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
     case BlockdevDriver::kThrottle:
       co_return co_await open_throttle(options.as<BlockdevDriver::kThrottle>(), children, throttle_groups_);
     case BlockdevDriver::kVdi:
-      co_return fail("This driver is not built yet");
+      CO_TRY(foreign::check_read_only(options, "vdi"));
+      co_return as_driver(co_await foreign::open_vdi(options.as<BlockdevDriver::kVdi>(), children));
     case BlockdevDriver::kVhdx:
-      co_return fail("This driver is not built yet");
+      CO_TRY(foreign::check_read_only(options, "vhdx"));
+      co_return as_driver(co_await foreign::open_vhdx(options.as<BlockdevDriver::kVhdx>(), children));
     case BlockdevDriver::kVmdk:
-      co_return fail("This driver is not built yet");
+      CO_TRY(foreign::check_read_only(options, "vmdk"));
+      co_return as_driver(co_await foreign::open_vmdk(options.as<BlockdevDriver::kVmdk>(), children));
     case BlockdevDriver::kVpc:
-      co_return fail("This driver is not built yet");
+      CO_TRY(foreign::check_read_only(options, "vpc"));
+      co_return as_driver(co_await foreign::open_vpc(options.as<BlockdevDriver::kVpc>(), children));
   }
   co_return fail("Unknown driver");
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "aio/reactor/reactor.h"
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "block/graph.h"
 #include "drivers/file/file_driver.h"
+#include "drivers/foreign/format/probe.h"
 #include "drivers/options.h"
 
 namespace blockexport::drivers {
@@ -61,9 +63,11 @@ Result<ImageOptions> parse_protocol(std::string_view protocol, std::string_view 
 Result<> check_deny(const ReferencePolicy& policy, const ImageReference& reference) {
   if (!policy.denies_all()) return {};
   const bool is_backing = reference.kind == ReferenceKind::kBacking;
+  const bool is_extent = reference.kind == ReferenceKind::kExtent;
   return fail(Error(fmt::format("The image names '{}', and --image-references deny forbids to open it", reference.name))
-                  .with_hint(is_backing ? "Give 'backing' in the options of the node: a node, or null for none."
-                                        : "Give 'data-file' in the options of the node."));
+                  .with_hint(is_extent    ? "Convert the image to one file, with a program that may open its extents."
+                             : is_backing ? "Give 'backing' in the options of the node: a node, or null for none."
+                                          : "Give 'data-file' in the options of the node."));
 }
 
 // Under a policy of directories a name must be a file of a known format, without options of its own.
@@ -142,7 +146,8 @@ std::string_view probe_format(std::string_view bytes) {
   if (bytes.size() > kMagic.size() && bytes.starts_with(kMagic) && static_cast<unsigned char>(bytes[7]) >= 2) {
     return "qcow2";
   }
-  return "raw";
+  const std::string_view foreign = foreign::probe_foreign(std::as_bytes(std::span(bytes.data(), bytes.size())));
+  return foreign.empty() ? "raw" : foreign;
 }
 
 Result<ImageOptions> parse_image_name(const ImageReference& reference, std::string_view image_path) {
@@ -150,6 +155,15 @@ Result<ImageOptions> parse_image_name(const ImageReference& reference, std::stri
   name = name.substr(0, name.find('\0'));
   if (reference.kind == ReferenceKind::kDataFile) {
     TRY_ASSIGN(ImageOptions file, schema::options_of_path(std::string(name), "", "file"));
+    file.implies_file = true;
+    return file;
+  }
+  if (reference.kind == ReferenceKind::kExtent) {
+    if (image_path.empty() && !name.starts_with('/')) {
+      return fail("Cannot use relative paths of extents: the image is in no file");
+    }
+    TRY_ASSIGN(std::string path, beside_image(name, image_path));
+    TRY_ASSIGN(ImageOptions file, schema::options_of_path(std::move(path), "", "file"));
     file.implies_file = true;
     return file;
   }

@@ -29,7 +29,7 @@ inline constexpr std::size_t kProbeBytesMax = 512;
 // else, relative to the working directory. A name ends at its first NUL.
 Result<schema::ImageOptions> parse_image_name(const block::ImageReference& reference, std::string_view image_path);
 
-// Name of the format of an image that begins with these bytes: "qcow2" or "raw".
+// Name of the format of an image that begins with these bytes: "qcow2", one of src/drivers/foreign, or "raw".
 std::string_view probe_format(std::string_view bytes);
 
 // See DriverTable::resolve(). `log`, which may be null, gets a warning when a format was probed.
