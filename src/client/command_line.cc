@@ -379,7 +379,7 @@ struct ImageCommands {
   void add_common(CLI::App* command) {
     command->add_option("FILE", options.filename, "The image file")->required();
     command->add_option("-f,--format", options.format, "The image's format: qcow2 or raw (default: as the file tells)")
-        ->check(CLI::IsMember({"qcow2", "raw"}));
+        ->check(CLI::IsMember({"parallels", "qcow2", "raw", "vdi", "vhdx", "vmdk", "vpc"}));
     command->add_flag("--json", options.is_json, "Print JSON, as qemu-img does with --output=json");
     command->add_option("--output", options.output, "human or json")->check(CLI::IsMember({"human", "json"}));
     command->add_flag("-U,--force-share", options.force_share, "Open the image although another process writes to it");

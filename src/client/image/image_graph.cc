@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
+
 #include "block/buffers.h"
+#include "drivers/image_names.h"
 #include "schema/codec.h"
 
 namespace blockexport::image {
@@ -12,7 +16,6 @@ namespace {
 using block::Permission;
 using block::Permissions;
 
-constexpr std::uint32_t kQcow2MagicBytes = 4;
 constexpr std::string_view kQcow2Magic = "QFI\xfb";
 
 // The permissions that a reader or a repair uses, and those that it shares.
@@ -101,7 +104,7 @@ Result<block::Node*> ImageGraph::open_file(const std::string& filename, Access a
 Result<block::Node*> ImageGraph::open_image(const std::string& filename, const std::string& format, Access access,
                                             Backing backing, std::string_view name) {
   json::Object image{{"driver", format}, {"file", file_options(filename)}};
-  if (format == "qcow2" && backing == Backing::kNone) image.set("backing", json::Null());
+  if ((format == "qcow2" || format == "vmdk") && backing == Backing::kNone) image.set("backing", json::Null());
   TRY_ASSIGN(schema::BlockdevOptions options, decode(std::move(image), name, access));
   auto node = run(open(std::move(options), std::string(name), access));
   if (!node) return fail(cannot_open(filename, node.error()));
@@ -124,12 +127,16 @@ Result<block::Node*> ImageGraph::open_backing(block::ImageReference reference, c
 }
 
 aio::Task<Result<std::string>> ImageGraph::read_format(block::Node& file) {
-  if (file.size_bytes() < kQcow2MagicBytes) co_return "raw";
-  std::array<char, kQcow2MagicBytes> begin{};
-  const iovec vector{.iov_base = begin.data(), .iov_len = begin.size()};
-  const IoResult read = co_await file.read({0, kQcow2MagicBytes}, {&vector, 1});
+  std::array<char, drivers::kProbeBytesMax> begin{};
+  const std::size_t length = std::min<std::uint64_t>(file.size_bytes(), begin.size());
+  if (length == 0) co_return "raw";
+  const iovec vector{.iov_base = begin.data(), .iov_len = length};
+  const IoResult read = co_await file.read({0, length}, {&vector, 1});
   if (!read) co_return fail(Error::system("Could not read image for determining its format", read.error()));
-  co_return std::string_view(begin.data(), begin.size()) == kQcow2Magic ? "qcow2" : "raw";
+  const std::string_view bytes(begin.data(), length);
+  // An image of an old version, too: its opening says so.
+  if (bytes.starts_with(kQcow2Magic)) co_return "qcow2";
+  co_return std::string(drivers::probe_format(bytes));
 }
 
 Result<std::string> ImageGraph::probe(const std::string& filename, Access access) {

@@ -62,7 +62,7 @@ class ImageGraph {
   // Opens, for reading, what the header of the image at `image_path` is to name, with the images below it, as the node
   // "image", and keeps it in use.
   Result<block::Node*> open_backing(block::ImageReference reference, const std::string& image_path);
-  // The format that the begin of the file tells: "qcow2", or "raw" for all else.
+  // The format that the begin of the file tells; "raw" when it tells none.
   Result<std::string> probe(const std::string& filename, Access access);
 
  private:
