@@ -161,9 +161,16 @@ Description describe_quorum(const Graph& graph, Node& node, const schema::Blockd
   return {"", members.json(), false};
 }
 
+// Whether the driver has the options of many formats and filters, and is a format.
+bool is_plain_format(schema::BlockdevDriver driver) {
+  using enum schema::BlockdevDriver;
+  return driver == kParallels || driver == kVdi || driver == kVhdx || driver == kVmdk || driver == kVpc;
+}
+
 Description describe(const Graph& graph, Node& node) {
   const schema::BlockdevOptions& options = graph.about(node).options;
   Members members(options.driver());
+  if (is_plain_format(options.driver())) return describe_format(graph, node, members);
   auto describe_branch = [&]<class Branch>(const Branch& branch) -> Description {
     if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsFile>) {
       members.add_text("filename", branch.filename);

@@ -66,7 +66,8 @@ Exports disk images as network block devices, driven by these options and by QMP
 
   --blockdev [driver=]DRIVER,node-name=NAME[,...]
                          make a block node: file, host_device, raw, qcow2, copy-before-write, snapshot-access,
-                         null-co, null-aio, blkdebug, compress, quorum, blkverify, blklogwrites
+                         null-co, null-aio, blkdebug, compress, quorum, blkverify, blklogwrites;
+                         for reading: vdi, vpc, vmdk, vhdx, parallels
 
   --export [type=]nbd,id=ID,node-name=NODE[,name=NAME][,writable=on|off][,description=TEXT]
            [,allocation-depth=on|off][,writethrough=on|off][,iothread=ID][,tls-authz=ID]

@@ -85,6 +85,8 @@ void MappedDriver::describe_image(schema::ImageInfo& info) const {
   if (image_.backing_name) {
     info.backing_filename = *image_.backing_name;
     info.full_backing_filename = backing_name();
+    // The parent of an image of VMDK is one, too.
+    info.backing_filename_format = image_.format_name;
   }
   if (!image_.vmdk) return;
   constexpr auto kIndex = static_cast<std::size_t>(schema::ImageInfoSpecificKind::kVmdk);

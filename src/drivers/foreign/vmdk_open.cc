@@ -169,7 +169,9 @@ class VmdkOpening {
     if (options_.backing) {
       const std::optional<schema::BlockdevRef> reference = block::as_reference(*options_.backing);
       if (!reference) co_return Result<>();
-      CO_TRY_ASSIGN(image_.backing, co_await children_.open_child(*reference, "backing", block::ChildRole::kBacking));
+      auto backing = co_await children_.open_child(*reference, "backing", block::ChildRole::kBacking);
+      if (!backing) co_return fail(std::move(backing).error().with_prefix("Could not open backing file: "));
+      image_.backing = std::move(*backing);
       co_return Result<>();
     }
     if (!image_.backing_name || image_.backing_name->empty()) co_return Result<>();

@@ -42,7 +42,7 @@ constexpr std::uint64_t kLogEntrySequenceAt = 16;
 constexpr std::uint64_t kLogDescriptorsAt = 24;
 constexpr std::uint64_t kLogEntryGuidAt = 32;
 // Checksums are taken over at most so many times the bytes of the log.
-constexpr std::uint64_t kLogReadsMax = 4;
+constexpr std::uint64_t kLogReadsMax = 2;
 
 constexpr Guid guid(std::array<unsigned, 16> bytes) {
   Guid value{};
@@ -158,8 +158,7 @@ std::expected<VhdxRegions, Errno> parse_vhdx_regions(const VhdxHeader& header, s
   const std::uint32_t count = fields.le32(kRegionCountAt);
   if (fields.text(0, 4) != "regi" || !has_right_checksum(bytes) || count > kVhdxEntriesMax) return fail(EINVAL);
   VhdxRegions regions;
-  // The headers and the region tables have the first part of the file.
-  if (!add_region(regions.all, {0, kMiB}) || !add_region(regions.all, header.log())) return fail(EINVAL);
+  if (!add_region(regions.all, header.log())) return fail(EINVAL);
   bool has_table = false;
   bool has_metadata = false;
   for (std::uint32_t i = 0; i < count; ++i) {

@@ -28,7 +28,7 @@ inline constexpr std::uint64_t kVhdxBlockBytesMin = 1u << 20;
 inline constexpr std::uint64_t kVhdxBlockBytesMax = 256u << 20;
 inline constexpr std::uint64_t kVhdxDiskBytesMax = std::uint64_t{64} << 40;
 // A longer log is refused, because all of it is read when the image is opened.
-inline constexpr std::uint64_t kVhdxLogBytesMax = 64u << 20;
+inline constexpr std::uint64_t kVhdxLogBytesMax = 16u << 20;
 // Of the block allocation table, which is checked when the image is opened; what follows is checked when it is used.
 inline constexpr std::uint64_t kVhdxCheckedTableBytesMax = 64u << 20;
 inline constexpr std::uint64_t kVhdxLogSectorBytes = 4096;

@@ -85,7 +85,7 @@ inline aio::Task<void> read_part(block::Node& node, block::Range range, UsedImag
 }
 
 inline aio::Task<UsedImage> use_image(Format format, std::span<const std::byte> content) {
-  constexpr std::uint64_t kReadBytesMax = 3u << 20;
+  constexpr std::uint64_t kReadBytes = 70'000;
   block::Node file("file", std::make_unique<qcow2::ByteDriver>(content), kReadOnlyNode);
   qcow2::NodeOpener opener({&file});
   UsedImage used;
@@ -101,9 +101,12 @@ inline aio::Task<UsedImage> use_image(Format format, std::span<const std::byte> 
   schema::ImageInfo info;
   node.driver().describe_image(info);
   if (size == 0) co_return used;
-  co_await read_part(node, {0, std::min(size, kReadBytesMax)}, used);
-  const std::uint64_t tail = std::min<std::uint64_t>(size, 70'000);
-  co_await read_part(node, {size - tail, tail}, used);
+  // Around the ends of the blocks of the samples, and all of a small disk.
+  for (std::uint64_t part = 0; part <= 3; ++part) {
+    const std::uint64_t middle = size / 3 * part;
+    const std::uint64_t begin = std::min(middle - std::min(middle, kReadBytes / 2), size - std::min(size, kReadBytes));
+    co_await read_part(node, {begin, std::min(size, kReadBytes)}, used);
+  }
   co_await read_part(node, {size / 2, 1}, used);
   co_return used;
 }
