@@ -124,7 +124,7 @@ class NotBuiltTest(WordsTest):
 
     def test_what_is_not_built_here(self):
         """A driver, a type of export, object and character device, and an option."""
-        for word, option, argument in (("vmdk", "--blockdev", "vmdk,node-name=n0,file=n1"),
+        for word, option, argument in (("bochs", "--blockdev", "bochs,node-name=n0,file=n1"),
                                        ("throttle", "--blockdev", "driver=throttle,node-name=n0"),
                                        ("fuse", "--export", "fuse,id=e,node-name=n0"),
                                        ("throttle-group", "--object", "throttle-group,id=t"),

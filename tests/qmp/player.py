@@ -99,6 +99,11 @@ class Player:
             elif verb == "text":
                 with open(os.path.join(self.workdir, name), "w", encoding="utf-8") as file:
                     file.write(rest)
+            elif verb == "bytes":
+                offset, _, digits = rest.partition(" ")
+                with open(os.path.join(self.workdir, name), "r+b") as file:
+                    file.seek(int(offset, 0))
+                    file.write(bytes.fromhex(digits))
             elif verb == "image":
                 subprocess.run(["qemu-img", "create", "-q", *shlex.split(text)], cwd=self.workdir, check=True)
 

@@ -76,7 +76,8 @@ class Differences:
             return normalise.in_order(items + missing) if missing else items
         if not isinstance(value, dict):
             return value
-        value = {key: self.complete(item) for key, item in value.items()}
+        # The extents of a VMDK image look like images.
+        value = {key: item if key == "extents" else self.complete(item) for key, item in value.items()}
         for entry in self.added:
             if "member" in entry and entry["beside"] in value and entry.get("where", {}).items() <= value.items():
                 names = [entry["member"]] if isinstance(entry["member"], str) else entry["member"]

@@ -3,6 +3,7 @@
     # words                     a comment; the first ones say what the script shows
     file NAME SIZE              an image file of that many bytes is made before the server starts
     text NAME WORDS             a file with these words
+    bytes NAME OFFSET HEX       these bytes are put into that file, at an offset
     image ARGUMENTS             an image that `qemu-img create` makes
     env NAME=VALUE              an environment variable of the server
     arg --blockdev ...          arguments of the server, after those that make the monitor qmp.sock
@@ -66,7 +67,7 @@ class Script:
         verb, _, text = line.partition(" ")
         if verb in EXPECTED:
             self.steps[-1].expected.append(("", line))
-        elif verb in ("file", "text", "image", "env", "arg", "raw"):
+        elif verb in ("file", "text", "bytes", "image", "env", "arg", "raw"):
             self.setup.append((verb, text))
         elif verb in ("connect", "close", "run", "wait"):
             self.steps.append(Step(number, verb, "", text))
