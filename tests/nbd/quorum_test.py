@@ -1,8 +1,9 @@
 """The driver quorum: its children vote on what is read, and a number of them may fail, as with qemu-storage-daemon."""
 
 import itertools
+import threading
 
-from lib import images, wait
+from lib import images, settings, wait
 from lib.images import KIB, MIB
 from lib.nbd_wire import (CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE_ZEROES, EIO, ENOSPC, FLAG_FUA, STATE_HOLE,
                           STATE_ZERO)
@@ -237,3 +238,68 @@ class StatusTest(QuorumTest):
         self.expose(1, (), (), [fails("block-status", 28)])
         self.assertEqual(self.statuses()["base:allocation"], [(SIZE, 0)])
         self.assertEqual(self.bad(2)["type"], "read")
+
+
+class ConcurrencyTest(QuorumTest):
+    """Clients that write to the same bytes while others read them."""
+
+    def run_clients(self, *courses):
+        """Runs each course in a thread with a session of its own; the errors of all their requests."""
+        errors = []
+
+        def run(course, session):
+            for index in range(60):
+                errors.append(course(session, index))
+
+        threads = [threading.Thread(target=run, args=(course, self.session(self.quorum))) for course in courses]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            self.assertFalse(thread.is_alive())
+        return errors
+
+    @settings.unlike_qemu("it compares children that a write has reached with others")
+    def test_writes_under_reads(self):
+        """Reads do not fail during writes, nothing is reported, and no rewrite undoes a write: the children are equal."""
+        slow = {"event": "none", "iotype": "write", "errno": 0, "delay-ns": 1000000}
+        self.expose(2, [], [slow], count=2, **{"rewrite-corrupted": True})
+
+        def write(session, index):
+            return session.write(512 * (index % 4), bytes([index]) * 1024)
+
+        def write_others(session, index):
+            return session.write(512 * (index % 5), bytes([255 - index]) * 512)
+
+        def read(session, _):
+            return session.call(CMD_READ, 0, 4096).error
+
+        errors = self.run_clients(write, write_others, read, read)
+        self.assertEqual(set(errors), {0})
+        self.assertEqual(self.peek(0, 0, 4096), self.peek(1, 0, 4096))
+        self.qmp.command("query-version")
+        self.assertEqual([event for event in self.qmp.events if event["event"].startswith("QUORUM")
+                          and (event["data"].get("node-name") in self.names
+                               or event["data"].get("reference") == self.quorum)], [])
+
+    @settings.unlike_qemu("it compares children that a write has reached with others")
+    def test_rewrites_under_writes(self):
+        """Corrupted bytes are rewritten while others are written, and no write is lost."""
+        for offset in range(0, 64 * KIB, 1024):
+            self.poke(2, offset, b"corrupt")
+        self.expose(2, [], [{"event": "none", "iotype": "write", "errno": 0, "delay-ns": 500000}],
+                    **{"rewrite-corrupted": True})
+
+        def write(session, index):
+            return session.write(1024 * index + 100, bytes([index]) * 300)
+
+        def read(session, index):
+            return session.call(CMD_READ, 1024 * (index // 4 * 4), 4096).error
+
+        self.assertEqual(set(self.run_clients(write, read, read)), {0})
+        session = self.session(self.quorum)
+        content = session.read(0, 64 * KIB)
+        for index in range(60):
+            self.assertEqual(content[1024 * index + 100:1024 * index + 400], bytes([index]) * 300)
+        for index in range(3):
+            self.assertEqual(self.peek(index, 0, 64 * KIB), content)
