@@ -22,7 +22,8 @@ TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximu
          "Cannot shrink", "is not an iothread", "Granularity must be power of 2", "Extent size hint is too large",
          "Image size ", "Could not resize image: ", "Cluster size must be ", "Refcount width must be ",
          "Block job 'j' not found", "Cache clean interval too big", "L2 cache entry size must be a power of two",
-         "L2 cache size too big", "Refcount cache size too big")
+         "L2 cache size too big", "Refcount cache size too big", "Invalid log sector size",
+         "Invalid log superblock update interval", "threshold may not exceed children count")
 
 
 def integers(schema):
