@@ -17,7 +17,7 @@ class ThrottleTest(DaemonTest):
 
     @classmethod
     def objects(cls):
-        return ["--object", "throttle-group,id=group"]
+        return ["throttle-group,id=group"]
 
     @classmethod
     def prepare(cls):
@@ -155,7 +155,7 @@ class ThrottleTest(DaemonTest):
         self.limit(**HOURS)
         waiting = self.send_writes("a", 4)
         self.assert_waiting(waiting)
-        self.assertEqual(self.session("a").call(3), 0)
+        self.assertEqual(self.session("a").call(3).error, 0)
         self.limit()
         self.assert_all_end(waiting, 3)
 
@@ -194,7 +194,7 @@ class ShutdownTest(DaemonTest):
 
     @classmethod
     def objects(cls):
-        return ["--object", "throttle-group,id=group,limits.bps-total=1"]
+        return ["throttle-group,id=group,limits.bps-total=1"]
 
     @classmethod
     def prepare(cls):
@@ -202,7 +202,7 @@ class ShutdownTest(DaemonTest):
 
     def test_the_server_ends(self):
         """`quit` lets the requests go; they are answered, and the process ends soon."""
-        self.add_export("t", writable=True)
+        self.qmp.execute("block-export-add", {"type": "nbd", "id": "t", "node-name": "t", "writable": True})
         session = self.session("t")
         for number in range(8):
             session.send_request(1, offset=number * 4096, length=4096, payload=bytes(4096))

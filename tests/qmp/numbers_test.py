@@ -23,7 +23,10 @@ TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximu
          "Image size ", "Could not resize image: ", "Cluster size must be ", "Refcount width must be ",
          "Block job 'j' not found", "Cache clean interval too big", "L2 cache entry size must be a power of two",
          "L2 cache size too big", "Refcount cache size too big", "Invalid log sector size",
-         "Invalid log superblock update interval", "threshold may not exceed children count")
+         "Invalid log superblock update interval", "threshold may not exceed children count",
+         "bps/iops/max values must be within [0, ", "the burst length cannot be 0", "burst length set without burst rate",
+         "burst length too high for this burst rate", "bps_max/iops_max require corresponding bps/iops values",
+         "iops size requires an iops value to be set", "Property values cannot be negative")
 
 
 def integers(schema):
@@ -109,6 +112,7 @@ class NumbersTest(DaemonTest):
                                           "target": "scratch"},
                     "blklogwrites": {"driver": "blklogwrites", "node-name": "n", "file": "file", "log": "scratch"},
                     "quorum": {"driver": "quorum", "node-name": "n", "children": ["file"]},
+                    "preallocate": {"driver": "preallocate", "node-name": "n", "file": "file"},
                     "null-co": {"driver": "null-co", "node-name": "n"},
                     "null-aio": {"driver": "null-aio", "node-name": "n"}}.get(choices[0])
             if command == "blockdev-add":
@@ -173,8 +177,9 @@ class NumbersTest(DaemonTest):
                 self.assertEqual(os.stat(self.path("created.img")).st_size, value, str(case))
             return
         if case.command == "object-add" and (value or case.path[-1] not in STANDARD):
-            got = self.qmp.execute("qom-get", {"path": "/objects/o", "property": case.path[-1]})
-            self.assertEqual(got, value, str(case))
+            names = [name for name in case.path if not isinstance(name, tuple)]
+            got = self.qmp.execute("qom-get", {"path": "/objects/o", "property": names[0]})
+            self.assertEqual(got[names[1]] if len(names) > 1 else got, value, str(case))
         if case.path[-1] == "size":
             size = {node["node-name"]: node for node in self.qmp.execute("query-named-block-nodes")}
             got = size["file" if case.command == "block_resize" else "n"]["image"]["virtual-size"]
