@@ -24,7 +24,8 @@ struct Found {
 };
 
 Result<Found> find_device(Graph& graph, const std::string& device) {
-  TRY_ASSIGN(Node * node, graph.lookup(device));
+  Node* const node = graph.find(device);
+  if (node == nullptr) return fail(fmt::format("Cannot find device='{}' nor node-name='{}'", device, device));
   for (const Edge& edge : node->parents()) {
     if (!edge.is_root()) return fail("Need a root block node");
   }

@@ -370,7 +370,7 @@ TEST_F(Qcow2SnapshotsTest, APowerCutLeavesTheSnapshotsBeforeOrAfter) {
       power_cuts += course.power_cuts_checked;
     }
   }
-  RecordProperty("states", static_cast<int>(power_cuts));
+  RecordProperty("count", std::to_string(power_cuts));
   EXPECT_GT(power_cuts, 50 * power_cut_seeds());
 }
 
@@ -392,6 +392,7 @@ TEST_F(Qcow2SnapshotsTest, AnErrorOfAnyCallLeavesASoundImage) {
     ++courses;
   }
   EXPECT_GT(courses, 50u);
+  RecordProperty("count", std::to_string(courses));
 }
 
 // A snapshot and a write on the same clusters, one of them held at one of its calls while the other goes on.
@@ -500,6 +501,7 @@ TEST_F(Qcow2SnapshotsTest, AWriteAndASnapshotMeetAtEachPause) {
     }
   }
   EXPECT_GT(pauses, 40u);
+  RecordProperty("count", std::to_string(pauses));
 }
 
 // Two snapshots in an image whose tables say what they like.

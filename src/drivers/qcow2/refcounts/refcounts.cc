@@ -123,10 +123,15 @@ Refcounts::Answer<HostClusters> Refcounts::allocate(std::uint64_t count_max) {
 Refcounts::Answer<HostClusters> Refcounts::allocate_exactly(std::uint64_t count) {
   // A block's first cluster may be the block's own.
   if (count >= geometry_.refcount_block_entries()) return allocate_behind(count);
-  std::uint64_t cursor = cursor_;
+  // A search may pass more blocks than stay in memory.
+  std::uint64_t cursor = search_.count == count ? std::max(cursor_, search_.first) : cursor_;
+  search_ = {};
   while (true) {
     const Answer<Block*> block = block_for(cursor);
-    if (!block) return std::unexpected(block.error());
+    if (!block) {
+      search_ = {.first = cursor, .count = count};
+      return std::unexpected(block.error());
+    }
     const HostClusters run = free_run(**block, cursor, count);
     if (run.count == count) {
       if (metadata_.contains(run.first, run.count)) return blocked(Obstacle::kCorrupt);

@@ -169,6 +169,7 @@ class Refcounts {
   std::uint64_t evictions_ = 0;
   std::uint64_t shared_end_ = 0;  // where allocate_bytes() goes on, within a cluster; 0: in a new one
   std::uint64_t cursor_ = 0;      // no cluster below it is free, as far as is known
+  HostClusters search_ = {};      // where allocate_exactly() goes on, and for how many clusters; count 0: at cursor_
 };
 
 }  // namespace blockexport::drivers::qcow2
