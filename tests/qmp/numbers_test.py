@@ -24,7 +24,8 @@ TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximu
          "Block job 'j' not found", "Cache clean interval too big", "L2 cache entry size must be a power of two",
          "L2 cache size too big", "Refcount cache size too big", "Invalid log sector size",
          "Invalid log superblock update interval", "threshold may not exceed children count",
-         "bps/iops/max values must be within [0, ", "the burst length cannot be 0", "burst length set without burst rate",
+         "bps/iops/max values must be within [0, ", "the burst length cannot be 0",
+         "burst length set without burst rate",
          "burst length too high for this burst rate", "bps_max/iops_max require corresponding bps/iops values",
          "iops size requires an iops value to be set", "Property values cannot be negative")
 
