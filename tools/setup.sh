@@ -6,7 +6,7 @@ set -euo pipefail
 
 # Both programs, and nothing else: what `make serve` makes a stranger install.
 build_packages=(clang-19 lld-19 cmake ninja-build ccache pkgconf python3
-                liburing-dev libgnutls28-dev libnbd-dev libfmt-dev libcli11-dev zlib1g-dev libdeflate-dev
+                liburing-dev libgnutls28-dev nettle-dev libnbd-dev libfmt-dev libcli11-dev zlib1g-dev libdeflate-dev
                 libzstd-dev)
 # What the README's tour looks at the exports with.
 clients_packages=(libnbd-bin qemu-utils)

@@ -15,6 +15,7 @@
 #include "drivers/foreign/foreign_open.h"
 #include "drivers/foreign/read_only.h"
 #include "drivers/image_names.h"
+#include "drivers/luks/luks_driver.h"
 #include "drivers/null/null_driver.h"
 #include "drivers/options.h"
 #include "drivers/preallocate/preallocate_driver.h"
@@ -198,41 +199,41 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
   switch (options.driver()) {
     case BlockdevDriver::kBlkdebug:
       co_return co_await open_blkdebug(options.as<BlockdevDriver::kBlkdebug>(), children);
+    case BlockdevDriver::kBlklogwrites:
+      co_return co_await open_blklogwrites(options.as<BlockdevDriver::kBlklogwrites>(), children);
+    case BlockdevDriver::kBlkverify:
+      co_return co_await open_blkverify(options.as<BlockdevDriver::kBlkverify>(), children, log_);
     case BlockdevDriver::kCompress:
       co_return co_await open_compress(options.as<BlockdevDriver::kCompress>(), children);
     case BlockdevDriver::kCopyBeforeWrite:
       co_return co_await open_copy_before_write(options.as<BlockdevDriver::kCopyBeforeWrite>(), children, observer_);
+    case BlockdevDriver::kCopyOnRead:
+      co_return co_await open_copy_on_read(options.as<BlockdevDriver::kCopyOnRead>(), children);
     case BlockdevDriver::kFile:
       co_return co_await open_file(options.as<BlockdevDriver::kFile>(), node_options, children, FileType::kRegular);
     case BlockdevDriver::kHostDevice:
       co_return co_await open_file(options.as<BlockdevDriver::kHostDevice>(), node_options, children,
                                    FileType::kDevice);
+    case BlockdevDriver::kLuks:
+      co_return as_driver(co_await open_luks(options.as<BlockdevDriver::kLuks>(), children, secrets_));
     case BlockdevDriver::kNullAio:
       co_return open_null(options.as<BlockdevDriver::kNullAio>(), "null-aio");
     case BlockdevDriver::kNullCo:
       co_return open_null(options.as<BlockdevDriver::kNullCo>(), "null-co");
-    case BlockdevDriver::kQcow2:
-      co_return co_await open_qcow2(options.as<BlockdevDriver::kQcow2>(), node_options, children,
-                                    {log_, corruption_observer_});
-    case BlockdevDriver::kRaw:
-      co_return co_await open_raw(options.as<BlockdevDriver::kRaw>(), children);
-    case BlockdevDriver::kSnapshotAccess:
-      co_return co_await open_snapshot_access(options.as<BlockdevDriver::kSnapshotAccess>(), children);
-    case BlockdevDriver::kBlklogwrites:
-      co_return co_await open_blklogwrites(options.as<BlockdevDriver::kBlklogwrites>(), children);
-    case BlockdevDriver::kBlkverify:
-      co_return co_await open_blkverify(options.as<BlockdevDriver::kBlkverify>(), children, log_);
-    case BlockdevDriver::kCopyOnRead:
-      co_return co_await open_copy_on_read(options.as<BlockdevDriver::kCopyOnRead>(), children);
-    case BlockdevDriver::kLuks:
-      co_return fail("This driver is not built yet");
     case BlockdevDriver::kParallels:
       CO_TRY(foreign::check_read_only(options, "parallels"));
       co_return as_driver(co_await foreign::open_parallels(options.as<BlockdevDriver::kParallels>(), children));
     case BlockdevDriver::kPreallocate:
       co_return co_await open_preallocate(options.as<BlockdevDriver::kPreallocate>(), children);
+    case BlockdevDriver::kQcow2:
+      co_return co_await open_qcow2(options.as<BlockdevDriver::kQcow2>(), node_options, children,
+                                    {log_, corruption_observer_});
     case BlockdevDriver::kQuorum:
       co_return co_await open_quorum(options.as<BlockdevDriver::kQuorum>(), children, log_, quorum_observer_);
+    case BlockdevDriver::kRaw:
+      co_return co_await open_raw(options.as<BlockdevDriver::kRaw>(), children);
+    case BlockdevDriver::kSnapshotAccess:
+      co_return co_await open_snapshot_access(options.as<BlockdevDriver::kSnapshotAccess>(), children);
     case BlockdevDriver::kThrottle:
       co_return co_await open_throttle(options.as<BlockdevDriver::kThrottle>(), children, throttle_groups_);
     case BlockdevDriver::kVdi:

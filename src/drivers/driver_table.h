@@ -10,6 +10,7 @@
 #include "drivers/file/file_options.h"
 #include "drivers/reference_policy.h"
 #include "drivers/throttle/throttle_group.h"
+#include "drivers/secret_source.h"
 #include "schema/block_core.h"
 
 namespace blockexport {
@@ -35,6 +36,8 @@ class BuiltInDrivers final : public block::DriverTable {
   void set_quorum_observer(block::QuorumObserver& observer) { quorum_observer_ = &observer; }
   // Throttle nodes opened from now on find their groups there; it outlives them.
   void set_throttle_groups(ThrottleDirectory& groups) { throttle_groups_ = &groups; }
+  // Has the passphrases of encrypted images; outlives the drivers. Without it there are none.
+  void set_secrets(SecretSource& secrets) { secrets_ = &secrets; }
 
   aio::Task<Result<std::unique_ptr<block::Driver>>> open(const schema::BlockdevOptions& options,
                                                          const block::NodeOptions& node_options,
@@ -51,6 +54,7 @@ class BuiltInDrivers final : public block::DriverTable {
   block::CorruptionObserver* corruption_observer_ = nullptr;
   block::QuorumObserver* quorum_observer_ = nullptr;
   ThrottleDirectory* throttle_groups_ = nullptr;
+  SecretSource* secrets_ = nullptr;
   ReferencePolicy references_ = ReferencePolicy::allow();
 };
 

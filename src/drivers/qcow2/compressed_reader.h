@@ -11,8 +11,8 @@
 #include "block/io.h"
 #include "block/node.h"
 #include "drivers/qcow2/compression/cluster_decompressor.h"
-#include "drivers/qcow2/compression/work_slots.h"
 #include "drivers/qcow2/map/guest_run.h"
+#include "drivers/work_slots/work_slots.h"
 
 namespace blockexport::drivers::qcow2 {
 

@@ -13,8 +13,8 @@
 #include "aio/task/task.h"
 #include "base/errno.h"
 #include "drivers/qcow2/compression/context_pool.h"
-#include "drivers/qcow2/compression/work_slots.h"
 #include "drivers/qcow2/format/header.h"
+#include "drivers/work_slots/work_slots.h"
 
 namespace blockexport::drivers::qcow2 {
 

@@ -1,8 +1,8 @@
-#include "drivers/qcow2/compression/work_slots.h"
+#include "drivers/work_slots/work_slots.h"
 
 #include "base/error.h"
 
-namespace blockexport::drivers::qcow2 {
+namespace blockexport::drivers {
 
 aio::Task<IoResult> WorkSlots::take() {
   while (true) {
@@ -25,4 +25,4 @@ void WorkSlots::release() {
   if (free_++ == 0) released_.set();
 }
 
-}  // namespace blockexport::drivers::qcow2
+}  // namespace blockexport::drivers

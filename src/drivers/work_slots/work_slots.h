@@ -1,5 +1,5 @@
-// WorkSlots: limit of the number of clusters that are compressed or decompressed at the same time, and so of their
-// memory.
+// WorkSlots: limit of the number of pieces of work that go on at the same time, and so of their memory: clusters that
+// are compressed or decompressed, sectors that are encrypted.
 //
 // Thread: tasks of any reactor; a task that finds no free slot waits for one.
 #pragma once
@@ -12,7 +12,7 @@
 #include "aio/task/task.h"
 #include "base/errno.h"
 
-namespace blockexport::drivers::qcow2 {
+namespace blockexport::drivers {
 
 class WorkSlots {
  public:
@@ -44,4 +44,4 @@ class WorkSlots {
   aio::SharedEvent released_{aio::SharedEvent::State::kReset};
 };
 
-}  // namespace blockexport::drivers::qcow2
+}  // namespace blockexport::drivers
