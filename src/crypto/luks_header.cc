@@ -8,6 +8,7 @@
 #include "base/byte_reader.h"
 #include "base/byte_writer.h"
 #include "base/printable.h"
+#include "crypto/hash.h"
 
 namespace blockexport::crypto {
 namespace {
@@ -168,6 +169,20 @@ void write_text(ByteWriter& writer, std::string_view text, std::size_t field_byt
   for (std::size_t i = text.size(); i < field_bytes; ++i) writer.u8(0);
 }
 
+// RFC 9562, version 4.
+std::string make_uuid() {
+  std::array<std::byte, 16> bytes{};
+  fill_nonce(bytes);
+  bytes[6] = (bytes[6] & std::byte{0x0f}) | std::byte{0x40};
+  bytes[8] = (bytes[8] & std::byte{0x3f}) | std::byte{0x80};
+  std::string text;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += fmt::format("{:02x}", static_cast<unsigned>(bytes[i]));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::size_t LuksHeader::material_bytes() const {
@@ -240,7 +255,7 @@ Result<LuksHeader> make_luks_header(const CipherSpec& cipher, HashAlgorithm hash
   }
   TRY(check_spec(cipher));
   if (!is_built(hash)) return fail(fmt::format("PBKDF does not support hash algorithm {}", name_of(hash)));
-  LuksHeader header{.cipher = cipher, .hash = hash};
+  LuksHeader header{.cipher = cipher, .hash = hash, .uuid = make_uuid()};
   const auto length = static_cast<std::uint32_t>(slot_sectors(header.key_bytes()));
   for (std::uint32_t i = 0; i < kLuksSlots; ++i) {
     header.slots[i].material_sector = kLuksMaterialAlignmentSectors + i * length;

@@ -66,6 +66,13 @@ struct LuksHeader {
   friend bool operator==(const LuksHeader&, const LuksHeader&) = default;
 };
 
+// How a new disk is encrypted.
+struct LuksParameters {
+  CipherSpec cipher = {};
+  HashAlgorithm hash = HashAlgorithm::kSha256;
+  std::uint64_t iteration_time_ms = 2000;  // that hashing a passphrase is to take
+};
+
 // Where the data are: behind the header, or in a file of their own.
 enum class LuksPlacement : bool { kBeforeData, kDetached };
 
@@ -75,8 +82,8 @@ Result<LuksHeader> parse_luks_header(std::span<const std::byte> bytes, LuksPlace
 // kLuksHeaderBytes.
 std::vector<std::byte> encode_luks_header(const LuksHeader& header);
 
-// A header for a new disk: slots one behind the other, none active, without salts and digest. Fails for what is not
-// built, or does not fit the fields of the header.
+// A header for a new disk, with a new UUID: slots one behind the other, none active, without salts and digest. Fails
+// for what is not built, or does not fit the fields of the header.
 Result<LuksHeader> make_luks_header(const CipherSpec& cipher, HashAlgorithm hash, LuksPlacement placement);
 
 // Fails for more iterations than kLuksIterationsMax and kLuksIterationsOfSlotsMax; parse_luks_header() checks it.

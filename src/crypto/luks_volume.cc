@@ -245,6 +245,9 @@ aio::Task<Result<SecretBytes>> unlock_luks(LuksStorage& storage, const LuksHeade
 
 aio::Task<Result<NewLuks>> create_luks(LuksStorage& storage, LuksHeader header, Passphrase passphrase,
                                        std::uint64_t iteration_time_ms) {
+  // The old header must be gone before the first byte of what it describes is.
+  CO_TRY(as_result(co_await storage.write(0, std::vector<std::byte>(kLuksHeaderBytes)), kWriteFailed));
+  CO_TRY(as_result(co_await storage.flush(), kWriteFailed));
   NewLuks made{.header = std::move(header)};
   MakingKey making{.header = made.header, .iteration_time_ms = iteration_time_ms};
   CO_TRY(co_await run_on_worker(making));
@@ -267,7 +270,10 @@ aio::Task<Result<NewLuks>> create_luks(LuksStorage& storage, LuksHeader header, 
 Result<> check_luks_change(const LuksHeader& header, const LuksChange& change) {
   constexpr auto kLast = static_cast<std::int64_t>(kLuksSlots) - 1;
   if (change.slot && (*change.slot < 0 || *change.slot > kLast)) {
-    return fail(fmt::format("Invalid keyslot {} specified, must be between 0 and {}", *change.slot, kLast));
+    // The reference shows the number without a sign where a passphrase is added.
+    const std::string shown = change.activate ? fmt::format("{}", static_cast<std::uint32_t>(*change.slot))
+                                              : fmt::format("{}", static_cast<std::int32_t>(*change.slot));
+    return fail(fmt::format("Invalid keyslot {} specified, must be between 0 and {}", shown, kLast));
   }
   if (!change.activate) {
     if (change.slot || change.removed != nullptr) return {};

@@ -45,7 +45,7 @@ struct NewLuks {
 };
 
 // Writes `header`, one of make_luks_header(), with a new master key, which the passphrase opens in slot 0. The header
-// is written last, and all is durable then. `uuid`: of the new disk.
+// is written last, and all is durable then. Storage that has a header loses it first.
 aio::Task<Result<NewLuks>> create_luks(LuksStorage& storage, LuksHeader header, Passphrase passphrase,
                                        std::uint64_t iteration_time_ms);
 

@@ -93,7 +93,7 @@ int Daemon::run(std::optional<Background> background) {
   drivers_.set_quorum_observer(quorum_events_);
   throttle_groups_.emplace(control_->objects());
   drivers_.set_throttle_groups(*throttle_groups_);
-  drivers_.set_secrets(secrets_.emplace(control_->objects()));
+  drivers_.set_secrets(control_->secrets());
   control_->set_shutdown_grace_ns(command_line_.shutdown_grace_seconds * kNanosecondsPerSecond);
 
   aio::Scope scope(*reactor_);

@@ -11,7 +11,6 @@
 #include "control/core/point_in_time_log.h"
 #include "control/core/quorum_events.h"
 #include "control/objects/throttle_groups.h"
-#include "control/objects/secret_lookup.h"
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "drivers/driver_table.h"
@@ -60,7 +59,6 @@ class Daemon {
   drivers::BuiltInDrivers drivers_{&point_in_time_log_, &log_};
   std::unique_ptr<control::Control> control_;
   std::optional<control::ThrottleGroups> throttle_groups_;
-  std::optional<control::SecretLookup> secrets_;
   std::unique_ptr<aio::Event> quit_;
   std::optional<PidFile> pid_file_;
   std::optional<int> exit_code_;

@@ -42,8 +42,8 @@ Opened open_null(const schema::BlockdevOptionsNull& options, std::string_view fo
 }
 
 aio::Task<Opened> open_qcow2(const schema::BlockdevOptionsQcow2& options, const block::NodeOptions& node_options,
-                             block::ChildOpener& children, qcow2::CorruptionReport corruption) {
-  co_return as_driver(co_await qcow2::open_qcow2(options, node_options, children, corruption));
+                             block::ChildOpener& children, qcow2::CorruptionReport corruption, SecretSource* secrets) {
+  co_return as_driver(co_await qcow2::open_qcow2(options, node_options, children, corruption, secrets));
 }
 
 aio::Task<Opened> open_blkdebug(const schema::BlockdevOptionsBlkdebug& options, block::ChildOpener& children) {
@@ -227,7 +227,7 @@ aio::Task<Opened> BuiltInDrivers::open(const schema::BlockdevOptions& options, c
       co_return co_await open_preallocate(options.as<BlockdevDriver::kPreallocate>(), children);
     case BlockdevDriver::kQcow2:
       co_return co_await open_qcow2(options.as<BlockdevDriver::kQcow2>(), node_options, children,
-                                    {log_, corruption_observer_});
+                                    {log_, corruption_observer_}, secrets_);
     case BlockdevDriver::kQuorum:
       co_return co_await open_quorum(options.as<BlockdevDriver::kQuorum>(), children, log_, quorum_observer_);
     case BlockdevDriver::kRaw:

@@ -3,6 +3,7 @@
 #include <variant>
 
 #include "jobs/file_creation.h"
+#include "jobs/luks_creation.h"
 #include "jobs/qcow2_creation.h"
 
 namespace blockexport::jobs {
@@ -13,7 +14,7 @@ using Work = std::unique_ptr<JobWork>;
 using drivers::qcow2::CompressionType;
 using drivers::qcow2::Preallocation;
 
-Result<Work> work_of(block::Graph&, const schema::BlockdevCreateOptionsFile& options) {
+Result<Work> work_of(block::Graph&, const schema::BlockdevCreateOptionsFile& options, drivers::SecretSource*) {
   drivers::FileCreation creation{.filename = options.filename, .size_bytes = options.size};
   creation.preallocation = options.preallocation.value_or(creation.preallocation);
   creation.no_copy_on_write = options.nocow.value_or(false);
@@ -39,15 +40,19 @@ CompressionType compression_of(schema::Qcow2CompressionType type) {
   return type == schema::Qcow2CompressionType::kZstd ? CompressionType::kZstd : CompressionType::kZlib;
 }
 
-Result<Work> work_of(block::Graph& graph, const schema::BlockdevCreateOptionsQcow2& options) {
-  return std::make_unique<Qcow2CreationWork>(graph, qcow2_creation_of(options), options.file, options.data_file);
+Result<Work> work_of(block::Graph& graph, const schema::BlockdevCreateOptionsQcow2& options,
+                     drivers::SecretSource* secrets) {
+  auto work = std::make_unique<Qcow2CreationWork>(graph, qcow2_creation_of(options), options.file, options.data_file);
+  if (options.encrypt) work->encrypt(*options.encrypt, secrets);
+  return work;
 }
 
-Result<Work> work_of(block::Graph&, const schema::BlockdevCreateOptionsLUKS&) {
-  return fail("Creation of images that are encrypted with LUKS is not built yet");
+Result<Work> work_of(block::Graph& graph, const schema::BlockdevCreateOptionsLUKS& options,
+                     drivers::SecretSource* secrets) {
+  return std::make_unique<LuksCreationWork>(graph, options, secrets);
 }
 
-Result<Work> work_of(block::Graph&, std::monostate) {
+Result<Work> work_of(block::Graph&, std::monostate, drivers::SecretSource*) {
   return fail("Driver does not support blockdev-create");
 }
 
@@ -71,8 +76,9 @@ drivers::qcow2::Creation qcow2_creation_of(const schema::BlockdevCreateOptionsQc
   return creation;
 }
 
-Result<Work> creation_work(block::Graph& graph, const schema::BlockdevCreateOptions& options) {
-  return std::visit([&graph](const auto& branch) { return work_of(graph, branch); }, options.branch);
+Result<Work> creation_work(block::Graph& graph, const schema::BlockdevCreateOptions& options,
+                           drivers::SecretSource* secrets) {
+  return std::visit([&](const auto& branch) { return work_of(graph, branch, secrets); }, options.branch);
 }
 
 }  // namespace blockexport::jobs

@@ -20,6 +20,7 @@
 #include "control/backup/backups.h"
 #include "control/core/authorizers.h"
 #include "control/core/object_store.h"
+#include "control/core/secret_lookup.h"
 #include "control/core/tls_directory.h"
 #include "export/nbd/server/server.h"
 #include "export/registry.h"
@@ -68,6 +69,8 @@ class Control {
   jobs::JobRegistry& jobs() { return jobs_; }
   chardev::Registry& chardevs() { return chardevs_; }
   ObjectStore& objects() { return objects_; }
+  // Lookup of secrets by id, for drivers and jobs.
+  SecretLookup& secrets() { return secrets_; }
   // Lookup of authorizers by id, used at each handshake.
   authz::Directory& authorizers() { return authorizers_; }
   // Lookup of TLS credentials by id.
@@ -171,6 +174,7 @@ class Control {
   chardev::Registry chardevs_;
   authz::PamCalls pam_calls_;
   ObjectStore objects_;
+  SecretLookup secrets_{objects_};
   Authorizers authorizers_{objects_};
   TlsCredentialObjects tls_credentials_{objects_};
   std::map<std::string, std::vector<std::string>> iothreads_in_use_;  // by export id

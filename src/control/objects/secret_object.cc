@@ -88,12 +88,4 @@ Result<> SecretObject::change(std::string_view name, schema::SecretProperties ch
   return ObjectOf::change(name, std::move(changed));
 }
 
-Result<SecretReference> find_secret(ObjectStore& objects, const std::string& id) {
-  UserObject* object = objects.find(id);
-  if (object == nullptr) return fail(fmt::format("No secret with id '{}'", id));
-  SecretReference secret = object->secret();
-  if (secret == nullptr) return fail(fmt::format("Object with id '{}' is not a secret", id));
-  return secret;
-}
-
 }  // namespace blockexport::control

@@ -4,6 +4,7 @@
 // object; clients never get them. Thread: the control reactor.
 #pragma once
 
+#include "control/core/secret_lookup.h"
 #include "control/objects/object_properties.h"
 #include "control/objects/secret_decoding.h"
 #include "schema/qom.h"
@@ -35,8 +36,5 @@ class SecretObject final : public ObjectOf<schema::SecretProperties> {
   const std::optional<std::string> iv_;  // as the user gave it
   SecretReference value_;
 };
-
-// The bytes of the secret `id`. Errors: "No secret with id 'X'", "Object with id 'X' is not a secret".
-Result<SecretReference> find_secret(ObjectStore& objects, const std::string& id);
 
 }  // namespace blockexport::control

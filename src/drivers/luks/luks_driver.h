@@ -17,12 +17,13 @@
 #include "block/node.h"
 #include "crypto/luks_volume.h"
 #include "drivers/encryption/encrypted_data.h"
+#include "drivers/encryption/encrypted_image.h"
 #include "drivers/secret_source.h"
 #include "schema/block_core.h"
 
 namespace blockexport::drivers {
 
-class LuksDriver final : public block::LiveDriver {
+class LuksDriver final : public block::LiveDriver, public EncryptedImage {
  public:
   struct Children {
     std::unique_ptr<block::Edge> file;
@@ -61,12 +62,11 @@ class LuksDriver final : public block::LiveDriver {
   aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions& before, const schema::BlockdevOptions& after,
                                      block::NodeOptions& node_options, block::ReopenChildren& children) override;
 
-  const crypto::LuksHeader& header() const { return header_; }
-  const std::string& key_secret() const { return key_secret_; }
-  // The header after a change of its key slots, which is in storage already.
-  void set_header(crypto::LuksHeader header) { header_ = std::move(header); }
-  // The node that has the header.
-  block::Edge& header_edge() const { return header_edge_ != nullptr ? *header_edge_ : *file_; }
+  const crypto::LuksHeader* luks_header() const override { return &header_; }
+  void set_luks_header(crypto::LuksHeader header) override { header_ = std::move(header); }
+  block::Node& luks_node() const override { return (header_edge_ != nullptr ? header_edge_ : file_)->node(); }
+  std::uint64_t luks_offset() const override { return 0; }
+  const std::string& key_secret() const override { return key_secret_; }
 
  private:
   LuksDriver(Children children, crypto::LuksHeader header, std::unique_ptr<crypto::SectorCipher> cipher,

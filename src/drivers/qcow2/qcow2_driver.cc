@@ -21,7 +21,7 @@ std::unique_ptr<ImageTables> Qcow2Driver::make_tables(const Geometry& geometry, 
 }
 
 Qcow2Driver::Qcow2Driver(aio::Reactor& control, Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image,
-                         Children children, CorruptionReport corruption)
+                         Children children, Encryption encryption, CorruptionReport corruption)
     : control_(control),
       options_(std::move(options)),
       sizes_(sizes),
@@ -29,6 +29,7 @@ Qcow2Driver::Qcow2Driver(aio::Reactor& control, Qcow2Options options, const Qcow
       file_(std::move(children.file)),
       data_file_(std::move(children.data_file)),
       backing_(std::move(children.backing)),
+      encryption_(std::move(encryption)),
       tables_(make_tables(image_.header.geometry(), image_.l1, sizes, *file_)),
       compressed_(image_.header.compression_type, image_.header.cluster_bytes()),
       corruption_(corruption),
@@ -52,7 +53,7 @@ aio::Task<IoResult> Qcow2Driver::prefetch(Range range) {
     CO_TRY_ASSIGN(const GuestRun run, co_await find(range));
     if (run.kind == ClusterKind::kData) {
       const Range host{run.host_offset, run.length};
-      if (host.fits(data().size_bytes())) CO_TRY(co_await data().prefetch(host));
+      if (host.fits(data().node().size_bytes())) CO_TRY(co_await data().node().prefetch(host));
     } else if (run.kind == ClusterKind::kUnallocated) {
       const std::uint64_t backed = backed_bytes({range.offset, run.length});
       if (backed > 0) CO_TRY(co_await backing_->node().prefetch({range.offset, backed}));
@@ -86,7 +87,8 @@ aio::Task<void> Qcow2Driver::clean_cache_regularly() {
 
 block::Limits Qcow2Driver::limits() const {
   const Geometry& geometry = tables_->geometry();
-  return {.optimal_bytes = file().limits().optimal_bytes,
+  return {.request_alignment = encryption_ != nullptr ? static_cast<std::uint32_t>(crypto::kSectorBytes) : 1,
+          .optimal_bytes = file().limits().optimal_bytes,
           .zeroes_alignment = static_cast<std::uint32_t>(geometry.subcluster_bytes()),
           .discard_alignment = static_cast<std::uint32_t>(geometry.cluster_bytes())};
 }

@@ -18,8 +18,11 @@
 #include "block/edge.h"
 #include "block/node.h"
 #include "block/range_lock.h"
+#include "drivers/encryption/encrypted_image.h"
 #include "drivers/qcow2/compressed_reader.h"
 #include "drivers/qcow2/corruption_report.h"
+#include "drivers/qcow2/file/guest_data.h"
+#include "drivers/qcow2/file/image_encryption.h"
 #include "drivers/qcow2/image_content.h"
 #include "drivers/qcow2/qcow2_bitmaps.h"
 #include "drivers/qcow2/qcow2_options.h"
@@ -30,7 +33,7 @@
 
 namespace blockexport::drivers::qcow2 {
 
-class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
+class Qcow2Driver final : public block::LiveDriver, public EncryptedImage, GuestReader, SnapshotImage {
  public:
   // Runs of one request that are read at the same time.
   static constexpr std::size_t kRunsAtOnceMax = 16;
@@ -44,10 +47,11 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
     std::unique_ptr<block::Edge> data_file;  // null: the data are in `file`
     std::unique_ptr<block::Edge> backing;    // null: none
   };
+  using Encryption = std::unique_ptr<ImageEncryption>;  // null: none
 
   // `control`: the reactor of quiesce() and resume(). `image`: of children.file, whose type of compression is built.
   Qcow2Driver(aio::Reactor& control, Qcow2Options options, const Qcow2CacheSizes& sizes, ImageContent image,
-              Children children, CorruptionReport corruption);
+              Children children, Encryption encryption, CorruptionReport corruption);
 
   // Makes the node writable, before any verb. Fails when the image may only be read, with the reason.
   aio::Task<Result<>> begin_writing();
@@ -94,6 +98,13 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
   aio::Task<void> abort_reopen() override;
 
   const ImageContent& image() const { return image_; }
+  bool is_encrypted() const { return encryption_ != nullptr; }
+  // For an encrypted image.
+  const crypto::LuksHeader* luks_header() const override { return encryption_->luks ? &*encryption_->luks : nullptr; }
+  void set_luks_header(crypto::LuksHeader header) override { encryption_->luks = std::move(header); }
+  block::Node& luks_node() const override { return file(); }
+  std::uint64_t luks_offset() const override { return image_.extensions.encryption()->offset; }
+  const std::string& key_secret() const override { return encryption_->key_secret; }
   const Qcow2Options& options() const { return options_; }
 
  private:
@@ -106,7 +117,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
   };
 
   block::Node& file() const { return file_->node(); }
-  block::Node& data() const { return (data_file_ != nullptr ? data_file_ : file_)->node(); }
+  GuestData data() const { return {data_file_ != nullptr ? *data_file_ : *file_, encryption_.get()}; }
   static std::unique_ptr<ImageTables> make_tables(const Geometry& geometry, std::span<const std::uint64_t> l1,
                                                   const Qcow2CacheSizes& sizes, block::Edge& file);
 
@@ -168,6 +179,7 @@ class Qcow2Driver final : public block::LiveDriver, GuestReader, SnapshotImage {
   std::unique_ptr<block::Edge> file_;
   std::unique_ptr<block::Edge> data_file_;
   std::unique_ptr<block::Edge> backing_;
+  Encryption encryption_;
   ClusterPins pins_;
   std::unique_ptr<ImageTables> tables_;
   std::unique_ptr<ImageWriter> writer_;  // null: read-only

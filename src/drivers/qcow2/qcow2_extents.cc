@@ -114,7 +114,7 @@ block::DataPlace Qcow2Driver::reserved_place(std::uint64_t offset, block::DataPl
     const bool is_told = cluster.has_host_cluster && (cluster.host_offset != 0 || geometry.extended_l2);
     const std::uint64_t host_offset = cluster.host_offset + geometry.offset_in_cluster(offset);
     if (offset == begin && is_told) {
-      place.node = &data();
+      place.node = &data().node();
       place.offset = host_offset;
     } else if (is_told != (place.node != nullptr)) {
       break;
@@ -147,7 +147,9 @@ aio::Task<std::expected<block::DataPlace, Errno>> Qcow2Driver::locate(Range rang
       break;
     case ClusterKind::kData:
       place.kind = block::DataPlaceKind::kData;
-      place.node = &data();
+      // The bytes there are not those of the disk if they are encrypted.
+      if (encryption_ != nullptr) break;
+      place.node = &data().node();
       place.offset = run.host_offset;
       break;
   }

@@ -1,4 +1,5 @@
 // Qcow2Driver: what it tells about its image for queries.
+#include "drivers/encryption/luks_information.h"
 #include "drivers/qcow2/backing_names.h"
 #include "drivers/qcow2/qcow2_driver.h"
 #include "schema/block_node_info.h"
@@ -30,6 +31,15 @@ schema::Qcow2BitmapInfo info_of(const StoredBitmap& bitmap) {
   return info;
 }
 
+schema::ImageInfoSpecificQCow2Encryption encryption_of(const ImageEncryption& encryption) {
+  schema::ImageInfoSpecificQCow2Encryption info;
+  if (encryption.luks) {
+    constexpr auto kIndex = static_cast<std::size_t>(schema::BlockdevQcow2EncryptionFormat::kLuks);
+    info.branch.emplace<kIndex>(luks_information(*encryption.luks));
+  }
+  return info;
+}
+
 schema::ImageInfoSpecificQCow2 specific_of(const ImageContent& image, const std::vector<StoredBitmap>& bitmaps) {
   const Header& header = image.header;
   schema::ImageInfoSpecificQCow2 info{.compat = header.version == 2 ? "0.10" : "1.1",
@@ -58,6 +68,7 @@ std::optional<std::string> Qcow2Driver::backing_name() const {
 void Qcow2Driver::describe_image(schema::ImageInfo& info) const {
   const Header& header = image_.header;
   info.cluster_size = as_signed(header.cluster_bytes());
+  if (encryption_ != nullptr) info.encrypted = true;
   info.dirty_flag = header.is_dirty();
   if (image_.backing_name) {
     info.backing_filename = *image_.backing_name;
@@ -69,8 +80,9 @@ void Qcow2Driver::describe_image(schema::ImageInfo& info) const {
     for (const Snapshot& snapshot : image_.snapshots.snapshots) info.snapshots->push_back(info_of(snapshot));
   }
   constexpr auto kIndex = static_cast<std::size_t>(schema::ImageInfoSpecificKind::kQcow2);
-  info.format_specific.emplace().branch.emplace<kIndex>(
+  auto& specific = info.format_specific.emplace().branch.emplace<kIndex>(
       schema::ImageInfoSpecificQCow2Wrapper{specific_of(image_, bitmaps_.directory())});
+  if (encryption_ != nullptr) specific.data.encrypt = encryption_of(*encryption_);
 }
 
 }  // namespace blockexport::drivers::qcow2

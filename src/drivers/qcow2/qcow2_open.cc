@@ -5,6 +5,7 @@
 #include "aio/task/current.h"
 #include "base/printable.h"
 #include "block/graph.h"
+#include "drivers/qcow2/qcow2_encryption.h"
 #include "drivers/qcow2/qcow2_repair.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -52,7 +53,8 @@ bool is_to_be_read_only(const block::NodeOptions& node_options, const block::Nod
 
 aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::BlockdevOptionsQcow2& options,
                                                            const block::NodeOptions& node_options,
-                                                           block::ChildOpener& children, CorruptionReport corruption) {
+                                                           block::ChildOpener& children, CorruptionReport corruption,
+                                                           SecretSource* secrets) {
   CO_TRY_ASSIGN(Qcow2Options plain, qcow2_options(options, node_options));
   Qcow2Driver::Children edges;
   CO_TRY_ASSIGN(edges.file, co_await children.open_child(options.file, "file",
@@ -76,8 +78,10 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
   CO_TRY_ASSIGN(edges.data_file, co_await open_data_file(options, image, *edges.file, children));
   if (edges.data_file != nullptr) edges.file->set_roles(block::ChildRole::kMetadata);
   CO_TRY_ASSIGN(edges.backing, co_await open_backing(options, image, *edges.file, children));
+  CO_TRY_ASSIGN(Qcow2Driver::Encryption encryption,
+                co_await open_encryption(edges.file->node(), image, plain.key_secret, secrets));
   auto driver = std::make_unique<Qcow2Driver>(co_await aio::current_reactor(), std::move(plain), sizes,
-                                              std::move(image), std::move(edges), corruption);
+                                              std::move(image), std::move(edges), std::move(encryption), corruption);
   if (!read_only) CO_TRY(co_await driver->begin_writing());
   co_return driver;
 }

@@ -10,12 +10,15 @@
 #include "block/driver_table.h"
 #include "block/node_options.h"
 #include "drivers/qcow2/qcow2_driver.h"
+#include "drivers/secret_source.h"
 
 namespace blockexport::drivers::qcow2 {
 
+// `secrets`: has the passphrases of encrypted images; null: there are none.
 aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::BlockdevOptionsQcow2& options,
                                                            const block::NodeOptions& node_options,
-                                                           block::ChildOpener& children, CorruptionReport corruption);
+                                                           block::ChildOpener& children, CorruptionReport corruption,
+                                                           SecretSource* secrets = nullptr);
 
 // Whether a node with these options is read-only: auto-read-only follows the file.
 bool is_to_be_read_only(const block::NodeOptions& node_options, const block::Node& file);

@@ -96,7 +96,10 @@ Result<Qcow2Options> qcow2_options(const schema::BlockdevOptionsQcow2& options,
   result.cache_clean_seconds = static_cast<std::uint32_t>(interval);
   if (options.encrypt) {
     using Format = schema::BlockdevQcow2EncryptionFormat;
-    result.encryption_format = options.encrypt->format() == Format::kAes ? "aes" : "luks";
+    const bool is_aes = options.encrypt->format() == Format::kAes;
+    result.encryption_format = is_aes ? "aes" : "luks";
+    result.key_secret =
+        is_aes ? options.encrypt->as<Format::kAes>().key_secret : options.encrypt->as<Format::kLuks>().key_secret;
   }
   return result;
 }

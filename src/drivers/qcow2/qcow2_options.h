@@ -50,6 +50,7 @@ struct Qcow2Options {
   std::optional<std::uint64_t> refcount_cache_bytes = std::nullopt;
   std::uint32_t cache_clean_seconds = kCacheCleanSecondsDefault;  // 0: never
   std::string encryption_format = {};                             // empty: not given
+  std::optional<std::string> key_secret = {};                     // of the encryption
 
   friend bool operator==(const Qcow2Options&, const Qcow2Options&) = default;
 };

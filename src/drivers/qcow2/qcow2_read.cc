@@ -67,7 +67,7 @@ aio::Task<IoResult> Qcow2Driver::read_run(GuestRun run, Range range, IoBuffers b
   switch (run.kind) {
     case ClusterKind::kData:
       block::debug_event(*file_, block::DebugEvent::kReadAio);
-      co_return co_await read_zero_padded(data(), {run.host_offset, range.length}, buffers);
+      co_return co_await data().read({run.host_offset, range.length}, range.offset, buffers);
     case ClusterKind::kCompressed:
       block::debug_event(*file_, block::DebugEvent::kReadCompressed);
       co_return co_await compressed_.read(file(), run, tables_->geometry().offset_in_cluster(range.offset), buffers,
@@ -132,9 +132,7 @@ IoResult Qcow2Driver::try_read(aio::Reactor& reactor, Range range, IoBuffers buf
   if (!run || run->length < range.length) return fail(EAGAIN);
   switch (run->kind) {
     case ClusterKind::kData: {
-      const Range host{run->host_offset, range.length};
-      if (!host.fits(data().size_bytes())) return fail(EAGAIN);
-      return data().try_read(reactor, host, buffers, hints);
+      return data().try_read(reactor, {run->host_offset, range.length}, range.offset, buffers, hints);
     }
     case ClusterKind::kUnallocated:
       if (const std::uint64_t backed = backed_bytes(range); backed == range.length) {

@@ -40,6 +40,7 @@ aio::Task<Result<>> Qcow2Driver::prepare_reopen(const schema::BlockdevOptions& b
   CO_TRY_ASSIGN(next_options_, qcow2_options(new_options, node_options));
   CO_TRY(check_options(next_options_, image_.header));
   CO_TRY(check_encryption(image_.header, next_options_.encryption_format));
+  if (old_options.encrypt && !new_options.encrypt) co_return fail(changed_option("encrypt.format", true));
   CO_TRY_ASSIGN(next_sizes_, cache_sizes(next_options_, image_.header));
   if (old_options.data_file.has_value() != new_options.data_file.has_value()) {
     co_return fail(changed_option("data-file", !new_options.data_file));

@@ -21,6 +21,10 @@ Result<> check_writable(const ImageContent& image) {
     return fail(Error("qcow2: The image was not closed cleanly, and its refcounts may be wrong")
                     .with_hint("Remove the node and add it again for writing: that repairs the image."));
   }
+  if (image.header.encryption_method == kEncryptionAes) {
+    return fail(Error("qcow2: Images that are encrypted with AES-CBC are not written")
+                    .with_hint("Open it read-only, and copy it to an image that is encrypted with LUKS."));
+  }
   return {};
 }
 
@@ -41,7 +45,7 @@ aio::Task<Result<std::unique_ptr<ImageWriter>>> Qcow2Driver::make_writer(const I
   CO_TRY_ASSIGN(ImageWriter::Image loaded,
                 co_await load_image_for_writing(image.header, image.extensions, image.l1, file(), blocks));
   co_return std::make_unique<ImageWriter>(std::move(loaded), tables, pins_, static_cast<GuestReader&>(*this), *file_,
-                                          data_file_.get(), policy_of(image, options));
+                                          data_file_.get(), policy_of(image, options), encryption_.get());
 }
 
 aio::Task<Result<>> Qcow2Driver::begin_writing() {

@@ -7,6 +7,7 @@
 
 #include "block/buffers.h"
 #include "drivers/qcow2/create/image_layout.h"
+#include "drivers/qcow2/create/root_luks_storage.h"
 #include "drivers/qcow2/create/root_requests.h"
 #include "drivers/qcow2/format/extension_area.h"
 #include "drivers/qcow2/format/feature_names.h"
@@ -38,6 +39,7 @@ Header header_of(const Creation& creation, const ImageLayout& layout) {
   Header header;
   header.version = creation.version;
   layout.describe_in(header);
+  if (creation.encryption) header.encryption_method = kEncryptionLuks;
   if (creation.version < 3) {
     header.header_bytes = kHeaderBytesVersion2;
     return header;
@@ -51,10 +53,15 @@ Header header_of(const Creation& creation, const ImageLayout& layout) {
   return header;
 }
 
-HeaderExtensions extensions_of(const Creation& creation, const std::string& data_file_name) {
+HeaderExtensions extensions_of(const Creation& creation, const ImageLayout& layout, std::uint64_t encryption_bytes,
+                               const std::string& data_file_name) {
   HeaderExtensions extensions;
   if (creation.backing_format) extensions.set_text(kExtensionBackingFormat, *creation.backing_format);
   if (creation.has_data_file) extensions.set_text(kExtensionDataFile, data_file_name);
+  if (creation.encryption) {
+    extensions.set_encryption(
+        {.offset = layout.encryption().first << layout.geometry().cluster_bits, .bytes = encryption_bytes});
+  }
   if (creation.version >= 3 && creation.cluster_bytes >= kClusterBytesOfFeatureNamesMin) {
     extensions.set(kExtensionFeatureNames, encode_feature_names());
   }
@@ -71,7 +78,9 @@ class ImageWriter {
         work_(work),
         memory_(std::max(kWrittenPieceBytes, creation.cluster_bytes), kMemoryAlignment) {}
 
-  aio::Task<Result<>> run(std::vector<std::byte> file_begin);
+  // `luks`: of an image that is encrypted.
+  aio::Task<Result<>> run(std::vector<std::byte> file_begin, std::optional<crypto::LuksHeader> luks,
+                          crypto::Passphrase passphrase);
 
  private:
   static constexpr std::size_t kMemoryAlignment = 4096;
@@ -88,6 +97,7 @@ class ImageWriter {
   aio::Task<Result<>> allocate(RootRequests target, std::uint64_t offset, std::uint64_t end);
   aio::Task<Result<>> write_zeros(RootRequests target, std::uint64_t offset, std::uint64_t end);
   aio::Task<Result<>> empty_old_data(std::uint64_t offset, std::uint64_t end);
+  aio::Task<Result<>> write_luks(crypto::LuksHeader luks, crypto::Passphrase passphrase);
   aio::Task<Result<>> write_header(std::vector<std::byte> file_begin);
 
   const Creation& creation_;
@@ -98,11 +108,13 @@ class ImageWriter {
   block::AlignedMemory memory_;  // of one piece
 };
 
-aio::Task<Result<>> ImageWriter::run(std::vector<std::byte> file_begin) {
+aio::Task<Result<>> ImageWriter::run(std::vector<std::byte> file_begin, std::optional<crypto::LuksHeader> luks,
+                                     crypto::Passphrase passphrase) {
   if (!memory_) co_return fail(Error::system(kHeaderFailed, Errno(ENOMEM)));
   work_.expect(layout_.tables_end() - cluster_bytes());
   CO_TRY(co_await erase_header());
   CO_TRY(co_await write_tables());
+  if (luks) CO_TRY(co_await write_luks(std::move(*luks), std::move(passphrase)));
   if (preallocation_of(creation_) != Preallocation::kOff) {
     Result<> made = co_await (data_file_ == nullptr ? make_data() : make_data_file());
     CO_TRY(prefixed(std::move(made), kResizeFailed));
@@ -225,6 +237,17 @@ aio::Task<Result<>> ImageWriter::empty_old_data(std::uint64_t offset, std::uint6
   co_return as_result(co_await file_.grow(end), "Could not resize file");
 }
 
+aio::Task<Result<>> ImageWriter::write_luks(crypto::LuksHeader luks, crypto::Passphrase passphrase) {
+  CO_TRY(as_result(co_await work_.pause_point(), "Could not zero fill encryption header"));
+  const block::Range area{offset_of(layout_.encryption().first), offset_of(layout_.encryption().count)};
+  CO_TRY(as_result(co_await file_.write_zeroes(area, /*may_unmap=*/true), "Could not zero fill encryption header"));
+  RootLuksStorage storage(file_, area.offset);
+  Result<crypto::NewLuks> made = co_await crypto::create_luks(storage, std::move(luks), std::move(passphrase),
+                                                              creation_.encryption->iteration_time_ms);
+  if (!made) co_return fail(std::move(made).error());
+  co_return Result<>();
+}
+
 aio::Task<Result<>> ImageWriter::write_header(std::vector<std::byte> file_begin) {
   constexpr const char* kFlushFailed = "Could not flush the image";
   if (data_file_ != nullptr) CO_TRY(as_result(co_await RootRequests(*data_file_).flush(), kFlushFailed));
@@ -245,10 +268,16 @@ aio::Task<Result<>> ImageWriter::write_header(std::vector<std::byte> file_begin)
 }  // namespace
 
 aio::Task<Result<>> create_image(Creation creation, ImageFiles files, block::LongWork& work) {
-  CO_TRY_ASSIGN(ImageLayout layout, ImageLayout::of(creation));
+  std::optional<crypto::LuksHeader> luks;
+  if (creation.encryption) {
+    CO_TRY_ASSIGN(luks, crypto::make_luks_header(creation.encryption->cipher, creation.encryption->hash,
+                                                 crypto::LuksPlacement::kBeforeData));
+  }
+  const std::uint64_t encryption_bytes = luks ? crypto::luks_header_area_bytes(*luks) : 0;
+  CO_TRY_ASSIGN(ImageLayout layout, ImageLayout::of(creation, encryption_bytes));
   Header header = header_of(creation, layout);
-  auto file_begin =
-      encode_file_begin(header, extensions_of(creation, files.data_file_name), creation.backing_name.value_or(""));
+  auto file_begin = encode_file_begin(header, extensions_of(creation, layout, encryption_bytes, files.data_file_name),
+                                      creation.backing_name.value_or(""));
   if (!file_begin) {
     if (!creation.backing_name)
       co_return fail(std::move(file_begin).error().with_prefix("Could not update qcow2 header: "));
@@ -257,7 +286,7 @@ aio::Task<Result<>> create_image(Creation creation, ImageFiles files, block::Lon
                                  Errno(ENOSPC)));
   }
   ImageWriter writer(creation, std::move(layout), files, work);
-  co_return co_await writer.run(std::move(*file_begin));
+  co_return co_await writer.run(std::move(*file_begin), std::move(luks), std::move(files.passphrase));
 }
 
 }  // namespace blockexport::drivers::qcow2

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "block/edge.h"
 #include "block/long_work.h"
+#include "crypto/luks_volume.h"
 #include "drivers/qcow2/create/creation.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -22,6 +23,8 @@ struct ImageFiles {
   block::Edge* file = nullptr;
   block::Edge* data_file = nullptr;
   std::string data_file_name = {};  // as it is to stand in the image
+  // Of an image that is to be encrypted.
+  crypto::Passphrase passphrase = nullptr;
 };
 
 // For a creation that check_creation() and check_sizes() accept.

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "crypto/luks_header.h"
 #include "drivers/qcow2/format/geometry.h"
 #include "drivers/qcow2/format/header.h"
 
@@ -34,6 +35,7 @@ struct Creation {
   std::optional<std::string> backing_name = {};    // as it is to stand in the image
   std::optional<std::string> backing_format = {};  // name of a driver
   bool has_data_file = false;
+  std::optional<crypto::LuksParameters> encryption = {};
   bool data_file_raw = false;  // what the data file shows without the image is what the image shows
 };
 

@@ -24,7 +24,7 @@ void put_entry(std::span<std::byte> table, std::uint64_t index, std::uint64_t va
 
 }  // namespace
 
-Result<ImageLayout> ImageLayout::of(const Creation& creation) {
+Result<ImageLayout> ImageLayout::of(const Creation& creation, std::uint64_t encryption_bytes) {
   ImageLayout layout;
   const Geometry geometry = geometry_of(creation);
   layout.geometry_ = geometry;
@@ -38,7 +38,9 @@ Result<ImageLayout> ImageLayout::of(const Creation& creation) {
     if (!creation.has_data_file) layout.data_.count = layout.guest_clusters_;
   }
   // The refcount blocks count themselves and the refcount table, so their number is found in steps, which only add.
-  const std::uint64_t others = 1 + layout.l1_table_.count + layout.l2_tables_.count + layout.data_.count;
+  layout.encryption_.count = divided_up(encryption_bytes, geometry.cluster_bytes());
+  const std::uint64_t others =
+      1 + layout.l1_table_.count + layout.l2_tables_.count + layout.encryption_.count + layout.data_.count;
   std::uint64_t blocks = 1;
   std::uint64_t table = 1;
   while (true) {
@@ -55,7 +57,8 @@ Result<ImageLayout> ImageLayout::of(const Creation& creation) {
   layout.refcount_blocks_ = {layout.refcount_table_.end(), blocks};
   layout.l1_table_.first = layout.refcount_blocks_.end();
   layout.l2_tables_.first = layout.l1_table_.end();
-  layout.data_.first = layout.l2_tables_.end();
+  layout.encryption_.first = layout.l2_tables_.end();
+  layout.data_.first = layout.encryption_.end();
   if (layout.data_.end() > kHostOffsetLimit >> geometry.cluster_bits) {
     return fail(Error::system(fmt::format("{}Allocating clusters failed", kResizeFailed), Errno(EFBIG)));
   }

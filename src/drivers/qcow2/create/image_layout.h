@@ -1,9 +1,9 @@
 // ImageLayout: the places of everything in a new qcow2 image, and the content of its tables.
 //
 // The image is, from its begin: the first cluster with the header, refcount table, refcount blocks, L1 table, L2
-// tables, data. Each part is consecutive and begins at a cluster boundary. So the content of each cluster is a function
-// of its number, and a writer needs memory for a piece only. Plain values; any thread. Source: docs/interop/qcow2.rst
-// of QEMU, "Host cluster management", "L1 table, L2 table".
+// tables, LUKS header, data. Each part is consecutive and begins at a cluster boundary. So the content of each cluster
+// is a function of its number, and a writer needs memory for a piece only. Plain values; any thread. Source:
+// docs/interop/qcow2.rst of QEMU, "Host cluster management", "L1 table, L2 table".
 #pragma once
 
 #include <cstddef>
@@ -27,8 +27,9 @@ struct ClusterRange {
 
 class ImageLayout {
  public:
-  // For a checked creation. Fails when the refcount table would be longer than its limit.
-  static Result<ImageLayout> of(const Creation& creation);
+  // For a checked creation, with so many bytes for a LUKS header. Fails when the refcount table would be longer than
+  // its limit.
+  static Result<ImageLayout> of(const Creation& creation, std::uint64_t encryption_bytes = 0);
 
   const Geometry& geometry() const { return geometry_; }
   std::uint64_t size_bytes() const { return size_bytes_; }
@@ -37,6 +38,8 @@ class ImageLayout {
   const ClusterRange& l1_table() const { return l1_table_; }
   std::uint64_t l1_entries() const { return l1_entries_; }
   const ClusterRange& l2_tables() const { return l2_tables_; }
+  // The LUKS header with its key slots; empty without encryption.
+  const ClusterRange& encryption() const { return encryption_; }
   // Clusters of guest data in this file: none without preallocation, and none with a data file.
   const ClusterRange& data() const { return data_; }
 
@@ -67,6 +70,7 @@ class ImageLayout {
   ClusterRange l1_table_;
   std::uint64_t l1_entries_ = 0;
   ClusterRange l2_tables_;
+  ClusterRange encryption_;
   ClusterRange data_;
 };
 

@@ -236,7 +236,7 @@ Result<> check_encryption(const Header& header, std::string_view wanted_format) 
   if (!wanted_format.empty() && wanted_format != method) {
     return fail(fmt::format("Header reported '{}' encryption format but options specify '{}'", method, wanted_format));
   }
-  return fail(fmt::format("The image is encrypted ('{}'), and encryption of qcow2 images is not built", method));
+  return {};
 }
 
 Result<> check_table(const Geometry& geometry, std::string_view name, std::uint64_t offset, std::uint64_t entries,

@@ -112,8 +112,8 @@ std::vector<std::byte> encode_header(const Header& header);
 // The name of the backing file as it stands in the image; nullopt: the header has none. Ends at the first zero byte.
 Result<std::optional<std::string>> parse_backing_name(const Header& header, std::span<const std::byte> first_cluster);
 
-// Fails for images with encryption, which is not built. `wanted_format`: the member `format` of the node option
-// `encrypt`, or empty when the option is not given.
+// Fails for methods that this program does not know, and for another one than the options name. `wanted_format`: the
+// member `format` of the node option `encrypt`, or empty when the option is not given.
 Result<> check_encryption(const Header& header, std::string_view wanted_format);
 
 // Fails unless a table of `entries` entries of `entry_bytes` each lies in the file as the format demands: at a cluster

@@ -103,6 +103,16 @@ std::optional<std::string> HeaderExtensions::data_file_name() const {
   return found == nullptr ? std::nullopt : std::optional(text_of(*found));
 }
 
+std::optional<EncryptionExtension> HeaderExtensions::encryption() const {
+  const HeaderExtension* found = find(kExtensionEncryption);
+  if (found == nullptr) return std::nullopt;
+  ByteReader reader(found->data);
+  EncryptionExtension encryption;
+  encryption.offset = reader.u64();
+  encryption.bytes = reader.u64();
+  return encryption;
+}
+
 std::optional<BitmapsExtension> HeaderExtensions::bitmaps(const Header& header) const {
   const HeaderExtension* found = find(kExtensionBitmaps);
   if (found == nullptr || (header.autoclear_features & kAutoclearBitmaps) == 0) return std::nullopt;
@@ -123,6 +133,14 @@ void HeaderExtensions::set(std::uint32_t type, std::vector<std::byte> data) {
 void HeaderExtensions::set_text(std::uint32_t type, std::string_view text) {
   const auto bytes = std::as_bytes(std::span(text));
   set(type, std::vector<std::byte>(bytes.begin(), bytes.end()));
+}
+
+void HeaderExtensions::set_encryption(const EncryptionExtension& encryption) {
+  std::vector<std::byte> data(kEncryptionExtensionBytes);
+  ByteWriter writer(data);
+  writer.u64(encryption.offset);
+  writer.u64(encryption.bytes);
+  set(kExtensionEncryption, std::move(data));
 }
 
 void HeaderExtensions::set_bitmaps(const BitmapsExtension& bitmaps) {

@@ -21,6 +21,8 @@ namespace blockexport::drivers::qcow2 {
 
 inline constexpr std::size_t kBackingFormatBytesMax = 15;
 inline constexpr std::uint32_t kBitmapsMax = 65535;
+// Largest LUKS header of an image, key slots included.
+inline constexpr std::uint64_t kEncryptionHeaderBytesMax = 16u << 20;
 inline constexpr std::uint64_t kBitmapDirectoryBytesMax = std::uint64_t{kBitmapsMax} * 1024;
 
 // One section. Its length is a multiple of nothing; the encoder pads it.
@@ -59,10 +61,14 @@ struct HeaderExtensions {
   // nullopt: none, or a program that knows no bitmaps has changed the image, so that they are not valid any more.
   std::optional<BitmapsExtension> bitmaps(const Header& header) const;
 
+  // nullopt: the section is missing.
+  std::optional<EncryptionExtension> encryption() const;
+
   // Replaces the sections of that type by one, in the place of the first; appends it if there is none.
   void set(std::uint32_t type, std::vector<std::byte> data);
   void set_text(std::uint32_t type, std::string_view text);
   void set_bitmaps(const BitmapsExtension& bitmaps);
+  void set_encryption(const EncryptionExtension& encryption);
   void remove(std::uint32_t type);
 
   friend bool operator==(const HeaderExtensions&, const HeaderExtensions&) = default;

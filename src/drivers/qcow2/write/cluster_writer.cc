@@ -60,7 +60,7 @@ class NewPlace {
   bool moves_whole_cluster(const Planned& planned) const;
   bool reads_as_zeros(const Planned& planned) const;
   aio::Task<IoResult> write_data(const Step& step, IoBuffers buffers);
-  aio::Task<IoResult> write_host(Range range, IoBuffers buffers);
+  aio::Task<IoResult> write_host(Range host, std::uint64_t guest_offset, IoBuffers buffers);
   L2Entry new_entry(const Step& step, std::size_t index) const;
   aio::Task<IoResult> link(const Step& step);
   void give_back(const Step& step);
@@ -206,11 +206,12 @@ bool NewPlace::reads_as_zeros(const Planned& planned) const {
 
 aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
   Range filled = step.filled;
-  // A fresh cluster has the zeros already.
-  if (step.is_fresh && reads_as_zeros(step.clusters.front()))
+  // A fresh cluster has the zeros already, unless zeros are encrypted.
+  const bool has_zeros = step.is_fresh && !parts_.data.is_encrypted();
+  if (has_zeros && reads_as_zeros(step.clusters.front()))
     filled = {step.written.offset, filled.end() - step.written.offset};
   const Planned& last = step.clusters[geometry().cluster_of(step.written.end() - 1) - step.first_cluster];
-  if (step.is_fresh && reads_as_zeros(last)) filled.length = step.written.end() - filled.offset;
+  if (has_zeros && reads_as_zeros(last)) filled.length = step.written.end() - filled.offset;
 
   const std::uint64_t head_bytes = step.written.offset - filled.offset;
   const std::uint64_t tail_bytes = filled.end() - step.written.end();
@@ -218,7 +219,7 @@ aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
   const std::uint64_t host = step.host_offset + (filled.offset - step.whole(geometry()).offset);
   if (head_bytes + tail_bytes == 0) {
     block::debug_event(parts_.file, block::DebugEvent::kWriteAio);
-    co_return co_await write_host({host, filled.length}, vectors);
+    co_return co_await write_host({host, filled.length}, filled.offset, vectors);
   }
   const block::AlignedMemory memory(head_bytes + tail_bytes, 4096);
   if (!memory) co_return fail(ENOMEM);
@@ -234,17 +235,17 @@ aio::Task<IoResult> NewPlace::write_data(const Step& step, IoBuffers buffers) {
     vectors.push_back({tail.data(), tail.size()});
   }
   block::debug_event(parts_.file, block::DebugEvent::kCowWrite);
-  co_return co_await write_host({host, filled.length}, vectors);
+  co_return co_await write_host({host, filled.length}, filled.offset, vectors);
 }
 
-aio::Task<IoResult> NewPlace::write_host(Range range, IoBuffers buffers) {
-  block::Node& node = parts_.data.node();
+aio::Task<IoResult> NewPlace::write_host(Range host, std::uint64_t guest_offset, IoBuffers buffers) {
   IoResult result = fail(EAGAIN);
-  if (range.length <= kInlineWriteBytesMax) {
-    result = node.try_write(co_await aio::current_reactor(), range, buffers);
+  if (host.length <= kInlineWriteBytesMax) {
+    block::InlineHints hints;
+    result = parts_.data.try_write(co_await aio::current_reactor(), host, guest_offset, buffers, hints);
   }
   if (result || result.error() != Errno(EAGAIN)) co_return result;
-  co_return co_await node.write(range, buffers, {.may_grow = true});
+  co_return co_await parts_.data.write(host, guest_offset, buffers);
 }
 
 L2Entry NewPlace::new_entry(const Step& step, std::size_t index) const {

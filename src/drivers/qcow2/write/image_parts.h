@@ -8,6 +8,7 @@
 #include "block/range_lock.h"
 #include "drivers/qcow2/commit/allocator.h"
 #include "drivers/qcow2/commit/metadata_writer.h"
+#include "drivers/qcow2/file/guest_data.h"
 #include "drivers/qcow2/tables/cluster_pins.h"
 #include "drivers/qcow2/tables/image_tables.h"
 
@@ -53,7 +54,7 @@ struct ImageParts {
   MetadataWriter& metadata;
   GuestReader& guest;
   block::Edge& file;
-  block::Edge& data;  // the external data file, or else `file`
+  GuestData data;  // in the external data file, or else in `file`
   // Operations that change where guest clusters are. Held for the bytes of whole guest clusters.
   block::RangeLock changes = {};
   // Changes of L1 entries. Held for the index.

@@ -107,7 +107,7 @@ aio::Task<IoResult> zero_new_bytes(ImageParts& parts, const WritePolicy& policy,
   while (!tail.empty()) {
     CO_TRY_ASSIGN(const GuestRun run, co_await find_run(parts.tables, tail, RunPurpose::kWrite));
     if (run.kind == ClusterKind::kData && run.overwritable) {
-      CO_TRY(co_await parts.data.node().write_zeroes({run.host_offset, run.length}, {.may_grow = true}));
+      CO_TRY(co_await parts.data.write_zeroes({run.host_offset, run.length}, tail.offset));
     } else if (run.kind != ClusterKind::kZero &&
                (run.kind != ClusterKind::kUnallocated || backing_bytes > tail.offset)) {
       CO_TRY(co_await write_zeros_as_data(parts, policy, {tail.offset, run.length}));

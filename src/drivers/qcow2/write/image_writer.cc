@@ -19,7 +19,7 @@ using block::IoBuffers;
 using block::Range;
 
 ImageWriter::ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, GuestReader& guest, block::Edge& file,
-                         block::Edge* data_file, WritePolicy policy)
+                         block::Edge* data_file, WritePolicy policy, ImageEncryption* encryption)
     : metadata_(std::move(image.metadata)),
       allocator_(tables, pins,
                  Refcounts(tables.geometry(), std::move(image.refcount_table), image.refcount_table_offset, metadata_),
@@ -32,7 +32,7 @@ ImageWriter::ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, Gu
              .metadata = metadata_writer_,
              .guest = guest,
              .file = file,
-             .data = data_file != nullptr ? *data_file : file},
+             .data = GuestData(data_file != nullptr ? *data_file : file, encryption)},
       policy_(policy) {}
 
 bool ImageWriter::may_be_over_metadata(Range host) const {
@@ -54,8 +54,8 @@ IoResult ImageWriter::try_write(aio::Reactor& reactor, Range range, IoBuffers bu
   const std::expected<GuestRun, Errno> run = try_run(parts_.tables, range, RunPurpose::kWrite);
   if (!run || !run->overwritable || run->length != range.length) return fail(EAGAIN);
   const Range host{run->host_offset, range.length};
-  if (!host.fits(parts_.data.node().size_bytes()) || may_be_over_metadata(host)) return fail(EAGAIN);
-  return parts_.data.node().try_write(reactor, host, buffers, hints);
+  if (may_be_over_metadata(host)) return fail(EAGAIN);
+  return parts_.data.try_write(reactor, host, range.offset, buffers, hints);
 }
 
 std::optional<Range> ImageWriter::refused_place() const {
@@ -72,7 +72,7 @@ struct ImageWriter::Piece {
 };
 
 aio::Task<IoResult> ImageWriter::write(Range range, IoBuffers buffers, block::WriteOptions options) {
-  if (options.compressed && parts_.geometry().data_file) co_return fail(ENOTSUP);
+  if (options.compressed && (parts_.geometry().data_file || parts_.data.is_encrypted())) co_return fail(ENOTSUP);
   if (options.compressed) {
     CO_TRY(co_await write_clusters(range, buffers));
   } else {
@@ -134,7 +134,7 @@ aio::Task<std::expected<std::uint64_t, Errno>> ImageWriter::write_some(Range ran
       }
       const std::vector<iovec> part = block::slice(buffers, 0, run.length);
       block::debug_event(parts_.file, block::DebugEvent::kWriteAio);
-      CO_TRY(co_await parts_.data.node().write(host, part, {.may_grow = true}));
+      CO_TRY(co_await parts_.data.write(host, range.offset, part));
       co_return run.length;
     }
   }

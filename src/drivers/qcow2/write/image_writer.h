@@ -28,9 +28,10 @@ class ImageWriter {
     CompressionType compression_type = CompressionType::kZlib;
   };
 
-  // Everything that is passed by reference outlives this. `data_file`: the external data file, or null.
+  // Everything that is passed by reference outlives this. `data_file`: the external data file, or null. `encryption`:
+  // that of the image, or null.
   ImageWriter(Image image, ImageTables& tables, ClusterPins& pins, GuestReader& guest, block::Edge& file,
-              block::Edge* data_file, WritePolicy policy);
+              block::Edge* data_file, WritePolicy policy, ImageEncryption* encryption = nullptr);
 
   // Clusters of one request that are compressed at the same time.
   static constexpr std::size_t kCompressedAtOnceMax = 8;

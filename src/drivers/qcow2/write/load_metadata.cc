@@ -96,6 +96,11 @@ aio::Task<Result<ImageWriter::Image>> load_image_for_writing(const Header& heade
     metadata.add_fixed(geometry.cluster_of(bitmaps->directory_offset),
                        geometry.cluster_of(bitmaps->directory_bytes + geometry.cluster_bytes() - 1));
   }
+  if (const std::optional<EncryptionExtension> encryption = extensions.encryption()) {
+    metadata.add_fixed(
+        geometry.cluster_of(encryption->offset),
+        geometry.cluster_of(std::min(encryption->bytes, kEncryptionHeaderBytesMax) + geometry.cluster_bytes() - 1));
+  }
   metadata.settle();
   const bool can_grow = file.driver().can_grow();
   co_return ImageWriter::Image{

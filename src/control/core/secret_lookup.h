@@ -1,13 +1,15 @@
-// SecretLookup: gives drivers the secrets that are objects of the control plane.
+// SecretLookup: gives drivers and jobs the secrets that are objects of the control plane.
 //
-// Owned by the daemon; refers to the objects, which outlive its use. Thread: the control reactor.
+// Owned by Control; refers to its objects. Thread: the control reactor.
 #pragma once
 
 #include "control/core/object_store.h"
-#include "control/objects/secret_object.h"
 #include "drivers/secret_source.h"
 
 namespace blockexport::control {
+
+// The bytes of the secret `id`. Errors: "No secret with id 'X'", "Object with id 'X' is not a secret".
+Result<SecretReference> find_secret(ObjectStore& objects, const std::string& id);
 
 class SecretLookup final : public drivers::SecretSource {
  public:
