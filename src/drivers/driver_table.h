@@ -9,8 +9,8 @@
 #include "block/quorum_observer.h"
 #include "drivers/file/file_options.h"
 #include "drivers/reference_policy.h"
-#include "drivers/throttle/throttle_group.h"
 #include "drivers/secret_source.h"
+#include "drivers/throttle/throttle_group.h"
 #include "schema/block_core.h"
 
 namespace blockexport {
