@@ -47,7 +47,7 @@ GrainReader::GrainReader(std::uint64_t grain_bytes)
 aio::Task<IoResult> GrainReader::read(DiskRun run, block::IoBuffers buffers) {
   const std::uint64_t grain_bytes = run.extent->table->block_bytes;
   CO_TRY(co_await slots_.take());
-  const qcow2::WorkSlots::Taken slot(slots_);
+  const WorkSlots::Taken slot(slots_);
   block::AlignedMemory compressed(static_cast<std::size_t>(kMarkerBytes + kCompressedGrains * grain_bytes),
                                   kMemoryAlignment);
   block::AlignedMemory grain(static_cast<std::size_t>(grain_bytes), kMemoryAlignment);

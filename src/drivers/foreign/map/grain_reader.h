@@ -10,7 +10,7 @@
 #include "block/io.h"
 #include "block/node.h"
 #include "drivers/foreign/map/mapped_disk.h"
-#include "drivers/qcow2/compression/work_slots.h"
+#include "drivers/work_slots/work_slots.h"
 
 namespace blockexport::drivers::foreign {
 
@@ -28,7 +28,7 @@ class GrainReader {
   aio::Task<IoResult> read(DiskRun run, block::IoBuffers buffers);
 
  private:
-  qcow2::WorkSlots slots_;
+  WorkSlots slots_;
 };
 
 }  // namespace blockexport::drivers::foreign
