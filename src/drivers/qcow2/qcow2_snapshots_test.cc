@@ -564,6 +564,174 @@ TEST_F(Qcow2SnapshotsTest, DamagedTablesOfSnapshotsLeaveTheHeaderAlone) {
   }
 }
 
+// A snapshot and a write on the same clusters, one of them held at one of its calls while the other goes on.
+class Pause {
+ public:
+  explicit Pause(const Bytes& file, bool deletes) : deletes_(deletes), model_(0) { file_.begin(file); }
+
+  bool was_held = false;
+
+  aio::Task<void> run(std::uint64_t call, bool holds_write) {
+    OpenedImage image(file_);
+    EXPECT_TRUE(co_await image.open());
+    model_ = Model((co_await image.sectors()).size());
+    model_.now = co_await image.sectors();
+    model_.flushed();
+    const std::string first = co_await take(image);
+    model_.snapshots[first] = model_.now;
+    co_await write(image, 4, std::byte{0x33});
+    EXPECT_TRUE(co_await image.disk().flush());
+    model_.flushed();
+    std::string id = first;
+    if (!deletes_) {
+      const auto begun = co_await image.snapshots().begin({.name = "second"});
+      EXPECT_TRUE(begun);
+      id = *begun;
+    }
+    model_.changing = id;
+    model_.changing_content = {{id, deletes_ ? model_.snapshots[id] : model_.now}};
+    file_.gate = &gate_;
+    aio::Scope scope(co_await aio::current_reactor());
+    gate_.hold_after(call);
+    scope.spawn("one", holds_write ? write(image, 2, std::byte{0x44}) : change(image, id));
+    co_await pass_turns();
+    was_held = gate_.held() == 1;
+    gate_.hold_none();
+    scope.spawn("other", holds_write ? change(image, id) : write(image, 2, std::byte{0x44}));
+    co_await pass_turns();
+    cuts_.push_back(file_.bytes);
+    cuts_.push_back(file_.durable);
+    if (was_held) gate_.release(0);
+    co_await scope.join();
+    file_.gate = nullptr;
+    for (const Bytes& cut : cuts_) {
+      RecordingState left;
+      left.begin(cut);
+      co_await verify(left, model_, false);
+    }
+    EXPECT_TRUE(co_await image.disk().flush());
+    EXPECT_TRUE(co_await image.disk().flush());
+    model_.changing.reset();
+    if (deletes_) model_.snapshots.erase(id);
+    if (!deletes_) model_.snapshots[id] = model_.changing_content[id];
+    co_await verify(file_, model_, true);
+  }
+
+ private:
+  static aio::Task<std::string> take(OpenedImage& image) {
+    const auto begun = co_await image.snapshots().begin({.name = "first"});
+    EXPECT_TRUE(begun);
+    EXPECT_TRUE(co_await image.snapshots().finish(*begun));
+    co_return *begun;
+  }
+  // Over two clusters, not the whole of them.
+  aio::Task<void> write(OpenedImage& image, std::uint64_t sector, std::byte fill) {
+    model_.begin(sector, 10, fill);
+    EXPECT_TRUE(co_await image.write(sector, 10, fill));
+    model_.end(sector, 10, fill);
+  }
+  aio::Task<void> change(OpenedImage& image, std::string id) {
+    const Result<> done = deletes_ ? co_await image.snapshots().remove(id) : co_await image.snapshots().finish(id);
+    EXPECT_TRUE(done) << done.error().message();
+  }
+  static aio::Task<void> pass_turns() {
+    for (int turns = 0; turns < 400; ++turns) co_await aio::next_turn();
+  }
+
+  bool deletes_;
+  RecordingState file_;
+  RecordingGate gate_;
+  Model model_;
+  std::vector<Bytes> cuts_;
+};
+
+TEST_F(Qcow2SnapshotsTest, AWriteAndASnapshotMeetAtEachPause) {
+  RecordingState filled;
+  filled.begin(make_image({.cluster_bits = 12}, 1u << 20));
+  const auto fill = [](RecordingState& state) -> aio::Task<void> {
+    OpenedImage image(state);
+    EXPECT_TRUE(co_await image.open());
+    EXPECT_TRUE(co_await image.write(0, 40, std::byte{0x11}));
+    EXPECT_TRUE(co_await image.write(16, 8, std::byte{0x22}, true));
+    EXPECT_TRUE(co_await image.disk().flush());
+    EXPECT_TRUE(co_await image.disk().flush());
+  };
+  run(fill(filled));
+  std::uint64_t pauses = 0;
+  for (const bool deletes : {false, true}) {
+    for (const bool holds_write : {false, true}) {
+      for (std::uint64_t call = 0; call < 200 && !HasFailure(); ++call) {
+        SCOPED_TRACE(testing::Message() << deletes << " " << holds_write << " " << call);
+        Pause pause(filled.bytes, deletes);
+        run(pause.run(call, holds_write));
+        if (!pause.was_held) break;
+        ++pauses;
+      }
+    }
+  }
+  EXPECT_GT(pauses, 40u);
+}
+
+// Two snapshots in an image whose tables say what they like.
+aio::Task<void> make_two(RecordingState& state) {
+  OpenedImage image(state);
+  EXPECT_TRUE(co_await image.open());
+  for (const std::byte fill : {std::byte{1}, std::byte{2}}) {
+    EXPECT_TRUE(co_await image.write(0, 60, fill));
+    EXPECT_TRUE(co_await image.write(8 * static_cast<std::uint64_t>(fill), 8, fill, true));
+    EXPECT_TRUE(co_await image.disk().flush());
+    const auto begun = co_await image.snapshots().begin({.name = "s"});
+    EXPECT_TRUE(begun && co_await image.snapshots().finish(*begun));
+  }
+  EXPECT_TRUE(co_await image.write(3, 30, std::byte{3}));
+  EXPECT_TRUE(co_await image.disk().flush());
+}
+
+// Whatever succeeds or fails.
+aio::Task<void> change_all(RecordingState& state, std::uint64_t order) {
+  OpenedImage image(state);
+  if (!co_await image.open()) co_return;
+  for (unsigned i = 0; i < 6; ++i, order >>= 2) {
+    const std::set<std::string> ids = image.ids();
+    const std::string id = ids.empty() ? "1" : *ids.begin();
+    const unsigned kind = order & 3;
+    if (kind == 0) (void)co_await image.snapshots().remove(id);
+    if (kind == 1) (void)co_await image.snapshots().apply(id);
+    if (kind == 2) (void)co_await image.write(order % 50, 12, std::byte{9});
+    if (kind == 3) {
+      (void)co_await image.disk().flush();
+      const auto begun = co_await image.snapshots().begin({.name = "s"});
+      if (begun && !co_await image.snapshots().finish(*begun)) (void)co_await image.snapshots().cancel(*begun);
+    }
+  }
+  (void)co_await image.disk().flush();
+}
+
+TEST_F(Qcow2SnapshotsTest, DamagedTablesOfSnapshotsLeaveTheHeaderAlone) {
+  RecordingState sound;
+  sound.begin(make_image({.cluster_bits = 12}, 1u << 20));
+  run(make_two(sound));
+  const std::uint64_t clusters = sound.bytes.size() >> 12;
+  std::mt19937_64 random(1);
+  const std::uint64_t images =
+      std::getenv("BLOCKEXPORT_THOROUGH") != nullptr ? 10'000 : 50 * aio::testing::seeds_here(20);
+  for (std::uint64_t i = 0; i < images && !HasFailure(); ++i) {
+    SCOPED_TRACE(i);
+    RecordingState state;
+    state.begin(sound.bytes);
+    for (std::uint64_t faults = 1 + random() % 3; faults > 0; --faults) {
+      // Any word of any table; often one that refers to a cluster of the image.
+      const std::uint64_t word = 4096 + random() % (state.bytes.size() - 4096) / 8 * 8;
+      std::uint64_t value = random() % 3 == 0 ? random() : random() % (clusters + 2) << 12;
+      if (random() % 2 == 0) value |= kEntryCopied;
+      ByteWriter(std::span(state.bytes).subspan(word, 8)).u64(value);
+    }
+    state.begin(std::move(state.bytes));
+    run(change_all(state, random()));
+    EXPECT_EQ(std::memcmp(state.bytes.data(), "QFI\xfb", 4), 0);
+  }
+}
+
 aio::Task<std::string> refusals(RecordingState& state, int snapshots) {
   OpenedImage image(state);
   EXPECT_TRUE(co_await image.open());
