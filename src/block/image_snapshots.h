@@ -30,7 +30,7 @@ class ImageSnapshots {
  public:
   // Whether this image can have snapshots.
   virtual Result<> check_support() const = 0;
-  // In the order of the image.
+  // In the order of the image; the last one may have begun without being finished.
   virtual std::vector<ImageSnapshot> list() const = 0;
 
   // Makes the present bytes those of a snapshot, and returns its ID; the other fields are those of `snapshot`. The node

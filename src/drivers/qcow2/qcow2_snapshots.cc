@@ -20,7 +20,9 @@ Result<> Qcow2Snapshots::check_support() const {
 
 std::vector<block::ImageSnapshot> Qcow2Snapshots::list() const {
   std::vector<block::ImageSnapshot> list;
-  for (const Snapshot& one : image_.content().snapshots.snapshots) {
+  std::vector<Snapshot> all = image_.content().snapshots.snapshots;
+  if (pending_) all.push_back(*pending_);
+  for (const Snapshot& one : all) {
     block::ImageSnapshot& shown = list.emplace_back(block::ImageSnapshot{.id = one.id,
                                                                          .name = one.name,
                                                                          .date_seconds = one.date_seconds,
