@@ -225,13 +225,15 @@ Refcounts::Answer<std::uint64_t> Refcounts::increase(std::uint64_t cluster) {
 }
 
 Refcounts::Answer<std::uint64_t> Refcounts::change(std::uint64_t cluster, bool increase) {
-  const Answer<std::uint64_t> before = refcount(cluster);
-  if (!before) return before;
   // Only clusters in use are counted up or down.
-  if (*before == 0) return blocked(Obstacle::kCorrupt);
-  if (increase && *before == geometry_.refcount_max()) return blocked(Obstacle::kOverflow);
-  const std::uint64_t after = increase ? *before + 1 : *before - 1;
-  set(blocks_.find(block_of(cluster))->second, index_in_block(cluster), after);
+  if (block_offset(block_of(cluster)) == 0) return blocked(Obstacle::kCorrupt);
+  const Answer<Block*> block = loaded(block_of(cluster));
+  if (!block) return std::unexpected(block.error());
+  const std::uint64_t before = refcount_at((*block)->bytes, geometry_.refcount_order, index_in_block(cluster));
+  if (before == 0) return blocked(Obstacle::kCorrupt);
+  if (increase && before == geometry_.refcount_max()) return blocked(Obstacle::kOverflow);
+  const std::uint64_t after = increase ? before + 1 : before - 1;
+  set(**block, index_in_block(cluster), after);
   if (after == 0) {
     cursor_ = std::min(cursor_, cluster);
     close_shared({cluster, 1});
