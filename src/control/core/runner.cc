@@ -24,8 +24,10 @@ constexpr std::string_view kOpeningCommands[] = {"backup-begin", "blockdev-add",
                                                  "chardev-add",  "nbd-server-start", "object-add"};
 
 // Commands that are one change of the graph and nothing else, which may take long: a new size of an image with large
-// tables, and the last flush of a node. Changes of the graph wait for each other by themselves.
-constexpr std::string_view kGraphCommands[] = {"block_resize", "blockdev-del", "change-backing-file"};
+// tables, the last flush of a node, and a snapshot inside a large image. Changes of the graph wait for each other by
+// themselves.
+constexpr std::string_view kGraphCommands[] = {"block_resize", "blockdev-del", "blockdev-snapshot-delete-internal-sync",
+                                               "blockdev-snapshot-internal-sync", "change-backing-file"};
 
 bool opens_things(std::string_view command) {
   return std::ranges::find(kOpeningCommands, command) != std::end(kOpeningCommands);
