@@ -61,7 +61,7 @@ aio::Task<IoResult> TableSharing::share(std::uint64_t index) {
   const std::lock_guard lock(parts_.tables.mutex());
   if (needs_copy) {
     parts_.allocator.metadata().add(copy);
-    parts_.tables.cache().drop_table(index);
+    parts_.tables.cache().replace_table(index, table.bytes());
   }
   parts_.tables.thaw(index, needs_copy ? copy << geometry.cluster_bits | kEntryCopied : offset);
   co_return IoResult();
@@ -141,7 +141,7 @@ aio::Task<IoResult> TableRelease::release(Table released) {
   const std::lock_guard lock(parts_.tables.mutex());
   if (changed) {
     parts_.allocator.metadata().add(copy);
-    parts_.tables.cache().drop_table(released.index);
+    parts_.tables.cache().replace_table(released.index, changed->bytes());
     parts_.tables.set_l1_entry(released.index, copy << geometry.cluster_bits | kEntryCopied);
     parts_.allocator.free({.clusters = {geometry.cluster_of(disk_offset), 1}});
   } else if (disk_offset == released.offset && own_refcount == 2) {

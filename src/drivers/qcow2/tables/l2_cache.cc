@@ -207,12 +207,22 @@ void L2Cache::drop_unused(std::size_t first, std::size_t count) {
   }
 }
 
-void L2Cache::drop_table(std::uint64_t l1_index) {
-  for (std::uint64_t i = 0; i < slices_per_table_; ++i) {
-    Place* const place = place_of_slice(l1_index * slices_per_table_ + i);
+void L2Cache::replace_table(std::uint64_t l1_index, std::span<const std::byte> table) {
+  assert(table.size() == slices_per_table_ * slice_bytes_);
+  for (std::uint64_t slice = 0; slice < slices_per_table_; ++slice) {
+    Place* const place = place_of_slice(l1_index * slices_per_table_ + slice);
     if (place == nullptr) continue;
     assert(!place->dirty);
-    drop(*place);
+    const std::span<const std::byte> bytes = table.subspan(slice * slice_bytes_, slice_bytes_);
+    Word* const words = place->words.load(std::memory_order_relaxed);
+    // Both words of an extended entry change together.
+    if (extended_) place->sequence.fetch_add(1, std::memory_order_acq_rel);
+    for (std::uint64_t i = 0; i < words_per_slice(); ++i) {
+      std::uint64_t value;
+      std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
+      words[i].store(swapped(value), std::memory_order_release);
+    }
+    if (extended_) place->sequence.fetch_add(1, std::memory_order_release);
   }
 }
 

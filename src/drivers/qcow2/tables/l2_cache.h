@@ -65,8 +65,9 @@ class L2Cache {
   // The slices that begin_write() returned are in the image: those that have not changed since then are clean.
   void end_write();
   std::size_t set_count() const { return sets_.size(); }
-  // Drops the slices of an L2 table, which are clean: the table has another place now.
-  void drop_table(std::uint64_t l1_index);
+  // Gives the slices of an L2 table that are here the entries of `table`, which is in the image in its place. They are
+  // clean before and afterwards. A lookup that began earlier may see either.
+  void replace_table(std::uint64_t l1_index, std::span<const std::byte> table);
   // Drops those slices of `count` sets from `first` on that are clean and were not used since the last such call or
   // eviction that looked at them. Sets past the end are left out.
   void drop_unused(std::size_t first, std::size_t count);
