@@ -183,7 +183,7 @@ class LatencyTest(DaemonTest):
         self.qmp.execute("block-export-add", {"type": "nbd", "id": "disk", "node-name": "disk", "writable": True})
         connection = self.session("disk", "structured")
         self.qmp.socket.settimeout(600)
-        quiet = self.beside(connection, lambda: time.sleep(20))
+        quiet = self.beside(connection, lambda: time.sleep(8))
         taken = self.beside(connection, lambda: self.qmp.execute(TAKE, {"device": "disk", "name": "s"}))
         deleted = self.beside(connection, lambda: self.qmp.execute(DELETE, {"device": "disk", "name": "s"}))
         for what, (percentile, longest, count, seconds) in (("quiet", quiet), ("taken", taken), ("deleted", deleted)):

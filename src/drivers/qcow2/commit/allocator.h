@@ -28,7 +28,7 @@ class Allocator {
  public:
   static constexpr std::uint64_t kReclaimedAtOnceMax = 4096;
   // Refcounts that one step changes under the lock of the tables.
-  static constexpr std::size_t kCountedAtOnceMax = 1024;
+  static constexpr std::size_t kCountedAtOnceMax = 256;
 
   struct Options {
     std::size_t clean_blocks_max = 4;  // refcount blocks that stay in memory without need

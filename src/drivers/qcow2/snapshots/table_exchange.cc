@@ -44,14 +44,19 @@ aio::Task<IoResult> TableSharing::share(std::uint64_t index) {
   const Geometry& geometry = parts_.geometry();
   const std::uint64_t offset = parts_.tables.l1_entry(index) & kEntryOffsetMask;
   CO_TRY_ASSIGN(TableContent table, co_await read_table(parts_.file.node(), geometry, offset));
+  // Each pass over a table is a turn, for the requests of this reactor.
+  co_await aio::next_turn();
   if (!table.is_valid()) co_return fail(EIO);
+  co_await aio::next_turn();
   std::vector<std::uint64_t> references = table.references();
+  co_await aio::next_turn();
   const bool needs_copy = table.has_copied_flags();
   if (!needs_copy) references.push_back(geometry.cluster_of(offset));
   CO_TRY(co_await parts_.allocator.relocate_blocks(references));
   std::uint64_t copy = 0;
   if (needs_copy) {
     table.clear_copied_flags();
+    co_await aio::next_turn();
     CO_TRY_ASSIGN(copy, co_await write_new_table(table));
   }
   if (const IoResult counted = co_await parts_.allocator.increase(references); !counted) {
