@@ -11,7 +11,7 @@ build=${BUILD:-build}
 documents=share/doc/blockexportd
 
 list_documents() {
-  printf '%s\n' LICENSE ./*.md docs/*.md docs/*.json docs/guides/*.md | sed 's|^\./||'
+  printf '%s\n' LICENSE ./*.md docs/*.md docs/*.json docs/benchmarks/* docs/guides/*.md | sed 's|^\./||'
 }
 
 case $action in
@@ -28,7 +28,7 @@ case $action in
     rm -f "${programs[@]/#/$root/bin/}"
     list_documents | while read -r name; do rm -f "$root/$documents/$name"; done
     # The folders too, as far as nobody else put something into them.
-    for folder in /docs/guides /docs ''; do
+    for folder in /docs/benchmarks /docs/guides /docs ''; do
       rmdir --ignore-fail-on-non-empty "$root/$documents$folder" 2>/dev/null || true
     done
     echo "removed from $root: ${programs[*]/#/bin/}, $documents"

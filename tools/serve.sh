@@ -121,13 +121,17 @@ announce() {
   echo "serve: about to export the bytes of $path, which is a file of the format $format (writable: $writable)"
   {
     echo "serve: warning: $path is no raw image: its format is $format."
-    if [[ $format == qcow2 ]]; then
-      echo "  Clients will see the container, not the disk in it. To serve the disk:"
-      printf '    build/blockexport serve --format qcow2 %q\n' "$path"
-    else
-      echo "  Clients will see the container, not the disk in it. To serve the disk, convert it first:"
-      echo "    $(converted_line "$format" "$path")"
-    fi
+    case $format in
+      qcow2 | vdi | vhdx | vmdk | vhd | parallels)
+        echo "  Clients will see the container, not the disk in it. To serve the disk:"
+        [[ $format != vhd ]] || format=vpc
+        printf '    build/blockexport serve --format %s %q\n' "$format" "$path"
+        ;;
+      *)
+        echo "  Clients will see the container, not the disk in it. To serve the disk, convert it first:"
+        echo "    $(converted_line "$format" "$path")"
+        ;;
+    esac
     if [[ $writable == on ]]; then
       echo "  WRITABLE=on: a client that writes to it as to a disk destroys the image."
     fi

@@ -65,9 +65,9 @@ Exports disk images as network block devices, driven by these options and by QMP
                          switch on trace events ('--trace help' lists them)
 
   --blockdev [driver=]DRIVER,node-name=NAME[,...]
-                         make a block node: file, host_device, raw, qcow2, copy-before-write, snapshot-access,
-                         null-co, null-aio, blkdebug, compress, quorum, blkverify, blklogwrites;
-                         for reading: vdi, vpc, vmdk, vhdx, parallels
+                         make a block node: file, host_device, raw, qcow2, luks, throttle, copy-before-write,
+                         snapshot-access, copy-on-read, compress, preallocate, quorum, blkverify, blklogwrites,
+                         null-co, null-aio, blkdebug; for reading: vdi, vpc, vmdk, vhdx, parallels
 
   --export [type=]nbd,id=ID,node-name=NODE[,name=NAME][,writable=on|off][,description=TEXT]
            [,allocation-depth=on|off][,writethrough=on|off][,iothread=ID][,tls-authz=ID]
@@ -87,7 +87,7 @@ Exports disk images as network block devices, driven by these options and by QMP
                          answer QMP on a character device
   --object TYPE,id=ID[,...]
                          make an object: secret, tls-creds-x509, tls-creds-psk, tls-creds-anon, authz-list,
-                         authz-list-file, authz-pam, authz-simple, iothread, monitor-qmp
+                         authz-list-file, authz-pam, authz-simple, throttle-group, iothread, monitor-qmp
 
   --daemonize            go to the background once everything is set up; standard error stays open for the log
                          unless it is a terminal or a pipe

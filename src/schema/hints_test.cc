@@ -45,10 +45,10 @@ TEST(Hints, ListTheAcceptedValues) {
 
 TEST(Hints, TellASlipFromWhatIsNotBuilt) {
   const std::string note =
-      "'vmdk' is known to qemu-storage-daemon " + std::string(kElsewhereVersion) + ", and is not built here yet.";
-  EXPECT_EQ(hint_for_value("driver", "driver", "vmdk", Names({"blkdebug", "raw"})),
+      "'rbd' is known to qemu-storage-daemon " + std::string(kElsewhereVersion) + ", and is not built here yet.";
+  EXPECT_EQ(hint_for_value("driver", "driver", "rbd", Names({"blkdebug", "raw"})),
             note + " 'driver' accepts: blkdebug, raw.");
-  EXPECT_EQ(hint_for_value("type", "type", "vmdk", Names({"file", "raw"})), "'type' accepts: file, raw.");
+  EXPECT_EQ(hint_for_value("type", "type", "rbd", Names({"file", "raw"})), "'type' accepts: file, raw.");
   EXPECT_NE(hint_for_option("pr-manager", Names({"driver"}), "driver file", "").find("not built here yet"),
             std::string::npos);
   EXPECT_EQ(hint_for_option("pr-manager", Names({"driver"}), "driver raw", ""), "Accepted options: driver.");

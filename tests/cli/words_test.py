@@ -125,9 +125,9 @@ class NotBuiltTest(WordsTest):
     def test_what_is_not_built_here(self):
         """A driver, a type of export, object and character device, and an option."""
         for word, option, argument in (("bochs", "--blockdev", "bochs,node-name=n0,file=n1"),
-                                       ("throttle", "--blockdev", "driver=throttle,node-name=n0"),
+                                       ("rbd", "--blockdev", "driver=rbd,node-name=n0"),
                                        ("fuse", "--export", "fuse,id=e,node-name=n0"),
-                                       ("throttle-group", "--object", "throttle-group,id=t"),
+                                       ("secret_keyring", "--object", "secret_keyring,id=t"),
                                        ("pty", "--chardev", "pty,id=c"), ("mux", "--chardev", "mux,id=c"),
                                        ("pr-manager", "--blockdev", "file,node-name=n,filename=x,pr-manager=y"),
                                        ("active", "--blockdev", "null-co,node-name=n,active=off")):
@@ -200,8 +200,10 @@ class HelpTest(WordsTest):
     def test_types(self):
         """A list of drivers, of types of exports and addresses."""
         self.assertEqual(self.run_server("--blockdev", "help", expected=0),
-                         ["List of block drivers:", "  blkdebug", "  compress", "  copy-before-write", "  file",
-                          "  host_device", "  null-aio", "  null-co", "  qcow2", "  raw", "  snapshot-access"])
+                         ["List of block drivers:", "  blkdebug", "  blklogwrites", "  blkverify", "  compress",
+                          "  copy-before-write", "  copy-on-read", "  file", "  host_device", "  luks", "  null-aio",
+                          "  null-co", "  parallels", "  preallocate", "  qcow2", "  quorum", "  raw",
+                          "  snapshot-access", "  throttle", "  vdi", "  vhdx", "  vmdk", "  vpc"])
         self.assertEqual(self.run_server("--export", "?", expected=0), ["List of export types:", "  nbd"])
         self.assertEqual(self.run_server("--listen", "help", expected=0)[0], "List of address types:")
         self.assertEqual(self.run_server("--blockdev", "nonsense,help", expected=0)[0], "List of block drivers:")

@@ -27,6 +27,7 @@ TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximu
          "bps/iops/max values must be within [0, ", "the burst length cannot be 0",
          "burst length set without burst rate",
          "burst length too high for this burst rate", "bps_max/iops_max require corresponding bps/iops values",
+         "does not support reopening files", "Parameter 'key-secret' is required for cipher",
          "iops size requires an iops value to be set", "Property values cannot be negative")
 
 
@@ -135,8 +136,13 @@ class NumbersTest(DaemonTest):
             return {"qom-type": choices[0], "id": "o"}, ("object-del", {"id": "o"})
         if command == "blockdev-create":
             options = {"file": {"driver": "file", "filename": self.path("created.img"), "size": MIB},
-                       "qcow2": {"driver": "qcow2", "file": "created", "size": MIB}}[choices[0]]
+                       "qcow2": {"driver": "qcow2", "file": "created", "size": MIB},
+                       # Without a passphrase, so that no number decides how long one is hashed.
+                       "luks": {"driver": "luks", "file": "created", "size": MIB}}[choices[0]]
             return {"job-id": "j", "options": options}, ("job-dismiss", {"id": "j"})
+        if command == "x-blockdev-amend":
+            options = {"driver": "luks", "state": "active"} if choices[0] == "luks" else {"driver": "qcow2"}
+            return {"job-id": "j", "node-name": "file", "options": options}, ("job-dismiss", {"id": "j"})
         if command == "block-job-set-speed":
             return {"device": "j"}, None
         if command == "chardev-add":

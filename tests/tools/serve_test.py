@@ -1,6 +1,6 @@
 """tools/serve.sh: its messages about an image before the export. A program that ends at once replaces the daemon."""
 
-import os
+import shlex
 import shlex
 import shutil
 import subprocess
@@ -57,7 +57,7 @@ class ServeTest(ToolCase):
         """A fixed VHD is a raw disk with a footer, a DMG ends with a block of its own."""
         for name, end in (("vhd", b"conectix"), ("dmg", b"koly")):
             _, warned = self.serve(self.image("disk.img", bytes(8192) + end.ljust(512, b"\0")))
-            self.assertIn(f"its format is {name},", warned)
+            self.assertIn(f"its format is {name}.", warned)
 
     def test_writable(self):
         """Who makes it writable is told what that does to the image."""
@@ -68,15 +68,14 @@ class ServeTest(ToolCase):
 
     @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
     def test_what_qemu_img_makes(self):
-        """Real images are recognised, and the line that is shown converts them."""
+        """Real images are recognised, and the line that is shown serves them."""
         for name in ("qcow2", "vmdk", "vdi", "vhdx", "vpc"):
             path = self.place / f"the disk.{name}"
             subprocess.run(["qemu-img", "create", "-q", "-f", name, path, "1M"], check=True, timeout=60)
             _, warned = self.serve(path)
-            line = next(line for line in warned.splitlines() if line.startswith("    qemu-img convert "))
-            subprocess.run(line, shell=True, cwd=self.place, check=True, timeout=60)
-            self.assertEqual(os.path.getsize(self.place / "the disk.raw") >> 20, 1)
-            os.unlink(self.place / "the disk.raw")
+            line = next(line for line in warned.splitlines() if line.startswith("    build/blockexport serve "))
+            self.assertEqual(shlex.split(line),
+                             ["build/blockexport", "serve", "--format", name, str(path)])
 
 
 if __name__ == "__main__":
