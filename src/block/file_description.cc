@@ -89,6 +89,22 @@ Description describe_format(const Graph& graph, Node& node, Members members) {
   return {says_all ? file.name : "", members.json(), false};
 }
 
+// The file's name is not enough to open an encrypted image.
+Description describe_qcow2(const Graph& graph, Node& node, const schema::BlockdevOptionsQcow2& options,
+                           Members members) {
+  using Format = schema::BlockdevQcow2EncryptionFormat;
+  std::optional<std::string> key_secret;
+  if (options.encrypt && options.encrypt->format() == Format::kAes) {
+    key_secret = options.encrypt->as<Format::kAes>().key_secret;
+  } else if (options.encrypt) {
+    key_secret = options.encrypt->as<Format::kLuks>().key_secret;
+  }
+  if (key_secret) members.add_text("encrypt.key-secret", *key_secret);
+  Description image = describe_format(graph, node, members);
+  if (key_secret) image.name.clear();
+  return image;
+}
+
 template <class Rule>
 void add_rules(Members& members, std::string_view name, const std::optional<std::vector<Rule>>& rules) {
   if (!rules) return;
@@ -187,7 +203,12 @@ Description describe(const Graph& graph, Node& node) {
       members.add("file", file.json);
       return {says_all ? file.name : "", members.json(), false};
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsQcow2>) {
-      return describe_format(graph, node, members);
+      return describe_qcow2(graph, node, branch, members);
+    } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsLUKS>) {
+      members.add("file", describe(graph, child_of(node, "file")).json);
+      if (branch.header) members.add("header", describe(graph, child_of(node, "header")).json);
+      if (branch.key_secret) members.add_text("key-secret", *branch.key_secret);
+      return {"", members.json(), false};
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlkdebug>) {
       return describe_blkdebug(branch, describe(graph, *image_node(node)), members);
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlklogwrites>) {

@@ -128,6 +128,7 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node, Backi
   info.detect_zeroes = detect_zeroes_of(options.detect_zeroes);
   info.cache = {.writeback = true, .direct = options.cache_direct, .no_flush = options.cache_no_flush};
   info.image = co_await image_info_of(graph, node, backing_images);
+  info.encrypted = info.image.encrypted.value_or(false);
   // Without the images below it, the reference tells no depth.
   if (backing_images == BackingImages::kIncluded) info.backing_file_depth = as_signed(backing_chain(node).size() - 1);
   if (Edge* backing = child_of_role(node, ChildRole::kBacking)) {
