@@ -113,7 +113,7 @@ class NumbersTest(DaemonTest):
                     "copy-before-write": {"driver": "copy-before-write", "node-name": "n", "file": "file",
                                           "target": "scratch"},
                     "blklogwrites": {"driver": "blklogwrites", "node-name": "n", "file": "file", "log": "scratch"},
-                    "quorum": {"driver": "quorum", "node-name": "n", "children": ["file"]},
+                    "quorum": {"driver": "quorum", "node-name": "n", "children": ["file"], "vote-threshold": 1},
                     "preallocate": {"driver": "preallocate", "node-name": "n", "file": "file"},
                     "null-co": {"driver": "null-co", "node-name": "n"},
                     "null-aio": {"driver": "null-aio", "node-name": "n"}}.get(choices[0])
