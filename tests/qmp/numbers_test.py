@@ -27,7 +27,8 @@ TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximu
          "bps/iops/max values must be within [0, ", "the burst length cannot be 0",
          "burst length set without burst rate",
          "burst length too high for this burst rate", "bps_max/iops_max require corresponding bps/iops values",
-         "does not support reopening files", "Parameter 'key-secret' is required for cipher",
+         "does not support reopening files", "doesn't support changing the block driver",
+         "Parameter 'key-secret' is required for cipher",
          "iops size requires an iops value to be set", "Property values cannot be negative")
 
 
@@ -141,7 +142,8 @@ class NumbersTest(DaemonTest):
                        "luks": {"driver": "luks", "file": "created", "size": MIB}}[choices[0]]
             return {"job-id": "j", "options": options}, ("job-dismiss", {"id": "j"})
         if command == "x-blockdev-amend":
-            options = {"driver": "luks", "state": "active"} if choices[0] == "luks" else {"driver": "qcow2"}
+            options = {"luks": {"driver": "luks", "state": "active"},
+                       "qcow2": {"driver": "qcow2", "encrypt": {"format": "luks", "state": "active"}}}[choices[0]]
             return {"job-id": "j", "node-name": "file", "options": options}, ("job-dismiss", {"id": "j"})
         if command == "block-job-set-speed":
             return {"device": "j"}, None
