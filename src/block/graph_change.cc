@@ -137,20 +137,18 @@ void Graph::Change::note_quiesced(Node& node) {
 }
 
 void Graph::Change::resume_all() {
-  for (Node* node : quiesced_nodes_ | std::views::reverse) {
+  for (Node* node : std::exchange(quiesced_nodes_, {}) | std::views::reverse) {
     if (quiesced_nodes_left_.erase(node) > 0) node->driver().resume();
   }
-  for (Node* node : draining_) {
+  for (Node* node : std::exchange(draining_, {})) {
     if (HeldRequests* held = node->driver().held_requests()) held->end_drain();
   }
-  for (Edge* edge : quiesced_) edge->resume();
+  for (Edge* edge : std::exchange(quiesced_, {})) edge->resume();
 }
 
 void Graph::Change::let_requests_go() {
   if (!std::ranges::all_of(works_, [](const auto& work) { return work->lets_requests_go(); })) return;
   resume_all();
-  quiesced_nodes_.clear();
-  quiesced_.clear();
 }
 
 aio::Task<Result<>> Graph::Change::pause_checkpoints(NodeStore& store) {

@@ -67,6 +67,22 @@ class ThrottleTest(DaemonTest):
         self.assertGreater(count, 900)
         self.assertLess(count, 1100)
 
+    def test_limits_hold_after_a_snapshot_below(self):
+        """A snapshot inside the image below lets waiting requests go, and those of later clients wait again."""
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", self.path("disk.qcow2"), "64M")
+        self.add_node("image", driver="qcow2", file={"driver": "file", "filename": self.path("disk.qcow2")})
+        self.add_node("c", driver="throttle", file="image", **{"throttle-group": "group"})
+        self.add_export("c", writable=True)
+        self.limit(**HOURS)
+        session = self.send_writes("c", 4)
+        self.assert_waiting(session)
+        self.qmp.execute("blockdev-snapshot-internal-sync", {"device": "c", "name": "s"})
+        self.assert_all_end(session, 3)
+        self.limit(iops_total=500)
+        count = self.run_for("c", 2)
+        self.assertGreater(count, 900)
+        self.assertLess(count, 1100)
+
     def test_rate_of_bytes(self):
         """Bytes go at the rate of the group, within a tenth."""
         self.limit(bps_read=16 * MIB)
