@@ -143,6 +143,17 @@ class ServeTest(ToolTest):
                 self.assert_nothing_left()
         self.run_to_end(expected=2)
 
+    def test_files_of_others_stay(self):
+        """A path that is no socket is refused, and what is there stays; so does the socket of a server that lives."""
+        with open(self.path("precious"), "w", encoding="utf-8") as file:
+            file.write("data")
+        self.run_to_end("-l", f"unix:{self.path('precious')}", "disk.img", expected=1)
+        self.assertEqual(self.read("precious"), "data")
+        process, uri = self.start("-l", "unix:live.sock", "disk.img")
+        self.run_to_end("-l", "unix:live.sock", "-f", "qcow2", "disk.img", expected=1)
+        self.assert_serves(uri)
+        self.end(process)
+
     def test_an_image_in_use(self):
         """An image that one server writes is refused by a second one."""
         self.start("-w", "-f", "qcow2", "disk.qcow2")

@@ -147,16 +147,15 @@ int wait_for_end(ChildProcess& daemon, ChildProcess* command) {
   }
 }
 
-Result<int> run_daemon(const ServeOptions& options, ServePlan& plan, const PrivateDirectory& directory) {
-  std::vector<std::string> arguments{daemon_program()};
-  std::ranges::move(plan.arguments, std::back_inserter(arguments));
-  arguments.insert(arguments.end(), {"--pidfile", directory.pidfile()});
-  TRY_ASSIGN(ChildProcess daemon, ChildProcess::start({.arguments = std::move(arguments), .has_own_group = true}));
-  TRY_ASSIGN(const bool is_ready, wait_until_ready(daemon, directory.pidfile()));
-  if (!is_ready) {
-    daemon.send(SIGTERM);
-    return daemon.wait();
+// The daemon leaves its sockets when it ends. Other files of these names belong to others.
+void remove_sockets(const ServePlan& plan) {
+  for (const std::string& path : plan.sockets) {
+    struct stat status{};
+    if (lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) unlink(path.c_str());
   }
+}
+
+Result<int> serve_until_end(const ServeOptions& options, const ServePlan& plan, ChildProcess& daemon) {
   if (options.run.empty()) {
     announce(options, plan, daemon.pid());
     return wait_for_end(daemon, nullptr);
@@ -168,6 +167,23 @@ Result<int> run_daemon(const ServeOptions& options, ServePlan& plan, const Priva
   if (!plan.sockets.empty()) shell.environment.emplace_back("unixsocket", plan.sockets.front());
   TRY_ASSIGN(ChildProcess command, ChildProcess::start(shell));
   return wait_for_end(daemon, &command);
+}
+
+Result<int> run_daemon(const ServeOptions& options, const ServePlan& plan, const PrivateDirectory& directory) {
+  std::vector<std::string> arguments{daemon_program()};
+  arguments.insert(arguments.end(), plan.arguments.begin(), plan.arguments.end());
+  arguments.insert(arguments.end(), {"--pidfile", directory.pidfile()});
+  TRY_ASSIGN(ChildProcess daemon, ChildProcess::start({.arguments = std::move(arguments), .has_own_group = true}));
+  TRY_ASSIGN(const bool is_ready, wait_until_ready(daemon, directory.pidfile()));
+  if (!is_ready) {
+    daemon.send(SIGTERM);
+    return daemon.wait();
+  }
+  Result<int> code = serve_until_end(options, plan, daemon);
+  daemon.send(SIGTERM);
+  (void)daemon.wait();
+  remove_sockets(plan);
+  return code;
 }
 
 }  // namespace
@@ -187,12 +203,10 @@ Result<int> serve(const ServeOptions& options) {
   const std::string& tls = options.tls_directory;
   const bool has_shared_keys =
       access((tls + "/ca-cert.pem").c_str(), F_OK) != 0 && access((tls + "/keys.psk").c_str(), F_OK) == 0;
-  TRY_ASSIGN(ServePlan plan, make_plan(options, images, directory.socket(), has_shared_keys));
+  TRY_ASSIGN(const ServePlan plan, make_plan(options, images, directory.socket(), has_shared_keys));
   const sigset_t signals = awaited_signals();
   sigprocmask(SIG_BLOCK, &signals, nullptr);
-  Result<int> code = run_daemon(options, plan, directory);
-  for (const std::string& path : plan.sockets) unlink(path.c_str());
-  return code;
+  return run_daemon(options, plan, directory);
 }
 
 }  // namespace blockexport::serve

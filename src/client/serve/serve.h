@@ -8,7 +8,7 @@
 
 namespace blockexport::serve {
 
-// How long the daemon may take until its exports can be used, in milliseconds.
+// The most milliseconds until the exports of the daemon can be used.
 inline constexpr int kStartLimitMs = 60'000;
 
 // The exit code: that of the command of --run, or else of the daemon. An error: it did not start.
