@@ -160,8 +160,8 @@ class ConvertTest(ConvertCase):
         for arguments, text in (
                 (("-c", "disk.raw", "no"), "Compression not supported for this file format"),
                 (("--target-is-zero", "disk.raw", "no"), "--target-is-zero requires use of -n flag"),
-                (("disk.raw", "disk.raw"), "'disk.raw' and 'disk.raw' are one file"),
-                (("disk.raw", "link.raw"), "'disk.raw' and 'link.raw' are one file"),
+                (("disk.raw", "disk.raw"), "'disk.raw' is a file of the source"),
+                (("disk.raw", "link.raw"), "'link.raw' is a file of the source"),
                 (("missing", "no"), "Could not open 'missing'"),
                 (("bad.qcow2", "no"), "Could not open 'bad.qcow2'"),
                 (("-O", "qcow2", "-o", "cluster_size=3", "disk.raw", "no"), "luster size must be a power of two"),
@@ -188,6 +188,26 @@ class ConvertTest(ConvertCase):
             writer.communicate(b"quit\n")
         self.assertFalse(os.path.exists(self.path("no.raw")))
         self.assert_same("yes.raw", "used.qcow2")
+
+    def test_an_image_of_its_own_chain(self):
+        """The backing file of the source is no target: it stays as it is."""
+        self.convert("-O", "qcow2", "disk.raw", "base.qcow2")
+        self.qemu_img("create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "top.qcow2")
+        before = images.sha256(self.path("base.qcow2"))
+        for options in ((), ("-n",), ("-U",), ("-U", "-n")):
+            with self.subTest(options=options):
+                self.convert(*options, "-O", "qcow2", "top.qcow2", "base.qcow2", expected=1)
+                self.assertEqual(images.sha256(self.path("base.qcow2")), before)
+
+    def test_data_file_after_a_failure(self):
+        """Neither the target nor its data file is left."""
+        result = subprocess.run(["/bin/sh", "-c", 'ulimit -f 2048; exec "$@"', "sh", program(), "image", "convert",
+                                 "-S", "0", "-O", "qcow2", "-o", "data_file=no.data", "disk.raw", "no.qcow2"],
+                                cwd=self.workdir, capture_output=True, text=True,
+                                preexec_fn=_ignore_file_size_signal, check=False)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        for name in ("no.qcow2", "no.data"):
+            self.assertFalse(os.path.exists(self.path(name)), name)
 
     def test_full_disk(self):
         """A target that cannot be written fails with the reason, and goes."""

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "base/print.h"
 #include "block/loaded_bitmaps.h"
 #include "client/image/create_verb.h"
@@ -28,7 +31,7 @@ Result<std::uint64_t> hole_bytes_of(const std::string& text) {
   return *bytes;
 }
 
-// What the parts of the target that are not written show.
+// The content of the parts of the target that are not written.
 TargetContent content_of(const ConvertOptions& options, const json::Object& words, bool is_device) {
   if (words.find("backing-file") != nullptr) return TargetContent::kBacking;
   if (options.is_existing) return options.target_is_zero ? TargetContent::kZero : TargetContent::kUnknown;
@@ -41,6 +44,19 @@ bool is_one_file(const std::string& one, const std::string& other) {
   struct stat second{};
   if (stat(one.c_str(), &first) != 0 || stat(other.c_str(), &second) != 0) return false;
   return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+// Returns true if the node or one below it has that file.
+bool has_file(block::Node& node, const std::string& filename) {
+  if (is_one_file(node.driver().filename(), filename)) return true;
+  return std::ranges::any_of(node.driver().children(),
+                             [&](const block::Edge* child) { return has_file(child->node(), filename); });
+}
+
+// Fails if the source stands on a file that the target would overwrite: with --force-share no lock prevents that.
+Result<> check_chain(block::Node& source, const std::string& filename) {
+  if (!has_file(source, filename)) return {};
+  return fail(fmt::format("'{}' is a file of the source or of its backing files", filename));
 }
 
 // Adds the bitmaps of the source to the target, and stores them.
@@ -106,9 +122,6 @@ Result<> check(const ConvertOptions& options, const json::Object& words) {
   if (options.with_bitmaps && options.target.format != "qcow2") {
     return fail(fmt::format("Format driver '{}' does not support bitmaps", options.target.format));
   }
-  if (is_one_file(options.source, options.target.filename)) {
-    return fail(fmt::format("'{}' and '{}' are one file", options.source, options.target.filename));
-  }
   return {};
 }
 
@@ -120,7 +133,12 @@ Result<> convert(const ConvertOptions& options) {
   TRY_ASSIGN(const std::uint64_t hole_bytes, hole_bytes_of(options.sparse_size));
   TRY_ASSIGN(const auto images, ImageGraph::create());
   TRY_ASSIGN(block::Node* const source, open_source(*images, options));
+  const json::Value* const data_file = words.find("data-file");
+  TRY(check_chain(*source, options.target.filename));
+  if (data_file != nullptr) TRY(check_chain(*source, *data_file->as_string()));
   NewFile created(options.target.filename);
+  std::optional<NewFile> created_data;
+  if (data_file != nullptr) created_data.emplace(*data_file->as_string());
   TRY_ASSIGN(block::Node* const target, open_target(*images, options, source->size_bytes()));
   const bool is_device = is_block_device(options.target.filename) && options.target.format == "raw";
   const ImageCopyOptions copy_options{.target_content = content_of(options, words, is_device),
@@ -134,6 +152,7 @@ Result<> convert(const ConvertOptions& options) {
   if (options.with_bitmaps) TRY(images->run(copy_bitmaps(images->graph(), *source, *target)));
   TRY(images->run(flush(*target)));
   created.keep();
+  if (created_data) created_data->keep();
   if (!options.target.wants_json()) return {};
   ImageOptions shown;
   shown.filename = options.target.filename;

@@ -28,7 +28,7 @@ class ImageCopy final : public ImageWork {
   std::uint64_t written_bytes() const { return written_bytes_; }
 
  private:
-  // How a part of the source reaches the target: it shows it already, or gets it as zeroes or as data.
+  // The way of a part of the source to the target: the target shows it already, or gets zeroes or data.
   enum class Part { kShown, kZero, kData };
 
   aio::Task<Result<>> work_on(block::Range piece, std::span<std::byte> memory) override;
