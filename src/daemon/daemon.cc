@@ -169,7 +169,7 @@ aio::Task<void> Daemon::serve_until_quit(std::optional<Background> background) {
 aio::Task<void> Daemon::shut_down() {
   // Starts the time limit of the shutdown, whatever its reason.
   quit_->set();
-  throttle_groups_->lift_all_limits();
+  for (const auto& object : control_->objects().all()) object->begin_shutdown();
   co_await control_->shut_down();
   co_await control_->close_monitors();
   co_await control_->events().close();

@@ -5,7 +5,6 @@
 #include "control/commands/qom_tree.h"
 #include "control/core/control.h"
 #include "control/objects/object_types.h"
-#include "control/objects/throttle_groups.h"
 #include "schema/qom_commands.h"
 
 namespace blockexport::control {
@@ -36,9 +35,6 @@ aio::Task<Result<>> object_del(Control& control, schema::ObjectDelArguments argu
   if (arguments.id == control.commanding_monitor()) co_return fail("Cannot delete the current QMP monitor");
   auto visits = co_await control.iothread_visits().lock();
   if (!visits) co_return fail("The command was cancelled");
-  if (const ThrottleGroupObject* group = as_throttle_group(control.objects().find(arguments.id))) {
-    CO_TRY(group->check_removable());
-  }
   CO_TRY_ASSIGN(std::unique_ptr<UserObject> object, control.objects().remove(arguments.id));
   co_await object->close();
   co_return Result<>();

@@ -10,6 +10,11 @@
 
 namespace blockexport::control {
 
+Result<> UserObject::check_removable() const {
+  if (users == 0) return {};
+  return fail(fmt::format("object '{}' is in use, can not be deleted", id()));
+}
+
 UserObject* ObjectStore::find(std::string_view id) const {
   auto found = objects_by_id_.find(id);
   return found != objects_by_id_.end() ? found->second->get() : nullptr;
@@ -35,7 +40,7 @@ Result<std::unique_ptr<UserObject>> ObjectStore::remove(std::string_view id) {
   auto found = objects_by_id_.find(id);
   if (found == objects_by_id_.end()) return fail(fmt::format("object '{}' not found", id));
   auto position = found->second;
-  if ((*position)->users > 0) return fail(fmt::format("object '{}' is in use, can not be deleted", id));
+  TRY((*position)->check_removable());
   std::unique_ptr<UserObject> object = std::move(*position);
   objects_by_id_.erase(found);
   objects_.erase(position);

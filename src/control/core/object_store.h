@@ -19,6 +19,10 @@
 #include "net/tls_credentials.h"
 #include "schema/property.h"
 
+namespace blockexport::drivers {
+class ThrottleGroup;
+}
+
 namespace blockexport::control {
 
 // The bytes of a secret, which live as long as the last reference.
@@ -58,6 +62,14 @@ class UserObject {
   // The current TLS credentials; null for objects of other kinds.
   virtual net::TlsCredentialsReference tls_credentials() { return nullptr; }
 
+  // The throttle group; null for objects of other kinds.
+  virtual std::shared_ptr<drivers::ThrottleGroup> throttle_group() { return nullptr; }
+
+  // Fails if something uses the object, which cannot be removed then.
+  virtual Result<> check_removable() const;
+  // The daemon begins to end: from now on the object may hold up no requests.
+  virtual void begin_shutdown() {}
+
   // Number of its users; an object in use cannot be removed.
   int users = 0;
 
@@ -76,8 +88,7 @@ class ObjectStore {
   Result<ReservedNames::Reservation> reserve(std::string_view id);
   // Adds a completed object with a reserved, well-formed id.
   void add(std::unique_ptr<UserObject> object);
-  // Removes the object and returns it to be closed. Errors: "object 'X' not found", "object 'X' is in use, can not be
-  // deleted".
+  // Removes the object and returns it to be closed. Errors: "object 'X' not found", or that of check_removable().
   Result<std::unique_ptr<UserObject>> remove(std::string_view id);
   // Closes and destroys the objects that receive commands, or all others, newest first.
   aio::Task<void> close(bool serving_commands);

@@ -26,12 +26,23 @@ Sectors sectors_of(block::Range range) {
   return {static_cast<std::int64_t>(first), static_cast<std::int64_t>(end - first)};
 }
 
+schema::QuorumOpType type_of(block::QuorumOperation operation) {
+  switch (operation) {
+    case block::QuorumOperation::kRead:
+      return schema::QuorumOpType::kRead;
+    case block::QuorumOperation::kWrite:
+      return schema::QuorumOpType::kWrite;
+    case block::QuorumOperation::kFlush:
+      break;
+  }
+  return schema::QuorumOpType::kFlush;
+}
+
 schema::QuorumReportBadEvent event_of(const block::QuorumBadChild& report) {
   const Sectors sectors = sectors_of(report.range);
   std::optional<std::string> error;
   if (report.error) error = errno_text(*report.error);
-  return {static_cast<schema::QuorumOpType>(report.operation), std::move(error), report.node_name, sectors.first,
-          sectors.count};
+  return {type_of(report.operation), std::move(error), report.node_name, sectors.first, sectors.count};
 }
 
 schema::QuorumFailureEvent event_of(const block::QuorumFailure& report) {

@@ -125,7 +125,7 @@ Result<> ThrottleGroupObject::check_removable() const {
   return fail(fmt::format("Cannot delete throttle group '{}' with active references", id()));
 }
 
-void ThrottleGroupObject::lift_limits() {
+void ThrottleGroupObject::begin_shutdown() {
   group_->set_limits({}, control_.reactor().now_ns());
 }
 

@@ -17,17 +17,16 @@ class ThrottleGroupObject final : public UserObject {
   // Errors: limits that contradict each other, or are out of range.
   static Result<std::unique_ptr<UserObject>> create(Control& control, const schema::ObjectOptions& options);
 
-  static constexpr std::string_view kTypeName = "throttle-group";
-  std::string_view type_name() const override { return kTypeName; }
+  std::string_view type_name() const override { return "throttle-group"; }
   std::span<const schema::Property> properties() const override;
   json::Value get(std::string_view name) const override;
   // Only "limits" may change; members that are left out keep their values.
   Result<> set(std::string_view name, const json::Value& value) override;
   // Errors: a node is in the group.
-  Result<> check_removable() const;
+  Result<> check_removable() const override;
   // Requests that wait go, and no others wait.
-  void lift_limits();
-  const std::shared_ptr<drivers::ThrottleGroup>& group() const { return group_; }
+  void begin_shutdown() override;
+  std::shared_ptr<drivers::ThrottleGroup> throttle_group() override { return group_; }
 
  private:
   ThrottleGroupObject(Control& control, std::string id, std::shared_ptr<drivers::ThrottleGroup> group)
