@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "aio/task/current.h"
+#include "block/backing_names.h"
 #include "block/graph.h"
 #include "block/reopen_children.h"
 #include "drivers/foreign/read_only.h"
-#include "drivers/qcow2/backing_names.h"
 
 namespace blockexport::drivers::foreign {
 
@@ -76,7 +76,7 @@ Permissions MappedDriver::child_permissions(const block::Edge& child, const Perm
 
 std::optional<std::string> MappedDriver::backing_name() const {
   if (!image_.backing_name) return std::nullopt;
-  return qcow2::full_backing_name(file().node().driver().filename(), *image_.backing_name);
+  return block::full_backing_name(file().node().driver().filename(), *image_.backing_name);
 }
 
 void MappedDriver::describe_image(schema::ImageInfo& info) const {

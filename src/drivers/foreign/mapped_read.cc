@@ -5,37 +5,19 @@
 #include "aio/task/current.h"
 #include "block/buffers.h"
 #include "block/debug_events.h"
+#include "block/extent_list.h"
 #include "drivers/foreign/map/file_read.h"
 #include "drivers/foreign/mapped_driver.h"
-#include "drivers/qcow2/extent_list.h"
 
 namespace blockexport::drivers::foreign {
 
 using block::Extent;
+using block::ExtentList;
 using block::Extents;
 using block::IoBuffers;
 using block::Range;
-using qcow2::ExtentList;
 
 namespace {
-
-// Bytes that the image does not contain, behind the end of the backing node or without one.
-Extent unbacked(std::uint64_t length, bool has_backing) {
-  return {.length = length, .data = false, .zero = true, .depth = has_backing ? 2u : 0u};
-}
-
-// Adds extents of the backing node, from its point of view, to those of this node. Returns the bytes that were added.
-std::uint64_t add_deeper(ExtentList& list, const Extents& below, std::uint64_t length_max) {
-  std::uint64_t done = 0;
-  for (Extent extent : below) {
-    if (done == length_max) break;
-    extent.length = std::min(extent.length, length_max - done);
-    if (extent.depth != 0) extent.depth++;
-    if (!list.add(extent)) break;
-    done += extent.length;
-  }
-  return done;
-}
 
 // Adds data of this node that the file may know as zeros.
 std::uint64_t add_of_file(ExtentList& list, const Extents& below, std::uint64_t length_max) {
@@ -187,10 +169,10 @@ aio::Task<IoResult> MappedDriver::read_shared(Range range, IoBuffers buffers) {
   co_return co_await node.read_shared(place, buffers);
 }
 
-// Who decides on the bytes of a run: the image alone, or another node by its extents.
+// The source of the state of a run: the image alone, or the extents of another node.
 struct MappedDriver::Decision {
   std::uint64_t add(ExtentList& list, const Extents& below) const {
-    return is_backing ? add_deeper(list, below, range.length) : add_of_file(list, below, range.length);
+    return is_backing ? list.add_deeper(below, range.length) : add_of_file(list, below, range.length);
   }
 
   Extent extent;                // without a node
@@ -204,7 +186,7 @@ MappedDriver::Decision MappedDriver::decide(const DiskRun& run, Range range) con
   switch (run.kind) {
     case BlockKind::kUnallocated: {
       const std::uint64_t backed = backed_bytes({range.offset, run.length});
-      if (backed == 0) return {.extent = unbacked(run.length, image_.backing != nullptr)};
+      if (backed == 0) return {.extent = block::unbacked(run.length, image_.backing != nullptr)};
       return {.extent = {}, .node = &image_.backing->node(), .range = {range.offset, backed}, .is_backing = true};
     }
     case BlockKind::kZero:

@@ -2,13 +2,14 @@
 #include <algorithm>
 
 #include "aio/task/current.h"
-#include "drivers/qcow2/extent_list.h"
+#include "block/extent_list.h"
 #include "drivers/qcow2/qcow2_driver.h"
 
 namespace blockexport::drivers::qcow2 {
 namespace {
 
 using block::Extent;
+using block::ExtentList;
 using block::Extents;
 using block::Range;
 
@@ -16,25 +17,6 @@ using block::Range;
 Extent extent_of(const GuestRun& run) {
   const bool zero = run.kind == ClusterKind::kZero;
   return {.length = run.length, .data = !zero, .zero = zero};
-}
-
-// Bytes that the image does not contain, behind the end of the backing node or without one. The end of a backing node
-// counts as a decision of that node.
-Extent unbacked(std::uint64_t length, bool has_backing) {
-  return {.length = length, .data = false, .zero = true, .depth = has_backing ? 2u : 0u};
-}
-
-// Adds extents of the backing node, from its point of view, to those of this node. Returns the bytes that were added.
-std::uint64_t add_deeper(ExtentList& list, const Extents& below, std::uint64_t length_max) {
-  std::uint64_t done = 0;
-  for (Extent extent : below) {
-    if (done == length_max) break;
-    extent.length = std::min(extent.length, length_max - done);
-    if (extent.depth != 0) extent.depth++;
-    if (!list.add(extent)) break;
-    done += extent.length;
-  }
-  return done;
 }
 
 }  // namespace
@@ -59,14 +41,14 @@ aio::Task<IoResult> Qcow2Driver::extents(Range range, Extents& extents) {
     }
     const std::uint64_t backed = backed_bytes({rest.offset, run->length});
     if (backed == 0) {
-      if (!list.add(unbacked(run->length, backing_ != nullptr))) break;
+      if (!list.add(block::unbacked(run->length, backing_ != nullptr))) break;
       done += run->length;
       continue;
     }
     Extents below;
     const IoResult found = co_await backing_->node().extents({rest.offset, backed}, below);
     if (!found && done == 0) co_return found;
-    const std::uint64_t added = found ? add_deeper(list, below, backed) : 0;
+    const std::uint64_t added = found ? list.add_deeper(below, backed) : 0;
     if (added == 0) break;
     done += added;
   }
@@ -87,13 +69,13 @@ IoResult Qcow2Driver::try_extents(aio::Reactor& reactor, Range range, Extents& e
     }
     const std::uint64_t backed = backed_bytes({rest.offset, run->length});
     if (backed == 0) {
-      if (!list.add(unbacked(run->length, backing_ != nullptr))) break;
+      if (!list.add(block::unbacked(run->length, backing_ != nullptr))) break;
       done += run->length;
       continue;
     }
     Extents below;
     if (!backing_->node().try_extents(reactor, {rest.offset, backed}, below)) break;
-    const std::uint64_t added = add_deeper(list, below, backed);
+    const std::uint64_t added = list.add_deeper(below, backed);
     if (added == 0) break;
     done += added;
   }

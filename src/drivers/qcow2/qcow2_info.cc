@@ -1,6 +1,6 @@
 // Qcow2Driver: what it tells about its image for queries.
+#include "block/backing_names.h"
 #include "drivers/encryption/luks_information.h"
-#include "drivers/qcow2/backing_names.h"
 #include "drivers/qcow2/qcow2_driver.h"
 #include "schema/block_node_info.h"
 
@@ -62,7 +62,7 @@ schema::ImageInfoSpecificQCow2 specific_of(const ImageContent& image, const std:
 
 std::optional<std::string> Qcow2Driver::backing_name() const {
   if (!image_.backing_name || image_.backing_name->empty()) return image_.backing_name;
-  return full_backing_name(file().driver().filename(), *image_.backing_name);
+  return block::full_backing_name(file().driver().filename(), *image_.backing_name);
 }
 
 void Qcow2Driver::describe_image(schema::ImageInfo& info) const {
@@ -72,7 +72,7 @@ void Qcow2Driver::describe_image(schema::ImageInfo& info) const {
   info.dirty_flag = header.is_dirty();
   if (image_.backing_name) {
     info.backing_filename = *image_.backing_name;
-    info.full_backing_filename = full_backing_name(file().driver().filename(), *image_.backing_name);
+    info.full_backing_filename = block::full_backing_name(file().driver().filename(), *image_.backing_name);
     info.backing_filename_format = image_.extensions.backing_format();
   }
   if (!image_.snapshots.snapshots.empty()) {

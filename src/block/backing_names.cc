@@ -1,6 +1,6 @@
-#include "drivers/qcow2/backing_names.h"
+#include "block/backing_names.h"
 
-namespace blockexport::drivers::qcow2 {
+namespace blockexport::block {
 
 std::string full_backing_name(std::string_view image_filename, std::string_view name) {
   const std::size_t special = name.find_first_of(":/");
@@ -10,4 +10,4 @@ std::string full_backing_name(std::string_view image_filename, std::string_view 
   return std::string(image_filename.substr(0, slash + 1)).append(name);
 }
 
-}  // namespace blockexport::drivers::qcow2
+}  // namespace blockexport::block

@@ -1,17 +1,17 @@
-#include "drivers/qcow2/backing_names.h"
+#include "block/backing_names.h"
 
 #include <gtest/gtest.h>
 
-namespace blockexport::drivers::qcow2 {
+namespace blockexport::block {
 namespace {
 
-TEST(Qcow2BackingNamesTest, NamesAreRelativeToTheImage) {
+TEST(BackingNamesTest, NamesAreRelativeToTheImage) {
   EXPECT_EQ(full_backing_name("/images/top.qcow2", "base.raw"), "/images/base.raw");
   EXPECT_EQ(full_backing_name("top.qcow2", "base.raw"), "base.raw");
   EXPECT_EQ(full_backing_name("a/b/top.qcow2", "../base.raw"), "a/b/../base.raw");
 }
 
-TEST(Qcow2BackingNamesTest, AbsoluteNamesAndProtocolsStay) {
+TEST(BackingNamesTest, AbsoluteNamesAndProtocolsStay) {
   EXPECT_EQ(full_backing_name("/images/top.qcow2", "/base.raw"), "/base.raw");
   EXPECT_EQ(full_backing_name("/images/top.qcow2", "nbd:unix:/s"), "nbd:unix:/s");
   EXPECT_EQ(full_backing_name("/images/top.qcow2", "json:{}"), "json:{}");
@@ -19,4 +19,4 @@ TEST(Qcow2BackingNamesTest, AbsoluteNamesAndProtocolsStay) {
 }
 
 }  // namespace
-}  // namespace blockexport::drivers::qcow2
+}  // namespace blockexport::block

@@ -6,10 +6,10 @@
 #include <string>
 #include <string_view>
 
-namespace blockexport::drivers::qcow2 {
+namespace blockexport::block {
 
 // `name` as it stands in the image `image_filename`: relative to the directory of the image, unless it is absolute or
 // begins with a protocol ("nbd:...").
 std::string full_backing_name(std::string_view image_filename, std::string_view name);
 
-}  // namespace blockexport::drivers::qcow2
+}  // namespace blockexport::block
