@@ -105,7 +105,6 @@ converted_line() {
       printf 'qemu-img convert --object secret,id=key,file=KEYFILE -O raw --image-opts '
       printf 'driver=luks,key-secret=key,file.filename=%q %q' "$path" "$target"
       ;;
-    vhd) printf 'qemu-img convert -f vpc -O raw %q %q' "$path" "$target" ;;
     *) printf 'qemu-img convert -f %q -O raw %q %q' "$format" "$path" "$target" ;;
   esac
 }

@@ -177,7 +177,7 @@ Description describe_quorum(const Graph& graph, Node& node, const schema::Blockd
   return {"", members.json(), false};
 }
 
-// Whether the driver has the options of many formats and filters, and is a format.
+// Returns true for a format whose options are those that many formats and filters have.
 bool is_plain_format(schema::BlockdevDriver driver) {
   using enum schema::BlockdevDriver;
   return driver == kParallels || driver == kVdi || driver == kVhdx || driver == kVmdk || driver == kVpc;

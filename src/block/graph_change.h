@@ -42,7 +42,7 @@ class Graph::Work {
   virtual aio::Task<void> commit(Change& change);
   virtual aio::Task<void> abort(Change& change);
   virtual bool must_be_last() const { return false; }
-  // Whether the work needs no waiting requests any more once everything is prepared, even if it is undone.
+  // Returns true if requests may go on once everything is prepared, even if the work is undone afterwards.
   virtual bool lets_requests_go() const { return false; }
 };
 

@@ -81,7 +81,7 @@ class Graph::ImageSnapshotTaking final : public Graph::Work {
 
   aio::Task<void> abort(Change& change) override {
     aio::Task<Result<>> cancelling = found_.snapshots->cancel(id_);
-    // What is left then are clusters that nothing uses.
+    // An error leaves clusters that nothing uses, and nothing worse.
     (void)co_await change.let_others_look(std::move(cancelling));
   }
 

@@ -28,7 +28,7 @@ struct ImageSnapshot {
 
 class ImageSnapshots {
  public:
-  // Whether this image can have snapshots.
+  // Fails if this image cannot have snapshots.
   virtual Result<> check_support() const = 0;
   // In the order of the image; the last one may have begun without being finished.
   virtual std::vector<ImageSnapshot> list() const = 0;

@@ -41,7 +41,7 @@ enum class IvGenerator : std::uint8_t {
 
 enum class HashAlgorithm : std::uint8_t { kMd5, kSha1, kSha224, kSha256, kSha384, kSha512, kRipemd160, kSm3 };
 
-// How the sectors of a disk are encrypted.
+// The encryption of the sectors of a disk.
 struct CipherSpec {
   CipherAlgorithm algorithm = CipherAlgorithm::kAes256;
   CipherMode mode = CipherMode::kXts;
@@ -68,7 +68,7 @@ std::string_view family_of(CipherAlgorithm algorithm);
 std::optional<CipherAlgorithm> cipher_of(std::string_view family, CipherMode mode, std::size_t key_bytes);
 bool is_family(std::string_view family);
 
-// Whether this program encrypts with it.
+// Returns true if this program has the algorithm.
 bool is_built(CipherAlgorithm algorithm);
 bool is_built(HashAlgorithm hash);
 

@@ -66,14 +66,14 @@ struct LuksHeader {
   friend bool operator==(const LuksHeader&, const LuksHeader&) = default;
 };
 
-// How a new disk is encrypted.
+// The encryption of a new disk.
 struct LuksParameters {
   CipherSpec cipher = {};
   HashAlgorithm hash = HashAlgorithm::kSha256;
   std::uint64_t iteration_time_ms = 2000;  // that hashing a passphrase is to take
 };
 
-// Where the data are: behind the header, or in a file of their own.
+// The place of the data: behind the header, or in a file of their own.
 enum class LuksPlacement : bool { kBeforeData, kDetached };
 
 // `bytes`: kLuksHeaderBytes of them. The errors are for users.

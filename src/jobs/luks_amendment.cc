@@ -104,7 +104,7 @@ aio::Task<Result<>> LuksAmendmentWork::change_slots(block::Edge& edge,
   AmendedStorage storage(edge, image);
   crypto::LuksHeader header = *image.luks_header();
   Result<> changed = co_await crypto::change_luks_slots(storage, header, std::move(change));
-  // What was written before a failure is in the header, too.
+  // The header has the slots, too, that were written before a failure.
   image.set_luks_header(std::move(header));
   image.end_key_change();
   co_return changed;

@@ -49,7 +49,7 @@ struct LogEntry {
   friend bool operator==(const LogEntry&, const LogEntry&) = default;
 };
 
-// Whether `bytes` is a power of two within the limits.
+// Returns true if `bytes` is a power of two within the limits.
 Result<> check_log_sector(std::uint64_t bytes);
 
 // `bytes`: the first bytes of the log, at least kLogSuperBytes.

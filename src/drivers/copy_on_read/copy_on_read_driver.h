@@ -48,7 +48,7 @@ class CopyOnReadDriver final : public FilterDriver {
 
   // The depth of the last node whose bytes are copied.
   std::uint32_t bottom_depth() const;
-  // Whether the whole range is known to stand in the child.
+  // Returns true if the whole range is known to stand in the child.
   bool is_in_child(aio::Reactor& reactor, block::Range range) const;
   block::Range clusters_around(block::Range range) const;
 

@@ -176,7 +176,7 @@ TEST_F(CopyOnReadDriverTest, StoresTheClustersThatAreRead) {
   EXPECT_EQ(bytes_.back(), std::byte{'c'});
   EXPECT_EQ(layers_.top[kCluster], std::byte{'b'});
   EXPECT_EQ(layers_.top[3 * kCluster - 1], std::byte{'c'});
-  // What no layer has is stored too, as zeros.
+  // Bytes that no layer has are stored too, as zeros.
   ASSERT_TRUE(read(*driver, {3 * kCluster, 1}));
   EXPECT_EQ(depths(8), "11111230");
   EXPECT_EQ(bytes_[0], std::byte{0});

@@ -19,7 +19,7 @@ class EncryptedImage {
   virtual const crypto::LuksHeader* luks_header() const = 0;
   // Called when a changed header is in storage.
   virtual void set_luks_header(crypto::LuksHeader header) = 0;
-  // Where the header is: for a caller inside the gate of an edge above.
+  // The place of the header: for a caller inside the gate of an edge above.
   virtual block::Node& luks_node() const = 0;
   virtual std::uint64_t luks_offset() const = 0;
   // The id of the secret with the passphrase that opened the image.

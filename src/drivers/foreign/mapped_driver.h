@@ -82,7 +82,7 @@ class MappedDriver final : public block::LiveDriver {
   struct Decision;
 
   block::Edge& file() const { return *image_.files.back(); }
-  // Whether the backing node has the content that the image was made for.
+  // Returns true if the backing node has the content that the image was made for.
   bool has_right_backing() const;
   std::uint64_t backed_bytes(block::Range range) const;
   aio::Task<IoResult> read_backing(block::Range range, block::IoBuffers buffers);

@@ -42,7 +42,7 @@ class PreallocateDriver final : public FilterDriver {
   static constexpr std::uint64_t kSizeOfFile = UINT64_MAX;
 
   bool is_past_end(std::uint64_t end) const { return end > size_bytes(); }
-  // Where the file should end so that a write up to `end` fits.
+  // The wanted end of the file, so that a write up to `end` fits.
   std::uint64_t end_of_space(std::uint64_t end) const;
   // Makes room in the file up to `end` if it may, and begins the growth of this node: it is that large afterwards.
   aio::Task<void> begin_growth(std::uint64_t end);

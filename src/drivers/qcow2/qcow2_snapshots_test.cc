@@ -84,7 +84,7 @@ aio::Task<CheckReport> check(OpenedImage& image) {
   co_return report ? std::move(*report) : CheckReport();
 }
 
-// What the image may show: of each sector every byte that it may have had since the last flush.
+// The bytes that the image may show: of each sector every byte that it may have had since the last flush.
 struct Model {
   explicit Model(std::uint64_t sectors) : now(sectors), allowed(sectors) {
     for (auto& one : allowed) one.insert(std::byte{0});

@@ -20,7 +20,7 @@ class ThrottleBuckets {
   void set_limits(const ThrottleLimits& limits, std::uint64_t now_ns);
   const ThrottleLimits& limits() const { return limits_; }
 
-  // Whether requests of the direction are limited at all.
+  // Returns true if requests of the direction are limited at all.
   bool has_limit(ThrottleDirection direction) const;
   // The time until a request of the direction may go; 0: now.
   std::uint64_t wait_ns(ThrottleDirection direction, std::uint64_t now_ns);

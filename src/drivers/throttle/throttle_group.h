@@ -97,7 +97,7 @@ class ThrottleMember {
   ThrottleMember(const ThrottleMember&) = delete;
   ThrottleMember& operator=(const ThrottleMember&) = delete;
 
-  // Whether a request of the direction has to call admit(). Any reactor.
+  // Returns true if a request of the direction has to call admit(). Any reactor.
   bool must_ask(ThrottleDirection direction) const { return group_->has_limit(direction); }
   // Returns when the request may go. ECANCELED when its task was cancelled; then it counts as none. Any reactor.
   aio::Task<IoResult> admit(ThrottleDirection direction, std::uint64_t bytes) {

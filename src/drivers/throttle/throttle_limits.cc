@@ -5,7 +5,7 @@
 namespace blockexport::drivers {
 namespace {
 
-// Whether a rate of both directions stands beside one of a single direction.
+// Returns true if a rate of both directions stands beside one of a single direction.
 bool is_contradictory(const ThrottleRate& both, const ThrottleRate& reads, const ThrottleRate& writes) {
   const bool has_average = both.average != 0 && (reads.average != 0 || writes.average != 0);
   const bool has_burst = both.burst != 0 && (reads.burst != 0 || writes.burst != 0);

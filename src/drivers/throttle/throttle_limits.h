@@ -12,7 +12,7 @@ namespace blockexport::drivers {
 enum class ThrottleDirection : std::uint8_t { kRead, kWrite };
 inline constexpr std::size_t kThrottleDirections = 2;
 
-// What is limited. Those of one unit are together: both directions, reads alone, writes alone.
+// Quantities that are limited. Those of one unit are together: both directions, reads alone, writes alone.
 enum class ThrottleMetric : std::uint8_t {
   kBytes,
   kBytesRead,

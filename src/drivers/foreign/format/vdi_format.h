@@ -31,7 +31,7 @@ struct VdiHeader {
 // `bytes`: the begin of the file, padded with zeros to kVdiHeaderBytes.
 Result<VdiHeader> parse_vdi_header(std::span<const std::byte> bytes);
 
-// Whether an image of the format begins with these bytes.
+// Returns true if an image of the format begins with these bytes.
 bool is_vdi(std::span<const std::byte> bytes);
 
 }  // namespace blockexport::drivers::foreign

@@ -55,7 +55,7 @@ std::optional<VhdxHeader> choose_vhdx_header(std::span<const std::byte> first, s
 // EINVAL: the place of the log is wrong.
 IoResult check_vhdx_log(const VhdxHeader& header);
 
-// Whether `log` has a valid entry that is to be replayed. Section 2.3.1.
+// Returns true if `log` has a valid entry that is to be replayed. Section 2.3.1.
 bool has_vhdx_log_entry(const VhdxHeader& header, std::span<const std::byte> log);
 
 // Section 2.2.3.
@@ -96,7 +96,7 @@ std::expected<VhdxDisk, Errno> parse_vhdx_disk(std::span<const std::byte> parame
 // Fails with EINVAL unless the table fits its region.
 IoResult check_vhdx_table(const BlockTable& table, const VhdxRegions& regions);
 
-// Whether data of a block lie in the file, and in no region. `bytes`: of the disk in the block.
+// Returns true if data of a block lie in the file, and in no region. `bytes`: of the disk in the block.
 bool is_vhdx_block_valid(const VhdxRegions& regions, std::uint64_t offset, std::uint64_t block_bytes,
                          std::uint64_t bytes, std::uint64_t file_bytes);
 

@@ -37,7 +37,7 @@ struct VmdkExtentLine {
   friend bool operator==(const VmdkExtentLine&, const VmdkExtentLine&) = default;
 };
 
-// What stands in the begin of a descriptor, of every kind of image.
+// The begin of a descriptor, which every kind of image has.
 struct VmdkIdentity {
   std::uint32_t content_id = 0;
   std::uint32_t parent_content_id = 0;
@@ -55,7 +55,7 @@ Result<std::string> parse_vmdk_create_type(std::string_view text);
 
 Result<std::vector<VmdkExtentLine>> parse_vmdk_extents(std::string_view text);
 
-// Whether bytes are the begin of a descriptor: comments and empty lines, and then the version.
+// Returns true if the bytes are the begin of a descriptor: comments and empty lines, and then the version.
 bool is_vmdk_descriptor(std::string_view bytes);
 
 }  // namespace blockexport::drivers::foreign

@@ -43,7 +43,7 @@ Result<BlockTable> parse_vpc_dynamic_header(const VpcFooter& footer, std::span<c
 // The end of the blocks that a part of the table refers to, and at least `end`.
 std::uint64_t end_of_vpc_blocks(const BlockTable& table, std::span<const std::byte> part, std::uint64_t end);
 
-// Whether an image of the format begins with these bytes; a fixed disk has nothing there.
+// Returns true if an image of the format begins with these bytes; a fixed disk has nothing there.
 bool is_vpc(std::span<const std::byte> bytes);
 
 }  // namespace blockexport::drivers::foreign

@@ -28,7 +28,7 @@ aio::Task<IoResult> release_step(ImageParts& parts, std::span<const TableRelease
   co_return co_await parts.metadata.commit_with(work);
 }
 
-// Whether a damaged table refers to metadata of the image as if they were data.
+// Returns true if a damaged table refers to metadata of the image as if they were data.
 bool has_metadata(ImageParts& parts, std::span<const std::uint64_t> clusters) {
   const std::lock_guard lock(parts.tables.mutex());
   return std::ranges::any_of(clusters, [&](std::uint64_t one) { return parts.allocator.metadata().contains(one, 1); });

@@ -24,7 +24,7 @@ class TableContent {
   void set_descriptor(std::uint64_t index, std::uint64_t descriptor);
   std::span<const std::byte> bytes() const { return bytes_; }
 
-  // Whether an entry tells that its host cluster may be overwritten.
+  // Returns true if an entry tells that its host cluster may be overwritten.
   bool has_copied_flags() const;
   void clear_copied_flags();
   // Every reference to a host cluster: one of a compressed cluster to each host cluster that it is in. Entries that are

@@ -63,7 +63,7 @@ class TableRelease final : public TableExchange {
   aio::Task<std::expected<std::optional<TableContent>, Errno>> with_new_flags(std::uint64_t index,
                                                                               const TableContent& released);
 
-  // Whether no reference of a damaged table would free a cluster of the image's other metadata.
+  // Returns true if no reference of a damaged table would free a cluster of the image's other metadata.
   bool may_release(std::span<const std::uint64_t> references, std::uint64_t own_cluster);
 
   std::span<const Table> tables_;
