@@ -45,6 +45,7 @@ class ImageSnapshots;
 class LiveDriver;
 class PointInTime;
 class ReopenChildren;
+class VariableChildren;
 
 class Driver {
  public:
@@ -59,6 +60,8 @@ class Driver {
   virtual ImageBitmaps* image_bitmaps() { return nullptr; }
   // The snapshots that it keeps in its image; null: it keeps none. It lives as long as the driver.
   virtual ImageSnapshots* image_snapshots() { return nullptr; }
+  // Its children, if their number may change while it is open; null: it may not. It lives as long as the driver.
+  virtual VariableChildren* variable_children() { return nullptr; }
   // The requests that it makes wait on its own; null: it never does. It lives as long as the driver.
   virtual HeldRequests* held_requests() { return nullptr; }
   // Listens to the events of the drivers above (block/debug_events.h); null: nobody does. It does not change while the

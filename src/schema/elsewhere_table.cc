@@ -21,7 +21,6 @@ constexpr ElsewhereWord kWords[] = {
     {Sort::kCommand, "", "drive-mirror"},
     {Sort::kCommand, "", "ringbuf-read"},
     {Sort::kCommand, "", "ringbuf-write"},
-    {Sort::kCommand, "", "x-blockdev-change"},
     {Sort::kCommand, "", "x-blockdev-set-iothread"},
     {Sort::kOption, "driver", "active"},
     {Sort::kOption, "driver file", "pr-manager"},

@@ -67,20 +67,24 @@ struct QuorumDriver::Poll {
 
 QuorumDriver::QuorumDriver(QuorumOptions options, std::vector<std::unique_ptr<block::Edge>> children, const Log* log,
                            block::QuorumObserver* observer)
-    : options_(options), children_(std::move(children)), observer_(observer), check_(log, "quorum") {}
+    : options_(options),
+      children_(std::move(children)),
+      next_number_(static_cast<std::uint32_t>(children_.size())),
+      observer_(observer),
+      check_(log, "quorum") {}
+
+Result<> QuorumDriver::check_size(const block::Node& first, const block::Node& other) {
+  if (first.size_bytes() == other.size_bytes()) return {};
+  return fail(Error::system("Could not refresh total sector count", Errno(EIO))
+                  .with_hint(fmt::format("The children of a quorum node are equally large: '{}' has {} bytes, and "
+                                         "'{}' has {}.",
+                                         first.name(), first.size_bytes(), other.name(), other.size_bytes())));
+}
 
 Result<std::unique_ptr<QuorumDriver>> QuorumDriver::open(QuorumOptions options,
                                                          std::vector<std::unique_ptr<block::Edge>> children,
                                                          const Log* log, block::QuorumObserver* observer) {
-  const std::uint64_t size_bytes = children.front()->node().size_bytes();
-  for (const auto& child : children) {
-    if (child->node().size_bytes() == size_bytes) continue;
-    return fail(Error::system("Could not refresh total sector count", Errno(EIO))
-                    .with_hint(fmt::format("The children of a quorum node are equally large: '{}' has {} bytes, and "
-                                           "'{}' has {}.",
-                                           children.front()->node().name(), size_bytes, child->node().name(),
-                                           child->node().size_bytes())));
-  }
+  for (const auto& child : children) TRY(check_size(children.front()->node(), child->node()));
   return std::unique_ptr<QuorumDriver>(new QuorumDriver(options, std::move(children), log, observer));
 }
 

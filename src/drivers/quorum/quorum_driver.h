@@ -1,6 +1,7 @@
 // QuorumDriver: writes to several children, which vote on what is read.
 //
-// Owned by its Node; owns the edges to its children "children.0" and so on, which have to be equally large. Verbs run
+// Owned by its Node; owns the edges to its children "children.0" and so on, which have to be equally large. Children
+// come and go by VariableChildren: a new one gets the number after the highest one so far. Verbs run
 // on any reactor, and send their requests to all children at once. Changes of overlapping ranges follow each other, so
 // that they arrive in the same order everywhere. A read takes no lock while the children agree. When they do not, a
 // change may have been under way: the read then keeps changes of its range away, and reads again before it judges and
@@ -15,13 +16,14 @@
 #include "block/node.h"
 #include "block/quorum_observer.h"
 #include "block/range_lock.h"
+#include "block/variable_children.h"
 #include "drivers/quorum/quorum_options.h"
 #include "drivers/quorum/votes.h"
 #include "drivers/replicas/content_check.h"
 
 namespace blockexport::drivers {
 
-class QuorumDriver final : public block::LiveDriver {
+class QuorumDriver final : public block::LiveDriver, private block::VariableChildren {
  public:
   // Children vote on pieces of a read that are at most so long; each child but the first needs memory for one.
   static constexpr std::uint64_t kReadPieceBytesMax = 1u << 20;
@@ -58,12 +60,23 @@ class QuorumDriver final : public block::LiveDriver {
   block::Permissions child_permissions(const block::Edge& child, const block::Permissions& own,
                                        bool read_only) const override;
   void describe_image(schema::ImageInfo& info) const override;
+  block::VariableChildren* variable_children() override { return this; }
 
  private:
   struct Poll;
 
   QuorumDriver(QuorumOptions options, std::vector<std::unique_ptr<block::Edge>> children, const Log* log,
                block::QuorumObserver* observer);
+
+  Result<std::string> next_child_name() const override;
+  Result<> check_new_child(const block::Node& node) const override;
+  Result<> check_removal() const override;
+  void add_child(std::unique_ptr<block::Edge> edge) override;
+  Taken take_child(const block::Edge& edge) override;
+  void return_child(Taken taken) override;
+
+  // Fails unless both nodes have the same size.
+  static Result<> check_size(const block::Node& first, const block::Node& other);
 
   block::Node& child(std::size_t index) const { return children_[index]->node(); }
   bool reads_first() const { return options_.reading == QuorumReading::kFirst; }
@@ -88,6 +101,7 @@ class QuorumDriver final : public block::LiveDriver {
 
   QuorumOptions options_;
   std::vector<std::unique_ptr<block::Edge>> children_;
+  std::uint32_t next_number_;  // of a further child; above those of all children
   block::QuorumObserver* observer_;
   block::RangeLock changes_;
   ContentCheck check_;
