@@ -148,6 +148,67 @@ def present(entries):
     return runs
 
 
+class LibyalTest(ImagesCase):
+    """The bytes of the disk as the libraries of the libyal project read them, which share no code with QEMU."""
+
+    def check(self, form, options, read_media):
+        """This tool's raw image, the library's bytes and the disk are the same."""
+        self.make(form, options)
+        self.tool("image", "convert", "-f", form, "-O", "raw", "image", "ours.img")
+        begin = 0
+        with open(self.path("ours.img"), "rb") as ours, open(self.path("disk.img"), "rb") as disk:
+            for theirs in read_media(self.path("image")):
+                self.assertTrue(ours.read(len(theirs)) == theirs, f"differs from the library behind byte {begin}")
+                self.assertTrue(disk.read(len(theirs)) == theirs, f"the library differs behind byte {begin}")
+                begin += len(theirs)
+            self.assertEqual((ours.read(), disk.read()), (b"", b""))
+        self.assertEqual(begin, ODD_SIZE)
+
+    def check_all(self, forms, read_media):
+        """All kinds of images of these formats."""
+        for form, options in FORMATS:
+            if form in forms:
+                with self.subTest(form=form, options=options):
+                    self.check(form, options, read_media)
+
+    def test_vhd_and_vhdx(self):
+        try:
+            import pyvhdi  # pylint: disable=import-outside-toplevel
+        except ImportError:
+            self.skipTest("python3-libvhdi is not installed")
+
+        def read_media(path):
+            """The disk in pieces."""
+            image = pyvhdi.file()
+            image.open(path)
+            yield from pieces_of(image.get_media_size(), image.read_buffer_at_offset)
+            image.close()
+
+        self.check_all(("vpc", "vhdx"), read_media)
+
+    def test_vmdk(self):
+        try:
+            import pyvmdk  # pylint: disable=import-outside-toplevel
+        except ImportError:
+            self.skipTest("python3-libvmdk is not installed")
+
+        def read_media(path):
+            """The disk in pieces. The library reads descriptors by themselves, and sparse files that have one."""
+            image = pyvmdk.handle()
+            image.open(path)
+            image.open_extent_data_files()
+            yield from pieces_of(image.get_media_size(), image.read_buffer_at_offset)
+            image.close()
+
+        self.check_all(("vmdk",), read_media)
+
+
+def pieces_of(size, read_at):
+    """A disk of that size in pieces of at most 1 MiB."""
+    for offset in range(0, size, MIB):
+        yield read_at(min(MIB, size - offset), offset)
+
+
 class ImportTest(GuideCase):
     """A streamOptimized image, as OVA files have them."""
 
