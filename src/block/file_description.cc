@@ -205,10 +205,13 @@ Description describe(const Graph& graph, Node& node) {
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsQcow2>) {
       return describe_qcow2(graph, node, branch, members);
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsLUKS>) {
-      members.add("file", describe(graph, child_of(node, "file")).json);
+      Description file = describe(graph, child_of(node, "file"));
+      members.add("file", file.json);
       if (branch.header) members.add("header", describe(graph, child_of(node, "header")).json);
       if (branch.key_secret) members.add_text("key-secret", *branch.key_secret);
-      return {"", members.json(), false};
+      // Without a key, the header alone is shown, and the file's name says all.
+      const bool says_all = file.is_storage && !branch.header && !branch.key_secret;
+      return {says_all ? file.name : "", members.json(), false};
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlkdebug>) {
       return describe_blkdebug(branch, describe(graph, *image_node(node)), members);
     } else if constexpr (std::is_same_v<Branch, schema::BlockdevOptionsBlklogwrites>) {

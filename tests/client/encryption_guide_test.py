@@ -55,6 +55,20 @@ class EncryptionTest(GuideCase):
         self.assertEqual(self.read_with("new-key").returncode, 0)
         self.assertIn("Invalid password", self.read_with("disk-key").stderr)
 
+    def test_images_without_a_daemon(self):
+        """A new image, and a disk that is encrypted; no passphrase stands in a command."""
+        os.mkdir(self.path("credentials"), 0o700)
+        images.write_file(self.path("credentials", "disk-key"), b"a passphrase")
+        os.chmod(self.path("credentials", "disk-key"), 0o600)
+        images.make_sparse(self.path("plain.img"), 8 * MIB, [(MIB, 100 * KIB)])
+        self.assertIn("encrypted: yes", self.shell(self.script("Images without a daemon")))
+        self.assertIn("Images are identical.", self.shell(self.script("Images without a daemon", 1)))
+        options = "driver=luks,key-secret=k,file.driver=file,file.filename=disk.luks"
+        tools.run("qemu-img", "compare", "--object", "secret,id=k,file=credentials/disk-key", "--image-opts", options,
+                  "driver=raw,file.driver=file,file.filename=plain.img", cwd=self.workdir, timeout=60)
+        for number in range(len(self.blocks("Images without a daemon"))):
+            self.assertNotIn("data=", self.script("Images without a daemon", number))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -17,14 +17,6 @@ constexpr std::uint64_t kGranularityBytesMin = 512;
 constexpr std::uint64_t kGranularityBytesMax = std::uint64_t{1} << 31;
 constexpr std::string_view kSourceNode = "source";
 
-Result<block::Node*> open_one(ImageGraph& images, const std::string& filename, std::string format, Access access,
-                              std::string_view name) {
-  if (format.empty()) {
-    TRY_ASSIGN(format, images.probe(filename, Access::kRead));
-  }
-  return images.open_image(filename, format, access, Backing::kNone, name);
-}
-
 Result<std::optional<std::uint32_t>> granularity_of(const std::string& text) {
   if (text.empty()) return std::nullopt;
   const auto bytes = schema::parse_size(text);
@@ -74,11 +66,11 @@ Result<> check(const BitmapOptions& options) {
 Result<> change_bitmap(const BitmapOptions& options) {
   TRY(check(options));
   TRY_ASSIGN(const auto granularity_bytes, granularity_of(options.granularity));
-  TRY_ASSIGN(const auto images, ImageGraph::create());
-  TRY_ASSIGN(block::Node* const image,
-             open_one(*images, options.filename, options.format, Access::kWrite, ImageGraph::kImageNode));
+  TRY_ASSIGN(const auto images, ImageGraph::create(options.objects));
+  TRY_ASSIGN(block::Node* const image, images->open_image(options.image, Access::kWrite, Backing::kNone));
   if (!options.source_filename.empty()) {
-    TRY(open_one(*images, options.source_filename, options.source_format, Access::kRead, kSourceNode));
+    const ImageSource source{.text = options.source_filename, .format = options.source_format};
+    TRY(images->open_image(source, Access::kRead, Backing::kNone, kSourceNode));
   }
   Result<> done;
   for (const BitmapAction& action : options.actions) {

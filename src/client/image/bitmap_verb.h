@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "client/image/image_secrets.h"
+#include "client/image/image_source.h"
 
 namespace blockexport::image {
 
@@ -17,8 +19,8 @@ struct BitmapAction {
 };
 
 struct BitmapOptions {
-  std::string filename;
-  std::string format = {};
+  ImageSource image;
+  ObjectTexts objects;
   std::string name;
   std::vector<BitmapAction> actions;  // in this order
   std::string granularity = {};       // of kAdd; empty: the default

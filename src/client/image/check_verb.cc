@@ -35,7 +35,7 @@ void print_json(const ImageOptions& options, const std::string& format, const Ch
   set_unless_zero(object, "fragmented-clusters", report.fragmented_clusters);
   set_unless_zero(object, "compressed-clusters", report.compressed_clusters);
   set_unless_zero(object, "allocated-clusters", report.allocated_clusters);
-  object.set("filename", options.filename);
+  object.set("filename", options.image.text);
   object.set("format", format);
   std::string text;
   json::write_pretty(object, text);
@@ -100,18 +100,15 @@ Result<int> check(const ImageOptions& options) {
     if (options.force_share) return fail("A repair writes to the image, so it cannot share it with another writer");
     access = Access::kWrite;
   }
-  TRY_ASSIGN(const auto images, ImageGraph::create());
-  std::string format = options.format;
-  if (format.empty()) {
-    TRY_ASSIGN(format, images->probe(options.filename, access));
-  }
+  TRY_ASSIGN(const auto images, ImageGraph::create(options.objects));
+  std::string format;
+  TRY_ASSIGN(block::Node* const file, images->open_file_of(options.image, access, format));
   if (format != "qcow2") {
     print(stderr, "blockexport: This image format does not support checks\n");
     return kExitNoCheck;
   }
-  TRY_ASSIGN(block::Node* const file, images->open_file(options.filename, access));
   auto report = images->run(drivers::qcow2::check_image(*file, check_options));
-  if (!report) return fail(std::move(report.error()).with_prefix(fmt::format("'{}': ", options.filename)));
+  if (!report) return fail(std::move(report.error()).with_prefix(fmt::format("'{}': ", options.image.text)));
   for (const std::string& finding : report->findings) print(stderr, "{}\n", finding);
   if (report->findings_left_out != 0) print(stderr, "... and {} more\n", report->findings_left_out);
   if (options.wants_json()) {

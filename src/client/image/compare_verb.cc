@@ -104,15 +104,6 @@ class Comparison final : public ImageWork {
   Difference difference_;
 };
 
-Result<block::Node*> open_one(ImageGraph& images, const std::string& filename, std::string format, bool force_share,
-                              std::string_view name) {
-  const Access access = force_share ? Access::kReadShared : Access::kRead;
-  if (format.empty()) {
-    TRY_ASSIGN(format, images.probe(filename, access));
-  }
-  return images.open_image(filename, format, access, Backing::kNamed, name);
-}
-
 int tell(const CompareOptions& options, bool equal, const std::string& text, std::optional<std::uint64_t> offset) {
   if (options.is_json) {
     json::Object object{{"identical", equal}, {"message", text}};
@@ -127,11 +118,10 @@ int tell(const CompareOptions& options, bool equal, const std::string& text, std
 }  // namespace
 
 Result<int> compare(const CompareOptions& options) {
-  TRY_ASSIGN(const auto images, ImageGraph::create());
-  TRY_ASSIGN(block::Node* const first,
-             open_one(*images, options.first, options.first_format, options.force_share, ImageGraph::kImageNode));
-  TRY_ASSIGN(block::Node* const second,
-             open_one(*images, options.second, options.second_format, options.force_share, kSecondNode));
+  const Access access = options.force_share ? Access::kReadShared : Access::kRead;
+  TRY_ASSIGN(const auto images, ImageGraph::create(options.objects));
+  TRY_ASSIGN(block::Node* const first, images->open_image(options.first, access, Backing::kNamed));
+  TRY_ASSIGN(block::Node* const second, images->open_image(options.second, access, Backing::kNamed, kSecondNode));
   const bool has_one_size = first->size_bytes() == second->size_bytes();
   if (options.is_strict && !has_one_size) {
     return tell(options, false, "Strict mode: Image size mismatch!", std::nullopt);

@@ -6,15 +6,16 @@
 #include <string>
 
 #include "base/error.h"
+#include "client/image/image_secrets.h"
+#include "client/image/image_source.h"
 #include "client/image/image_work.h"
 
 namespace blockexport::image {
 
 struct CompareOptions {
-  std::string first;
-  std::string second;
-  std::string first_format;   // empty: as the file's begin tells
-  std::string second_format;  // the same
+  ImageSource first;
+  ImageSource second;
+  ObjectTexts objects;
   unsigned tasks = kImageTasksDefault;
   bool is_strict = false;  // sizes and allocation have to be equal, too
   bool shows_progress = false;

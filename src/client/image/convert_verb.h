@@ -4,28 +4,30 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "client/image/create_options.h"
+#include "client/image/image_source.h"
 #include "client/image/image_work.h"
 
 namespace blockexport::image {
 
 struct ConvertOptions {
-  std::string source;
-  std::string source_format = {};  // empty: as the file's begin tells
-  CreateOptions target = {};       // its size is that of the source
+  std::vector<ImageSource> sources = {};  // their disks follow one another
+  CreateOptions target = {};              // its size is that of the sources; it has the objects, too
   unsigned tasks = kImageTasksDefault;
   std::string sparse_size = {};  // bytes of zeroes, at the least, that become a hole; empty: 4096; 0: none does
   bool is_compressed = false;
-  bool is_existing = false;     // the target is not created
-  bool target_is_zero = false;  // an existing target has zeroes alone
+  bool is_existing = false;        // the target is not created
+  bool target_is_options = false;  // the name of the existing target is options, as ImageSource has them
+  bool target_is_zero = false;     // an existing target has zeroes alone
   bool with_bitmaps = false;
   bool shows_progress = false;
   bool force_share = false;
 };
 
-// Creates the target, and copies the disk. After an error there is no new file.
+// Creates the target, and copies the disks. After an error there is no new file.
 Result<> convert(const ConvertOptions& options);
 
 }  // namespace blockexport::image

@@ -6,7 +6,7 @@
 #include <array>
 #include <string_view>
 
-#include "client/image/image_graph.h"
+#include "client/image/image_source.h"
 #include "schema/codec.h"
 
 namespace blockexport::image {
@@ -16,29 +16,55 @@ using schema::BlockdevDriver;
 
 constexpr std::uint64_t kSectorBytes = 512;
 
-// Of the file below an image, and of a raw image; their names here and in the schema.
+// The formats that have an option; the file below an image has it, too, if all have it.
+enum FormatSet : std::uint8_t { kRaw = 1, kQcow2 = 2, kLuks = 4, kAll = 7 };
+
+// Their names here and in the schema.
 struct NamedOption {
   std::string_view name;
   std::string_view schema_name;
-  bool is_of_raw;
-  bool is_of_qcow2;
+  FormatSet formats;
 };
-constexpr std::array<NamedOption, 14> kOptions{{
-    {"backing_file", "backing-file", false, true},
-    {"backing_fmt", "backing-fmt", false, true},
-    {"cluster_size", "cluster-size", false, true},
-    {"compat", "version", false, true},
-    {"compression_type", "compression-type", false, true},
-    {"data_file", "data-file", false, true},
-    {"data_file_raw", "data-file-raw", false, true},
-    {"extended_l2", "extended-l2", false, true},
-    {"extent_size_hint", "extent-size-hint", true, true},
-    {"lazy_refcounts", "lazy-refcounts", false, true},
-    {"nocow", "nocow", true, true},
-    {"preallocation", "preallocation", true, true},
-    {"refcount_bits", "refcount-bits", false, true},
-    {"size", "size", true, true},
+// Those of encryption are in the order in which qemu-img prints them.
+constexpr std::array<NamedOption, 30> kOptions{{
+    {"backing_file", "backing-file", kQcow2},
+    {"backing_fmt", "backing-fmt", kQcow2},
+    {"cluster_size", "cluster-size", kQcow2},
+    {"compat", "version", kQcow2},
+    {"compression_type", "compression-type", kQcow2},
+    {"data_file", "data-file", kQcow2},
+    {"data_file_raw", "data-file-raw", kQcow2},
+    {"extended_l2", "extended-l2", kQcow2},
+    {"extent_size_hint", "extent-size-hint", kAll},
+    {"lazy_refcounts", "lazy-refcounts", kQcow2},
+    {"nocow", "nocow", kAll},
+    {"preallocation", "preallocation", kAll},
+    {"refcount_bits", "refcount-bits", kQcow2},
+    {"size", "size", kAll},
+    {"encrypt.format", "encrypt.format", kQcow2},
+    {"encrypt.key-secret", "encrypt.key-secret", kQcow2},
+    {"encrypt.cipher-alg", "encrypt.cipher-alg", kQcow2},
+    {"encrypt.cipher-mode", "encrypt.cipher-mode", kQcow2},
+    {"encrypt.ivgen-alg", "encrypt.ivgen-alg", kQcow2},
+    {"encrypt.ivgen-hash-alg", "encrypt.ivgen-hash-alg", kQcow2},
+    {"encrypt.hash-alg", "encrypt.hash-alg", kQcow2},
+    {"encrypt.iter-time", "encrypt.iter-time", kQcow2},
+    {"key-secret", "key-secret", kLuks},
+    {"cipher-alg", "cipher-alg", kLuks},
+    {"cipher-mode", "cipher-mode", kLuks},
+    {"ivgen-alg", "ivgen-alg", kLuks},
+    {"ivgen-hash-alg", "ivgen-hash-alg", kLuks},
+    {"hash-alg", "hash-alg", kLuks},
+    {"iter-time", "iter-time", kLuks},
+    {"detached-header", "detached-header", kLuks},
 }};
+constexpr std::string_view kEncryptPrefix = "encrypt.";
+constexpr std::string_view kDetachedHeader = "detached-header";
+
+FormatSet set_of(std::string_view format) {
+  if (format == "qcow2") return kQcow2;
+  return format == "luks" ? kLuks : kRaw;
+}
 
 // Whether it is an option of the file alone, by its name in the schema.
 bool is_of_file(std::string_view name) {
@@ -66,7 +92,7 @@ Result<> add_option(const std::string& text, const std::string& format, json::Ob
   const std::size_t equals = text.find('=');
   const std::string name = text.substr(0, equals);
   const auto* const option = std::ranges::find(kOptions, name, &NamedOption::name);
-  if (option == kOptions.end() || !(format == "raw" ? option->is_of_raw : option->is_of_qcow2)) {
+  if (option == kOptions.end() || (option->formats & set_of(format)) == 0) {
     return fail(fmt::format("Invalid parameter '{}'", name));
   }
   std::string value = equals == std::string::npos ? "on" : text.substr(equals + 1);
@@ -125,10 +151,31 @@ Result<schema::BlockdevCreateOptions> file_creation_of(const json::Object& words
   return creation;
 }
 
+// The older method is "aes" here, and "qcow" in the schema.
+Result<> check_encryption(json::Object& encryption) {
+  const json::Value* const format = encryption.find("format");
+  if (format == nullptr) return fail("Parameter 'encrypt.format' is missing");
+  if (*format->as_string() == "luks") return {};
+  if (*format->as_string() != "aes") {
+    return fail(fmt::format("Parameter 'format' does not accept value '{}'", *format->as_string()));
+  }
+  encryption.set("format", "qcow");
+  return {};
+}
+
 Result<schema::BlockdevCreateOptions> qcow2_creation_of(const json::Object& words, json::Object file) {
   json::Object options{{"driver", "qcow2"}, {"file", std::move(file)}};
+  json::Object encryption;
   for (const auto& [name, value] : words) {
-    if (!is_of_file(name)) options.set(name, value);
+    if (name.starts_with(kEncryptPrefix)) {
+      encryption.set(name.substr(kEncryptPrefix.size()), value);
+    } else if (!is_of_file(name)) {
+      options.set(name, value);
+    }
+  }
+  if (!encryption.empty()) {
+    TRY(check_encryption(encryption));
+    options.set("encrypt", std::move(encryption));
   }
   if (const json::Value* const data_file = words.find("data-file")) {
     options.set("data-file", file_options(*data_file->as_string()));
@@ -139,6 +186,34 @@ Result<schema::BlockdevCreateOptions> qcow2_creation_of(const json::Object& word
   TRY_ASSIGN(auto creation, schema::decode_keyval<schema::BlockdevCreateOptions>(json::Value(std::move(options))));
   round_up(creation.as<BlockdevDriver::kQcow2>().size);
   return creation;
+}
+
+Result<schema::BlockdevCreateOptions> luks_creation_of(const json::Object& words, json::Object file) {
+  json::Object options{{"driver", "luks"}};
+  bool is_detached = false;
+  for (const auto& [name, value] : words) {
+    if (name == kDetachedHeader) {
+      is_detached = *value.as_string() == "on";
+      if (!is_detached && *value.as_string() != "off") return fail("Parameter 'detached-header' expects 'on' or 'off'");
+    } else if (!is_of_file(name)) {
+      options.set(name, value);
+    }
+  }
+  options.set(is_detached ? "header" : "file", std::move(file));
+  TRY_ASSIGN(auto creation, schema::decode_keyval<schema::BlockdevCreateOptions>(json::Value(std::move(options))));
+  round_up(creation.as<BlockdevDriver::kLuks>().size);
+  return creation;
+}
+
+json::Object opening_options_of(const json::Object& words, const std::string& filename, const std::string& format) {
+  json::Object options{{"driver", format}, {"file", file_options(filename)}};
+  if (const json::Value* const secret = words.find("key-secret")) options.set("key-secret", *secret);
+  if (const json::Value* const secret = words.find("encrypt.key-secret")) {
+    const json::Value* const method = words.find("encrypt.format");
+    options.set("encrypt",
+                json::Object{{"format", method == nullptr ? json::Value("luks") : *method}, {"key-secret", *secret}});
+  }
+  return options;
 }
 
 std::string formatting_text(const std::string& filename, const json::Object& words,
@@ -154,8 +229,22 @@ std::string formatting_text(const std::string& filename, const json::Object& wor
     add_given("preallocation", "preallocation");
     return text;
   }
+  const auto add_encryption = [&](FormatSet format) {
+    for (const NamedOption& option : kOptions) {
+      const bool is_of_encryption = format == kLuks || option.name.starts_with(kEncryptPrefix);
+      if (option.formats == format && is_of_encryption) add_given(option.name, option.schema_name);
+    }
+  };
+  if (const auto* const luks = options.as_if<BlockdevDriver::kLuks>()) {
+    text += fmt::format("luks size={}", luks->size);
+    add_encryption(kLuks);
+    add_given("preallocation", "preallocation");
+    return text;
+  }
   const auto& image = options.as<BlockdevDriver::kQcow2>();
-  text += fmt::format("qcow2 cluster_size={} extended_l2={}", image.cluster_size.value_or(65536),
+  text += "qcow2";
+  add_encryption(kQcow2);
+  text += fmt::format(" cluster_size={} extended_l2={}", image.cluster_size.value_or(65536),
                       on_off(image.extended_l2.value_or(false)));
   add_given("preallocation", "preallocation");
   text +=

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "client/image/image_secrets.h"
 #include "json/value.h"
 #include "schema/block_create.h"
 
@@ -15,6 +16,7 @@ namespace blockexport::image {
 
 struct CreateOptions {
   std::string filename;
+  ObjectTexts objects;
   std::string size;  // as it was given; empty: that of the backing file
   std::string format = "raw";
   std::optional<std::string> backing;
@@ -37,6 +39,11 @@ Result<json::Object> create_words(const CreateOptions& options);
 Result<schema::BlockdevCreateOptions> file_creation_of(const json::Object& words, const std::string& filename,
                                                        bool is_raw_image);
 Result<schema::BlockdevCreateOptions> qcow2_creation_of(const json::Object& words, json::Object file);
+// The same for an image that is encrypted with LUKS, or for its header alone if that is what the words ask for.
+Result<schema::BlockdevCreateOptions> luks_creation_of(const json::Object& words, json::Object file);
+
+// The options with which the new image is opened: of its format, and with the id of its secret.
+json::Object opening_options_of(const json::Object& words, const std::string& filename, const std::string& format);
 
 // One line, as qemu-img prints it.
 std::string formatting_text(const std::string& filename, const json::Object& words,

@@ -13,8 +13,7 @@ constexpr std::uint64_t kAskedBytesMax = 1u << 30;
 
 }  // namespace
 
-ImageCopy::ImageCopy(block::Node& source, block::Node& target, ImageCopyOptions options, Percentage& percentage)
-
+ImageCopy::ImageCopy(const SourceDisk& source, block::Node& target, ImageCopyOptions options, Percentage& percentage)
     : ImageWork(source.size_bytes(), kPieceBytes,
                 options.target_content == TargetContent::kBacking ? 2 * kPieceBytes : kPieceBytes, percentage),
       source_(source),
@@ -44,10 +43,8 @@ aio::Task<Result<>> ImageCopy::work_on(block::Range piece, std::span<std::byte> 
   // Parts of a cluster are not written alone.
   const bool takes_whole_pieces = options_.is_compressed || options_.target_content == TargetContent::kBacking;
   for (std::uint64_t offset = piece.offset; offset < end;) {
-    block::Extents found;
-    const IoResult asked = co_await source_.extents({offset, std::min(kAskedBytesMax, pieces().end() - offset)}, found);
-    if (!asked) co_return fail(Error::system("Failed to read image metadata", asked.error()));
-    const block::Extent extent = found.front();
+    const std::uint64_t asked_bytes = std::min(kAskedBytesMax, pieces().end() - offset);
+    CO_TRY_ASSIGN(const block::Extent extent, co_await source_.extent_at(offset, asked_bytes));
     std::uint64_t zero_bytes = 0;
     if (extent.zero) {
       CO_TRY_ASSIGN(zero_bytes, co_await zero_bytes_of_target(offset, extent.length));
@@ -64,20 +61,13 @@ aio::Task<Result<>> ImageCopy::work_on(block::Range piece, std::span<std::byte> 
   co_return Result<>();
 }
 
-aio::Task<Result<>> ImageCopy::read(block::Node& node, block::Range range, std::span<std::byte> bytes) {
-  const iovec vector{.iov_base = bytes.data(), .iov_len = bytes.size()};
-  const IoResult done = co_await node.read(range, {&vector, 1});
-  if (!done) co_return fail(Error::system(fmt::format("error while reading at byte {}", range.offset), done.error()));
-  co_return Result<>();
-}
-
 aio::Task<Result<>> ImageCopy::copy_data(block::Range range, std::span<std::byte> memory) {
   const std::span<std::byte> bytes = memory.first(range.length);
-  CO_TRY(co_await read(source_, range, bytes));
+  CO_TRY(co_await source_.read(range, bytes));
   std::span<std::byte> shown;
   if (options_.target_content == TargetContent::kBacking) {
     shown = memory.subspan(kPieceBytes, range.length);
-    CO_TRY(co_await read(target_, range, shown));
+    CO_TRY(co_await read_node(target_, range, shown));
   }
   co_return co_await write_parts(range, bytes, shown);
 }

@@ -1,4 +1,4 @@
-// ImageCopy: copies the disk of a node to another node: data where there are data, and as few zeroes as the target
+// ImageCopy: copies a disk to a node: data where there are data, and as few zeroes as the target
 // needs.
 //
 // Thread: the main thread, with both nodes held by root edges.
@@ -7,6 +7,7 @@
 #include "block/buffers.h"
 #include "block/node.h"
 #include "client/image/image_work.h"
+#include "client/image/source_disk.h"
 
 namespace blockexport::image {
 
@@ -22,7 +23,7 @@ struct ImageCopyOptions {
 class ImageCopy final : public ImageWork {
  public:
   // The target is as large as the source.
-  ImageCopy(block::Node& source, block::Node& target, ImageCopyOptions options, Percentage& percentage);
+  ImageCopy(const SourceDisk& source, block::Node& target, ImageCopyOptions options, Percentage& percentage);
 
   // Bytes that were written to the target as data.
   std::uint64_t written_bytes() const { return written_bytes_; }
@@ -40,11 +41,10 @@ class ImageCopy final : public ImageWork {
   aio::Task<Result<>> write_parts(block::Range range, std::span<std::byte> bytes, std::span<const std::byte> shown);
   aio::Task<Result<>> write(block::Range range, std::span<std::byte> bytes);
   aio::Task<Result<>> write_zeroes(block::Range range);
-  aio::Task<Result<>> read(block::Node& node, block::Range range, std::span<std::byte> bytes);
   // Bytes that are written together, or not at all.
   std::uint64_t unit_bytes() const;
 
-  block::Node& source_;
+  const SourceDisk& source_;
   block::Node& target_;
   ImageCopyOptions options_;
   std::uint64_t written_bytes_ = 0;

@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <string>
 
+#include "client/image/image_secrets.h"
+#include "client/image/image_source.h"
+
 namespace blockexport::image {
 
 struct ImageOptions {
-  std::string filename;
-  std::string format;                // empty: as the file's begin tells
+  ImageSource image;
+  ObjectTexts objects;
   std::string output = "human";      // or "json"
   bool is_json = false;              // as output "json"
   bool is_quiet = false;             // check: no output unless it fails

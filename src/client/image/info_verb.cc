@@ -16,11 +16,11 @@ namespace blockexport::image {
 namespace {
 
 // The answer of queries about the node "image".
-Result<schema::ImageInfo> info_of(ImageGraph& images, const std::string& filename) {
+Result<schema::ImageInfo> info_of(ImageGraph& images, const ImageSource& source) {
   auto nodes = images.run(block::named_block_nodes(images.graph(), block::BackingImages::kLeftOut));
   for (schema::BlockDeviceInfo& node : nodes) {
     if (node.node_name != ImageGraph::kImageNode) continue;
-    node.image.filename = filename;
+    if (!source.is_options) node.image.filename = source.text;
     // Of nodes, not of images.
     node.image.limits.reset();
     return std::move(node.image);
@@ -28,39 +28,41 @@ Result<schema::ImageInfo> info_of(ImageGraph& images, const std::string& filenam
   return fail("The image is not open");
 }
 
-Result<schema::ImageInfo> read_info(const std::string& filename, std::string format, Access access) {
-  TRY_ASSIGN(const auto images, ImageGraph::create());
-  if (format.empty()) {
-    TRY_ASSIGN(format, images->probe(filename, access));
-  }
-  TRY(images->open_image(filename, format, access, Backing::kNone));
-  return info_of(*images, filename);
+Result<schema::ImageInfo> read_info(const ImageSource& source, const ImageSecrets& secrets, Access access) {
+  TRY_ASSIGN(const auto images, ImageGraph::create(secrets));
+  images->secrets().open_locked_images();
+  TRY(images->open_image(source, access, Backing::kNone));
+  return info_of(*images, source);
 }
 
 // The image and those below it, as their headers name them.
-Result<std::vector<schema::ImageInfo>> read_chain(const ImageOptions& options, Access access) {
+Result<std::vector<schema::ImageInfo>> read_chain(const ImageOptions& options, const ImageSecrets& secrets,
+                                                  Access access) {
   std::vector<schema::ImageInfo> chain;
   std::set<std::string> names;
-  std::string filename = options.filename;
-  std::string format = options.format;
+  ImageSource source = options.image;
   while (true) {
-    if (!names.insert(filename).second)
-      return fail(fmt::format("Backing file '{}' creates an infinite loop.", filename));
+    if (!names.insert(source.text).second)
+      return fail(fmt::format("Backing file '{}' creates an infinite loop.", source.text));
     if (chain.size() >= block::kBackingChainDepthMax) return fail("The chain of backing files is too long");
-    TRY_ASSIGN(schema::ImageInfo info, read_info(filename, format, access));
+    TRY_ASSIGN(schema::ImageInfo info, read_info(source, secrets, access));
     chain.push_back(std::move(info));
     const schema::ImageInfo& last = chain.back();
     if (!options.shows_backing_chain || !last.full_backing_filename) return chain;
-    filename = *last.full_backing_filename;
-    format = last.backing_filename_format.value_or("");
+    source = {.text = *last.full_backing_filename, .format = last.backing_filename_format.value_or("")};
   }
 }
 
 }  // namespace
 
 Result<> print_info(const ImageOptions& options) {
+  TRY_ASSIGN(const auto images, ImageGraph::create(options.objects));
+  return print_info(options, images->secrets());
+}
+
+Result<> print_info(const ImageOptions& options, const ImageSecrets& secrets) {
   const Access access = options.force_share ? Access::kReadShared : Access::kRead;
-  TRY_ASSIGN(const std::vector<schema::ImageInfo> chain, read_chain(options, access));
+  TRY_ASSIGN(const std::vector<schema::ImageInfo> chain, read_chain(options, secrets, access));
   std::string text;
   if (options.wants_json()) {
     json::Array list;

@@ -61,12 +61,8 @@ class MapPrinter {
 
 Result<> print_map(const ImageOptions& options) {
   const Access access = options.force_share ? Access::kReadShared : Access::kRead;
-  TRY_ASSIGN(const auto images, ImageGraph::create());
-  std::string format = options.format;
-  if (format.empty()) {
-    TRY_ASSIGN(format, images->probe(options.filename, access));
-  }
-  TRY_ASSIGN(block::Node* const image, images->open_image(options.filename, format, access, Backing::kNamed));
+  TRY_ASSIGN(const auto images, ImageGraph::create(options.objects));
+  TRY_ASSIGN(block::Node* const image, images->open_image(options.image, access, Backing::kNamed));
   const std::uint64_t begin = std::min(options.start_offset, image->size_bytes());
   const std::uint64_t end = begin + std::min(options.length_max, image->size_bytes() - begin);
   MapPrinter printer(options.wants_json());

@@ -83,13 +83,11 @@ Result<> change_snapshots(const ImageOptions& options, const SnapshotActions& ac
   if (changes && options.force_share) {
     return fail("A change of the image cannot share it with another writer");
   }
-  TRY_ASSIGN(const auto images, ImageGraph::create());
-  std::string format = options.format;
-  if (format.empty()) {
-    TRY_ASSIGN(format, images->probe(options.filename, access));
-  }
+  TRY_ASSIGN(const auto images, ImageGraph::create(options.objects));
   if (changes) access = Access::kWrite;
-  TRY_ASSIGN(block::Node* const node, images->open_image(options.filename, format, access, Backing::kNone));
+  if (!changes) images->secrets().open_locked_images();
+  TRY_ASSIGN(block::Node* const node, images->open_image(options.image, access, Backing::kNone));
+  const std::string format(node->driver().format_name());
   const Snapshots snapshots = snapshots_of(*node);
   if (actions.created) {
     TRY(create(*images, *actions.created));

@@ -2,15 +2,11 @@
 
 #include <fmt/format.h>
 
-#include "aio/file/file_content.h"
-#include "aio/sync/with_deadline.h"
-#include "base/file_exposure.h"
 #include "control/core/control.h"
+#include "control/objects/secret_value.h"
 
 namespace blockexport::control {
 namespace {
-
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 // The properties of the object, without the secret itself.
 schema::SecretProperties shown_properties(schema::SecretProperties properties) {
@@ -21,24 +17,6 @@ schema::SecretProperties shown_properties(schema::SecretProperties properties) {
     if (!*text) text->emplace();
   }
   return properties;
-}
-
-// The file may be a pipe, whose length is unknown and whose writer may never come. Sets `status` to that of the file.
-aio::Task<Result<SecretBytes>> read_secret_file(aio::Reactor& reactor, std::string path, std::uint64_t wait_ns,
-                                                struct stat& status) {
-  SecretBytes bytes(kSecretFileBytesMax + 1);
-  const std::uint64_t deadline_ns = aio::deadline_after(reactor, wait_ns);
-  IoCount filled = co_await aio::read_file_until(reactor, path, bytes.bytes(), deadline_ns, &status);
-  if (!filled && filled.error() == Errno(ETIMEDOUT)) {
-    co_return fail(Error(fmt::format("Unable to read {}: its end was not reached within {} s", path,
-                                     wait_ns / kNanosecondsPerSecond))
-                       .with_hint("If it is a pipe, its writer has to close it by then."));
-  }
-  if (!filled) co_return fail(Error::system(fmt::format("Unable to read {}", path), filled.error()));
-  if (*filled > kSecretFileBytesMax) {
-    co_return fail(fmt::format("Unable to read {}: longer than {} bytes", path, kSecretFileBytesMax));
-  }
-  co_return SecretBytes(bytes.text().substr(0, *filled));
 }
 
 }  // namespace
@@ -53,8 +31,7 @@ SecretObject::SecretObject(Control& control, std::string id, const schema::Secre
 
 Result<std::unique_ptr<UserObject>> SecretObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kSecret>();
-  if (properties.data && properties.file) return fail("'file' and 'data' are mutually exclusive");
-  if (!properties.data && !properties.file) return fail("Either 'file' or 'data' must be provided");
+  TRY(check_secret(properties));
   return std::unique_ptr<UserObject>(new SecretObject(control, options.id, properties));
 }
 
@@ -63,22 +40,22 @@ aio::Task<Result<>> SecretObject::complete() {
   SecretBytes written = std::move(data_);
   if (has_file_) {
     const std::string& file = *shown().file;
-    struct stat status{};
-    CO_TRY_ASSIGN(written, co_await read_secret_file(control_.reactor(), file, control_.pipe_wait_ns(), status));
-    if (auto exposure = find_exposure(file, status, FileSecrecy::kPrivate, geteuid())) {
+    std::optional<std::string> exposure;
+    CO_TRY_ASSIGN(written, co_await read_secret_file(control_.reactor(), file, control_.pipe_wait_ns(), exposure));
+    if (exposure) {
       if (*shown().strict_modes) co_return fail(fmt::format("Unable to use {}: {}", file, *exposure));
       control_.log().warning(fmt::format("secret '{}': {}: {}", id(), file, *exposure));
     }
   }
-  std::optional<SecretCipher> cipher;
   SecretReference key;
   if (const std::string& keyid = *shown().keyid; !keyid.empty()) {
     CO_TRY_ASSIGN(key, find_secret(control_.objects(), keyid));
-    cipher = SecretCipher{.key = key->text(), .iv = iv_};
   }
-  const bool is_raw = shown().format == schema::QCryptoSecretFormat::kRaw;
-  const SecretFormat format = is_raw ? SecretFormat::kRaw : SecretFormat::kBase64;
-  CO_TRY_ASSIGN(SecretBytes value, decode_secret(written.text(), format, cipher));
+  // The format is that with which it was made, and an empty one of the shown texts stands for none.
+  schema::SecretProperties properties;
+  properties.format = shown().format;
+  properties.iv = iv_;
+  CO_TRY_ASSIGN(SecretBytes value, secret_value(written.text(), properties, key));
   value_ = std::make_shared<const SecretBytes>(std::move(value));
   co_return Result<>();
 }

@@ -6,15 +6,11 @@
 
 #include "control/core/secret_lookup.h"
 #include "control/objects/object_properties.h"
-#include "control/objects/secret_decoding.h"
 #include "schema/qom.h"
 
 namespace blockexport::control {
 
 class Control;
-
-// Maximum size of a secret's file.
-inline constexpr std::size_t kSecretFileBytesMax = 1u << 20;
 
 class SecretObject final : public ObjectOf<schema::SecretProperties> {
  public:

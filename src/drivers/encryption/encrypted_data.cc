@@ -30,6 +30,7 @@ std::span<std::byte> bytes_of(const iovec& vector) {
 }  // namespace
 
 IoResult EncryptedData::decrypt(std::uint64_t sector, IoBuffers buffers) {
+  if (cipher_ == nullptr) return fail(EACCES);
   for (const iovec& vector : buffers) {
     if (const IoResult result = cipher_->decrypt(sector, bytes_of(vector)); !result) return result;
     sector += vector.iov_len / kSectorBytes;
@@ -86,6 +87,7 @@ aio::Task<IoResult> EncryptedData::read_bounced(block::Node& node, Range place, 
 }
 
 aio::Task<IoResult> EncryptedData::encrypt(std::uint64_t sector, std::span<std::byte> bytes) {
+  if (cipher_ == nullptr) co_return fail(EACCES);
   for (std::uint64_t done = 0; done < bytes.size();) {
     if (done != 0) co_await aio::next_turn();
     const std::span<std::byte> piece = bytes.subspan(done, std::min<std::uint64_t>(kPieceBytes, bytes.size() - done));
@@ -141,7 +143,7 @@ IoResult EncryptedData::try_read(block::Node& node, aio::Reactor& reactor, Range
 
 IoResult EncryptedData::try_write(block::Node& node, aio::Reactor& reactor, Range place, std::uint64_t sector,
                                   IoBuffers buffers, block::InlineHints& hints) {
-  if (place.length > kInlineWriteBytesMax) return fail(EAGAIN);
+  if (cipher_ == nullptr || place.length > kInlineWriteBytesMax) return fail(EAGAIN);
   const block::AlignedMemory memory(place.length, 4096);
   if (!memory) return fail(EAGAIN);
   const std::span<std::byte> bytes = memory.bytes().first(place.length);

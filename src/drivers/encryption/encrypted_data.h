@@ -27,10 +27,9 @@ class EncryptedData {
   // A longer write is written by the blocking verb.
   static constexpr std::uint64_t kInlineWriteBytesMax = 64u << 10;
 
+  // `cipher`: null for an image whose key is not known: reads and writes fail with EACCES.
   explicit EncryptedData(std::unique_ptr<crypto::SectorCipher> cipher)
       : cipher_(std::move(cipher)), slots_(kBouncesAtOnceMax) {}
-
-  const crypto::CipherSpec& spec() const { return cipher_->spec(); }
 
   // The bytes of `place` in `node`, whose first sector has the number `sector`.
   aio::Task<IoResult> read(block::Node& node, block::Range place, std::uint64_t sector, block::IoBuffers buffers);

@@ -15,4 +15,8 @@ Result<crypto::Passphrase> find_passphrase(SecretSource* secrets, const std::opt
   return crypto::passphrase_of(std::move(secret), *id);
 }
 
+bool is_to_be_locked(const SecretSource* secrets, const std::optional<std::string>& id) {
+  return !id && secrets != nullptr && secrets->opens_locked_images();
+}
+
 }  // namespace blockexport::drivers

@@ -16,4 +16,7 @@ namespace blockexport::drivers {
 Result<crypto::Passphrase> find_passphrase(SecretSource* secrets, const std::optional<std::string>& id,
                                            std::string_view prefix);
 
+// Returns true if an image is to be opened without its key: its options name no secret, and `secrets` allows it.
+bool is_to_be_locked(const SecretSource* secrets, const std::optional<std::string>& id);
+
 }  // namespace blockexport::drivers

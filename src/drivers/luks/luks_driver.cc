@@ -25,9 +25,11 @@ aio::Task<Result<std::unique_ptr<LuksDriver>>> LuksDriver::open(Children childre
   CO_TRY_ASSIGN(crypto::LuksHeader header,
                 co_await crypto::read_luks_header(
                     storage, is_detached ? crypto::LuksPlacement::kDetached : crypto::LuksPlacement::kBeforeData));
-  CO_TRY_ASSIGN(const SecretBytes master_key, co_await crypto::unlock_luks(storage, header, std::move(passphrase)));
-  CO_TRY_ASSIGN(std::unique_ptr<crypto::SectorCipher> cipher,
-                crypto::SectorCipher::create(header.cipher, master_key.bytes()));
+  std::unique_ptr<crypto::SectorCipher> cipher;
+  if (passphrase != nullptr) {
+    CO_TRY_ASSIGN(const SecretBytes master_key, co_await crypto::unlock_luks(storage, header, std::move(passphrase)));
+    CO_TRY_ASSIGN(cipher, crypto::SectorCipher::create(header.cipher, master_key.bytes()));
+  }
   if (header.payload_offset() > children.file->node().size_bytes()) {
     co_return fail(Error::system("Could not refresh total sector count", Errno(EIO)));
   }
@@ -150,8 +152,11 @@ aio::Task<Result<std::unique_ptr<LuksDriver>>> open_luks(const schema::BlockdevO
   if (options.header) {
     CO_TRY_ASSIGN(edges.header, co_await children.open_child(*options.header, "header", block::ChildRole::kMetadata));
   }
-  CO_TRY_ASSIGN(crypto::Passphrase passphrase, find_passphrase(secrets, options.key_secret, ""));
-  co_return co_await LuksDriver::open(std::move(edges), std::move(passphrase), *options.key_secret);
+  crypto::Passphrase passphrase;
+  if (!is_to_be_locked(secrets, options.key_secret)) {
+    CO_TRY_ASSIGN(passphrase, find_passphrase(secrets, options.key_secret, ""));
+  }
+  co_return co_await LuksDriver::open(std::move(edges), std::move(passphrase), options.key_secret.value_or(""));
 }
 
 }  // namespace blockexport::drivers

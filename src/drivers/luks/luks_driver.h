@@ -30,8 +30,9 @@ class LuksDriver final : public block::LiveDriver, public EncryptedImage {
     std::unique_ptr<block::Edge> header;  // null: the header is in `file`
   };
 
-  // Reads the header, and opens a key slot with the passphrase, which takes as long as its iterations. `key_secret`:
-  // the id of its secret.
+  // Reads the header, and opens a key slot with the passphrase, which takes as long as its iterations. Without a
+  // passphrase (null), the driver shows what the header tells, and reads and writes fail. `key_secret`: the id of its
+  // secret.
   static aio::Task<Result<std::unique_ptr<LuksDriver>>> open(Children children, crypto::Passphrase passphrase,
                                                              std::string key_secret);
 

@@ -97,6 +97,31 @@ TEST_F(LuksDriverTest, ReadsAndWritesAnyBytesWithManyAtOnce) {
   }
 }
 
+TEST_F(LuksDriverTest, ShowsItsHeaderWithoutAKeyAndGivesNoBytes) {
+  make_disk(file_, crypto::LuksPlacement::kBeforeData);
+  auto opened = run(LuksDriver::open({.file = edge_to(file_, "file"), .header = nullptr}, nullptr, ""));
+  ASSERT_TRUE(opened) << opened.error().message();
+  Node disk("disk", std::move(*opened));
+  EXPECT_EQ(disk.size_bytes(), kDiskBytes);
+  schema::ImageInfo info;
+  disk.driver().describe_image(info);
+  EXPECT_TRUE(info.encrypted.value_or(false));
+  EXPECT_TRUE(info.format_specific.has_value());
+  const std::vector<std::byte> before = state_.bytes;
+  std::vector<std::byte> bytes(1024);
+  const iovec vector{bytes.data(), bytes.size()};
+  for (const bool tries : {false, true}) {
+    state_.try_verbs = tries;
+    EXPECT_EQ(run(disk.read({512, 1024}, {&vector, 1})), IoResult(fail(EACCES)));
+    EXPECT_EQ(run(disk.write({512, 1024}, {&vector, 1}, {})), IoResult(fail(EACCES)));
+    EXPECT_EQ(run(disk.write({100, 1024}, {&vector, 1}, {})), IoResult(fail(EACCES)));
+    EXPECT_EQ(run(disk.write_zeroes({512, 1024}, {})), IoResult(fail(EACCES)));
+    EXPECT_FALSE(disk.try_read(reactor(), {512, 1024}, {&vector, 1}));
+    EXPECT_FALSE(disk.try_write(reactor(), {512, 1024}, {&vector, 1}));
+  }
+  EXPECT_EQ(state_.bytes, before);
+}
+
 TEST_F(LuksDriverTest, RefusesZeroesThatMustNotBeWritten) {
   make_disk(file_, crypto::LuksPlacement::kBeforeData);
   auto disk = node();

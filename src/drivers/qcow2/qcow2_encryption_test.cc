@@ -27,6 +27,7 @@ class SteadyWork final : public block::LongWork {
 
 class OneSecret final : public SecretSource {
  public:
+  bool opens_locked_images() const override { return true; }
   explicit OneSecret(std::string_view text) : secret_(std::make_shared<const SecretBytes>(text)) {}
   Result<std::shared_ptr<const SecretBytes>> find_secret(const std::string& id) override {
     if (id != "sec0") return fail(fmt::format("No secret with id '{}'", id));
@@ -96,6 +97,33 @@ TEST_P(Qcow2EncryptionTest, OpensWithThePassphraseAlone) {
   const auto missing = open("key", "sec1");
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().message(), "No secret with id 'sec1'");
+}
+
+TEST_P(Qcow2EncryptionTest, ShowsItsHeaderWithoutAKeyAndGivesNoBytes) {
+  ASSERT_TRUE(create());
+  {
+    auto opened = open("key");
+    ASSERT_TRUE(opened);
+    block::Node disk("disk", std::move(*opened));
+    std::vector<std::byte> bytes(4096, std::byte{7});
+    const iovec vector{bytes.data(), bytes.size()};
+    ASSERT_TRUE(run(disk.write({0, 4096}, {&vector, 1}, {})));
+    ASSERT_TRUE(run(disk.flush()));
+  }
+  schema::BlockdevOptionsQcow2 options;
+  options.file = schema::BlockdevRef("file");
+  NodeOpener opener({&file_});
+  OneSecret secret("key");
+  const block::NodeOptions node_options{.read_only = true};
+  auto opened = run(open_qcow2(options, node_options, opener, {nullptr, nullptr}, &secret));
+  ASSERT_TRUE(opened) << opened.error().message();
+  block::Node disk("disk", std::move(*opened), node_options);
+  schema::ImageInfo info;
+  disk.driver().describe_image(info);
+  EXPECT_TRUE(info.encrypted.value_or(false));
+  std::vector<std::byte> bytes(4096);
+  const iovec vector{bytes.data(), bytes.size()};
+  EXPECT_EQ(run(disk.read({0, 4096}, {&vector, 1})), IoResult(fail(EACCES)));
 }
 
 TEST_P(Qcow2EncryptionTest, KeepsTheBytesOfManyWriters) {
