@@ -215,6 +215,61 @@ class ChangesTest(QuorumTest):
         self.assertEqual(session.call(CMD_FLUSH).error, ENOSPC)
 
 
+class ChildrenTest(QuorumTest):
+    """Children that come and go while a client is connected."""
+
+    def change(self, **members):
+        """Adds or removes a child."""
+        self.qmp.execute("x-blockdev-change", {"parent": self.quorum, **members})
+
+    def test_a_broken_copy_is_replaced(self):
+        """A child fails all writes. It goes, and a new one comes, while a client writes all the time."""
+        session = self.expose(2, [fails("write", 28)])
+        stop = threading.Event()
+        rounds = []
+
+        def write():
+            """Each block as a whole, with the number of the round."""
+            while not stop.is_set():
+                pattern = bytes([len(rounds) % 255 + 1])
+                if session.write(0, pattern * 4096) != 0 or session.read(0, 4096) != pattern * 4096:
+                    rounds.append("failed")
+                    return
+                rounds.append(pattern)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            self.bad(0)
+            self.change(child="children.0")
+            images.write_file(self.path(f"{self.names[0]}-new"), self.peek(1, 0, SIZE))
+            name = f"n{next(NAMES)}"
+            self.add_node(name, driver="file", filename=self.path(f"{self.names[0]}-new"))
+            self.change(node=name)
+            before = len(rounds)
+            wait.until(lambda: len(rounds) > before + 2, 10, "writes after the change", interval=0.01)
+        finally:
+            stop.set()
+            writer.join()
+        self.assertNotIn("failed", rounds)
+        self.assertEqual(session.write(8192, b"both"), 0)
+        for at, expected in ((0, rounds[-1] * 4096), (8192, b"both")):
+            for index in (1, 2):
+                self.assertEqual(self.peek(index, at, len(expected)), expected)
+            self.assertEqual(images.read_range(self.path(f"{self.names[0]}-new"), at, len(expected)), expected)
+        self.assertNotEqual(self.peek(0, 8192, 4), b"both")
+
+    def test_votes_of_a_new_child(self):
+        """Two children disagree; the third one decides."""
+        session = self.expose(2, count=2)
+        self.poke(0, 0, b"bad")
+        self.assertEqual(session.call(CMD_READ, 0, 512).error, EIO)
+        self.add_node(self.names[2], driver="file", filename=self.path(self.names[2]))
+        self.change(node=self.names[2])
+        self.assertEqual(session.read(0, 512), self.peek(2, 0, 512))
+        self.assertEqual(self.bad(0), {"type": "read", "sector-num": 0, "sectors-count": 1})
+
+
 class StatusTest(QuorumTest):
     """Block status."""
 
