@@ -35,7 +35,8 @@ Result<std::uint64_t> hole_bytes_of(const std::string& text) {
 TargetContent content_of(const ConvertOptions& options, const json::Object& words, bool is_device) {
   if (words.find("backing-file") != nullptr) return TargetContent::kBacking;
   if (options.is_existing) return options.target_is_zero ? TargetContent::kZero : TargetContent::kUnknown;
-  // The creation leaves the content of a device, and of a raw data file.
+  // The creation leaves the content of a device, and of a raw data file; a new LUKS image shows what zeroes decrypt to.
+  if (options.target.format == "luks") return TargetContent::kUnknown;
   return is_device || words.find("data-file-raw") != nullptr ? TargetContent::kUnknown : TargetContent::kZero;
 }
 
@@ -57,6 +58,17 @@ bool has_file(block::Node& node, const std::string& filename) {
 Result<> check_chain(block::Node& source, const std::string& filename) {
   if (!has_file(source, filename)) return {};
   return fail(fmt::format("'{}' is a file of the source or of its backing files", filename));
+}
+
+// The same for the files that hold the image of an open target. The recursion ends at kGraphDepthMax.
+Result<> check_files_of_target(const SourceDisk& source, block::Node& target) {
+  if (const std::string filename = target.driver().filename(); !filename.empty()) {
+    for (block::Node* const node : source.nodes()) TRY(check_chain(*node, filename));
+  }
+  for (const block::Edge* child : target.driver().children()) {
+    if (child->roles().holds_image()) TRY(check_files_of_target(source, child->node()));
+  }
+  return {};
 }
 
 // Adds the bitmaps of the source to the target, and stores them.
@@ -84,17 +96,20 @@ aio::Task<Result<>> flush(block::Node& target) {
   co_return Result<>();
 }
 
-Result<block::Node*> open_source(ImageGraph& images, const ConvertOptions& options) {
+Result<SourceDisk> open_sources(ImageGraph& images, const ConvertOptions& options) {
   const Access access = options.force_share ? Access::kReadShared : Access::kRead;
-  std::string format = options.source_format;
-  if (format.empty()) {
-    TRY_ASSIGN(format, images.probe(options.source, access));
+  std::vector<block::Node*> nodes;
+  for (const ImageSource& source : options.sources) {
+    const std::string name = nodes.empty() ? std::string(ImageGraph::kImageNode) : fmt::format("image{}", nodes.size());
+    TRY_ASSIGN(block::Node* const node, images.open_image(source, access, Backing::kNamed, name));
+    nodes.push_back(node);
   }
-  return images.open_image(options.source, format, access, Backing::kNamed);
+  return SourceDisk(std::move(nodes));
 }
 
 // The target, open for writing.
-Result<block::Node*> open_target(ImageGraph& images, const ConvertOptions& options, std::uint64_t size_bytes) {
+Result<block::Node*> open_target(ImageGraph& images, const ConvertOptions& options, const json::Object& words,
+                                 std::uint64_t size_bytes) {
   const CreateOptions& target = options.target;
   if (!options.is_existing && (target.format != "raw" || !is_block_device(target.filename))) {
     CreateOptions creation = target;
@@ -102,15 +117,35 @@ Result<block::Node*> open_target(ImageGraph& images, const ConvertOptions& optio
     creation.is_quiet = true;
     creation.is_json = false;
     creation.output = "human";
-    TRY(create_image(creation));
+    TRY(create_image(creation, images.secrets()));
+  }
+  json::Object opening = opening_options_of(words, target.filename, target.format);
+  if (options.target_is_options) {
+    TRY_ASSIGN(opening, source_options({.text = target.filename, .is_options = true}));
   }
   TRY_ASSIGN(block::Node* const node,
-             images.open_image(target.filename, target.format, Access::kWrite, Backing::kNamed, kTargetNode));
+             images.open_options(std::move(opening), target.filename, Access::kWrite, Backing::kNamed, kTargetNode));
   if (node->size_bytes() < size_bytes) return fail("Output file is smaller than input file");
   return node;
 }
 
+Result<> check_sources(const ConvertOptions& options, const json::Object& words) {
+  if (options.sources.size() > kSourcesMax) return fail(fmt::format("More than {} sources", kSourcesMax));
+  if (options.sources.size() == 1) return {};
+  if (words.find("backing-file") != nullptr) {
+    return fail("Having a backing file for the target makes no sense when concatenating multiple input images");
+  }
+  if (options.with_bitmaps) return fail("Copying bitmaps only possible with single source");
+  return {};
+}
+
 Result<> check(const ConvertOptions& options, const json::Object& words) {
+  TRY(check_sources(options, words));
+  if (options.target_is_options && !options.is_existing) return fail("--target-image-opts requires use of -n flag");
+  const bool is_encrypted = words.find("encrypt.format") != nullptr;
+  if (options.is_compressed && is_encrypted) {
+    return fail("Compression and encryption not supported at the same time");
+  }
   if (options.is_compressed && options.target.format != "qcow2") {
     return fail("Compression not supported for this file format");
   }
@@ -131,35 +166,39 @@ Result<> convert(const ConvertOptions& options) {
   TRY_ASSIGN(const json::Object words, create_words(options.target));
   TRY(check(options, words));
   TRY_ASSIGN(const std::uint64_t hole_bytes, hole_bytes_of(options.sparse_size));
-  TRY_ASSIGN(const auto images, ImageGraph::create());
-  TRY_ASSIGN(block::Node* const source, open_source(*images, options));
+  TRY_ASSIGN(const auto images, ImageGraph::create(options.target.objects));
+  TRY_ASSIGN(const SourceDisk source, open_sources(*images, options));
   const json::Value* const data_file = words.find("data-file");
-  TRY(check_chain(*source, options.target.filename));
-  if (data_file != nullptr) TRY(check_chain(*source, *data_file->as_string()));
+  for (block::Node* const node : source.nodes()) {
+    TRY(check_chain(*node, options.target.filename));
+    if (data_file != nullptr) TRY(check_chain(*node, *data_file->as_string()));
+  }
   NewFile created(options.target.filename);
   std::optional<NewFile> created_data;
   if (data_file != nullptr) created_data.emplace(*data_file->as_string());
-  TRY_ASSIGN(block::Node* const target, open_target(*images, options, source->size_bytes()));
+  TRY_ASSIGN(block::Node* const target, open_target(*images, options, words, source.size_bytes()));
+  TRY(check_files_of_target(source, *target));
   const bool is_device = is_block_device(options.target.filename) && options.target.format == "raw";
   const ImageCopyOptions copy_options{.target_content = content_of(options, words, is_device),
                                       .is_compressed = options.is_compressed,
                                       .hole_bytes = hole_bytes};
   {
     Percentage percentage(options.shows_progress);
-    ImageCopy copy(*source, *target, copy_options, percentage);
+    ImageCopy copy(source, *target, copy_options, percentage);
     TRY(images->run(copy.run(images->reactor(), options.tasks)));
   }
-  if (options.with_bitmaps) TRY(images->run(copy_bitmaps(images->graph(), *source, *target)));
+  if (options.with_bitmaps) TRY(images->run(copy_bitmaps(images->graph(), *source.nodes().front(), *target)));
   TRY(images->run(flush(*target)));
   created.keep();
   if (created_data) created_data->keep();
   if (!options.target.wants_json()) return {};
   ImageOptions shown;
-  shown.filename = options.target.filename;
-  shown.format = options.target.format;
+  shown.image = {.text = options.target.filename,
+                 .format = options.target_is_options ? "" : options.target.format,
+                 .is_options = options.target_is_options};
   shown.is_json = true;
   shown.force_share = true;
-  return print_info(shown);
+  return print_info(shown, images->secrets());
 }
 
 }  // namespace blockexport::image
