@@ -219,6 +219,55 @@ class ConvertTest(ConvertCase):
         self.assertFalse(os.path.exists(self.path("no.raw")))
 
 
+class ConcatenationTest(ConvertCase):
+    """Several sources, whose disks follow one another."""
+
+    def setUp(self):
+        super().setUp()
+        images.make_random(self.path("odd.raw"), 700)
+        images.make_sparse(self.path("small.raw"), 3 * MIB + 5 * 512, [(MIB + 300, 90 * KIB)])
+        self.qemu_img("convert", "-f", "raw", "-O", "qcow2", "small.raw", "small.qcow2")
+
+    def both(self, *arguments):
+        """The copies of both tools are equal."""
+        self.convert(*arguments, "ours")
+        self.qemu_img("convert", *arguments, "theirs")
+        self.qemu_img("compare", "ours", "theirs")
+        self.assertEqual(self.info("ours")["virtual-size"], self.info("theirs")["virtual-size"])
+
+    def test_as_qemu_img_does(self):
+        for options in (["-O", "raw"], ["-O", "qcow2"], ["-O", "qcow2", "-c"], ["-O", "raw", "-S", "0"]):
+            with self.subTest(options=options):
+                self.both(*options, "-f", "raw", "disk.raw", "small.raw")
+                self.both(*options, "-f", "raw", "odd.raw", "small.raw", "odd.raw", "disk.raw", "odd.raw")
+                self.both(*options, "-f", "qcow2", "small.qcow2", "small.qcow2")
+
+    def test_of_several_formats(self):
+        """Each source is probed; options name one each."""
+        self.convert("-O", "qcow2", "small.qcow2", "disk.raw", "probed")
+        self.convert("-O", "qcow2", "--image-opts", "driver=qcow2,file.filename=small.qcow2",
+                     "driver=raw,file.filename=disk.raw", "named")
+        with open(self.path("all.raw"), "wb") as file:
+            for name in ("small.raw", "disk.raw"):
+                file.write(images.read_range(self.path(name), 0, os.path.getsize(self.path(name))))
+        for name in ("probed", "named"):
+            self.assert_same("all.raw", name)
+
+    def test_refusals(self):
+        """The texts are those of qemu-img, and nothing is left over."""
+        for arguments in (("-O", "qcow2", "-B", "small.qcow2", "-F", "qcow2"), ("-O", "qcow2", "--bitmaps")):
+            with self.subTest(arguments=arguments):
+                said = self.convert(*arguments, "small.qcow2", "small.qcow2", "no", expected=1)[1]
+                theirs = tools.finish("qemu-img", "convert", *arguments, "small.qcow2", "small.qcow2", "no",
+                                      cwd=self.workdir).stderr
+                self.assertEqual(said.removeprefix("blockexport: "), theirs.removeprefix("qemu-img: "))
+        self.convert(*["small.raw"] * 65, "no", expected=2)
+        self.convert("small.raw", expected=2)
+        said = self.convert("-O", "qcow2", "small.raw", "disk.raw", "small.raw", expected=1)[1]
+        self.assertIn("'small.raw' is a file of the source", said)
+        self.assertFalse(os.path.exists(self.path("no")))
+
+
 def _ignore_file_size_signal():
     import signal
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
