@@ -50,6 +50,9 @@ class Backend {
   // Whether the thread has waited since times_waited() returned `before`. False for a traced thread: its tracer stops
   // it at every system call, which counts as waiting too.
   virtual bool has_waited_since(std::uint64_t before) const = 0;
+  // The number of involuntary context switches of this thread: how often another thread took its processor. Costs a
+  // system call. Always 0 in a simulation.
+  virtual std::uint64_t times_preempted() const { return 0; }
 
   // The try_ calls never wait. On EAGAIN the caller awaits kPoll, or the operation of the same kind.
   virtual IoCount try_receive(int fd, std::span<std::byte> buffer) = 0;

@@ -33,6 +33,12 @@ std::uint64_t PosixBackend::times_waited() const {
   return static_cast<std::uint64_t>(usage.ru_nvcsw);
 }
 
+std::uint64_t PosixBackend::times_preempted() const {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return static_cast<std::uint64_t>(usage.ru_nivcsw);
+}
+
 bool PosixBackend::has_waited_since(std::uint64_t before) const {
   return times_waited() > before && !is_traced();
 }

@@ -23,6 +23,7 @@ class PosixBackend : public Backend {
   bool has_abandoned_calls() final { return workers_.abandoned() > 0; }
   const Clock& clock() const final { return clock_; }
   std::uint64_t times_waited() const final;
+  std::uint64_t times_preempted() const final;
   bool has_waited_since(std::uint64_t before) const final;
 
   IoCount try_receive(int fd, std::span<std::byte> buffer) final;

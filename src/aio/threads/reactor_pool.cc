@@ -1,20 +1,11 @@
 #include "aio/threads/reactor_pool.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <cassert>
 
 namespace blockexport::aio {
-
-std::uint32_t usable_processors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  // It fails when there are more processors than the set holds, which is more than any limit of ours.
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return CPU_SETSIZE;
-  return std::max(1u, static_cast<std::uint32_t>(CPU_COUNT(&set)));
-}
 
 ReactorPool::ReactorPool(DataReactor& control, ReactorOptions options, const Log& log, std::uint32_t count_max)
     : options_(options), log_(log), count_max_(count_max) {

@@ -18,9 +18,6 @@ namespace blockexport::aio {
 // Most data reactors that the pool starts, however many processors there are.
 inline constexpr std::uint32_t kDataReactorsMax = 64;
 
-// Processors that this process may run on; at least 1.
-std::uint32_t usable_processors();
-
 class ReactorPool {
  public:
   // At most `count_max` reactors, including `control`, which outlives the pool. `options` are for the threads.

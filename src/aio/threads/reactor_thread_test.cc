@@ -197,9 +197,5 @@ TEST_P(ReactorPoolTest, AssignAmongChoosesTheReactorWithFewestClients) {
   EXPECT_EQ(&third.data_reactor(), both[0]);
 }
 
-TEST(UsableProcessors, ThereIsOne) {
-  EXPECT_GE(usable_processors(), 1u);
-}
-
 }  // namespace
 }  // namespace blockexport::aio

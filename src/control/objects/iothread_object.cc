@@ -60,6 +60,7 @@ aio::Task<Result<>> IothreadObject::complete() {
   options.worker_threads_max =
       static_cast<std::uint32_t>(std::min<std::int64_t>(*shown().thread_pool_max, kIothreadWorkersMax));
   options.busy_poll = busy_poll();
+  options.short_poll = false;
   CO_TRY_ASSIGN(thread_, aio::ReactorThread::start(id(), options, control_.log()));
   co_return Result<>();
 }
