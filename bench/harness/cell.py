@@ -45,7 +45,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Cell:
-    """One workload. CPU and rate are per `unit`; `primary` is the metric that ranks the servers."""
+    """One workload. CPU and rate are per `unit`; `primary` is the metric that ranks the servers.
+
+    `client_beside`: the client runs on the server's processor, which no other cell lets it.
+    """
 
     name: str
     title: str
@@ -56,6 +59,7 @@ class Cell:
     tcp: bool = False
     tls: str = ""
     pin: bool = True
+    client_beside: bool = False
     unit: str = "op"
     control: str = "pread"
     servers: tuple[str, ...] = STORAGE

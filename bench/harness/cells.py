@@ -3,6 +3,7 @@
 from harness.cell import (Cell, Goal, PLAIN, RATE, READ_1M, READ_4K, SINGLE, STORAGE, WRITE_1M, WRITE_4K,
                           epoll_keeps_up, less_a_fifth, no_slower_tail)
 from harness.backup_cells import BACKUP_CELLS
+from harness.depth_cells import DEPTH_CELLS
 from harness.growth_cells import GROWTH_CELLS
 from harness.qcow2_cells import QCOW2_CELLS
 from harness.tls_cells import TLS_CELLS
@@ -28,11 +29,6 @@ STREAMS = (
     Cell("write-64k-qd8", "64 KiB random write, unix, 1 connection, QD 8",
          args=("--workload=randwrite", "--block=64K", "--span=64M", "--depth=8"), condition="dirty:64M", servers=PLAIN,
          goals=(Goal("qsd*", 1), Goal("nbdkit", 1))),
-    Cell("read-4k-qd1", "4 KiB random read, unix, 1 connection, QD 1", args=(*READ_4K, "--depth=1"), primary="p50_us",
-         servers=(*STORAGE, "ours-iothread"),
-         goals=(Goal("qsd", 0.5, "p50_us"), Goal("nbdkit", 0.75, "p50_us"),
-                Goal("qsd", 0.5, "p50_us", subject="ours-iothread"),
-                Goal("nbdkit", 0.75, "p50_us", subject="ours-iothread"), epoll_keeps_up("p50_us"))),
     Cell("mix-4k-qd32", "4 KiB, 70 % reads 30 % writes, unix, QD 32",
          args=("--workload=mix", "--block=4K", "--span=64M", "--depth=32"), condition="dirty:64M", servers=PLAIN,
          goals=(no_slower_tail(),)),
@@ -105,7 +101,7 @@ LIFE = (
          goals=(Goal("none", 0.5, "smaller_share", True, subject="ours-2"),)),
 )
 
-ALL = (*STREAMS, *DURABLE, *COPIES, *LIFE, *TLS_CELLS, *BACKUP_CELLS, *QCOW2_CELLS, *GROWTH_CELLS)
+ALL = (*STREAMS, *DEPTH_CELLS, *DURABLE, *COPIES, *LIFE, *TLS_CELLS, *BACKUP_CELLS, *QCOW2_CELLS, *GROWTH_CELLS)
 
 SMOKE = ("read-4k-qd32", "write-4k-qd32", "read-1m", "map-warm", "connect", "start", "copy-sparse", "tls-read-4k-qd32",
          *(cell.name for cell in QCOW2_CELLS))

@@ -101,7 +101,8 @@ class Meter:
             command += [f"--ms={self.timing.measured_ms}"]
         if cell.image.startswith("sparse") or cell.image == "extents":
             command += ["--allow-zeroes"]
-        return run_json(pinned(self.tools, CLIENT_CPU if cell.pin else None, command), PATIENCE_S)
+        processor = SERVER_CPU if cell.client_beside else CLIENT_CPU
+        return run_json(pinned(self.tools, processor if cell.pin else None, command), PATIENCE_S)
 
     def disturbance(self, result: dict, values: dict[str, float]) -> Measurement:
         capacity = result["seconds"] * 1e9 * self.processors if result.get("seconds") else 0

@@ -74,7 +74,8 @@ class Setting:
 class Server:
     """One server in one configuration. `family` groups the configurations of one program.
 
-    `reactors`: the value of our --reactors; 0: the default. `mode`: of the control; "": the cell's. `prepared`: what is
+    `reactors`: the value of our --reactors; 0: the default. `polling`: the
+    value of our --polling; "": the default. `mode`: of the control; "": the cell's. `prepared`: what is
     set up over QMP, a name of preparations.BY_NAME; "": nothing, and there is no monitor. `client`: of a cell that
     copies into a file, "nbdcopy" or "pull". `image`: the name of its image; "": the cell's.
     """
@@ -87,6 +88,7 @@ class Server:
     direct: bool = False
     backend: str | None = None
     reactors: int = 0
+    polling: str = ""
     mode: str = ""
     prepared: str = ""
     client: str = "nbdcopy"
@@ -108,6 +110,8 @@ class Server:
             return "not built" if self.family == "ours" else "not installed"
         if self.reactors and not knows_option(program, "--reactors"):
             return "the program has no option --reactors"
+        if self.polling and not knows_option(program, "--polling"):
+            return "the program has no option --polling"
         return None
 
     def command(self, tools: Tools, setting: Setting) -> list[str]:
@@ -139,6 +143,8 @@ class Server:
             command += ["--aio-backend", self.backend]
         if self.reactors:
             command += ["--reactors", str(self.reactors)]
+        if self.polling:
+            command += ["--polling", self.polling]
         if self.iothread:
             command += ["--object", "iothread,id=io"]
         if prepared:
@@ -209,6 +215,7 @@ def clean_up(setting: Setting) -> None:
 ALL = (
     Server("ours", "blockexportd", "ours"),
     Server("ours-epoll", "blockexportd, epoll", "ours", backend="epoll"),
+    Server("ours-asleep", "blockexportd, no polling", "ours", polling="off"),
     Server("ours-1", "blockexportd, 1 reactor", "ours", reactors=1),
     Server("ours-2", "blockexportd, 2 reactors", "ours", reactors=2),
     Server("ours-iothread", "blockexportd, iothread", "ours", iothread=True),
