@@ -226,6 +226,7 @@ class Load {
       line.add("p50_us", at(0.5));
       line.add("p99_us", at(0.99));
       line.add("p999_us", at(0.999));
+      line.add("max_us", at(1));
     }
   }
 
