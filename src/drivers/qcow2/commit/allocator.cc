@@ -1,6 +1,7 @@
 #include "drivers/qcow2/commit/allocator.h"
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "aio/task/current.h"
@@ -82,6 +83,29 @@ aio::Task<std::expected<std::uint64_t, Errno>> Allocator::refcount(std::uint64_t
     }
     CO_TRY(co_await overcome(blocked));
   }
+}
+
+aio::Task<std::expected<std::vector<std::uint64_t>, Errno>> Allocator::refcounts_of(
+    std::span<const std::uint64_t> clusters) {
+  assert(clusters.size() <= kCountedAtOnceMax);
+  std::vector<std::uint64_t> found;
+  found.reserve(clusters.size());
+  while (found.size() < clusters.size()) {
+    Refcounts::Blocked blocked{};
+    {
+      const std::lock_guard lock(tables_.mutex());
+      while (found.size() < clusters.size()) {
+        const Refcounts::Answer<std::uint64_t> one = refcounts_.refcount(clusters[found.size()]);
+        if (!one) {
+          blocked = one.error();
+          break;
+        }
+        found.push_back(*one);
+      }
+    }
+    if (found.size() < clusters.size()) CO_TRY(co_await overcome(blocked));
+  }
+  co_return found;
 }
 
 aio::Task<IoResult> Allocator::overcome(Refcounts::Blocked blocked) {
@@ -244,7 +268,9 @@ aio::Task<IoResult> Allocator::move_refcount_table() {
 aio::Task<IoResult> Allocator::relocate_blocks(std::span<const std::uint64_t> clusters) {
   const unsigned block_bits = tables_.geometry().refcount_block_bits();
   std::uint64_t last_block = UINT64_MAX;
-  for (const std::uint64_t cluster : clusters) {
+  for (std::size_t i = 0; i < clusters.size(); ++i) {
+    if (i % kCountedAtOnceMax == kCountedAtOnceMax - 1) co_await aio::next_turn();
+    const std::uint64_t cluster = clusters[i];
     if (cluster >> block_bits == last_block) continue;
     while (true) {
       Refcounts::Blocked blocked{};
@@ -261,7 +287,8 @@ aio::Task<IoResult> Allocator::relocate_blocks(std::span<const std::uint64_t> cl
   co_return IoResult();
 }
 
-aio::Task<std::size_t> Allocator::count(std::span<const std::uint64_t> clusters, Counting counting, IoResult& result) {
+aio::Task<std::size_t> Allocator::count(std::span<const std::uint64_t> clusters, Refcounts::Step step,
+                                        IoResult& result) {
   std::size_t done = 0;
   while (done < clusters.size()) {
     std::optional<Refcounts::Blocked> blocked;
@@ -269,8 +296,8 @@ aio::Task<std::size_t> Allocator::count(std::span<const std::uint64_t> clusters,
       const std::lock_guard lock(tables_.mutex());
       const std::size_t end = std::min<std::size_t>(clusters.size(), done + kCountedAtOnceMax);
       while (done < end && !blocked) {
-        const Refcounts::Answer<std::uint64_t> counted = (refcounts_.*counting)(clusters[done]);
-        if (counted) ++done;
+        const Refcounts::Answer<std::size_t> counted = refcounts_.count(clusters.subspan(done, end - done), step);
+        if (counted) done += *counted;
         if (!counted) blocked = counted.error();
       }
     }
@@ -283,16 +310,16 @@ aio::Task<std::size_t> Allocator::count(std::span<const std::uint64_t> clusters,
 
 aio::Task<IoResult> Allocator::increase(std::span<const std::uint64_t> clusters) {
   IoResult result;
-  const std::size_t done = co_await count(clusters, &Refcounts::increase, result);
+  const std::size_t done = co_await count(clusters, Refcounts::Step::kIncrease, result);
   if (result) co_return result;
   IoResult undone;
-  co_await count(clusters.first(done), &Refcounts::decrease, undone);
+  co_await count(clusters.first(done), Refcounts::Step::kDecrease, undone);
   co_return result;
 }
 
 aio::Task<IoResult> Allocator::decrease(std::span<const std::uint64_t> clusters) {
   IoResult result;
-  co_await count(clusters, &Refcounts::decrease, result);
+  co_await count(clusters, Refcounts::Step::kDecrease, result);
   co_return result;
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <expected>
 #include <span>
+#include <vector>
 
 #include "aio/task/task.h"
 #include "block/edge.h"
@@ -28,7 +29,7 @@ class Allocator {
  public:
   static constexpr std::uint64_t kReclaimedAtOnceMax = 4096;
   // Refcounts that one step changes under the lock of the tables.
-  static constexpr std::size_t kCountedAtOnceMax = 256;
+  static constexpr std::size_t kCountedAtOnceMax = 1024;
 
   struct Options {
     std::size_t clean_blocks_max = 4;  // refcount blocks that stay in memory without need
@@ -57,6 +58,8 @@ class Allocator {
 
   // The refcount of a cluster.
   aio::Task<std::expected<std::uint64_t, Errno>> refcount(std::uint64_t cluster);
+  // Those of at most kCountedAtOnceMax clusters, in their order.
+  aio::Task<std::expected<std::vector<std::uint64_t>, Errno>> refcounts_of(std::span<const std::uint64_t> clusters);
 
   // Found a contradiction in the image's metadata: nothing may be written to it any more.
   bool is_corrupt() const { return is_corrupt_.load(std::memory_order_relaxed); }
@@ -88,9 +91,8 @@ class Allocator {
   // Under the lock of the tables.
   Refcounts::Answer<HostClusters> relocate_block_of(std::uint64_t cluster);
   Refcounts::Answer<HostClusters> move_table();
-  using Counting = Refcounts::Answer<std::uint64_t> (Refcounts::*)(std::uint64_t cluster);
   // Returns the number of clusters that it has done.
-  aio::Task<std::size_t> count(std::span<const std::uint64_t> clusters, Counting counting, IoResult& result);
+  aio::Task<std::size_t> count(std::span<const std::uint64_t> clusters, Refcounts::Step step, IoResult& result);
   // Number of clusters at the beginning of `run` that only it refers to; at most kReclaimedAtOnceMax.
   aio::Task<std::expected<std::uint64_t, Errno>> sole_clusters(FreedRun run);
   Allocated note_allocated(HostClusters clusters);

@@ -24,6 +24,27 @@ TEST(RefcountWordsTest, SetsOneAndLeavesTheOthers) {
   }
 }
 
+TEST(RefcountWordsTest, FindsTheNextFreeOne) {
+  for (unsigned order = 0; order <= 6; ++order) {
+    std::vector<std::byte> block(512);
+    const std::uint64_t entries = block.size() * 8 >> order;
+    const std::uint64_t mask = order == 6 ? UINT64_MAX : (std::uint64_t{1} << (1u << order)) - 1;
+    std::mt19937_64 random(order);
+    for (int round = 0; round < 50; ++round) {
+      // From no free refcount to many, some of them at the borders of a value: the largest one, or 1.
+      for (std::uint64_t i = 0; i < entries; ++i) {
+        const bool is_free = round != 0 && random() % static_cast<unsigned>(4 * round) == 0;
+        set_refcount_at(block, order, i, is_free ? 0 : random() % 2 == 0 ? mask : 1);
+      }
+      std::uint64_t expected = entries;
+      for (std::uint64_t i = entries; i > 0; --i) {
+        if (refcount_at(block, order, i - 1) == 0) expected = i - 1;
+        ASSERT_EQ(next_free(block, order, i - 1), expected) << order << " " << i - 1;
+      }
+    }
+  }
+}
+
 TEST(RefcountWordsTest, HasTheBytesOfTheSpecification) {
   std::vector<std::byte> block(512);
   set_refcount_at(block, 4, 1, 0x1234);

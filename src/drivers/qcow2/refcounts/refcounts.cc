@@ -1,9 +1,11 @@
 #include "drivers/qcow2/refcounts/refcounts.h"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <utility>
 
+#include "base/byte_writer.h"
 #include "drivers/qcow2/refcounts/refcount_words.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -15,9 +17,7 @@ std::unexpected<Refcounts::Blocked> blocked(Obstacle obstacle, std::uint64_t blo
   return std::unexpected(Refcounts::Blocked{obstacle, block});
 }
 
-void append_big_endian(std::vector<std::byte>& bytes, std::uint64_t value) {
-  for (int shift = 56; shift >= 0; shift -= 8) bytes.push_back(static_cast<std::byte>(value >> shift));
-}
+constexpr unsigned kBitsPerWord = 64;
 
 }  // namespace
 
@@ -85,11 +85,34 @@ HostClusters Refcounts::free_run(const Block& block, std::uint64_t from, std::ui
   const auto is_free = [&](std::uint64_t cluster) {
     return refcount_at(block.bytes, geometry_.refcount_order, index_in_block(cluster)) == 0;
   };
-  const std::uint64_t end = (block_of(from) + 1) << geometry_.refcount_block_bits();
-  while (from < end && !is_free(from)) ++from;
-  HostClusters run{from, 0};
+  const std::uint64_t begin = block_of(from) << geometry_.refcount_block_bits();
+  const std::uint64_t end = begin + geometry_.refcount_block_entries();
+  HostClusters run{begin + next_free(block.bytes, geometry_.refcount_order, index_in_block(from)), 0};
+  from = run.first;
   while (run.count < count_max && from + run.count < end && is_free(from + run.count)) ++run.count;
   return run;
+}
+
+// Most blocks of a large image are full, and need not be read again for each cluster that is freed before them.
+std::uint64_t Refcounts::past_full_blocks(std::uint64_t cluster) const {
+  std::uint64_t block = block_of(cluster);
+  while (block / kBitsPerWord < full_blocks_.size()) {
+    const unsigned bit = block % kBitsPerWord;
+    const auto full = static_cast<unsigned>(std::countr_one(full_blocks_[block / kBitsPerWord] >> bit));
+    block += full;
+    if (full < kBitsPerWord - bit) break;
+  }
+  return block == block_of(cluster) ? cluster : block << geometry_.refcount_block_bits();
+}
+
+void Refcounts::note_full(std::uint64_t block) {
+  if (block / kBitsPerWord >= full_blocks_.size()) full_blocks_.resize(block / kBitsPerWord + 1);
+  full_blocks_[block / kBitsPerWord] |= std::uint64_t{1} << block % kBitsPerWord;
+}
+
+void Refcounts::note_free(std::uint64_t block) {
+  if (block / kBitsPerWord >= full_blocks_.size()) return;
+  full_blocks_[block / kBitsPerWord] &= ~(std::uint64_t{1} << block % kBitsPerWord);
 }
 
 Refcounts::Answer<Refcounts::Block*> Refcounts::block_for(std::uint64_t cluster) {
@@ -106,10 +129,12 @@ Refcounts::Answer<Refcounts::Block*> Refcounts::block_for(std::uint64_t cluster)
 
 Refcounts::Answer<HostClusters> Refcounts::allocate(std::uint64_t count_max) {
   while (true) {
+    cursor_ = past_full_blocks(cursor_);
     const Answer<Block*> block = block_for(cursor_);
     if (!block) return std::unexpected(block.error());
     const HostClusters run = free_run(**block, cursor_, count_max);
     if (run.count == 0) {
+      note_full(block_of(cursor_));
       cursor_ = (block_of(cursor_) + 1) << geometry_.refcount_block_bits();
       continue;
     }
@@ -121,12 +146,14 @@ Refcounts::Answer<HostClusters> Refcounts::allocate(std::uint64_t count_max) {
 }
 
 Refcounts::Answer<HostClusters> Refcounts::allocate_exactly(std::uint64_t count) {
+  if (count == 1) return allocate(1);
   // A block's first cluster may be the block's own.
   if (count >= geometry_.refcount_block_entries()) return allocate_behind(count);
   // A search may pass more blocks than stay in memory.
   std::uint64_t cursor = search_.count == count ? std::max(cursor_, search_.first) : cursor_;
   search_ = {};
   while (true) {
+    cursor = past_full_blocks(cursor);
     const Answer<Block*> block = block_for(cursor);
     if (!block) {
       search_ = {.first = cursor, .count = count};
@@ -217,25 +244,48 @@ Refcounts::Answer<std::uint64_t> Refcounts::refcount(std::uint64_t cluster) {
 }
 
 Refcounts::Answer<std::uint64_t> Refcounts::decrease(std::uint64_t cluster) {
-  return change(cluster, false);
+  const Answer<Block*> block = counting_block(cluster);
+  if (!block) return std::unexpected(block.error());
+  return change(**block, cluster, Step::kDecrease);
 }
 
 Refcounts::Answer<std::uint64_t> Refcounts::increase(std::uint64_t cluster) {
-  return change(cluster, true);
+  const Answer<Block*> block = counting_block(cluster);
+  if (!block) return std::unexpected(block.error());
+  return change(**block, cluster, Step::kIncrease);
 }
 
-Refcounts::Answer<std::uint64_t> Refcounts::change(std::uint64_t cluster, bool increase) {
+Refcounts::Answer<std::size_t> Refcounts::count(std::span<const std::uint64_t> clusters, Step step) {
+  assert(!clusters.empty());
+  const Answer<Block*> block = counting_block(clusters.front());
+  if (!block) return std::unexpected(block.error());
+  const std::uint64_t number = block_of(clusters.front());
+  std::size_t done = 0;
+  while (done < clusters.size() && block_of(clusters[done]) == number) {
+    const Answer<std::uint64_t> changed = change(**block, clusters[done], step);
+    if (!changed && done == 0) return std::unexpected(changed.error());
+    if (!changed) break;
+    ++done;
+  }
+  return done;
+}
+
+Refcounts::Answer<Refcounts::Block*> Refcounts::counting_block(std::uint64_t cluster) {
   // Only clusters in use are counted up or down.
   if (block_offset(block_of(cluster)) == 0) return blocked(Obstacle::kCorrupt);
-  const Answer<Block*> block = loaded(block_of(cluster));
-  if (!block) return std::unexpected(block.error());
-  const std::uint64_t before = refcount_at((*block)->bytes, geometry_.refcount_order, index_in_block(cluster));
+  return loaded(block_of(cluster));
+}
+
+Refcounts::Answer<std::uint64_t> Refcounts::change(Block& block, std::uint64_t cluster, Step step) {
+  const bool increase = step == Step::kIncrease;
+  const std::uint64_t before = refcount_at(block.bytes, geometry_.refcount_order, index_in_block(cluster));
   if (before == 0) return blocked(Obstacle::kCorrupt);
   if (increase && before == geometry_.refcount_max()) return blocked(Obstacle::kOverflow);
   const std::uint64_t after = increase ? before + 1 : before - 1;
-  set(**block, index_in_block(cluster), after);
+  set(block, index_in_block(cluster), after);
   if (after == 0) {
     cursor_ = std::min(cursor_, cluster);
+    note_free(block_of(cluster));
     close_shared({cluster, 1});
     // It may have held a table that has moved.
     metadata_.remove(cluster);
@@ -315,13 +365,15 @@ Refcounts::Writes Refcounts::begin_write() {
   table_in_writing_ = table_moved_ ? table_offset_ : 0;
   if (table_moved_) {
     Write& whole = writes.moved_table.emplace_back(Write{.host_offset = table_offset_, .bytes = {}});
-    whole.bytes.reserve(table_.size() * sizeof(std::uint64_t));
-    for (const std::uint64_t entry : table_) append_big_endian(whole.bytes, entry);
+    whole.bytes.resize(table_.size() * sizeof(std::uint64_t));
+    ByteWriter writer(whole.bytes);
+    for (const std::uint64_t entry : table_) writer.u64(entry);
   } else {
     for (const std::uint64_t entry : changed_entries_) {
       Write& one = writes.table_entries.emplace_back(
           Write{.host_offset = table_offset_ + entry * sizeof(std::uint64_t), .bytes = {}});
-      append_big_endian(one.bytes, table_[entry]);
+      one.bytes.resize(sizeof(std::uint64_t));
+      ByteWriter(one.bytes).u64(table_[entry]);
     }
   }
   return writes;

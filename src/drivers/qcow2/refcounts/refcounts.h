@@ -78,6 +78,9 @@ class Refcounts {
   // Returns the new refcount. At 0 the cluster is free.
   Answer<std::uint64_t> decrease(std::uint64_t cluster);
   Answer<std::uint64_t> increase(std::uint64_t cluster);
+  // The same for the first ones of `clusters`, at least one, which one block describes. Returns their number.
+  enum class Step : std::uint8_t { kIncrease, kDecrease };
+  Answer<std::size_t> count(std::span<const std::uint64_t> clusters, Step step);
   // Gives the block that describes `cluster` another place, so that the image has the old one until the table of the
   // header is another one; does nothing if the image refers to no place of it. Returns the cluster of the old place,
   // which is freed when the new one is in the image; count 0: none. Such changes need move_table() too.
@@ -136,7 +139,14 @@ class Refcounts {
   void set(Block& block, std::uint64_t index, std::uint64_t value);
   // The run of free clusters at or behind `from` within one block; count 0: the rest of the block has none.
   HostClusters free_run(const Block& block, std::uint64_t from, std::uint64_t count_max) const;
-  Answer<std::uint64_t> change(std::uint64_t cluster, bool increase);
+  // The block of a cluster that is to be counted; kCorrupt if there is none.
+  Answer<Block*> counting_block(std::uint64_t cluster);
+  // The refcount of a cluster that `block` describes.
+  Answer<std::uint64_t> change(Block& block, std::uint64_t cluster, Step step);
+  // `cluster`, or the first cluster behind the full blocks that it is in.
+  std::uint64_t past_full_blocks(std::uint64_t cluster) const;
+  void note_full(std::uint64_t block);
+  void note_free(std::uint64_t block);
   // Returns true if allocate_bytes() may go on where it ended.
   bool can_share();
   // Number of blocks from `first_block` on that describe the `count` clusters at their beginning and, behind these,
@@ -169,7 +179,9 @@ class Refcounts {
   std::uint64_t evictions_ = 0;
   std::uint64_t shared_end_ = 0;  // where allocate_bytes() goes on, within a cluster; 0: in a new one
   std::uint64_t cursor_ = 0;      // no cluster below it is free, as far as is known
-  HostClusters search_ = {};      // where allocate_exactly() goes on, and for how many clusters; count 0: at cursor_
+  // One bit for each block: no cluster of it is free. A block whose bit is missing may be full too.
+  std::vector<std::uint64_t> full_blocks_;
+  HostClusters search_ = {};  // where allocate_exactly() goes on, and for how many clusters; count 0: at cursor_
 };
 
 }  // namespace blockexport::drivers::qcow2

@@ -141,6 +141,45 @@ TEST(RefcountsTest, ReusesAFreedClusterAndLeavesASharedOne) {
   EXPECT_EQ(refcounts.allocate(5), (HostClusters{13, 5}));
 }
 
+TEST(RefcountsTest, ReadsNoFullBlockAgainForAFreedCluster) {
+  Image image(kSmall);
+  Refcounts refcounts(kSmall, image.table, 512, image.metadata);
+  std::vector<HostClusters> old_tables;
+  const auto allocate = [&] {
+    return with_loads(image, refcounts, old_tables, [&] { return refcounts.allocate(1); }).first;
+  };
+  // Five full blocks, and the begin of the sixth.
+  while (allocate() < 5 * 256 + 10) {
+  }
+  image.commit(refcounts);
+  const std::uint64_t evictions = refcounts.evictions();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(with_loads(image, refcounts, old_tables, [&] { return refcounts.decrease(7); }) == 0);
+    EXPECT_EQ(allocate(), 7u);
+    EXPECT_EQ(allocate(), 5u * 256 + 11 + static_cast<unsigned>(i));
+    image.commit(refcounts);
+  }
+  // The blocks between the first one and the sixth were not read: at most two blocks are kept.
+  EXPECT_LE(refcounts.evictions() - evictions, 2u * 20);
+}
+
+TEST(RefcountsTest, CountsSeveralClustersOfOneBlock) {
+  Image image(kSmall);
+  Refcounts refcounts(kSmall, image.table, 512, image.metadata);
+  refcounts.insert_block(0, image.block(1024), 4, refcounts.evictions());
+  ASSERT_TRUE(refcounts.allocate(10));
+  using Step = Refcounts::Step;
+  const std::vector<std::uint64_t> clusters = {3, 4, 4, 300, 5};
+  EXPECT_EQ(refcounts.count(clusters, Step::kIncrease), 3u);
+  EXPECT_EQ(refcounts.refcount(3), 2u);
+  EXPECT_EQ(refcounts.refcount(4), 3u);
+  // Cluster 200 has no reference: those before it are counted, and then it is the first.
+  const std::vector<std::uint64_t> wrong = {3, 200, 4};
+  EXPECT_EQ(refcounts.count(wrong, Step::kDecrease), 1u);
+  EXPECT_EQ(refcounts.count(std::span(wrong).subspan(1), Step::kDecrease).error().obstacle, Obstacle::kCorrupt);
+  EXPECT_EQ(refcounts.count(std::span(clusters).subspan(3), Step::kIncrease).error().obstacle, Obstacle::kCorrupt);
+}
+
 TEST(RefcountsTest, CountsNoFurtherThanTheBitsOfARefcount) {
   const Geometry one_bit{.cluster_bits = 9, .refcount_order = 0};
   Image image(one_bit);
