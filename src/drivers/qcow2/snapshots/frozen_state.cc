@@ -41,16 +41,15 @@ std::vector<std::uint64_t> FrozenState::frozen_between(std::uint64_t begin, std:
 aio::Task<IoResult> FrozenState::share(std::uint64_t begin, std::uint64_t end) {
   RangeLock::Hold hold(steps_, co_await aio::current_reactor(), {begin, end - begin}, RangeLock::Kind::kExclusive);
   co_await hold.acquire();
-  const std::vector<std::uint64_t> indices = frozen_between(begin, end);
-  if (indices.empty()) co_return IoResult();
-  IoResult result;
-  if (failure_.load() == 0) {
+  std::vector<std::uint64_t> indices = frozen_between(begin, end);
+  while (!indices.empty() && failure_.load() == 0) {
     TableSharing work(parts_, indices);
-    result = co_await parts_.metadata.commit_with(work);
+    const IoResult result = co_await parts_.metadata.commit_with(work);
     int none = 0;
     if (!result) failure_.compare_exchange_strong(none, result.error().value());
+    indices = frozen_between(begin, end);
   }
-  if (failure_.load() == 0) co_return result;
+  if (failure_.load() == 0) co_return IoResult();
   // There will be no snapshot that needs their bytes.
   const std::lock_guard lock(parts_.tables.mutex());
   for (const std::uint64_t i : indices) {
@@ -62,7 +61,7 @@ aio::Task<IoResult> FrozenState::share(std::uint64_t begin, std::uint64_t end) {
 }
 
 aio::Task<IoResult> FrozenState::share_all() {
-  const std::uint64_t at_once = std::max<std::uint64_t>(1, kSnapshotStepBytesMax >> parts_.geometry().cluster_bits);
+  const std::uint64_t at_once = std::max<std::uint64_t>(1, step_bytes_ >> parts_.geometry().cluster_bits);
   for (std::uint64_t begin = 0; begin < l1_.size();) {
     // Long runs without tables are passed at once.
     std::uint64_t end = begin;

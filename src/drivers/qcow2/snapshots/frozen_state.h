@@ -23,7 +23,7 @@ inline constexpr std::uint64_t kSnapshotStepBytesMax = 1u << 20;
 
 class FrozenState final : public TableThawing {
  public:
-  explicit FrozenState(ImageParts& parts) : parts_(parts) {}
+  FrozenState(ImageParts& parts, std::uint64_t step_bytes) : parts_(parts), step_bytes_(step_bytes) {}
 
   // No request is under way, and nothing in memory differs from the image.
   aio::Task<void> freeze();
@@ -44,6 +44,7 @@ class FrozenState final : public TableThawing {
   aio::Task<IoResult> share(std::uint64_t begin, std::uint64_t end);
 
   ImageParts& parts_;
+  const std::uint64_t step_bytes_;
   std::vector<std::uint64_t> l1_;
   std::vector<std::uint64_t> shared_;
   std::vector<std::uint64_t>

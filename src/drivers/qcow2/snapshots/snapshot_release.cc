@@ -6,7 +6,6 @@
 #include "aio/task/current.h"
 #include "base/error.h"
 #include "drivers/qcow2/file/table_turns.h"
-#include "drivers/qcow2/snapshots/frozen_state.h"
 #include "drivers/qcow2/snapshots/table_exchange.h"
 
 namespace blockexport::drivers::qcow2 {
@@ -24,8 +23,12 @@ aio::Task<IoResult> release_step(ImageParts& parts, std::span<const TableRelease
   co_await hold.acquire();
   // The entries of these tables are in the image afterwards.
   CO_TRY(co_await parts.metadata.commit());
-  TableRelease work(parts, tables);
-  co_return co_await parts.metadata.commit_with(work);
+  while (!tables.empty()) {
+    TableRelease work(parts, tables);
+    CO_TRY(co_await parts.metadata.commit_with(work));
+    tables = tables.subspan(work.done());
+  }
+  co_return IoResult();
 }
 
 // Returns true if a damaged table refers to metadata of the image as if they were data.
@@ -36,8 +39,8 @@ bool has_metadata(ImageParts& parts, std::span<const std::uint64_t> clusters) {
 
 }  // namespace
 
-aio::Task<IoResult> release_snapshot(ImageParts& parts, std::span<const std::uint64_t> l1) {
-  const std::uint64_t at_once = std::max<std::uint64_t>(1, kSnapshotStepBytesMax >> parts.geometry().cluster_bits);
+aio::Task<IoResult> release_snapshot(ImageParts& parts, std::span<const std::uint64_t> l1, std::uint64_t step_bytes) {
+  const std::uint64_t at_once = std::max<std::uint64_t>(1, step_bytes >> parts.geometry().cluster_bits);
   std::vector<TableRelease::Table> tables;
   for (std::uint64_t i = 0; i < l1.size(); ++i) {
     if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
@@ -56,7 +59,8 @@ aio::Task<IoResult> release_former_disk(ImageParts& parts, std::span<const std::
     if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
     if (l1[i] == 0) continue;
     CO_TRY_ASSIGN(const TableContent table, co_await read_table(parts.file.node(), parts.geometry(), l1[i]));
-    std::vector<std::uint64_t> references = table.references();
+    TableReferences found = co_await find_references(table);
+    std::vector<std::uint64_t>& references = found.clusters;
     if (has_metadata(parts, references)) co_return fail(EIO);
     references.push_back(parts.geometry().cluster_of(l1[i]));
     CO_TRY(co_await parts.allocator.decrease(references));

@@ -1,7 +1,8 @@
 #include "drivers/qcow2/snapshots/table_content.h"
 
-#include <cassert>
+#include <utility>
 
+#include "aio/task/current.h"
 #include "base/byte_reader.h"
 #include "base/byte_writer.h"
 #include "base/error.h"
@@ -26,35 +27,34 @@ std::uint64_t plain_cluster_of(const Geometry& geometry, const L2Entry& entry) {
   return place.has_host_cluster ? geometry.cluster_of(place.host_offset) : UINT64_MAX;
 }
 
-bool TableContent::has_copied_flags() const {
-  for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
-    const L2Entry one = entry(i);
-    if ((one.descriptor & kEntryCopied) != 0 && plain_cluster_of(geometry_, one) != UINT64_MAX) return true;
+aio::Task<TableReferences> find_references(const TableContent& table) {
+  const Geometry& geometry = table.geometry();
+  TableReferences found;
+  found.clusters.reserve(table.entries() + 1);
+  for (std::uint64_t i = 0; i < table.entries(); ++i) {
+    if (i % kTableEntriesPerStepMax == 0) co_await aio::next_turn();
+    const L2Entry entry = table.entry(i);
+    const ClusterPlace place = place_of(geometry, entry);
+    if (place.kind == ClusterKind::kInvalid) found.is_valid = false;
+    if (place.has_host_cluster) {
+      if (place.copied) found.has_copied_flags = true;
+      found.clusters.push_back(geometry.cluster_of(place.host_offset));
+    } else if (place.kind == ClusterKind::kCompressed) {
+      const HostClusters run = clusters_of(geometry, entry);
+      for (std::uint64_t k = 0; k < run.count; ++k) found.clusters.push_back(run.first + k);
+    }
   }
-  return false;
+  co_return found;
 }
 
-void TableContent::clear_copied_flags() {
-  for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
-    const L2Entry one = entry(i);
-    if (plain_cluster_of(geometry_, one) != UINT64_MAX) set_descriptor(i, one.descriptor & ~kEntryCopied);
+aio::Task<void> clear_copied_flags(TableContent& table) {
+  for (std::uint64_t i = 0; i < table.entries(); ++i) {
+    if (i % kTableEntriesPerStepMax == 0) co_await aio::next_turn();
+    const L2Entry entry = table.entry(i);
+    const bool is_copied = (entry.descriptor & kEntryCopied) != 0;
+    if (!is_copied || plain_cluster_of(table.geometry(), entry) == UINT64_MAX) continue;
+    table.set_descriptor(i, entry.descriptor & ~kEntryCopied);
   }
-}
-
-std::vector<std::uint64_t> TableContent::references() const {
-  std::vector<std::uint64_t> clusters;
-  for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
-    const HostClusters run = clusters_of(geometry_, entry(i));
-    for (std::uint64_t k = 0; k < run.count; ++k) clusters.push_back(run.first + k);
-  }
-  return clusters;
-}
-
-bool TableContent::is_valid() const {
-  for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
-    if (place_of(geometry_, entry(i)).kind == ClusterKind::kInvalid) return false;
-  }
-  return true;
 }
 
 aio::Task<std::expected<TableContent, Errno>> read_table(block::Node& file, const Geometry& geometry,

@@ -1,6 +1,7 @@
 // TableContent: an L2 table as bytes, and the host clusters that it refers to.
 //
-// Pure functions over any bytes of one cluster. Plain values; any thread.
+// Functions over any bytes of one cluster. A pass over a table takes a turn of the event loop for so many entries
+// (kTableEntriesPerStepMax): other requests of the reactor are answered meanwhile. Plain values; any thread.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,9 @@
 
 namespace blockexport::drivers::qcow2 {
 
+// Entries of an L2 table that one turn of the event loop handles: some 10 us.
+inline constexpr std::uint64_t kTableEntriesPerStepMax = 2048;
+
 class TableContent {
  public:
   TableContent(const Geometry& geometry, std::vector<std::byte> bytes)
@@ -24,18 +28,23 @@ class TableContent {
   void set_descriptor(std::uint64_t index, std::uint64_t descriptor);
   std::span<const std::byte> bytes() const { return bytes_; }
 
-  // Returns true if an entry tells that its host cluster may be overwritten.
-  bool has_copied_flags() const;
-  void clear_copied_flags();
-  // Every reference to a host cluster: one of a compressed cluster to each host cluster that it is in. Entries that are
-  // not valid have none.
-  std::vector<std::uint64_t> references() const;
-  bool is_valid() const;
+  std::uint64_t entries() const { return geometry_.l2_entries(); }
+  const Geometry& geometry() const { return geometry_; }
 
  private:
   Geometry geometry_;
   std::vector<std::byte> bytes_;
 };
+
+struct TableReferences {
+  // Every reference to a host cluster: one of a compressed cluster to each host cluster that it is in.
+  std::vector<std::uint64_t> clusters;
+  bool is_valid = true;           // false: an entry is not valid, and has no reference
+  bool has_copied_flags = false;  // an entry tells that its host cluster may be overwritten
+};
+// `table` outlives the task.
+aio::Task<TableReferences> find_references(const TableContent& table);
+aio::Task<void> clear_copied_flags(TableContent& table);
 
 // The table at `offset`, which must be that of a cluster. Bytes past the end of the file are zeros.
 aio::Task<std::expected<TableContent, Errno>> read_table(block::Node& file, const Geometry& geometry,

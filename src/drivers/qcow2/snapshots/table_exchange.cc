@@ -1,5 +1,7 @@
 #include "drivers/qcow2/snapshots/table_exchange.h"
 
+#include <algorithm>
+
 #include "aio/task/current.h"
 #include "base/error.h"
 
@@ -26,6 +28,11 @@ aio::Task<std::expected<std::uint64_t, Errno>> TableExchange::write_new_table(co
   co_return made.clusters.first;
 }
 
+bool TableExchange::is_full() {
+  const std::lock_guard lock(parts_.tables.mutex());
+  return parts_.allocator.refcounts().dirty_blocks() << parts_.geometry().cluster_bits >= kSnapshotBlockBytesMax;
+}
+
 void TableExchange::give_back(std::uint64_t cluster) {
   const std::lock_guard lock(parts_.tables.mutex());
   parts_.allocator.free({.clusters = {cluster, 1}});
@@ -36,6 +43,7 @@ aio::Task<IoResult> TableSharing::prepare() {
   for (const std::uint64_t index : indices_) {
     CO_TRY(co_await share(index));
     co_await aio::next_turn();
+    if (is_full()) break;
   }
   co_return IoResult();
 }
@@ -44,19 +52,15 @@ aio::Task<IoResult> TableSharing::share(std::uint64_t index) {
   const Geometry& geometry = parts_.geometry();
   const std::uint64_t offset = parts_.tables.l1_entry(index) & kEntryOffsetMask;
   CO_TRY_ASSIGN(TableContent table, co_await read_table(parts_.file.node(), geometry, offset));
-  // Each pass over a table is a turn, for the requests of this reactor.
-  co_await aio::next_turn();
-  if (!table.is_valid()) co_return fail(EIO);
-  co_await aio::next_turn();
-  std::vector<std::uint64_t> references = table.references();
-  co_await aio::next_turn();
-  const bool needs_copy = table.has_copied_flags();
+  TableReferences found = co_await find_references(table);
+  if (!found.is_valid) co_return fail(EIO);
+  std::vector<std::uint64_t>& references = found.clusters;
+  const bool needs_copy = found.has_copied_flags;
   if (!needs_copy) references.push_back(geometry.cluster_of(offset));
   CO_TRY(co_await parts_.allocator.relocate_blocks(references));
   std::uint64_t copy = 0;
   if (needs_copy) {
-    table.clear_copied_flags();
-    co_await aio::next_turn();
+    co_await clear_copied_flags(table);
     CO_TRY_ASSIGN(copy, co_await write_new_table(table));
   }
   if (const IoResult counted = co_await parts_.allocator.increase(references); !counted) {
@@ -76,7 +80,9 @@ aio::Task<IoResult> TableRelease::prepare() {
   CO_TRY(co_await move_roots());
   for (const Table& table : tables_) {
     CO_TRY(co_await release(table));
+    ++done_;
     co_await aio::next_turn();
+    if (is_full()) break;
   }
   co_return IoResult();
 }
@@ -88,26 +94,64 @@ aio::Task<std::expected<std::optional<TableContent>, Errno>> TableRelease::with_
   if (offset == 0) co_return std::nullopt;
   CO_TRY_ASSIGN(TableContent table, co_await read_table(parts_.file.node(), geometry, offset));
   bool has_changed = false;
-  for (std::uint64_t i = 0; i < geometry.l2_entries(); ++i) {
-    const L2Entry entry = table.entry(i);
-    const std::uint64_t cluster = plain_cluster_of(geometry, entry);
-    if (cluster == UINT64_MAX || cluster != plain_cluster_of(geometry, released.entry(i))) continue;
-    // The snapshot's reference and the disk's are all that there are.
-    CO_TRY_ASSIGN(const std::uint64_t refcount, co_await parts_.allocator.refcount(cluster));
-    if (refcount != 2 || (entry.descriptor & kEntryCopied) != 0) continue;
-    table.set_descriptor(i, entry.descriptor | kEntryCopied);
-    has_changed = true;
+  for (std::uint64_t begin = 0; begin < table.entries(); begin += Allocator::kCountedAtOnceMax) {
+    const std::uint64_t end = std::min<std::uint64_t>(table.entries(), begin + Allocator::kCountedAtOnceMax);
+    CO_TRY_ASSIGN(const bool some_changed, co_await set_new_flags(table, released, begin, end));
+    has_changed = has_changed || some_changed;
+    co_await aio::next_turn();
   }
   if (!has_changed) co_return std::nullopt;
   co_return table;
 }
 
-bool TableRelease::may_release(std::span<const std::uint64_t> references, std::uint64_t own_cluster) {
-  const std::lock_guard lock(parts_.tables.mutex());
-  MetadataClusters& metadata = parts_.allocator.metadata();
-  for (const std::uint64_t cluster : references) {
-    if (metadata.contains(cluster, 1)) return false;
+aio::Task<std::expected<bool, Errno>> TableRelease::set_new_flags(TableContent& table, const TableContent& released,
+                                                                  std::uint64_t begin, std::uint64_t end) {
+  const Geometry& geometry = parts_.geometry();
+  std::vector<std::uint64_t> entries;
+  std::vector<std::uint64_t> clusters;
+  for (std::uint64_t i = begin; i < end; ++i) {
+    const L2Entry entry = table.entry(i);
+    const std::uint64_t cluster = plain_cluster_of(geometry, entry);
+    if (cluster == UINT64_MAX || cluster != plain_cluster_of(geometry, released.entry(i))) continue;
+    if ((entry.descriptor & kEntryCopied) != 0) continue;
+    entries.push_back(i);
+    clusters.push_back(cluster);
   }
+  CO_TRY_ASSIGN(const std::vector<std::uint64_t> refcounts, co_await parts_.allocator.refcounts_of(clusters));
+  bool has_changed = false;
+  for (std::size_t k = 0; k < entries.size(); ++k) {
+    // The snapshot's reference and the disk's are all that there are.
+    if (refcounts[k] != 2) continue;
+    table.set_descriptor(entries[k], table.entry(entries[k]).descriptor | kEntryCopied);
+    has_changed = true;
+  }
+  co_return has_changed;
+}
+
+bool TableRelease::is_metadata(std::span<const std::uint64_t> clusters) {
+  const std::lock_guard lock(parts_.tables.mutex());
+  const MetadataClusters& metadata = parts_.allocator.metadata();
+  for (std::size_t i = 0; i < clusters.size();) {
+    std::size_t count = 1;
+    while (i + count < clusters.size() && clusters[i + count] == clusters[i] + count) ++count;
+    if (metadata.contains(clusters[i], count)) return true;
+    i += count;
+  }
+  return false;
+}
+
+aio::Task<bool> TableRelease::may_release(std::span<const std::uint64_t> references, std::uint64_t own_cluster) {
+  for (std::size_t begin = 0; begin < references.size(); begin += Allocator::kCountedAtOnceMax) {
+    const std::size_t count = std::min(references.size() - begin, Allocator::kCountedAtOnceMax);
+    if (is_metadata(references.subspan(begin, count))) co_return false;
+    co_await aio::next_turn();
+  }
+  co_return may_release_table(own_cluster);
+}
+
+bool TableRelease::may_release_table(std::uint64_t own_cluster) {
+  const std::lock_guard lock(parts_.tables.mutex());
+  const MetadataClusters& metadata = parts_.allocator.metadata();
   // It may have been a table of the disk.
   if (!metadata.contains(own_cluster, 1)) return true;
   const Refcounts& refcounts = parts_.allocator.refcounts();
@@ -127,8 +171,9 @@ aio::Task<IoResult> TableRelease::release(Table released) {
   const Geometry& geometry = parts_.geometry();
   CO_TRY_ASSIGN(const TableContent table, co_await read_table(parts_.file.node(), geometry, released.offset));
   const std::uint64_t own_cluster = geometry.cluster_of(released.offset);
-  std::vector<std::uint64_t> references = table.references();
-  if (!may_release(references, own_cluster)) co_return fail(EIO);
+  TableReferences found = co_await find_references(table);
+  std::vector<std::uint64_t>& references = found.clusters;
+  if (!co_await may_release(references, own_cluster)) co_return fail(EIO);
   references.push_back(own_cluster);
   CO_TRY(co_await parts_.allocator.relocate_blocks(references));
   const std::uint64_t disk_offset = parts_.tables.l1_entry(released.index) & kEntryOffsetMask;

@@ -17,6 +17,9 @@
 
 namespace blockexport::drivers::qcow2 {
 
+// Changed refcount blocks, in bytes, from which on a step handles no further table.
+inline constexpr std::uint64_t kSnapshotBlockBytesMax = 64u << 20;
+
 // Part of both works.
 class TableExchange : public CommitWork {
  protected:
@@ -27,12 +30,15 @@ class TableExchange : public CommitWork {
   // Writes a table to a new cluster.
   aio::Task<std::expected<std::uint64_t, Errno>> write_new_table(const TableContent& table);
   void give_back(std::uint64_t cluster);
+  // So many refcount blocks have changed that the other tables are left to the next step.
+  bool is_full();
 
   ImageParts& parts_;
 };
 
 // Shares frozen L2 tables with a snapshot: the disk gets copies of them without flags, or the tables themselves if they
-// have no flags. An error: the tables before the one with the error are shared, and the others are frozen.
+// have no flags. At least the first one is shared; those that are left stay frozen. An error: the tables before the one
+// with the error are shared, and the others are frozen.
 class TableSharing final : public TableExchange {
  public:
   TableSharing(ImageParts& parts, std::span<const std::uint64_t> indices) : TableExchange(parts), indices_(indices) {}
@@ -46,7 +52,7 @@ class TableSharing final : public TableExchange {
 };
 
 // Takes away the references that a former snapshot had through L2 tables. The caller keeps all other changes from the
-// guest clusters of these tables, and their entries are in the image.
+// guest clusters of these tables, and their entries are in the image. At least the first one is handled.
 class TableRelease final : public TableExchange {
  public:
   struct Table {
@@ -56,6 +62,8 @@ class TableRelease final : public TableExchange {
   TableRelease(ImageParts& parts, std::span<const Table> tables) : TableExchange(parts), tables_(tables) {}
 
   aio::Task<IoResult> prepare() override;
+  // Number of tables that it has handled.
+  std::size_t done() const { return done_; }
 
  private:
   aio::Task<IoResult> release(Table table);
@@ -63,10 +71,17 @@ class TableRelease final : public TableExchange {
   aio::Task<std::expected<std::optional<TableContent>, Errno>> with_new_flags(std::uint64_t index,
                                                                               const TableContent& released);
 
+  // Sets them in the entries from `begin` to `end`. Returns true if one has changed.
+  aio::Task<std::expected<bool, Errno>> set_new_flags(TableContent& table, const TableContent& released,
+                                                      std::uint64_t begin, std::uint64_t end);
+
   // Returns true if no reference of a damaged table would free a cluster of the image's other metadata.
-  bool may_release(std::span<const std::uint64_t> references, std::uint64_t own_cluster);
+  aio::Task<bool> may_release(std::span<const std::uint64_t> references, std::uint64_t own_cluster);
+  bool is_metadata(std::span<const std::uint64_t> clusters);
+  bool may_release_table(std::uint64_t own_cluster);
 
   std::span<const Table> tables_;
+  std::size_t done_ = 0;
 };
 
 }  // namespace blockexport::drivers::qcow2
