@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <charconv>
 #include <system_error>
+#include <utility>
 
+#include "aio/threads/long_slice.h"
 #include "base/error.h"
 #include "drivers/qcow2/snapshots/snapshot_change.h"
 #include "drivers/qcow2/snapshots/snapshot_release.h"
@@ -80,7 +82,7 @@ aio::Task<Result<std::string>> Qcow2Snapshots::begin(block::ImageSnapshot snapsh
   if (const IoResult flushed = co_await image_.image_writer()->flush(); !flushed)
     co_return fail(refusal(flushed.error()));
   if (parts().tables.is_dirty()) co_return fail("The image has changes that are not in it");
-  frozen_ = std::make_unique<FrozenState>(parts());
+  frozen_ = std::make_unique<FrozenState>(parts(), step_bytes_);
   parts().thawing = frozen_.get();
   co_await frozen_->freeze();
   pending_ = Snapshot{.id = next_id(),
@@ -108,8 +110,9 @@ aio::Task<IoResult> Qcow2Snapshots::store_pending() {
   all.back().l1_offset = l1_offset;
   all.back().l1_entries = static_cast<std::uint32_t>(frozen_->l1().size());
   ImageContent& content = image_.content();
-  const IoResult written = co_await write_snapshot_table(parts(), std::move(all), content.header, content.snapshots);
-  if (!written) {
+  const IoResult written =
+      co_await write_snapshot_table(parts(), std::move(all), content.header, content.snapshots, is_pending_certain_);
+  if (!written && is_pending_certain_) {
     const std::lock_guard lock(parts().tables.mutex());
     free_clusters(parts(), l1_offset, frozen_->l1().size() * sizeof(std::uint64_t));
   }
@@ -118,6 +121,7 @@ aio::Task<IoResult> Qcow2Snapshots::store_pending() {
 
 aio::Task<Result<>> Qcow2Snapshots::finish(std::string id) {
   if (!is_pending(id)) co_return Result<>();
+  const aio::LongSlice slice;
   if (const IoResult stored = co_await store_pending(); !stored) co_return fail(refusal(stored.error()));
   pending_.reset();
   // Clusters of the former table become available.
@@ -127,8 +131,14 @@ aio::Task<Result<>> Qcow2Snapshots::finish(std::string id) {
 
 aio::Task<Result<>> Qcow2Snapshots::cancel(std::string id) {
   if (!is_pending(id)) co_return co_await remove(std::move(id));
+  if (!std::exchange(is_pending_certain_, true)) {
+    // The image may have it, so that its clusters must stay: all of them are counted.
+    pending_.reset();
+    co_return fail("The clusters of a snapshot are not freed, as the image may refer to it after an error");
+  }
+  const aio::LongSlice slice;
   co_await frozen_->abandon();
-  const IoResult released = co_await release_snapshot(parts(), frozen_->shared());
+  const IoResult released = co_await release_snapshot(parts(), frozen_->shared(), step_bytes_);
   note_l1();
   pending_.reset();
   (void)co_await image_.image_writer()->flush();
@@ -146,9 +156,12 @@ aio::Task<Result<>> Qcow2Snapshots::remove(std::string id) {
   std::vector<Snapshot> others = snapshots();
   others.erase(others.begin() + (found - snapshots().begin()));
   ImageContent& content = image_.content();
-  const IoResult written = co_await write_snapshot_table(parts(), std::move(others), content.header, content.snapshots);
+  bool is_certain = true;
+  const IoResult written =
+      co_await write_snapshot_table(parts(), std::move(others), content.header, content.snapshots, is_certain);
   if (!written) co_return fail(Error::system("Failed to remove the snapshot from the snapshot list", written.error()));
-  const IoResult released = co_await release_snapshot(parts(), *l1);
+  const aio::LongSlice slice;
+  const IoResult released = co_await release_snapshot(parts(), *l1, step_bytes_);
   note_l1();
   if (!released) co_return fail(Error::system("Failed to free the clusters of the snapshot", released.error()));
   {

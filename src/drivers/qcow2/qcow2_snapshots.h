@@ -41,6 +41,9 @@ class Qcow2Snapshots final : public block::ImageSnapshots {
   aio::Task<Result<>> remove(std::string id) override;
   aio::Task<Result<>> apply(std::string id) override;
 
+  // L2 tables that one step handles, in bytes; at least one table. For tests, whose images are small.
+  void set_step_bytes(std::uint64_t step_bytes) { step_bytes_ = step_bytes; }
+
  private:
   ImageParts& parts() { return image_.image_writer()->parts(); }
   std::vector<Snapshot>& snapshots() { return image_.content().snapshots.snapshots; }
@@ -54,7 +57,9 @@ class Qcow2Snapshots final : public block::ImageSnapshots {
   Error refusal(Errno error);
 
   SnapshotImage& image_;
+  std::uint64_t step_bytes_ = kSnapshotStepBytesMax;
   std::optional<Snapshot> pending_;      // without its L1 table
+  bool is_pending_certain_ = true;       // false: the image may have it after an error
   std::unique_ptr<FrozenState> frozen_;  // of the last one that began
 };
 

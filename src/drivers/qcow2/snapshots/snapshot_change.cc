@@ -82,14 +82,15 @@ aio::Task<IoResult> Copying::run(std::vector<std::uint64_t>& l1) {
 aio::Task<IoResult> Copying::copy(std::uint64_t& entry) {
   const Geometry& geometry = parts_.geometry();
   CO_TRY_ASSIGN(TableContent table, co_await read_table(parts_.file.node(), geometry, entry));
-  if (!table.is_valid()) co_return fail(EIO);
-  std::vector<std::uint64_t> references = table.references();
-  const bool needs_copy = table.has_copied_flags();
+  TableReferences found = co_await find_references(table);
+  if (!found.is_valid) co_return fail(EIO);
+  std::vector<std::uint64_t>& references = found.clusters;
+  const bool needs_copy = found.has_copied_flags;
   if (!needs_copy) references.push_back(geometry.cluster_of(entry));
   CO_TRY(co_await parts_.allocator.increase(references));
   counted_.push_back({.table = entry});
   if (!needs_copy) co_return IoResult();
-  table.clear_copied_flags();
+  co_await clear_copied_flags(table);
   CO_TRY_ASSIGN(const Allocated made, co_await parts_.allocator.allocate(1));
   counted_.back().copy = made.clusters.first;
   const std::uint64_t offset = made.clusters.first << geometry.cluster_bits;
@@ -103,8 +104,9 @@ aio::Task<void> Copying::undo() {
   for (const Counted& one : counted_) {
     const auto table = co_await read_table(parts_.file.node(), parts_.geometry(), one.table);
     if (!table) continue;
-    std::vector<std::uint64_t> references = table->references();
-    if (one.copy == 0 && !table->has_copied_flags()) references.push_back(parts_.geometry().cluster_of(one.table));
+    TableReferences found = co_await find_references(*table);
+    std::vector<std::uint64_t>& references = found.clusters;
+    if (one.copy == 0 && !found.has_copied_flags) references.push_back(parts_.geometry().cluster_of(one.table));
     (void)co_await parts_.allocator.decrease(references);
     if (one.copy == 0) continue;
     const std::lock_guard lock(parts_.tables.mutex());
@@ -159,7 +161,8 @@ aio::Task<std::expected<std::vector<std::uint64_t>, Errno>> read_snapshot_l1(Ima
 }
 
 aio::Task<IoResult> write_snapshot_table(ImageParts& parts, std::vector<Snapshot> snapshots, Header& header,
-                                         SnapshotTable& table) {
+                                         SnapshotTable& table, bool& is_certain) {
+  is_certain = true;
   const Geometry& geometry = parts.geometry();
   if (snapshots.size() > kSnapshotsMax) co_return fail(EFBIG);
   std::vector<std::byte> bytes = encode_snapshot_table(snapshots);
@@ -177,10 +180,18 @@ aio::Task<IoResult> write_snapshot_table(ImageParts& parts, std::vector<Snapshot
   }
   // All that the header is to refer to is durable then.
   if (result) result = co_await parts.metadata.commit();
-  if (result) result = co_await write_snapshot_fields(parts.file.node(), fields);
+  if (result) {
+    result = co_await write_snapshot_fields(parts.file.node(), fields);
+    // The header may have the new fields all the same, until it is known to have the former ones.
+    if (!result) {
+      const SnapshotFields former{.snapshots = header.snapshots, .offset = header.snapshots_offset};
+      is_certain = (co_await write_snapshot_fields(parts.file.node(), former)).has_value();
+    }
+  }
   const std::lock_guard lock(parts.tables.mutex());
   if (!result) {
-    if (made.count != 0) parts.allocator.free({.clusters = made});
+    if (is_certain && made.count != 0) parts.allocator.free({.clusters = made});
+    if (!is_certain) note_metadata(parts, made);
     co_return result;
   }
   note_metadata(parts, made);
@@ -208,8 +219,16 @@ aio::Task<IoResult> apply_snapshot(ImageParts& parts, std::vector<std::uint64_t>
     if (!offset) result = fail(offset.error().value());
   }
   if (result) result = co_await parts.metadata.commit();
-  if (result) result = co_await write_disk_fields(parts.file.node(), fields);
-  if (result) co_return result;
+  if (result) {
+    const DiskFields former{.disk_bytes = header.size_bytes,
+                            .encryption_method = header.encryption_method,
+                            .l1_entries = static_cast<std::uint32_t>(parts.tables.l1_size()),
+                            .l1_offset = parts.metadata.l1_offset()};
+    result = co_await write_disk_fields(parts.file.node(), fields);
+    if (result) co_return result;
+    // The header may have the new fields all the same. Unless it has the former ones again, both states keep all.
+    if (!co_await write_disk_fields(parts.file.node(), former)) co_return result;
+  }
   co_await copying.undo();
   {
     const std::lock_guard lock(parts.tables.mutex());

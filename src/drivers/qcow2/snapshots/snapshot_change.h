@@ -23,13 +23,14 @@ aio::Task<std::expected<std::vector<std::uint64_t>, Errno>> read_snapshot_l1(Ima
                                                                              const Snapshot& snapshot);
 
 // Makes `snapshots` those of the image, durably. `header` and `table` are those of the image, and get the new values.
-// An error: the image has the former ones. EFBIG: the table would be too long.
+// An error: the image has the former ones, or, if `is_certain` becomes false, either of both: then nothing that one of
+// them needs may be given up. EFBIG: the table would be too long.
 aio::Task<IoResult> write_snapshot_table(ImageParts& parts, std::vector<Snapshot> snapshots, Header& header,
-                                         SnapshotTable& table);
+                                         SnapshotTable& table, bool& is_certain);
 
 // Makes the state of a snapshot with that L1 table, and that size, the one of the disk, while no request is under way.
 // The image has it when this returns, and the tables in memory are those of the state before: the caller reads the
-// image again, and releases the state before.
+// image again, and releases the state before. An error: the disk stays as it is, and clusters may be leaked.
 aio::Task<IoResult> apply_snapshot(ImageParts& parts, std::vector<std::uint64_t> l1, std::uint64_t disk_bytes,
                                    const Header& header);
 

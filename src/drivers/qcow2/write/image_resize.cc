@@ -78,11 +78,16 @@ aio::Task<IoResult> grow_l1_table(ImageParts& parts, std::uint64_t disk_bytes, D
   moved.l1_entries = static_cast<std::uint32_t>(needed);
   moved.l1_offset = offset;
   block::debug_event(parts.file, block::DebugEvent::kL1GrowActivateTable);
-  if (result) result = co_await write_disk_fields(parts.file.node(), moved);
+  bool is_certain = true;
+  if (result) {
+    result = co_await write_disk_fields(parts.file.node(), moved);
+    // The header may have the new fields all the same, until it is known to have the former ones.
+    if (!result) is_certain = (co_await write_disk_fields(parts.file.node(), fields)).has_value();
+  }
   {
     const std::lock_guard lock(parts.tables.mutex());
     if (!result) {
-      parts.allocator.free({.clusters = made.clusters});
+      if (is_certain) parts.allocator.free({.clusters = made.clusters});
       co_return result;
     }
     parts.allocator.free(
