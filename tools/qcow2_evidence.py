@@ -122,7 +122,7 @@ ROWS = [
     Row("short-workloads", "all workloads of up to 3 operations (quick: 2): states after power cuts",
         gtest("qcow2_test", "*NoShortWorkload*")),
     Row("reactors", "several connections on several reactors: seeds",
-        gtest("qcow2_tables_test", "ImageWriterReactors*")),
+        gtest("qcow2_tables_test", "ImageWriterReactors*"), gtest("qcow2_test", "*Qcow2SnapshotsReactorsTest*")),
     Row("kills", "kill -9 under load: kills",
         blackbox("nbd/qcow2_kills_test.py", per_unit=6, full=170, usual=2, variable="BLOCKEXPORT_KILLS")),
     Row("errors", "k-th I/O error, and no space: courses",

@@ -16,73 +16,14 @@
 #include "drivers/qcow2/check/check.h"
 #include "drivers/qcow2/qcow2_open.h"
 #include "drivers/qcow2/testing/memory_image.h"
-#include "drivers/qcow2/testing/node_opener.h"
 #include "drivers/qcow2/testing/recording_file.h"
+#include "drivers/qcow2/testing/snapshot_image.h"
 
 namespace blockexport::drivers::qcow2 {
 namespace {
 
-using block::Node;
-using Bytes = std::vector<std::byte>;
-
-constexpr std::uint64_t kSector = 512;
-constexpr block::NodeOptions kWritable{.discard = block::DiscardMode::kUnmap};
-
-// A node with an image in a recorded file.
-class OpenedImage {
- public:
-  explicit OpenedImage(RecordingState& state) : file_("file", std::make_unique<RecordingDriver>(state), kWritable) {}
-
-  aio::Task<Result<>> open() {
-    NodeOpener opener({&file_});
-    schema::BlockdevOptionsQcow2 options;
-    options.file = {"file"};
-    // Few slices fit the cache, so that they are read again.
-    options.l2_cache_size = 8 * 512;
-    options.l2_cache_entry_size = 512;
-    CO_TRY_ASSIGN(auto driver, co_await open_qcow2(options, kWritable, opener, {nullptr, nullptr}));
-    disk_ = std::make_unique<Node>("disk", std::move(driver), kWritable);
-    co_return Result<>();
-  }
-  Node& disk() { return *disk_; }
-  Node& file() { return file_; }
-  block::ImageSnapshots& snapshots() { return *disk_->driver().image_snapshots(); }
-
-  aio::Task<IoResult> write(std::uint64_t sector, std::uint64_t count, std::byte fill, bool compressed = false) {
-    Bytes bytes(count * kSector, fill);
-    const iovec vector{bytes.data(), bytes.size()};
-    co_return co_await disk_->write({sector * kSector, bytes.size()}, {&vector, 1}, {.compressed = compressed});
-  }
-  // The first byte of each sector, all of whose bytes must be equal.
-  aio::Task<Bytes> sectors() {
-    Bytes bytes(disk_->size_bytes());
-    const iovec vector{bytes.data(), bytes.size()};
-    EXPECT_TRUE(co_await disk_->read({0, bytes.size()}, {&vector, 1}));
-    Bytes firsts;
-    for (std::uint64_t at = 0; at < bytes.size(); at += kSector) {
-      firsts.push_back(bytes[at]);
-      const auto sector = std::span(bytes).subspan(at, kSector);
-      EXPECT_TRUE(std::ranges::all_of(sector, [&](std::byte one) { return one == bytes[at]; })) << "at " << at;
-    }
-    co_return firsts;
-  }
-  std::set<std::string> ids() {
-    std::set<std::string> all;
-    for (const block::ImageSnapshot& one : snapshots().list()) all.insert(one.id);
-    return all;
-  }
-
- private:
-  Node file_;
-  std::unique_ptr<Node> disk_;
-};
-
-aio::Task<CheckReport> check(OpenedImage& image) {
-  Result<CheckReport> report = co_await check_image(image.file(), {});
-  EXPECT_TRUE(report && report->corruptions == 0 && report->check_errors == 0)
-      << (report ? report->findings.front() : report.error().message());
-  co_return report ? std::move(*report) : CheckReport();
-}
+using Bytes = SnapshotImageBytes;
+constexpr std::uint64_t kSector = kSnapshotImageSector;
 
 // The bytes that the image may show: of each sector every byte that it may have had since the last flush.
 struct Model {
@@ -143,7 +84,11 @@ aio::Task<void> verify(RecordingState& state, const Model& model, bool is_exact)
 
 class Course final : RecordingObserver {
  public:
-  Course(Geometry geometry, std::uint64_t seed) : random_(seed), disk_bytes_(geometry.cluster_bytes() * 96), model_(0) {
+  Course(Geometry geometry, std::uint64_t seed)
+      : random_(seed),
+        disk_bytes_(geometry.cluster_bytes() * 96),
+        step_bytes_(seed % 2 == 0 ? kSnapshotStepBytesMax : 1),
+        model_(0) {
     model_ = Model(disk_bytes_ / kSector);
     file_.begin(make_image(geometry, disk_bytes_));
   }
@@ -160,7 +105,7 @@ class Course final : RecordingObserver {
   aio::Task<void> run(int steps) {
     file_.observer = this;
     file_.turns = &random_;
-    image_ = std::make_unique<OpenedImage>(file_);
+    image_ = std::make_unique<OpenedImage>(file_, step_bytes_);
     const Result<> opened = co_await image_->open();
     EXPECT_TRUE(opened || may_fail);
     if (!opened) co_return;
@@ -316,6 +261,7 @@ class Course final : RecordingObserver {
 
   std::mt19937_64 random_;
   std::uint64_t disk_bytes_;
+  std::uint64_t step_bytes_;  // one table in each step, or all
   RecordingState file_;
   Model model_;
   std::unique_ptr<OpenedImage> image_;
@@ -395,14 +341,21 @@ TEST_F(Qcow2SnapshotsTest, AnErrorOfAnyCallLeavesASoundImage) {
   RecordProperty("count", std::to_string(courses));
 }
 
-// A snapshot and a write on the same clusters, one of them held at one of its calls while the other goes on.
+// An operation that meets a snapshot.
+enum class Meeting : std::uint8_t { kWrite, kCompressedWrite, kZeroes, kDiscard, kRead, kFlush };
+constexpr Meeting kMeetings[] = {
+    Meeting::kWrite, Meeting::kCompressedWrite, Meeting::kZeroes, Meeting::kDiscard, Meeting::kRead, Meeting::kFlush};
+
+// A snapshot and an operation on the same clusters, one of them held at one of its calls while the other goes on.
 class Pause {
  public:
-  explicit Pause(const Bytes& file, bool deletes) : deletes_(deletes), model_(0) { file_.begin(file); }
+  Pause(const Bytes& file, bool deletes, Meeting meeting) : deletes_(deletes), meeting_(meeting), model_(0) {
+    file_.begin(file);
+  }
 
   bool was_held = false;
 
-  aio::Task<void> run(std::uint64_t call, bool holds_write) {
+  aio::Task<void> run(std::uint64_t call, bool holds_operation) {
     OpenedImage image(file_);
     EXPECT_TRUE(co_await image.open());
     model_ = Model((co_await image.sectors()).size());
@@ -424,11 +377,11 @@ class Pause {
     file_.gate = &gate_;
     aio::Scope scope(co_await aio::current_reactor());
     gate_.hold_after(call);
-    scope.spawn("one", holds_write ? write(image, 2, std::byte{0x44}) : change(image, id));
+    scope.spawn("one", holds_operation ? operate(image) : change(image, id));
     co_await pass_turns();
     was_held = gate_.held() == 1;
     gate_.hold_none();
-    scope.spawn("other", holds_write ? change(image, id) : write(image, 2, std::byte{0x44}));
+    scope.spawn("other", holds_operation ? change(image, id) : operate(image));
     co_await pass_turns();
     cuts_.push_back(file_.bytes);
     cuts_.push_back(file_.durable);
@@ -461,6 +414,34 @@ class Pause {
     EXPECT_TRUE(co_await image.write(sector, 10, fill));
     model_.end(sector, 10, fill);
   }
+  // Sectors 8 to 24 are two whole clusters.
+  aio::Task<void> operate(OpenedImage& image) {
+    switch (meeting_) {
+      case Meeting::kWrite:
+        co_return co_await write(image, 2, std::byte{0x44});
+      case Meeting::kCompressedWrite:
+        model_.begin(8, 16, std::byte{0x55});
+        EXPECT_TRUE(co_await image.write(8, 16, std::byte{0x55}, true));
+        model_.end(8, 16, std::byte{0x55});
+        co_return;
+      case Meeting::kZeroes:
+      case Meeting::kDiscard:
+        model_.begin(8, 16, std::byte{0});
+        if (meeting_ == Meeting::kDiscard) {
+          EXPECT_TRUE(co_await image.disk().discard({8 * kSector, 16 * kSector}));
+        } else {
+          EXPECT_TRUE(co_await image.disk().write_zeroes({8 * kSector, 16 * kSector}, {.may_unmap = true}));
+        }
+        model_.end(8, 16, std::byte{0});
+        co_return;
+      case Meeting::kRead:
+        EXPECT_EQ(co_await image.sectors(), model_.now);
+        co_return;
+      case Meeting::kFlush:
+        EXPECT_TRUE(co_await image.disk().flush());
+        co_return;
+    }
+  }
   aio::Task<void> change(OpenedImage& image, std::string id) {
     const Result<> done = deletes_ ? co_await image.snapshots().remove(id) : co_await image.snapshots().finish(id);
     EXPECT_TRUE(done) << done.error().message();
@@ -470,13 +451,14 @@ class Pause {
   }
 
   bool deletes_;
+  Meeting meeting_;
   RecordingState file_;
   RecordingGate gate_;
   Model model_;
   std::vector<Bytes> cuts_;
 };
 
-TEST_F(Qcow2SnapshotsTest, AWriteAndASnapshotMeetAtEachPause) {
+TEST_F(Qcow2SnapshotsTest, AnOperationAndASnapshotMeetAtEachPause) {
   RecordingState filled;
   filled.begin(make_image({.cluster_bits = 12}, 1u << 20));
   const auto fill = [](RecordingState& state) -> aio::Task<void> {
@@ -489,18 +471,22 @@ TEST_F(Qcow2SnapshotsTest, AWriteAndASnapshotMeetAtEachPause) {
   };
   run(fill(filled));
   std::uint64_t pauses = 0;
+  const auto meet = [&](bool deletes, Meeting meeting, bool holds_operation) {
+    for (std::uint64_t call = 0; call < 200 && !HasFailure(); ++call) {
+      SCOPED_TRACE(testing::Message() << deletes << " " << int(meeting) << " " << holds_operation << " " << call);
+      Pause pause(filled.bytes, deletes, meeting);
+      run(pause.run(call, holds_operation));
+      if (!pause.was_held) return;
+      ++pauses;
+    }
+  };
   for (const bool deletes : {false, true}) {
-    for (const bool holds_write : {false, true}) {
-      for (std::uint64_t call = 0; call < 200 && !HasFailure(); ++call) {
-        SCOPED_TRACE(testing::Message() << deletes << " " << holds_write << " " << call);
-        Pause pause(filled.bytes, deletes);
-        run(pause.run(call, holds_write));
-        if (!pause.was_held) break;
-        ++pauses;
-      }
+    for (const Meeting meeting : kMeetings) {
+      meet(deletes, meeting, false);
+      meet(deletes, meeting, true);
     }
   }
-  EXPECT_GT(pauses, 40u);
+  EXPECT_GT(pauses, 200u);
   RecordProperty("count", std::to_string(pauses));
 }
 
