@@ -12,7 +12,9 @@ struct Describe {
     return (unix_address.abstract ? "unix:@" : "unix:") + unix_address.path;
   }
   std::string operator()(const VsockAddress& vsock) const { return "vsock:" + vsock.cid + ":" + vsock.port; }
-  std::string operator()(const FdAddress& fd) const { return "fd:" + fd.descriptor; }
+  std::string operator()(const FdAddress& fd) const {
+    return fd.name.empty() ? "fd:" + fd.descriptor : "systemd:" + fd.name;
+  }
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/owned_fd.h"
 
@@ -43,16 +44,20 @@ struct VsockAddress {
   std::string port;
 };
 
-// A socket that was inherited from the parent process, and its original number. Code that listens or connects uses
-// `socket`, never the number; only the command line can set `socket`.
+// A socket that was inherited from the parent process, and its original number; or the sockets that systemd passed
+// under a name. Code that listens or connects uses `socket` or `named`, never the number; only the command line can set
+// `socket`, and NamedSockets `named`.
 struct FdAddress {
-  std::string descriptor;
+  std::string descriptor = {};
   std::shared_ptr<OwnedFd> socket = {};
+  std::string name = {};  // not empty: the sockets of this name, not a number
+  std::shared_ptr<std::vector<OwnedFd>> named = {};
 };
 
 using SocketAddress = std::variant<InetAddress, UnixAddress, VsockAddress, FdAddress>;
 
-// "unix:/run/x.sock", "10.0.0.1:10809", "[::1]:10809", "vsock:2:1234", "fd:5": for log lines and queries.
+// "unix:/run/x.sock", "10.0.0.1:10809", "[::1]:10809", "vsock:2:1234", "fd:5", "systemd:NAME": for log lines and
+// queries.
 std::string describe(const SocketAddress& address);
 
 }  // namespace blockexport::net

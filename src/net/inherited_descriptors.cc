@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 
@@ -13,6 +16,12 @@
 
 namespace blockexport::net {
 namespace {
+
+// A variable of the environment, "" when it is not set. Read by main() before there are threads.
+std::string variable(const char* name) {
+  const char* value = getenv(name);
+  return value == nullptr ? "" : value;
+}
 
 std::optional<int> parse_descriptor(const std::string& text) {
   int number = -1;
@@ -30,6 +39,7 @@ struct CloseDirectory {
 
 InheritedDescriptors InheritedDescriptors::record(const char* open_files) {
   InheritedDescriptors inherited;
+  inherited.read_names();
   const std::unique_ptr<DIR, CloseDirectory> directory(opendir(open_files));
   if (directory == nullptr) {
     for (int fd = 0; fd < kNumberProbedMax; ++fd) {
@@ -42,6 +52,33 @@ InheritedDescriptors InheritedDescriptors::record(const char* open_files) {
     if (fd && *fd != dirfd(directory.get())) inherited.left_.insert(*fd);
   }
   return inherited;
+}
+
+// The variables are for this process only if LISTEN_PID says so: a parent may have left them behind. A descriptor
+// without a name has the one that sd_listen_fds_with_names(3) gives it.
+void InheritedDescriptors::read_names() {
+  if (parse_descriptor(variable("LISTEN_PID")) != getpid()) return;
+  const std::optional<int> count = parse_descriptor(variable("LISTEN_FDS"));
+  if (!count || *count > kNamedDescriptorsMax) return;
+  const std::string names = variable("LISTEN_FDNAMES");
+  std::string_view left = names;
+  for (int i = 0; i < *count; ++i) {
+    const std::string_view name = left.substr(0, left.find(':'));
+    left.remove_prefix(std::min(left.size(), name.size() + 1));
+    names_.emplace_back(name.empty() ? "unknown" : name);
+  }
+}
+
+std::vector<int> InheritedDescriptors::numbers_of(std::string_view name) const {
+  std::vector<int> numbers;
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    if (names_[i] == name) numbers.push_back(kFirstNamedDescriptor + static_cast<int>(i));
+  }
+  return numbers;
+}
+
+std::set<std::string> InheritedDescriptors::names() const {
+  return {names_.begin(), names_.end()};
 }
 
 Result<OwnedFd> InheritedDescriptors::take_socket(const std::string& number) {

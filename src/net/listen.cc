@@ -122,12 +122,13 @@ Result<std::string> temporary_path() {
 
 }  // namespace
 
-aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, SocketAddress address, int backlog) {
+aio::Task<Result<std::unique_ptr<Listener>>> Listener::open(aio::Reactor& reactor, SocketAddress address, int backlog,
+                                                            PathInUse path_in_use) {
   std::unique_ptr<Listener> listener(new Listener(reactor, address));
   if (auto* inet = std::get_if<InetAddress>(&address)) {
     CO_TRY(co_await listener->listen_inet(*inet, backlog));
   } else if (auto* local = std::get_if<UnixAddress>(&address)) {
-    CO_TRY(listener->listen_unix(*local, backlog));
+    CO_TRY(listener->listen_unix(*local, backlog, path_in_use));
   } else if (auto* vsock = std::get_if<VsockAddress>(&address)) {
     CO_TRY(listener->listen_vsock(*vsock, backlog));
   } else {
@@ -174,7 +175,7 @@ Result<OwnedFd> Listener::watch(int socket) {
   return readiness;
 }
 
-Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
+Result<> Listener::listen_unix(const UnixAddress& address, int backlog, PathInUse path_in_use) {
   UnixAddress bound = address;
   if (bound.path.empty() && !bound.abstract) {
     TRY_ASSIGN(bound.path, temporary_path());
@@ -185,7 +186,7 @@ Result<> Listener::listen_unix(const UnixAddress& address, int backlog) {
   // Before the path is changed, since another process may serve clients there: all that can fail early fails now.
   TRY_ASSIGN(OwnedFd readiness, watch(fd.get()));
   if (!bound.abstract) {
-    TRY_ASSIGN(UnixSocketFile file, UnixSocketFile::bind(fd.get(), bound.path, numeric));
+    TRY_ASSIGN(UnixSocketFile file, UnixSocketFile::bind(fd.get(), bound.path, numeric, path_in_use));
     file_.emplace(std::move(file));
   } else if (bind(fd.get(), numeric.get(), numeric.length) != 0) {
     return fail(Error::system(fmt::format("Failed to bind socket to {}", bound.path), Errno::last()));
@@ -208,6 +209,13 @@ Result<> Listener::listen_vsock(const VsockAddress& address, int backlog) {
 }
 
 Result<> Listener::listen_fd(const FdAddress& address, int backlog) {
+  if (address.named) {
+    for (OwnedFd& fd : *address.named) {
+      if (::listen(fd.get(), backlog) != 0) return fail(Error::system("Failed to listen on fd socket", Errno::last()));
+      TRY(add(std::move(fd)));
+    }
+    return {};
+  }
   TRY_ASSIGN(OwnedFd fd, adopt(address));
   if (::listen(fd.get(), backlog) != 0) {
     (void)fd.release();  // left open: it is not ours to close

@@ -32,9 +32,11 @@ inline constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 class Listener {
  public:
   // Begins to listen. Errors are sentences with the address; docs/compatibility.md lists those that scripts match.
-  // UnixSocketFile describes when an existing file at a unix path is replaced. The error of an address in use is busy.
+  // UnixSocketFile describes when an existing file at a unix path is replaced; `path_in_use` says whether a socket on
+  // which a process listens is. The error of an address in use is busy.
   static aio::Task<Result<std::unique_ptr<Listener>>> open(aio::Reactor& reactor, SocketAddress address,
-                                                           int backlog = SOMAXCONN);
+                                                           int backlog = SOMAXCONN,
+                                                           PathInUse path_in_use = PathInUse::kTakenOver);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -77,7 +79,7 @@ class Listener {
   Result<> add(OwnedFd listening);
   // Creates the epoll descriptor of a socket that listens or will listen.
   static Result<OwnedFd> watch(int socket);
-  Result<> listen_unix(const UnixAddress& address, int backlog);
+  Result<> listen_unix(const UnixAddress& address, int backlog, PathInUse path_in_use);
   Result<> listen_vsock(const VsockAddress& address, int backlog);
   Result<> listen_fd(const FdAddress& address, int backlog);
   aio::Task<Result<>> listen_inet(InetAddress address, int backlog);

@@ -1,9 +1,9 @@
 // UnixSocketFile: the path of a listening unix socket, with a takeover of the path from an older process.
 //
-// It uses a free path, or one with a stale socket. A socket on which a process listens is replaced too, so that a newer
-// daemon can follow an older one, but it is only renamed until settle(): a failed start restores it. Any other file is
-// never changed. Owned by the Listener, whose socket stays open until the path is removed. Thread: the listener's;
-// calls block in the file system.
+// It uses a free path, or one with a stale socket. A socket on which a process listens is replaced only with
+// PathInUse::kTakenOver, so that a newer daemon can follow an older one, and it is only renamed until settle(): a
+// failed start restores it. Any other file is never changed. Owned by the Listener, whose socket stays open until the
+// path is removed. Thread: the listener's; calls block in the file system.
 #pragma once
 
 #include <string>
@@ -14,6 +14,9 @@
 
 namespace blockexport::net {
 
+// Treatment of a path at which a process listens.
+enum class PathInUse : bool { kTakenOver, kRefused };
+
 class UnixSocketFile {
  public:
   UnixSocketFile(UnixSocketFile&&) noexcept = default;
@@ -21,8 +24,9 @@ class UnixSocketFile {
   ~UnixSocketFile() { remove(); }
 
   // Binds `socket` to `path`, which `address` contains. Errors: "Failed to unlink socket PATH: ..." when a file there
-  // is no socket or cannot be moved, "Failed to bind socket to PATH: ...".
-  static Result<UnixSocketFile> bind(int socket, const std::string& path, const NumericAddress& address);
+  // is no socket or cannot be moved, "Failed to bind socket to PATH: ...", "Unix socket PATH is in use: ..." (busy).
+  static Result<UnixSocketFile> bind(int socket, const std::string& path, const NumericAddress& address,
+                                     PathInUse path_in_use = PathInUse::kTakenOver);
 
   const std::string& path() const { return path_; }
   // The process that listened at the path: "process 4711", "this process", "another process"; empty when none did.
@@ -37,7 +41,7 @@ class UnixSocketFile {
 
  private:
   explicit UnixSocketFile(std::string path) : path_(std::move(path)) {}
-  Result<> clear_path(const std::string& path, const NumericAddress& address);
+  Result<> clear_path(const std::string& path, const NumericAddress& address, PathInUse path_in_use);
   void put_back();
 
   std::string path_;  // absolute

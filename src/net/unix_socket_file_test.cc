@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -32,9 +33,9 @@ class UnixSocketFileTest : public ::testing::Test {
   }
   static NumericAddress address(const std::string& path) { return *unix_address({.path = path}); }
 
-  static Bound bind(const std::string& path) {
+  static Bound bind(const std::string& path, PathInUse path_in_use = PathInUse::kTakenOver) {
     Bound bound{.socket = OwnedFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), .file = {}, .error = {}};
-    auto file = UnixSocketFile::bind(bound.socket.get(), path, address(path));
+    auto file = UnixSocketFile::bind(bound.socket.get(), path, address(path), path_in_use);
     if (!file) {
       bound.error = file.error().message();
     } else {
@@ -106,6 +107,51 @@ TEST_F(UnixSocketFileTest, OneThatAnswersComesBackWhenTheNewerIsNotSettled) {
   EXPECT_TRUE(reaches(older));
   close(older);
   EXPECT_EQ(names(), 0u);
+}
+
+TEST_F(UnixSocketFileTest, OneThatAnswersCanBeRefusedAndStays) {
+  Bound older = bind(path());
+  Bound refused = bind(path(), PathInUse::kRefused);
+  EXPECT_EQ(refused.error, "Unix socket " + path() + " is in use: this process listens on it");
+  EXPECT_EQ(names(), 1u);
+  EXPECT_TRUE(reaches(older));
+}
+
+TEST_F(UnixSocketFileTest, OneWhoseOwnerHasEndedIsNeverRefused) {
+  Bound dead = bind(path());
+  dead.file->keep();
+  close(dead);
+  Bound bound = bind(path(), PathInUse::kRefused);
+  EXPECT_EQ(bound.error, "");
+  EXPECT_TRUE(reaches(bound));
+}
+
+TEST_F(UnixSocketFileTest, TheRefusalNamesTheOtherProcess) {
+  int ready[2];
+  int over[2];
+  ASSERT_EQ(pipe(ready), 0);
+  ASSERT_EQ(pipe(over), 0);
+  const pid_t other = fork();
+  if (other == 0) {
+    Bound bound = bind(path());
+    char byte = 0;
+    const bool told = write(ready[1], &byte, 1) == 1;
+    ::close(over[1]);
+    _exit(told && read(over[0], &byte, 1) == 0 ? 0 : 1);
+  }
+  ::close(over[0]);
+  char byte = 0;
+  EXPECT_EQ(read(ready[0], &byte, 1), 1);
+  Bound refused = bind(path(), PathInUse::kRefused);
+  EXPECT_TRUE(
+      refused.error.starts_with("Unix socket " + path() + " is in use: process " + std::to_string(other) + " (net"))
+      << refused.error;
+  ::close(over[1]);
+  int status = -1;
+  waitpid(other, &status, 0);
+  EXPECT_EQ(status, 0);
+  ::close(ready[0]);
+  ::close(ready[1]);
 }
 
 TEST_F(UnixSocketFileTest, TheNewestOfThreeKeepsThePath) {
