@@ -84,6 +84,7 @@ class Household {
 
   aio::testing::Interleaving reactors_;
   Log log_{"simulation_test", 2, LogLevel::kError};
+  ExportNames names_;
   drivers::BuiltInDrivers drivers_;
   Trace trace_;
   block::Graph graph_{reactors_.control(), drivers_, trace_};
@@ -96,7 +97,7 @@ class Household {
                                 ++deletions_;
                                 at_deletion_ = content();
                               }};
-  Server server_{reactors_.control(), pool_, budget_, log_, serving_, {.max_connections = 0}};
+  Server server_{reactors_.control(), pool_, budget_, log_, serving_, names_, {.max_connections = 0}};
   PromiseModel model_{kSectors, kInitial};
   std::vector<std::byte> at_deletion_;
   int deletions_ = 0;
@@ -119,7 +120,7 @@ Task<bool> Household::open() {
   if (!expect(edge.has_value(), "the export has no node")) co_return false;
   NbdExportOptions wanted{.common = {.id = "e", .writable = true}, .name = "e"};
   for (std::size_t i = 0; i < reactors_.size(); ++i) wanted.common.reactors.push_back(&reactors_.data_reactor(i));
-  registry_.add(std::make_unique<NbdExport>(server_.state(), wanted, std::move(*edge)));
+  registry_.add(std::make_unique<NbdExport>(names_, wanted, std::move(*edge)));
   co_return true;
 }
 
@@ -198,7 +199,7 @@ Task<void> Household::use_lane(std::uint64_t first_sector) {
 // Null when there is no export now.
 Task<std::unique_ptr<Client>> Household::connect() {
   auto [mine, other] = simulation().socket_pair();
-  server_.admit(std::make_unique<net::SocketStream>(reactors_.control(), other), "client", {});
+  server_.admit(std::make_unique<net::SocketStream>(reactors_.control(), other), "client", {}, names_.number_client());
   auto stream = std::make_unique<net::SocketStream>(reactors_.control(), mine);
   const Bytes asked = ClientBytes().u32(3).export_name("e").bytes();
   if (!co_await net::send_all(*stream, asked)) co_return nullptr;

@@ -29,7 +29,7 @@ Result<> check_arguments(Control& control, const schema::BackupBeginArguments& a
     return fail(fmt::format("A backup has at most {} disks", Backup::kDisksMax));
   }
   if (arguments.checkpoint) TRY(check_checkpoint_name(*arguments.checkpoint));
-  if (control.nbd_server() == nullptr) {
+  if (!control.servers().any()) {
     return fail(Error("NBD server not running").with_hint("Start one with nbd-server-start, or with --nbd-server."));
   }
   return {};
@@ -73,7 +73,7 @@ Result<> check_names_are_free(Control& control, const BackupDisk& disk, Names& n
     return fail(Error(fmt::format("The backup needs the export id '{}', which is in use", disk.export_id))
                     .with_hint(kOtherIdHint));
   }
-  if (control.nbd_server()->state().has_export(disk.export_name) || !names.exports.insert(disk.export_name).second) {
+  if (control.servers().names().contains(disk.export_name) || !names.exports.insert(disk.export_name).second) {
     return fail(Error(fmt::format("NBD server already has export named '{}'", disk.export_name))
                     .with_hint("Give the disk another name with 'export'."));
   }

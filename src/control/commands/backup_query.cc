@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <ctime>
 
 #include "block/graph_info.h"
 #include "block/point_in_time.h"
-#include "control/backup/nbd_uri.h"
+#include "control/commands/nbd_uris.h"
 #include "control/core/control.h"
 
 namespace blockexport::control {
@@ -24,31 +23,13 @@ std::string time_text(std::int64_t wall_us) {
                      utc.tm_hour, utc.tm_min, utc.tm_sec, wall_us % kMicrosecondsPerSecond);
 }
 
-std::vector<std::string> uris_of(nbd::Server& server, const std::string& export_name) {
-  const bool is_tls = server.state().requires_tls();
-  std::vector<std::string> uris;
-  auto add = [&uris](std::string uri) {
-    if (std::ranges::find(uris, uri) == uris.end()) uris.push_back(std::move(uri));
-  };
-  for (const auto& listener : server.listeners()) {
-    if (!listener->unix_path().empty()) {
-      add(nbd_unix_uri(listener->unix_path(), export_name, is_tls));
-      continue;
-    }
-    for (std::size_t i = 0; i < listener->socket_count(); ++i) {
-      if (auto uri = nbd_uri(listener->local_address(i), export_name, is_tls)) add(std::move(*uri));
-    }
-  }
-  return uris;
-}
-
 schema::BackupDiskInfo disk_info(Control& control, const Backup& backup, const BackupDisk& disk) {
   schema::BackupDiskInfo info{.node_name = disk.node_name,
                               .export_ = disk.export_name,
                               .export_id = disk.export_id,
                               .exported = control.backups().has_export(disk),
                               .size = disk.size_bytes};
-  if (info.exported && control.nbd_server() != nullptr) info.uris = uris_of(*control.nbd_server(), disk.export_name);
+  if (info.exported) info.uris = uris_of_export(control.servers(), disk.export_name);
   if (disk.checkpoint.kind == CheckpointPlan::Kind::kIncremental) info.bitmap = backup.checkpoint;
   info.reason = reason_of_loss(control, disk);
   info.state = info.reason ? schema::BackupState::kBroken : schema::BackupState::kActive;

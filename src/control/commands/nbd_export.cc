@@ -2,6 +2,9 @@
 
 #include "export/nbd/server/nbd_export.h"
 
+#include <fmt/format.h>
+
+#include "base/printable.h"
 #include "control/commands/export.h"
 #include "control/commands/export_types.h"
 #include "control/core/authorizers.h"
@@ -13,7 +16,7 @@ namespace {
 // The parameters of the export. Errors: no server, unknown iothreads, options that the server does not accept.
 Result<nbd::NbdExportOptions> export_options(Control& control, const schema::BlockExportOptions& options) {
   TRY_ASSIGN(std::vector<aio::DataReactor*> reactors, find_iothreads(control, options));
-  if (control.nbd_server() == nullptr) return fail("NBD server not running");
+  if (!control.servers().any()) return fail("NBD server not running");
   const auto& nbd = options.as<schema::BlockExportType::kNbd>();
   nbd::NbdExportOptions made{.common = {.id = options.id,
                                         .writable = options.writable.value_or(false),
@@ -24,7 +27,7 @@ Result<nbd::NbdExportOptions> export_options(Control& control, const schema::Blo
                              .allocation_depth = nbd.allocation_depth.value_or(false),
                              .bitmap_count = nbd.bitmaps ? nbd.bitmaps->size() : 0,
                              .tls_authz = nbd.tls_authz};
-  TRY(nbd::NbdExport::check(control.nbd_server()->state(), made));
+  TRY(nbd::NbdExport::check(control.servers().names(), control.servers().any_with_tls(), made));
   return made;
 }
 
@@ -38,6 +41,15 @@ std::vector<block::BitmapReference> references(const std::vector<schema::BlockDi
     }
   }
   return list;
+}
+
+// The views of all servers may leave out an export.
+void warn_of_unseen_export(const Control& control, const std::string& name) {
+  for (const auto& [id, server] : control.servers().serving()) {
+    if (server->state().has_export(name)) return;
+  }
+  control.log().warning(
+      fmt::format("no NBD server shows the export '{}': its name is in the view of none", printable(name)));
 }
 
 // The same after a wait, in which things may have come or gone.
@@ -66,7 +78,8 @@ MadeExport make_export<schema::BlockExportType::kNbd>(Control& control, const sc
   }
   if (made.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *made.tls_authz);
   std::unique_ptr<exports::Export> result =
-      std::make_unique<nbd::NbdExport>(control.nbd_server()->state(), made, std::move(edge), std::move(bitmaps));
+      std::make_unique<nbd::NbdExport>(control.servers().names(), made, std::move(edge), std::move(bitmaps));
+  warn_of_unseen_export(control, made.name);
   co_return result;
 }
 

@@ -7,34 +7,13 @@
 #include "control/commands/addresses.h"
 #include "control/commands/export.h"
 #include "control/commands/export_types.h"
+#include "control/commands/server_listeners.h"
 #include "control/core/authorizers.h"
 #include "control/core/control.h"
-#include "net/keep_alive.h"
 #include "schema/block_export_commands.h"
 
 namespace blockexport::control {
 namespace {
-
-// Warns once for each listener on a public address: anybody who can reach it, or can intercept the traffic, has access.
-void warn_of_public_address(const Control& control, const net::Listener& listener) {
-  const auto address = listener.public_address();
-  if (!address) return;
-  control.log().warning(fmt::format(
-      "NBD is served on {} without TLS: everybody who can reach that address can read the exports, and "
-      "write to those that are writable; anybody on the network path can read and change the data. Give the "
-      "server tls-creds, or an address of this host only",
-      net::describe(*address)));
-}
-
-void warn_of_takeover(const Control& control, const net::Listener& listener) {
-  if (auto takeover = listener.takeover()) control.log().warning(*takeover);
-}
-
-net::SocketAddress with_keep_alive(net::SocketAddress address) {
-  auto* inet = std::get_if<net::InetAddress>(&address);
-  if (inet != nullptr && !inet->keep_alive.enabled) inet->keep_alive = net::kServerKeepAlive;
-  return address;
-}
 
 // Errors: contradictory options, credentials that do not exist or are for clients.
 Result<nbd::ServerOptions> to_server_options(Control& control, const schema::NbdServerOptionsBase& options) {
@@ -58,9 +37,9 @@ Result<nbd::ServerOptions> to_server_options(Control& control, const schema::Nbd
 }
 
 Result<> check_no_server(Control& control) {
-  if (control.has_nbd_server()) return fail("NBD server already running");
+  if (control.servers().contains(kDefaultServerId)) return fail("NBD server already running");
   if (control.is_shutting_down()) return fail("The daemon is shutting down");
-  return {};
+  return control.servers().check_new_id(kDefaultServerId);
 }
 
 }  // namespace
@@ -73,20 +52,17 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
   // Checks again, because resolving a name takes time.
   CO_TRY(check_no_server(control));
-  warn_of_takeover(control, *listener);
-  if (!server_options.tls) warn_of_public_address(control, *listener);
   if (options.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *options.tls_authz);
-  control.make_nbd_server(server_options).listen_on(std::move(listener));
+  control.servers().make(kDefaultServerId, server_options);
+  begin_to_listen(control, kDefaultServerId, std::move(listener));
   co_return Result<>{};
 }
 
 aio::Task<Result<>> add_nbd_listener(Control& control, net::SocketAddress address) {
-  if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
+  if (control.servers().find_default() == nullptr) co_return fail("NBD server not running");
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
-  if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
-  warn_of_takeover(control, *listener);
-  if (!control.nbd_server()->state().requires_tls()) warn_of_public_address(control, *listener);
-  control.nbd_server()->listen_on(std::move(listener));
+  if (control.servers().find_default() == nullptr) co_return fail("NBD server not running");
+  begin_to_listen(control, kDefaultServerId, std::move(listener));
   co_return Result<>{};
 }
 
@@ -104,8 +80,8 @@ aio::Task<Result<>> nbd_server_start(Control& control, schema::NbdServerOptionsL
 }
 
 aio::Task<Result<>> nbd_server_stop(Control& control) {
-  if (control.nbd_server() == nullptr) co_return fail("NBD server not running");
-  co_await control.stop_nbd_server();
+  if (control.servers().find_default() == nullptr) co_return fail("NBD server not running");
+  co_await control.servers().stop(std::string(kDefaultServerId), Servers::ExportsAtStop::kRemovedUnlessShown);
   co_return Result<>{};
 }
 

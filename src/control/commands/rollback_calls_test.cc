@@ -18,6 +18,7 @@
 #include "authz/pam_library.h"
 #include "base/owned_fd.h"
 #include "control/commands/nbd_server.h"
+#include "control/commands/server_preparation.h"
 #include "control/testing/bare_daemon.h"
 #include "control/testing/failing_calls.h"
 #include "net/testing/certificates.h"
@@ -255,6 +256,12 @@ std::vector<Case> chardev_and_server_cases() {
        start_server(kPath, R"(, "tls-creds": "t")"),
        kStopServer,
        {"epoll_ctl", "fstat"}},
+      {"ServerByIdOnTwoAddresses",
+       {kAnonymous},
+       {"nbd-servers-add", R"({"id": "s", "listen": ["unix:@/socket", "127.0.0.1:0"], "exports": ["x*"],
+                              "tls": {"creds": "t"}})"},
+       {"nbd-servers-remove", R"({"id": "s"})"},
+       {"epoll_ctl", "fstat", "getaddrinfo", "pthread_create"}},
   };
 }
 INSTANTIATE_TEST_SUITE_P(ChardevsAndServers, FailingCallTest, ::testing::ValuesIn(chardev_and_server_cases()),
@@ -315,13 +322,34 @@ class ListeningTest : public ::testing::Test {
         EXPECT_EQ(daemon.state_that_becomes(before), before);
         EXPECT_TRUE(is_answered(path_)) << "the former listener is reachable";
       }
-      if (daemon.control().has_nbd_server()) EXPECT_EQ(daemon.run(kStopServer), "");
+      if (daemon.control().servers().contains(kDefaultServerId)) EXPECT_EQ(daemon.run(kStopServer), "");
     }
   }
 
   aio::testing::TemporaryDirectory directory_;
   const std::string path_ = directory_.path() + "/socket";
 };
+
+aio::Task<Result<>> change_server(Control& control, schema::NbdServerConfiguration configuration) {
+  CO_TRY_ASSIGN(PreparedServer prepared, co_await PreparedServer::change(control, "s", std::move(configuration)));
+  std::move(prepared).commit(control);
+  co_return Result<>{};
+}
+
+TEST_F(ListeningTest, AServerChangesWhollyOrNotAtAllWhicheverCallFails) {
+  fail_each_call(
+      [&](BareDaemon& daemon) {
+        EXPECT_EQ(daemon.run({"nbd-servers-add", R"({"id": "s", "listen": ["unix:@/socket"]})"}), "");
+      },
+      [&](BareDaemon& daemon) {
+        return daemon.run(change_server(
+            daemon.control(),
+            {.listen = {{.value = "unix:" + path_}, {.value = "127.0.0.1:0"}, {.value = "unix:" + path_ + "2"}},
+             .exports = {{"x*"}},
+             .access = schema::NbdServerAccess::kReadOnly,
+             .max_connections = 5}));
+      });
+}
 
 TEST_F(ListeningTest, TheFormerListenerGetsItsPathBackWhicheverCallFails) {
   OwnedFd other;

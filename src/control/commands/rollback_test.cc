@@ -44,7 +44,7 @@ class Daemon {
   Daemon() {
     for (const char* disk : kDisks) simulation_.make_file(disk, kDiskBytes);
     control_ = std::make_unique<Control>(*reactor_, DataReactorOptions{}, log_, drivers_, [] {});
-    control_->make_nbd_server({});
+    control_->servers().make(kDefaultServerId, {});
   }
   ~Daemon() {
     aio::testing::run(*reactor_, control_->shut_down());
@@ -93,7 +93,7 @@ class Daemon {
       for (const std::string& byte : bytes) text += " " + byte;
       text += "\n";
     }
-    return text + (control_->nbd_server() != nullptr ? "server\n" : "no server\n");
+    return text + (control_->servers().find_default() != nullptr ? "server\n" : "no server\n");
   }
   // The same, with the open files.
   std::string state() { return visible_state() + simulation_.describe_open_files(); }
@@ -180,6 +180,14 @@ std::vector<Step> backup_without_exports() {
   return steps;
 }
 
+Step add_quorum() {
+  return {"blockdev-add", R"({"driver": "quorum", "node-name": "q", "vote-threshold": 1, "children":
+      ["a", {"driver": "file", "node-name": "b", "filename": "/b"}]})"};
+}
+Step change_children(const std::string& change) {
+  return {"x-blockdev-change", R"({"parent": "q", )" + change + "}"};
+}
+
 constexpr const char* kDirect = R"("cache": {"direct": true})";
 constexpr const char* kCached = R"("cache": {"direct": false})";
 constexpr const char* kReadOnly = R"("read-only": true)";
@@ -213,6 +221,18 @@ std::vector<Case> cases() {
       {"BackupBegin", disks_to_back_up(), begin_backup()},
       {"BackupSuccess", backup_without_exports(), {"backup-end", R"({"id": "k", "outcome": "success"})"}, false},
       {"BackupAbort", backup_without_exports(), {"backup-end", R"({"id": "k", "outcome": "abort"})"}, false},
+      {"ChildAddUnderAnExport",
+       {add_file("a"), add_file("c"), add_raw("r", "c"), add_quorum(), add_export("e", "q")},
+       change_children(R"("node": "r")")},
+      // Here the locks of a file are given back, and another file is closed.
+      {"ChildRemovalUnderAnExport",
+       {add_file("a"), add_quorum(), add_export("e", "q")},
+       change_children(R"("child": "children.0")"),
+       false},
+      {"InlineChildRemoval",
+       {add_file("a"), add_quorum(), add_export("e", "q")},
+       change_children(R"("child": "children.1")"),
+       false},
       {"ServerStop",
        {add_file("a"), add_file("b"), add_export("e", "a"), add_export("f", "b")},
        {"nbd-server-stop"},

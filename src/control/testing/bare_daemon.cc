@@ -25,7 +25,8 @@ using Names = std::multiset<std::string>;
 
 constexpr std::uint64_t kStateWaitNs = 10'000'000'000;
 constexpr std::uint64_t kStatePauseNs = 2'000'000;
-constexpr const char* kQueries[] = {"query-named-block-nodes", "query-block-exports", "query-chardev"};
+constexpr const char* kQueries[] = {"query-named-block-nodes", "query-block-exports", "query-chardev",
+                                    "query-nbd-servers"};
 
 Names open_files() {
   Names names;
@@ -142,7 +143,7 @@ std::string BareDaemon::visible_state() {
     const std::string path = "\"/objects/" + object->id() + "\"";
     text += path + ": " + answer({"qom-list-get", "{\"paths\": [" + path + "]}"});
   }
-  text += control_->has_nbd_server() ? "server\n" : "no server\n";
+  text += control_->servers().contains(kDefaultServerId) ? "server\n" : "no server\n";
   static const std::regex port("127\\.0\\.0\\.1:[0-9]+");
   return std::regex_replace(text, port, "127.0.0.1:0");
 }

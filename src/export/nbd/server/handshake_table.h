@@ -55,6 +55,9 @@ class HandshakeTable {
 
   std::size_t size() const { return size_; }
   bool is_full() const { return size_ >= slots_; }
+  std::size_t slots() const { return slots_; }
+  // At least 1. Connections beyond the new number stay.
+  void set_slots(std::size_t slots) { slots_ = slots; }
 
   // Adds the newest connection: its handshake began no earlier than any other's.
   void add(Slot& slot);

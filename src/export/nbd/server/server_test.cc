@@ -52,7 +52,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   void run(Task<void> task) { aio::testing::run(*reactor_, std::move(task)); }
 
   Task<void> start(ServerOptions options = {}) {
-    server_ = std::make_unique<Server>(*reactor_, *reactors_, backing_->budget, log_, *serving_, options);
+    server_ = std::make_unique<Server>(*reactor_, *reactors_, backing_->budget, log_, *serving_, names_, options);
     auto listener = co_await net::Listener::open(*reactor_, net::UnixAddress{.path = path()});
     EXPECT_TRUE(listener.has_value());
     if (listener) server_->listen_on(std::move(*listener));
@@ -67,10 +67,9 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
 
   NbdExport& add(const std::string& name, bool writable = true) {
     NbdExportOptions options{.common = {.id = name, .writable = writable}, .name = name};
-    EXPECT_TRUE(NbdExport::check(server_->state(), options).has_value());
+    EXPECT_TRUE(NbdExport::check(names_, server_->state().requires_tls(), options).has_value());
     auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.name = "root"}, block::Permissions{});
-    return static_cast<NbdExport&>(
-        registry_->add(std::make_unique<NbdExport>(server_->state(), options, std::move(edge))));
+    return static_cast<NbdExport&>(registry_->add(std::make_unique<NbdExport>(names_, options, std::move(edge))));
   }
 
   // A connection on which nothing was sent yet.
@@ -133,6 +132,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   std::string path() const { return directory_.path() + "/nbd.sock"; }
 
   Log log_{"server_test", 2, LogLevel::kError};
+  ExportNames names_;
   aio::testing::TemporaryDirectory directory_;
   std::unique_ptr<aio::Reactor> reactor_;
   std::optional<Backing> backing_;
@@ -212,7 +212,7 @@ TASK_TEST_P(ServerTest, ThePreferredBlockSizeSuitsTheNode) {
   for (std::uint32_t alignment : {1u, 4096u, 65536u}) {
     Backing blocks(*reactor_, 1u << 20, aio::ProcessBudget::kBytesDefault, {.request_alignment = alignment});
     auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.name = "root"}, block::Permissions{});
-    const NbdExport offered(server_->state(), {.common = {.id = "blocks"}, .name = "blocks"}, std::move(edge));
+    const NbdExport offered(names_, {.common = {.id = "blocks"}, .name = "blocks"}, std::move(edge));
     EXPECT_EQ(offered.info().block_sizes.minimum, alignment);
     EXPECT_EQ(offered.info().block_sizes.preferred, std::max(4096u, alignment));
   }
@@ -229,7 +229,7 @@ TASK_TEST_P(ServerTest, TheSizeIsAMultipleOfTheMinimumWhateverTheNodesAlignment)
     Backing blocks(*reactor_, with.size_bytes, aio::ProcessBudget::kBytesDefault,
                    {.request_alignment = with.alignment});
     auto edge = std::make_unique<block::Edge>(blocks.node, block::EdgeParent{.name = "root"}, block::Permissions{});
-    const NbdExport offered(server_->state(), {.common = {.id = "blocks"}, .name = "blocks"}, std::move(edge));
+    const NbdExport offered(names_, {.common = {.id = "blocks"}, .name = "blocks"}, std::move(edge));
     EXPECT_EQ(offered.info().block_sizes.minimum, with.minimum) << with.size_bytes;
     EXPECT_EQ(offered.info().size_bytes % with.minimum, 0u) << with.size_bytes;
   }
@@ -238,9 +238,10 @@ TASK_TEST_P(ServerTest, TheSizeIsAMultipleOfTheMinimumWhateverTheNodesAlignment)
 TASK_TEST_P(ServerTest, TheSameNameCannotBeExportedTwice) {
   co_await start();
   add("disk");
-  auto again = NbdExport::check(server_->state(), {.common = {.id = "other"}, .name = "disk"});
+  auto again = NbdExport::check(names_, server_->state().requires_tls(), {.common = {.id = "other"}, .name = "disk"});
   EXPECT_EQ(again.error().message(), "NBD server already has export named 'disk'");
-  EXPECT_FALSE(NbdExport::check(server_->state(), {.common = {.id = "long"}, .name = std::string(4097, 'x')}));
+  EXPECT_FALSE(NbdExport::check(names_, server_->state().requires_tls(),
+                                {.common = {.id = "long"}, .name = std::string(4097, 'x')}));
 }
 
 TASK_TEST_P(ServerTest, MoreClientsThanAllowedWaitForASlot) {
@@ -290,7 +291,7 @@ TASK_TEST_P(ServerTest, AClientWhoseExportWasReplacedWhileItWaitedIsTurnedAway) 
   std::size_t before = deleted_.size();
   NbdExportOptions options{.common = {.id = "second"}, .name = "disk"};
   auto edge = std::make_unique<block::Edge>(backing_->node, block::EdgeParent{.name = "root"}, block::Permissions{});
-  auto made = std::make_unique<NbdExport>(server_->state(), options, std::move(edge));
+  auto made = std::make_unique<NbdExport>(names_, options, std::move(edge));
   NbdExport& second = static_cast<NbdExport&>(registry_->add(std::move(made)));
   co_await until([&] { return deleted_.size() > before; });
   Bytes rest = co_await receive(*waiting, 1000);
@@ -344,8 +345,8 @@ TASK_TEST_P(ServerTest, NoMoreClientsThanAllowedAreAcceptedInATurn) {
   std::uint64_t most = 0;
   for (std::uint64_t before = 0; before < kClients;) {
     co_await aio::next_turn();
-    most = std::max(most, server_->clients_ever() - before);
-    before = server_->clients_ever();
+    most = std::max(most, names_.newest_client() - before);
+    before = names_.newest_client();
   }
   EXPECT_EQ(most, kAcceptsPerTurnMax);
 }
@@ -451,6 +452,83 @@ TASK_TEST_P(ServerTest, AcceptingPausesWithoutADescriptorForAClient) {
   limit.reset();
   EXPECT_EQ((co_await receive(*stream, kGreetingBytes)).size(), kGreetingBytes);
   EXPECT_GE(reactor_->now_ns() - began_ns, 100'000'000u);
+}
+
+TASK_TEST_P(ServerTest, FinishedClientsAreDisconnectedAndTheirExportStays) {
+  co_await start();
+  NbdExport& one = add("disk");
+  auto client = co_await connect("disk");
+  auto silent = co_await dial();
+  EXPECT_EQ((co_await receive(*silent, kGreetingBytes)).size(), kGreetingBytes);
+  EXPECT_EQ((co_await client->ask_write(0, bytes_of('x', 512))).error, 0u);
+  co_await server_->stop_listening();
+  co_await server_->finish_clients();
+  EXPECT_TRUE((co_await client->answer()).ended);
+  EXPECT_TRUE((co_await receive(*silent, 1)).empty());
+  EXPECT_EQ(one.client_count(), 0u);
+  EXPECT_FALSE(one.shutting_down());
+  EXPECT_TRUE(names_.contains("disk"));
+}
+
+TASK_TEST_P(ServerTest, AClosedListenerTakesNoMoreClientsAndItsClientsStay) {
+  co_await start();
+  add("disk");
+  auto client = co_await connect("disk");
+  server_->close_listener(*server_->listeners().front());
+  EXPECT_TRUE(server_->listeners().empty());
+  co_await until([this] { return access(path().c_str(), F_OK) != 0; });
+  EXPECT_FALSE((co_await net::connect(*reactor_, net::UnixAddress{.path = path()})).has_value());
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).error, 0u);
+}
+
+TASK_TEST_P(ServerTest, AnExportOutsideOfTheViewIsAnUnknownExport) {
+  co_await start({.view = {.patterns = {{"public*"}}}});
+  add("public1");
+  add("disk");
+  EXPECT_EQ(co_await connect("disk"), nullptr);
+  EXPECT_NE(co_await connect("public1"), nullptr);
+}
+
+TASK_TEST_P(ServerTest, AReadOnlyServerRefusesWritesToAWritableExport) {
+  co_await start({.view = {.read_only = true}});
+  add("disk");
+  auto client = co_await connect("disk");
+  EXPECT_EQ((co_await client->ask_write(0, bytes_of('x', 512))).error,
+            static_cast<std::uint32_t>(NbdError::kNotPermitted));
+  EXPECT_EQ((co_await client->ask(Command::kTrim, 0, 512)).error, static_cast<std::uint32_t>(NbdError::kNotPermitted));
+  EXPECT_EQ((co_await client->ask(Command::kRead, 0, 512)).data, bytes_of('\0', 512));
+}
+
+TASK_TEST_P(ServerTest, AChangeReachesWaitingClientsAndLeavesOthersAlone) {
+  co_await start({.max_connections = 1, .handshake_max_seconds = 0});
+  add("disk");
+  auto client = co_await connect("disk");
+  auto waiting = co_await dial();
+  co_await pause();
+  Bytes byte(1);
+  EXPECT_EQ(waiting->try_receive(byte), IoCount(fail(EAGAIN)));
+  server_->change({.max_connections = 2, .handshake_max_seconds = 0, .view = {.patterns = {{"other"}}}});
+  // The client that waited for a slot gets its greeting, and no export of the former view.
+  co_await choose(*waiting, "disk");
+  EXPECT_FALSE((co_await chosen(*waiting)).has_value());
+  EXPECT_EQ((co_await client->ask_write(0, bytes_of('x', 512))).error, 0u);
+}
+
+TASK_TEST_P(ServerTest, AShorterTimeLimitEndsHandshakesThatRun) {
+  co_await start({.handshake_max_seconds = 0});
+  auto silent = co_await dial();
+  EXPECT_EQ((co_await receive(*silent, kGreetingBytes)).size(), kGreetingBytes);
+  server_->change({.handshake_max_seconds = 1});
+  EXPECT_TRUE((co_await receive(*silent, 1)).empty());
+}
+
+TASK_TEST_P(ServerTest, HandshakesWithoutTlsEndWhenTlsBecomesRequired) {
+  co_await start();
+  add("disk");
+  auto silent = co_await dial();
+  EXPECT_EQ((co_await receive(*silent, kGreetingBytes)).size(), kGreetingBytes);
+  server_->change({.tls = ServerTls{.credentials_id = "t"}});
+  EXPECT_TRUE((co_await receive(*silent, 1)).empty());
 }
 
 }  // namespace

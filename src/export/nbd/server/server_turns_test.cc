@@ -111,7 +111,7 @@ class ServerTurnsTest : public ::testing::TestWithParam<const char*> {
       NbdExportOptions options{.common = {.id = "export" + std::to_string(i)},
                                .name = "export-number-" + std::to_string(i)};
       auto edge = std::make_unique<block::Edge>(backing_.node, block::EdgeParent{.name = "root"}, block::Permissions{});
-      registry_.add(std::make_unique<NbdExport>(server_.state(), options, std::move(edge)));
+      registry_.add(std::make_unique<NbdExport>(names_, options, std::move(edge)));
     }
   }
   ~ServerTurnsTest() override {
@@ -133,19 +133,20 @@ class ServerTurnsTest : public ::testing::TestWithParam<const char*> {
   }
   void flood() {
     for (std::uint64_t i = 0; i < kFlooders; ++i) {
-      server_.admit(std::make_unique<FloodStream>(counts_, question()), "flooder", {.family = 1, .number = i});
+      server_.admit(std::make_unique<FloodStream>(counts_, question()), "flooder", {.family = 1, .number = i}, i + 1);
     }
   }
   aio::Simulation simulation_;
   std::unique_ptr<aio::Reactor> reactor_ = simulation_.make_reactor();
   Log log_{"server_turns_test", 2, LogLevel::kError};
+  ExportNames names_;
   Backing backing_{*reactor_};
   aio::DataReactor control_{*reactor_};
   aio::ReactorPool reactors_{control_, {}, log_, 1};
   aio::Event serving_{*reactor_};
   exports::Registry registry_{*reactor_, [](std::unique_ptr<block::Edge>) -> Task<void> { co_return; },
                               [](const std::string&) {}};
-  Server server_{*reactor_, reactors_, backing_.budget, log_, serving_, {.max_connections = 0}};
+  Server server_{*reactor_, reactors_, backing_.budget, log_, serving_, names_, {.max_connections = 0}};
   FloodCounts counts_;
 };
 INSTANTIATE_TEST_SUITE_P(Floods, ServerTurnsTest, ::testing::Values("list", "info", "contexts", "unknown"),
@@ -169,7 +170,7 @@ TEST_P(ServerTurnsTest, FloodsDoNotDelayANewClient) {
   flood();
   for (int turn = 0; turn < 100; ++turn) reactor_->run_once(0);
   std::size_t answers = 0;
-  server_.admit(std::make_unique<PoliteStream>(answers), "polite", {.family = 2, .number = 0});
+  server_.admit(std::make_unique<PoliteStream>(answers), "polite", {.family = 2, .number = 0}, kFlooders + 1);
   // The greeting and four replies; the flood does one step in each turn.
   for (int turn = 0; turn < 10; ++turn) reactor_->run_once(0);
   EXPECT_EQ(answers, 5u);

@@ -22,7 +22,7 @@ struct ExportInfo {
   std::optional<std::string> description;  // an empty one counts as present
   std::uint64_t size_bytes = 0;
   BlockSizes block_sizes;  // `minimum` is sent only to clients that request block sizes
-  bool read_only = false;
+  bool read_only = false;  // then can_trim, can_write_zeroes and can_fast_zero have no effect
   bool multi_conn = true;
   bool can_flush = true;
   bool can_fua = true;
