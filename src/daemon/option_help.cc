@@ -13,6 +13,7 @@
 #include "schema/block_export.h"
 #include "schema/control.h"
 #include "schema/member_list.h"
+#include "schema/operation.h"
 
 namespace blockexport::daemon {
 namespace {
@@ -78,6 +79,8 @@ std::optional<std::string_view> implied_key(OptionKind kind) {
     case OptionKind::kExport:
     case OptionKind::kListen:
       return "type";
+    case OptionKind::kMetrics:
+      return "listen";
     case OptionKind::kMonitor:
       return "chardev";
     case OptionKind::kNbdServer:
@@ -102,6 +105,8 @@ void print_help(OptionKind kind, json::Object options) {
     case OptionKind::kListen:
       return print_union<schema::SocketAddress, schema::SocketAddressType>("List of address types", "type",
                                                                            std::move(options));
+    case OptionKind::kMetrics:
+      return print_members("metrics", schema::list_members<schema::MetricsOptions>(std::move(options)));
     case OptionKind::kMonitor:
       return print_members("monitor", schema::list_members<schema::MonitorOptions>(std::move(options)));
     case OptionKind::kNbdServer:

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/core/control.h"
+#include "control/metrics/metrics_service.h"
 #include "daemon/command_line.h"
 #include "net/inherited_descriptors.h"
 
@@ -19,9 +20,10 @@ inline constexpr std::uint64_t kBusyStartPauseNs = 20'000'000;
 
 class Startup {
  public:
-  // `trace`: configured by --trace; `inherited`: the descriptors that addresses may name. Both outlive it.
-  Startup(control::Control& control, Trace& trace, net::InheritedDescriptors& inherited)
-      : control_(control), trace_(trace), inherited_(inherited) {}
+  // `trace`: configured by --trace; `inherited`: the descriptors that addresses may name. All references outlive it.
+  Startup(control::Control& control, control::MetricsService& metrics, Trace& trace,
+          net::InheritedDescriptors& inherited)
+      : control_(control), metrics_(metrics), trace_(trace), inherited_(inherited) {}
 
   // The option requested help, which was printed: exit with this code.
   struct Exit {
@@ -45,9 +47,11 @@ class Startup {
   aio::Task<Outcome> run_object(std::string_view argument);
   aio::Task<Outcome> run_chardev(const StartOption& option);
   aio::Task<Outcome> run_monitor(std::string_view argument);
+  aio::Task<Outcome> run_metrics(std::string_view argument);
   Result<> take_inherited(net::SocketAddress& address);
 
   control::Control& control_;
+  control::MetricsService& metrics_;
   Trace& trace_;
   net::InheritedDescriptors& inherited_;
   unsigned unnamed_monitors_ = 0;

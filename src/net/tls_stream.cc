@@ -47,6 +47,12 @@ bool is_about_priority(int outcome) {
 
 }  // namespace
 
+TlsSession TlsStream::session() const {
+  const char* version = gnutls_protocol_get_name(gnutls_protocol_get_version(session_));
+  const char* cipher = gnutls_cipher_get_name(gnutls_cipher_get(session_));
+  return {.version = version == nullptr ? "unknown" : version, .cipher = cipher == nullptr ? "unknown" : cipher};
+}
+
 void TlsStream::Window::reserve(std::size_t bytes) {
   if (begin == end) begin = end = 0;
   if (capacity - end >= bytes) return;

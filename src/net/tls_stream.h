@@ -47,6 +47,12 @@ enum class TlsEnd : std::uint8_t {
 // Length of an unencrypted alert record.
 inline constexpr std::size_t kClearAlertBytes = 7;
 
+// Parameters of a session, as GnuTLS names them; static text.
+struct TlsSession {
+  std::string_view version;  // "TLS1.3"
+  std::string_view cipher;   // "AES-256-GCM"
+};
+
 class TlsStream final : public Stream {
  public:
   // `host`: the name that a client requires in the peer's certificate; "" accepts any.
@@ -61,6 +67,8 @@ class TlsStream final : public Stream {
   // its turn in `turns`, if given.
   aio::Task<Result<std::string>> handshake(aio::Reactor& reactor, std::uint64_t deadline_ns,
                                            aio::TurnQueue* turns = nullptr);
+  // After a successful handshake.
+  TlsSession session() const;
   // After a failed handshake: the side that ended it, and a sentence about `peer` for the log.
   TlsEnd ended_by() const { return ended_by_; }
   std::string describe_end(std::string_view peer, const Error& failure) const;

@@ -12,7 +12,9 @@ struct LimitedEvent {
   std::string_view name;
   std::string_view subject;
 };
-constexpr std::array<LimitedEvent, 4> kLimitedEvents{{{"BLOCK_IO_ERROR", "qom-path"},
+constexpr std::array<LimitedEvent, 6> kLimitedEvents{{{"BLOCK_IO_ERROR", "qom-path"},
+                                                      {"EXPORT_CLIENT_CONNECTED", "export"},
+                                                      {"EXPORT_CLIENT_LEFT", "export"},
                                                       {"QUORUM_FAILURE", ""},
                                                       {"QUORUM_REPORT_BAD", "node-name"},
                                                       {"VSERPORT_CHANGE", "id"}}};

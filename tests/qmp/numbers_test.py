@@ -133,6 +133,11 @@ class NumbersTest(DaemonTest):
             if choices == ["inet"]:
                 address = {"type": "inet", "data": {"host": "127.0.0.1", "port": "0"}}
             return {"addr": address}, ("nbd-server-stop", None)
+        if command == "nbd-servers-add":
+            address = "unix:" + nbd_path
+            if choices:
+                address = {"type": "inet", "host": "127.0.0.1", "port": "0"}
+            return {"id": "s", "listen": [address]}, ("nbd-servers-remove", {"id": "s"})
         if command == "object-add":
             return {"qom-type": choices[0], "id": "o"}, ("object-del", {"id": "o"})
         if command == "blockdev-create":
@@ -145,6 +150,8 @@ class NumbersTest(DaemonTest):
             options = {"luks": {"driver": "luks", "state": "active"},
                        "qcow2": {"driver": "qcow2", "encrypt": {"format": "luks", "state": "active"}}}[choices[0]]
             return {"job-id": "j", "node-name": "file", "options": options}, ("job-dismiss", {"id": "j"})
+        if command == "export-client-disconnect":
+            return {}, None
         if command == "block-job-set-speed":
             return {"device": "j"}, None
         if command == "chardev-add":

@@ -64,6 +64,22 @@ void RequestEngine::start(const char* name, const BlockRequest& request, aio::Ta
   requests_.spawn(name, std::move(task));
 }
 
+void RequestEngine::begin_running(Running& running) {
+  const bool is_oldest = running_.empty();
+  running_.push_back(running);
+  if (context_.client == nullptr) return;
+  context_.client->in_flight.add(1);
+  if (is_oldest) context_.client->oldest_since_ns.set(running.received_ns);
+}
+
+void RequestEngine::end_running(Running& running) {
+  const bool was_oldest = &running_.front() == &running;
+  running.unlink();
+  if (context_.client == nullptr) return;
+  context_.client->in_flight.subtract(1);
+  if (was_oldest) context_.client->oldest_since_ns.set(running_.empty() ? 0 : running_.front().received_ns);
+}
+
 void RequestEngine::request_ended(const BlockRequest& request) {
   --requests_in_flight_;
   slot_free_.set();

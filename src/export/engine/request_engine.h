@@ -18,9 +18,11 @@
 #include "aio/sync/scope.h"
 #include "aio/sync/sync.h"
 #include "aio/task/current.h"
+#include "base/intrusive_list.h"
 #include "block/edge.h"
 #include "block/node.h"
 #include "export/engine/block_request.h"
+#include "export/engine/operation_counters.h"
 #include "export/engine/session_states.h"
 #include "export/engine/write_fence.h"
 
@@ -44,6 +46,7 @@ struct EngineContext {
   WriteFence& fence;                           // the export's fence
   bool writethrough = false;                   // every write is durable before its reply
   const std::atomic<bool>* refused = nullptr;  // once true, the engine behaves as after refuse(); may be null
+  ClientCounters* client = nullptr;            // counts its requests in flight; may be null
 };
 
 // The engine's calls to the reply object of a task: answer() with the result, then ended() once the engine has counted
@@ -78,15 +81,21 @@ class RequestEngine {
   RequestEngine& operator=(const RequestEngine&) = delete;
 
   // --- batches: requests that arrived together pass the gate once ---
-  void begin_batch() {
+  // `received_ns`: when they were received, by the reactor's clock.
+  void begin_batch(std::uint64_t received_ns = 0) {
     inside_ = context_.edge.try_enter();
     in_batch_ = true;
+    received_ns_ = received_ns;
   }
   void end_batch() {
     in_batch_ = false;
     if (std::exchange(inside_, false)) context_.edge.leave();
   }
   bool in_batch() const { return in_batch_; }
+  // Time at which the batch was received; in answer() of a reply object, that of its own request.
+  std::uint64_t received_ns() const { return received_ns_; }
+  // Outside of a batch, before a task is started: when its request was received.
+  void set_received_ns(std::uint64_t received_ns) { received_ns_ = received_ns; }
   // Whether the gate is open for this batch. Otherwise the node may be changing, and must not be used.
   bool is_inside() const { return inside_; }
   // Whether other clients must get a turn before the next request; begin_turn() is called after that turn.
@@ -190,7 +199,23 @@ class RequestEngine {
   bool has_raised_fence() const { return fence_raised_; }
 
  private:
+  // The request of a task, listed in the order of receipt. Lives in the frame of the task.
+  struct Running : ListLink<Running> {
+    explicit Running(RequestEngine& engine) : received_ns(engine.received_ns_) { engine.begin_running(*this); }
+    const std::uint64_t received_ns;
+  };
+
   void start(const char* name, const BlockRequest& request, aio::Task<void> task);
+  void begin_running(Running& running);
+  void end_running(Running& running);
+  template <ReplyTarget Reply>
+  void finish(const BlockRequest& request, Running& running, Reply& reply, const IoResult& result) {
+    received_ns_ = running.received_ns;
+    reply.answer(result);
+    end_running(running);
+    request_ended(request);
+    reply.ended();
+  }
   void request_ended(const BlockRequest& request);
   void raise_fence();
   void lower_fence_when_done();
@@ -198,29 +223,28 @@ class RequestEngine {
 
   template <ReplyTarget Reply>
   aio::Task<void> serve_read(BlockRequest request, iovec data, Reply reply) {
+    Running running(*this);
     IoResult result = co_await context_.edge.enter();
     if (result) {
       result = co_await context_.edge.node().read(request.range, {&data, 1});
       context_.edge.leave();
     }
-    reply.answer(result);
-    request_ended(request);
-    reply.ended();
+    finish(request, running, reply, result);
   }
   template <WriteReplyTarget Reply>
   aio::Task<void> serve_write(BlockRequest request, Reply reply) {
+    Running running(*this);
     IoResult result = co_await context_.edge.enter();
     if (result) {
       const block::WriteOptions options{.force_unit_access = request.force_unit_access || context_.writethrough};
       result = co_await context_.edge.node().write(request.range, reply.vectors(), options);
       context_.edge.leave();
     }
-    reply.answer(result);
-    request_ended(request);
-    reply.ended();
+    finish(request, running, reply, result);
   }
   template <ExtentsReplyTarget Reply>
   aio::Task<void> serve_extents(BlockRequest request, Reply reply) {
+    Running running(*this);
     IoResult result;
     if (!reply.rest().empty()) {
       result = co_await context_.edge.enter();
@@ -246,26 +270,25 @@ class RequestEngine {
       words += reply.read_bitmap();
       gate->leave();
     }
-    reply.answer(result);
-    request_ended(request);
-    reply.ended();
+    finish(request, running, reply, result);
   }
   template <ReplyTarget Reply>
   aio::Task<void> serve_other(BlockRequest request, Reply reply) {
+    Running running(*this);
     IoResult result = co_await context_.edge.enter();
     if (result) {
       result = co_await perform(request);
       context_.edge.leave();
     }
-    reply.answer(result);
-    request_ended(request);
-    reply.ended();
+    finish(request, running, reply, result);
   }
 
   EngineContext context_;
   aio::MemoryBudget budget_;
   aio::Scope requests_;
   aio::Event slot_free_;
+  IntrusiveList<Running> running_;
+  std::uint64_t received_ns_ = 0;
   std::size_t wanted_bytes_ = 0;  // memory that the request at the front waits for
   std::size_t credit_bytes_ = 0;  // memory that the budget has granted to that request
   std::uint64_t inline_bytes_ = 0;

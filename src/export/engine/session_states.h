@@ -31,7 +31,7 @@ enum class Ending : std::uint8_t {
   kFinishing,  // the server stops: replies are sent, and requests that have not begun are refused
   kSuspended,  // stopped between two requests: another session continues with the unread bytes and the unsent replies
   kLost,       // the connection failed, or the client was too slow: no more replies are sent
-  kDropped,    // the export was removed by force: no more replies are sent
+  kDropped,    // the export was removed by force, or the client disconnected: no more replies are sent
 };
 
 // The agent that causes an ending.
@@ -39,7 +39,7 @@ enum class EndingCause : std::uint8_t {
   kReader,      // the reader, because of the client's bytes
   kConnection,  // the reader, the sender or a watch: the connection failed, or a deadline has passed
   kServer,      // the control plane: it stops the server, or asks the reader to suspend the session
-  kRemoval,     // the control plane, for all clients of an export
+  kRemoval,     // the control plane: it removes the export by force, or disconnects the client
 };
 
 struct EndingTransition {

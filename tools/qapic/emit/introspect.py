@@ -132,6 +132,9 @@ std::string_view introspection_text();
 """
     source = f"""{cpp.banner("the whole schema")}#include "{prefix}/introspection.h"
 
+// The text is longer than the 64 KiB that every compiler has to accept.
+#pragma clang diagnostic ignored "-Woverlength-strings"
+
 namespace blockexport::schema {{
 
 std::string_view introspection_text() {{

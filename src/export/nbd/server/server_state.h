@@ -1,5 +1,5 @@
-// ServerState: state shared by a server, its exports and its connections: options, the exports that a client can name,
-// the running handshakes, and the slots for clients in transmission.
+// ServerState: state shared by a server and its connections: options, the exports that a client can name, the running
+// handshakes, and the clients in transmission with their slots.
 //
 // Owned by the Server. Thread: the control reactor.
 #pragma once
@@ -16,8 +16,11 @@
 #include "aio/threads/reactor_pool.h"
 #include "authz/authorizer.h"
 #include "base/log.h"
+#include "export/nbd/server/export_names.h"
+#include "export/nbd/server/export_view.h"
 #include "export/nbd/server/handshake_table.h"
-#include "export/nbd/transmission/transmission.h"
+#include "export/nbd/server/placed_transmission.h"
+#include "export/nbd/server/server_counters.h"
 #include "export/nbd/wire/export_info.h"
 #include "net/tls_credentials.h"
 
@@ -34,47 +37,61 @@ struct ServerTls {
   net::TlsDirectory* credentials = nullptr;
   std::string credentials_id = {};
   std::optional<std::string> authorizer_id = {};  // nullopt: every peer with a proven identity may connect
+
+  friend bool operator==(const ServerTls&, const ServerTls&) = default;
 };
 
 struct ServerOptions {
+  std::string id = "default";                // for queries, events and metrics
+  ServerCounters* counters = nullptr;        // outlives the server; null: it has counters of its own
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
   std::size_t handshakes_max = handshakes_permitted();
   authz::Directory* authorizers = nullptr;       // of the authorizers that TLS and exports name
   std::optional<ServerTls> tls = {};             // if set, clients are served over TLS only
-  std::uint64_t clients_before = 0;              // clients of earlier servers of the process; numbers continue from it
+  ExportView view = {};                          // the exports that it shows
   std::uint64_t close_grace_ns = kCloseGraceNs;  // see TransmissionContext
 };
 
-// The server's view of an export that clients can name.
-class PublishedExport {
+class ServerState final : public ExportDirectory, private ExportNames::Viewer {
  public:
-  // The description that new clients get.
-  virtual const ExportInfo& current_info() = 0;
+  // `names` outlives it.
+  ServerState(aio::Reactor& on, aio::ReactorPool& pool, aio::ProcessBudget& memory, const Log& to, ExportNames& names,
+              ServerOptions given);
+  ~ServerState() override;
 
- protected:
-  ~PublishedExport() = default;
-};
-
-class ServerState final : public ExportDirectory {
- public:
-  ServerState(aio::Reactor& on, aio::ReactorPool& pool, aio::ProcessBudget& memory, const Log& to, ServerOptions given);
+  // Takes over the limits, TLS and the view; the other options stay. Clients in transmission keep what they have. The
+  // caller drops the clients in their handshake when TLS becomes required.
+  void change(const ServerOptions& wanted);
 
   bool allows_multi_conn() const { return options.max_connections != 1; }
   // Whether clients must prove their identity, as far as the credentials require it.
   bool requires_tls() const { return options.tls.has_value(); }
 
   // --- exports ---
+  // Whether it shows the export. One that only some clients may use is shown over TLS only, where clients prove their
+  // identity.
+  bool shows(const ExportInfo& info) const {
+    return options.view.contains(info.name) && (!info.is_restricted || requires_tls());
+  }
+  // Whether it shows an export of that name now, and how many it shows.
   bool has_export(std::string_view name) const { return exports_by_name_.contains(name); }
-  // Makes an export visible under `name` and returns its sequence number; or hides it.
-  std::uint64_t publish(PublishedExport& added, const std::string& name);
-  void withdraw(const ExportInfo& removed);
-  // ExportDirectory
+  std::size_t export_count() const { return exports_.size(); }
+  // ExportDirectory. The result is valid until the next call of find() or next_after().
   const ExportInfo* find(std::string_view name) override;
   const ExportInfo* next_after(std::uint64_t sequence) override;
   std::optional<std::string> tls_refusal() override;
 
-  // --- slots of clients in transmission ---
+  // Time at which a connection's handshake must have ended, by the present options.
+  std::uint64_t handshake_deadline(const HandshakeTable::Slot& slot) const;
+
+  // --- clients in transmission ---
+  // Adds a client, which leaves by leave(). False when the server is being stopped: then it is not added.
+  bool enter(PlacedTransmission& client);
+  void leave(PlacedTransmission& client);
+  // Completes the running requests of all clients and disconnects them; no client enters any more.
+  aio::Task<void> finish_clients();
+  std::uint32_t client_count() const { return clients_; }
   bool is_full() const { return options.max_connections > 0 && clients_ >= options.max_connections; }
   // Waits until a slot is free; another client may take it first.
   aio::Task<IoResult> wait_for_slot();
@@ -85,18 +102,29 @@ class ServerState final : public ExportDirectory {
   aio::ReactorPool& reactors;
   aio::ProcessBudget& budget;
   const Log& log;
-  const ServerOptions options;
+  ExportNames& names;
+  ServerOptions options;  // only change() changes them
+  ServerCounters& counters;
   HandshakeTable handshakes;  // of Connections
   aio::Event handshake_began;
+  aio::Event handshake_limit_changed;
   aio::TurnQueue long_handshakes;  // their steps
   aio::TurnQueue tls_handshakes;   // steps that take a millisecond of processor time
 
  private:
-  std::map<std::uint64_t, PublishedExport*> exports_;  // by sequence: oldest first
+  void published(PublishedExport& added, const ExportInfo& info) override;
+  void withdrawn(const ExportInfo& removed) override;
+  const ExportInfo& as_shown(PublishedExport& one);
+
+  std::map<std::uint64_t, PublishedExport*> exports_;  // those that it shows, by sequence: oldest first
   std::map<std::string, PublishedExport*, std::less<>> exports_by_name_;
-  std::uint64_t last_sequence_ = 0;
-  std::uint32_t clients_ = 0;
+  ServerCounters own_counters_;  // unless the options name others
+  ExportInfo shown_;             // what as_shown() returned last, where it is not the export's own
+  IntrusiveList<PlacedTransmission> transmissions_;
+  std::uint32_t clients_ = 0;  // slots that are taken
+  bool is_finishing_ = false;
   aio::Event slot_free_;
+  aio::Event all_left_;
 };
 
 }  // namespace blockexport::nbd

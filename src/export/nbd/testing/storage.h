@@ -172,7 +172,9 @@ struct Backing {
             .trace = trace,
             .peer = "client",
             .writethrough = writethrough,
-            .log = log};
+            .log = log,
+            .shared_counters = shared_counters,
+            .client_counters = client_counters};
   }
 
   aio::Reactor& reactor;
@@ -185,6 +187,8 @@ struct Backing {
   Trace trace;
   bool writethrough = false;
   const PeerLog* log = nullptr;
+  exports::ReactorCounters* shared_counters = nullptr;
+  exports::ClientCounters* client_counters = nullptr;
 };
 
 }  // namespace blockexport::nbd::testing

@@ -27,7 +27,9 @@ Transmission::Transmission(TransmissionContext context, std::unique_ptr<net::Str
                .edge = context.edge,
                .fence = context.fence,
                .writethrough = context.writethrough,
-               .refused = context.refused}),
+               .refused = context.refused,
+               .client = context.client_counters}),
+      meter_(context.shared_counters, context.client_counters),
       input_(context.pool, state_.header_mode, early),
       output_(context.pool, engine_.budget(), state_.header_mode, rules_),
       reading_(context.reactor),
@@ -71,7 +73,7 @@ void Transmission::peer_hung_up() {
 }
 
 aio::Task<void> Transmission::take_requests() {
-  states_.enter(Phase::kServing);
+  enter(Phase::kServing);
   if (!begin_hang_up_watch()) {
     end_requests();
     co_return;
@@ -88,7 +90,7 @@ aio::Task<void> Transmission::take_requests() {
 
 // No request begins from now on. The writes of a lost client delay later requests of others (see write_fence.h).
 void Transmission::end_requests() {
-  states_.enter(Phase::kAnswering);
+  enter(Phase::kAnswering);
   engine_.end_requests(states_.ending() != Ending::kFinishing);
 }
 
@@ -97,7 +99,7 @@ aio::Task<void> Transmission::end() {
   // The sender ends when the queue is empty, the peer is gone, the session is suspended, or the close grace is over.
   aio::Scope grace(context_.reactor);
   grace.spawn("nbd close grace", close_grace());
-  states_.enter(Phase::kDraining);
+  enter(Phase::kDraining);
   // The read of a cold piece ends by itself.
   if (is_suspended() && states_.sender_wait() != SenderWait::kStorage) sending_.cancel();
   sender_wanted_.set();
@@ -107,7 +109,7 @@ aio::Task<void> Transmission::end() {
   co_await grace.join();
   co_await stall_watch_.join();
   if (is_watched_) stream_->forget_hang_up();
-  states_.enter(Phase::kEnded);
+  enter(Phase::kEnded);
   assert(!engine_.has_raised_fence());
 }
 
@@ -206,6 +208,18 @@ aio::Task<IoResult> Transmission::give_turn() {
 }
 
 aio::Task<IoResult> Transmission::wait_for_resource(ReaderWait wait) {
+  const std::uint64_t since_ns = context_.reactor.now_ns();
+  IoResult waited = co_await take_resource(wait);
+  if (wait == ReaderWait::kFence) {
+    meter_.waited_for_fence();
+  } else {
+    const auto kind = wait == ReaderWait::kSlot ? exports::LimitKind::kRequestsInFlight : exports::LimitKind::kMemory;
+    meter_.waited(kind, context_.reactor.now_ns() - since_ns);
+  }
+  co_return waited;
+}
+
+aio::Task<IoResult> Transmission::take_resource(ReaderWait wait) {
   switch (wait) {
     case ReaderWait::kSharedBuffer: {
       IoResult taken = co_await engine_.budget().take(ReplyQueue::kSharedBufferBytes);
@@ -397,6 +411,8 @@ IoResult Transmission::send_replies() {
   const std::size_t before = queue.file_replies();
   IoResult sent = queue.send(*stream_, context_.reactor);
   if (queue.file_replies() < before) engine_.slot_free().set();
+  // A client with one request at a time goes on when it has its reply.
+  if (sent && requests_in_batch_ <= 1 && engine_.requests_in_flight() == 0) context_.reactor.expect_work();
   return sent;
 }
 

@@ -21,7 +21,9 @@
 #include "base/peer_log.h"
 #include "base/trace.h"
 #include "block/edge.h"
+#include "export/engine/operation_counters.h"
 #include "export/engine/request_engine.h"
+#include "export/engine/request_meter.h"
 #include "export/engine/session_states.h"
 #include "export/engine/write_fence.h"
 #include "export/nbd/transmission/reply_writer.h"
@@ -52,6 +54,9 @@ struct TransmissionContext {
   const std::atomic<bool>* refused = nullptr;  // once true, it behaves as after refuse(); may be null
   std::uint64_t close_grace_ns = kCloseGraceNs;
   bool was_overtaken = false;  // clients that came later may have been served before this one
+  // Counters of the export on this reactor, and of the client; null: nothing is counted.
+  exports::ReactorCounters* shared_counters = nullptr;
+  exports::ClientCounters* client_counters = nullptr;
 };
 
 class Transmission final : private aio::HangUpWatch {
@@ -127,6 +132,7 @@ class Transmission final : private aio::HangUpWatch {
   aio::Task<IoResult> wait_for(ReaderWait wait);
   aio::Task<IoResult> give_turn();
   aio::Task<IoResult> wait_for_resource(ReaderWait wait);
+  aio::Task<IoResult> take_resource(ReaderWait wait);
   aio::Task<IoResult> while_connected(aio::Task<IoResult> waiting);
   aio::Task<void> watch_for_loss();
   bool client_not_reading() const { return states_.sender_wait() == SenderWait::kClient; }
@@ -177,6 +183,15 @@ class Transmission final : private aio::HangUpWatch {
   aio::Task<IoResult> load_cold_piece();
   void report_broken_reply(Errno error) const;
 
+  // transmission_counts.cc: counters and events of answered requests
+  // A request was answered: successfully, or with an error.
+  void answered(const Request& request, NbdError error = NbdError::kNone) {
+    count(request, error);
+    trace_end(request, error);
+  }
+  void answered_run(const WriteRun& run);
+  void count(const Request& request, NbdError error);
+  void enter(exports::Phase phase);
   // transmission_trace.cc: events
   void trace_begin(const Request& request) {
     if (context_.trace.is_on(TraceEvent::kNbdRequestBegin)) [[unlikely]]
@@ -200,6 +215,7 @@ class Transmission final : private aio::HangUpWatch {
   SessionState state_;
   RequestRules rules_;
   exports::RequestEngine engine_;
+  exports::RequestMeter meter_;
   RequestReader input_;
   ReplyWriter output_;
   block::Extents known_;  // of the current READ
@@ -211,7 +227,8 @@ class Transmission final : private aio::HangUpWatch {
   aio::Scope stall_watch_;
   aio::Event sender_wanted_;
   aio::Event part_written_;
-  std::uint64_t payload_bytes_ = 0;  // received bytes of large writes
+  std::uint64_t payload_bytes_ = 0;      // received bytes of large writes
+  std::uint32_t requests_in_batch_ = 0;  // of the last call of handle_input()
   exports::SessionStates states_;
   bool client_not_sending_ = false;  // in the middle of a large write
   bool suspend_wanted_ = false;

@@ -27,7 +27,7 @@ struct Transmission::ReadReply {
       return session->answer(request, result);
     }
     session->output_.put_read(std::move(buffer), head_bytes, data_bytes, budget_bytes);
-    session->trace_end(request);
+    session->answered(request);
   }
   void ended() { session->request_ended(); }
 };
@@ -85,7 +85,7 @@ struct Transmission::ExtentsReply {
       return session->answer(request, result);
     }
     session->output_.put_status(reply, budget_bytes);
-    session->trace_end(request);
+    session->answered(request);
   }
   void ended() { session->request_ended(); }
 };

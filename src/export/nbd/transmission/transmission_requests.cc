@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "aio/reactor/reactor.h"
+#include "export/nbd/transmission/request_verb.h"
 #include "export/nbd/transmission/transmission.h"
 #include "export/nbd/transmission/transmission_replies.h"
 #include "export/nbd/wire/block_status_filter.h"
@@ -36,30 +37,8 @@ bool has_flag(const Request& request, std::uint16_t flag) {
   return (request.flags & flag) != 0;
 }
 
-Verb verb_of(const Request& request) {
-  switch (static_cast<Command>(request.command)) {
-    case Command::kRead:
-      return Verb::kRead;
-    case Command::kWrite:
-      return Verb::kWrite;
-    case Command::kFlush:
-      return Verb::kFlush;
-    case Command::kTrim:
-      return Verb::kDiscard;
-    case Command::kCache:
-      return Verb::kPrefetch;
-    case Command::kWriteZeroes:
-      return Verb::kWriteZeroes;
-    case Command::kBlockStatus:
-      return Verb::kExtents;
-    case Command::kDisconnect:
-      break;
-  }
-  __builtin_unreachable();
-}
-
 BlockRequest to_block_request(const Request& request, block::Range range) {
-  return {.verb = verb_of(request),
+  return {.verb = *verb_of(request),
           .range = range,
           .force_unit_access = has_flag(request, command_flag::kFua),
           .may_unmap = !has_flag(request, command_flag::kNoHole),
@@ -70,9 +49,13 @@ BlockRequest to_block_request(const Request& request, block::Range range) {
 
 // Requests that arrived together pass the gate once.
 ReaderWait Transmission::handle_input() {
-  engine_.begin_batch();
+  const std::uint64_t received_ns = context_.reactor.now_ns();
+  engine_.begin_batch(received_ns);
+  requests_in_batch_ = 0;
   const ReaderWait wait = handle_requests();
   engine_.end_batch();
+  // The caller sends the replies now.
+  if (meter_.has_pending()) meter_.batch_ends(received_ns, context_.reactor.now_ns());
   return wait;
 }
 
@@ -94,6 +77,7 @@ ReaderWait Transmission::handle_requests() {
     if (taken) {
       begin_is_traced_ = false;
       engine_.request_taken();
+      ++requests_in_batch_;
     }
     // Nothing was consumed: the request is not complete yet.
     if (wait != ReaderWait::kInput || !taken) return wait;
@@ -145,7 +129,7 @@ ReaderWait Transmission::begin_read(const Request& request) {
   const ReadPlan plan = plan_known_holes(request);
   if (plan.data.empty()) return answer_hole(request, plan);
   if (answer_from_file(plan)) {
-    trace_end(request);
+    answered(request);
     return ReaderWait::kInput;
   }
   const bool small = plan.reply_bytes() <= ReplyQueue::kSharedBufferBytes;
@@ -155,7 +139,7 @@ ReaderWait Transmission::begin_read(const Request& request) {
     if (engine_.read_now(plan.data, {.iov_base = space.data(), .iov_len = plan.data.length})) {
       output_.commit_read(plan, space);
       input_.consume();
-      trace_end(request);
+      answered(request);
       return ReaderWait::kInput;
     }
   }
@@ -163,7 +147,7 @@ ReaderWait Transmission::begin_read(const Request& request) {
   if (!engine_.take_memory(budget_bytes)) {
     if (!engine_.is_memory_scarce()) return ReaderWait::kMemory;
     answer_piece_by_piece(plan);
-    trace_end(request);
+    answered(request);
     return ReaderWait::kInput;
   }
   input_.consume();
@@ -200,7 +184,7 @@ ReaderWait Transmission::answer_hole(const Request& request, const ReadPlan& pla
   if (!output_.put_hole(plan)) return ReaderWait::kSharedBuffer;
   input_.consume();
   engine_.count_hole(request.length);
-  trace_end(request);
+  answered(request);
   return ReaderWait::kInput;
 }
 
@@ -265,7 +249,7 @@ bool Transmission::can_write_now(const Request& request) const {
 bool Transmission::write_now(const Request& request, std::span<const iovec> data) {
   if (!can_write_now(request) || !engine_.write_now(range_of(request), data)) return false;
   output_.succeed(request);
-  trace_end(request);
+  answered(request);
   return true;
 }
 
@@ -290,7 +274,7 @@ bool Transmission::write_whole_now(const Request& request) {
   }
   if (alone_writes_ > 0) --alone_writes_;
   output_.write_run(run);
-  trace_run(run);
+  answered_run(run);
   input_.consume_bytes(run.wire_bytes());
   return true;
 }
@@ -371,13 +355,13 @@ ReaderWait Transmission::begin_other(const Request& request) {
 ReaderWait Transmission::answer_now(const Request& request) {
   if (!output_.succeed_now(request)) return ReaderWait::kSharedBuffer;
   input_.consume();
-  trace_end(request);
+  answered(request);
   return ReaderWait::kInput;
 }
 
 ReaderWait Transmission::reject(const Request& request, const Verdict& verdict) {
   if (!output_.refuse_now(request, verdict)) return ReaderWait::kSharedBuffer;
-  trace_end(request, verdict.error);
+  answered(request, verdict.error);
   input_.consume();
   input_.skip(verdict.payload_bytes);
   if (!verdict.disconnect) return ReaderWait::kInput;
@@ -389,9 +373,9 @@ ReaderWait Transmission::reject(const Request& request, const Verdict& verdict) 
 void Transmission::answer(const Request& request, const IoResult& result) {
   if (result) {
     output_.succeed(request);
-    trace_end(request);
+    answered(request);
   } else {
-    trace_end(request, output_.report_failure(request, result.error()));
+    answered(request, output_.report_failure(request, result.error()));
   }
 }
 
@@ -409,6 +393,7 @@ void Transmission::request_ended() {
 aio::Task<IoResult> Transmission::write_part() {
   if (context_.fence.is_up()) CO_TRY(co_await context_.fence.wait_until_down());
   part_written_.reset();
+  engine_.set_received_ns(context_.reactor.now_ns());
   const Request request = input_.payload_request();
   Payload part = input_.take_part();
   const block::Range range{.offset = request.offset + part.written_bytes(), .length = part.part_bytes()};

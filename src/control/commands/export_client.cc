@@ -1,0 +1,125 @@
+// Commands query-export-clients and export-client-disconnect.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "control/core/client_events.h"
+#include "control/core/control.h"
+#include "control/objects/iothread_object.h"
+#include "schema/operation_commands.h"
+
+namespace blockexport::control {
+namespace {
+
+constexpr std::int64_t kMicrosecondsPerSecond = 1'000'000;
+constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
+
+using ReactorNames = std::map<const aio::DataReactor*, std::string>;
+
+ReactorNames reactor_names(Control& control) {
+  ReactorNames names;
+  control.data_reactors().for_each(
+      [&](const std::string& name, aio::DataReactor& reactor) { names.emplace(&reactor, name); });
+  for (const auto& object : control.objects().all()) {
+    if (object->type_name() != "iothread") continue;
+    names.emplace(&static_cast<IothreadObject&>(*object).data_reactor(), "iothread " + object->id());
+  }
+  return names;
+}
+
+schema::ExportClientPhase to_schema(exports::Phase phase) {
+  switch (phase) {
+    case exports::Phase::kCreated:
+      return schema::ExportClientPhase::kStarting;
+    case exports::Phase::kServing:
+      return schema::ExportClientPhase::kServing;
+    case exports::Phase::kAnswering:
+      return schema::ExportClientPhase::kAnswering;
+    case exports::Phase::kDraining:
+      return schema::ExportClientPhase::kDraining;
+    case exports::Phase::kEnded:
+      return schema::ExportClientPhase::kEnded;
+  }
+  __builtin_unreachable();
+}
+
+// All reactors use the same clock.
+std::optional<std::int64_t> oldest_request_ms(Control& control, const exports::ClientCounters& counters) {
+  const std::uint64_t since_ns = counters.oldest_since_ns.load();
+  if (since_ns == 0) return std::nullopt;
+  const std::uint64_t now_ns = control.reactor().now_ns();
+  return static_cast<std::int64_t>((now_ns - std::min(now_ns, since_ns)) / kNanosecondsPerMillisecond);
+}
+
+schema::ExportClient to_schema(Control& control, const exports::Export& used, const exports::ServedClient& client,
+                               const ReactorNames& names) {
+  const exports::ClientDescription& about = client.description();
+  const exports::ClientCounters& counters = client.counters();
+  schema::ExportClient shown{.client = static_cast<std::int64_t>(about.number),
+                             .server = about.server,
+                             .export_ = used.id(),
+                             .peer = about.peer,
+                             .identity = about.identity,
+                             .since = about.since_us / kMicrosecondsPerSecond,
+                             .phase = to_schema(counters.phase.load(std::memory_order_relaxed)),
+                             .header_mode = std::string(about.header_mode),
+                             .contexts = about.contexts,
+                             .writable = about.is_writable,
+                             .in_flight = static_cast<std::int64_t>(counters.in_flight.load()),
+                             .oldest_request_ms = oldest_request_ms(control, counters),
+                             .operations = to_operation_counts(counters.operations),
+                             .bytes = to_operation_counts(counters.bytes)};
+  if (about.tls) {
+    shown.tls =
+        schema::ExportClientTls{.version = std::string(about.tls->version), .cipher = std::string(about.tls->cipher)};
+  }
+  const auto name = names.find(&client.data_reactor());
+  shown.reactor = name == names.end() ? "unknown" : name->second;
+  return shown;
+}
+
+bool matches(const schema::ExportClientDisconnectArguments& wanted, const exports::ServedClient& client) {
+  const exports::ClientDescription& about = client.description();
+  if (wanted.client && static_cast<std::int64_t>(about.number) != *wanted.client) return false;
+  return !wanted.identity || about.identity == *wanted.identity;
+}
+
+}  // namespace
+
+aio::Task<Result<std::vector<schema::ExportClient>>> query_export_clients(Control& control) {
+  control.client_events().enable();
+  const ReactorNames names = reactor_names(control);
+  std::vector<schema::ExportClient> shown;
+  for (const exports::Export* used : control.exports().list()) {
+    for (const exports::ServedClient* client : used->clients()) {
+      shown.push_back(to_schema(control, *used, *client, names));
+    }
+  }
+  std::ranges::sort(shown, {}, &schema::ExportClient::client);
+  co_return shown;
+}
+
+aio::Task<Result<schema::ExportClientDisconnected>> export_client_disconnect(
+    Control& control, schema::ExportClientDisconnectArguments arguments) {
+  if (!arguments.client && !arguments.identity && !arguments.export_) {
+    co_return fail(Error("At least one of the parameters 'client', 'identity' and 'export' is required")
+                       .with_hint("Without a selector the command would disconnect all clients."));
+  }
+  if (arguments.export_ && control.exports().find(*arguments.export_) == nullptr) {
+    co_return fail(fmt::format("Export '{}' is not found", *arguments.export_));
+  }
+  schema::ExportClientDisconnected result;
+  for (exports::Export* used : control.exports().list()) {
+    if (arguments.export_ && used->id() != *arguments.export_) continue;
+    for (exports::ServedClient* client : used->clients()) {
+      if (!matches(arguments, *client)) continue;
+      client->disconnect();
+      ++result.disconnected;
+    }
+  }
+  co_return result;
+}
+
+}  // namespace blockexport::control
