@@ -69,7 +69,7 @@ const json::Value* Decoder::take(Name name) {
   note_requested(name);
   const json::Value* value = peek(name);
   if (value == nullptr) {
-    fail(fmt::format("Parameter '{}' is missing", path(name)), hint_for_missing(name));
+    fail_missing(name);
     return nullptr;
   }
   if (frames_.empty()) return value;
@@ -99,23 +99,53 @@ std::string Decoder::hint_for_unexpected(std::string_view name) const {
   return hint_for_option(name, options, context, path(""));
 }
 
-std::string Decoder::hint_for_missing(Name name) const {
-  if (frames_.empty() || name == nullptr || frames_.back().value->as_object() == nullptr) return {};
+std::vector<std::string_view> Decoder::unknown_members() const {
+  if (frames_.empty() || frames_.back().value->as_object() == nullptr) return {};
   const auto requested = std::span(requested_).subspan(frames_.back().first_requested);
   std::vector<std::string_view> unknown;
   for (const auto& [written, value] : *frames_.back().value->as_object()) {
     if (unknown.size() == kSimilarCandidatesMax) break;
     if (std::ranges::find(requested, written) == requested.end()) unknown.push_back(written);
   }
-  return hint_for_absent_option(name, unknown, path(""));
+  return unknown;
+}
+
+std::string Decoder::hint_for_missing(Name name) const {
+  if (frames_.empty() || name == nullptr || frames_.back().value->as_object() == nullptr) return {};
+  return hint_for_absent_option(name, unknown_members(), path(""));
+}
+
+std::optional<std::string_view> Decoder::take_misspelling(Name name) {
+  if (name == nullptr) return std::nullopt;
+  const std::optional<std::string_view> found = most_similar(name, unknown_members());
+  if (found) known_.push_back(*found);
+  return found;
+}
+
+void Decoder::fail_missing(Name name) {
+  fail(fmt::format("Parameter '{}' is missing", path(name)), hint_for_missing(name));
 }
 
 std::string Decoder::element_text(std::size_t index) const {
   return fmt::format("[{}]", index);
 }
 
+std::vector<std::string> Decoder::path_components(Name name) const {
+  std::vector<std::string> components;
+  for (std::size_t i = 0; i < frames_.size(); ++i) {
+    const Frame& frame = frames_[i];
+    if (frame.value->as_array() != nullptr) {
+      components.push_back(fmt::format("{}", frame.next == 0 ? 0 : frame.next - 1));
+      continue;
+    }
+    const Name inner = i + 1 < frames_.size() ? frames_[i + 1].name : name;
+    if (inner != nullptr) components.emplace_back(inner);
+  }
+  return components;
+}
+
 std::string Decoder::path(Name name) const {
-  std::string text;
+  std::string text = path_prefix_;
   for (std::size_t i = 0; i < frames_.size(); ++i) {
     const Frame& frame = frames_[i];
     if (frame.value->as_array() != nullptr) {
@@ -160,13 +190,17 @@ bool Decoder::end_object() {
   if (known.size() != object.size()) {
     for (const auto& [name, value] : object) {
       if (std::ranges::find(known, name) != known.end()) continue;
-      return fail(fmt::format("Parameter '{}' is unexpected", path(echo(name).c_str())), hint_for_unexpected(name));
+      if (!fail_unexpected(name)) return false;
     }
   }
   known_.resize(frame.first_known);
   requested_.resize(frame.first_requested);
   frames_.pop_back();
   return true;
+}
+
+bool Decoder::fail_unexpected(const std::string& name) {
+  return fail(fmt::format("Parameter '{}' is unexpected", path(echo(name).c_str())), hint_for_unexpected(name));
 }
 
 bool Decoder::begin_list(Name name, std::size_t& count) {
@@ -196,7 +230,10 @@ std::optional<std::size_t> Decoder::string_branch(std::string_view /*text*/, std
 
 bool Decoder::alternate(Name name, const char* type, std::span<const JsonKind> kinds, std::size_t& which) {
   const json::Value* value = peek(name);
-  if (value == nullptr) return fail(fmt::format("Parameter '{}' is missing", path(name)), hint_for_missing(name));
+  if (value == nullptr) {
+    fail_missing(name);
+    return false;
+  }
   const std::string* text = value->as_string();
   auto branch = text != nullptr ? string_branch(*text, kinds) : branch_of(kind_of(*value), kinds);
   if (!branch) {

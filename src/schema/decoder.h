@@ -48,15 +48,28 @@ class Decoder : public Visitor {
   const json::Value* peek(Name name) const;
   // The path of `name` in the document: addr.data.path, options[0].driver.
   std::string path(Name name) const;
+  // The same as components: names of members, and numbers of elements.
+  std::vector<std::string> path_components(Name name) const;
   // The text of a list's element in a path.
   virtual std::string element_text(std::size_t index) const;
   // The branch of an alternate that accepts a string.
   virtual std::optional<std::size_t> string_branch(std::string_view text, std::span<const JsonKind> kinds) const;
 
+  // An unknown member of the innermost object. A true result ignores it.
+  virtual bool fail_unexpected(const std::string& name);
+  // A member that the innermost object, or the document, lacks.
+  virtual void fail_missing(Name name);
+  // The unknown member of the innermost object that is most like `name`, and counts as known from now on; nullopt when
+  // none is similar.
+  std::optional<std::string_view> take_misspelling(Name name);
+
   // Each sets the error and returns false.
   bool fail(std::string message, std::string hint = {});
   bool fail_type(Name name, const char* expected);
   bool fail_expects(Name name, const char* expected);
+
+  // Path of the document itself in messages, without a final dot; empty when messages name its members alone.
+  std::string path_prefix_;
 
  private:
   struct Frame {
@@ -73,6 +86,8 @@ class Decoder : public Visitor {
   std::string hint_for_unexpected(std::string_view name) const;
   // Hint about a missing member `name`: a member that may be its misspelling.
   std::string hint_for_missing(Name name) const;
+  // Members of the innermost object that the schema has not requested so far; empty for a list or the document.
+  std::vector<std::string_view> unknown_members() const;
 
   const json::Value& document_;
   std::vector<Frame> frames_;
