@@ -106,8 +106,16 @@ aio::Task<void> Graph::close() {
   return aio::shielded("block graph close", remove_all());
 }
 
+Graph::Place Graph::place_of(const Node& node) {
+  auto found = nodes_by_name_.find(node.name());
+  if (found != nodes_by_name_.end() && found->second->node.get() == &node) return found->second;
+  auto place = std::ranges::find(nodes_, &node, [](const GraphNode& one) -> const Node* { return one.node.get(); });
+  assert(place != nodes_.end());
+  return place;
+}
+
 std::unique_ptr<Node> Graph::take(Place place) {
-  trace_.note(TraceEvent::kBlockNodeClosed, {place->node->name()});
+  trace_.note(TraceEvent::kBlockNodeClosed, {place->shown_name()});
   std::unique_ptr<Node> taken = std::move(place->node);
   nodes_.erase(place);
   return taken;

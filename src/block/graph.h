@@ -18,6 +18,7 @@
 #include "aio/sync/sync.h"
 #include "aio/task/task.h"
 #include "base/error.h"
+#include "base/origin.h"
 #include "base/trace.h"
 #include "block/driver_table.h"
 #include "block/edge.h"
@@ -36,6 +37,10 @@ struct GraphNode {
   std::unique_ptr<Node> node;
   schema::BlockdevOptions options;  // as the user gave them
   bool owned_by_user = false;       // made by its own command; other nodes are removed with their last parent
+  std::string retired_name = {};    // of a node that has lost its name: the one that queries show; else empty
+  Origin origin = Origin::kCommand;
+
+  const std::string& shown_name() const { return retired_name.empty() ? node->name() : retired_name; }
 };
 
 class Graph {
@@ -63,6 +68,7 @@ class Graph {
   const std::list<GraphNode>& nodes() const { return nodes_; }  // oldest first
   // The data of a node of this graph.
   const GraphNode& about(const Node& node) const { return entry(node); }
+  void set_origin(const Node& node, Origin origin) { entry(node).origin = origin; }
 
   // While it is held the graph does not change; for a caller that uses several nodes and awaits in between.
   auto keep_unchanged() { return changes_.lock(); }
@@ -71,7 +77,8 @@ class Graph {
   // step that failed. Nodes that the first steps add are opened before the change begins, if their options refer to no
   // other node: slow storage then delays only this change. A cancellation ends the opening of nodes; after that the
   // change is completed or undone.
-  aio::Task<Result<>> apply(std::vector<GraphStep> steps);
+  // `failed_step`: set to the number of the step that failed, if it was one; null or outlives the call.
+  aio::Task<Result<>> apply(std::vector<GraphStep> steps, std::optional<std::size_t>* failed_step = nullptr);
 
   // --- commands, each a change of one step ---
   aio::Task<Result<>> add(schema::BlockdevOptions options);
@@ -122,6 +129,8 @@ class Graph {
   class Attachment;
   class ReferenceAttachment;
   class Detachment;
+  class ChildAddition;
+  class ChildRemoval;
   class Replacement;
   class Snapshot;
   class SnapshotTaking;
@@ -138,6 +147,8 @@ class Graph {
   class ImageSnapshotTaking;
   class ImageSnapshotDeletion;
   class ImageSnapshotApplying;
+  class Retirement;
+  class Partnership;
   class Failure;
   class Emptying;
   using Place = std::list<GraphNode>::iterator;
@@ -150,6 +161,8 @@ class Graph {
   static std::unique_ptr<Work> work_of(AttachEdge step);
   static std::unique_ptr<Work> work_of(AttachReference step);
   static std::unique_ptr<Work> work_of(DetachEdge step);
+  static std::unique_ptr<Work> work_of(AddChild step);
+  static std::unique_ptr<Work> work_of(RemoveChild step);
   static std::unique_ptr<Work> work_of(ReplaceNode step);
   static std::unique_ptr<Work> work_of(TakeSnapshot step);
   static std::unique_ptr<Work> work_of(AddOverlay step);
@@ -166,6 +179,8 @@ class Graph {
   static std::unique_ptr<Work> work_of(TakeImageSnapshot step);
   static std::unique_ptr<Work> work_of(DeleteImageSnapshot step);
   static std::unique_ptr<Work> work_of(ApplyImageSnapshot step);
+  static std::unique_ptr<Work> work_of(RetireNode step);
+  static std::unique_ptr<Work> work_of(CallPartner step);
   static std::unique_ptr<Work> work_of(FailChange step);
   static std::unique_ptr<Work> work_of_closing();
   static Error closing_error();
@@ -178,12 +193,15 @@ class Graph {
   static bool refers_to_nodes(const schema::BlockdevOptions& options);
   // The lock for a change. ECANCELED: it is not held.
   aio::Task<std::expected<aio::Mutex::Guard, Errno>> lock_for_change();
-  aio::Task<Result<>> run_change(std::vector<std::unique_ptr<Work>> works);
+  aio::Task<Result<>> run_change(std::vector<std::unique_ptr<Work>> works,
+                                 std::optional<std::size_t>* failed_step = nullptr);
   aio::Task<void> give_back(std::unique_ptr<Edge> edge);
   aio::Task<void> remove_all();
   aio::Task<void> make_read_only(std::string name);
   // The name is not found any more.
   std::unique_ptr<Node> take(Place place);
+  // The place of a node, which may have lost its name.
+  Place place_of(const Node& node);
 
   aio::Reactor& control_;
   DriverTable& drivers_;

@@ -52,6 +52,7 @@ aio::Task<Result<>> Graph::Change::prepare() {
   for (const auto& work : works_) {
     const std::size_t journal_size = journal_.size();
     if (Result<> result = co_await work->prepare(*this); !result) {
+      failed_work_ = journal_sizes_.size();
       undo_to(journal_size);
       co_return result;
     }
@@ -225,10 +226,16 @@ void Graph::Change::withdraw_edge(Edge& edge) {
   edge.withdraw();
 }
 
+void Graph::Change::release_name(Node& node) {
+  const Place place = graph_.place_of(node);
+  journal_.emplace_back(NameReleased{place});
+  graph_.nodes_by_name_.erase(node.name());
+  place->retired_name = graph_.generate_name();
+}
+
 aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
-  const GraphNode* entry = graph_.entry(node.name());
-  if (entry == nullptr || entry->node.get() != &node) co_return;  // already removed with another node
-  if (entry->owned_by_user || !node.parents().empty()) {
+  if (withdrawn_nodes_.contains(&node)) co_return;  // already removed with another node
+  if (graph_.entry(node).owned_by_user || !node.parents().empty()) {
     note_changed(node);
     co_return;
   }
@@ -238,10 +245,12 @@ aio::Task<void> Graph::Change::withdraw_if_unused(Node& node) {
   // As long as its children still have its permissions. If the change is undone, the bitmaps come into use again with
   // the next change of the node.
   (void)co_await store_image_bitmaps(node, graph_.log_);
-  auto found = graph_.nodes_by_name_.find(node.name());
-  journal_.emplace_back(NodeWithdrawn{found->second});
-  withdrawn_.push_back(found->second);
-  graph_.nodes_by_name_.erase(found);
+  const Place place = graph_.place_of(node);
+  const bool has_name = place->retired_name.empty();
+  journal_.emplace_back(NodeWithdrawn{place, has_name});
+  withdrawn_.push_back(place);
+  withdrawn_nodes_.insert(&node);
+  if (has_name) graph_.nodes_by_name_.erase(node.name());
   for (Edge* child : node.driver().children()) {
     withdraw_edge(*child);
     co_await withdraw_if_unused(child->node());
@@ -305,6 +314,12 @@ void Graph::Change::undo(EdgeMoved& edit) {
 void Graph::Change::undo(NodeWithdrawn& edit) {
   assert(withdrawn_.back() == edit.place);
   withdrawn_.pop_back();
+  withdrawn_nodes_.erase(edit.place->node.get());
+  if (edit.had_name) graph_.nodes_by_name_.emplace(edit.place->node->name(), edit.place);
+}
+
+void Graph::Change::undo(NameReleased& edit) {
+  edit.place->retired_name.clear();
   graph_.nodes_by_name_.emplace(edit.place->node->name(), edit.place);
 }
 
@@ -312,12 +327,12 @@ void Graph::Change::undo(BitmapsResized& edit) {
   for (auto& [bitmap, bits] : edit.before) bitmap->bits().swap(*bits);
 }
 
-aio::Task<Result<>> Graph::apply(std::vector<GraphStep> steps) {
+aio::Task<Result<>> Graph::apply(std::vector<GraphStep> steps, std::optional<std::size_t>* failed_step) {
   std::vector<std::unique_ptr<Work>> works;
   for (GraphStep& step : steps) {
     works.push_back(std::visit([](auto& one) { return work_of(std::move(one)); }, step));
   }
-  co_return co_await run_change(std::move(works));
+  co_return co_await run_change(std::move(works), failed_step);
 }
 
 aio::Task<std::expected<aio::Mutex::Guard, Errno>> Graph::lock_for_change() {
@@ -330,16 +345,21 @@ aio::Task<std::expected<aio::Mutex::Guard, Errno>> Graph::lock_for_change() {
   }
 }
 
-aio::Task<Result<>> Graph::run_change(std::vector<std::unique_ptr<Work>> works) {
-  for (const auto& work : works) {
-    if (!work->opens_before(*this)) break;
-    CO_TRY(co_await work->open(*this));
+aio::Task<Result<>> Graph::run_change(std::vector<std::unique_ptr<Work>> works,
+                                      std::optional<std::size_t>* failed_step) {
+  for (std::size_t i = 0; i < works.size() && works[i]->opens_before(*this); ++i) {
+    Result<> opened = co_await works[i]->open(*this);
+    if (opened) continue;
+    if (failed_step != nullptr) *failed_step = i;
+    co_return opened;
   }
   auto guard = co_await lock_for_change();
   if (!guard) co_return fail(Error::system("The change of the block graph was cancelled", guard.error()));
   if (works.empty()) co_return Result<>();
   Change change(*this, std::move(works), std::move(*guard));
-  co_return co_await change.run();
+  Result<> done = co_await change.run();
+  if (failed_step != nullptr) *failed_step = change.failed_work();
+  co_return done;
 }
 
 aio::Task<void> Graph::remove_all() {

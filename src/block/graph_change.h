@@ -52,6 +52,8 @@ class Graph::Change {
       : graph_(graph), works_(std::move(works)), lock_(std::move(lock)) {}
   // Ends the change, and opens the edges that it quiesced. Called once.
   aio::Task<Result<>> run();
+  // The number of the work whose preparation has failed; nullopt when none has.
+  std::optional<std::size_t> failed_work() const { return failed_work_; }
 
   // --- for works in prepare() ---
   Graph& graph() { return graph_; }
@@ -89,6 +91,8 @@ class Graph::Change {
   IoResult resize_bitmaps(Node& node);
   // Its node has one user less, but still exists.
   void withdraw_edge(Edge& edge);
+  // The name leads to no node any more; queries show the node under a generated one.
+  void release_name(Node& node);
   // Notes an edge that a driver owns and destroys when the change fails, in any order: no edit refers to it.
   void note_added(const Edge& edge) { added_edges_.insert(&edge); }
   // A root edge is about to be destroyed: opens it if it was quiesced, and drops it.
@@ -116,12 +120,16 @@ class Graph::Change {
   };
   struct NodeWithdrawn {
     Place place;
+    bool had_name;
+  };
+  struct NameReleased {
+    Place place;
   };
   struct BitmapsResized {
     // Of each bitmap that gets another size, the bits that it had.
     std::vector<std::pair<DirtyBitmap*, std::unique_ptr<DirtyBits>>> before;
   };
-  using Edit = std::variant<NodesAdded, OwnerSet, OptionsSet, EdgeMoved, NodeWithdrawn, BitmapsResized>;
+  using Edit = std::variant<NodesAdded, OwnerSet, OptionsSet, EdgeMoved, NodeWithdrawn, NameReleased, BitmapsResized>;
 
   aio::Task<Result<>> prepare();
   aio::Task<Result<>> finish(Result<> prepared);
@@ -146,6 +154,7 @@ class Graph::Change {
   void undo(OptionsSet& edit);
   void undo(EdgeMoved& edit);
   void undo(NodeWithdrawn& edit);
+  void undo(NameReleased& edit);
   void undo(BitmapsResized& edit);
 
   Graph& graph_;
@@ -164,7 +173,9 @@ class Graph::Change {
   std::map<const NodeStore*, aio::Mutex::Guard> paused_stores_;
   std::unordered_set<const Edge*> added_edges_;  // for comparison only: they may be gone
   std::vector<Place> withdrawn_;                 // parents first
+  std::unordered_set<const Node*> withdrawn_nodes_;
   std::unique_ptr<PermissionUpdate> permissions_;
+  std::optional<std::size_t> failed_work_;
 };
 
 // Fails when the node is the backing node of another one.

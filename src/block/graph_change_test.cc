@@ -411,6 +411,57 @@ double processor_seconds() {
   return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
 }
 
+struct Partner final : ChangePartner {
+  Result<> decide() override {
+    ++decisions;
+    if (refuses) return fail("not now");
+    return {};
+  }
+  void commit() override { ++commits; }
+
+  bool refuses = false;
+  int decisions = 0;
+  int commits = 0;
+};
+
+TEST_F(GraphChangeTest, ARetiredNodeKeepsItsUsersAndGivesItsNameAway) {
+  add({{"driver", "null-co"}, {"node-name", "f"}});
+  auto user_of_old = attach("f");
+  const Node* old_node = graph_.find("f");
+  Partner partner;
+  auto replace = [&] {
+    auto options = schema::decode<schema::BlockdevOptions>(json::Object{{"driver", "null-co"}, {"node-name", "f"}});
+    std::vector<GraphStep> steps;
+    steps.emplace_back(RetireNode{"f"});
+    steps.emplace_back(AddNode{std::move(*options)});
+    steps.emplace_back(CallPartner{&partner});
+    return message(run(graph_.apply(std::move(steps))));
+  };
+  partner.refuses = true;
+  EXPECT_EQ(replace(), "not now");
+  EXPECT_EQ(graph_.find("f"), old_node);
+  EXPECT_EQ(graph_.nodes().size(), 1u);
+  partner.refuses = false;
+  EXPECT_EQ(replace(), "");
+  EXPECT_EQ(partner.decisions, 2);
+  EXPECT_EQ(partner.commits, 1);
+  EXPECT_NE(graph_.find("f"), old_node);
+  EXPECT_EQ(&user_of_old->node(), old_node);
+  EXPECT_TRUE(graph_.about(*old_node).shown_name().starts_with("#block"));
+  EXPECT_EQ(graph_.nodes().size(), 2u);
+  detach(std::move(user_of_old));
+  EXPECT_EQ(graph_.nodes().size(), 1u);
+  EXPECT_NE(graph_.find("f"), nullptr);
+}
+
+TEST_F(GraphChangeTest, ARetiredNodeWithoutUsersIsRemovedWithItsChildren) {
+  add({{"driver", "raw"}, {"node-name", "r"}, {"file", json::Object{{"driver", "null-co"}, {"node-name", "f"}}}});
+  std::vector<GraphStep> steps;
+  steps.emplace_back(RetireNode{"r"});
+  EXPECT_EQ(message(run(graph_.apply(std::move(steps)))), "");
+  EXPECT_TRUE(graph_.nodes().empty());
+}
+
 TEST_F(GraphChangeTest, ManyUsersOfOneNodeCostNoMoreEach) {
   constexpr int kUsers = 30'000;
   constexpr double kSecondsMax = 20;

@@ -120,7 +120,7 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node, Backi
   const NodeOptions& options = node.options();
   schema::BlockDeviceInfo info;
   info.file = file_description(graph, node);
-  info.node_name = node.name();
+  info.node_name = graph.about(node).shown_name();
   info.ro = node.read_only();
   info.drv = node.driver().format_name();
   info.children = children_of(node);
@@ -216,7 +216,10 @@ aio::Task<std::optional<std::uint64_t>> allocated_bytes(Graph& graph, std::strin
 
 std::vector<schema::BlockStats> block_statistics(const Graph& graph) {
   std::vector<schema::BlockStats> list;
-  for (const GraphNode& entry : graph.nodes()) list.push_back(statistics_of(*entry.node));
+  for (const GraphNode& entry : graph.nodes()) {
+    list.push_back(statistics_of(*entry.node));
+    list.back().node_name = entry.shown_name();
+  }
   return list;
 }
 

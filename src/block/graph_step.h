@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/error.h"
 #include "block/change_listener.h"
 #include "block/edge.h"
 #include "block/held_bitmap.h"
@@ -71,6 +72,19 @@ struct AttachReference {
 // edge again.
 struct DetachEdge {
   std::unique_ptr<Edge>* edge = nullptr;  // outlives the change
+};
+
+// Adds a node without users as a further child of `parent`, whose driver takes such ones.
+struct AddChild {
+  std::string parent;
+  std::string node;
+};
+
+// Removes the child of that name from `parent`, whose driver can do without it. A node that no command made is removed
+// with its last user.
+struct RemoveChild {
+  std::string parent;
+  std::string child;
 };
 
 // Moves the users of a node to another one, except those through which the other one uses it itself. Both have the same
@@ -189,6 +203,29 @@ struct ApplyImageSnapshot {
   std::string id;
 };
 
+// Takes the name of a node away, so that another node can get it. Queries show the node under a generated name, and it
+// is removed with its last edge, at once if it has none. Users of the node stay.
+struct RetireNode {
+  std::string name;
+};
+
+// What a caller does together with a change, at the moment at which the change can fail no longer.
+class ChangePartner {
+ public:
+  // The last check, when all other steps are prepared. Errors undo the change. It waits for nothing.
+  virtual Result<> decide() = 0;
+  // All other steps are committed, and requests still wait. It cannot fail, and waits for nothing.
+  virtual void commit() = 0;
+
+ protected:
+  ~ChangePartner() = default;
+};
+
+// Calls the partner. It must be the last step of its change.
+struct CallPartner {
+  ChangePartner* partner = nullptr;  // outlives the change
+};
+
 // Fails, so that the steps before it are undone.
 struct FailChange {
   std::string message;
@@ -196,8 +233,8 @@ struct FailChange {
 
 using GraphStep =
     std::variant<AddNode, RemoveNode, ReopenNodes, ResizeNode, RenameBacking, AttachEdge, AttachReference, DetachEdge,
-                 ReplaceNode, TakeSnapshot, AddOverlay, AddListener, RemoveListener, AddBitmap, RemoveBitmap,
-                 ClearBitmap, EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps, TakeImageSnapshot,
-                 DeleteImageSnapshot, ApplyImageSnapshot, FailChange>;
+                 AddChild, RemoveChild, ReplaceNode, TakeSnapshot, AddOverlay, AddListener, RemoveListener, AddBitmap,
+                 RemoveBitmap, ClearBitmap, EnableBitmap, DisableBitmap, MergeBitmaps, ResizeBitmaps, HoldBitmaps,
+                 TakeImageSnapshot, DeleteImageSnapshot, ApplyImageSnapshot, RetireNode, CallPartner, FailChange>;
 
 }  // namespace blockexport::block
