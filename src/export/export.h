@@ -13,8 +13,11 @@
 
 #include "aio/threads/reactor_pool.h"
 #include "base/error.h"
+#include "base/origin.h"
 #include "block/edge.h"
 #include "block/node.h"
+#include "export/engine/operation_counters.h"
+#include "export/served_client.h"
 
 namespace blockexport::exports {
 
@@ -59,6 +62,12 @@ class Export {
   bool is_writable() const { return options_.writable; }
   bool is_writethrough() const { return options_.writethrough; }
   bool shutting_down() const { return shutting_down_; }
+  // In the registry; never reused.
+  std::uint64_t number() const { return number_; }
+  // Whether the edge to the node is this one.
+  bool uses(const block::Edge& edge) const { return edge_.get() == &edge; }
+
+  Origin origin = Origin::kCommand;
 
   // Chooses the reactor for the next client, which counts there until it has left: one of the export's own, or of
   // `pool`.
@@ -66,6 +75,12 @@ class Export {
     return options_.reactors.empty() ? pool.assign() : aio::ReactorPool::assign_among(options_.reactors);
   }
 
+  // Counters of its clients' requests since it was added.
+  ExportCounters& counters() { return counters_; }
+  const ExportCounters& counters() const { return counters_; }
+
+  // The clients that use it now, in the order in which they came. Do not keep the pointers over an await.
+  virtual std::vector<ServedClient*> clients() const { return {}; }
   // Number of clients that use it now.
   virtual std::size_t client_count() const = 0;
   // After a removal has begun: whether the only remaining work of its clients is requests that the storage has not
@@ -86,6 +101,9 @@ class Export {
     edges.push_back(std::move(edge_));
     return edges;
   }
+  // The implementation calls this when a client has come, and when its last request has ended.
+  void announce_arrival(const ServedClient& client) const;
+  void announce_departure(const ServedClient& client) const;
   // The implementation calls this when a client has left; the export may be destroyed soon after.
   void client_left();
   // The implementation calls this when waits_for_storage() may have become true.
@@ -96,6 +114,7 @@ class Export {
   std::string node_name_;
   std::unique_ptr<block::Edge> edge_;
   std::uint64_t known_size_bytes_;
+  ExportCounters counters_;
   Registry* registry_ = nullptr;
   std::uint64_t number_ = 0;  // in the registry
   RemoveMode leaving_ = RemoveMode::kSafe;

@@ -20,6 +20,17 @@ constexpr std::size_t kRemovalsPerTurn = 64;
 
 }  // namespace
 
+// The registry is null in tests of a protocol.
+void Export::announce_arrival(const ServedClient& client) const {
+  if (registry_ == nullptr || registry_->client_observer_ == nullptr) return;
+  registry_->client_observer_->client_came(*this, client);
+}
+
+void Export::announce_departure(const ServedClient& client) const {
+  if (registry_ == nullptr || registry_->client_observer_ == nullptr) return;
+  registry_->client_observer_->client_went(*this, client);
+}
+
 void Export::client_left() {
   if (shutting_down_ && client_count() == 0) registry_->erase_if_unused(*this);
 }
@@ -89,6 +100,11 @@ aio::Task<Result<>> Registry::remove(std::string id, RemoveMode mode) {
   co_return Result<>{};
 }
 
+void Registry::retire(Export& leaving, RemoveMode mode) {
+  if (find(leaving.id()) == &leaving) exports_by_id_.erase(leaving.id());
+  begin(leaving, mode);
+}
+
 aio::Task<void> Registry::remove_all(RemoveMode mode, std::move_only_function<bool(const Export&)> wanted) {
   std::vector<std::uint64_t> leaving;
   // Newest first.
@@ -108,6 +124,13 @@ aio::Task<void> Registry::wait_until_gone(std::uint64_t number) {
   while (numbered(number) != nullptr) {
     gone_.reset();
     (void)co_await gone_.wait();
+  }
+}
+
+aio::Task<void> Registry::wait_until_ended(std::uint64_t number) {
+  while (numbered(number) != nullptr) {
+    cut_.reset();
+    if (!co_await cut_.wait()) co_return;
   }
 }
 
@@ -163,7 +186,7 @@ aio::Task<void> Registry::erase(std::uint64_t number) {
   for (std::unique_ptr<block::Edge>& edge : edges) co_await let_go_(std::move(edge));
   auto found = exports_.find(number);
   std::unique_ptr<Export> gone = std::move(found->second);
-  exports_by_id_.erase(gone->id());
+  if (find(gone->id()) == gone.get()) exports_by_id_.erase(gone->id());
   exports_.erase(found);
   const std::string id = gone->id();
   gone.reset();

@@ -30,6 +30,9 @@ class Registry {
            std::move_only_function<void(const std::string& id)> on_deleted);
   ~Registry();
 
+  // Notifies `observer`, which outlives the exports, of their clients from now on.
+  void observe_clients(ClientObserver& observer) { client_observer_ = &observer; }
+
   // Checks an id. Errors: malformed, in use.
   Result<> check_id(const std::string& id) const;
 
@@ -42,6 +45,12 @@ class Registry {
   // Begins the removal. Waits for its end if there are no clients; with kHard, also if no client waits for storage.
   // Errors: not found, still in use (kSafe), already shutting down (unless `mode` is sharper).
   aio::Task<Result<>> remove(std::string id, RemoveMode mode);
+
+  // Begins the removal, whatever its clients do, and frees the id for another export at once.
+  void retire(Export& leaving, RemoveMode mode);
+
+  // Waits until the export of that number has ended; can be cancelled.
+  aio::Task<void> wait_until_ended(std::uint64_t number);
 
   // Begins the removal of each export that `wanted` accepts, newest first, whatever its clients do, and waits until
   // they have ended.
@@ -73,6 +82,7 @@ class Registry {
   std::map<std::uint64_t, std::unique_ptr<Export>> exports_;
   std::unordered_map<std::string_view, Export*> exports_by_id_;  // the keys are views of the exports' ids
   std::uint64_t last_number_ = 0;
+  ClientObserver* client_observer_ = nullptr;
   aio::Event gone_;  // an export has ended
   aio::Event cut_;   // an export has ended, or has only clients that wait for storage; the wait can be cancelled
   aio::Scope erasing_;

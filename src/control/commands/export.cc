@@ -52,7 +52,7 @@ Result<std::vector<aio::DataReactor*>> find_iothreads(Control& control, const sc
   TRY_ASSIGN(const std::vector<std::string> ids, iothread_ids(options));
   std::vector<aio::DataReactor*> reactors;
   for (const std::string& id : ids) {
-    UserObject* object = control.objects().find(id);
+    UserObject* object = control.objects().find_for_opening(id);
     if (object == nullptr || object->type_name() != "iothread") {
       return fail(fmt::format("iothread \"{}\" not found", id));
     }

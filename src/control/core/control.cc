@@ -25,6 +25,8 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       command_mutex_(reactor),
       drivers_(driver_table),
       graph_(reactor, driver_table, log.trace(), &log),
+      serving_(reactor),
+      servers_(reactor, data_reactors_, budget_, log, serving_, exports_),
       exports_(
           reactor, [this](std::unique_ptr<block::Edge> edge) { return graph_.detach(std::move(edge)); },
           [this](const std::string& id) { export_gone(id); }),
@@ -32,27 +34,27 @@ Control::Control(aio::Reactor& reactor, DataReactorOptions data_reactors, const 
       jobs_(reactor, job_events_),
       pam_calls_(reactor),
       removals_(reactor),
-      serving_(reactor),
-      nbd_server_stopped_(reactor, aio::Event::Cancellation::kIgnored),
       shut_down_done_(reactor, aio::Event::Cancellation::kIgnored),
-      iothread_visits_(reactor) {}
+      iothread_visits_(reactor) {
+  exports_.observe_clients(client_events_);
+}
 
 Control::~Control() = default;
 
 void Control::use_iothreads(const std::string& export_id, std::vector<std::string> iothread_ids) {
-  if (iothread_ids.empty()) return;
   for (const std::string& id : iothread_ids) ++objects_.find(id)->users;
   iothreads_in_use_.emplace(export_id, std::move(iothread_ids));
 }
 
 std::optional<std::vector<std::string>> Control::iothreads_of(const std::string& export_id) const {
-  auto used = iothreads_in_use_.find(export_id);
-  if (used == iothreads_in_use_.end()) return std::nullopt;
+  // The youngest export of that id: an older one may be leaving.
+  auto used = iothreads_in_use_.upper_bound(export_id);
+  if (used == iothreads_in_use_.begin() || (--used)->first != export_id || used->second.empty()) return std::nullopt;
   return used->second;
 }
 
 void Control::export_gone(const std::string& id) {
-  if (auto used = iothreads_in_use_.find(id); used != iothreads_in_use_.end()) {
+  if (auto used = iothreads_in_use_.lower_bound(id); used != iothreads_in_use_.end() && used->first == id) {
     for (const std::string& iothread : used->second) --objects_.find(iothread)->users;
     iothreads_in_use_.erase(used);
   }
@@ -79,29 +81,9 @@ aio::Task<void> Control::remove_monitor(std::string id, std::string chardev_id) 
   (void)chardevs_.remove(chardev_id);
 }
 
-nbd::Server& Control::make_nbd_server(nbd::ServerOptions options) {
-  options.clients_before = nbd_clients_ever_;
-  options.close_grace_ns = std::max(nbd::kCloseGraceNs, shutdown_grace_ns_);
-  nbd_server_ = std::make_unique<nbd::Server>(reactor_, data_reactors_, budget_, log_, serving_, std::move(options));
-  return *nbd_server_;
-}
-
-aio::Task<void> Control::stop_nbd_server() {
-  if (nbd_server_ == nullptr) co_return;
-  if (std::exchange(nbd_server_is_stopping_, true)) {
-    (void)co_await nbd_server_stopped_.wait();
-    co_return;
-  }
-  nbd_server_stopped_.reset();
-  co_await nbd_server_->stop_listening();
-  co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export& one) {
-    return one.type() == schema::name_of(schema::BlockExportType::kNbd);
-  });
-  co_await nbd_server_->close_connections();
-  nbd_clients_ever_ = nbd_server_->clients_ever();
-  nbd_server_.reset();
-  nbd_server_is_stopping_ = false;
-  nbd_server_stopped_.set();
+void Control::set_shutdown_grace_ns(std::uint64_t grace_ns) {
+  shutdown_grace_ns_ = grace_ns;
+  servers_.set_close_grace_ns(std::max(nbd::kCloseGraceNs, grace_ns));
 }
 
 aio::Task<void> Control::cut_clients_after_grace() {
@@ -122,8 +104,7 @@ aio::Task<void> Control::end_everything() {
   for (Opening& opening : openings_) opening.cancel();
   aio::Scope grace(reactor_);
   grace.spawn("shutdown grace", cut_clients_after_grace());
-  if (nbd_server_ && is_serving()) nbd_server_->keep_paths();
-  co_await stop_nbd_server();
+  co_await servers_.stop_all(/*keeps_default_paths=*/is_serving());
   co_await exports_.remove_all(exports::RemoveMode::kFinish, [](const exports::Export&) { return true; });
   grace.cancel();
   co_await grace.join();

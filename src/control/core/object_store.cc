@@ -20,6 +20,23 @@ UserObject* ObjectStore::find(std::string_view id) const {
   return found != objects_by_id_.end() ? found->second->get() : nullptr;
 }
 
+UserObject* ObjectStore::find_for_opening(std::string_view id) const {
+  for (UserObject* object : staged_) {
+    if (object->id() == id) return object;
+  }
+  return find(id);
+}
+
+std::unique_ptr<UserObject> ObjectStore::replace(std::unique_ptr<UserObject> object) {
+  auto found = objects_by_id_.find(object->id());
+  assert(found != objects_by_id_.end());
+  auto position = found->second;
+  objects_by_id_.erase(found);
+  position->swap(object);
+  objects_by_id_.emplace((*position)->id(), position);
+  return object;
+}
+
 Result<> ObjectStore::check_id(std::string_view id) {
   if (is_identifier(id)) return {};
   return fail(Error("Parameter 'id' expects an identifier").with_hint(kIdentifierHint));

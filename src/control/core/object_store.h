@@ -13,6 +13,7 @@
 #include "aio/task/task.h"
 #include "authz/authorizer.h"
 #include "base/error.h"
+#include "base/origin.h"
 #include "base/reserved_names.h"
 #include "base/secret_bytes.h"
 #include "json/value.h"
@@ -72,6 +73,7 @@ class UserObject {
 
   // Number of its users; an object in use cannot be removed.
   int users = 0;
+  Origin origin = Origin::kCommand;
 
  private:
   std::string id_;
@@ -88,6 +90,12 @@ class ObjectStore {
   Result<ReservedNames::Reservation> reserve(std::string_view id);
   // Adds a completed object with a reserved, well-formed id.
   void add(std::unique_ptr<UserObject> object);
+  // Completed objects that a reload of the configuration will add, or put in the place of others: until then only
+  // openings find them, before those of the same id. The objects outlive their time here.
+  void stage(std::vector<UserObject*> objects) { staged_ = std::move(objects); }
+  UserObject* find_for_opening(std::string_view id) const;
+  // Puts a completed object in the place of the one of its id, and returns that one to be closed.
+  std::unique_ptr<UserObject> replace(std::unique_ptr<UserObject> object);
   // Removes the object and returns it to be closed. Errors: "object 'X' not found", or that of check_removable().
   Result<std::unique_ptr<UserObject>> remove(std::string_view id);
   // Closes and destroys the objects that receive commands, or all others, newest first.
@@ -101,6 +109,7 @@ class ObjectStore {
   Objects objects_;
   std::unordered_map<std::string_view, Objects::iterator> objects_by_id_;  // the keys are views of the objects' ids
   ReservedNames ids_being_made_;
+  std::vector<UserObject*> staged_;
 };
 
 }  // namespace blockexport::control

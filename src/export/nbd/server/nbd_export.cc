@@ -24,15 +24,15 @@ std::uint32_t minimum_block_bytes(std::uint32_t request_alignment, std::uint64_t
 
 }  // namespace
 
-Result<> NbdExport::check(const ServerState& server, const NbdExportOptions& options) {
+Result<> NbdExport::check(const ExportNames& names, bool has_tls_server, const NbdExportOptions& options) {
   if (options.name.size() > kStringBytesMax) return fail(fmt::format("export name '{}' too long", options.name));
   if (options.description && options.description->size() > kStringBytesMax) {
     return fail(fmt::format("description '{}' too long", *options.description));
   }
-  if (server.has_export(options.name)) {
+  if (names.contains(options.name)) {
     return fail(fmt::format("NBD server already has export named '{}'", options.name));
   }
-  if (options.tls_authz && !server.requires_tls()) {
+  if (options.tls_authz && !has_tls_server) {
     return fail(
         Error(fmt::format("Export '{}' has 'tls-authz', which requires an NBD server with 'tls-creds'",
                           options.common.id))
@@ -46,10 +46,10 @@ Result<> NbdExport::check(const ServerState& server, const NbdExportOptions& opt
   return {};
 }
 
-NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge,
+NbdExport::NbdExport(ExportNames& names, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge,
                      std::vector<block::HeldBitmap> bitmaps)
     : Export(options.common, std::move(edge)),
-      server_(server),
+      names_(names),
       bitmaps_(std::move(bitmaps)),
       tls_authz_(options.tls_authz) {
   const block::Limits& limits = this->edge().node().limits();
@@ -59,7 +59,6 @@ NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::
   info_.block_sizes.maximum =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(limits.transfer_bytes_max, kPayloadBytesMax));
   info_.read_only = !is_writable();
-  info_.multi_conn = server.allows_multi_conn();
   info_.can_trim = info_.can_write_zeroes = info_.can_fast_zero = is_writable();
   info_.contexts.push_back({.name = std::string(kAllocationContext), .id = kAllocationContextId});
   if (options.allocation_depth) {
@@ -71,18 +70,24 @@ NbdExport::NbdExport(ServerState& server, const NbdExportOptions& options, std::
   }
   info_.is_restricted = options.tls_authz.has_value();
   info_.owner = this;
-  info_.sequence = server.publish(*this, info_.name);
   refresh_size();
+  names_.publish(*this, info_);
 }
 
 NbdExport::~NbdExport() {
-  if (visible_) server_.withdraw(info_);
+  if (visible_) names_.withdraw(info_);
 }
 
 const ExportInfo& NbdExport::current_info() {
   // The file may have grown without a command.
   refresh_size();
   return info_;
+}
+
+void NbdExport::change(std::optional<std::string> description, std::optional<std::string> tls_authz) {
+  assert(tls_authz.has_value() == tls_authz_.has_value());
+  info_.description = std::move(description);
+  tls_authz_ = std::move(tls_authz);
 }
 
 void NbdExport::refresh_size() {
@@ -101,6 +106,7 @@ bool NbdExport::waits_for_storage() const {
 
 void NbdExport::detach(PlacedTransmission& client) {
   clients_.detach(client);
+  announce_departure(client);
   client_was_cut();
   client_left();
 }
@@ -115,7 +121,7 @@ std::vector<std::unique_ptr<block::Edge>> NbdExport::give_up_edges() {
 void NbdExport::leave(exports::RemoveMode mode) {
   if (visible_) {
     visible_ = false;
-    server_.withdraw(info_);
+    names_.withdraw(info_);
   }
   for (PlacedTransmission* client : clients_) {
     switch (mode) {

@@ -1,6 +1,6 @@
 // NbdExport: a node offered over NBD under a name.
 //
-// Owned by the registry; the server finds it by its name until it is hidden. Transmissions attach to it while they
+// Owned by the registry; servers find it by its name until it is hidden. Transmissions attach to it while they
 // serve a client, each on a reactor of its own. Thread: the control reactor; the parts that transmissions borrow, any.
 #pragma once
 
@@ -10,8 +10,8 @@
 #include "export/engine/write_fence.h"
 #include "export/export.h"
 #include "export/nbd/server/client_list.h"
+#include "export/nbd/server/export_names.h"
 #include "export/nbd/server/placed_transmission.h"
-#include "export/nbd/server/server_state.h"
 #include "export/nbd/wire/export_info.h"
 
 namespace blockexport::nbd {
@@ -27,18 +27,19 @@ struct NbdExportOptions {
 
 class NbdExport final : public exports::Export, private PublishedExport, private PlacedTransmission::Observer {
  public:
-  // Checks whether the server can take such an export. Errors: a name or description that is too long, a name in use,
-  // an authorizer although the server has no TLS, too many bitmaps.
-  static Result<> check(const ServerState& server, const NbdExportOptions& options);
+  // Checks whether such an export can be published. `has_tls_server`: a server requires TLS. Errors: a name or
+  // description that is too long, a name in use, an authorizer although no server has TLS, too many bitmaps.
+  static Result<> check(const ExportNames& names, bool has_tls_server, const NbdExportOptions& options);
 
-  // Publishes a checked export at `server`, which outlives it. `bitmaps`: as many as the options say.
-  NbdExport(ServerState& server, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge,
+  // Publishes a checked export in `names`, which outlives it. `bitmaps`: as many as the options say.
+  NbdExport(ExportNames& names, const NbdExportOptions& options, std::unique_ptr<block::Edge> edge,
             std::vector<block::HeldBitmap> bitmaps = {});
   ~NbdExport() override;
 
   std::string_view type() const override { return "nbd"; }
   std::size_t client_count() const override { return clients_.size(); }
   bool waits_for_storage() const override;
+  std::vector<exports::ServedClient*> clients() const override { return {clients_.begin(), clients_.end()}; }
 
   const ExportInfo& info() const { return info_; }
   // The description that new clients get: the size may have grown.
@@ -49,6 +50,8 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   }
   const std::optional<std::string>& tls_authz() const { return tls_authz_; }
   bool visible() const { return visible_; }
+  // For clients that come from now on. An export keeps an authorizer, or keeps having none.
+  void change(std::optional<std::string> description, std::optional<std::string> tls_authz);
   exports::WriteFence& fence() { return fence_; }
   // The bitmaps of the contexts from kFirstBitmapContextId on; valid as long as there are clients.
   std::span<const block::HeldBitmap> bitmaps() const { return bitmaps_; }
@@ -57,6 +60,7 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   void attach(PlacedTransmission& client) {
     client.observe(*this);
     clients_.attach(client);
+    announce_arrival(client);
   }
   // May destroy the export.
   void detach(PlacedTransmission& client);
@@ -71,7 +75,7 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   void refresh_size();
   void client_waits_for_storage() override { client_was_cut(); }
 
-  ServerState& server_;
+  ExportNames& names_;
   ExportInfo info_;
   std::vector<block::HeldBitmap> bitmaps_;
   exports::WriteFence fence_;
