@@ -29,7 +29,8 @@ void relax() {
 
 Result<std::unique_ptr<Backend>> make_backend(const ReactorOptions& options, const Log& log) {
   if (options.backend == BackendKind::kEpoll) return make_epoll_backend(options.worker_threads_max);
-  Result<std::unique_ptr<Backend>> uring = make_uring_backend(options.worker_threads_max);
+  Result<std::unique_ptr<Backend>> uring =
+      make_uring_backend(options.worker_threads_max, {.restricted = options.restricted_ring});
   if (uring || options.backend == BackendKind::kIoUring) return uring;
   log.info(uring.error().message() + "; using epoll");
   return make_epoll_backend(options.worker_threads_max);
@@ -104,8 +105,7 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   deadline = std::min({deadline, timers_.next_deadline_ns(), trimmer_.deadline_ns()});
   if (!scheduled_.empty() || !ready_.empty()) deadline = 0;
   OperationList completed;
-  const bool found = deadline > now && poll_for_work(std::min(deadline, now + busy_poll_.poll_ns()), completed);
-  if (!found && !backend_->wait(deadline, completed)) abort_on_deadlock();
+  wait_for_work(now, deadline, completed);
   times_waited_.reset();
   for (Operation& done : completed) {
     // A completed operation can no longer be cancelled.
@@ -113,8 +113,6 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
     done.root->waiting = nullptr;
   }
   ready_.splice_back(completed);
-  turn_started_ns_ = now_ns();
-  if (deadline > now) busy_poll_.waited(turn_started_ns_ - now);
   while (TimerAwaiter* due = timers_.take_due(turn_started_ns_)) due->resume_soon();
   bool ran = run_posted();
   // Time spent in posted work does not count as the first task's.
@@ -122,6 +120,25 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   ran = run_ready() || ran;
   if (trimmer_.turn_ended(turn_started_ns_)) backend_->slabs_trimmed();
   return ran;
+}
+
+// Waits until `deadline_ns` at most, and sets turn_started_ns_.
+void Reactor::wait_for_work(std::uint64_t now_ns, std::uint64_t deadline_ns, OperationList& completed) {
+  const bool waits = deadline_ns > now_ns;
+  const bool expected = waits && std::exchange(work_is_expected_, false) && options_.short_poll;
+  bool found = false;
+  if (waits) {
+    const std::uint64_t poll_ns = std::max(busy_poll_.poll_ns(), expected ? short_poll_.poll_ns() : 0);
+    found = poll_for_work(std::min(deadline_ns, now_ns + poll_ns), completed);
+  }
+  if (!found && !backend_->wait(deadline_ns, completed)) abort_on_deadlock();
+  turn_started_ns_ = this->now_ns();
+  if (!waits) return;
+  busy_poll_.waited(turn_started_ns_ - now_ns);
+  if (expected) {
+    short_poll_.waited(turn_started_ns_ - now_ns, found, turn_started_ns_,
+                       [this] { return backend_->times_preempted(); });
+  }
 }
 
 // Polls without sleep until `until_ns`; true when there is something to do.

@@ -20,6 +20,7 @@
 #include "aio/operation/busy_poll.h"
 #include "aio/operation/hang_up_watch.h"
 #include "aio/operation/operation.h"
+#include "aio/operation/short_poll.h"
 #include "aio/reactor/timer.h"
 #include "base/error.h"
 #include "base/lasting_condition.h"
@@ -30,12 +31,16 @@ enum class BackendKind { kAuto, kIoUring, kEpoll };
 
 struct ReactorOptions {
   BackendKind backend = BackendKind::kAuto;
+  // io_uring executes no opcodes but those that the backend uses, as a sandbox wants it.
+  bool restricted_ring = false;
   // Most worker threads for blocking calls. They are started when first needed.
   std::uint32_t worker_threads_max = 16;
   // A task, or posted work, that holds the loop up for longer than this is logged as a LastingCondition.
   std::uint64_t stall_report_ns = 100'000'000;
   // Default: sleep without polling.
   BusyPollLimits busy_poll = {};
+  // Polls for a short time where work is expected and that has paid lately: see ShortPoll. Not in a simulation.
+  bool short_poll = false;
 };
 
 class Reactor {
@@ -140,6 +145,10 @@ class Reactor {
   // Applies from the next turn on. This thread only; a simulation never polls, since its time stands still meanwhile.
   void set_busy_poll(BusyPollLimits limits) { busy_poll_.set_limits(limits); }
 
+  // Tells that a peer has got all that it waited for, so that its next message is likely to come soon. It concerns the
+  // next wait only. This thread only.
+  void expect_work() { work_is_expected_ = true; }
+
   // Whether a worker is inside a call that was cancelled. The destructor of the reactor waits for it.
   bool has_abandoned_calls() { return backend_->has_abandoned_calls(); }
 
@@ -152,6 +161,7 @@ class Reactor {
   friend class TimerAwaiter;
 
   Reactor(std::unique_ptr<Backend> backend, ReactorOptions options, const Log* log);
+  void wait_for_work(std::uint64_t now_ns, std::uint64_t deadline_ns, OperationList& completed);
   bool poll_for_work(std::uint64_t until_ns, OperationList& completed);
   bool has_posted();
   bool run_posted();
@@ -175,6 +185,7 @@ class Reactor {
   TimerQueue timers_;
   PoolTrimmer trimmer_;
   BusyPoll busy_poll_;
+  ShortPoll short_poll_;
   IntrusiveList<TaskRoot> tasks_;
   std::mutex posted_mutex_;
   std::vector<std::move_only_function<void()>> posted_;
@@ -182,6 +193,7 @@ class Reactor {
   std::uint64_t turn_started_ns_ = 0;          // when the current piece of work began
   std::unique_ptr<LastingCondition> stalls_;   // null in a simulation
   bool stopping_ = false;
+  bool work_is_expected_ = false;
 };
 
 }  // namespace blockexport::aio

@@ -1,9 +1,13 @@
 #include "aio/uring/ring.h"
 
 #include <fmt/format.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <vector>
 
 #include "aio/memory/slabs.h"
 
@@ -60,6 +64,10 @@ Result<std::unique_ptr<Ring>> Ring::create(RingOptions options, unsigned kernel_
     return fail(Error::system("io_uring is not available", Errno(error)).with_hint(likely_cause(error)));
   }
   TRY(made->check_opcodes());
+  if (options.restricted) {
+    error = made->restrict();
+    if (error != 0) return fail(Error::system("io_uring is not available: cannot restrict a ring", Errno(error)));
+  }
   // Both are optional: without them the ring is only slower.
   io_uring_register_ring_fd(&made->ring_);
   std::array<unsigned, 2> workers = {kernel_threads_max, kernel_threads_max};
@@ -71,7 +79,7 @@ int Ring::set_up(const RingOptions& options) {
   int result = -EINVAL;
   for (unsigned flags : kFlags) {
     io_uring_params parameters{};
-    parameters.flags = flags;
+    parameters.flags = flags | (options.restricted ? IORING_SETUP_R_DISABLED : 0u);
     parameters.cq_entries = options.completions;
     result = io_uring_queue_init_params(options.entries, &ring_, &parameters);
     if (result != -EINVAL) break;
@@ -95,6 +103,30 @@ Result<> Ring::check_opcodes() {
   io_uring_free_probe(probe);
   if (missing != nullptr) return fail(fmt::format("io_uring is not available: the kernel lacks {}", missing));
   return {};
+}
+
+// A ring that was made disabled takes restrictions, and operations once it is enabled (io_uring_register(2)). The calls
+// of the backend that prepare slabs and threads stay possible.
+int Ring::restrict() {
+  std::vector<io_uring_restriction> allowed;
+  const auto allow = [&](unsigned kind, int number) {
+    io_uring_restriction one{};
+    one.opcode = static_cast<std::uint16_t>(kind);
+    one.sqe_op = static_cast<std::uint8_t>(number);  // a union with register_op and sqe_flags
+    allowed.push_back(one);
+  };
+  for (const Opcode& opcode : kOpcodes) allow(IORING_RESTRICTION_SQE_OP, opcode.number);
+  for (int number : {IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED}) allow(IORING_RESTRICTION_SQE_OP, number);
+  for (int number : {IORING_REGISTER_IOWQ_MAX_WORKERS, IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS,
+                     IORING_REGISTER_BUFFERS2, IORING_REGISTER_BUFFERS_UPDATE}) {
+    allow(IORING_RESTRICTION_REGISTER_OP, number);
+  }
+  // liburing 2.3 declares functions for the two calls, and its library does not have them.
+  const auto call = [this](unsigned code, const void* argument, unsigned count) {
+    return syscall(SYS_io_uring_register, ring_.ring_fd, code, argument, count) == 0 ? 0 : errno;
+  };
+  const int error = call(IORING_REGISTER_RESTRICTIONS, allowed.data(), static_cast<unsigned>(allowed.size()));
+  return error != 0 ? error : call(IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
 }
 
 bool Ring::set_pinned(unsigned number, iovec memory) {

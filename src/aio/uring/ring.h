@@ -17,6 +17,7 @@ struct RingOptions {
   unsigned entries = 512;       // size of the submission queue
   unsigned completions = 4096;  // size of the completion queue; the kernel buffers any overflow
   const RingCalls& calls = kRingCalls;
+  bool restricted = false;  // the ring executes no opcodes but those that the backend uses
 };
 
 class Ring {
@@ -61,6 +62,7 @@ class Ring {
   explicit Ring(const RingCalls& calls) : calls_(calls) {}
   int set_up(const RingOptions& options);
   Result<> check_opcodes();
+  int restrict();
   bool kernel_has_work() const;
   // Waits for a completion, without submitting entries.
   void wait_briefly(std::uint64_t timeout_ns);
