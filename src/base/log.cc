@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "base/log_episodes.h"
-#include "base/log_line.h"
 
 namespace blockexport {
 namespace {
@@ -14,20 +13,20 @@ const Trace kNothingTraced;
 
 Log::Log(std::string program_name, int fd, LogLevel threshold)
     : program_name_(std::move(program_name)),
-      threshold_(threshold),
+      selection_(std::make_shared<LogSelection>(threshold)),
       own_channel_(std::make_unique<LogChannel>(fd, program_name_ + ": warning: ")),
       channel_(own_channel_.get()),
       trace_(&kNothingTraced),
-      episodes_(std::make_shared<LogEpisodes>(program_name_, threshold)) {
+      episodes_(std::make_shared<LogEpisodes>(program_name_, selection_)) {
   channel_->set_timed_lines(episodes_);
 }
 
 Log::Log(std::string program_name, LogChannel& channel, LogLevel threshold, const Trace& trace)
     : program_name_(std::move(program_name)),
-      threshold_(threshold),
+      selection_(std::make_shared<LogSelection>(threshold)),
       channel_(&channel),
       trace_(&trace),
-      episodes_(std::make_shared<LogEpisodes>(program_name_, threshold)) {
+      episodes_(std::make_shared<LogEpisodes>(program_name_, selection_)) {
   channel_->set_timed_lines(episodes_);
 }
 
@@ -45,8 +44,11 @@ void Log::error_in_file(std::string_view location, std::string_view message) con
   write(LogLevel::kError, ":" + std::string(location) + ": ", message);
 }
 
-void Log::write(LogLevel level, std::string_view location, std::string_view message) const {
-  if (enabled(level)) channel_->write(log_line(program_name_, level, location, message));
+void Log::write(LogLevel level, std::string_view location, std::string_view message,
+                std::span<const LogField> fields) const {
+  if (!enabled(level)) return;
+  channel_->write(
+      {.level = level, .program = program_name_, .location = location, .message = message, .fields = fields});
 }
 
 void Log::write_line(const ConditionSchedule::Line& line) const {

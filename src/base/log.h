@@ -1,5 +1,6 @@
-// Log: one line to standard error for a person, prefixed with the program's name as the command line's users expect:
-// "blockexportd: warning: ...". One Log object, made by main() and passed down by reference; no global.
+// Log: records for a person or a collector of logs. As text they are prefixed with the program's name as the command
+// line's users expect: "blockexportd: warning: ..."; docs/log.md describes the other formats and the fields. One Log
+// object, made by main() and passed down by reference; no global.
 //
 // Control bytes in a text are written as \xNN. Lines that a peer can cause go through a PeerLog (base/peer_log.h), and
 // recurring failures of one cause through a LastingCondition (base/lasting_condition.h). Thread: any; no call waits
@@ -7,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -21,7 +23,7 @@ class LogEpisodes;
 
 class Log {
  public:
-  // Lines above `threshold` are dropped. `fd` is borrowed; the calling thread writes to it.
+  // Lines above `threshold` are dropped. `fd` is borrowed; the calling thread writes text to it.
   Log(std::string program_name, int fd, LogLevel threshold);
   // With trace events. `channel` and `trace` outlive it.
   Log(std::string program_name, LogChannel& channel, LogLevel threshold, const Trace& trace);
@@ -43,8 +45,12 @@ class Log {
   // The trace events; all are off when the constructor was given no Trace.
   const Trace& trace() const { return *trace_; }
 
-  bool enabled(LogLevel level) const { return level <= threshold_; }
+  // The lines that are written; it can be changed at any time.
+  LogSelection& selection() const { return *selection_; }
+  bool enabled(LogLevel level) const { return selection_->enabled(level); }
   const std::string& program_name() const { return program_name_; }
+  // Further records go to `destination`.
+  void redirect(LogDestination destination) const { channel_->redirect(std::move(destination)); }
   // Waits until all earlier lines are written, those of the trace too, at most kLogFlushNs for each.
   void flush() const;
 
@@ -52,14 +58,15 @@ class Log {
   friend class LastingCondition;
   friend class PeerLog;
 
-  void write(LogLevel level, std::string_view location, std::string_view message) const;
+  void write(LogLevel level, std::string_view location, std::string_view message,
+             std::span<const LogField> fields = {}) const;
   // Writes nothing when the line is empty.
   void write_line(const ConditionSchedule::Line& line) const;
   void due_time_changed() const { channel_->due_time_changed(); }
   LogEpisodes& episodes() const { return *episodes_; }
 
   const std::string program_name_;
-  const LogLevel threshold_;
+  const std::shared_ptr<LogSelection> selection_;
   const std::unique_ptr<LogChannel> own_channel_;
   LogChannel* const channel_;
   const Trace* const trace_;

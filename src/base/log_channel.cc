@@ -23,8 +23,12 @@ std::uint64_t now_ns() {
   return SystemClock().now_ns();
 }
 
-std::uint64_t lines_in(std::string_view text) {
-  return static_cast<std::uint64_t>(std::ranges::count(text, '\n'));
+// Number of lines or frames.
+std::uint64_t lines_in(std::string_view encoded, LogFormat format) {
+  if (is_line_format(format)) return static_cast<std::uint64_t>(std::ranges::count(encoded, '\n'));
+  std::uint64_t count = 0;
+  while (take_log_frame(encoded)) ++count;
+  return count;
 }
 
 // Length of as many whole lines as a pipe accepts atomically, so that lines of several processes do not mix; at least
@@ -40,17 +44,26 @@ std::size_t chunk_bytes(std::string_view text) {
 
 class LogChannel::State {
  public:
-  State(int fd, OwnedFd owned, std::string prefix) : fd_(fd), owned_(std::move(owned)), prefix_(std::move(prefix)) {}
+  // `prefix` begins the notice about dropped lines in the text format.
+  State(LogDestination destination, std::string program, std::string prefix)
+      : program_(std::move(program)),
+        prefix_(std::move(prefix)),
+        format_(destination.format()),
+        destination_(std::move(destination)) {}
 
   void set_timed_lines(std::shared_ptr<TimedLines> timed) { timed_ = std::move(timed); }
   static Result<> start(const std::shared_ptr<State>& self);
   void stop();
-  void write(std::string_view lines);
+  // The lines that append(format, pending) appends.
+  template <class Append>
+  void write(Append append);
+  void redirect(LogDestination destination);
   void due_time_changed();
   bool flush();
 
  private:
   void run();
+  bool has_work() const { return !pending_.empty() || next_destination_; }
   bool wait_for_lines(std::unique_lock<std::mutex>& lock);
   void write_now(std::string_view lines);
   void write_timed(std::uint64_t now);
@@ -59,18 +72,21 @@ class LogChannel::State {
   void write_dropped_notice();
   bool write_chunk(std::string_view chunk);
 
-  const int fd_;
-  const OwnedFd owned_;
+  const std::string program_;
   const std::string prefix_;
   std::shared_ptr<TimedLines> timed_;
 
   std::mutex mutex_;
   std::condition_variable work_;  // for the thread
   std::condition_variable done_;  // for threads that wait for the log thread
+  LogFormat format_;              // of pending_
   std::string pending_;           // lines that the thread has not taken
-  std::uint64_t dropped_ = 0;     // lines dropped, because the buffer was full, since the thread last took pending_
-  std::uint64_t accepted_ = 0;    // calls of write() so far
-  std::uint64_t finished_ = 0;    // calls whose lines were written or dropped
+  // After redirect(), until the thread takes them: the next destination, and lines for the former one.
+  std::optional<LogDestination> next_destination_;
+  std::string before_;
+  std::uint64_t dropped_ = 0;   // lines dropped, because the buffer was full, since the thread last took pending_
+  std::uint64_t accepted_ = 0;  // calls of write() so far
+  std::uint64_t finished_ = 0;  // calls whose lines were written or dropped
   std::optional<pthread_t> thread_;
   bool start_failed_ = false;
   bool idle_ = false;  // the thread waits
@@ -79,6 +95,7 @@ class LogChannel::State {
   bool ended_ = false;
 
   // Used only by the writing thread.
+  LogDestination destination_;
   std::uint64_t lost_ = 0;    // dropped lines that no notice has counted yet
   bool inside_line_ = false;  // the last write ended before its line did
 };
@@ -111,7 +128,7 @@ Result<> LogChannel::State::start(const std::shared_ptr<State>& self) {
 void LogChannel::State::stop() {
   std::unique_lock lock(mutex_);
   std::string last;
-  if (timed_) timed_->take_last(last);
+  if (timed_) timed_->take_last(LogLines(format_, last));
   if (!thread_) {
     if (!last.empty()) write_now(last);
     return;
@@ -125,21 +142,44 @@ void LogChannel::State::stop() {
   ended ? pthread_join(*thread_, nullptr) : pthread_detach(*thread_);
 }
 
-void LogChannel::State::write(std::string_view lines) {
+template <class Append>
+void LogChannel::State::write(Append append) {
   bool wake = false;
   {
     std::lock_guard lock(mutex_);
-    if (!thread_) return write_now(lines);
+    if (!thread_) {
+      std::string lines;
+      append(format_, lines);
+      return write_now(lines);
+    }
     ++accepted_;
+    const std::size_t before = pending_.size();
+    append(format_, pending_);
     // To keep the order, all lines after a dropped one are dropped too, until the thread has taken the pending ones.
-    if (dropped_ > 0 || (!pending_.empty() && pending_.size() + lines.size() > kLogBytesMax)) {
-      dropped_ += lines_in(lines);
+    if (dropped_ > 0 || (before > 0 && pending_.size() > kLogBytesMax)) {
+      dropped_ += lines_in(std::string_view(pending_).substr(before), format_);
+      pending_.resize(before);
       return;
     }
-    pending_ += lines;
     wake = std::exchange(idle_, false);
   }
   if (wake) work_.notify_one();
+}
+
+void LogChannel::State::redirect(LogDestination destination) {
+  std::lock_guard lock(mutex_);
+  format_ = destination.format();
+  if (!thread_) {
+    destination_ = std::move(destination);
+    return;
+  }
+  // A second call before the thread has seen the first one: the lines between the two go nowhere.
+  if (!next_destination_) before_ = std::move(pending_);
+  pending_.clear();
+  pending_.reserve(kLogBytesMax);
+  next_destination_.emplace(std::move(destination));
+  idle_ = false;
+  work_.notify_one();
 }
 
 void LogChannel::State::due_time_changed() {
@@ -161,9 +201,16 @@ void LogChannel::State::run() {
   std::unique_lock lock(mutex_);
   while (wait_for_lines(lock)) {
     taken.swap(pending_);
+    const std::string before = std::exchange(before_, {});
+    std::optional<LogDestination> next = std::exchange(next_destination_, std::nullopt);
     const std::uint64_t dropped = std::exchange(dropped_, 0);
     const std::uint64_t accepted = accepted_;
     lock.unlock();
+    if (next) {
+      write_out(before, 0);
+      destination_ = std::move(*next);
+      inside_line_ = false;
+    }
     write_out(taken, dropped);
     write_timed(now_ns());
     taken.clear();
@@ -181,14 +228,14 @@ void LogChannel::State::run() {
 
 // Waits until there are lines to write or timed lines are due. False: there are none, and the log ends.
 bool LogChannel::State::wait_for_lines(std::unique_lock<std::mutex>& lock) {
-  while (pending_.empty()) {
+  while (!has_work()) {
     if (ending_) return false;
     due_changed_ = false;
     const std::uint64_t due = timed_ ? timed_->due_ns() : UINT64_MAX;
     const std::uint64_t now = now_ns();
     if (due <= now) return true;
     idle_ = true;
-    auto has_news = [this] { return !pending_.empty() || due_changed_ || ending_; };
+    auto has_news = [this] { return has_work() || due_changed_ || ending_; };
     if (due == UINT64_MAX) {
       work_.wait(lock, has_news);
     } else {
@@ -201,9 +248,10 @@ bool LogChannel::State::wait_for_lines(std::unique_lock<std::mutex>& lock) {
 
 // Called with the mutex locked, when there is no thread.
 void LogChannel::State::write_now(std::string_view lines) {
-  pollfd writable{.fd = fd_, .events = POLLOUT, .revents = 0};
-  if (start_failed_ && poll(&writable, 1, 0) <= 0) {
-    lost_ += lines_in(lines);
+  const int fd = destination_.line_fd();
+  pollfd writable{.fd = fd, .events = POLLOUT, .revents = 0};
+  if (start_failed_ && fd >= 0 && poll(&writable, 1, 0) <= 0) {
+    lost_ += lines_in(lines, destination_.format());
     return;
   }
   write_timed(now_ns());
@@ -213,7 +261,7 @@ void LogChannel::State::write_now(std::string_view lines) {
 void LogChannel::State::write_timed(std::uint64_t now) {
   if (!timed_ || timed_->due_ns() > now) return;
   std::string lines;
-  timed_->take_due(now, lines);
+  timed_->take_due(now, LogLines(destination_.format(), lines));
   write_out(lines, 0);
 }
 
@@ -225,34 +273,48 @@ void LogChannel::State::write_out(std::string_view lines, std::uint64_t dropped)
   write_dropped_notice();
 }
 
-// Lines that the descriptor refuses (the disk is full, the reader has gone) count as dropped.
+// Lines that the destination refuses (the disk is full, the reader has gone) count as dropped.
 void LogChannel::State::write_lines(std::string_view lines) {
+  if (!is_line_format(destination_.format())) {
+    while (std::optional<std::string_view> payload = take_log_frame(lines)) {
+      if (!destination_.send(*payload)) ++lost_;
+    }
+    return;
+  }
   while (!lines.empty()) {
     std::string_view chunk = lines.substr(0, chunk_bytes(lines));
-    if (!write_chunk(chunk)) lost_ += lines_in(chunk);
+    if (!write_chunk(chunk)) lost_ += lines_in(chunk, destination_.format());
     lines.remove_prefix(chunk.size());
   }
 }
 
 void LogChannel::State::write_dropped_notice() {
   if (lost_ == 0) return;
-  std::string notice =
-      fmt::format("{}{} line{} of the log {} dropped here, because nobody took {} in time\n", prefix_, lost_,
-                  lost_ == 1 ? "" : "s", lost_ == 1 ? "was" : "were", lost_ == 1 ? "it" : "them");
-  if (write_chunk(notice)) lost_ = 0;
+  const std::string text = fmt::format("{} line{} of the log {} dropped here, because nobody took {} in time", lost_,
+                                       lost_ == 1 ? "" : "s", lost_ == 1 ? "was" : "were", lost_ == 1 ? "it" : "them");
+  std::string notice;
+  if (destination_.format() == LogFormat::kText) {
+    notice = prefix_ + text + "\n";
+  } else {
+    LogLines(destination_.format(), notice).add({.level = LogLevel::kWarning, .program = program_, .message = text});
+  }
+  const std::uint64_t before = std::exchange(lost_, 0);
+  write_lines(notice);
+  if (lost_ > 0) lost_ = before;
 }
 
 // False: the descriptor refuses the chunk. Waits while the descriptor may still accept it.
 bool LogChannel::State::write_chunk(std::string_view chunk) {
-  if (inside_line_ && ::write(fd_, "\n", 1) == 1) inside_line_ = false;
+  const int fd = destination_.line_fd();
+  if (inside_line_ && ::write(fd, "\n", 1) == 1) inside_line_ = false;
   while (!chunk.empty()) {
-    ssize_t count = ::write(fd_, chunk.data(), chunk.size());
+    ssize_t count = ::write(fd, chunk.data(), chunk.size());
     if (count > 0) {
       inside_line_ = chunk[static_cast<std::size_t>(count) - 1] != '\n';
       chunk.remove_prefix(static_cast<std::size_t>(count));
     } else if (count < 0 && errno == EAGAIN) {
       // Another process has made it non-blocking.
-      pollfd writable{.fd = fd_, .events = POLLOUT, .revents = 0};
+      pollfd writable{.fd = fd, .events = POLLOUT, .revents = 0};
       if (poll(&writable, 1, -1) < 0 && errno != EINTR) return false;
     } else if (count == 0 || errno != EINTR) {
       return false;
@@ -261,13 +323,18 @@ bool LogChannel::State::write_chunk(std::string_view chunk) {
   return true;
 }
 
-LogChannel::LogChannel(int fd, std::string prefix)
-    : state_(std::make_shared<State>(fd, OwnedFd(), std::move(prefix))) {}
-
-LogChannel::LogChannel(OwnedFd fd, std::string prefix) {
-  const int number = fd.get();
-  state_ = std::make_shared<State>(number, std::move(fd), std::move(prefix));
+void LogLines::add(const LogRecord& record) const {
+  append_log_record(format_, record, SystemClock().wall_us(), out_);
 }
+
+LogChannel::LogChannel(int fd, std::string prefix)
+    : state_(std::make_shared<State>(LogDestination(LogFormat::kText, fd), "", std::move(prefix))) {}
+
+LogChannel::LogChannel(OwnedFd fd, std::string prefix)
+    : state_(std::make_shared<State>(LogDestination(LogFormat::kText, std::move(fd)), "", std::move(prefix))) {}
+
+LogChannel::LogChannel(LogDestination destination, std::string program_name)
+    : state_(std::make_shared<State>(std::move(destination), program_name, program_name + ": warning: ")) {}
 
 LogChannel::~LogChannel() {
   state_->stop();
@@ -281,8 +348,16 @@ Result<> LogChannel::start() {
   return State::start(state_);
 }
 
+void LogChannel::write(const LogRecord& record) {
+  state_->write([&](LogFormat format, std::string& out) { LogLines(format, out).add(record); });
+}
+
 void LogChannel::write(std::string_view lines) {
-  state_->write(lines);
+  state_->write([&](LogFormat, std::string& out) { out += lines; });
+}
+
+void LogChannel::redirect(LogDestination destination) {
+  state_->redirect(std::move(destination));
 }
 
 void LogChannel::due_time_changed() {

@@ -197,11 +197,11 @@ TEST_F(LogChannelTest, AFullFileIsToldOfWhenThereIsRoomAgain) {
 class Later final : public TimedLines {
  public:
   std::uint64_t due_ns() const override { return due_; }
-  void take_due(std::uint64_t, std::string& lines) override {
+  void take_due(std::uint64_t, const LogLines& lines) override {
     due_ = UINT64_MAX;
-    lines += "due\n";
+    lines.add({.message = "due", .is_trace = true});
   }
-  void take_last(std::string& lines) override { lines += "last\n"; }
+  void take_last(const LogLines& lines) override { lines.add({.message = "last", .is_trace = true}); }
   std::atomic<std::uint64_t> due_ = UINT64_MAX;
 };
 

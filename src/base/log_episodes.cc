@@ -4,15 +4,19 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "base/log_line.h"
 
 namespace blockexport {
 
-PeerLineLimiter::Verdict LogEpisodes::admit(std::string_view group) {
+PeerLineLimiter::Verdict LogEpisodes::admit(PeerLines kind, std::string_view group) {
   const std::uint64_t now = SystemClock().now_ns();
   std::lock_guard lock(mutex_);
-  if (limiter_.due_ns() <= now) append({.text = limiter_.take_due()}, overdue_);
-  return limiter_.admit(group, now);
+  if (limiter(kind).due_ns() <= now) take_counts(kind, overdue_);
+  return limiter(kind).admit(group, now);
+}
+
+void LogEpisodes::take_counts(PeerLines kind, std::vector<ConditionSchedule::Line>& lines) {
+  lines.push_back(
+      {.level = kind == PeerLines::kWarnings ? LogLevel::kWarning : LogLevel::kInfo, .text = limiter(kind).take_due()});
 }
 
 void LogEpisodes::add(ConditionEpisode& episode) {
@@ -46,29 +50,34 @@ void LogEpisodes::clear(ConditionEpisode& episode) {
 
 std::uint64_t LogEpisodes::due_ns() const {
   std::lock_guard lock(mutex_);
-  std::uint64_t due = overdue_.empty() ? limiter_.due_ns() : 0;
+  std::uint64_t due = overdue_.empty() ? std::min(limiter_.due_ns(), information_limiter_.due_ns()) : 0;
   for (const ConditionEpisode* episode : episodes_) due = std::min(due, episode->schedule.due_ns());
   return due;
 }
 
-void LogEpisodes::take_due(std::uint64_t now_ns, std::string& lines) {
+void LogEpisodes::take_due(std::uint64_t now_ns, const LogLines& lines) {
   std::lock_guard lock(mutex_);
-  lines += std::exchange(overdue_, {});
-  if (limiter_.due_ns() <= now_ns) append({.text = limiter_.take_due()}, lines);
+  std::vector<ConditionSchedule::Line> due = std::exchange(overdue_, {});
+  for (PeerLines kind : {PeerLines::kWarnings, PeerLines::kInformation}) {
+    if (limiter(kind).due_ns() <= now_ns) take_counts(kind, due);
+  }
+  for (const ConditionSchedule::Line& line : due) add_line(line, lines);
   for (ConditionEpisode* episode : episodes_) {
-    append(episode->schedule.take_due(now_ns), lines);
+    add_line(episode->schedule.take_due(now_ns), lines);
     episode->is_on.store(episode->schedule.is_on(), std::memory_order_relaxed);
   }
 }
 
-void LogEpisodes::take_last(std::string& lines) {
+void LogEpisodes::take_last(const LogLines& lines) {
   std::lock_guard lock(mutex_);
-  lines += std::exchange(overdue_, {});
-  append({.text = limiter_.take_due()}, lines);
+  std::vector<ConditionSchedule::Line> last = std::exchange(overdue_, {});
+  for (PeerLines kind : {PeerLines::kWarnings, PeerLines::kInformation}) take_counts(kind, last);
+  for (const ConditionSchedule::Line& line : last) add_line(line, lines);
 }
 
-void LogEpisodes::append(const ConditionSchedule::Line& line, std::string& lines) const {
-  if (!line.text.empty() && line.level <= threshold_) lines += log_line(program_name_, line.level, ": ", line.text);
+void LogEpisodes::add_line(const ConditionSchedule::Line& line, const LogLines& lines) const {
+  if (line.text.empty() || !selection_->enabled(line.level)) return;
+  lines.add({.level = line.level, .program = program_name_, .message = line.text});
 }
 
 }  // namespace blockexport

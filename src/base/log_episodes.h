@@ -5,6 +5,7 @@
 // Thread: any.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -18,11 +19,14 @@ namespace blockexport {
 
 class LogEpisodes final : public TimedLines {
  public:
-  LogEpisodes(std::string program_name, LogLevel threshold)
-      : program_name_(std::move(program_name)), threshold_(threshold) {}
+  // Lines about peers that have limits of their own: a peer that comes and goes often hides no warning about it.
+  enum class PeerLines { kWarnings, kInformation };
+
+  LogEpisodes(std::string program_name, std::shared_ptr<LogSelection> selection)
+      : program_name_(std::move(program_name)), selection_(std::move(selection)) {}
 
   // Whether a line about a peer of `group` may be written now.
-  PeerLineLimiter::Verdict admit(std::string_view group);
+  PeerLineLimiter::Verdict admit(PeerLines kind, std::string_view group);
 
   void add(ConditionEpisode& episode);
   void remove(ConditionEpisode& episode);
@@ -33,17 +37,20 @@ class LogEpisodes final : public TimedLines {
 
   // TimedLines
   std::uint64_t due_ns() const override;
-  void take_due(std::uint64_t now_ns, std::string& lines) override;
-  void take_last(std::string& lines) override;
+  void take_due(std::uint64_t now_ns, const LogLines& lines) override;
+  void take_last(const LogLines& lines) override;
 
  private:
-  void append(const ConditionSchedule::Line& line, std::string& lines) const;
+  void add_line(const ConditionSchedule::Line& line, const LogLines& lines) const;
+  PeerLineLimiter& limiter(PeerLines kind) { return kind == PeerLines::kWarnings ? limiter_ : information_limiter_; }
+  void take_counts(PeerLines kind, std::vector<ConditionSchedule::Line>& lines);
 
   const std::string program_name_;
-  const LogLevel threshold_;
+  const std::shared_ptr<LogSelection> selection_;
   mutable std::mutex mutex_;
   PeerLineLimiter limiter_;
-  std::string overdue_;  // lines that were due when admit() was called
+  PeerLineLimiter information_limiter_;
+  std::vector<ConditionSchedule::Line> overdue_;  // lines that were due when admit() was called
   std::vector<ConditionEpisode*> episodes_;
 };
 

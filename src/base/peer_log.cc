@@ -4,13 +4,26 @@
 
 namespace blockexport {
 
-void PeerLog::write(LogLevel level, std::string_view message) const {
-  if (!enabled(level)) return;
-  switch (log_.episodes().admit(group_)) {
+void PeerLog::tell(std::string_view message, Fields fields) const {
+  if (!tells_of_clients()) return;
+  switch (log_.episodes().admit(LogEpisodes::PeerLines::kInformation, group_)) {
     case PeerLineLimiter::Verdict::kWrite:
-      return log_.write(level, ": ", message);
+      return log_.write(LogLevel::kInfo, ": ", message, fields);
     case PeerLineLimiter::Verdict::kWriteAsLast:
-      log_.write(level, ": ", message);
+      log_.write(LogLevel::kInfo, ": ", message, fields);
+      return log_.info(PeerLineLimiter::last_line_notice(group_));
+    case PeerLineLimiter::Verdict::kCount:
+      return log_.due_time_changed();
+  }
+}
+
+void PeerLog::write(LogLevel level, std::string_view message, Fields fields) const {
+  if (!enabled(level)) return;
+  switch (log_.episodes().admit(LogEpisodes::PeerLines::kWarnings, group_)) {
+    case PeerLineLimiter::Verdict::kWrite:
+      return log_.write(level, ": ", message, fields);
+    case PeerLineLimiter::Verdict::kWriteAsLast:
+      log_.write(level, ": ", message, fields);
       return log_.warning(PeerLineLimiter::last_line_notice(group_));
     case PeerLineLimiter::Verdict::kCount:
       return log_.due_time_changed();

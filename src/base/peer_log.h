@@ -17,18 +17,24 @@ class PeerLog {
   // `group` names the peers that share a limit, as net::peer_group() does: an address, a network, a user.
   PeerLog(const Log& log, std::string group) : log_(log), group_(std::move(group)) {}
 
-  void error(std::string_view message) const { write(LogLevel::kError, message); }
-  void warning(std::string_view message) const { write(LogLevel::kWarning, message); }
-  void info(std::string_view message) const { write(LogLevel::kInfo, message); }
-  void debug(std::string_view message) const { write(LogLevel::kDebug, message); }
+  // `fields`: structured values of the record (docs/log.md).
+  using Fields = std::span<const LogField>;
+  void error(std::string_view message, Fields fields = {}) const { write(LogLevel::kError, message, fields); }
+  void warning(std::string_view message, Fields fields = {}) const { write(LogLevel::kWarning, message, fields); }
+  void info(std::string_view message) const { write(LogLevel::kInfo, message, {}); }
+  void debug(std::string_view message) const { write(LogLevel::kDebug, message, {}); }
+  // A line of level info about the coming or going of this peer, which a log writes when a user has asked for a level.
+  // Its limits are apart from those of the other lines.
+  void tell(std::string_view message, Fields fields) const;
 
   bool enabled(LogLevel level) const { return log_.enabled(level); }
+  bool tells_of_clients() const { return log_.selection().tells_of_clients(); }
   const std::string& group() const { return group_; }
   // Trace events are not limited: a user who switches them on wants all of them.
   const Trace& trace() const { return log_.trace(); }
 
  private:
-  void write(LogLevel level, std::string_view message) const;
+  void write(LogLevel level, std::string_view message, Fields fields) const;
 
   const Log& log_;
   const std::string group_;

@@ -37,11 +37,13 @@ bool matches(std::string_view pattern, std::string_view name) {
 
 void Trace::write(TraceEvent event, std::string_view details) const {
   if (channel_ == nullptr) return;
-  std::string line(kNames[static_cast<std::size_t>(event)]);
+  const std::string_view name = kNames[static_cast<std::size_t>(event)];
+  std::string line(name);
   line += ' ';
   line += printable(details, kDetailBytesMax);
-  line += '\n';
-  channel_->write(line);
+  const LogField fields[] = {{.name = "trace_event", .value = name}};
+  channel_->write(
+      {.level = LogLevel::kDebug, .program = program_name_, .message = line, .fields = fields, .is_trace = true});
 }
 
 void Trace::write_parts(TraceEvent event, std::initializer_list<std::string_view> parts) const {

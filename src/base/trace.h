@@ -46,8 +46,9 @@ class Trace {
 
   // All events are off; lines are discarded.
   constexpr Trace() = default;
-  // All events are off; lines go to `channel`, which outlives the Trace.
-  explicit Trace(LogChannel& channel) : channel_(&channel) {}
+  // All events are off; lines go to `channel`, which outlives the Trace. Formats other than text name the program.
+  explicit Trace(LogChannel& channel, std::string_view program_name = {})
+      : channel_(&channel), program_name_(program_name) {}
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
@@ -74,6 +75,7 @@ class Trace {
 
   std::array<std::atomic<bool>, kNames.size()> on_{};
   LogChannel* channel_ = nullptr;
+  std::string program_name_;
   std::unique_ptr<LogChannel> file_;
 };
 

@@ -51,10 +51,11 @@ BANNED = {
 
 # Whole identifiers that others named: the standard library, the kernel, the wire.
 FOREIGN = {
-    "GetParam", "ai_addrlen", "c_str", "exception_ptr", "from_chars_result", "intptr_t", "iov_len", "l_len", "mmsghdr",
+    "GetParam", "ai_addrlen", "c_str", "cmsg_len", "exception_ptr", "from_chars_result", "intptr_t", "iov_len", "l_len",
+    "mmsghdr",
     "msg_control", "msg_controllen", "msg_flags", "msg_hdr", "msg_iov", "msg_iovlen", "msg_len", "msg_name",
     "msg_namelen", "msg_style", "msghdr", "nullptr", "nullptr_t", "opt_discard", "opt_mode", "opt_write_zero",
-    "hmac_ripemd160_ctx", "ptrdiff_t", "ripemd160_ctx", "set_opt_mode",
+    "hmac_ripemd160_ctx", "ptrdiff_t", "ripemd160_ctx", "sched_param", "set_opt_mode",
     "shared_ptr", "to_chars_result", "uintptr_t", "unique_ptr", "weak_ptr",
 }
 FOREIGN_PREFIX = re.compile(r"(io_uring_|nbd_|gnutls_|pthread_|posix_|ZSTD_|__)")
