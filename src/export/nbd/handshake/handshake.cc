@@ -96,6 +96,8 @@ void Handshake::on_option_header() {
   }
   if (auto answer = refusal()) {
     answer_ = *std::move(answer);
+    if (answer_.type == OptionReply::kErrorTlsRequired) refusal_reason_ = "it does not use TLS";
+    if (answer_.type == OptionReply::kErrorShutdown) refusal_reason_ = answer_.text;
     return expect(Stage::kSkip, option_bytes_);
   }
   expect(Stage::kPayload, option_bytes_);
@@ -104,7 +106,7 @@ void Handshake::on_option_header() {
 void Handshake::on_skipped(OptionReplies replies) {
   if (answer_.type == OptionReply::kAck) {
     replies.ack();
-    return close("client aborted");
+    return close(std::string(kClientAborted));
   }
   replies.error(answer_.type, answer_.text);
   expect(Stage::kOptionHeader, kOptionHeaderBytes);

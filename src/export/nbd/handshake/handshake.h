@@ -47,6 +47,9 @@ struct HandshakeOptions {
 // Maximum number of options executed and exports listed in one call of feed().
 inline constexpr std::uint32_t kHandshakeStepsMax = 256;
 
+// close_reason() of a client that ends its handshake in order.
+inline constexpr std::string_view kClientAborted = "client aborted";
+
 enum class HandshakeStatus : std::uint8_t {
   kNeedInput,     // all input was consumed; send the output and call feed() with more
   kDrainOutput,   // send the output, give others a turn, then call feed() with the unconsumed input, if any
@@ -96,6 +99,8 @@ class Handshake {
 
   // After kClose: the reason for the log; printable, without a newline.
   std::string_view close_reason() const { return close_reason_; }
+  // The last reply that kept the client from an export, as a reason for the log; empty when there was none.
+  std::string_view refusal_reason() const { return refusal_reason_; }
 
  private:
   enum class Stage : std::uint8_t { kClientFlags, kOptionHeader, kPayload, kSkip, kListing };
@@ -164,6 +169,7 @@ class Handshake {
   bool shutting_down_ = false;
   const ExportInfo* chosen_export_ = nullptr;
   std::string close_reason_;
+  std::string refusal_reason_;
 };
 
 }  // namespace blockexport::nbd

@@ -105,8 +105,11 @@ void Handshake::on_info(OptionReplies replies) {
   if (!request) return replies.error(OptionReply::kErrorInvalid, request.error());
   const ExportInfo* info = permitted_export(request->export_name);
   if (status_ == HandshakeStatus::kAuthorize) return;
-  if (info == nullptr) return refuse_unknown(replies, request->export_name);
   const bool go = is_option(Option::kGo);
+  if (info == nullptr) {
+    if (go) refusal_reason_ = fmt::format("export '{}' not present", quoted_name(request->export_name));
+    return refuse_unknown(replies, request->export_name);
+  }
   BlockSizes sizes = info->block_sizes;
   // A client that did not request the block sizes is served as if there were no minimum.
   if (go && !request->wants_block_size) sizes.minimum = 1;

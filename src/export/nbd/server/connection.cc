@@ -19,25 +19,40 @@ constexpr std::size_t kHandshakeReceiveBytes = 4096;
 constexpr std::uint32_t kHandshakeStepsAtOnceMax = 64;
 // Steps that one query of an authorizer counts as: it may search long lists.
 constexpr std::uint32_t kAuthorizationSteps = 16;
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-std::uint64_t deadline_after(std::uint64_t since_ns, std::uint32_t seconds) {
-  return seconds == 0 ? UINT64_MAX : since_ns + seconds * kNanosecondsPerSecond;
+std::string_view header_mode_name(HeaderMode mode) {
+  switch (mode) {
+    case HeaderMode::kSimple:
+      return "simple";
+    case HeaderMode::kStructured:
+      return "structured";
+    case HeaderMode::kExtended:
+      return "extended";
+  }
+  __builtin_unreachable();
+}
+
+std::uint64_t sum_of(const std::array<exports::OwnedCounter, exports::kVerbs>& counters) {
+  std::uint64_t sum = 0;
+  for (const exports::OwnedCounter& counter : counters) sum += counter.load();
+  return sum;
 }
 
 }  // namespace
 
 Connection::Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer,
-                       net::PeerGroup peer_group)
+                       net::PeerGroup peer_group, std::uint64_t number)
     : Slot(peer_group, server.reactor.now_ns()),
       server_(server),
       log_(server.log, net::describe(peer_group)),
       stream_(std::move(stream)),
       peer_(std::move(peer)),
-      deadline_ns_(deadline_after(since_ns(), server.options.handshake_max_seconds)),
+      tls_(server.options.tls),
+      deadline_ns_(server.handshake_deadline(*this)),
       handshake_(std::make_unique<Handshake>(
-          server,
-          HandshakeOptions{.tls = server.options.tls ? TlsPolicy::kRequired : TlsPolicy::kNone, .limits = {}})) {
+          server, HandshakeOptions{.tls = tls_ ? TlsPolicy::kRequired : TlsPolicy::kNone, .limits = {}})),
+      number_(number),
+      since_us_(server_.reactor.clock().wall_us()) {
   server_.handshakes.add(*this);
   server_.handshake_began.set();
 }
@@ -47,7 +62,9 @@ Connection::~Connection() {
   if (has_slot_) server_.give_back_slot();
 }
 
-void Connection::drop() {
+void Connection::drop(HandshakeFailure failure, std::string_view reason) {
+  failure_ = failure;
+  drop_reason_ = reason;
   stream_->shut_down();
 }
 
@@ -56,15 +73,34 @@ aio::Task<void> Connection::run() {
   IoResult agreed = co_await negotiate();
   log_export_refusal();
   if (!agreed) {
-    if (log_.enabled(LogLevel::kDebug)) {
-      std::string_view reason = handshake_->close_reason();
-      log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_,
-                             reason.empty() ? errno_text(agreed.error()) : std::string(reason)));
-    }
+    count_failure();
+    tell_end_of_handshake(agreed.error());
   } else {
     co_await transmit();
   }
   log_.trace().note(TraceEvent::kNbdClientLeft, {peer_});
+}
+
+void Connection::count_failure() {
+  const std::string_view reason = handshake_->close_reason();
+  if (!failure_ && reason == kClientAborted) return;
+  const HandshakeFailure otherwise = reason.empty() ? HandshakeFailure::kDisconnected : HandshakeFailure::kProtocol;
+  server_.counters.failed(failure_.value_or(otherwise));
+}
+
+void Connection::tell_end_of_handshake(Errno error) {
+  if (is_refusal_logged_) return;
+  const std::string_view closed = handshake_->close_reason();
+  const std::string_view refused = drop_reason_.empty() ? handshake_->refusal_reason() : drop_reason_;
+  if (!refused.empty() || (!closed.empty() && closed != kClientAborted)) {
+    return tell_client_refused(log_, names(), refused.empty() ? closed : refused);
+  }
+  if (!log_.enabled(LogLevel::kDebug)) return;
+  log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_, closed.empty() ? errno_text(error) : closed));
+}
+
+ClientNames Connection::names() const {
+  return {.name = peer_, .identity = identity_, .export_id = {}};
 }
 
 // Ends when the client has chosen an export and the last reply of the handshake was sent.
@@ -136,6 +172,7 @@ aio::Task<IoResult> Connection::receive() {
 // Takes a slot of max-connections. While none is free the client waits for its last reply, up to the handshake limit.
 aio::Task<IoResult> Connection::take_slot() {
   if (server_.is_full()) {
+    ++server_.counters.slot_waits;
     // A client that has left, or was dropped, must not keep its descriptor until another client leaves.
     aio::Scope watch(server_.reactor);
     watch.spawn("nbd loss watch", cancel_when_gone(co_await aio::current_task()));
@@ -153,10 +190,31 @@ aio::Task<void> Connection::cancel_when_gone(aio::TaskRoot& task) {
   if (co_await stream_->hung_up()) task.cancel();
 }
 
+exports::ClientDescription Connection::describe_client(const SessionState& state) const {
+  exports::ClientDescription description{
+      .number = number_,
+      .server = server_.options.id,
+      .peer = peer_,
+      .since_us = since_us_,
+      .tls = tls_session_,
+      .header_mode = header_mode_name(state.header_mode),
+      .is_writable = (state.transmission_flags & transmission_flag::kReadOnly) == 0,
+  };
+  // A certificate may have bytes that are no UTF-8.
+  if (!identity_.empty()) description.identity = printable(identity_, identity_.size());
+  for (const ContextInfo& context : state.contexts) description.contexts.push_back(context.name);
+  return description;
+}
+
 aio::Task<void> Connection::transmit() {
-  // The export may have been removed during the waits, and its name may belong to another one now.
+  // During the waits the export may have been removed, its name may belong to another one now, or the server may have
+  // become read-only.
   const ExportInfo* chosen = server_.find(handshake_->state().export_name);
-  if (chosen == nullptr || chosen->sequence != chosen_sequence_) co_return;
+  const bool was_read_only = (handshake_->state().transmission_flags & transmission_flag::kReadOnly) != 0;
+  if (chosen == nullptr || chosen->sequence != chosen_sequence_ || (chosen->read_only && !was_read_only)) {
+    server_.counters.failed(HandshakeFailure::kExportGone);
+    co_return;
+  }
   NbdExport& serving = *NbdExport::of(chosen);
   SessionState state = handshake_->state();
   std::vector<std::byte> early = std::move(input_);
@@ -174,14 +232,31 @@ aio::Task<void> Connection::transmit() {
                              .peer = peer_,
                              .writethrough = serving.is_writethrough(),
                              .log = &log_,
-                             .close_grace_ns = server_.options.close_grace_ns});
+                             .close_grace_ns = server_.options.close_grace_ns,
+                             .shared_counters = &serving.counters().on(&assignment->data_reactor())});
+  client.describe(describe_client(state));
+  if (!server_.enter(client)) {
+    co_await client.destroy();
+    co_return;
+  }
   log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
+  ClientNames described = names();
+  const std::string export_id = serving.id();
+  described.export_id = export_id;
+  tell_client_connected(log_, described);
+  const std::uint64_t since = server_.reactor.now_ns();
   serving.attach(client);
   co_await serving.pass_barrier();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));
+  tell_client_left(log_, described,
+                   {.ending = client.ending(),
+                    .duration_ns = server_.reactor.now_ns() - since,
+                    .requests = sum_of(client.counters().operations),
+                    .bytes = sum_of(client.counters().bytes)});
   // The client detaches before the export releases its iothread, which may end from then on.
   assignment.reset();
   serving.detach(client);
+  server_.leave(client);
   co_await client.destroy();
 }
 

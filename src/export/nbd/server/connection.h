@@ -12,27 +12,32 @@
 #include "authz/authorizer.h"
 #include "base/peer_log.h"
 #include "export/nbd/handshake/handshake.h"
+#include "export/nbd/server/client_lines.h"
 #include "export/nbd/server/handshake_table.h"
+#include "export/nbd/server/server_counters.h"
+#include "export/nbd/server/server_state.h"
+#include "export/served_client.h"
 #include "net/socket_stream.h"
 #include "net/tls_stream.h"
 
 namespace blockexport::nbd {
 
-class ServerState;
-
 class Connection : public HandshakeTable::Slot {
  public:
-  // `peer` names the client in log lines; `peer_group` is the group whose share of handshakes and log lines it uses.
-  Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group);
+  // `peer` names the client in log lines; `peer_group` is the group whose share of handshakes and log lines it uses;
+  // `number` is unique in the process.
+  Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group,
+             std::uint64_t number);
   ~Connection();
 
   aio::Task<void> run();
-  // Cuts the connection if it is in its handshake.
-  void drop();
-  // Time at which its handshake must have ended.
-  std::uint64_t deadline_ns() const { return deadline_ns_; }
+  // Cuts the connection, which is in its handshake, and counts the failure as `failure`. `reason`: static text for the
+  // log.
+  void drop(HandshakeFailure failure, std::string_view reason);
 
  private:
+  void tell_end_of_handshake(Errno error);
+  ClientNames names() const;
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> give_turn();
@@ -52,20 +57,30 @@ class Connection : public HandshakeTable::Slot {
   aio::Task<IoResult> take_slot();
   aio::Task<void> cancel_when_gone(aio::TaskRoot& task);
   aio::Task<void> transmit();
+  void count_failure();
+  exports::ClientDescription describe_client(const SessionState& state) const;
 
   ServerState& server_;
   const PeerLog log_;
   std::unique_ptr<net::Stream> stream_;
   std::string peer_;
-  std::uint64_t deadline_ns_;
+  // The server's at the time of the connection: a change of the options concerns later clients.
+  const std::optional<ServerTls> tls_;
+  const std::uint64_t deadline_ns_;
   std::unique_ptr<Handshake> handshake_;
-  std::string identity_;                    // proven over TLS
+  std::string identity_;  // proven over TLS
+  std::optional<exports::ClientTls> tls_session_;
+  std::optional<HandshakeFailure> failure_;
+  const std::uint64_t number_;
+  const std::int64_t since_us_;
   std::map<std::string, bool> listed_for_;  // during LIST: the decision of each authorizer
   std::optional<Refusal> export_refusal_;
   std::vector<std::byte> input_;       // received and not consumed
   std::uint32_t work_ = 0;             // steps of its handshake
   std::uint64_t chosen_sequence_ = 0;  // of the chosen export
   bool has_slot_ = false;
+  std::string_view drop_reason_;  // empty: it was not dropped
+  bool is_refusal_logged_ = false;
 };
 
 }  // namespace blockexport::nbd

@@ -10,8 +10,10 @@ namespace blockexport::nbd {
 
 // Continues with a new handshake, which drops the state of the clear messages: anybody could have sent them.
 aio::Task<IoResult> Connection::start_tls() {
-  const ServerTls& tls = *server_.options.tls;
+  const ServerTls& tls = *tls_;
   auto credentials = tls.credentials->find(tls.credentials_id, net::TlsEndpoint::kServer);
+  // For each early end below, unless a limit has ended the connection.
+  if (!failure_) failure_ = HandshakeFailure::kTls;
   if (!credentials) {
     log_refusal("tls-creds", credentials.error().message());
     co_return fail(ECONNABORTED);
@@ -24,20 +26,27 @@ aio::Task<IoResult> Connection::start_tls() {
     if (stream.ended_by() == net::TlsEnd::kUs) {
       log_refusal("tls-creds", identity.error().message());
     } else {
-      log_.warning(stream.describe_end(fmt::format("nbd client {}", peer_), identity.error()));
+      is_refusal_logged_ = true;
+      warn_of_client(log_, names(), stream.describe_end(fmt::format("nbd client {}", peer_), identity.error()),
+                     identity.error().message());
     }
     co_return fail(ECONNABORTED);
   }
   stream.report_alerts(log_, fmt::format("nbd client {}", peer_));
   identity_ = std::move(*identity);
+  const net::TlsSession session = stream.session();
+  tls_session_ = exports::ClientTls{.version = session.version, .cipher = session.cipher};
+  ++server_.counters.tls_handshakes[{tls.credentials_id, std::string(session.version), std::string(session.cipher)}];
+  if (failure_ == HandshakeFailure::kTls) failure_ = HandshakeFailure::kRefused;
   CO_TRY(co_await let_in(stream));
+  if (failure_ == HandshakeFailure::kRefused) failure_.reset();
   handshake_ = std::make_unique<Handshake>(handshake_->over_tls());
   co_return IoResult{};
 }
 
 // Asks the server's authorizer, if there is one, whether the peer may connect.
 aio::Task<IoResult> Connection::let_in(net::TlsStream& stream) {
-  const ServerTls& tls = *server_.options.tls;
+  const ServerTls& tls = *tls_;
   if (!tls.authorizer_id) co_return IoResult{};
   authz::Verdict verdict = co_await ask(*tls.authorizer_id);
   if (verdict.allowed) co_return IoResult{};
@@ -94,9 +103,10 @@ aio::Task<authz::Verdict> Connection::ask(std::string authorizer_id) {
 void Connection::log_refusal(std::string_view rule, std::string_view reason, std::string_view export_name) {
   std::string wanted = export_name.empty() ? std::string() : fmt::format(" export '{}',", printable(export_name));
   // Bytes that are not UTF-8 become question marks, as in every text with a client's bytes.
-  log_.warning(fmt::format(
-      "nbd client {} refused:{} {}", peer_, wanted,
-      authz::describe_refusal(printable(identity_, identity_.size()), rule, printable(reason, reason.size()))));
+  const std::string why =
+      authz::describe_refusal(printable(identity_, identity_.size()), rule, printable(reason, reason.size()));
+  is_refusal_logged_ = true;
+  warn_of_client(log_, names(), fmt::format("nbd client {} refused:{} {}", peer_, wanted, why), why);
 }
 
 }  // namespace blockexport::nbd

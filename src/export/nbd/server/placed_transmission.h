@@ -12,11 +12,14 @@
 #include <vector>
 
 #include "aio/threads/data_reactor.h"
+#include "base/intrusive_list.h"
 #include "export/nbd/transmission/transmission.h"
+#include "export/served_client.h"
 
 namespace blockexport::nbd {
 
-class PlacedTransmission {
+// The link is that of its server's list.
+class PlacedTransmission final : public exports::ServedClient, public ListLink<PlacedTransmission> {
  public:
   // Interface for an object that wants to know when waits_for_storage() becomes true.
   class Observer {
@@ -31,12 +34,13 @@ class PlacedTransmission {
   PlacedTransmission(aio::Reactor& control, aio::DataReactor& data_reactor, TransmissionContext context)
       : control_(control), data_reactor_(data_reactor), context_(context) {
     context_.refused = &refused_;
+    context_.client_counters = &counters();
   }
   ~PlacedTransmission();
   PlacedTransmission(const PlacedTransmission&) = delete;
   PlacedTransmission& operator=(const PlacedTransmission&) = delete;
 
-  aio::DataReactor& data_reactor() const { return data_reactor_; }
+  aio::DataReactor& data_reactor() const override { return data_reactor_; }
 
   // Before run(): the client is number `number` of its export, whose newest client has `newest_number`, which outlives
   // it.
@@ -45,6 +49,8 @@ class PlacedTransmission {
   // Moves the stream to the data reactor, and serves the client there until it leaves or one of the calls below ends
   // it.
   aio::Task<void> run(std::unique_ptr<net::Stream> stream, SessionState state, std::vector<std::byte> early);
+  // After run(): the reason for the end of the session.
+  exports::Ending ending() const { return transmission_->states().ending(); }
   // After run(), when none of the calls below can follow: frees the transmission on its reactor.
   aio::Task<void> destroy();
 
@@ -57,6 +63,7 @@ class PlacedTransmission {
   // As in Transmission. Before run() they wait for its beginning.
   void drop() { tell(&Transmission::drop); }
   void finish() { tell(&Transmission::finish); }
+  void disconnect() override { drop(); }
   // As Transmission::refuse(), but takes effect at once: no request that is sent from now on is served.
   void refuse() { refused_.store(true, std::memory_order_release); }
 
