@@ -1,5 +1,6 @@
 option(BLOCKEXPORT_TESTS "Build the unit tests" ON)
 option(BLOCKEXPORT_PAM "Ask PAM in authz-pam objects: its library is loaded when one is made" ON)
+option(BLOCKEXPORT_SECCOMP "Restrict system calls with --sandbox: this needs libseccomp" ON)
 option(BLOCKEXPORT_LIBNBD "Build the commands of the client tool that read from NBD servers: they need libnbd" ON)
 option(BLOCKEXPORT_ZSTD "Read qcow2 images that are compressed with zstd: this needs libzstd" ON)
 option(BLOCKEXPORT_LIBDEFLATE "Decompress deflate clusters with libdeflate, which is faster than zlib" ON)

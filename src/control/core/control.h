@@ -1,4 +1,4 @@
-// Control: the state that commands work on: the graph, the exports, the NBD server, chardevs, objects and event queue.
+// Control: the state that commands work on: the graph, the exports, the NBD servers, chardevs, objects and event queue.
 //
 // One per daemon, passed to every command handler; the handlers are free functions that the schema declares, in one
 // file for each group of commands. Thread: the control reactor. It owns nothing that outlives it.
@@ -19,12 +19,14 @@
 #include "chardev/registry.h"
 #include "control/backup/backups.h"
 #include "control/core/authorizers.h"
+#include "control/core/client_events.h"
 #include "control/core/object_store.h"
 #include "control/core/secret_lookup.h"
+#include "control/core/servers.h"
 #include "control/core/tls_directory.h"
-#include "export/nbd/server/server.h"
 #include "export/registry.h"
 #include "jobs/job_registry.h"
+#include "net/named_sockets.h"
 #include "qmp/command.h"
 #include "qmp/event_queue.h"
 
@@ -48,6 +50,8 @@ class JobEvents final : public jobs::JobObserver {
  private:
   qmp::EventQueue& events_;
 };
+
+class Configurator;
 
 class Control {
  public:
@@ -82,15 +86,21 @@ class Control {
   // Nullopt for an export that uses none.
   std::optional<std::vector<std::string>> iothreads_of(const std::string& export_id) const;
 
-  // The NBD server; null if there is none, or if it is being stopped and accepts no new exports and listeners. Do not
-  // keep the pointer over an await: another task may stop the server.
-  nbd::Server* nbd_server() { return nbd_server_is_stopping_ ? nullptr : nbd_server_.get(); }
-  // Whether there is a server, even one that is being stopped.
-  bool has_nbd_server() const { return nbd_server_ != nullptr; }
-  nbd::Server& make_nbd_server(nbd::ServerOptions options);
-  // Completes its clients' running requests, removes its exports, and ends it. A second call meanwhile waits for the
-  // same end; without a server the function does nothing.
-  aio::Task<void> stop_nbd_server();
+  // The NBD servers.
+  Servers& servers() { return servers_; }
+  const Servers& servers() const { return servers_; }
+  // The sockets that systemd passed under a name; null without a daemon around it.
+  net::NamedSockets* named_sockets() { return named_sockets_; }
+  void set_named_sockets(net::NamedSockets& sockets) { named_sockets_ = &sockets; }
+
+  // The events of clients that come and go.
+  ClientEvents& client_events() { return client_events_; }
+  // The memory budget of all connections.
+  const aio::ProcessBudget& budget() const { return budget_; }
+
+  // The configuration of the daemon; null when it has no configuration files, and in tests.
+  Configurator* configurator() { return configurator_; }
+  void set_configurator(Configurator* configurator) { configurator_ = configurator; }
 
   // The running calls to PAM.
   authz::PamCalls& pam_calls() { return pam_calls_; }
@@ -121,7 +131,7 @@ class Control {
   void remove_monitor_later(const std::string& id, const std::string& chardev_id);
 
   // Time that clients have to read their last replies when the daemon ends.
-  void set_shutdown_grace_ns(std::uint64_t grace_ns) { shutdown_grace_ns_ = grace_ns; }
+  void set_shutdown_grace_ns(std::uint64_t grace_ns);
   // Time limit for the other end of a pipe that is being opened; unlimited on the command line, where a signal ends it.
   std::uint64_t pipe_wait_ns() const { return serving_.is_set() ? kPipeWaitNs : UINT64_MAX; }
 
@@ -130,11 +140,15 @@ class Control {
   bool is_serving() const { return serving_.is_set(); }
   // The process has gone, or will go, to the background: it must not use standard input and output.
   void set_daemonized() { daemonized_ = true; }
+  // A sentence for errors about missing permissions, which a sandbox of the daemon may cause; empty: there is none.
+  void set_denial_note(std::string note) { denial_note_ = std::move(note); }
+  const std::string& denial_note() const { return denial_note_; }
   bool is_daemonized() const { return daemonized_; }
   void quit() { quit_(); }
-  // Cancels openings, then ends exports, server, backups, jobs, nodes and all objects except monitors, in this order;
+  // Cancels openings, then ends exports, servers, backups, jobs, nodes and all objects except monitors, in this order;
   // acknowledged data are durable. Clients that have not read their replies within the grace are disconnected. The
-  // files of the server's unix sockets stay, unless it never served. A second call meanwhile waits for the same end.
+  // files of the default server's unix sockets stay, unless it never served. A second call meanwhile waits for the same
+  // end.
   aio::Task<void> shut_down();
   // After shut_down(), and before destruction: sends the replies of the monitors, and accepts no more commands.
   aio::Task<void> close_monitors();
@@ -165,27 +179,28 @@ class Control {
   IntrusiveList<Opening> openings_;
   block::DriverTable& drivers_;
   block::Graph graph_;
+  aio::Event serving_;
+  ClientEvents client_events_{events_};
+  Servers servers_;  // outlives the exports, which are published there
   exports::Registry exports_;
   Backups backups_;
   JobEvents job_events_{events_};
   jobs::JobRegistry jobs_;
-  std::unique_ptr<nbd::Server> nbd_server_;
-  std::uint64_t nbd_clients_ever_ = 0;  // clients of earlier servers
   chardev::Registry chardevs_;
   authz::PamCalls pam_calls_;
   ObjectStore objects_;
   SecretLookup secrets_{objects_};
   Authorizers authorizers_{objects_};
   TlsCredentialObjects tls_credentials_{objects_};
-  std::map<std::string, std::vector<std::string>> iothreads_in_use_;  // by export id
+  std::multimap<std::string, std::vector<std::string>> iothreads_in_use_;  // by export id, oldest first
   aio::Scope removals_;
-  aio::Event serving_;
+  net::NamedSockets* named_sockets_ = nullptr;
   bool daemonized_ = false;
-  aio::Event nbd_server_stopped_;
+  std::string denial_note_;
   aio::Event shut_down_done_;
   aio::Mutex iothread_visits_;
   std::uint64_t shutdown_grace_ns_ = 0;
-  bool nbd_server_is_stopping_ = false;
+  Configurator* configurator_ = nullptr;
   bool shut_down_ = false;
   bool can_be_destroyed_ = true;
 };

@@ -8,6 +8,7 @@
 #include "aio/sync/with_deadline.h"
 #include "aio/task/current.h"
 #include "base/similar_text.h"
+#include "control/core/denial_note.h"
 #include "control/core/version.h"
 #include "schema/codec.h"
 #include "schema/command_table.h"
@@ -20,8 +21,8 @@ constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 // Commands that open a path, a name or an address, which may never respond. All other commands wait only for this
 // process and for storage that is already open.
-constexpr std::string_view kOpeningCommands[] = {"backup-begin", "blockdev-add",     "blockdev-reopen",
-                                                 "chardev-add",  "nbd-server-start", "object-add"};
+constexpr std::string_view kOpeningCommands[] = {"backup-begin",  "blockdev-add",     "blockdev-reopen", "chardev-add",
+                                                 "config-reload", "nbd-server-start", "nbd-servers-add", "object-add"};
 
 // Commands that are one change of the graph and nothing else, which may take long: a new size of an image with large
 // tables, the last flush of a node, and a snapshot inside a large image. Changes of the graph wait for each other by
@@ -91,6 +92,7 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
   if (result) {
     trace.note(TraceEvent::kQmpCommandEnd, {command.name, " ok"});
   } else {
+    result = fail(with_denial_note(std::move(result).error(), control_.denial_note()));
     trace_error(trace, command.name, result.error());
   }
   co_return result;

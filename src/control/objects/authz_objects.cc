@@ -52,6 +52,11 @@ AuthzPamObject::AuthzPamObject(Control& control, std::string id, schema::AuthZPA
 
 Result<std::unique_ptr<UserObject>> AuthzPamObject::create(Control& control, const schema::ObjectOptions& options) {
   const auto& properties = options.as<schema::ObjectType::kAuthzPam>();
+  if (!control.denial_note().empty()) {
+    return fail(
+        "PAM modules start programs and open files of their own, so an authz-pam object cannot work in the "
+        "sandbox of this daemon: it needs '--sandbox off', and a restart");
+  }
   TRY(control.pam_calls().load());
   if (geteuid() != 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
     control.log().warning(
