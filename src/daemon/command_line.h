@@ -12,13 +12,18 @@
 #include "aio/reactor/reactor.h"
 #include "base/error.h"
 #include "base/wiped_text.h"
+#include "daemon/log_options.h"
+#include "daemon/sandbox.h"
 
 namespace blockexport::daemon {
 
 inline constexpr std::uint32_t kShutdownGraceSecondsDefault = 1;
 inline constexpr std::uint32_t kShutdownGraceSecondsMax = 3600;
 
-enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kListen, kObject, kTrace };
+enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kListen, kMetrics, kObject, kTrace };
+
+// Whether threads without an iothread object poll for a short time before they sleep. kAuto: where that pays.
+enum class Polling { kAuto, kOff };
 
 // One option that the second pass executes.
 struct StartOption {
@@ -36,13 +41,24 @@ struct ImageReferenceOptions {
 struct CommandLine {
   std::vector<StartOption> options;
   std::optional<std::string> pidfile;
-  std::optional<std::string> log_file;  // nothing: the log goes to standard error
+  LogOptions log;
+  SandboxOptions sandbox;
+  std::optional<std::string> user;  // NAME or NAME:GROUP, which the process becomes
   aio::BackendKind backend = aio::BackendKind::kAuto;
   std::optional<std::uint32_t> reactors;  // most threads that serve clients; nothing: one per processor
+  Polling polling = Polling::kAuto;
   ImageReferenceOptions image_references;
   // Time that clients have to receive their last replies when the daemon ends.
   std::uint32_t shutdown_grace_seconds = kShutdownGraceSecondsDefault;
   bool daemonize = false;
+  std::optional<std::string> config;  // the main configuration file
+  bool check_config = false;          // check it and exit
+  bool deep = false;                  // open its images and credentials during that check
+  // Whether the line has the option, which then has priority over that of the configuration.
+  bool has_backend = false;
+  bool has_reactors = false;
+  bool has_shutdown_grace = false;
+  bool configures_pam = false;   // the configuration has an authz-pam object
   std::optional<int> exit_code;  // set when the program shall end with it (--help, --version, an error)
 };
 

@@ -13,9 +13,14 @@
 #include <string_view>
 
 #include "aio/sync/with_deadline.h"
+#include "aio/threads/processor_share.h"
 #include "base/secret_bytes.h"
+#include "control/configuration/full_check.h"
+#include "daemon/configuration_option.h"
+#include "daemon/default_monitor.h"
 #include "daemon/path_hint.h"
 #include "daemon/startup.h"
+#include "daemon/watchdog.h"
 
 namespace blockexport::daemon {
 namespace {
@@ -62,8 +67,13 @@ void raise_descriptor_limit() {
 }  // namespace
 
 Daemon::Daemon(CommandLine command_line, const Log& log, Trace& trace, net::InheritedDescriptors& inherited,
-               int log_file)
-    : command_line_(std::move(command_line)), log_(log), trace_(trace), inherited_(inherited), log_file_(log_file) {}
+               const ServiceNotifier& notifier, int log_file)
+    : command_line_(std::move(command_line)),
+      log_(log),
+      trace_(trace),
+      inherited_(inherited),
+      notifier_(notifier),
+      log_file_(log_file) {}
 
 Daemon::~Daemon() = default;
 
@@ -75,7 +85,11 @@ int Daemon::run(std::optional<Background> background) {
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   OwnedFd signal_fd(signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
 
-  auto reactor = aio::Reactor::create({.backend = command_line_.backend}, log_);
+  short_poll_ = command_line_.polling == Polling::kAuto && aio::has_processor_to_poll();
+  auto reactor = aio::Reactor::create({.backend = command_line_.backend,
+                                       .restricted_ring = command_line_.sandbox.mode != SandboxMode::kOff,
+                                       .short_poll = short_poll_},
+                                      log_);
   if (!reactor) {
     report_failed_start(reactor.error().message());
     return 1;
@@ -83,10 +97,11 @@ int Daemon::run(std::optional<Background> background) {
   reactor_ = std::move(*reactor);
   if (Result<> set = set_reference_policy(); !set) {
     report_failed_start(set.error().message());
-    return 1;
+    return command_line_.check_config ? kConfigurationErrorExit : 1;
   }
   quit_ = std::make_unique<aio::Event>(*reactor_);
   control_ = std::make_unique<control::Control>(*reactor_, data_reactors(), log_, drivers_, [this] { quit_->set(); });
+  metrics_ = std::make_unique<control::MetricsService>(*control_);
   corruption_events_.open(*reactor_, control_->events());
   drivers_.set_corruption_observer(corruption_events_);
   quorum_events_.open(*reactor_, control_->events());
@@ -94,19 +109,26 @@ int Daemon::run(std::optional<Background> background) {
   throttle_groups_.emplace(control_->objects());
   drivers_.set_throttle_groups(*throttle_groups_);
   drivers_.set_secrets(control_->secrets());
+  control_->set_named_sockets(named_sockets_);
+  control_->set_denial_note(sandbox_note(command_line_.sandbox));
   control_->set_shutdown_grace_ns(command_line_.shutdown_grace_seconds * kNanosecondsPerSecond);
 
   aio::Scope scope(*reactor_);
   aio::Scope signals_scope(*reactor_);
   signals_scope.spawn("signals", watch_signals(signal_fd.get()));
   signals_scope.spawn("shutdown limit", limit_shutdown());
-  scope.spawn("daemon", serve_until_quit(std::move(background)));
+  signals_scope.spawn("watchdog", run_watchdog(*control_, notifier_));
+  reloads_ = std::make_unique<aio::Scope>(*reactor_);
+  scope.spawn("daemon", command_line_.check_config ? check_configuration() : serve_until_quit(std::move(background)));
   while (scope.size() > 0) reactor_->run_once(UINT64_MAX);
   signals_scope.cancel();
   while (signals_scope.size() > 0) reactor_->run_once(UINT64_MAX);
   if (!control_->can_be_destroyed() || reactor_->has_abandoned_calls()) exit_now();
   corruption_events_.close();
   quorum_events_.close();
+  metrics_.reset();
+  reloads_.reset();
+  configurator_.reset();
   control_.reset();
   pid_file_.reset();
   return exit_code_.value_or(0);
@@ -135,7 +157,9 @@ void Daemon::exit_now() {
 // They use the control reactor's backend, so that a fallback is not logged again.
 control::DataReactorOptions Daemon::data_reactors() const {
   control::DataReactorOptions options;
+  options.each.restricted_ring = command_line_.sandbox.mode != SandboxMode::kOff;
   options.each.backend = reactor_->backend_name() == "epoll" ? aio::BackendKind::kEpoll : command_line_.backend;
+  options.each.short_poll = short_poll_;
   options.count_max = command_line_.reactors.value_or(std::min(aio::usable_processors(), aio::kDataReactorsMax));
   return options;
 }
@@ -157,7 +181,9 @@ aio::Task<void> Daemon::serve_until_quit(std::optional<Background> background) {
     if (Result<> finished = co_await finish_start(background); finished) {
       log_.trace().note(TraceEvent::kDaemonServing, {"backend ", reactor_->backend_name()});
       control_->serve();
+      announce_service();
       (void)co_await quit_->wait();
+      notifier_.stopping("Ending: clients receive their last replies");
     } else {
       report_failed_start(finished.error().message());
       exit_code_ = 1;
@@ -169,8 +195,12 @@ aio::Task<void> Daemon::serve_until_quit(std::optional<Background> background) {
 aio::Task<void> Daemon::shut_down() {
   // Starts the time limit of the shutdown, whatever its reason.
   quit_->set();
+  reloads_->cancel();
+  co_await reloads_->join();
   for (const auto& object : control_->objects().all()) object->begin_shutdown();
   co_await control_->shut_down();
+  // Until here the page /readyz tells that the process ends.
+  co_await metrics_->close();
   co_await control_->close_monitors();
   co_await control_->events().close();
 }
@@ -187,13 +217,13 @@ aio::Task<void> Daemon::limit_shutdown() {
 std::string Daemon::tasks_left() const {
   std::set<std::string_view> names;
   for (const aio::TaskRoot& task : reactor_->tasks()) names.insert(task.name);
-  for (std::string_view ours : {"signals", "shutdown limit", "daemon"}) names.erase(ours);
+  for (std::string_view ours : {"signals", "shutdown limit", "daemon", "watchdog"}) names.erase(ours);
   return names.empty() ? "other threads" : fmt::format("{}", fmt::join(names, ", "));
 }
 
 aio::Task<void> Daemon::start() {
   if (command_line_.daemonize) control_->set_daemonized();
-  Startup startup(*control_, trace_, inherited_);
+  Startup startup(*control_, *metrics_, trace_, inherited_);
   for (StartOption& option : command_line_.options) {
     auto outcome = co_await startup.run(option);
     option.argument.clear();
@@ -212,6 +242,49 @@ aio::Task<void> Daemon::start() {
       co_return;
     }
   }
+  if (configuration_) co_await apply_configuration();
+}
+
+// As for options of the command line, another process may hold an address or an image for another moment.
+aio::Task<void> Daemon::apply_configuration() {
+  configurator_ = std::make_unique<control::Configurator>(*control_, configuration_->path);
+  control_->client_events().enable();
+  control_->set_configurator(configurator_.get());
+  configurator_->mark_command_line();
+  const std::uint64_t deadline_ns = reactor_->now_ns() + kBusyStartMaxNs;
+  for (;;) {
+    Result<> started = co_await configurator_->start(*configuration_);
+    if (started) break;
+    const bool may_retry = started.error().is_busy() && reactor_->now_ns() < deadline_ns;
+    if (may_retry && co_await reactor_->sleep_until(reactor_->now_ns() + kBusyStartPauseNs)) continue;
+    const Error& error = started.error();
+    report_failed_start(error.message() + (error.hint().empty() ? "" : "\n") + error.hint());
+    exit_code_ = 1;
+    co_return;
+  }
+  configuration_.reset();
+  co_await make_default_monitor(*control_);
+}
+
+aio::Task<void> Daemon::check_configuration() {
+  co_await control::check_fully(*control_, *configuration_, command_line_.deep);
+  exit_code_ = report_check(*configuration_, command_line_);
+  co_await shut_down();
+}
+
+void Daemon::begin_reload() {
+  if (reloads_wanted_ == 2) return;
+  if (++reloads_wanted_ == 1) reloads_->spawn("reload", reload());
+}
+
+aio::Task<void> Daemon::reload() {
+  for (; reloads_wanted_ > 0; --reloads_wanted_) {
+    const std::uint64_t deadline_ns = aio::deadline_after(*reactor_, control::kReloadMaxNs);
+    auto running = configurator_->reload({});
+    // The configurator has logged the outcome.
+    (void)co_await aio::with_deadline("reload of the configuration", deadline_ns, std::move(running));
+    if (quit_->is_set()) co_return;
+  }
 }
 
 aio::Task<Result<>> Daemon::finish_start(std::optional<Background>& background) {
@@ -227,14 +300,29 @@ aio::Task<Result<>> Daemon::finish_start(std::optional<Background>& background) 
   log_.flush();
   // Messages of libraries, and trace events, belong to the log.
   if (log_file_ >= 0) dup2(log_file_, STDERR_FILENO);
-  if (background) CO_TRY(background->release());
+  if (background) CO_TRY(go_to_background(*background));
   co_return Result<>();
 }
 
-// Logs the error; with --log-file also writes it to standard error, for the process that started us.
+// Without a file, the log of a background process goes to syslog when standard error does not stay open.
+Result<> Daemon::go_to_background(Background& background) {
+  const bool is_on_standard_error = log_file_ < 0 && command_line_.log.format != LogFormat::kJournal;
+  if (is_on_standard_error && !Background::keeps_standard_error()) {
+    log_.redirect(LogDestination::syslog(log_.program_name()));
+  }
+  return background.release();
+}
+
+void Daemon::announce_service() const {
+  const std::size_t count = control_->exports().list().size();
+  notifier_.ready(fmt::format("Serving {} export{}", count, count == 1 ? "" : "s"));
+}
+
+// Logs the error; when the log goes elsewhere also writes it to standard error, for the process that started us.
 void Daemon::report_failed_start(const std::string& why) {
   log_.error(why);
-  if (log_file_ >= 0) Log(log_.program_name(), STDERR_FILENO, LogLevel::kError).error(why);
+  if (log_file_ >= 0 || command_line_.log.format == LogFormat::kJournal)
+    Log(log_.program_name(), STDERR_FILENO, LogLevel::kError).error(why);
 }
 
 aio::Task<void> Daemon::watch_signals(int signal_fd) {
@@ -242,6 +330,10 @@ aio::Task<void> Daemon::watch_signals(int signal_fd) {
   for (;;) {
     signalfd_siginfo info{};
     if (::read(signal_fd, &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo == SIGHUP && configurator_ != nullptr && control_->is_serving() && !signalled) {
+        begin_reload();
+        continue;
+      }
       // A second signal asks for an immediate end, except SIGHUP, which supervisors send after SIGTERM as a matter of
       // course.
       if (signalled && info.ssi_signo != SIGHUP) exit_now();

@@ -77,12 +77,16 @@ Result<Background> Background::enter() {
   return Background(std::move(writing));
 }
 
+bool Background::keeps_standard_error() {
+  return stays_in_background(STDERR_FILENO);
+}
+
 Result<> Background::release() {
   if (chdir("/") != 0) return fail(Error::system("not able to chdir to /", Errno::last()));
   OwnedFd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nothing) return fail(Error::system("cannot open /dev/null", Errno::last()));
   for (int fd : {STDIN_FILENO, STDOUT_FILENO}) dup2(nothing.get(), fd);
-  if (!stays_in_background(STDERR_FILENO)) dup2(nothing.get(), STDERR_FILENO);
+  if (!keeps_standard_error()) dup2(nothing.get(), STDERR_FILENO);
   unsigned char success = 0;
   if (::write(parent_.get(), &success, 1) != 1) return fail("the parent process has gone");
   parent_.reset();

@@ -5,6 +5,7 @@
 #include "control/commands/addresses.h"
 #include "control/commands/chardev.h"
 #include "control/commands/nbd_server.h"
+#include "control/core/denial_note.h"
 #include "daemon/chardev_option.h"
 #include "daemon/option_help.h"
 #include "daemon/path_hint.h"
@@ -15,6 +16,7 @@
 #include "schema/block_export_commands.h"
 #include "schema/codec.h"
 #include "schema/control.h"
+#include "schema/operation.h"
 #include "schema/qom_commands.h"
 
 namespace blockexport::daemon {
@@ -36,6 +38,7 @@ Result<T> decode_argument(std::string_view argument, std::string_view implied_ke
 aio::Task<Startup::Outcome> Startup::run(StartOption option) {
   if (answer_help(option)) co_return Exit{0};
   Outcome outcome = co_await carry_out(option);
+  if (!outcome) outcome = fail(control::with_denial_note(std::move(outcome).error(), control_.denial_note()));
   if (outcome || !outcome.error().hint().empty()) co_return outcome;
   std::string hint = path_hint(option, outcome.error().message());
   co_return fail(std::move(outcome).error().with_hint(std::move(hint)));
@@ -57,6 +60,8 @@ aio::Task<Startup::Outcome> Startup::carry_out(const StartOption& option) {
       co_return co_await run_chardev(option);
     case OptionKind::kMonitor:
       co_return co_await run_monitor(option.argument.view());
+    case OptionKind::kMetrics:
+      co_return co_await run_metrics(option.argument.view());
     case OptionKind::kTrace:
       CO_TRY_ASSIGN(std::optional<int> exit_code, run_trace_option(option, trace_, control_.log()));
       if (exit_code) co_return Exit{*exit_code};
@@ -153,6 +158,24 @@ aio::Task<Startup::Outcome> Startup::run_monitor(std::string_view argument) {
   schema::ObjectOptions object{.id = monitor.id ? *monitor.id : fmt::format("compat_monitor{}", unnamed_monitors_++)};
   object.branch = schema::MonitorQMPProperties{.chardev = monitor.chardev, .pretty = monitor.pretty};
   CO_TRY(co_await control::object_add(control_, std::move(object)));
+  co_return std::nullopt;
+}
+
+// On the command line a list may be one text.
+aio::Task<Startup::Outcome> Startup::run_metrics(std::string_view argument) {
+  schema::MetricsOptions options;
+  if (argument.starts_with('{')) {
+    CO_TRY_ASSIGN(json::Value document, json::parse(argument));
+    CO_TRY_ASSIGN(options, schema::decode<schema::MetricsOptions>(document));
+  } else {
+    CO_TRY_ASSIGN(json::Keyval keyval, json::parse_keyval(argument, "listen"));
+    for (const char* name : {"listen", "host"}) {
+      const json::Value* given = keyval.options.find(name);
+      if (given != nullptr && given->as_string() != nullptr) keyval.options.set(name, json::Array{*given});
+    }
+    CO_TRY_ASSIGN(options, schema::decode_keyval<schema::MetricsOptions>(json::Value(std::move(keyval.options))));
+  }
+  CO_TRY(co_await while_busy([&] { return metrics_.open(options); }));
   co_return std::nullopt;
 }
 
