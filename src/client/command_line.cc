@@ -1,4 +1,5 @@
-// The only file that includes CLI11, and the only one that is compiled with exceptions; none leaves it.
+// With command_tree.cc and operate_commands.cc the only file that includes CLI11 and is compiled with exceptions; none
+// leaves it.
 #include "client/command_line.h"
 
 #include <fmt/format.h>
@@ -18,17 +19,25 @@
 #include "client/backup/map.h"
 #include "client/backup/pull.h"
 #include "client/backup/restore.h"
+#include "client/command_tree.h"
 #include "client/image/bitmap_verb.h"
 #include "client/image/check_verb.h"
 #include "client/image/compare_verb.h"
 #include "client/image/convert_verb.h"
 #include "client/image/create_verb.h"
 #include "client/image/image_options.h"
+#include "client/image/image_secrets.h"
 #include "client/image/info_verb.h"
 #include "client/image/map_verb.h"
 #include "client/image/snapshot_verb.h"
+#include "client/image/source_disk.h"
 #include "client/monitor/backup_verbs.h"
+#include "client/monitor/config_verbs.h"
 #include "client/monitor/qmp_verb.h"
+#include "client/monitor/reply.h"
+#include "client/monitor/uri_verb.h"
+#include "client/monitor_options.h"
+#include "client/operate_commands.h"
 #include "client/serve/serve.h"
 #include "client/tls_check.h"
 #include "client/tls_files.h"
@@ -55,7 +64,9 @@ std::string hint_for(const CLI::App& app, int argument_count, char** arguments) 
         for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
       }
     } else {
-      for (const CLI::App* one : command->get_subcommands({})) names.push_back(one->get_name());
+      for (const CLI::App* one : command->get_subcommands({})) {
+        if (!one->get_group().empty() && !one->get_name().empty()) names.push_back(one->get_name());
+      }
       // Without subcommands the word is a value.
       if (names.empty()) continue;
     }
@@ -228,6 +239,9 @@ struct ImageCommands {
   image::CreateOptions create_options;
   image::CompareOptions compare_options;
   image::ConvertOptions convert_options;
+  std::vector<std::string> convert_names;  // of the sources and the target
+  std::string source_format;
+  bool images_are_options = false;  // of convert and compare
   image::BitmapOptions bitmap_options;
   image::SnapshotActions snapshot_actions;
   CLI::App* info;
@@ -284,15 +298,18 @@ struct ImageCommands {
     create->add_option("FILE", create_options.filename, "The image file")->required();
     create->add_option("SIZE", create_options.size,
                        "Bytes of the disk, or with a suffix K, M, G, T, P or E (default: as the backing file)");
-    create->add_option("-f,--format", create_options.format, "The image's format: qcow2 or raw (default: raw)")
-        ->check(CLI::IsMember({"qcow2", "raw"}));
+    create->add_option("-f,--format", create_options.format, "The image's format: luks, qcow2 or raw (default: raw)")
+        ->check(CLI::IsMember({"luks", "qcow2", "raw"}));
+    add_objects(create, create_options.objects);
     create->add_option("-b,--backing-file", create_options.backing,
                        "The image below: its name, relative to the directory of FILE");
     create->add_option("-F,--backing-format", create_options.backing_format, "The format of the image below");
     create
         ->add_option("-o,--options", create_options.options,
                      "NAME=VALUE,...: cluster_size, compat, compression_type, data_file, data_file_raw, extended_l2, "
-                     "extent_size_hint, lazy_refcounts, nocow, preallocation, refcount_bits; repeatable")
+                     "extent_size_hint, lazy_refcounts, nocow, preallocation, refcount_bits; encrypt.format=luks, "
+                     "encrypt.key-secret, encrypt.cipher-alg, ...; of luks: key-secret, cipher-alg, cipher-mode, "
+                     "ivgen-alg, ivgen-hash-alg, hash-alg, iter-time, detached-header; repeatable")
         ->allow_extra_args(false);
     create->add_flag("-u,--unsafe", create_options.is_unsafe, "Do not open the backing file; then SIZE is needed");
     create->add_flag("--json", create_options.is_json, "Print what was made as JSON, as `image info --json` does");
@@ -301,10 +318,12 @@ struct ImageCommands {
   }
 
   void add_compare_options() {
-    compare->add_option("FIRST", compare_options.first, "The first image")->required();
-    compare->add_option("SECOND", compare_options.second, "The second image")->required();
-    add_format("-f,--format", compare, compare_options.first_format, "Format of the first image");
-    add_format("-F,--second-format", compare, compare_options.second_format, "Format of the second image");
+    compare->add_option("FIRST", compare_options.first.text, "The first image")->required();
+    compare->add_option("SECOND", compare_options.second.text, "The second image")->required();
+    add_format("-f,--format", compare, compare_options.first.format, "Format of the first image");
+    add_format("-F,--second-format", compare, compare_options.second.format, "Format of the second image");
+    add_objects(compare, compare_options.objects);
+    compare->add_flag("--image-opts", images_are_options, "FIRST and SECOND are options of nodes, NAME=VALUE,...");
     add_tasks(compare, compare_options.tasks);
     compare->add_flag("-s,--strict", compare_options.is_strict, "Sizes and allocation have to be equal, too");
     compare->add_flag("-p,--progress", compare_options.shows_progress, "Show the progress");
@@ -316,11 +335,19 @@ struct ImageCommands {
 
   void add_convert_options() {
     image::CreateOptions& target = convert_options.target;
-    convert->add_option("SOURCE", convert_options.source, "The image to copy")->required();
-    convert->add_option("TARGET", target.filename, "The new image; what a file of that name has is lost")->required();
-    add_format("-f,--format", convert, convert_options.source_format, "Format of the source");
-    convert->add_option("-O,--target-format", target.format, "Format of the target: qcow2 or raw (default: raw)")
-        ->check(CLI::IsMember({"qcow2", "raw"}));
+    convert
+        ->add_option("IMAGES", convert_names,
+                     "SOURCE... TARGET: images to copy, whose disks follow one another; then the new image, where what "
+                     "a file of that name has is lost")
+        ->expected(2, static_cast<int>(image::kSourcesMax) + 1)
+        ->required();
+    add_format("-f,--format", convert, source_format, "Format of the sources");
+    convert->add_option("-O,--target-format", target.format, "Format of the target: luks, qcow2 or raw (default: raw)")
+        ->check(CLI::IsMember({"luks", "qcow2", "raw"}));
+    add_objects(convert, target.objects);
+    convert->add_flag("--image-opts", images_are_options, "The sources are options of nodes, NAME=VALUE,...");
+    convert->add_flag("--target-image-opts", convert_options.target_is_options,
+                      "The target is options of a node, NAME=VALUE,...; needs -n");
     convert->add_option("-o,--options", target.options, "NAME=VALUE,... as for `image create`; repeatable")
         ->allow_extra_args(false);
     convert->add_option("-B,--backing-file", target.backing,
@@ -341,10 +368,14 @@ struct ImageCommands {
   }
 
   void add_bitmap_options() {
-    bitmap->add_option("FILE", bitmap_options.filename, "The image file")->required();
+    bitmap->add_option("FILE", bitmap_options.image.text, "The image file")->required();
     bitmap->add_option("BITMAP", bitmap_options.name, "Name of the bitmap")->required();
-    bitmap->add_option("-f,--format", bitmap_options.format, "The image's format: qcow2 (default: as the file tells)")
+    bitmap
+        ->add_option("-f,--format", bitmap_options.image.format,
+                     "The image's format: qcow2 (default: as the file tells)")
         ->check(CLI::IsMember({"qcow2", "raw"}));
+    add_objects(bitmap, bitmap_options.objects);
+    add_image_options(bitmap, bitmap_options.image);
     using Kind = image::BitmapAction::Kind;
     const auto add_action = [this](const char* name, Kind kind, const char* text) {
       const auto note = [this, kind](std::int64_t) { bitmap_options.actions.push_back({.kind = kind}); };
@@ -368,7 +399,19 @@ struct ImageCommands {
 
   static void add_format(const char* name, CLI::App* command, std::string& format, const std::string& text) {
     command->add_option(name, format, text + ": qcow2 or raw (default: as the file tells)")
-        ->check(CLI::IsMember({"qcow2", "raw"}));
+        ->check(CLI::IsMember({"luks", "parallels", "qcow2", "raw", "vdi", "vhdx", "vmdk", "vpc"}));
+  }
+
+  static void add_objects(CLI::App* command, image::ObjectTexts& objects) {
+    command
+        ->add_option("--object", objects,
+                     "secret,id=ID,file=PATH: a file with a passphrase, which options name by the ID; repeatable")
+        ->allow_extra_args(false);
+  }
+
+  static void add_image_options(CLI::App* command, image::ImageSource& source) {
+    command->add_flag("--image-opts", source.is_options,
+                      "FILE is options of a node, NAME=VALUE,..., as --blockdev of the daemon has them");
   }
 
   static void add_tasks(CLI::App* command, unsigned& tasks) {
@@ -377,12 +420,33 @@ struct ImageCommands {
   }
 
   void add_common(CLI::App* command) {
-    command->add_option("FILE", options.filename, "The image file")->required();
-    command->add_option("-f,--format", options.format, "The image's format: qcow2 or raw (default: as the file tells)")
-        ->check(CLI::IsMember({"parallels", "qcow2", "raw", "vdi", "vhdx", "vmdk", "vpc"}));
+    command->add_option("FILE", options.image.text, "The image file")->required();
+    command
+        ->add_option("-f,--format", options.image.format,
+                     "The image's format: qcow2 or raw (default: as the file tells)")
+        ->check(CLI::IsMember({"luks", "parallels", "qcow2", "raw", "vdi", "vhdx", "vmdk", "vpc"}));
+    add_objects(command, options.objects);
+    add_image_options(command, options.image);
     command->add_flag("--json", options.is_json, "Print JSON, as qemu-img does with --output=json");
     command->add_option("--output", options.output, "human or json")->check(CLI::IsMember({"human", "json"}));
     command->add_flag("-U,--force-share", options.force_share, "Open the image although another process writes to it");
+  }
+
+  image::ConvertOptions whole_convert_options() const {
+    image::ConvertOptions whole = convert_options;
+    for (const std::string& name : convert_names) {
+      whole.sources.push_back({.text = name, .format = source_format, .is_options = images_are_options});
+    }
+    whole.target.filename = whole.sources.back().text;
+    whole.sources.pop_back();
+    return whole;
+  }
+
+  image::CompareOptions whole_compare_options() const {
+    image::CompareOptions whole = compare_options;
+    whole.first.is_options = images_are_options;
+    whole.second.is_options = images_are_options;
+    return whole;
   }
 
   // The exit code of the parsed command, if it is one of these.
@@ -392,10 +456,10 @@ struct ImageCommands {
     if (map->parsed()) return code_of(image::print_map(options));
     if (snapshot->parsed()) return code_of(image::change_snapshots(options, snapshot_actions));
     if (create->parsed()) return code_of(image::create_image(create_options));
-    if (convert->parsed()) return code_of(image::convert(convert_options));
+    if (convert->parsed()) return code_of(image::convert(whole_convert_options()));
     if (bitmap->parsed()) return code_of(image::change_bitmap(bitmap_options));
     if (compare->parsed()) {
-      const Result<int> compared = image::compare(compare_options);
+      const Result<int> compared = image::compare(whole_compare_options());
       if (!compared) (void)report(compared.error());
       return compared.value_or(image::kExitCompareFailed);
     }
@@ -433,16 +497,18 @@ struct ServeCommand {
   }
 };
 
-// `blockexport backup`: what the daemon does on request.
+// `blockexport backup`, `qmp` and `uri`: what a running daemon does or tells on request.
 struct MonitorCommands {
   monitor::BackupBeginOptions begin_options;
   monitor::BackupEndOptions end_options;
   monitor::MonitorOptions list_options;
   monitor::QmpOptions qmp_options;
+  monitor::UriOptions uri_options;
   CLI::App* begin;
   CLI::App* end;
   CLI::App* list;
   CLI::App* qmp;
+  CLI::App* uri;
 
   explicit MonitorCommands(CLI::App& app) {
     CLI::App* backup = app.add_subcommand("backup", "Begin, end and list backups of a running blockexportd");
@@ -477,13 +543,13 @@ struct MonitorCommands {
     qmp->add_option("COMMAND", qmp_options.command, "The command, such as query-block-exports")->required();
     qmp->add_option("ARGUMENT", qmp_options.words,
                     "NAME=VALUE, with NAME.NAME and NAME.NUMBER for parts; or one JSON object; or 'help'");
+    uri = app.add_subcommand("uri", "Print the URIs of exports of a running blockexportd");
+    add_monitor(uri, uri_options.monitor);
+    uri->add_option("EXPORT", uri_options.export_name, "The name of an export (default: all, with their names)");
+    uri->add_option("--server", uri_options.server, "Only the URIs of this NBD server, such as default");
+    add_json(uri, uri_options.monitor);
   }
 
-  static void add_monitor(CLI::App* command, monitor::MonitorOptions& options) {
-    command->add_option("--monitor", options.path, "The unix socket of the daemon's QMP monitor")->required();
-    command->add_option("--timeout", options.timeout_seconds, "Seconds to wait for the daemon (default: 120)")
-        ->check(CLI::Range(1u, monitor::kTimeoutSecondsMax));
-  }
   static void add_json(CLI::App* command, monitor::MonitorOptions& options) {
     command->add_flag("--json", options.is_json, "Print the daemon's reply");
   }
@@ -494,9 +560,45 @@ struct MonitorCommands {
     if (end->parsed()) return code_of(monitor::backup_end(end_options));
     if (list->parsed()) return code_of(monitor::backup_list(list_options));
     if (qmp->parsed()) return code_of(monitor::run_qmp(qmp_options));
+    if (uri->parsed()) return code_of(monitor::print_uris(uri_options));
     return std::nullopt;
   }
   static int code_of(const Result<>& done) { return done ? kExitFine : report(done.error()); }
+};
+
+// `blockexport config` and `reload`: the configuration of a running daemon.
+struct ConfigCommands {
+  monitor::MonitorOptions show_options;
+  monitor::ReloadOptions diff_options;
+  monitor::ReloadOptions reload_options;
+  CLI::App* show;
+  CLI::App* diff;
+  CLI::App* reload;
+
+  explicit ConfigCommands(CLI::App& app) {
+    CLI::App* config = app.add_subcommand("config", "Show the configuration of a running blockexportd");
+    config->require_subcommand(1);
+    show = config->add_subcommand("show", "List the objects with their makers, and where they drift from their files");
+    add_monitor(show, show_options);
+    MonitorCommands::add_json(show, show_options);
+    diff = config->add_subcommand("diff", "Show the effect that a reload would have");
+    diff_options.is_dry_run = true;
+    add_monitor(diff, diff_options.monitor);
+    MonitorCommands::add_json(diff, diff_options.monitor);
+    reload = app.add_subcommand("reload", "Make a running blockexportd read its configuration files again");
+    add_monitor(reload, reload_options.monitor);
+    MonitorCommands::add_json(reload, reload_options.monitor);
+    reload->add_flag("--dry-run", reload_options.is_dry_run, "Only show the effect");
+    reload->add_flag("--disruptive", reload_options.is_disruptive, "Replace exports even if they have clients");
+  }
+
+  // The exit code of the parsed command, if it is one of these.
+  std::optional<int> run() const {
+    if (show->parsed()) return MonitorCommands::code_of(monitor::show_configuration(show_options));
+    if (diff->parsed()) return MonitorCommands::code_of(monitor::reload_configuration(diff_options));
+    if (reload->parsed()) return MonitorCommands::code_of(monitor::reload_configuration(reload_options));
+    return std::nullopt;
+  }
 };
 
 }  // namespace
@@ -530,11 +632,16 @@ int run_command_line(int argument_count, char** arguments) {
   const HolderCommands holder_commands(*tls);
   const BackupCommands backup_commands(app);
   const MonitorCommands monitor_commands(app);
+  const ConfigCommands config_commands(app);
   const ImageCommands image_commands(app);
   const ServeCommand serve_command(app);
+  const OperateCommands operate_commands(app);
+  // For the build of the manual pages and of the completion; without a group it is not listed.
+  CLI::App* describe = app.add_subcommand("__describe", "Print these commands as JSON")->group("");
 
   try {
     app.parse(argument_count, arguments);
+    image::hide_secrets(argument_count, arguments);
   } catch (const CLI::ParseError& error) {
     if (app.exit(error) == 0) return kExitFine;
     const std::string hint = hint_for(app, argument_count, arguments);
@@ -547,8 +654,14 @@ int run_command_line(int argument_count, char** arguments) {
   if (auto code = holder_commands.run()) return *code;
   if (auto code = backup_commands.run()) return *code;
   if (auto code = monitor_commands.run()) return *code;
+  if (auto code = config_commands.run()) return *code;
   if (auto code = image_commands.run()) return *code;
   if (auto code = serve_command.run()) return *code;
+  if (auto done = operate_commands.run()) return code_of(*done);
+  if (describe->parsed()) {
+    monitor::print_json(command_tree(app));
+    return kExitFine;
+  }
   return print_report(tls_show(show_directory));
 }
 

@@ -5,13 +5,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <span>
-#include <string_view>
 #include <utility>
 
 #include "base/print.h"
-#include "base/printable.h"
+#include "client/monitor/reply.h"
 #include "json/value.h"
-#include "json/writer.h"
 
 namespace blockexport::monitor {
 namespace {
@@ -20,33 +18,6 @@ Result<json::Value> execute(const MonitorOptions& options, const std::string& co
   Result<MonitorClient> client = MonitorClient::connect(options.path, options.timeout_seconds);
   if (!client) return fail(std::move(client.error()));
   return client->execute(command, std::move(arguments));
-}
-
-void print_json(const json::Value& value) {
-  std::string text;
-  json::write_pretty(value, text);
-  print(stdout, "{}\n", text);
-}
-
-// A member of that name that is a string; "" if there is none.
-std::string_view text_of(const json::Object& object, std::string_view name) {
-  const json::Value* value = object.find(name);
-  const std::string* text = value != nullptr ? value->as_string() : nullptr;
-  return text != nullptr ? std::string_view(*text) : std::string_view();
-}
-
-// The elements of a member of that name that is a list.
-std::span<const json::Value> list_of(const json::Object& object, std::string_view name) {
-  const json::Value* value = object.find(name);
-  const json::Array* list = value != nullptr ? value->as_array() : nullptr;
-  return list != nullptr ? std::span<const json::Value>(*list) : std::span<const json::Value>();
-}
-
-// The whole text, with control bytes escaped.
-std::string escaped(std::string_view text) {
-  std::string out;
-  append_printable(out, text, false);
-  return out;
 }
 
 std::string first_uri(const json::Object& disk) {

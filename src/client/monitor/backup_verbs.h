@@ -14,7 +14,7 @@
 namespace blockexport::monitor {
 
 struct MonitorOptions {
-  std::string path;  // the unix socket of a QMP monitor
+  std::string path = kMonitorPathDefault;  // the unix socket of a QMP monitor
   std::uint32_t timeout_seconds = kTimeoutSecondsDefault;
   bool is_json = false;  // print the daemon's value
 };

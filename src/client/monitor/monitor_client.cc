@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/printable.h"
@@ -44,6 +45,13 @@ std::string text_member(const json::Object& object, std::string_view name) {
   return text != nullptr ? *text : "no description";
 }
 
+ErrorKind kind_of(std::string_view class_name) {
+  for (const ErrorKind kind : {ErrorKind::kCommandNotFound, ErrorKind::kDeviceNotActive, ErrorKind::kDeviceNotFound}) {
+    if (class_name == error_class_name(kind)) return kind;
+  }
+  return ErrorKind::kGeneric;
+}
+
 }  // namespace
 
 MonitorClient::MonitorClient(OwnedFd socket, std::string path, std::uint32_t timeout_seconds)
@@ -78,7 +86,8 @@ Result<json::Value> MonitorClient::execute(const std::string& command, json::Obj
     const json::Value* error = reply->find("error");
     if (error == nullptr) continue;
     const json::Object* described = error->as_object();
-    return fail(described != nullptr ? text_member(*described, "desc") : "The daemon reported an error");
+    if (described == nullptr) return fail("The daemon reported an error");
+    return fail(Error(kind_of(text_member(*described, "class")), text_member(*described, "desc")));
   }
 }
 

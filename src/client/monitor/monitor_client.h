@@ -20,14 +20,16 @@ namespace blockexport::monitor {
 inline constexpr std::size_t kReplyBytesMax = std::size_t{16} << 20;
 inline constexpr std::uint32_t kTimeoutSecondsDefault = 120;
 inline constexpr std::uint32_t kTimeoutSecondsMax = 86400;
+// The monitor of a daemon with a configuration file.
+inline constexpr const char* kMonitorPathDefault = "/run/blockexport/qmp.sock";
 
 class MonitorClient {
  public:
   // Connects and negotiates. Errors: nobody listens there, another client occupies the monitor, or it is no monitor.
   static Result<MonitorClient> connect(const std::string& path, std::uint32_t timeout_seconds);
 
-  // Runs a command and returns its value. Events in between are skipped. The error is the daemon's, or tells that the
-  // connection has failed; then the client cannot be used any more.
+  // Runs a command and returns its value. Events in between are skipped. The error is the daemon's, of the kind that
+  // the daemon says, or tells that the connection has failed; then the client cannot be used any more.
   Result<json::Value> execute(const std::string& command, json::Object arguments);
 
  private:

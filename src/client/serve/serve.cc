@@ -1,6 +1,5 @@
 #include "client/serve/serve.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/prctl.h>
@@ -12,11 +11,10 @@
 #include <csignal>
 #include <cstdlib>
 
-#include "base/absolute_path.h"
 #include "base/owned_fd.h"
 #include "base/print.h"
 #include "client/serve/child_process.h"
-#include "client/serve/image_magic.h"
+#include "client/serve/image_probe.h"
 #include "client/serve/serve_plan.h"
 #include "json/value.h"
 #include "json/writer.h"
@@ -56,28 +54,6 @@ class PrivateDirectory {
   explicit PrivateDirectory(std::string path) : path_(std::move(path)) {}
   std::string path_;
 };
-
-Result<ServedImage> look_at(const std::string& name) {
-  ServedImage image{.path = absolute_path(name), .detected_format = {}};
-  const OwnedFd file(open(image.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) return fail(Error::system(fmt::format("Could not open '{}'", name), Errno(errno)));
-  struct stat status{};
-  if (fstat(file.get(), &status) != 0) return fail(Error::system(fmt::format("'{}'", name), Errno(errno)));
-  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
-    return fail(fmt::format("'{}' is neither a file nor a block device", name));
-  }
-  image.is_device = S_ISBLK(status.st_mode);
-  std::array<std::byte, kMagicBeginBytes> begin{};
-  std::array<std::byte, kMagicEndBytes> end{};
-  const ssize_t begun = pread(file.get(), begin.data(), begin.size(), 0);
-  const off_t size = lseek(file.get(), 0, SEEK_END);
-  const off_t last = size > static_cast<off_t>(kMagicEndBytes) ? size - static_cast<off_t>(kMagicEndBytes) : 0;
-  const ssize_t ended = pread(file.get(), end.data(), end.size(), last);
-  if (begun < 0 || ended < 0) return fail(Error::system(fmt::format("Could not read '{}'", name), Errno(errno)));
-  image.detected_format = detected_format(std::span(begin).first(static_cast<std::size_t>(begun)),
-                                          std::span(end).first(static_cast<std::size_t>(ended)));
-  return image;
-}
 
 // The daemon beside this program, or the one of the PATH.
 std::string daemon_program() {
@@ -196,7 +172,7 @@ Result<int> serve(const ServeOptions& options) {
   }
   std::vector<ServedImage> images;
   for (const std::string& name : options.images) {
-    TRY_ASSIGN(ServedImage image, look_at(name));
+    TRY_ASSIGN(ServedImage image, probe_image(name));
     images.push_back(std::move(image));
   }
   TRY_ASSIGN(const PrivateDirectory directory, PrivateDirectory::make());

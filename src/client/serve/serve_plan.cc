@@ -13,7 +13,6 @@
 namespace blockexport::serve {
 namespace {
 
-constexpr std::string_view kServedFormats[] = {"raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc", "parallels"};
 constexpr std::string_view kCredentials = "tls0";
 constexpr std::string_view kRules = "authz0";
 constexpr std::string_view kDefaultPort = "10809";
@@ -81,18 +80,6 @@ std::string uri_of(const Address& address, const std::string& name, bool has_tls
 
 std::string base_name(std::string_view path) {
   return std::string(path.substr(path.rfind('/') + 1));
-}
-
-// The driver of the image.
-Result<std::string> format_of(const ServeOptions& options, const ServedImage& image) {
-  if (!options.format.empty()) return options.format;
-  const std::string& found = image.detected_format;
-  if (found.empty()) return "raw";
-  const bool is_served = std::ranges::find(kServedFormats, found) != std::end(kServedFormats);
-  std::string choice = is_served ? fmt::format("--format {} serves the disk in it, --format raw its bytes", found)
-                                 : "--format raw serves its bytes";
-  return fail(Error(fmt::format("{} begins or ends as a file of the format {} does", image.path, found))
-                  .with_hint(fmt::format("Choose: {}. A guess would let the disk's users choose the format.", choice)));
 }
 
 class PlanMaker {
@@ -171,7 +158,7 @@ Result<ServePlan> make_plan(const ServeOptions& options, const std::vector<Serve
   std::set<std::string> names;
   std::vector<std::string> uris;
   for (std::size_t i = 0; i < images.size(); ++i) {
-    TRY_ASSIGN(const std::string format, format_of(options, images[i]));
+    TRY_ASSIGN(const std::string format, chosen_format(options.format, images[i]));
     const std::string name = images.size() == 1 ? options.export_name : base_name(images[i].path);
     if (!names.insert(name).second) return fail(fmt::format("Two images have the name '{}'", name));
     // The server comes before its exports.

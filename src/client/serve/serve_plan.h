@@ -6,16 +6,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "client/serve/image_probe.h"
 #include "client/serve/serve_options.h"
 
 namespace blockexport::serve {
-
-// An image and what the file says about itself.
-struct ServedImage {
-  std::string path;             // absolute
-  std::string detected_format;  // as detected_format() tells
-  bool is_device = false;
-};
 
 struct ServePlan {
   std::vector<std::string> arguments;  // without the program
