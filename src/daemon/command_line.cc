@@ -12,7 +12,7 @@
 #include "base/print.h"
 #include "base/similar_text.h"
 #include "control/core/version.h"
-#include "daemon/secret_option.h"
+#include "control/objects/secret_option.h"
 
 namespace blockexport::daemon {
 namespace {
@@ -28,31 +28,49 @@ enum Code {
   kMonitor,
   kNbdServer,
   kListen,
+  kMetrics,
   kObject,
   kPidfile,
   kLogFile,
+  kLogFormat,
+  kLogLevel,
   kAioBackend,
   kReactors,
+  kPolling,
   kShutdownGrace,
   kImageReferences,
+  kConfig,
+  kCheckConfig,
+  kDeep,
+  kSandbox,
+  kUser,
 };
 
 constexpr option kOptions[] = {{"aio-backend", required_argument, nullptr, kAioBackend},
                                {"blockdev", required_argument, nullptr, kBlockdev},
                                {"chardev", required_argument, nullptr, kChardev},
+                               {"check-config", no_argument, nullptr, kCheckConfig},
+                               {"config", required_argument, nullptr, kConfig},
+                               {"deep", no_argument, nullptr, kDeep},
                                {"daemonize", no_argument, nullptr, kDaemonize},
                                {"export", required_argument, nullptr, kExport},
                                {"help", no_argument, nullptr, kHelp},
                                {"image-references", required_argument, nullptr, kImageReferences},
                                {"monitor", required_argument, nullptr, kMonitor},
                                {"log-file", required_argument, nullptr, kLogFile},
+                               {"log-format", required_argument, nullptr, kLogFormat},
+                               {"log-level", required_argument, nullptr, kLogLevel},
                                {"listen", required_argument, nullptr, kListen},
+                               {"metrics", required_argument, nullptr, kMetrics},
                                {"nbd-server", required_argument, nullptr, kNbdServer},
                                {"object", required_argument, nullptr, kObject},
                                {"pidfile", required_argument, nullptr, kPidfile},
+                               {"polling", required_argument, nullptr, kPolling},
                                {"reactors", required_argument, nullptr, kReactors},
+                               {"sandbox", required_argument, nullptr, kSandbox},
                                {"shutdown-grace-seconds", required_argument, nullptr, kShutdownGrace},
                                {"trace", required_argument, nullptr, kTrace},
+                               {"user", required_argument, nullptr, kUser},
                                {"version", no_argument, nullptr, kVersion},
                                {nullptr, 0, nullptr, 0}};
 
@@ -81,6 +99,10 @@ Exports disk images as network block devices, driven by these options and by QMP
   --listen [type=]inet|unix|vsock|fd,...
                          one more address for the NBD server; may be given several times
 
+  --metrics [listen=]unix:PATH|HOST:PORT[,host=NAME][,per-client=on|off][,latency=on|off]
+                         serve counters to Prometheus over HTTP (/metrics, /healthz, /readyz); may be given several
+                         times
+
   --chardev BACKEND,id=ID[,...]
                          make a character device: socket, stdio, file, null
   --monitor [chardev=]ID[,mode=control][,pretty=on|off]
@@ -89,18 +111,36 @@ Exports disk images as network block devices, driven by these options and by QMP
                          make an object: secret, tls-creds-x509, tls-creds-psk, tls-creds-anon, authz-list,
                          authz-list-file, authz-pam, authz-simple, throttle-group, iothread, monitor-qmp
 
+  --config FILE          make what a configuration file says, and the files in conf.d and exports.d beside it, after
+                         the other options; SIGHUP then reads them again
+  --check-config [--deep]
+                         check the files of --config, print every error and exit with 0 or 2; with --deep also open
+                         the images, read-only, and the credentials
   --daemonize            go to the background once everything is set up; standard error stays open for the log
-                         unless it is a terminal or a pipe
+                         unless it is a terminal or a pipe: then syslog gets the log
   --pidfile PATH         write the process ID to a file
   --log-file FILE        append the log to a file instead of writing it to standard error
+  --log-level error|warning|info|debug
+                         write lines up to this level; with 'info' and 'debug' also a line for each client that
+                         comes, is refused or leaves (default: info without lines about single clients)
+  --log-format auto|text|json|journal
+                         write text, a JSON object per line, or records for systemd's journal (default: auto, the
+                         journal where standard error is its stream, else text)
   --aio-backend auto|io_uring|epoll
                          how to wait for input and output (default: auto)
   --reactors auto|N      serve clients of exports without an iothread on up to N threads, started as they are
                          needed (default: auto, as many as there are processors)
+  --polling auto|off     poll for a client's next request for a short time before a thread sleeps, while that pays
+                         (default: auto). Threads of iothread objects follow their own options
   --image-references allow|deny|DIRECTORY
                          open the backing and data files that images name: any of them, none, or files beneath a
                          directory; several directories may be given (default: allow). Nodes that --blockdev or
                          QMP defines may use all files
+  --sandbox off|seccomp|full[,images=PATH][,credentials=PATH][,state=PATH][,sockets=PATH]
+                         give up capabilities and the system calls that the daemon does not use (seccomp), and also
+                         all files that are not beneath these paths (full); each may be given several times
+                         (default: off)
+  --user NAME[:GROUP]    become this user before anything but the log file is opened
   --shutdown-grace-seconds N
                          when the daemon ends, give clients N seconds to receive the replies to their requests
                          (default: 1; 0 to 3600). A second SIGTERM or SIGINT ends it at once
@@ -115,6 +155,22 @@ Example, an image for every program on this machine:
   nbdinfo 'nbd+unix:///disk?socket=/tmp/disk.sock'
 )";
 
+// The manual page is made from the help, so that an option that has an entry here has one there, too.
+consteval bool help_has_every_option() {
+  constexpr std::string_view help = kHelpText;
+  for (const option& one : kOptions) {
+    if (one.name == nullptr) break;
+    const std::string_view name = one.name;
+    bool is_there = false;
+    for (std::size_t at = help.find(name); at != std::string_view::npos && !is_there; at = help.find(name, at + 1)) {
+      is_there = at >= 2 && help.substr(at - 2, 2) == "--" && std::string_view(" \n").contains(help[at + name.size()]);
+    }
+    if (!is_there) return false;
+  }
+  return true;
+}
+static_assert(help_has_every_option());
+
 std::string_view base_name(std::string_view path) {
   return path.substr(path.rfind('/') + 1);
 }
@@ -124,11 +180,18 @@ void print_version(std::string_view program) {
         control::kCompatibleMajor, control::kCompatibleMinor);
 }
 
-std::optional<aio::BackendKind> backend_of(std::string_view name) {
-  if (name == "auto") return aio::BackendKind::kAuto;
-  if (name == "io_uring") return aio::BackendKind::kIoUring;
-  if (name == "epoll") return aio::BackendKind::kEpoll;
-  return std::nullopt;
+Result<> take_backend(CommandLine& line, std::string_view name) {
+  line.has_backend = true;
+  if (name == "auto") {
+    line.backend = aio::BackendKind::kAuto;
+  } else if (name == "io_uring") {
+    line.backend = aio::BackendKind::kIoUring;
+  } else if (name == "epoll") {
+    line.backend = aio::BackendKind::kEpoll;
+  } else {
+    return fail("must be 'auto', 'io_uring' or 'epoll'");
+  }
+  return {};
 }
 
 // Parses a number from `least` to `most`; nothing if it is none.
@@ -139,22 +202,46 @@ std::optional<std::uint32_t> number_in(std::string_view text, std::uint32_t leas
   return number;
 }
 
-// Sets line.reactors; false when `text` is neither "auto" nor a number in the range.
-bool take_reactors(CommandLine& line, std::string_view text) {
+Result<> take_reactors(CommandLine& line, std::string_view text) {
+  line.has_reactors = true;
   line.reactors = number_in(text, 1, aio::kDataReactorsMax);
-  return line.reactors || text == "auto";
+  if (line.reactors || text == "auto") return {};
+  return fail(fmt::format("must be 'auto' or a number from 1 to {}", aio::kDataReactorsMax));
 }
 
-// Adds to line.image_references; false when the values contradict each other.
-bool take_image_references(CommandLine& line, std::string_view value) {
+// Sets line.polling. Error: `text` is no such word.
+Result<> take_polling(CommandLine& line, std::string_view text) {
+  if (text != "auto" && text != "off") return fail("must be 'auto' or 'off'");
+  line.polling = text == "off" ? Polling::kOff : Polling::kAuto;
+  return {};
+}
+
+Result<> take_shutdown_grace(CommandLine& line, std::string_view text) {
+  const auto seconds = number_in(text, 0, kShutdownGraceSecondsMax);
+  if (!seconds) return fail(fmt::format("must be a number from 0 to {}", kShutdownGraceSecondsMax));
+  line.shutdown_grace_seconds = *seconds;
+  line.has_shutdown_grace = true;
+  return {};
+}
+
+Result<> take_sandbox(CommandLine& line, std::string_view argument) {
+  TRY_ASSIGN(line.sandbox, parse_sandbox(argument));
+  return {};
+}
+
+// Adds to line.image_references. Error: the values contradict each other.
+Result<> take_image_references(CommandLine& line, std::string_view value) {
   ImageReferenceOptions& references = line.image_references;
-  if (value != "allow" && value != "deny") {
+  const bool is_word = value == "allow" || value == "deny";
+  const bool contradicts = is_word ? !references.directories.empty() || (references.rule && references.rule != value)
+                                   : references.rule.has_value();
+  if (contradicts) return fail("'allow' and 'deny' exclude each other, and directories");
+  if (is_word) {
+    references.rule = value;
+  } else {
     references.directories.emplace_back(value);
-    return !references.rule;
   }
-  if (!references.directories.empty() || (references.rule && references.rule != value)) return false;
-  references.rule = value;
-  return true;
+  return {};
 }
 
 // The kind of an option of the second pass.
@@ -172,6 +259,8 @@ std::optional<OptionKind> kind_of(int code) {
       return OptionKind::kNbdServer;
     case kListen:
       return OptionKind::kListen;
+    case kMetrics:
+      return OptionKind::kMetrics;
     case kObject:
       return OptionKind::kObject;
     case kTrace:
@@ -194,7 +283,7 @@ std::string as_typed(char** argv, int first, int last) {
 // Overwrites the secret in argv, so that messages do not repeat it and the list of processes does not show it any
 // longer.
 void hide_secret(char* argument) {
-  const std::string_view secret = secret_in_object_option(argument);
+  const std::string_view secret = control::secret_in_object_option(argument);
   std::fill_n(argument + (secret.data() - argument), secret.size(), '*');
 }
 
@@ -220,6 +309,13 @@ void suggest_option(std::string_view typed) {
   if (!hint.empty()) print(stderr, "{}\n", hint);
 }
 
+// Prints the error of a value that an option does not take.
+void check_value(CommandLine& line, std::string_view program, std::string_view option, const Result<>& taken) {
+  if (taken) return;
+  print(stderr, "{}: {} {}: {}\n", program, option, optarg, taken.error().message());
+  line.exit_code = 1;
+}
+
 // Handles one option of the first pass; sets exit_code when the program shall end after it. `typed`: the argument as
 // typed.
 void take_option(CommandLine& line, int code, std::string_view program, std::string_view typed) {
@@ -235,46 +331,65 @@ void take_option(CommandLine& line, int code, std::string_view program, std::str
     case kDaemonize:
       line.daemonize = true;
       break;
+    case kConfig:
+      line.config = optarg;
+      break;
+    case kCheckConfig:
+      line.check_config = true;
+      break;
+    case kDeep:
+      line.deep = true;
+      break;
     case kPidfile:
       line.pidfile = optarg;
       break;
     case kLogFile:
-      line.log_file = optarg;
+      line.log.file = optarg;
+      break;
+    case kLogFormat:
+      check_value(line, program, "--log-format", take_log_format(line.log, optarg));
+      break;
+    case kLogLevel:
+      check_value(line, program, "--log-level", take_log_level(line.log, optarg));
       break;
     case kAioBackend:
-      if (auto backend = backend_of(optarg)) {
-        line.backend = *backend;
-      } else {
-        print(stderr, "{}: --aio-backend {}: must be 'auto', 'io_uring' or 'epoll'\n", program, optarg);
-        line.exit_code = 1;
-      }
+      check_value(line, program, "--aio-backend", take_backend(line, optarg));
       break;
     case kReactors:
-      if (take_reactors(line, optarg)) break;
-      print(stderr, "{}: --reactors {}: must be 'auto' or a number from 1 to {}\n", program, optarg,
-            aio::kDataReactorsMax);
-      line.exit_code = 1;
+      check_value(line, program, "--reactors", take_reactors(line, optarg));
+      break;
+    case kPolling:
+      check_value(line, program, "--polling", take_polling(line, optarg));
       break;
     case kImageReferences:
-      if (take_image_references(line, optarg)) break;
-      print(stderr, "{}: --image-references {}: 'allow' and 'deny' exclude each other, and directories\n", program,
-            optarg);
-      line.exit_code = 1;
+      check_value(line, program, "--image-references", take_image_references(line, optarg));
+      break;
+    case kSandbox:
+      check_value(line, program, "--sandbox", take_sandbox(line, optarg));
+      break;
+    case kUser:
+      line.user = optarg;
       break;
     case kShutdownGrace:
-      if (auto seconds = number_in(optarg, 0, kShutdownGraceSecondsMax)) {
-        line.shutdown_grace_seconds = *seconds;
-      } else {
-        print(stderr, "{}: --shutdown-grace-seconds {}: must be a number from 0 to {}\n", program, optarg,
-              kShutdownGraceSecondsMax);
-        line.exit_code = 1;
-      }
+      check_value(line, program, "--shutdown-grace-seconds", take_shutdown_grace(line, optarg));
       break;
     default:
       // getopt_long() has printed the error.
       suggest_option(typed);
       line.exit_code = 1;
       break;
+  }
+}
+
+// Reports options that need another one.
+void check_combination(CommandLine& line, std::string_view program) {
+  if (line.deep && !line.check_config) {
+    print(stderr, "{}: --deep: needs --check-config\n", program);
+    line.exit_code = 1;
+  }
+  if (line.check_config && !line.config) {
+    print(stderr, "{}: --check-config: needs --config FILE\n", program);
+    line.exit_code = 1;
   }
 }
 
@@ -302,6 +417,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     print(stderr, "{}: {}: Unexpected argument\n", argv[0], argv[optind]);
     line.exit_code = 1;
   }
+  check_combination(line, program);
   return line;
 }
 

@@ -55,6 +55,22 @@ class InstallTest(ToolCase):
         self.assertFalse(self.documents.exists())
         self.do("uninstall")
 
+    def test_manual(self):
+        """Pages and completion that were made are where man and the shells look, and go again."""
+        (self.build / "manual").mkdir()
+        made = [path.stem for path in (ROOT / "docs/manual").glob("*.scd")]
+        self.assertIn("blockexportd.8", made)
+        for name in (*made, "blockexport.bash", "_blockexport", "blockexport.fish"):
+            (self.build / "manual" / name).write_text(name, encoding="utf-8")
+        self.do("install")
+        for name in ("share/man/man8/blockexportd.8", "share/man/man1/blockexport.1",
+                     "share/man/man7/blockexport-qmp.7",
+                     "share/bash-completion/completions/blockexport", "share/zsh/site-functions/_blockexport",
+                     "share/fish/vendor_completions.d/blockexport.fish"):
+            self.assertTrue((self.root / "opt/x" / name).is_file(), name)
+        self.do("uninstall")
+        self.assertEqual(self.files(), set())
+
     def test_a_page_of_somebody_else(self):
         """A folder that is not empty is left."""
         self.do("install")

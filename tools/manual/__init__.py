@@ -1,0 +1,1 @@
+"""The manual pages in scdoc's language, and the completion of shells, from the programs' own description."""
