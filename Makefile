@@ -11,7 +11,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .DEFAULT_GOAL := build
 .PHONY: help setup build serve test lint format checked asan tsan fuzz qcow2-evidence mutants bench profile bare docs
-.PHONY: install uninstall clean
+.PHONY: install uninstall package image-file manual bare-packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -86,10 +86,27 @@ bare: ## Build, serve and test in bare Debian 12 and 13 (as root; SUITES='bookwo
 	tools/setup.sh machines
 	tools/bare_machine.sh $(SUITES)
 
+bare-packages: ## Build, install and test the packages in bare Debian 12 and 13 (as root; SUITES='bookworm trixie')
+	tools/setup.sh machines
+	tools/bare_machine.sh --packages $(SUITES)
+
 docs: ## Build the reference of commands, events and types
 	tools/setup.sh build
 	test -e build/build.ninja || cmake --preset programs
 	cmake --build --preset release --target docs
+
+manual: ## Make the manual pages and the completion of shells: build/manual
+	tools/setup.sh build manual
+	test -e build/build.ninja || cmake --preset programs
+	cmake --build --preset release --target manual
+
+package: ## Build the Debian packages of the work tree into build-package
+	tools/setup.sh build manual package
+	tools/package.sh debian
+
+image-file: ## Build the container image of the work tree: build-package/blockexportd-image.tar
+	tools/setup.sh build
+	tools/package.sh image
 
 install: build ## Install both, and the documentation, under DESTDIR and PREFIX (/usr/local)
 	@tools/install.sh install '$(DESTDIR)' '$(PREFIX)'

@@ -2,6 +2,7 @@
 # Checks in bare Debian 12 and 13 that what README promises is so: tools/bare_machine.sh [OPTION] [bookworm] [trixie]
 #   (none)          `make serve` with a client that asks and a Ctrl-C that ends it, then a part of the test suite
 #   --whole         the same, with the whole test suite
+#   --packages      `make package`, then the packages alone: installed, tested by debian/tests, and removed
 #   --run COMMAND   a shell command in the checkout in such a machine, instead
 # A bare machine is what debootstrap makes (minbase, make, git, ca-certificates): no /etc/hosts, no compiler, no client.
 # It is made once and kept in the cache (BLOCKEXPORT_CACHE, tools/debian_mirror.sh), beside the packages that were
@@ -168,9 +169,10 @@ suites=()
 while (($# > 0)); do
   case $1 in
     --whole) command='tools/bare_machine_checks.sh whole' ;;
+    --packages) command='make package && tools/package.sh check' ;;
     --run) command=${2:?--run needs a command}; shift ;;
     bookworm | trixie) suites+=("$1") ;;
-    *) echo "usage: tools/bare_machine.sh [--whole | --run COMMAND] [bookworm] [trixie]" >&2; exit 2 ;;
+    *) echo "usage: tools/bare_machine.sh [--whole | --packages | --run COMMAND] [bookworm] [trixie]" >&2; exit 2 ;;
   esac
   shift
 done
