@@ -1,17 +1,18 @@
 #!/bin/bash
 # Installs from Debian (12 or 13) the packages that a purpose needs:
-# tools/setup.sh [build] [clients] [test] [sanitize] [lint] [bench] [profile] [machines]
+# tools/setup.sh [build] [clients] [test] [sanitize] [lint] [bench] [profile] [machines] [manual] [package]
 # Asks dpkg first: when all is there, nothing is installed, nothing runs as root and no network is used.
 set -euo pipefail
 
 # Both programs, and nothing else: what `make serve` makes a stranger install.
 build_packages=(clang-19 lld-19 cmake ninja-build ccache pkgconf python3
                 liburing-dev libgnutls28-dev nettle-dev libnbd-dev libfmt-dev libcli11-dev zlib1g-dev libdeflate-dev
-                libzstd-dev)
+                libzstd-dev libseccomp-dev libtomlplusplus-dev)
 # What the README's tour looks at the exports with.
 clients_packages=(libnbd-bin qemu-utils)
 test_packages=(libgtest-dev git qemu-utils qemu-system-common nbdkit nbd-server nbd-client libnbd-bin python3-libnbd
-               fio strace gnutls-bin e2fsprogs mount libpam0g libpam-modules)
+               fio strace gnutls-bin e2fsprogs mount libpam0g libpam-modules python3-libvhdi python3-libvmdk
+               scdoc man-db zsh fish)
 # The run-times of the sanitizers and of libFuzzer, and llvm-symbolizer for their reports.
 sanitize_packages=(libclang-rt-19-dev llvm-19)
 lint_packages=(git clang-format-19 clang-tidy-19)
@@ -19,7 +20,11 @@ bench_packages=(gnutls-bin python3-matplotlib)
 profile_packages=(linux-perf)
 # Other releases of Debian in folders of their own: tools/bare_machine.sh.
 machines_packages=(debootstrap util-linux mount)
-purposes=(build clients test sanitize lint bench profile machines)
+# Manual pages from the programs and from docs/manual.
+manual_packages=(scdoc)
+# What makes and checks the packages of debian/.
+package_packages=(debhelper lintian git)
+purposes=(build clients test sanitize lint bench profile machines manual package)
 
 wanted=()
 for purpose in "${@:-build}"; do
