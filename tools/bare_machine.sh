@@ -25,7 +25,7 @@ fail() {
   exit 1
 }
 
-# Why no machine can be made or run here; nothing if it can.
+# The reason why no machine can be made or run here; nothing if it can.
 why_not() {
   if ((EUID != 0)); then
     echo "only root can make one"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What tools/bare_machine.sh does in a bare machine, in the checkout: tools/bare_machine_checks.sh smoke|whole
+# The work of tools/bare_machine.sh in a bare machine, in the checkout: tools/bare_machine_checks.sh smoke|whole
 # First `make serve` as a stranger types it: it builds, two clients ask, a Ctrl-C ends it and leaves nothing behind.
 # Then `make test` (whole), or what it does for a few folders and black-box tests (smoke).
 set -euo pipefail

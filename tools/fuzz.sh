@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs every fuzz target in turn from its seeds. Usage: tools/fuzz.sh BUILD_DIR SECONDS
-# What a target learns stays in BUILD_DIR/corpus/TARGET; a finding is kept in BUILD_DIR/findings/ and fails the run.
+# The corpus of a target stays in BUILD_DIR/corpus/TARGET; a finding is kept in BUILD_DIR/findings/ and fails the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

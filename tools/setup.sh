@@ -8,7 +8,7 @@ set -euo pipefail
 build_packages=(clang-19 lld-19 cmake ninja-build ccache pkgconf python3
                 liburing-dev libgnutls28-dev nettle-dev libnbd-dev libfmt-dev libcli11-dev zlib1g-dev libdeflate-dev
                 libzstd-dev libseccomp-dev libtomlplusplus-dev)
-# What the README's tour looks at the exports with.
+# Programs with which the README's tour looks at the exports.
 clients_packages=(libnbd-bin qemu-utils)
 test_packages=(libgtest-dev git qemu-utils qemu-system-common nbdkit nbd-server nbd-client libnbd-bin python3-libnbd
                fio strace gnutls-bin e2fsprogs mount libpam0g libpam-modules python3-libvhdi python3-libvmdk

@@ -129,7 +129,7 @@ struct TlsLink::State {
   std::size_t input_end = 0;
   std::vector<std::byte> output;
   std::size_t output_start = 0;
-  // Whether the library's next pull may read from the socket, and may block there.
+  // True if the library's next pull may read from the socket, and may block there.
   bool may_receive = true;
   bool may_wait = true;
 

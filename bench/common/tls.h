@@ -47,7 +47,7 @@ class TlsLink {
   // Like recv(): returns plain bytes; 0 at the end, -1 with errno. Blocks for the first byte only if `wait`.
   ssize_t receive(std::span<std::byte> into, bool wait);
 
-  // Whether decrypted bytes are left because `into` was full.
+  // True if decrypted bytes are left because `into` was full.
   bool holds_more() const;
 
   // Encrypts the pieces into full records, and buffers these for send_some().

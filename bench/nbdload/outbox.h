@@ -21,7 +21,7 @@ class Outbox {
  public:
   Outbox(Replies replies, unsigned depth);
 
-  // Whether one more request fits. After partial sends none may fit until the rest is sent.
+  // True if one more request fits. After partial sends none may fit until the rest is sent.
   bool has_capacity() const { return used_ + kHeaderRoom <= headers_.size(); }
   bool empty() const { return first_ == pieces_.size(); }
 

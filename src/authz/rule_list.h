@@ -33,7 +33,7 @@ struct RuleList {
   Verdict decide(std::string_view identity) const;
 };
 
-// Whether the whole `text` matches `pattern`, in which '*' matches any number of bytes, also none, and '?' one UTF-8
+// True if the whole `text` matches `pattern`, in which '*' matches any number of bytes, also none, and '?' one UTF-8
 // character, or one byte that belongs to none. Every other byte matches itself.
 bool matches_glob(std::string_view pattern, std::string_view text);
 

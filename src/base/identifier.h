@@ -8,7 +8,7 @@
 
 namespace blockexport {
 
-// Whether `text` is a letter of ASCII, and behind it any number of letters, digits, '-', '.' and '_'.
+// True if `text` is a letter of ASCII, and behind it any number of letters, digits, '-', '.' and '_'.
 bool is_identifier(std::string_view text);
 
 // The hint for an error about an id that is none.

@@ -27,7 +27,7 @@ class LastingCondition {
   void ended(std::string_view text);
   // Ends the episode without a line, because the caller reports the end itself. The next failure begins a new episode.
   void clear();
-  // Whether an episode is on. Cheap, so that callers can avoid building the text for ended().
+  // True if an episode is on. Cheap, so that callers can avoid building the text for ended().
   bool is_on() const { return episode_.is_on.load(std::memory_order_relaxed); }
 
  private:

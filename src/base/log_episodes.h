@@ -25,7 +25,7 @@ class LogEpisodes final : public TimedLines {
   LogEpisodes(std::string program_name, std::shared_ptr<LogSelection> selection)
       : program_name_(std::move(program_name)), selection_(std::move(selection)) {}
 
-  // Whether a line about a peer of `group` may be written now.
+  // True if a line about a peer of `group` may be written now.
   PeerLineLimiter::Verdict admit(PeerLines kind, std::string_view group);
 
   void add(ConditionEpisode& episode);

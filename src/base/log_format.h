@@ -20,7 +20,7 @@ enum class LogFormat {
   kSyslog,   // one message per line of the text, for syslog(3)
 };
 
-// Whether records are lines, which one descriptor takes.
+// True if records are lines, which one descriptor takes.
 constexpr bool is_line_format(LogFormat format) {
   return format == LogFormat::kText || format == LogFormat::kJson;
 }

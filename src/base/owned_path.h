@@ -39,7 +39,7 @@ class OwnedPath {
   const std::string& path() const { return path_; }
   explicit operator bool() const { return !path_.empty(); }
 
-  // Whether the path still names the file that we created.
+  // True if the path still names the file that we created.
   bool is_ours() const;
   // Removes the file if it is still ours; afterwards this object owns nothing.
   void remove();

@@ -22,7 +22,7 @@ inline constexpr std::size_t kSimilarCandidatesMax = 256;
 // into `b`. Upper and lower case are equal, and so are '-' and '_'. Nothing when one of them is too long.
 std::optional<std::size_t> edit_distance(std::string_view a, std::string_view b);
 
-// Whether `word` may be a misspelling of `meant`: up to a third of its characters are wrong, or one of the two is a
+// True if `word` may be a misspelling of `meant`: up to a third of its characters are wrong, or one of the two is a
 // prefix of the other and has at least three characters. True for equal texts.
 bool is_similar(std::string_view word, std::string_view meant);
 

@@ -37,7 +37,7 @@ class AnnouncedChanges {
     assert(found != ranges_.end());
     ranges_.erase(found);
   }
-  // Whether one of them covers all of `range`.
+  // True if one of them covers all of `range`.
   bool cover(Range range) const {
     std::lock_guard guard(mutex_);
     return std::ranges::any_of(

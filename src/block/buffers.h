@@ -26,7 +26,7 @@ void fill_zero(IoBuffers buffers, std::uint64_t offset);
 
 bool is_zero(IoBuffers buffers);
 
-// Whether the address and the length of every vector are multiples of `alignment` (a power of two).
+// True if the address and the length of every vector are multiples of `alignment` (a power of two).
 bool is_aligned(IoBuffers buffers, std::uint32_t alignment);
 
 // Memory of one request, aligned for direct I/O. data() is null when the allocation failed.

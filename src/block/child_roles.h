@@ -22,7 +22,7 @@ class ChildRoles {
       : bits_(static_cast<std::uint8_t>(1u << static_cast<unsigned>(role))) {}
 
   constexpr bool has(ChildRole role) const { return (bits_ & ChildRoles(role).bits_) != 0; }
-  // Whether the child contains the driver's own image, in whole or in part.
+  // True if the child contains the driver's own image, in whole or in part.
   constexpr bool holds_image() const {
     return has(ChildRole::kData) || has(ChildRole::kMetadata) || has(ChildRole::kFiltered);
   }

@@ -77,7 +77,7 @@ class Driver {
   virtual aio::Task<IoResult> write_zeroes(Range range, ZeroOptions options) = 0;
   // A hint: afterwards the bytes are undefined or unchanged.
   virtual aio::Task<IoResult> discard(Range range) = 0;
-  // Whether a discard may change anything. If not, the node completes it, and calls no listener. Any reactor.
+  // True if a discard may change anything. If not, the node completes it, and calls no listener. Any reactor.
   virtual bool can_discard() const { return true; }
   // Returns true if its format has a compressed form, for a write that asks for it. Any reactor.
   virtual bool can_compress() const { return false; }
@@ -93,13 +93,13 @@ class Driver {
 
   // --- growth: writes past the end, for a caller that has the permission to resize ---
 
-  // Whether a write or a write of zeroes that ends past size_bytes() makes the driver larger. When such a verb has
+  // True if a write or a write of zeroes that ends past size_bytes() makes the driver larger. When such a verb has
   // succeeded, size_bytes() is at least its end, and unwritten bytes read as zeros. Any reactor.
   virtual bool can_grow() const { return false; }
   // Makes the driver at least that large while other requests are under way. Any reactor.
   virtual aio::Task<IoResult> grow(std::uint64_t size_bytes);
 
-  // Whether a flush has work to do although no verb of this driver changed anything since the last one: because the
+  // True if a flush has work to do although no verb of this driver changed anything since the last one: because the
   // driver writes metadata by itself, or because another user changed a child, which the default checks. Any reactor.
   virtual bool owes_flush() const;
 
@@ -121,7 +121,7 @@ class Driver {
   virtual std::string filename() const { return {}; }
   // The host file that it opened; nullopt for a driver without one. It is that of this driver alone, not of a child.
   virtual std::optional<HostFile> host_file() const { return std::nullopt; }
-  // Whether it could only be opened read-only, although its options allowed writing.
+  // True if it could only be opened read-only, although its options allowed writing.
   virtual bool is_read_only() const { return false; }
   // Bytes of allocated storage; nullopt when unknown. The default is the sum over the children that contain the image.
   virtual aio::Task<std::optional<std::uint64_t>> allocated_bytes();

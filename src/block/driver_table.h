@@ -36,7 +36,7 @@ class ChildOpener {
   // its options leave that child out, and lists the edge among its children like any other. The errors are for users.
   virtual aio::Task<Result<std::unique_ptr<Edge>>> open_named_child(ImageReference reference, const Edge& file,
                                                                     ChildRoles roles) = 0;
-  // Whether the node is being opened because an image names it, or names a node above it: then its options are
+  // True if the node is being opened because an image names it, or names a node above it: then its options are
   // untrusted.
   virtual bool is_named_by_image() const = 0;
   // A dirty bitmap of a node of the graph; valid until the task awaits something.

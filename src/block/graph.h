@@ -189,7 +189,7 @@ class Graph {
   GraphNode& entry(const Node& node) const;
   Result<> check_name(std::string_view name) const;
   std::string generate_name();
-  // Whether an option that names a child refers to an existing node, and does not define a new one.
+  // True if an option that names a child refers to an existing node, and does not define a new one.
   static bool refers_to_nodes(const schema::BlockdevOptions& options);
   // The lock for a change. ECANCELED: it is not held.
   aio::Task<std::expected<aio::Mutex::Guard, Errno>> lock_for_change();

@@ -28,7 +28,7 @@ class Graph::Work {
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
 
-  // Whether open() must be called before the change begins. Only for the first works of a list.
+  // True if open() must be called before the change begins. Only for the first works of a list.
   virtual bool opens_before(Graph&) const { return false; }
   // Slow work that needs no lock of the graph. Can be cancelled.
   virtual aio::Task<Result<>> open(Graph& graph);

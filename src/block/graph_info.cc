@@ -32,7 +32,7 @@ schema::BlockdevDetectZeroesOptions detect_zeroes_of(DetectZeroes value) {
   return schema::BlockdevDetectZeroesOptions::kOff;
 }
 
-// Whether the node shows a host file, directly or through nodes that only forward.
+// True if the node shows a host file, directly or through nodes that only forward.
 bool stands_on_file(Node& node) {
   if (node.driver().file_statistics() != nullptr) return true;
   // An older state is in no file of its own.

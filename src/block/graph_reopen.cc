@@ -13,7 +13,7 @@
 namespace blockexport::block {
 namespace {
 
-// Whether `target` is `from` or below it.
+// True if `target` is `from` or below it.
 bool reaches(Node& from, const Node& target) {
   std::vector<Node*> to_visit{&from};
   std::unordered_set<Node*> seen{&from};

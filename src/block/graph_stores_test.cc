@@ -154,7 +154,7 @@ bool covers(const DirtyBits& all, const DirtyBits& some) {
   return true;
 }
 
-// Why the first lacks something of the persistent bitmaps of the second, or an empty text.
+// The difference when the first lacks something of the persistent bitmaps of the second; else an empty text.
 std::string lack_of(const Bitmaps& stored, const Bitmaps& wanted) {
   for (const auto& [name, one] : wanted) {
     if (!one.is_persistent) continue;

@@ -58,7 +58,7 @@ class Node {
 
   // Makes the next flush reach the driver even if this node changed nothing.
   void require_flush() { write_generation_.fetch_add(1, std::memory_order_release); }
-  // Whether a flush has work to do, here or below. Any reactor.
+  // True if a flush has work to do, here or below. Any reactor.
   bool owes_flush() const;
 
   // Listeners of changes, which outlive their registration. Call these while no request is under way and the driver is
@@ -129,7 +129,7 @@ class Node {
 
   IoResult check_read(Range range) const;
   IoResult check_write(Range range, bool may_grow) const;
-  // Whether the driver can execute the request in one call and without a bounce buffer.
+  // True if the driver can execute the request in one call and without a bounce buffer.
   bool is_direct(Range range, IoBuffers buffers) const;
   bool is_aligned(Range range) const;
   Range aligned_around(Range range) const;

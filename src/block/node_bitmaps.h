@@ -39,7 +39,7 @@ class NodeBitmaps final : public ChangeListener {
   // Removes the bitmaps of that keeper. While the node is quiesced.
   void drop_kept_by(const BitmapKeeper& keeper);
 
-  // Whether a bitmap has another size than the node, which has `size_bytes`. An inconsistent one may have any.
+  // True if a bitmap has another size than the node, which has `size_bytes`. An inconsistent one may have any.
   bool is_behind(std::uint64_t size_bytes) const;
   // Gives the bitmaps the node's size. What the node has grown by counts as written, for requests have made it larger.
   // A bitmap without memory for that becomes inconsistent. While the node is quiesced.

@@ -17,7 +17,7 @@ struct OpeningPlace {
   std::size_t depth = 1;                // images above
   std::vector<HostFile> files = {};     // host files of the image that contains the name
 
-  // Whether an image above is in that file: opening it once more would never end.
+  // True if an image above is in that file: opening it once more would never end.
   bool contains(const HostFile& file) const {
     for (const OpeningPlace* place = this; place != nullptr; place = place->above) {
       for (const HostFile& one : place->files) {

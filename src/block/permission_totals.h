@@ -29,7 +29,7 @@ class PermissionTotals {
     return all;
   }
 
-  // Whether no user uses a permission that another one does not share.
+  // True if no user uses a permission that another one does not share.
   bool get_along() const {
     for (Permission permission : kAllPermissions) {
       const Count& count = of(permission);
@@ -39,7 +39,7 @@ class PermissionTotals {
     return true;
   }
 
-  // Whether an edge other than `one`, which was added, uses a permission that `one` does not share.
+  // True if an edge other than `one`, which was added, uses a permission that `one` does not share.
   bool withholds_from_another(const Permissions& one) const {
     for (Permission permission : kAllPermissions) {
       if (one.shared.has(permission)) continue;

@@ -25,7 +25,7 @@ struct PlannedOptions {
 // Maximum length of a path from a root edge down. A request uses stack for every node of its path.
 inline constexpr std::size_t kGraphDepthMax = 256;
 
-// Whether no path through one of `nodes` is too long. Each part of the graph was within the limit before.
+// True if no path through one of `nodes` is too long. Each part of the graph was within the limit before.
 Result<> check_depth(std::span<Node* const> nodes);
 
 // A change of the graph, as input of an update of permissions.

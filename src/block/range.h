@@ -12,7 +12,7 @@ struct Range {
   // One past the last byte. The caller has checked that it does not overflow (Range::fits).
   constexpr std::uint64_t end() const { return offset + length; }
   constexpr bool empty() const { return length == 0; }
-  // Whether it lies within `size` bytes; valid for any values.
+  // True if it lies within `size` bytes; valid for any values.
   constexpr bool fits(std::uint64_t size) const { return offset <= size && length <= size - offset; }
 
   friend constexpr bool operator==(Range, Range) = default;

@@ -47,7 +47,7 @@ class RangeLock {
   RangeLock& operator=(const RangeLock&) = delete;
 
  private:
-  // Whether no earlier entry of the queue conflicts with `hold`. Needs the mutex.
+  // True if no earlier entry of the queue conflicts with `hold`. Needs the mutex.
   bool is_free_for(Hold& hold);
   void enqueue(Hold& hold);
   void release(Hold& hold);

@@ -11,7 +11,7 @@ using Kind = RangeLock::Kind;
 
 class RangeLockTest : public ReactorTest {
  protected:
-  // Whether a hold of `range` waits while `held` is held.
+  // True if a hold of `range` waits while `held` is held.
   bool waits(Range range, Kind kind, Range held, Kind held_kind) {
     RangeLock lock;
     auto holder = std::make_unique<RangeLock::Hold>(lock, reactor(), held, held_kind);

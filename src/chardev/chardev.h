@@ -70,12 +70,12 @@ class Chardev {
   virtual std::string filename() const = 0;
   // The address of a socket: where it listens, with the actual port, or to which it connects. Nothing for other kinds.
   virtual std::optional<net::SocketAddress> address() const { return std::nullopt; }
-  // Whether a socket has a connected peer.
+  // True if a socket has a connected peer.
   virtual bool is_connected() const { return false; }
-  // Whether a monitor on this chardev can offer out-of-band commands: the chardev has input.
+  // True if a monitor on this chardev can offer out-of-band commands: the chardev has input.
   virtual bool allows_out_of_band() const { return true; }
   bool has_frontend() const { return has_frontend_; }
-  // Whether a frontend uses the chardev (query-chardev's frontend-open).
+  // True if a frontend uses the chardev (query-chardev's frontend-open).
   bool frontend_open() const { return has_frontend_; }
 
   void attach_frontend() { has_frontend_ = true; }

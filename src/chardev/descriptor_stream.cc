@@ -13,7 +13,7 @@ namespace {
 // Interval at which a background job checks whether it is in the foreground again.
 constexpr std::uint64_t kBackgroundPollNs = 1'000'000'000;
 
-// Whether this process is in the background of the terminal `fd`. A read from there would stop it (SIGTTIN), or fail.
+// True if this process is in the background of the terminal `fd`. A read from there would stop it (SIGTTIN), or fail.
 bool is_in_background(int fd) {
   const pid_t in_front = tcgetpgrp(fd);
   return in_front >= 0 && in_front != getpgrp();

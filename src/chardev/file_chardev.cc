@@ -29,7 +29,7 @@ Error cannot_open(const std::string& path, Errno cause) {
   return Error::system(fmt::format("Could not open '{}'", path), cause);
 }
 
-// Whether `fd` is a pipe.
+// True if `fd` is a pipe.
 aio::Task<std::expected<bool, Errno>> is_pipe_descriptor(aio::Reactor& reactor, int fd) {
   aio::FileInfo info;
   auto checked = co_await reactor.stat(fd, info);

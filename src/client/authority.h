@@ -24,7 +24,7 @@ Result<Authority> load_authority(const std::string& directory, const std::string
 // The smaller of `days` and the remaining validity of the CA, in days. Error: the CA expires within a day.
 Result<std::int64_t> days_within(const Authority& authority, std::int64_t days);
 
-// Whether the CA has signed the certificate; ignores its dates.
+// True if the CA has signed the certificate; ignores its dates.
 bool has_signed(const Authority& authority, const Certificate& certificate);
 
 // Renews a certificate that the CA has signed: returns its file with new dates (`days` from now) and a new serial

@@ -39,7 +39,7 @@ Result<> restamp(const Identity& ca, const Certificate& certificate, const Priva
 // Returns a CRL of the CA as PEM: the entries of `before` (an earlier CRL, or null) and `revoked`. It is valid until
 // the CA expires, so that no user must renew it in time: an expired CRL would refuse all peers.
 Result<std::string> revoke_certificate(const Identity& ca, const RevocationList* before, const Certificate& revoked);
-// Whether the CRL names the certificate.
+// True if the CRL names the certificate.
 bool is_revoked(const RevocationList& list, const Certificate& certificate);
 Result<RevocationList> parse_revocations(const std::string& pem);
 

@@ -119,7 +119,7 @@ void check_chain(const std::vector<Certificate>& chain, const Trust& trust, Side
   }
 }
 
-// Whether the key is usable and matches the certificate.
+// True if the key is usable and matches the certificate.
 bool check_key(const std::string& pem, const Certificate& certificate, Side side, Findings& findings) {
   std::string name = file_of(side, "key");
   auto key = net::make_gnutls<PrivateKey, gnutls_x509_privkey_init>();

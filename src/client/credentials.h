@@ -34,7 +34,7 @@ struct OwnCredentials {
   OwnCredentials(OwnCredentials&&) = default;
   OwnCredentials& operator=(OwnCredentials&&) = default;
 };
-// Whether one of the two files exists.
+// True if one of the two files exists.
 bool has_own_credentials(const std::string& directory, Side side);
 // Reads and checks the two files. `trust` may be null. Nothing when there is a fault.
 std::optional<OwnCredentials> check_own(const std::string& directory, Side side, const Trust* trust,

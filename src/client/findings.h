@@ -26,7 +26,7 @@ class Findings {
   void add_all(std::string_view prefix, const Findings& others);
 
   bool has_fault() const;
-  // Whether there is a fault about this subject.
+  // True if there is a fault about this subject.
   bool has_fault(std::string_view subject) const;
   std::string text() const;
 

@@ -23,7 +23,7 @@ Result<std::optional<Choice>> choose(const TlsHolderOptions& options);
 Result<Choice> choose_one(const TlsHolderOptions& options);
 Result<> check_days(std::int64_t days);
 
-// Whether the command applies to pre-shared keys: by its option, or because the directory has only keys.psk.
+// True if the command applies to pre-shared keys: by its option, or because the directory has only keys.psk.
 bool is_about_keys(const TlsHolderOptions& options);
 // choose_user(): the client that the options name; it is an error to name a server. read_keys(): the content of
 // keys.psk; it is an error if the file does not exist.

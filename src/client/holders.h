@@ -33,7 +33,7 @@ Result<std::vector<Holder>> list_holders(const std::string& directory);
 // Error: there is no holder of that name; its hint lists the existing names.
 Result<Holder> find_holder(const std::string& directory, Side side, const std::string& name);
 
-// Whether `name` is valid as a common name, as a directory and as the user of a pre-shared key.
+// True if `name` is valid as a common name, as a directory and as the user of a pre-shared key.
 Result<> check_name(Side side, const std::string& name);
 
 }  // namespace blockexport::client

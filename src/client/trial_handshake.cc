@@ -73,7 +73,7 @@ bool shake_hands(End& server, End& client, Findings& findings) {
   return false;
 }
 
-// Whether `end` accepts the peer's certificates; adds a fault when it does not.
+// True if `end` accepts the peer's certificates; adds a fault when it does not.
 bool accepts_peer(End& end, std::string_view side, std::string_view peer, const char* host, Findings& findings) {
   unsigned verdict = 0;
   int status = gnutls_certificate_verify_peers3(end.session.get(), host, &verdict);

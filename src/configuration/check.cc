@@ -366,7 +366,7 @@ class Checking {
                                        : "Cannot export a node above a read-only one as writable");
   }
 
-  // Whether writes to a node would reach a read-only one. They do not reach backing nodes.
+  // True if writes to a node would reach a read-only one. They do not reach backing nodes.
   bool writes_read_only(const schema::BlockdevOptions& options, std::set<std::string>& seen) const {
     if (options.read_only.value_or(false)) return true;
     for (const block::ChildReference& child : block::child_references(options)) {

@@ -17,7 +17,7 @@ std::set<std::string> references_of(const schema::BlockdevOptions& options);
 // The node-names that options and the definitions inside them give.
 std::vector<std::string> names_in(const schema::BlockdevOptions& options);
 
-// Whether both options describe the same images with the same drivers and children, so that a node can be reopened with
+// True if both options describe the same images with the same drivers and children, so that a node can be reopened with
 // the others.
 bool have_same_images(const schema::BlockdevOptions& a, const schema::BlockdevOptions& b);
 

@@ -22,7 +22,7 @@ inline constexpr std::uint32_t kShutdownGraceSecondsMax = 3600;
 
 enum class OptionKind { kBlockdev, kChardev, kExport, kMonitor, kNbdServer, kListen, kMetrics, kObject, kTrace };
 
-// Whether threads without an iothread object poll for a short time before they sleep. kAuto: where that pays.
+// True if threads without an iothread object poll for a short time before they sleep. kAuto: where that pays.
 enum class Polling { kAuto, kOff };
 
 // One option that the second pass executes.
@@ -54,7 +54,7 @@ struct CommandLine {
   std::optional<std::string> config;  // the main configuration file
   bool check_config = false;          // check it and exit
   bool deep = false;                  // open its images and credentials during that check
-  // Whether the line has the option, which then has priority over that of the configuration.
+  // True if the line has the option, which then has priority over that of the configuration.
   bool has_backend = false;
   bool has_reactors = false;
   bool has_shutdown_grace = false;

@@ -21,7 +21,7 @@ class Background {
   // for the log, unless it is a terminal, or a pipe, whose reader may wait for its end, as in `log=$(blockexportd
   // --daemonize)`.
   Result<> release();
-  // Whether standard error still is what it was at the start.
+  // True if standard error still is what it was at the start.
   static bool keeps_standard_error();
 
  private:

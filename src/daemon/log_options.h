@@ -20,7 +20,7 @@ struct LogOptions {
 Result<> take_log_level(LogOptions& options, std::string_view word);
 Result<> take_log_format(LogOptions& options, std::string_view word);
 
-// Whether standard error is a stream of systemd's journal, as the environment variable JOURNAL_STREAM says
+// True if standard error is a stream of systemd's journal, as the environment variable JOURNAL_STREAM says
 // (systemd.exec(5)).
 bool standard_error_is_journal();
 

@@ -15,7 +15,7 @@
 namespace blockexport::daemon {
 namespace {
 
-// Whether the message contains an error about a missing or inaccessible path.
+// True if the message contains an error about a missing or inaccessible path.
 bool is_about_a_path(std::string_view message) {
   return std::ranges::any_of(std::initializer_list<int>{ENOENT, ENOTDIR, EACCES},
                              [&](int error) { return message.contains(errno_text(Errno(error))); });

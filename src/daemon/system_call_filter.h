@@ -7,7 +7,7 @@
 
 namespace blockexport::daemon {
 
-// Whether the daemon was built with libseccomp.
+// True if the daemon was built with libseccomp.
 bool has_system_call_filter();
 
 // Installs the filter, which holds for all later threads and cannot be removed. Errors: the build or the kernel has no

@@ -23,7 +23,7 @@ class ReactorRound {
   ReactorRound() = default;
   // Posts to each reactor, which may end any time later: then it counts as visited.
   explicit ReactorRound(const std::vector<aio::Reactor*>& reactors);
-  // Whether each reactor has run the work posted to it.
+  // True if each reactor has run the work posted to it.
   bool is_complete() const { return left_.expired(); }
 
  private:

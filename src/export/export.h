@@ -64,7 +64,7 @@ class Export {
   bool shutting_down() const { return shutting_down_; }
   // In the registry; never reused.
   std::uint64_t number() const { return number_; }
-  // Whether the edge to the node is this one.
+  // True if the edge to the node is this one.
   bool uses(const block::Edge& edge) const { return edge_.get() == &edge; }
 
   Origin origin = Origin::kCommand;

@@ -25,7 +25,7 @@ class FakeExport final : public Export {
     client_left();
   }
 
-  // Whether a client's remaining work is a request that storage has not completed.
+  // True if a client's remaining work is a request that storage has not completed.
   void one_waits_for_storage() {
     ++storage_waits;
     client_was_cut();

@@ -22,7 +22,7 @@ class HostCheck {
  public:
   // Adds a name of this host; an empty one has no effect. Errors: too many names, too long a name.
   Result<> add(std::string_view name);
-  // Whether a request may be for `host`, which may have a port: "localhost", a literal address, or an added name.
+  // True if a request may be for `host`, which may have a port: "localhost", a literal address, or an added name.
   bool accepts(std::string_view host) const;
 
  private:

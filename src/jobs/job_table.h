@@ -29,13 +29,13 @@ inline constexpr std::array kAllJobStatuses = {
 // The verb as QMP's messages name it: "cancel", "set-speed", ...
 std::string_view name_of(JobVerb verb);
 
-// Whether a job in that state accepts the verb.
+// True if a job in that state accepts the verb.
 bool accepts(schema::JobStatus status, JobVerb verb);
 
 // The same as a result; the error names the job, its state and the verb.
 Result<> check_verb(std::string_view job_id, schema::JobStatus status, JobVerb verb);
 
-// Whether a job may go from one state directly to the other.
+// True if a job may go from one state directly to the other.
 bool may_follow(schema::JobStatus from, schema::JobStatus to);
 
 }  // namespace blockexport::jobs

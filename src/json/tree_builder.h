@@ -24,7 +24,7 @@ class TreeBuilder {
   // The next token of the message; not a stray or oversize one.
   void add(const Token& token);
 
-  // Whether the message has an error already.
+  // True if the message has an error already.
   bool has_failed() const { return error_.has_value(); }
 
   // Ends the message: returns its value or its first error, and resets the builder. `end`: the position after the

@@ -23,7 +23,7 @@ struct Utf8Sequence {
 // Decodes the sequence at the front of `text`, which is not empty.
 Utf8Sequence decode_utf8(std::string_view text);
 
-// Whether a string may contain it: in range, no surrogate, no noncharacter.
+// True if a string may contain it: in range, no surrogate, no noncharacter.
 bool is_character(std::uint32_t codepoint);
 
 // Appends a character in modified UTF-8: U+0000 becomes C0 80.

@@ -45,7 +45,7 @@ bool is_of_host_name(char byte) {
   return is_letter(byte) || is_digit(byte) || byte == '-' || byte == '_' || byte == '.';
 }
 
-// Whether it may be a name of /etc/services, which getaddrinfo(3) looks up.
+// True if it may be a name of /etc/services, which getaddrinfo(3) looks up.
 bool is_service_name(std::string_view text) {
   return std::ranges::all_of(text, is_of_host_name) && std::ranges::any_of(text, is_letter);
 }

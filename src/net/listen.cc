@@ -60,7 +60,7 @@ std::uint32_t uid_of_peer(int fd) {
   return credentials.uid;
 }
 
-// Whether the error of accept(2) concerns the new connection rather than the listener.
+// True if the error of accept(2) concerns the new connection rather than the listener.
 bool connection_broke(Errno error) {
   switch (error.value()) {
     case ECONNABORTED:
@@ -94,7 +94,7 @@ bool is_loopback(in_addr_t address) {
   return ntohl(address) >> 24 == IN_LOOPBACKNET;
 }
 
-// Whether other machines can reach the address: it is IPv4 or IPv6, and not a loopback address.
+// True if other machines can reach the address: it is IPv4 or IPv6, and not a loopback address.
 bool is_public(const NumericAddress& address) {
   if (address.family() == AF_INET) {
     return !is_loopback(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_addr.s_addr);

@@ -55,7 +55,7 @@ bool parse_number(const std::string& text, T& number) {
   return error == std::errc{} && stopped == end && !text.empty();
 }
 
-// Whether `port` is a number by the rules of getaddrinfo() but no valid port: getaddrinfo() would truncate it to 16
+// True if `port` is a number by the rules of getaddrinfo() but no valid port: getaddrinfo() would truncate it to 16
 // bits.
 bool is_number_out_of_range(const std::string& port) {
   char* end = nullptr;

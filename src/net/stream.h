@@ -25,7 +25,7 @@ class Stream {
   // Sends as many bytes as can be buffered now; EAGAIN when none can.
   virtual IoCount try_send(std::span<const iovec> vectors) = 0;
 
-  // Whether try_send_file() works: not on a stream that must transform the bytes, such as TLS.
+  // True if try_send_file() works: not on a stream that must transform the bytes, such as TLS.
   virtual bool can_send_files() const { return false; }
   // Sends as much as can be buffered now of `head`, which may be empty, followed by `length` > 0 bytes of the file
   // `fd`, all of them in its page cache. The result counts both. EAGAIN: nothing can be buffered; ENODATA: the file
@@ -48,7 +48,7 @@ class Stream {
   // Ends both directions; waiting tasks wake up and see the end.
   virtual void shut_down() = 0;
 
-  // Whether release() works. It does not under TLS, where the stream is more than its descriptor.
+  // True if release() works. It does not under TLS, where the stream is more than its descriptor.
   virtual bool can_be_released() const { return false; }
   // Gives up the descriptor, which stays open and belongs to the caller from now on. No task waits on the stream or
   // watches it, it is attached to a reactor, and it can only be destroyed afterwards.

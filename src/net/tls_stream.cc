@@ -23,7 +23,7 @@ unsigned session_flags(TlsEndpoint endpoint) {
          GNUTLS_NONBLOCK;
 }
 
-// Whether the alert concerns the certificate of its receiver.
+// True if the alert concerns the certificate of its receiver.
 bool is_about_certificate(gnutls_alert_description_t alert) {
   switch (alert) {
     case GNUTLS_A_BAD_CERTIFICATE:
@@ -39,7 +39,7 @@ bool is_about_certificate(gnutls_alert_description_t alert) {
   }
 }
 
-// Whether the peer's offer does not match the priority.
+// True if the peer's offer does not match the priority.
 bool is_about_priority(int outcome) {
   return outcome == GNUTLS_E_NO_CIPHER_SUITES || outcome == GNUTLS_E_UNSUPPORTED_VERSION_PACKET ||
          outcome == GNUTLS_E_UNSUPPORTED_SIGNATURE_ALGORITHM || outcome == GNUTLS_E_INSUFFICIENT_SECURITY;
@@ -254,7 +254,7 @@ aio::Task<Result<std::string>> TlsStream::shake_hands(aio::Reactor& reactor, aio
   co_return std::move(*identity);
 }
 
-// Whether the result ends the connection. Other results may come at most kTlsIdleRecordsMax times between two pieces of
+// True if the result ends the connection. Other results may come at most kTlsIdleRecordsMax times between two pieces of
 // data.
 bool TlsStream::is_fatal(long outcome) {
   if (gnutls_error_is_fatal(static_cast<int>(outcome)) != 0) return true;

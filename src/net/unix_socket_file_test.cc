@@ -49,7 +49,7 @@ class UnixSocketFileTest : public ::testing::Test {
     bound.file.reset();
     bound.socket.reset();
   }
-  // Whether a connection to the path reaches this socket.
+  // True if a connection to the path reaches this socket.
   bool reaches(const Bound& bound) {
     OwnedFd caller(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const NumericAddress target = address(path());

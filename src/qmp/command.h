@@ -24,7 +24,7 @@ struct Command {
 // negotiated the capability "oob", so exec-oob is a known member.
 Result<Command> parse_command(const json::Value& message, bool out_of_band_enabled);
 
-// Whether a message is out of band. One with both verbs is not: it is an ordinary error.
+// True if a message is out of band. One with both verbs is not: it is an ordinary error.
 bool is_out_of_band(const json::Value& message);
 
 class CommandRunner {

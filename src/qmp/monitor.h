@@ -19,7 +19,7 @@ class Monitor {
   ~Monitor();
 
   void start();
-  // Whether further messages are indented.
+  // True if further messages are indented.
   void set_pretty(bool pretty);
   // Ends the session and waits for its end; finished replies are still sent.
   aio::Task<void> stop();

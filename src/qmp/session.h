@@ -51,7 +51,7 @@ class Session final : public EventListener {
   // For tests: memory of the output buffers.
   std::size_t output_capacity_bytes() const { return output_.capacity() + sending_.capacity(); }
 
-  // Whether what is sent from now on is indented.
+  // True if what is sent from now on is indented.
   void set_pretty(bool pretty) { context_.pretty = pretty; }
 
  private:

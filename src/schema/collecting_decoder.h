@@ -51,7 +51,7 @@ class CollectingDecoder final : public Decoder {
  private:
   // Keeps the error that a call of Decoder has set. Always returns true.
   bool keep_at(Name name);
-  // Whether the value that is visited now belongs to one that could not be read.
+  // True if the value that is visited now belongs to one that could not be read.
   bool skips_scalar();
 
   std::size_t errors_max_;

@@ -36,7 +36,7 @@ bool has_member_file() {
   return found;
 }
 
-// Whether a node of that driver stands on a node "file".
+// True if a node of that driver stands on a node "file".
 bool has_file(BlockdevDriver driver) {
   return [driver]<class... Branch>(const std::variant<Branch...>*) {
     constexpr std::array<bool (*)(), sizeof...(Branch)> kByDriver = {has_member_file<Branch>...};

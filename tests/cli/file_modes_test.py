@@ -143,7 +143,7 @@ class FileModesTest(DaemonTest):
         with open(path, "rb") as file:
             content = file.read()
         self.addCleanup(self.pki.write, "ca-cert.pem", content, 0o644)
-        # What stands before the first certificate is a comment.
+        # The text before the first certificate is a comment.
         comment = b"#" * (4 * MIB - len(content) - 1) + b"\n"
         self.pki.write("ca-cert.pem", comment + content, 0o644)
         self.assertIsNone(self.add(self.kinds()[0][0])[0])

@@ -278,7 +278,7 @@ class BusyStartTest(HandoverTest):
     def check_busy_start(self, arguments, take):
         """A server comes up although what it needs is busy at first: take() takes it, and returns what frees it."""
         for _ in range(self.TRIES):
-            # What is busy for a second is an error; a machine may be too slow to free it by then.
+            # An address that is busy for a second is an error; a machine may be too slow to free it by then.
             if self.comes_up(arguments, take()):
                 return
         self.fail(f"it was freed too late {self.TRIES} times")

@@ -300,7 +300,7 @@ class FrozenDiskTest(HangingTest):
         self.check_service(server)
         started = time.monotonic()
         server.signal(signal.SIGTERM)
-        # What is inside of the kernel cannot be ended before that answers: the process has let go of all the rest.
+        # A call inside of the kernel cannot be ended before that answers: the process has let go of all the rest.
         wait.until(lambda: self.is_leaving(server), END_MAX_SECONDS, "the end to come to the kernel")
         self.assertLess(time.monotonic() - started, settings.seconds(END_MAX_SECONDS))
         subprocess.run(["fsfreeze", "-u", self.path("mnt")], check=True)

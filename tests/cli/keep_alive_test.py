@@ -42,7 +42,7 @@ class KeepAliveTest(unittest.TestCase):
         server.start()
         with socket.create_connection(("127.0.0.1", port), settings.seconds(10)) as client:
             self.assertEqual(client.recv(8), b"NBDMAGIC")
-            # What was sent is acknowledged before anything else can have the timer.
+            # The sent bytes are acknowledged before anything else can have the timer.
             found = wait.until(lambda: self.settled_timer(port, client.getsockname()[1]), 10, "the acknowledgement")
         server.stop()
         return found

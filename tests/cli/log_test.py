@@ -19,7 +19,7 @@ from lib.qmp import QmpClient
 from lib.testcase import DaemonTest, file_node, nbd_export, null_node
 from lib.tls import TlsTest
 
-# What one group of peers, and all of them, may write in a minute, and the lines that tell of it.
+# The lines that one group of peers, and all of them, may write in a minute, and the lines that tell of it.
 PEER_LINES_MAX = 20
 
 

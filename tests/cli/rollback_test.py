@@ -69,7 +69,7 @@ class ScarceDescriptorsTest(DaemonTest):
 
     def check(self, command, arguments, back, back_arguments=None):
         """Whenever it fails the server is as before, and the command succeeds when it is given again."""
-        # What the process opens once and keeps.
+        # Descriptors that the process opens once and keeps.
         self.qmp.execute(command, arguments)
         self.qmp.execute(back, back_arguments)
         before, refusals = self.state(), 0

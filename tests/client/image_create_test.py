@@ -45,7 +45,7 @@ class CreateCase(ToolTest):
         if text:
             self.assertEqual(ours, theirs)
         own, other = self.info("ours", name, "-f", form), self.info("theirs", name, "-f", form)
-        # How the file system stores the file.
+        # Members that tell of the storage of the file.
         self.assertLessEqual(own.pop("actual-size"), max(2 * other.pop("actual-size"), 8 * KIB))
         self.assertEqual(own, other)
         if form == "qcow2":

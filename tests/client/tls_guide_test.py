@@ -77,7 +77,7 @@ class GuideTest(ToolTest):
         for line in lines:
             out = self.shell(line.replace("10809", str(port)))
         told = re.search(r"^The last one answers.*?^```\n(.*?)^```", section("Five commands"), re.S | re.M)
-        # How replies are framed is the client's choice, by its age.
+        # The client chooses the form of replies, by its age.
         out = out.replace("using structured packets", "using extended packets")
         for text in told.group(1).splitlines():
             self.assertIn(text.strip(), out)

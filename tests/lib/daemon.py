@@ -64,7 +64,7 @@ class Daemon:
         if monitor:
             self.arguments += ["--chardev", f"socket,id=qmp0,path={self.qmp_path},server=on,wait=off",
                                "--monitor", "chardev=qmp0"]
-        # What is named has to be there before.
+        # The named files have to exist before.
         self.arguments += [part for text in objects for part in ("--object", text)]
         if nbd_server is not None:
             extra = f",{nbd_server}" if nbd_server else ""

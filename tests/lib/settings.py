@@ -33,7 +33,7 @@ def _reference():
                 "/usr/bin/qemu-storage-daemon")
 
 
-# What tests compare with: the program of BLOCKEXPORT_REFERENCE, else the one among the peers that tools/peer_root.sh
+# The reference of tests: the program of BLOCKEXPORT_REFERENCE, else the one among the peers that tools/peer_root.sh
 # has fetched before, else the packaged one, which need not be there. Tests download nothing.
 REFERENCE = _reference()
 

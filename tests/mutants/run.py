@@ -25,7 +25,7 @@ import tomllib
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SURVIVORS_MAX_PERCENT = 10
-# What a fault leaves unused is no error of the build.
+# A variable that a fault leaves unused is no error of the build.
 NOTHING_IS_UNUSED = "".join(f'#pragma clang diagnostic ignored "-W{name}"\n' for name in ("unused", "unused-parameter"))
 # A fault may make a test wait for ever. So a test with a fault may take this much longer than it took without one, and
 # without one it may take TEST_SECONDS_MAX.

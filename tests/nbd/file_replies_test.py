@@ -130,7 +130,7 @@ class FileRepliesTest(DaemonTest):
         """A file that is cut under announced replies cuts the client, with one line; the others go on."""
         client, pending = self.stalled()
         os.truncate(self.disk, MIB // 2)
-        # What the socket had taken by then is the kernel's; it may have lost its content.
+        # The bytes that the socket had taken by then are the kernel's; it may have lost its content.
         with self.assertRaises(nbd_raw.Closed):
             while pending:
                 reply = client.read_reply(pending)

@@ -125,7 +125,7 @@ class LibnbdTest(DaemonTest):
         def has_a_hole():
             self.assertEqual(self.extents(handle, 6 * MIB, 2 * MIB)[1], (MIB, nbd.STATE_HOLE | nbd.STATE_ZERO))
             return len(self.pieces(handle, 2 * MIB, 6 * MIB)) == 2
-        # What was written a moment ago may still be written to, with the same time stamp.
+        # A file that was written a moment ago may still be written to, with the same time stamp.
         wait.until(has_a_hole, 10, "the hole to be remembered")
         (piece,) = self.pieces(handle, 2 * MIB, 6 * MIB, nbd.CMD_FLAG_DF)
         self.assertEqual(piece, (6 * MIB, b"\x22" * MIB + bytes(MIB), nbd.READ_DATA))

@@ -55,7 +55,7 @@ class MeasuredTest(HostileTest):
         # Reads that clients of an earlier test left behind still end.
         before = wait.until(self.settled_rss, 10, "the server to come to rest")
         action()
-        # What was sent is in its sockets; it has yet to look at it.
+        # The sent bytes are in its sockets; it has yet to look at it.
         return wait.until(self.settled_rss, 10, "the server to take what it wants") - before
 
     def settled_rss(self):

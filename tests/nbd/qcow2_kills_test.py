@@ -77,7 +77,7 @@ class Writer(threading.Thread):
         elif action == "trim":
             self.allow(sectors, bytes(SECTOR))
             assert not self.connection.call(CMD_TRIM, offset, length).error, "TRIM failed"
-            # What it had is possible too, also after a flush: a trim need not do anything.
+            # The older content is possible too, also after a flush: a trim need not do anything.
             for sector in sectors:
                 self.last[sector] = self.last.get(sector, self.disk.possible[sector]) | {bytes(SECTOR)}
         elif action == "zero":

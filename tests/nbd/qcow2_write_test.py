@@ -230,7 +230,7 @@ class InTurnTest(TurnTest):
         size = min(32 * MIB, generator.randrange(image.size // 1024, image.size // 256) * 512)
         if not by_qemu and generator.randrange(2):
             size = max(image.cluster, size - size % image.cluster)
-        # Where QEMU makes a disk longer whose last cluster was cut, the bytes behind the cut show again.
+        # When QEMU makes a disk longer whose last cluster was cut, the bytes behind the cut show again.
         if by_qemu and image.size % image.cluster:
             size = min(size, image.size)
         if by_qemu:

@@ -200,7 +200,7 @@ class StructuredReadTest(TransmissionTest):
         def tells_of_holes():
             self.assertEqual(connection.block_status(0, 4 * MIB), [(MIB, 3), (MIB, 0), (2 * MIB, 3)])
             return len(self.content(connection.call(CMD_READ, 0, 4 * MIB))) > 1
-        # What was written a moment ago may still be written to, with the same time stamp.
+        # A file that was written a moment ago may still be written to, with the same time stamp.
         wait.until(tells_of_holes, 10, "the holes to be remembered")
         return connection, path
 

@@ -10,7 +10,7 @@ from lib.nbd_wire import *
 from lib.qmp import QmpClient
 from lib.testcase import DaemonTest, nbd_export, null_node
 
-# What fills the output, what fills it slowly, and what is refused.
+# Commands that fill the output, that fill it slowly, and that are refused.
 FLOODS = {"query-qmp-schema": 300, "query-named-block-nodes": 5000, "no-such-command": 5000}
 
 

@@ -48,7 +48,7 @@ def message(value, workdir):
     return value
 
 
-# What stands in an answer for something that the server which gave it does not tell.
+# The text that stands in an answer for something that the server which gave it does not tell.
 NOT_TOLD = "(not told)"
 
 

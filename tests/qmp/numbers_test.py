@@ -12,11 +12,11 @@ from lib.wait import until
 MAXIMUM = 2**63 - 2**30  # bytes of the largest node
 VALUES = (-2**63, -1, 0, 1, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, MAXIMUM, MAXIMUM + 1,
           2**63 - 512, 2**63 - 1, 2**63, 2**64 - 1, 2**64)
-# How long a client tries again is a matter of the tests of character devices.
+# The time for which a client tries again is a matter of the tests of character devices.
 ELSEWHERE = ("reconnect", "reconnect-ms")
 # Of which 0 stands for a standard value.
 STANDARD = ("poll-grow", "poll-shrink", "poll-weight")
-# What refuses a number without the name of its member, in the words of qemu-storage-daemon.
+# Requests that refuse a number without the name of its member, in the words of qemu-storage-daemon.
 TEXTS = ("Could not refresh total sector count: File too large", "exceeds maximum(", "Failed to resize file: ",
          "Offset (", "The sum of offset (", "Specified size is not multiple of 512", "Could not resize file: ",
          "Cannot shrink", "is not an iothread", "Granularity must be power of 2", "Extent size hint is too large",

@@ -5,7 +5,7 @@ import re
 OPTIONS = "src/daemon/command_line.cc"
 DEFINED = re.compile(r"^\{\s*'(event|command)':\s*'([^']+)'", re.MULTILINE)
 OPTION = re.compile(r'\{"([a-z][a-z-]*)", (?:required|no)_argument,')
-# Where it is told what is not there.
+# Documents that name missing features.
 ABSENT = re.compile(r"\bnot there\b|\bnot built\b")
 
 # In backticks: the families of events and commands that the protocol has. In JSON: whatever stands there.

@@ -9,7 +9,7 @@ PAGE = "docs/limits.md"
 LIMIT = re.compile(r"\bconstexpr\b[^;={}()]*\b(k\w+Max)\s*(?:=(?P<value>[^;]*);|\{)")
 COMPUTED = re.compile(r"\bk[A-Z]")
 NAMED = re.compile(r"`(?:\w+::)*(k[A-Z]\w*)`")
-# What a simulated world can hold is no limit of the daemon.
+# The capacity of a simulated world is no limit of the daemon.
 SIMULATION = "src/aio/sim/"
 
 

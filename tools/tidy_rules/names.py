@@ -62,7 +62,7 @@ FOREIGN_PREFIX = re.compile(r"(io_uring_|nbd_|gnutls_|pthread_|posix_|ZSTD_|__)"
 # Words of the field: NBD calls it CAN_MULTI_CONN, and everybody says multi-conn.
 # Generated types carry the schema's names, and its alternates of a name and something else are called so: FooOrStr.
 DOMAIN = re.compile(r"multi_conn|MultiConn|multiconn|(?<=[a-z])OrStr$")
-# What stands before the name says whose it is: a library's, or a member whose name the kernel or the schema chose.
+# The text before the name tells its owner: a library's, or a member whose name the kernel or the schema chose.
 CPP_IDENTIFIER = re.compile(
     r"(?P<foreign>\b(?:std|fmt|testing|ranges|chrono|filesystem)::|\bdata\.(?=ptr\b)|[.>](?=(?:str|res|param|len)\b))?"
     r"\b(?P<name>[A-Za-z_]\w*)\b"

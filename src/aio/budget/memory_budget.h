@@ -34,7 +34,7 @@ class MemoryBudget {
   void give_back(std::uint64_t bytes);
 
   std::uint64_t used_bytes() const { return used_; }
-  // Whether it holds bytes of the process's budget, and whether any connection waits for such bytes.
+  // True if it holds bytes of the process's budget; and if any connection waits for such bytes.
   bool holds_shared() const { return shared_part(used_) > 0; }
   bool is_shared_wanted(std::uint64_t now_ns) const { return process_.is_wanted(now_ns); }
 

@@ -38,7 +38,7 @@ class ProcessBudget {
   void taker_waits_no_more() { --takers_waiting_; }
   // A taker gave up at `now_ns`, and continues with less memory.
   void taker_gave_up(std::uint64_t now_ns) { gave_up_ns_ = now_ns; }
-  // Whether a taker waits, or gave up less than kWantedNs ago.
+  // True if a taker waits, or gave up less than kWantedNs ago.
   bool is_wanted(std::uint64_t now_ns) const {
     const std::uint64_t gave_up_ns = gave_up_ns_.load();
     return takers_waiting_.load() > 0 || (gave_up_ns != 0 && now_ns < gave_up_ns + kWantedNs);

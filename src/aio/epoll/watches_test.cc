@@ -36,7 +36,7 @@ class WatchesTest : public ::testing::Test {
     scope.cancel();
     testing::run(*reactor, scope.join());
   }
-  // Whether the loop can sleep, instead of waking up again and again. A few waits may end early, by a signal or by
+  // True if the loop can sleep, instead of waking up again and again. A few waits may end early, by a signal or by
   // pending work of an earlier ring.
   bool can_sleep() {
     constexpr std::uint64_t kSleepNs = 20'000'000;

@@ -17,7 +17,7 @@ constexpr std::uint32_t kItself = IN_DELETE_SELF | IN_MOVE_SELF;
 constexpr std::uint32_t kGone = kItself | IN_IGNORED | IN_UNMOUNT;
 constexpr std::size_t kEventsBytes = 4096;  // size of one read; an event takes at most 272
 
-// Whether one of the events says that no more will follow.
+// True if one of the events says that no more will follow.
 bool is_gone(std::span<const char> events) {
   while (!events.empty()) {
     inotify_event event;

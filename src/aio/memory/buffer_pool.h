@@ -65,7 +65,7 @@ class BufferPool {
   std::size_t idle_bytes() const { return idle_bytes_ + slabs_.idle_bytes(); }
   // Returns idle memory to the system.
   void trim();
-  // Whether a buffer was taken or returned since the last call.
+  // True if a buffer was taken or returned since the last call.
   bool was_used() { return std::exchange(used_, false); }
 
   const Slabs& slabs() const { return slabs_; }

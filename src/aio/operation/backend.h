@@ -35,7 +35,7 @@ class Backend {
   // would wait for ever because nothing is under way; only a simulation can know that.
   [[nodiscard]] virtual bool wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
 
-  // Whether the worker thread of a cancelled operation is still inside its system call. The destructor would wait for
+  // True if the worker thread of a cancelled operation is still inside its system call. The destructor would wait for
   // it.
   virtual bool has_abandoned_calls() { return false; }
 
@@ -47,7 +47,7 @@ class Backend {
   // The number of voluntary context switches of this thread: how often it waited in the kernel, rather than was
   // preempted. Costs a system call.
   virtual std::uint64_t times_waited() const = 0;
-  // Whether the thread has waited since times_waited() returned `before`. False for a traced thread: its tracer stops
+  // True if the thread has waited since times_waited() returned `before`. False for a traced thread: its tracer stops
   // it at every system call, which counts as waiting too.
   virtual bool has_waited_since(std::uint64_t before) const = 0;
   // The number of involuntary context switches of this thread: how often another thread took its processor. Costs a
@@ -62,7 +62,7 @@ class Backend {
   // disk where is_cached() would return false.
   virtual IoCount try_send_file(int fd, std::span<const iovec> head, int file, std::uint64_t offset,
                                 std::uint64_t length) = 0;
-  // Whether these bytes of a file are in the page cache now and can be used without waiting for the disk.
+  // True if these bytes of a file are in the page cache now and can be used without waiting for the disk.
   virtual bool is_cached(int file, std::uint64_t offset, std::uint64_t length) = 0;
   // Reads from the page cache only (RWF_NOWAIT); the count may be short. EAGAIN or EOPNOTSUPP: use kRead. The kernel
   // may begin to read missing pages ahead; `caching` applies to them too.

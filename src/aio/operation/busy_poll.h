@@ -32,7 +32,7 @@ class BusyPoll {
     poll_ns_ = std::min(poll_ns_, limits_.max_ns);
   }
 
-  // How long to poll before the next sleep.
+  // Duration of polling before the next sleep.
   std::uint64_t poll_ns() const { return poll_ns_; }
 
   // Reports the length of the last wait, polling and sleep together.

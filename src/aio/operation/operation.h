@@ -44,7 +44,7 @@ enum class OperationKind : std::uint8_t {
   kClose,     // close(fd); result: 0
 };
 
-// Whether a transfer leaves the pages that it read or wrote in the page cache. kDrop (RWF_DONTCACHE, Linux 6.14) gives
+// True if a transfer leaves the pages that it read or wrote in the page cache. kDrop (RWF_DONTCACHE, Linux 6.14) gives
 // EOPNOTSUPP where the kernel or the file system does not support it; it keeps pages that were cached before. kBypass:
 // the descriptor is O_DIRECT; memory that such transfers use often may be pinned.
 enum class Caching : std::uint8_t { kKeep, kDrop, kBypass };

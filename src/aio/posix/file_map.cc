@@ -61,7 +61,7 @@ std::int64_t nanoseconds(const timespec& time) {
   return time.tv_sec * std::int64_t{1'000'000'000} + time.tv_nsec;
 }
 
-// Whether FIEMAP and lseek() use the same records in the kernel (iomap) on this file system, so that FIEMAP reports
+// True if FIEMAP and lseek() use the same records in the kernel (iomap) on this file system, so that FIEMAP reports
 // delayed allocations as extents, and a range without extent is a hole. On other file systems FIEMAP may omit data that
 // is not on the disk yet.
 bool has_exact_fiemap(int fd) {

@@ -7,14 +7,14 @@
 
 namespace blockexport::aio::posix {
 
-// Whether it is tmpfs or ramfs: a read can wait for swap, but not for a disk.
+// True if it is tmpfs or ramfs: a read can wait for swap, but not for a disk.
 inline bool lives_in_memory(int fd) {
   struct statfs status{};
   if (fstatfs(fd, &status) != 0) return false;
   return status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC;
 }
 
-// Whether asynchronous direct writes with RWF_DSYNC are not synced: on FUSE, Linux syncs such a write only when it ends
+// True if asynchronous direct writes with RWF_DSYNC are not synced: on FUSE, Linux syncs such a write only when it ends
 // inside the system call, which a ring's does not (observed with Linux 6.18).
 inline bool drops_direct_syncs(int fd) {
   struct statfs status{};

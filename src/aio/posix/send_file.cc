@@ -47,7 +47,7 @@ bool can_read_now(int file, std::uint64_t offset) {
   return read == 1 || (read == -EOPNOTSUPP && lives_in_memory(file));
 }
 
-// Whether all pages of the range are cached and up to date. cachestat() counts cached pages, but not whether their
+// True if all pages of the range are cached and up to date. cachestat() counts cached pages, but not whether their
 // content has been read; so some are probed with a read that does not wait. mincore() would report each page, but costs
 // forty times as much, and reports all pages as cached to a process that may not write the file.
 bool all_there(int file, std::uint64_t offset, std::uint64_t end, std::uint64_t probe_bytes) {

@@ -29,7 +29,7 @@ std::uint64_t pinned_kb() {
   return 0;
 }
 
-// Whether the limit on locked memory allows two slabs.
+// True if the limit on locked memory allows two slabs.
 bool may_pin() {
   void* memory = ::mmap(nullptr, 2 * Slabs::kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const bool locked = ::mlock(memory, 2 * Slabs::kSlabBytes) == 0;

@@ -57,7 +57,7 @@ class Reactor {
   // Runs until stop(). All tasks must have been joined by then.
   void run();
   void stop();
-  // Whether the calling thread created the reactor. Functions without "Any thread" may be called on that thread only.
+  // True if the calling thread created the reactor. Functions without "Any thread" may be called on that thread only.
   bool is_own_thread() const { return std::this_thread::get_id() == thread_; }
   // Runs one turn: waits for at most `timeout_ns`, then resumes ready tasks. True when something ran. For tests.
   bool run_once(std::uint64_t timeout_ns);
@@ -149,7 +149,7 @@ class Reactor {
   // next wait only. This thread only.
   void expect_work() { work_is_expected_ = true; }
 
-  // Whether a worker is inside a call that was cancelled. The destructor of the reactor waits for it.
+  // True if a worker is inside a call that was cancelled. The destructor of the reactor waits for it.
   bool has_abandoned_calls() { return backend_->has_abandoned_calls(); }
 
   // The roots of all tasks of this reactor, for x-debug-tasks.

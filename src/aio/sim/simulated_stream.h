@@ -13,7 +13,7 @@
 
 namespace blockexport::aio {
 
-// How connections behave.
+// The behaviour of connections.
 struct StreamRules {
   std::size_t buffer_bytes = 64u << 10;
   bool byte_by_byte = false;  // receive at most one byte at a time

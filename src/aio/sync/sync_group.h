@@ -20,7 +20,7 @@ class SyncGroup {
   // never runs.
   Task<IoResult> share(Reactor& reactor, Task<IoResult> syncing);
 
-  // Whether a sync is under way; the answer may be outdated at once.
+  // True if a sync is under way; the answer may be outdated at once.
   bool is_running();
 
  private:

@@ -25,7 +25,7 @@ struct Timed {
   // The work's own result. After a cancellation it is mostly ECANCELED, in the work's own way; it may be a success all
   // the same, whose value the caller then owns.
   T value;
-  // Whether the deadline came first, so that the work was cancelled.
+  // True if the deadline came first, so that the work was cancelled.
   bool is_late;
 };
 

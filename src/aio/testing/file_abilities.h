@@ -11,7 +11,7 @@
 
 namespace blockexport::aio::testing {
 
-// Whether preadv2() with these flags can read the first byte of this file, which is not empty.
+// True if preadv2() with these flags can read the first byte of this file, which is not empty.
 inline bool reads_with(const std::string& path, int flags) {
   const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   char byte = 0;
@@ -19,12 +19,12 @@ inline bool reads_with(const std::string& path, int flags) {
   return preadv2(fd.get(), &vector, 1, 0, flags) == 1;
 }
 
-// Whether a read can be limited to the page cache; overlay and tmpfs do not support that.
+// True if a read can be limited to the page cache; overlay and tmpfs do not support that.
 inline bool reads_without_waiting(const std::string& path) {
   return reads_with(path, 0) && reads_with(path, RWF_NOWAIT);
 }
 
-// Whether a read can drop the pages that it brought into the page cache (RWF_DONTCACHE, Linux 6.14).
+// True if a read can drop the pages that it brought into the page cache (RWF_DONTCACHE, Linux 6.14).
 inline bool knows_dropping(const std::string& path) {
   return reads_with(path, posix::caching_flag(Caching::kDrop));
 }

@@ -10,7 +10,7 @@ namespace blockexport::aio {
 // Processors that this process may run on; at least 1.
 std::uint32_t usable_processors();
 
-// Whether the machine has more than one processor, and no cgroup (version 2) of this process has a quota of less than
+// True if the machine has more than one processor, and no cgroup (version 2) of this process has a quota of less than
 // one: else polling takes processor time from the clients, or from the process's own later requests. It reads a few
 // files of /proc and /sys; for the start of the process.
 bool has_processor_to_poll();

@@ -235,7 +235,7 @@ void UringBackend::finish_poll(Operation& poll, int result, bool goes_on, Operat
   waiting_.push_back(poll);
 }
 
-// Whether the kernel did not begin the operation: it would have blocked, was interrupted, or no kernel thread could be
+// True if the kernel did not begin the operation: it would have blocked, was interrupted, or no kernel thread could be
 // created for it (under a limit on processes the kernel cancels such operations). Then a worker performs it from the
 // start.
 bool was_not_begun(int result) {

@@ -77,7 +77,7 @@ class DirtyBitmap {
   bool is_persistent() const { return keeper_ != nullptr; }
   BitmapKeeper* keeper() const { return keeper_; }
   void set_keeper(BitmapKeeper* keeper) { keeper_ = keeper; }
-  // Whether it records changes so that a backup can use them.
+  // True if it records changes so that a backup can use them.
   bool is_recording() const { return is_enabled() && !is_inconsistent_; }
 
   // Fails while the bitmap is busy.

@@ -30,7 +30,7 @@ class DirtyBits {
   static constexpr std::uint32_t kGranularityBytesMax = std::uint32_t{1} << 31;
   static constexpr std::uint64_t kGranulesMax = std::uint64_t{1} << 41;
 
-  // Whether it is a power of two from kGranularityBytesMin to kGranularityBytesMax.
+  // True if it is a power of two from kGranularityBytesMin to kGranularityBytesMax.
   static bool is_granularity(std::uint64_t granularity_bytes);
 
   // All bits are clean. `granularity_bytes` passes is_granularity(). EFBIG: the size has more than kGranulesMax

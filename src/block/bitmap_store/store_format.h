@@ -42,7 +42,7 @@ inline constexpr std::size_t kStoreCatalogBytesMax = 512u << 10;
 
 inline constexpr std::uint32_t kStoreVersion = 1;
 
-// Whether `region_bytes` is a power of two from kRegionBytesMin to kRegionBytesMax.
+// True if `region_bytes` is a power of two from kRegionBytesMin to kRegionBytesMax.
 bool is_region(std::uint64_t region_bytes);
 // The smallest regions for an image of this size: a power of two, at least kRegionBytesDefault.
 std::uint64_t region_bytes_for(std::uint64_t image_bytes);

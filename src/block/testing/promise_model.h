@@ -48,7 +48,7 @@ class PromiseModel {
     }
   }
 
-  // Whether every reader must see this content now; no write of the range is under way.
+  // True if every reader must see this content now; no write of the range is under way.
   bool is_current(Range range, std::span<const std::byte> content) const {
     return fits(range, content, [](const Sector& sector, std::byte value) { return sector.written.back() == value; });
   }
@@ -67,12 +67,12 @@ class PromiseModel {
     }
     return true;
   }
-  // Whether the range may have this content after a power cut.
+  // True if the range may have this content after a power cut.
   bool may_be_left(Range range, std::span<const std::byte> content) const {
     return fits(range, content,
                 [](const Sector& sector, std::byte value) { return is_among(sector.written, sector.durable, value); });
   }
-  // Whether it reads as zeros; no write of the range is under way.
+  // True if it reads as zeros; no write of the range is under way.
   bool is_zero(Range range) const {
     return std::ranges::all_of(of(range), [](const Sector& one) { return one.written.back() == std::byte{0}; });
   }

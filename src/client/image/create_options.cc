@@ -66,7 +66,7 @@ FormatSet set_of(std::string_view format) {
   return format == "luks" ? kLuks : kRaw;
 }
 
-// Whether it is an option of the file alone, by its name in the schema.
+// True if it is an option of the file alone, by its name in the schema.
 bool is_of_file(std::string_view name) {
   return name == "extent-size-hint" || name == "nocow";
 }

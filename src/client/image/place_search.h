@@ -25,7 +25,7 @@ struct PlacedExtent {
   std::optional<std::uint64_t> offset = std::nullopt;  // in `file`, of the first byte
   std::string file = {};
 
-  // Whether `next` begins where this one ends, and is alike.
+  // True if `next` begins where this one ends, and is alike.
   bool continues_in(const PlacedExtent& next) const;
 };
 

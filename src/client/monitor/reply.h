@@ -15,7 +15,7 @@ namespace blockexport::monitor {
 std::string_view text_of(const json::Object& object, std::string_view name);
 // A member of that name that is an integer from 0 to 2^64 - 1.
 std::optional<std::uint64_t> count_of(const json::Object& object, std::string_view name);
-// Whether a member of that name is true.
+// True if a member of that name is true.
 bool flag_of(const json::Object& object, std::string_view name);
 // A member of that name that is an object; null if there is none.
 const json::Object* object_of(const json::Object& object, std::string_view name);

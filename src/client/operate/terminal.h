@@ -23,7 +23,7 @@ class Terminal {
   Terminal& operator=(Terminal&&) = delete;
   ~Terminal();
 
-  // Whether standard output is one.
+  // True if standard output is one.
   bool is_screen() const { return is_screen_; }
   // Its size; 0 where there is no screen.
   std::size_t columns() const;

@@ -14,7 +14,7 @@ namespace {
 
 using Kind = CheckpointPlan::Kind;
 
-// Why two backups cannot run at the same time; empty if they can.
+// The reason why two backups cannot run at the same time; empty if they can.
 std::string conflict(const Backup& running, const Backup& added) {
   if (running.id == added.id) return fmt::format("Backup '{}' exists already", added.id);
   for (const BackupDisk& disk : added.disks) {

@@ -49,7 +49,7 @@ class Backups {
   aio::Task<Result<>> end(std::string id, schema::BackupOutcome outcome);
   // Drops a backup that did not begin.
   void forget(std::string_view id);
-  // Whether an export of that backup exists. Its user may have removed it, and even given its id to another one.
+  // True if an export of that backup exists. Its user may have removed it, and even given its id to another one.
   bool has_export(const BackupDisk& disk) const;
 
   // Ends all running backups with the outcome abort; the log lists them. No other one begins meanwhile.

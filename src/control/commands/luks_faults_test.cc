@@ -72,7 +72,7 @@ class Images {
     aio::testing::run(*reactor_, remove_into(graph_, removed));
     EXPECT_TRUE(removed);
   }
-  // Whether the passphrase of the secret opens the image.
+  // True if the passphrase of the secret opens the image.
   bool opens(const std::string& secret) {
     const std::string error = open(secret);
     if (error.empty()) close();

@@ -41,7 +41,7 @@ struct Case {
   Step back;
   // The calls whose failure the command tolerates.
   std::set<std::string> tolerated = {};
-  // Whether a failing call can make the command fail.
+  // True if a failing call can make the command fail.
   bool may_fail = true;
 };
 

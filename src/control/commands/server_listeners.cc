@@ -19,7 +19,7 @@ void warn_of_public_address(const Control& control, const net::Listener& listene
       net::describe(*address)));
 }
 
-// Whether the address leaves something open, which was chosen when the socket was bound.
+// True if the address leaves something open, which was chosen when the socket was bound.
 bool is_open(const net::SocketAddress& address) {
   if (const auto* inet = std::get_if<net::InetAddress>(&address)) return inet->port == "0" || inet->to.has_value();
   const auto* local = std::get_if<net::UnixAddress>(&address);

@@ -76,7 +76,7 @@ void keep_old(configuration::Section section, const Differences& differences, co
   }
 }
 
-// Whether an error says that a node cannot be reopened with the wanted options.
+// True if an error says that a node cannot be reopened with the wanted options.
 bool cannot_reopen(const Error& error) {
   return error.message().contains("Cannot change the option") ||
          error.message().contains("cannot be reset to its default value") ||

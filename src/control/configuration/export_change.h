@@ -57,7 +57,7 @@ class ExportChange {
   // Waits until the exports that commit() has removed have ended, unless their clients may go on.
   aio::Task<void> wait_for_end();
 
-  // Whether the edge belongs to an export that leaves.
+  // True if the edge belongs to an export that leaves.
   bool is_leaving(const block::Edge& edge) const;
 
  private:

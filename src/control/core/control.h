@@ -118,7 +118,7 @@ class Control {
       control.openings_.push_back(*this);
     }
     ~Opening() { unlink(); }
-    // Whether shut_down() has cancelled it.
+    // True if shut_down() has cancelled it.
     bool was_cancelled() const { return task_.cancelled && control_.is_shutting_down(); }
     void cancel() { task_.cancel(); }
 

@@ -39,7 +39,7 @@ class UserObject {
   virtual std::string_view type_name() const = 0;
   // All properties except "type", which every object has.
   virtual std::span<const schema::Property> properties() const = 0;
-  // Whether qom-set may change the property. `name` is one of properties(), here and below.
+  // True if qom-set may change the property. `name` is one of properties(), here and below.
   virtual bool is_writable(std::string_view /*name*/) const { return true; }
   // The value of a property that is not secret.
   virtual json::Value get(std::string_view name) const = 0;
@@ -51,7 +51,7 @@ class UserObject {
   // Ends its background work. Called before destruction if complete() was called.
   virtual aio::Task<void> close() { co_return; }
 
-  // Whether commands are received through it: then it is closed after all others when the daemon ends.
+  // True if commands are received through it: then it is closed after all others when the daemon ends.
   virtual bool serves_commands() const { return false; }
   // The daemon begins to serve, when every option of the command line was executed. Not called for later objects.
   virtual void begin_service() {}

@@ -44,7 +44,7 @@ class Servers {
   // task may stop the server.
   nbd::Server* find(std::string_view id) const;
   nbd::Server* find_default() const { return find(kDefaultServerId); }
-  // Whether there is such a server, even one that is being stopped.
+  // True if there is such a server, even one that is being stopped.
   bool contains(std::string_view id) const { return running_.contains(id); }
   bool is_stopping(std::string_view id) const { return contains(id) && find(id) == nullptr; }
   // All servers, and those that are not being stopped, by id. Do not keep them over an await.
@@ -52,7 +52,7 @@ class Servers {
   std::map<std::string, nbd::Server*> serving() const;
   // Counters by id: of all servers, and of the default one even when it is stopped.
   const std::map<std::string, nbd::ServerCounters, std::less<>>& counters() const { return counters_; }
-  // Whether there is a server that is not being stopped, and one of these that requires TLS.
+  // True if there is a server that is not being stopped, and one of these that requires TLS.
   bool any() const { return !serving().empty(); }
   bool any_with_tls() const;
 

@@ -29,11 +29,11 @@ struct ObjectTypeEntry {
   // Makes an object with these properties, not completed; null for types that object-add does not make. Errors: an
   // invalid value of a property.
   Result<std::unique_ptr<UserObject>> (*create)(Control& control, const schema::ObjectOptions& options) = nullptr;
-  // Whether the type only serves as a parent.
+  // True if the type only serves as a parent.
   bool is_abstract = create == nullptr;
 
   bool is_user_creatable() const { return create != nullptr; }
-  // Whether it is `wanted` or derived from it; "user-creatable" is an interface.
+  // True if it is `wanted` or derived from it; "user-creatable" is an interface.
   bool implements(std::string_view wanted) const;
 };
 

@@ -33,7 +33,7 @@ struct State {
 };
 constinit State state;
 
-// Whether this call fails; then errno is set.
+// True if this call fails; then errno is set.
 bool is_refused(std::string_view name, int error) {
   std::lock_guard lock(state.mutex);
   if (!state.is_on) return false;

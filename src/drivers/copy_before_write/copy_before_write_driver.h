@@ -70,7 +70,7 @@ class CopyBeforeWriteDriver final : public block::LiveDriver {
 
   block::Node& file() const { return file_->node(); }
   block::Node& target() const { return target_->node(); }
-  // Whether something above may change the file through this filter, or read its older state.
+  // True if something above may change the file through this filter, or read its older state.
   bool has_parents() const;
 
   aio::Task<IoResult> copy_and_write(block::Range range, block::IoBuffers buffers, block::WriteOptions options);

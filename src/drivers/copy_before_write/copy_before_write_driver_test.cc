@@ -146,7 +146,7 @@ class CopyBeforeWriteTest : public block::ReactorTest {
     const iovec vector{got_.data(), length};
     return run(access().read({offset, length}, {&vector, 1}));
   }
-  // Whether all bytes of the range are read as they were.
+  // True if all bytes of the range are read as they were.
   bool is_as_it_was(std::uint64_t offset, std::uint64_t length) {
     return read_then(offset, length) && std::ranges::equal(got_, std::span(frozen_).subspan(offset, length));
   }
@@ -261,7 +261,7 @@ TEST_F(CopyBeforeWriteTest, AFailedCopyGivesThePointInTimeUpWhenAskedTo) {
   scratch().error = ENOSPC;
   EXPECT_TRUE(write(600, 100));
   EXPECT_EQ(disk().bytes[600], std::byte{0xee});
-  // What was copied is worth nothing without the rest; nobody is held up any more.
+  // The copied bytes are worth nothing without the rest; nobody is held up any more.
   EXPECT_EQ(read_then(0, 10), IoResult(fail(EACCES)));
   EXPECT_EQ(read_then(2048, 10), IoResult(fail(EACCES)));
   Extents extents;

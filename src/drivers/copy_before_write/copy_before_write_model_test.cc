@@ -135,7 +135,7 @@ class Scratch final : public block::Driver {
   std::vector<std::atomic<std::uint32_t>> writes_;
 };
 
-// What the name of a filter says of it: "time" has a short limit on the time of copies, "bad" scratch space that fails.
+// The name of a filter describes it: "time" has a short limit on the time of copies, "bad" scratch space that fails.
 bool is_bad(std::string_view name) {
   return name.contains("bad");
 }

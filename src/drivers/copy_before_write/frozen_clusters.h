@@ -29,14 +29,14 @@ class FrozenClusters {
   std::uint64_t size_bytes() const { return to_copy_->size_bytes(); }
   std::uint32_t cluster_bytes() const { return to_copy_->granularity_bytes(); }
 
-  // Whether the bytes may change without a copy. False does not say that there is something to copy.
+  // True if the bytes may change without a copy. False does not say that there is something to copy.
   bool is_settled(block::Range range) const { return is_given_up() || to_copy_->find_dirty(range) == range.end(); }
   // The first run of bytes that must be copied before they change; nothing when there are none.
   std::optional<block::Range> next_to_copy(block::Range range) const { return to_copy_->next_dirty(range); }
-  // How many of the first bytes are all still to be copied, or all not.
+  // Number of the first bytes that are all still to be copied, or all not.
   block::DirtyBits::Run run_at(block::Range range) const { return to_copy_->run_at(range); }
 
-  // How many of the first bytes may be read as of the point in time. It looks no further than the range.
+  // Number of the first bytes that may be read as of the point in time. It looks no further than the range.
   std::uint64_t readable_bytes(block::Range range) const {
     return is_given_up() ? 0 : readable_->find_clean(range) - range.offset;
   }

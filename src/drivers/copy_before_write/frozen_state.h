@@ -39,7 +39,7 @@ class FrozenState final : public block::PointInTime {
               block::PointInTimeObserver* observer)
       : clusters_(std::move(clusters)), source_(source), target_(target), observer_(observer) {}
 
-  // Whether the bytes may change without a call of before_change().
+  // True if the bytes may change without a call of before_change().
   bool is_settled(block::Range range) const { return clusters_->is_settled(range); }
   // Makes the bytes ready to be changed; on an error they must not be changed.
   aio::Task<IoResult> before_change(block::Range range, const CopyBeforeWriteOptions& options);

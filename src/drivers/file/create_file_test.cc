@@ -52,7 +52,7 @@ class CreateFileTest : public block::ReactorTest {
   }
   std::uint64_t size_bytes() const { return static_cast<std::uint64_t>(status().st_size); }
   std::uint64_t allocated_bytes() const { return static_cast<std::uint64_t>(status().st_blocks) * 512; }
-  // Whether the file has no other bytes than zeros.
+  // True if the file has no other bytes than zeros.
   bool is_zero() const {
     std::ifstream file(path_, std::ios::binary);
     char byte = 0;

@@ -94,16 +94,16 @@ class FileDriver final : public block::LiveDriver {
   bool is_device() const { return options_.type == FileType::kDevice; }
   // The range to query the file system for when a client queries `range`, which begins inside the file.
   block::Range map_window(block::Range range) const;
-  // Whether pages of the transfers that begin now may stay in the page cache.
+  // True if pages of the transfers that begin now may stay in the page cache.
   aio::Caching caching() const {
     if (options_.direct) return aio::Caching::kBypass;
     const bool drop = !options_.keep_cached && !no_drop_cached_.load(std::memory_order_relaxed);
     return drop ? aio::Caching::kDrop : aio::Caching::kKeep;
   }
-  // Whether a transfer with `asked` failed because the file system does not support it; the caller then repeats the
+  // True if a transfer with `asked` failed because the file system does not support it; the caller then repeats the
   // transfer without it.
   bool is_dropping_refused(aio::Caching asked, Errno error);
-  // Whether another request syncs or is about to: a durable write then shares the next sync.
+  // True if another request syncs or is about to: a durable write then shares the next sync.
   bool is_syncing() { return durable_writes_.load(std::memory_order_relaxed) > 0 || syncs_.is_running(); }
   bool is_past_end(block::Range range) const { return range.end() > size_bytes(); }
   void raise_size(std::uint64_t end);

@@ -93,7 +93,7 @@ class FileExtentsTest : public aio::testing::ForEachBackend {
     }
     return false;
   }
-  // Whether the cache keeps the data of a map.
+  // True if the cache keeps the data of a map.
   bool remembers(Range range_of_data) {
     (void)asked(range_of_data);
     return !known(range_of_data).empty();

@@ -50,7 +50,7 @@ bool is_any_error(Errno) {
   return true;
 }
 
-// Whether this error of a write that syncs itself may be a writeback error of other data: disks use many error numbers
+// True if this error of a write that syncs itself may be a writeback error of other data: disks use many error numbers
 // for one. Excludes the errors by which the kernel refuses a write before it syncs anything. A full thin disk also
 // reports ENOSPC, which cannot be distinguished from a full file system.
 bool may_be_writeback_error(Errno error) {

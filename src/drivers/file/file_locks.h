@@ -23,7 +23,7 @@ class FileLocks {
   FileLocks(std::shared_ptr<const aio::OpenFile> file, std::string filename)
       : file_(std::move(file)), filename_(std::move(filename)) {}
 
-  // Whether the file system supports OFD locks. Fails when the system does not say.
+  // True if the file system supports OFD locks. Fails when the system does not say.
   static aio::Task<std::expected<bool, Errno>> supported(aio::Reactor& reactor, int fd);
 
   // Changes the locks from the current permissions to `wanted`: locks the new bytes, checks for conflicts, then

@@ -276,7 +276,7 @@ TEST_P(FileOddAnswersTest, AShortInlineTransferIsLeftToTheBlockingVerb) {
   EXPECT_EQ(content_of(path_), content.substr(0, 1000) + data + content.substr(6000));
 }
 
-// Where neither the file system nor the kernel has a call for it, the driver writes zeros, in as many calls as needed.
+// The driver writes zeros where neither the file system nor the kernel has a call for it, in as many calls as needed.
 TEST_P(FileOddAnswersTest, ZerosAreWrittenWhereNoCallZeroesAndContinueAfterShortCounts) {
   for (bool direct : {false, true}) {
     for (const Case& now : cases()) {

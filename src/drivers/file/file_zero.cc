@@ -20,7 +20,7 @@ constexpr std::size_t kZeroBytes = 64u << 10;
 constexpr std::size_t kZeroVectors = 16;
 alignas(4096) constexpr std::array<std::byte, kZeroBytes> kZeros{};
 
-// Whether the error means that the call is not supported at all. EINVAL is not such an error: it refuses only this
+// True if the error means that the call is not supported at all. EINVAL is not such an error: it refuses only this
 // range, which is not made of whole blocks.
 bool is_refusal(Errno error) {
   return error == Errno(EOPNOTSUPP) || error == Errno(ENOSYS) || error == Errno(ENOTTY);

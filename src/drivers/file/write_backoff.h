@@ -25,9 +25,9 @@ class WriteBackoff {
   // Length of the period of watching after the last long write.
   static constexpr std::uint64_t kWatchNs = 10'000'000'000;
 
-  // Whether an inline write may be tried now.
+  // True if an inline write may be tried now.
   bool admits(std::uint64_t now_ns) const { return now_ns >= backoff_until_ns_.load(std::memory_order_relaxed); }
-  // Whether the caller has to find out if the write made its thread wait.
+  // True if the caller has to find out if the write made its thread wait.
   bool watches(std::uint64_t now_ns) const { return now_ns < watch_until_ns_.load(std::memory_order_relaxed); }
 
   static bool is_long(std::uint64_t elapsed_ns) { return elapsed_ns > kStallNs; }

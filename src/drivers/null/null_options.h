@@ -11,7 +11,7 @@ struct NullOptions {
 
   std::uint64_t size_bytes = kSizeBytesDefault;  // rounded up to 512
   std::uint64_t latency_ns = 0;                  // of every request that reaches it
-  // Whether the driver promises that it reads as zeros. It returns zeros in any case: the buffer may hold data of
+  // True if the driver promises that it reads as zeros. It returns zeros in any case: the buffer may hold data of
   // another client.
   bool read_zeroes = false;
   std::string_view format_name = "null-co";  // or "null-aio", which behaves the same; static text

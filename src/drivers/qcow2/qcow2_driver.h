@@ -146,7 +146,7 @@ class Qcow2Driver final : public block::LiveDriver, public EncryptedImage, Guest
   WritePolicy policy_of(const ImageContent& image, const Qcow2Options& options) const;
   // Reports a contradiction in the image, and stops and marks a writable image; does so once.
   aio::Task<void> report_corruption(std::string message, std::optional<block::Range> place);
-  // Whether the preparations for the first change have been made.
+  // True if the preparations for the first change have been made.
   bool may_change() const { return may_change_.load(std::memory_order_acquire); }
   aio::Task<IoResult> prepare_first_change();
   aio::Task<std::expected<bool, Errno>> is_as_opened();

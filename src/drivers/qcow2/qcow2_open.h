@@ -20,7 +20,7 @@ aio::Task<Result<std::unique_ptr<Qcow2Driver>>> open_qcow2(const schema::Blockde
                                                            block::ChildOpener& children, CorruptionReport corruption,
                                                            SecretSource* secrets = nullptr);
 
-// Whether a node with these options is read-only: auto-read-only follows the file.
+// True if a node with these options is read-only: auto-read-only follows the file.
 bool is_to_be_read_only(const block::NodeOptions& node_options, const block::Node& file);
 
 }  // namespace blockexport::drivers::qcow2

@@ -19,7 +19,7 @@ struct BlockRequest {
   bool may_unmap = false;          // for zeroes
   bool no_fallback = false;        // for zeroes: ENOTSUP if they would have to be written as data
 
-  // Whether the request, if it ends late, could overwrite newer data of another client.
+  // True if the request, if it ends late, could overwrite newer data of another client.
   bool changes_data() const { return verb == Verb::kWrite || verb == Verb::kWriteZeroes || verb == Verb::kDiscard; }
 };
 

@@ -96,16 +96,16 @@ class RequestEngine {
   std::uint64_t received_ns() const { return received_ns_; }
   // Outside of a batch, before a task is started: when its request was received.
   void set_received_ns(std::uint64_t received_ns) { received_ns_ = received_ns; }
-  // Whether the gate is open for this batch. Otherwise the node may be changing, and must not be used.
+  // True if the gate is open for this batch. Otherwise the node may be changing, and must not be used.
   bool is_inside() const { return inside_; }
-  // Whether other clients must get a turn before the next request; begin_turn() is called after that turn.
+  // True if other clients must get a turn before the next request; begin_turn() is called after that turn.
   bool is_turn_over() const { return inline_bytes_ >= kInlineBytesPerTurnMax; }
   void begin_turn() { inline_bytes_ = 0; }
   // Counts bytes that were served without the node as work of this turn.
   void served(std::uint64_t bytes) { inline_bytes_ += bytes; }
 
   // --- admission ---
-  // Whether new requests are refused, because the export is being removed.
+  // True if new requests are refused, because the export is being removed.
   bool is_refusing() const {
     return refusing_ || (context_.refused != nullptr && context_.refused->load(std::memory_order_acquire));
   }
@@ -145,7 +145,7 @@ class RequestEngine {
     inline_bytes_ += range.length;
     return true;
   }
-  // Whether inline writes are possible at all now.
+  // True if inline writes are possible at all now.
   bool can_write_now(bool force_unit_access) const { return !force_unit_access && !context_.writethrough && inside_; }
   // Call only if can_write_now(). The write holds the data of `requests` requests of the client.
   bool write_now(block::Range range, std::span<const iovec> data, std::uint32_t requests = 1) {
@@ -159,7 +159,7 @@ class RequestEngine {
   std::expected<block::FileSpan, Errno> share_now(block::Range range);
   // Counts a read of `bytes` that was answered from known extents.
   void count_hole(std::uint64_t bytes) { context_.edge.node().statistics().read.count(bytes, {}, 0); }
-  // Whether the node accepts write buffers of any alignment.
+  // True if the node accepts write buffers of any alignment.
   bool writes_from_anywhere() const { return context_.edge.node().limits().request_alignment == 1; }
 
   // --- tasks: they pass the gate, call the node, and pass the result to the reply. `name` is static text. ---
@@ -194,7 +194,7 @@ class RequestEngine {
   }
   // No request begins from now on. `may_be_succeeded`: other clients may write before the running requests have ended.
   void end_requests(bool may_be_succeeded);
-  // Whether the writes of another lost client must end first.
+  // True if the writes of another lost client must end first.
   bool is_fenced() const { return context_.fence.is_up_beside(fence_raised_ ? 1 : 0); }
   bool has_raised_fence() const { return fence_raised_; }
 

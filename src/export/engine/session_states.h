@@ -109,7 +109,7 @@ class SessionStates {
   ReaderWait reader_wait() const { return reader_wait_; }
   SenderWait sender_wait() const { return sender_wait_; }
 
-  // Whether the connection was cut: nothing is received or sent any more.
+  // True if the connection was cut: nothing is received or sent any more.
   bool is_cut() const { return ending_ == Ending::kLost || ending_ == Ending::kDropped; }
 
   // Enters the next phase.

@@ -20,7 +20,7 @@ namespace blockexport::exports {
 class WriteFence {
  public:
   bool is_up() const { return raised_.load() > 0; }
-  // Whether the fence is up because of connections other than the caller, which has raised it `own_raises` times.
+  // True if the fence is up because of connections other than the caller, which has raised it `own_raises` times.
   bool is_up_beside(std::uint32_t own_raises) const { return raised_.load() > own_raises; }
 
   // The lost connection matches each raise() by one lower().

@@ -30,7 +30,7 @@ std::optional<bool> is_refcount_one(const CheckState& state, std::uint64_t offse
   return state.refcount_ones.at(cluster) == 1;
 }
 
-// Whether an entry of an L2 table has a host cluster, and so a flag.
+// True if an entry of an L2 table has a host cluster, and so a flag.
 bool has_cluster(std::uint64_t descriptor) {
   return (descriptor & kEntryCompressed) == 0 && offset_of(descriptor) != 0;
 }

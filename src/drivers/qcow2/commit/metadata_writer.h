@@ -58,12 +58,12 @@ class MetadataWriter {
   bool has_moved_l1() const { return moved_l1_offset_ != 0; }
   // Number of clusters of the L1 table.
   std::uint64_t l1_clusters() const;
-  // Where the L1 table is in the image, or is to be after the next commit.
+  // The place of the L1 table in the image, or is to be after the next commit.
   std::uint64_t l1_offset() const { return has_moved_l1() ? moved_l1_offset_ : l1_offset_; }
 
-  // Whether a commit has something to write, or freed clusters to make available.
+  // True if a commit has something to write, or freed clusters to make available.
   bool is_dirty();
-  // Whether so much has changed that a writer should commit before it goes on.
+  // True if so much has changed that a writer should commit before it goes on.
   bool should_commit();
 
   // After a resize moved the L1 table.

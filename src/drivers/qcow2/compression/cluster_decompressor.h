@@ -22,7 +22,7 @@ class ClusterDecompressor {
   ClusterDecompressor(const ClusterDecompressor&) = delete;
   ClusterDecompressor& operator=(const ClusterDecompressor&) = delete;
 
-  // Whether this program was built with the type's library.
+  // True if this program was built with the type's library.
   static bool is_built(CompressionType type);
 
   // Fills `cluster` from the begin of `compressed`, which may have other bytes behind the compressed ones. EIO: the

@@ -110,7 +110,7 @@ class Plan {
     writes_.push_back({0, sector_});
   }
 
-  // Whether the section can change together with the fields of the header, which are in the same sector.
+  // True if the section can change together with the fields of the header, which are in the same sector.
   bool fits_in_place(std::string_view format) const {
     const std::uint64_t length = padded_extension(format_->bytes);
     return padded_extension(format.size()) == length && format_->offset + kExtensionHeadBytes + length <= kSectorBytes;

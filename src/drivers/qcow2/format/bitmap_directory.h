@@ -47,7 +47,7 @@ std::vector<std::byte> encode_bitmap_directory(std::span<const StoredBitmap> bit
 // An entry of a bitmap table: the host offset of a cluster of bits; 0: all of its bits are equal.
 inline constexpr std::uint64_t kBitmapEntryOffsetMask = 0x00ff'ffff'ffff'fe00;
 inline constexpr std::uint64_t kBitmapEntryAllOnes = 1;
-// Whether reserved bits are 0 and the offset is at a cluster boundary.
+// True if reserved bits are 0 and the offset is at a cluster boundary.
 bool is_valid_bitmap_entry(const Geometry& geometry, std::uint64_t entry);
 
 }  // namespace blockexport::drivers::qcow2

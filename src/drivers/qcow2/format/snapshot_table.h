@@ -50,7 +50,7 @@ struct SnapshotTable {
 std::uint64_t snapshot_table_bytes_min(const Header& header);
 std::uint64_t snapshot_table_bytes_max(const Header& header);
 
-// Whether `bytes` is long enough to contain the whole table. Otherwise the caller reads more, up to the maximum above.
+// True if `bytes` is long enough to contain the whole table. Otherwise the caller reads more, up to the maximum above.
 bool has_whole_snapshot_table(const Header& header, std::span<const std::byte> bytes);
 
 // `bytes`: from header.snapshots_offset on, the whole table and perhaps more.

@@ -109,7 +109,7 @@ class Refcounts {
   Writes begin_write();
   void end_write();
   bool is_dirty() const { return dirty_blocks_ != 0 || !changed_entries_.empty() || table_moved_; }
-  // Whether the changes have to be written in more than one step.
+  // True if the changes have to be written in more than one step.
   bool needs_barrier() const { return !changed_entries_.empty() || table_moved_; }
   std::size_t dirty_blocks() const { return dirty_blocks_; }
 

@@ -46,7 +46,7 @@ class ClusterPins {
   std::uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
   // Begins as many epochs as pins allow; then has_passed() may have become true.
   void advance();
-  // Whether every request has ended that could use a cluster of that epoch.
+  // True if every request has ended that could use a cluster of that epoch.
   bool has_passed(std::uint64_t epoch) const { return this->epoch() >= epoch + 2; }
 
  private:

@@ -51,7 +51,7 @@ class L2Cache {
   // already. ENOMEM.
   IoResult insert(std::uint64_t slice, std::span<const std::byte> bytes);
 
-  // Whether entries of a slice that is here may change: it is dirty already, or enough places of its set are clean, so
+  // True if entries of a slice that is here may change: it is dirty already, or enough places of its set are clean, so
   // that insert() always finds one. Otherwise a commit has to make them clean first.
   bool may_change(std::uint64_t slice) const;
   // Changes the entry of a guest cluster whose slice is here and may_change(). The slice is dirty then, and stays here.

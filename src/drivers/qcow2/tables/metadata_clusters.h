@@ -16,7 +16,7 @@ class MetadataClusters {
   void add_fixed(std::uint64_t first, std::uint64_t count);
   void settle();
 
-  // Whether one of these clusters was metadata when the image was opened. If so, contains() tells whether it still is.
+  // True if one of these clusters was metadata when the image was opened. If so, contains() tells whether it still is.
   bool contains_fixed(std::uint64_t first, std::uint64_t count) const;
 
   // Metadata that was made since then, and that is no more.

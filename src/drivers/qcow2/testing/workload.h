@@ -191,7 +191,7 @@ inline WorkloadStep over_two(std::uint64_t cluster, const Geometry& geometry) {
   return {.verb = WorkloadVerb::kWrite, .range = {begin, geometry.cluster_bytes()}};
 }
 
-// Whether it writes its value, and not zeros.
+// True if it writes its value, and not zeros.
 inline bool writes_value(const WorkloadStep& step) {
   return step.verb == WorkloadVerb::kWrite || step.verb == WorkloadVerb::kCompress;
 }

@@ -167,7 +167,7 @@ aio::Task<IoResult> NewPlace::take_place(Step& step) {
   co_return IoResult();
 }
 
-// Whether all of the old cluster has to be in the new one, because it had data elsewhere.
+// True if all of the old cluster has to be in the new one, because it had data elsewhere.
 bool NewPlace::moves_whole_cluster(const Planned& planned) const {
   if (!geometry().extended_l2) return true;
   if (planned.way != Way::kNewCluster) return false;

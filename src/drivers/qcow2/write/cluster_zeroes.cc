@@ -61,7 +61,7 @@ aio::Task<IoResult> Clearing::run(Range range) {
   co_return IoResult();
 }
 
-// Whether the cluster has no L2 table, and needs none.
+// True if the cluster has no L2 table, and needs none.
 bool Clearing::is_clear(std::uint64_t cluster) const {
   const bool has_table = (parts_.tables.l1_entry(geometry().l1_index(cluster)) & kEntryOffsetMask) != 0;
   return !has_table && (purpose_ == Purpose::kForget || (purpose_ == Purpose::kDiscard && !parts_.guest.has_backing()));
@@ -162,7 +162,7 @@ aio::Task<IoResult> Clearing::unmap_in_place(std::span<const std::uint64_t> host
   co_return IoResult();
 }
 
-// Whether all bytes of `range`, which lies in one cluster, read as zeros without the backing file.
+// True if all bytes of `range`, which lies in one cluster, read as zeros without the backing file.
 aio::Task<std::expected<bool, Errno>> is_zero(ImageParts& parts, Range range) {
   while (!range.empty()) {
     CO_TRY_ASSIGN(const GuestRun run, co_await find_run(parts.tables, range, RunPurpose::kRead));

@@ -28,7 +28,7 @@ struct WritePolicy {
 class GuestReader {
  public:
   virtual aio::Task<IoResult> read_guest(block::Range range, block::IoBuffers buffers) = 0;
-  // Whether bytes that the image does not have may come from a backing file; else they are zeros.
+  // True if bytes that the image does not have may come from a backing file; else they are zeros.
   virtual bool has_backing() const = 0;
   // Size of the disk.
   virtual std::uint64_t disk_bytes() const = 0;

@@ -86,7 +86,7 @@ class Handshake {
   // option. For a client that may not use it, the export does not exist.
   std::string_view wanted_export() const { return wanted_export_; }
   void authorized(bool allowed);
-  // Whether the current option is LIST: then the client has not named the export.
+  // True if the current option is LIST: then the client has not named the export.
   bool is_listing() const { return stage_ == Stage::kListing; }
 
   // Answers every option except ABORT with ERR_SHUTDOWN from now on.
@@ -111,7 +111,7 @@ class Handshake {
     std::string text;
   };
 
-  // Whether the client may use an export.
+  // True if the client may use an export.
   enum class Permission : std::uint8_t { kGranted, kRefused, kUnknown };
 
   bool collect(std::span<const std::byte>& input);

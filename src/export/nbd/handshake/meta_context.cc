@@ -22,7 +22,7 @@ class SortedQueries {
   std::vector<std::string_view> queries_;
 };
 
-// Whether a wildcard among the queries matches `name`: its namespace with the colon, or "qemu:dirty-bitmap:".
+// True if a wildcard among the queries matches `name`: its namespace with the colon, or "qemu:dirty-bitmap:".
 bool has_wildcard_for(const SortedQueries& queries, std::string_view name) {
   if (name.starts_with(kBitmapContextPrefix) && queries.has(kBitmapContextPrefix)) return true;
   return queries.has(name.substr(0, name.find(':') + 1));

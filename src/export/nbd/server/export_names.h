@@ -36,7 +36,7 @@ class ExportNames {
     ~Viewer() = default;
   };
 
-  // Whether an export has that name, on whatever server.
+  // True if an export has that name, on whatever server.
   bool contains(std::string_view name) const { return by_name_.contains(name); }
   // Makes an export visible under the name in `info`, which is free, and sets the sequence number there. Both stay
   // valid until withdraw().

@@ -56,7 +56,7 @@ class PlacedTransmission final : public exports::ServedClient, public ListLink<P
 
   // Before run().
   void observe(Observer& observer) { observer_ = &observer; }
-  // Whether no more requests of the client are read, and its only remaining work is requests that storage has not
+  // True if no more requests of the client are read, and its only remaining work is requests that storage has not
   // completed.
   bool waits_for_storage() const { return waits_for_storage_; }
 

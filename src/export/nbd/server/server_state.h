@@ -65,16 +65,16 @@ class ServerState final : public ExportDirectory, private ExportNames::Viewer {
   void change(const ServerOptions& wanted);
 
   bool allows_multi_conn() const { return options.max_connections != 1; }
-  // Whether clients must prove their identity, as far as the credentials require it.
+  // True if clients must prove their identity, as far as the credentials require it.
   bool requires_tls() const { return options.tls.has_value(); }
 
   // --- exports ---
-  // Whether it shows the export. One that only some clients may use is shown over TLS only, where clients prove their
+  // True if it shows the export. One that only some clients may use is shown over TLS only, where clients prove their
   // identity.
   bool shows(const ExportInfo& info) const {
     return options.view.contains(info.name) && (!info.is_restricted || requires_tls());
   }
-  // Whether it shows an export of that name now, and how many it shows.
+  // True if it shows an export of that name now, and how many it shows.
   bool has_export(std::string_view name) const { return exports_by_name_.contains(name); }
   std::size_t export_count() const { return exports_.size(); }
   // ExportDirectory. The result is valid until the next call of find() or next_after().

@@ -96,7 +96,7 @@ class Payload {
   std::size_t missing() const { return missing_; }
   bool complete() const { return missing_ == 0; }
 
-  // Whether the next byte needs a new piece. The caller first takes next_budget_bytes() from its budget, and reports it
+  // True if the next byte needs a new piece. The caller first takes next_budget_bytes() from its budget, and reports it
   // with cover().
   bool needs_piece() const { return missing_ > 0 && piece_space_bytes_ == 0; }
   // The first piece is shorter by the held bytes.

@@ -95,7 +95,7 @@ class ReceiveWindow {
   }
 
  private:
-  // Whether the next bytes go to the start of the buffer: it has space there for all missing bytes of the request at
+  // True if the next bytes go to the start of the buffer: it has space there for all missing bytes of the request at
   // the front, and more than behind its first part.
   bool wraps() const {
     if (wrapped_ > 0) return true;

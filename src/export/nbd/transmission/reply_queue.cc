@@ -91,7 +91,7 @@ ReplyQueue::Chunk& ReplyQueue::add_chunk_of_node(std::span<const std::byte> head
   return chunk;
 }
 
-// Whether the next `bytes` of the file can be sent without waiting for the disk. Pages may be evicted between a check
+// True if the next `bytes` of the file can be sent without waiting for the disk. Pages may be evicted between a check
 // and the send, so a result is trusted only for a short time.
 bool ReplyQueue::is_warm(Chunk& chunk, std::size_t bytes, aio::Reactor& reactor) {
   if (!chunk.has_file()) return false;

@@ -68,7 +68,7 @@ class ReplyQueue {
   // length, and the connection cannot continue.
   IoResult send(net::Stream& stream, aio::Reactor& reactor);
 
-  // Whether the last send() stopped to give other connections a turn.
+  // True if the last send() stopped to give other connections a turn.
   bool turn_is_over() const { return turn_is_over_; }
 
   // The next bytes of the node that must be read before they can be sent.

@@ -29,7 +29,7 @@ class RequestReader {
     window_.put(early);
   }
 
-  // Whether the reader is between two requests: none at the front has begun without being complete.
+  // True if the reader is between two requests: none at the front has begun without being complete.
   bool is_at_boundary() const { return !payload_.active() && part_rest_bytes_ == 0 && skip_bytes_ == 0; }
   // The received bytes that are not consumed.
   std::vector<std::byte> unread() const { return window_.copy(); }
@@ -40,7 +40,7 @@ class RequestReader {
   std::size_t header_bytes() const { return request_header_bytes(mode_); }
   bool has_header() const { return window_.bytes().size() >= header_bytes(); }
   Request next() const { return decode_request(window_.bytes(), mode_); }
-  // Whether the request is here with the first `bytes` of its payload; and whether those are contiguous.
+  // True if the request is here with the first `bytes` of its payload; and if those are contiguous.
   bool has_payload(std::size_t bytes) const { return window_.size() >= header_bytes() + bytes; }
   bool has_payload_in_one_piece(std::size_t bytes) const { return window_.bytes().size() >= header_bytes() + bytes; }
   // Reserves the next bytes for the rest of it: see ReceiveWindow::expect().

@@ -135,7 +135,7 @@ bool Transmission::suspend() {
   return true;
 }
 
-// Whether suspend() stops the reader here.
+// True if suspend() stops the reader here.
 bool Transmission::suspend_at_boundary() {
   if (!suspend_wanted_ || !input_.is_at_boundary() || states_.ending() != Ending::kOpen) return false;
   states_.end(Ending::kSuspended, EndingCause::kServer);

@@ -119,7 +119,7 @@ class Transmission final : private aio::HangUpWatch {
   void peer_hung_up() override;
   aio::Task<void> receive_loop();
   bool suspend_at_boundary();
-  // Whether this session sends nothing more, because another one continues it.
+  // True if this session sends nothing more, because another one continues it.
   bool is_suspended() const {
     return states_.phase() == exports::Phase::kDraining && states_.ending() == exports::Ending::kSuspended;
   }

@@ -54,7 +54,7 @@ class BlockStatus {
   // Adds an extent; an empty one is ignored. False when the reply is full: the caller stops querying the node.
   bool add(std::uint64_t length, std::uint32_t status);
 
-  // Whether add() would ignore further extents.
+  // True if add() would ignore further extents.
   bool is_full() const { return full_; }
   // Bytes of the range that the extents describe so far.
   std::uint64_t covered_bytes() const { return covered_; }

@@ -37,7 +37,7 @@ enum class Refusal : std::uint8_t {
 struct Verdict {
   Refusal refusal = Refusal::kNone;
   NbdError error = NbdError::kNone;
-  // Whether the connection must be closed after the error reply, because the following bytes cannot be skipped.
+  // True if the connection must be closed after the error reply, because the following bytes cannot be skipped.
   bool disconnect = false;
   // Number of payload bytes. They belong to the request if it may run; else they are skipped before the reply. At most
   // kPayloadBytesMax; 0 if `disconnect` is set.

@@ -21,7 +21,7 @@ std::string printable(std::string_view text, std::size_t bytes_max = kErrorTextB
 // A name for an error text: printable, and truncated at kQuotedNameBytesMax with "..." behind it.
 std::string quoted_name(std::string_view name);
 
-// Whether `text` is UTF-8 without NUL and at most kStringBytesMax long, as the protocol requires of every string.
+// True if `text` is UTF-8 without NUL and at most kStringBytesMax long, as the protocol requires of every string.
 bool is_wire_string(std::string_view text);
 
 }  // namespace blockexport::nbd
