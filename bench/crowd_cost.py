@@ -28,6 +28,7 @@ IMAGE_BYTES = 64 << 20
 READ_BYTES = 4096
 REPLY_BYTES = 16 + READ_BYTES
 START_PATIENCE_S = 10.0
+PROCESSORS = os.sched_getaffinity(0)
 
 
 def connect(path: Path) -> socket.socket:
@@ -40,6 +41,13 @@ def connect(path: Path) -> socket.socket:
     client.recv(10, socket.MSG_WAITALL)
     client.setblocking(False)
     return client
+
+
+def pin_apart(command: list) -> list:
+    """The command on the second processor, with this process on the first, so that no scheduler chooses anew."""
+    processors = sorted(PROCESSORS)
+    os.sched_setaffinity(0, processors[:1])
+    return ["taskset", "--cpu-list", str(processors[-1]), *command]
 
 
 def ask(client: socket.socket, chance: random.Random) -> None:
@@ -78,7 +86,7 @@ def measure(program: Path, scratch: Path, polling: str, clients: int, asks: bool
     command = [program, "--polling", polling, "--blockdev", f"file,node-name=disk,filename={scratch / 'image'}",
                "--nbd-server", f"addr.type=unix,addr.path={path},max-connections=0",
                "--export", "nbd,id=e,node-name=disk"]
-    with subprocess.Popen(command) as daemon:
+    with subprocess.Popen(pin_apart(command)) as daemon:
         try:
             deadline = time.monotonic() + START_PATIENCE_S
             while not path.exists() and time.monotonic() < deadline:
