@@ -226,7 +226,8 @@ class ManyConnectionsTest(DaemonTest):
 
     @classmethod
     def prepare(cls):
-        return [*null_node("disk", MIB), *nbd_export("disk", writable="on"),
+        # A second reactor would open descriptors of its own when it gets its first client.
+        return ["--reactors", "1", *null_node("disk", MIB), *nbd_export("disk", writable="on"),
                 "--metrics", f"unix:{cls.path('metrics.sock')}"]
 
     def connect(self, number):

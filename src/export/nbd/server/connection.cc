@@ -99,8 +99,8 @@ void Connection::tell_end_of_handshake(Errno error) {
   log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_, closed.empty() ? errno_text(error) : closed));
 }
 
-ClientNames Connection::names() const {
-  return {.name = peer_, .identity = identity_, .export_id = {}};
+ClientNames Connection::names(std::string_view export_id) const {
+  return {.name = peer_, .identity = identity_, .export_id = export_id};
 }
 
 // Ends when the client has chosen an export and the last reply of the handshake was sent.
@@ -206,53 +206,72 @@ exports::ClientDescription Connection::describe_client(const SessionState& state
   return description;
 }
 
-aio::Task<void> Connection::transmit() {
-  // During the waits the export may have been removed, its name may belong to another one now, or the server may have
-  // become read-only.
+// The export that the client chose; null: during the waits of the handshake it was removed, its name came to belong to
+// another export, or the server became read-only.
+NbdExport* Connection::chosen_export() const {
   const ExportInfo* chosen = server_.find(handshake_->state().export_name);
   const bool was_read_only = (handshake_->state().transmission_flags & transmission_flag::kReadOnly) != 0;
   if (chosen == nullptr || chosen->sequence != chosen_sequence_ || (chosen->read_only && !was_read_only)) {
+    return nullptr;
+  }
+  return NbdExport::of(chosen);
+}
+
+TransmissionContext Connection::context(NbdExport& serving, aio::DataReactor& placed) const {
+  return {.reactor = placed.reactor,
+          .pool = placed.pool,
+          .process_budget = server_.budget,
+          .edge = serving.edge(),
+          .bitmaps = serving.bitmaps(),
+          .fence = serving.fence(),
+          .trace = log_.trace(),
+          .peer = peer_,
+          .writethrough = serving.is_writethrough(),
+          .log = &log_,
+          .close_grace_ns = server_.options.close_grace_ns,
+          .shared_counters = &serving.counters().on(&placed)};
+}
+
+// A function and no part of transmit(), whose frame is kept for each connection: what only these steps use takes no
+// memory there. False: the server takes no more clients.
+bool Connection::enter(PlacedTransmission& client, NbdExport& serving, const SessionState& state) {
+  client.describe(describe_client(state));
+  if (!server_.enter(client)) return false;
+  log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
+  tell_client_connected(log_, names(serving.id()));
+  serving.attach(client);
+  return true;
+}
+
+void Connection::leave(PlacedTransmission& client, NbdExport& serving, std::uint64_t since_ns) {
+  tell_client_left(log_, names(serving.id()),
+                   {.ending = client.ending(),
+                    .duration_ns = server_.reactor.now_ns() - since_ns,
+                    .requests = sum_of(client.counters().operations),
+                    .bytes = sum_of(client.counters().bytes)});
+}
+
+aio::Task<void> Connection::transmit() {
+  NbdExport* chosen = chosen_export();
+  if (chosen == nullptr) {
     server_.counters.failed(HandshakeFailure::kExportGone);
     co_return;
   }
-  NbdExport& serving = *NbdExport::of(chosen);
+  NbdExport& serving = *chosen;
   SessionState state = handshake_->state();
   std::vector<std::byte> early = std::move(input_);
   server_.handshakes.remove(*this);
   handshake_.reset();
   std::optional<aio::ReactorPool::Assignment> assignment(serving.assign_reactor(server_.reactors));
-  PlacedTransmission client(server_.reactor, assignment->data_reactor(),
-                            {.reactor = assignment->data_reactor().reactor,
-                             .pool = assignment->data_reactor().pool,
-                             .process_budget = server_.budget,
-                             .edge = serving.edge(),
-                             .bitmaps = serving.bitmaps(),
-                             .fence = serving.fence(),
-                             .trace = log_.trace(),
-                             .peer = peer_,
-                             .writethrough = serving.is_writethrough(),
-                             .log = &log_,
-                             .close_grace_ns = server_.options.close_grace_ns,
-                             .shared_counters = &serving.counters().on(&assignment->data_reactor())});
-  client.describe(describe_client(state));
-  if (!server_.enter(client)) {
+  PlacedTransmission client(server_.reactor, assignment->data_reactor(), context(serving, assignment->data_reactor()));
+  if (!enter(client, serving, state)) {
     co_await client.destroy();
     co_return;
   }
-  log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
-  ClientNames described = names();
-  const std::string export_id = serving.id();
-  described.export_id = export_id;
-  tell_client_connected(log_, described);
-  const std::uint64_t since = server_.reactor.now_ns();
-  serving.attach(client);
+  const std::uint64_t since_ns = server_.reactor.now_ns();
   co_await serving.pass_barrier();
   co_await client.run(std::move(stream_), std::move(state), std::move(early));
-  tell_client_left(log_, described,
-                   {.ending = client.ending(),
-                    .duration_ns = server_.reactor.now_ns() - since,
-                    .requests = sum_of(client.counters().operations),
-                    .bytes = sum_of(client.counters().bytes)});
+  leave(client, serving, since_ns);
   // The client detaches before the export releases its iothread, which may end from then on.
   assignment.reset();
   serving.detach(client);

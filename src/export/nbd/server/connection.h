@@ -14,6 +14,8 @@
 #include "export/nbd/handshake/handshake.h"
 #include "export/nbd/server/client_lines.h"
 #include "export/nbd/server/handshake_table.h"
+#include "export/nbd/server/nbd_export.h"
+#include "export/nbd/server/placed_transmission.h"
 #include "export/nbd/server/server_counters.h"
 #include "export/nbd/server/server_state.h"
 #include "export/served_client.h"
@@ -37,7 +39,7 @@ class Connection : public HandshakeTable::Slot {
 
  private:
   void tell_end_of_handshake(Errno error);
-  ClientNames names() const;
+  ClientNames names(std::string_view export_id = {}) const;
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> give_turn();
@@ -59,6 +61,10 @@ class Connection : public HandshakeTable::Slot {
   aio::Task<void> transmit();
   void count_failure();
   exports::ClientDescription describe_client(const SessionState& state) const;
+  NbdExport* chosen_export() const;
+  TransmissionContext context(NbdExport& serving, aio::DataReactor& placed) const;
+  bool enter(PlacedTransmission& client, NbdExport& serving, const SessionState& state);
+  void leave(PlacedTransmission& client, NbdExport& serving, std::uint64_t since_ns);
 
   ServerState& server_;
   const PeerLog log_;
