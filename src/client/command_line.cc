@@ -480,7 +480,8 @@ struct ServeCommand {
         ->check(CLI::IsMember({"raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc", "parallels"}));
     command
         ->add_option("-l,--listen", options.listen,
-                     "unix:PATH, HOST:PORT, [HOST]:PORT or :PORT; repeatable (default: a private unix socket)")
+                     "unix:PATH, HOST:PORT, [IPV6]:PORT, :PORT or vsock:CID:PORT; repeatable (default: a private unix "
+                     "socket)")
         ->allow_extra_args(false);
     command->add_option("-x,--export-name", options.export_name,
                         "Name of the only export (default: none; of several images: the names of their files)");

@@ -18,8 +18,6 @@ constexpr const char* kFormsHint =
 // sd_listen_fds_with_names(3)
 constexpr std::size_t kSystemdNameBytes = 255;
 constexpr std::uint32_t kLastPort = 65535;
-// VMADDR_CID_ANY
-constexpr std::string_view kAnyVsockId = "4294967295";
 
 Error wrong(std::string_view text, std::string_view reason) {
   return Error(fmt::format("Address '{}' {}", printable(text, kAddressTextBytesMax), reason)).with_hint(kFormsHint);

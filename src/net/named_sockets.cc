@@ -7,12 +7,16 @@
 
 namespace blockexport::net {
 
-Result<> NamedSockets::fill_in(SocketAddress& address) {
+Result<> NamedSockets::fill_in(SocketAddress& address, std::string_view user) {
   auto* fd = std::get_if<FdAddress>(&address);
   if (fd == nullptr || fd->name.empty()) return {};
-  if (!taken_.contains(fd->name)) TRY(take(fd->name));
+  if (!taken_.contains(fd->name)) TRY(take(fd->name, user));
+  const Taken& taken = taken_.at(fd->name);
+  if (taken.user != user) {
+    return fail(fmt::format("The sockets systemd:{} are those of {}, not of {}", fd->name, taken.user, user));
+  }
   auto copies = std::make_shared<std::vector<OwnedFd>>();
-  for (const OwnedFd& socket : taken_[fd->name]) {
+  for (const OwnedFd& socket : taken.sockets) {
     copies->emplace_back(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
     if (!copies->back()) {
       return fail(Error::system(fmt::format("Failed to use the socket systemd:{}", fd->name), Errno::last()));
@@ -22,7 +26,7 @@ Result<> NamedSockets::fill_in(SocketAddress& address) {
   return {};
 }
 
-Result<> NamedSockets::take(const std::string& name) {
+Result<> NamedSockets::take(const std::string& name, std::string_view user) {
   const std::vector<int> numbers = inherited_.numbers_of(name);
   if (numbers.empty()) {
     std::string known;
@@ -36,7 +40,7 @@ Result<> NamedSockets::take(const std::string& name) {
     TRY_ASSIGN(OwnedFd socket, inherited_.take_socket(std::to_string(number)));
     sockets.push_back(std::move(socket));
   }
-  taken_.emplace(name, std::move(sockets));
+  taken_.emplace(name, Taken{.sockets = std::move(sockets), .user = std::string(user)});
   return {};
 }
 

@@ -32,9 +32,9 @@ int in_child(int count, const char* names, Test test, const char* pid = nullptr)
 }
 
 // Number of sockets that fill_in() gives for the name, or -1 when it fails.
-int filled(NamedSockets& sockets, const std::string& name) {
+int filled(NamedSockets& sockets, const std::string& name, std::string_view user = "servers") {
   SocketAddress address = FdAddress{.name = name};
-  if (!sockets.fill_in(address)) return -1;
+  if (!sockets.fill_in(address, user)) return -1;
   return static_cast<int>(std::get<FdAddress>(address).named->size());
 }
 
@@ -47,6 +47,22 @@ TEST(NamedSocketsTest, AllSocketsOfANameAreFoundAgainAndAgain) {
                        for (int i = 0; i < 2; ++i) wrong += filled(sockets, "local") != 2;
                        wrong += filled(sockets, "other") != 1;
                        wrong += filled(sockets, "missing") != -1;
+                       return wrong;
+                     }),
+            0);
+}
+
+TEST(NamedSocketsTest, ASocketServesOneProtocol) {
+  EXPECT_EQ(in_child(2, "nbd:http",
+                     [] {
+                       auto inherited = InheritedDescriptors::record();
+                       NamedSockets sockets(inherited);
+                       int wrong = 0;
+                       wrong += filled(sockets, "nbd", "servers") != 1;
+                       wrong += filled(sockets, "nbd", "metrics") != -1;
+                       wrong += filled(sockets, "http", "metrics") != 1;
+                       wrong += filled(sockets, "http", "servers") != -1;
+                       wrong += filled(sockets, "nbd", "servers") != 1;
                        return wrong;
                      }),
             0);
@@ -90,11 +106,11 @@ TEST(NamedSocketsTest, OtherAddressesStayAsTheyAre) {
   NamedSockets sockets(inherited);
   SocketAddress unix_path = UnixAddress{.path = "/x"};
   SocketAddress number = FdAddress{.descriptor = "3"};
-  EXPECT_TRUE(sockets.fill_in(unix_path).has_value());
-  EXPECT_TRUE(sockets.fill_in(number).has_value());
+  EXPECT_TRUE(sockets.fill_in(unix_path, "servers").has_value());
+  EXPECT_TRUE(sockets.fill_in(number, "servers").has_value());
   EXPECT_EQ(std::get<FdAddress>(number).named, nullptr);
   SocketAddress named = FdAddress{.name = "x\n"};
-  EXPECT_EQ(sockets.fill_in(named).error().message(), "systemd passed no socket with the name 'x\\x0a'");
+  EXPECT_EQ(sockets.fill_in(named, "servers").error().message(), "systemd passed no socket with the name 'x\\x0a'");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 import unittest
 
@@ -12,12 +13,19 @@ from lib import certificates, daemon, images, metrics, nbd_raw, settings, tools,
 from lib.images import MIB
 from lib.metrics import Http
 from lib.nbd_wire import *
+from lib.qmp import QmpError
 from lib.testcase import DaemonTest, file_node, nbd_export, null_node
 from lib.tls import TlsTest
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 HEAD_MAX = 8192
 CONNECTIONS_MAX = 16
+# Becomes the program of its further arguments, with the descriptor of the first one as a socket named "http".
+AS_SYSTEMD = """import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -415,8 +423,9 @@ class StartTest(unittest.TestCase):
 
     def test_malformed(self):
         """A malformed address or option is refused with the forms that there are."""
-        for address in ("nonsense", "unix:", "127.0.0.1", "127.0.0.1:http", "::1:9809", "host:"):
-            self.assertIn("[HOST]:PORT", self.refused("--metrics", address), address)
+        for address in ("nonsense", "unix:", "127.0.0.1", "127.0.0.1:99999", "127.0.0.1:a b", "::1:9809", "host:",
+                        "fd:5"):
+            self.assertIn("[IPV6]:PORT", self.refused("--metrics", address), address)
         self.assertIn("per-clients", self.refused("--metrics", "127.0.0.1:0,per-clients=on"))
         self.assertIn("listen", self.refused("--metrics", "per-client=on"))
 
@@ -441,6 +450,47 @@ class StartTest(unittest.TestCase):
         self.assertTrue(os.path.exists(path))
         server.stop()
         self.assertFalse(os.path.exists(path))
+
+    def test_socket_of_a_killed_process(self):
+        """A unix socket that nobody listens on any more is replaced."""
+        path = os.path.join(self.workdir, "metrics.sock")
+        killed = daemon.Daemon(self.workdir, ["--metrics", f"unix:{path}"]).start()
+        killed.kill()
+        self.assertTrue(os.path.exists(path))
+        server = daemon.Daemon(self.workdir, ["--metrics", f"unix:{path}"]).start()
+        self.addCleanup(server.kill)
+        self.assertEqual(metrics.scrape(path).series("build_info")[0][1], 1)
+        server.stop()
+        self.assertFalse(os.path.exists(path))
+
+    def test_path_in_use(self):
+        """A unix path at which a process listens is refused, and so is a file that is no socket; both stay."""
+        path = os.path.join(self.workdir, "metrics.sock")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            other.listen()
+            self.assertRegex(self.refused("--metrics", f"unix:{path}"), r"in use: process \d+ \(.+\) listens on it")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+        file = os.path.join(self.workdir, "file")
+        with open(file, "w", encoding="utf-8") as plain:
+            plain.write("content")
+        self.assertIn("it is not a socket", self.refused("--metrics", f"unix:{file}"))
+        with open(file, encoding="utf-8") as plain:
+            self.assertEqual(plain.read(), "content")
+
+    def test_sockets_of_systemd(self):
+        """Sockets that systemd passes under a name serve metrics, or NBD, but not both."""
+        with socket.create_server(("127.0.0.1", 0)) as passed:
+            number = passed.fileno()
+            server = daemon.Daemon(self.workdir, ["--metrics", "systemd:http"], pass_fds=[number],
+                                   prefix=[sys.executable, "-c", AS_SYSTEMD, str(number)]).start()
+            self.addCleanup(server.kill)
+            self.assertEqual(metrics.scrape(passed.getsockname()).series("build_info")[0][1], 1)
+            with self.assertRaisesRegex(QmpError, "are those of metrics"):
+                server.qmp.execute("nbd-servers-add", {"id": "more", "listen": ["systemd:http"]})
+            server.stop()
+        self.assertIn("systemd passed no socket with the name 'http'", self.refused("--metrics", "systemd:http"))
 
     def test_readiness_at_the_end(self):
         """While the process ends, /readyz answers 503 and /healthz 200."""

@@ -10,7 +10,8 @@ struct ServeOptions {
   std::vector<std::string> images = {};
   std::string format = {};  // empty: raw, unless the file has the magic number of another one
   bool is_writable = false;
-  std::vector<std::string> listen = {};  // unix:PATH, HOST:PORT, [HOST]:PORT or :PORT; none: a private unix socket
+  std::vector<std::string> listen = {};  // net::parse_address(), and HOST for its port 10809; none: a private
+                                         // unix socket
   std::string export_name = {};          // of the only image
   std::string tls_directory = {};
   std::string tls_authz_identity = {};

@@ -9,6 +9,8 @@
 #include "base/absolute_path.h"
 #include "json/value.h"
 #include "json/writer.h"
+#include "net/address.h"
+#include "net/address_text.h"
 
 namespace blockexport::serve {
 namespace {
@@ -16,40 +18,46 @@ namespace {
 constexpr std::string_view kCredentials = "tls0";
 constexpr std::string_view kRules = "authz0";
 constexpr std::string_view kDefaultPort = "10809";
+// VMADDR_CID_LOCAL
+constexpr std::string_view kLocalVsockId = "1";
 
-struct Address {
-  std::string path;  // of a unix socket; empty: host and port
-  std::string host;
-  std::string port;
-};
-
-bool is_port(std::string_view text) {
-  return !text.empty() && text.size() <= 5 && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
-}
-
-Result<Address> parse_address(const std::string& text) {
-  if (text.starts_with("unix:")) {
-    if (text.size() == 5) return fail("--listen unix: needs the path of a socket, as in unix:/run/disk.sock");
-    return Address{.path = absolute_path(text.substr(5)), .host = {}, .port = {}};
-  }
-  const std::size_t colon = text.rfind(':');
-  Address address;
+// An address to listen on, of which a client can make use: a path, a host with the number of a port, or vsock.
+Result<net::SocketAddress> listen_address(const std::string& text) {
   // A colon within brackets belongs to the host.
+  const std::size_t colon = text.rfind(':');
   const bool has_port = colon != std::string::npos && text.find(']', colon) == std::string::npos;
-  address.host = has_port ? text.substr(0, colon) : text;
-  address.port = has_port ? text.substr(colon + 1) : std::string(kDefaultPort);
-  if (address.host.starts_with('[') && address.host.ends_with(']')) {
-    address.host = address.host.substr(1, address.host.size() - 2);
-  } else if (address.host.find(':') != std::string::npos) {
-    return fail(fmt::format("--listen {}: write an IPv6 address in brackets, as in [::1]:10809", text));
+  auto address = net::parse_address(has_port || text.empty() ? text : fmt::format("{}:{}", text, kDefaultPort));
+  if (!address) return fail(std::move(address).error().with_prefix("--listen: "));
+  if (std::holds_alternative<net::FdAddress>(*address)) {
+    return fail(fmt::format("--listen {}: only a service has sockets of systemd", text));
   }
-  if (!is_port(address.port)) return fail(fmt::format("--listen {}: '{}' is no port number", text, address.port));
+  if (auto* local = std::get_if<net::UnixAddress>(&*address)) {
+    if (local->abstract) {
+      return fail(Error(fmt::format("--listen {}: an abstract socket has no URI", text))
+                      .with_hint("A file whose name begins with '@' is unix:./@NAME."));
+    }
+    local->path = absolute_path(local->path);
+  }
+  if (const auto* inet = std::get_if<net::InetAddress>(&*address)) {
+    const bool is_number = std::ranges::all_of(inet->port, [](char c) { return c >= '0' && c <= '9'; });
+    if (!is_number) return fail(fmt::format("--listen {}: '{}' is no port number", text, inet->port));
+  }
   return address;
 }
 
-json::Object encode(const Address& address) {
-  if (!address.path.empty()) return {{"type", "unix"}, {"path", address.path}};
-  return {{"type", "inet"}, {"host", address.host}, {"port", address.port}};
+// The path of a unix socket, else null.
+const std::string* path_of(const net::SocketAddress& address) {
+  const auto* local = std::get_if<net::UnixAddress>(&address);
+  return local != nullptr ? &local->path : nullptr;
+}
+
+json::Object encode(const net::SocketAddress& address) {
+  if (const std::string* path = path_of(address)) return {{"type", "unix"}, {"path", *path}};
+  if (const auto* vsock = std::get_if<net::VsockAddress>(&address)) {
+    return {{"type", "vsock"}, {"cid", vsock->cid}, {"port", vsock->port}};
+  }
+  const auto& inet = std::get<net::InetAddress>(address);
+  return {{"type", "inet"}, {"host", inet.host}, {"port", inet.port}};
 }
 
 // As a part of a URI; slashes may stay as they are.
@@ -67,15 +75,26 @@ std::string in_uri(std::string_view text) {
   return result;
 }
 
-std::string uri_of(const Address& address, const std::string& name, bool has_tls) {
+// The host as it stands in a URI: RFC 3986 for an IPv6 address, RFC 6874 for one with an interface.
+std::string host_in_uri(const std::string& host) {
+  if (host.empty() || host == "0.0.0.0" || host == "::") return "localhost";
+  if (host.find(':') == std::string::npos) return host;
+  const std::size_t percent = host.find('%');
+  if (percent == std::string::npos) return fmt::format("[{}]", host);
+  return fmt::format("[{}%25{}]", host.substr(0, percent), host.substr(percent + 1));
+}
+
+std::string uri_of(const net::SocketAddress& address, const std::string& name, bool has_tls) {
   const std::string_view scheme = has_tls ? "nbds" : "nbd";
-  if (!address.path.empty()) {
-    return fmt::format("{}+unix:///{}?socket={}", scheme, in_uri(name), in_uri(address.path));
+  if (const std::string* path = path_of(address)) {
+    return fmt::format("{}+unix:///{}?socket={}", scheme, in_uri(name), in_uri(*path));
   }
-  const bool is_any = address.host.empty() || address.host == "0.0.0.0" || address.host == "::";
-  const std::string host = is_any ? "localhost" : address.host;
-  const bool has_colon = host.find(':') != std::string::npos;
-  return fmt::format("{}://{}:{}/{}", scheme, has_colon ? "[" + host + "]" : host, address.port, in_uri(name));
+  if (const auto* vsock = std::get_if<net::VsockAddress>(&address)) {
+    const bool is_any = vsock->cid == net::kAnyVsockId;
+    return fmt::format("{}+vsock://{}:{}/{}", scheme, is_any ? kLocalVsockId : vsock->cid, vsock->port, in_uri(name));
+  }
+  const auto& inet = std::get<net::InetAddress>(address);
+  return fmt::format("{}://{}:{}/{}", scheme, host_in_uri(inet.host), inet.port, in_uri(name));
 }
 
 std::string base_name(std::string_view path) {
@@ -101,14 +120,14 @@ class PlanMaker {
         {{"qom-type", "authz-simple"}, {"id", std::string(kRules)}, {"identity", options_.tls_authz_identity}});
   }
 
-  void add_server(const std::vector<Address>& addresses) {
+  void add_server(const std::vector<net::SocketAddress>& addresses) {
     json::Object server{{"addr", encode(addresses.front())}};
     if (!options_.tls_directory.empty()) server.set("tls-creds", std::string(kCredentials));
     if (!options_.tls_authz_identity.empty()) server.set("tls-authz", std::string(kRules));
     add("--nbd-server", std::move(server));
     for (std::size_t i = 1; i < addresses.size(); ++i) add("--listen", encode(addresses[i]));
-    for (const Address& one : addresses) {
-      if (!one.path.empty()) plan_.sockets.push_back(one.path);
+    for (const net::SocketAddress& one : addresses) {
+      if (const std::string* path = path_of(one)) plan_.sockets.push_back(*path);
     }
   }
 
@@ -144,12 +163,12 @@ Result<ServePlan> make_plan(const ServeOptions& options, const std::vector<Serve
   if (images.size() > 1 && !options.export_name.empty()) {
     return fail("--export-name is for one image; several are exported by the names of their files");
   }
-  std::vector<Address> addresses;
+  std::vector<net::SocketAddress> addresses;
   for (const std::string& text : options.listen) {
-    TRY_ASSIGN(Address address, parse_address(text));
+    TRY_ASSIGN(net::SocketAddress address, listen_address(text));
     addresses.push_back(std::move(address));
   }
-  if (addresses.empty()) addresses.push_back({.path = private_socket, .host = {}, .port = {}});
+  if (addresses.empty()) addresses.emplace_back(net::UnixAddress{.path = private_socket});
   const bool has_tls = !options.tls_directory.empty();
   if (!options.tls_authz_identity.empty() && !has_tls) return fail("--tls-client needs --tls");
 
@@ -164,7 +183,7 @@ Result<ServePlan> make_plan(const ServeOptions& options, const std::vector<Serve
     // The server comes before its exports.
     if (i == 0) maker.add_server(addresses);
     maker.add_image(i, images[i], format, name);
-    for (const Address& one : addresses) uris.push_back(uri_of(one, name, has_tls));
+    for (const net::SocketAddress& one : addresses) uris.push_back(uri_of(one, name, has_tls));
   }
   maker.plan().uris = std::move(uris);
   return std::move(maker.plan());

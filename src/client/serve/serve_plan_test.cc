@@ -56,6 +56,21 @@ TEST(ServePlanTest, SeveralImagesAreExportedByTheirNames) {
   EXPECT_NE(values_of(*plan, "--export")[1].find(R"("writable": true)"), std::string::npos);
 }
 
+TEST(ServePlanTest, EachFormOfAnAddressHasItsUri) {
+  const ServeOptions options{
+      .listen = {"[::1]", "[fe80::1%lo]:1", "0.0.0.0:2", "[::]:3", "vsock::4", "vsock:2:5", "unix:./@x"}};
+  const auto plan = make_plan(options, {raw("/srv/a")}, kSocket, false);
+  ASSERT_TRUE(plan);
+  ASSERT_EQ(plan->sockets.size(), 1u);
+  const std::string file = plan->sockets.front();
+  EXPECT_TRUE(file.starts_with('/') && file.ends_with("/@x")) << file;
+  EXPECT_EQ(plan->uris.size(), 7u);
+  EXPECT_EQ(std::vector<std::string>(plan->uris.begin(), plan->uris.end() - 1),
+            (std::vector<std::string>{"nbd://[::1]:10809/", "nbd://[fe80::1%25lo]:1/", "nbd://localhost:2/",
+                                      "nbd://localhost:3/", "nbd+vsock://1:4/", "nbd+vsock://2:5/"}));
+  EXPECT_EQ(values_of(*plan, "--listen")[4], R"({"type": "vsock", "cid": "2", "port": "5"})");
+}
+
 TEST(ServePlanTest, TlsComesFromTheDirectory) {
   ServeOptions options{.tls_directory = "/etc/pki", .tls_authz_identity = "CN=anna"};
   const auto plan = make_plan(options, {raw("/srv/a.img")}, kSocket, false);
@@ -80,11 +95,15 @@ TEST(ServePlanTest, AFormatIsNotGuessed) {
 }
 
 TEST(ServePlanTest, WrongOptionsAreRefused) {
-  EXPECT_EQ(refusal({.listen = {"unix:"}}, {raw("/a")}),
-            "--listen unix: needs the path of a socket, as in unix:/run/disk.sock");
+  EXPECT_EQ(refusal({.listen = {"unix:"}}, {raw("/a")}), "--listen: Address 'unix:' has no path");
+  EXPECT_EQ(refusal({.listen = {""}}, {raw("/a")}), "--listen: An address is empty");
   EXPECT_EQ(refusal({.listen = {"host:nbd"}}, {raw("/a")}), "--listen host:nbd: 'nbd' is no port number");
+  EXPECT_EQ(refusal({.listen = {"host:65536"}}, {raw("/a")}), "--listen: Address 'host:65536' has a port above 65535");
   EXPECT_EQ(refusal({.listen = {"::1"}}, {raw("/a")}),
-            "--listen ::1: write an IPv6 address in brackets, as in [::1]:10809");
+            "--listen: Address '::1' has several colons: an IPv6 address stands in brackets");
+  EXPECT_EQ(refusal({.listen = {"unix:@x"}}, {raw("/a")}), "--listen unix:@x: an abstract socket has no URI");
+  EXPECT_EQ(refusal({.listen = {"systemd:x"}}, {raw("/a")}),
+            "--listen systemd:x: only a service has sockets of systemd");
   EXPECT_EQ(refusal({.export_name = "x"}, {raw("/a"), raw("/b")}),
             "--export-name is for one image; several are exported by the names of their files");
   EXPECT_EQ(refusal({}, {raw("/a/x"), raw("/b/x")}), "Two images have the name 'x'");

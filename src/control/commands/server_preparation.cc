@@ -79,7 +79,7 @@ Result<> fill_in(Control& control, net::SocketAddress& address) {
   const auto* inherited = std::get_if<net::FdAddress>(&address);
   if (inherited == nullptr) return {};
   if (control.named_sockets() == nullptr) return fail("This process has no sockets of systemd");
-  return control.named_sockets()->fill_in(address);
+  return control.named_sockets()->fill_in(address, "NBD servers");
 }
 
 // Reports a path that is too long now.

@@ -2,43 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "aio/task/current.h"
 #include "base/printable.h"
 #include "control/core/control.h"
 #include "control/metrics/metrics_page.h"
+#include "net/address_text.h"
 
 namespace blockexport::control {
 namespace {
 
 constexpr int kUnavailable = 503;
 constexpr int kNotFound = 404;
-
-Error wrong_address(std::string_view text) {
-  return Error(fmt::format("'{}' is no address for metrics", printable(text)))
-      .with_hint("An address is unix:PATH, HOST:PORT or [HOST]:PORT, as in 127.0.0.1:9809.");
-}
-
-Result<net::SocketAddress> parse_listen(std::string_view text) {
-  constexpr std::string_view kUnix = "unix:";
-  if (text.starts_with(kUnix)) {
-    if (text.size() == kUnix.size()) return fail(wrong_address(text));
-    return net::UnixAddress{.path = std::string(text.substr(kUnix.size()))};
-  }
-  std::size_t end = text.rfind(':');
-  if (end == std::string_view::npos) return fail(wrong_address(text));
-  std::string_view host = text.substr(0, end);
-  const std::string_view port = text.substr(end + 1);
-  if (host.starts_with('[') && host.ends_with(']')) {
-    host = host.substr(1, host.size() - 2);
-  } else if (host.find(':') != std::string_view::npos) {
-    return fail(wrong_address(text));
-  }
-  const bool is_number = !port.empty() && std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
-  if (!is_number) return fail(wrong_address(text));
-  return net::InetAddress{.host = std::string(host), .port = std::string(port)};
-}
 
 }  // namespace
 
@@ -52,10 +26,16 @@ aio::Task<Result<>> MetricsService::open(schema::MetricsOptions options) {
   http::HostCheck hosts = server_.hosts();
   std::vector<std::unique_ptr<net::Listener>> opened;
   for (const std::string& text : options.listen) {
-    CO_TRY_ASSIGN(net::SocketAddress address, parse_listen(text));
+    CO_TRY_ASSIGN(net::SocketAddress address, net::parse_address(text));
     if (const auto* inet = std::get_if<net::InetAddress>(&address)) CO_TRY(hosts.add(inet->host));
-    CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control_.reactor(), std::move(address)));
-    opened.push_back(std::move(listener));
+    CO_TRY(fill_in(address));
+    auto listener =
+        co_await net::Listener::open(control_.reactor(), std::move(address), SOMAXCONN, net::PathInUse::kRefused);
+    if (!listener) {
+      const std::string prefix = fmt::format("Metrics, address {}: ", printable(text, net::kAddressTextBytesMax));
+      co_return fail(std::move(listener).error().with_prefix(prefix));
+    }
+    opened.push_back(std::move(*listener));
   }
   for (const std::string& name : options.host.value_or(std::vector<std::string>())) CO_TRY(hosts.add(name));
   server_.hosts() = std::move(hosts);
@@ -68,8 +48,13 @@ aio::Task<Result<>> MetricsService::open(schema::MetricsOptions options) {
   co_return Result<>{};
 }
 
+Result<> MetricsService::fill_in(net::SocketAddress& address) const {
+  if (!std::holds_alternative<net::FdAddress>(address)) return {};
+  if (control_.named_sockets() == nullptr) return fail("This process has no sockets of systemd");
+  return control_.named_sockets()->fill_in(address, "metrics");
+}
+
 void MetricsService::announce(const net::Listener& listener) const {
-  if (auto takeover = listener.takeover()) control_.log().warning(*takeover);
   if (const auto address = listener.public_address()) {
     control_.log().warning(
         fmt::format("metrics are served on {}: everybody who can reach that address can read them, with the names of "

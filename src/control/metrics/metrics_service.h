@@ -22,8 +22,8 @@ class MetricsService final : private http::Handler {
   ~MetricsService();
 
   // Listens on all addresses of `options`, or on none; a further call adds addresses and names, and replaces the other
-  // options that it has. Errors: a malformed or unusable address, too many host names; the error of an address in use
-  // is busy.
+  // options that it has. A unix path at which a process listens is refused, a stale socket there is replaced. Errors: a
+  // malformed or unusable address, too many host names; the error of an address in use is busy.
   aio::Task<Result<>> open(schema::MetricsOptions options);
   // Ends all connections. Call it before destruction.
   aio::Task<void> close();
@@ -34,6 +34,7 @@ class MetricsService final : private http::Handler {
   aio::Task<http::Reply> answer(http::Request request) override;
   aio::Task<http::Reply> write_page(MetricsFormat format);
   http::Reply readiness() const;
+  Result<> fill_in(net::SocketAddress& address) const;
   void announce(const net::Listener& listener) const;
 
   Control& control_;
