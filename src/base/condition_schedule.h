@@ -60,6 +60,7 @@ class ConditionSchedule {
 // The state that a log keeps for a LastingCondition. The log's lock protects it, except `is_on`, which any thread may
 // read.
 struct ConditionEpisode {
+  const std::string server = {};  // value of the field `server` of its lines; empty: they have none
   ConditionSchedule schedule = {};
   std::atomic<bool> is_on = false;
 };

@@ -4,7 +4,8 @@
 
 namespace blockexport {
 
-LastingCondition::LastingCondition(const Log& log) : log_(log) {
+LastingCondition::LastingCondition(const Log& log, std::string server)
+    : log_(log), episode_{.server = std::move(server)} {
   log_.episodes().add(episode_);
 }
 
@@ -13,7 +14,8 @@ LastingCondition::~LastingCondition() {
 }
 
 void LastingCondition::happened(std::string_view text) {
-  log_.write_line(log_.episodes().happened(episode_, text));
+  const LogField server{.name = "server", .value = episode_.server};
+  log_.write_line(log_.episodes().happened(episode_, text), {&server, episode_.server.empty() ? 0u : 1u});
 }
 
 void LastingCondition::clear() {

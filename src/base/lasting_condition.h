@@ -5,6 +5,7 @@
 // Owned by the component that fails; the log outlives it. Thread: any.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "base/condition_schedule.h"
@@ -14,7 +15,8 @@ namespace blockexport {
 
 class LastingCondition {
  public:
-  explicit LastingCondition(const Log& log);
+  // `server`: id of the server that fails, which each line has as a field; empty: it has none.
+  explicit LastingCondition(const Log& log, std::string server = {});
   // An episode that is on ends without a line.
   ~LastingCondition();
   LastingCondition(const LastingCondition&) = delete;

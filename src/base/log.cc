@@ -44,16 +44,15 @@ void Log::error_in_file(std::string_view location, std::string_view message) con
   write(LogLevel::kError, ":" + std::string(location) + ": ", message);
 }
 
-void Log::write(LogLevel level, std::string_view location, std::string_view message,
-                std::span<const LogField> fields) const {
+void Log::write(LogLevel level, std::string_view location, std::string_view message, Fields fields) const {
   if (!enabled(level)) return;
   channel_->write(
       {.level = level, .program = program_name_, .location = location, .message = message, .fields = fields});
 }
 
-void Log::write_line(const ConditionSchedule::Line& line) const {
+void Log::write_line(const ConditionSchedule::Line& line, Fields fields) const {
   if (!line.text.empty()) {
-    write(line.level, ": ", line.text);
+    write(line.level, ": ", line.text, fields);
   } else {
     due_time_changed();
   }

@@ -31,9 +31,11 @@ class Log {
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
+  // `fields`: structured values of the record (docs/log.md).
+  using Fields = std::span<const LogField>;
   void error(std::string_view message) const { write(LogLevel::kError, ": ", message); }
-  void warning(std::string_view message) const { write(LogLevel::kWarning, ": ", message); }
-  void info(std::string_view message) const { write(LogLevel::kInfo, ": ", message); }
+  void warning(std::string_view message, Fields fields = {}) const { write(LogLevel::kWarning, ": ", message, fields); }
+  void info(std::string_view message, Fields fields = {}) const { write(LogLevel::kInfo, ": ", message, fields); }
   void debug(std::string_view message) const { write(LogLevel::kDebug, ": ", message); }
 
   // The same for a fault in a file or in an option of the command line: "PROGRAM: --trace x: warning: ..." and, with a
@@ -58,10 +60,9 @@ class Log {
   friend class LastingCondition;
   friend class PeerLog;
 
-  void write(LogLevel level, std::string_view location, std::string_view message,
-             std::span<const LogField> fields = {}) const;
+  void write(LogLevel level, std::string_view location, std::string_view message, Fields fields = {}) const;
   // Writes nothing when the line is empty.
-  void write_line(const ConditionSchedule::Line& line) const;
+  void write_line(const ConditionSchedule::Line& line, Fields fields) const;
   void due_time_changed() const { channel_->due_time_changed(); }
   LogEpisodes& episodes() const { return *episodes_; }
 

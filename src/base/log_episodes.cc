@@ -63,7 +63,7 @@ void LogEpisodes::take_due(std::uint64_t now_ns, const LogLines& lines) {
   }
   for (const ConditionSchedule::Line& line : due) add_line(line, lines);
   for (ConditionEpisode* episode : episodes_) {
-    add_line(episode->schedule.take_due(now_ns), lines);
+    add_line(episode->schedule.take_due(now_ns), lines, episode->server);
     episode->is_on.store(episode->schedule.is_on(), std::memory_order_relaxed);
   }
 }
@@ -75,9 +75,13 @@ void LogEpisodes::take_last(const LogLines& lines) {
   for (const ConditionSchedule::Line& line : last) add_line(line, lines);
 }
 
-void LogEpisodes::add_line(const ConditionSchedule::Line& line, const LogLines& lines) const {
+void LogEpisodes::add_line(const ConditionSchedule::Line& line, const LogLines& lines, std::string_view server) const {
   if (line.text.empty() || !selection_->enabled(line.level)) return;
-  lines.add({.level = line.level, .program = program_name_, .message = line.text});
+  const LogField field{.name = "server", .value = server};
+  lines.add({.level = line.level,
+             .program = program_name_,
+             .message = line.text,
+             .fields = {&field, server.empty() ? 0u : 1u}});
 }
 
 }  // namespace blockexport

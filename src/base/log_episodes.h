@@ -41,7 +41,7 @@ class LogEpisodes final : public TimedLines {
   void take_last(const LogLines& lines) override;
 
  private:
-  void add_line(const ConditionSchedule::Line& line, const LogLines& lines) const;
+  void add_line(const ConditionSchedule::Line& line, const LogLines& lines, std::string_view server = {}) const;
   PeerLineLimiter& limiter(PeerLines kind) { return kind == PeerLines::kWarnings ? limiter_ : information_limiter_; }
   void take_counts(PeerLines kind, std::vector<ConditionSchedule::Line>& lines);
 

@@ -14,11 +14,12 @@ namespace blockexport {
 
 class PeerLog {
  public:
-  // `group` names the peers that share a limit, as net::peer_group() does: an address, a network, a user.
-  PeerLog(const Log& log, std::string group) : log_(log), group_(std::move(group)) {}
+  // `group` names the peers that share a limit, as net::peer_group() does: an address, a network, a user. `server`: id
+  // of the server that the peer uses, which outlives it and is a field of each record; empty: there is none.
+  PeerLog(const Log& log, std::string group, std::string_view server = {})
+      : log_(log), group_(std::move(group)), server_(server) {}
 
-  // `fields`: structured values of the record (docs/log.md).
-  using Fields = std::span<const LogField>;
+  using Fields = Log::Fields;
   void error(std::string_view message, Fields fields = {}) const { write(LogLevel::kError, message, fields); }
   void warning(std::string_view message, Fields fields = {}) const { write(LogLevel::kWarning, message, fields); }
   void info(std::string_view message) const { write(LogLevel::kInfo, message, {}); }
@@ -35,9 +36,11 @@ class PeerLog {
 
  private:
   void write(LogLevel level, std::string_view message, Fields fields) const;
+  void write_admitted(LogLevel level, std::string_view message, Fields fields) const;
 
   const Log& log_;
   const std::string group_;
+  const std::string_view server_;
 };
 
 }  // namespace blockexport

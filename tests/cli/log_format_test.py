@@ -4,6 +4,7 @@ import array
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -124,6 +125,67 @@ class LevelTest(LogFormatCase):
         lines = server.stderr().decode().splitlines()
         self.assertEqual(sum(": info: nbd client " in line for line in lines), 20)
         self.assertRegex(lines[-1], r"info: 40 more lines about peers were left out in the last 60 s: 40 about user")
+
+
+class ServersTest(LogFormatCase):
+    """The lines about servers beside the default one, and about their clients."""
+
+    def events(self, *arguments):
+        """The log of a server process with a second NBD server, which a client visits before it is removed."""
+        server = self.server("--log-level", "debug", *arguments)
+        path = self.path("backup.sock")
+        server.qmp.execute("nbd-servers-add", {"id": "backup", "listen": [f"unix:{path}"]})
+        for send in (lambda client: client.go("disk"), lambda client: client.option(OPT_GO, info_bytes("none")),
+                     lambda client: client.option(OPT_ABORT, b"")):
+            connection = nbd_raw.Connection(daemon.connected_or_none(path))
+            send(connection)
+            connection.close()
+        wait.until(lambda: "nbd connection" not in {task["name"] for task in server.qmp.execute("x-debug-tasks")}, 10,
+                   "the end of the clients")
+        server.qmp.execute("nbd-servers-remove", {"id": "backup"})
+        self.visit(server)
+        server.stop()
+        return server.stderr().decode().splitlines()
+
+    def test_text(self):
+        """Texts name the server, but not the default one."""
+        lines = self.events()
+        client = rf"nbd client unix:uid {os.getuid()} #\d+"
+        for pattern in (rf"info: NBD server 'backup' listens on unix:{self.path('backup.sock')}$",
+                        rf"info: {client} of server 'backup' connected to export 'disk'$",
+                        rf"info: {client} of server 'backup' left export 'disk' after ",
+                        rf"info: {client} of server 'backup' refused: export 'none' not present$",
+                        rf"debug: {client} of server 'backup': handshake ended: ",
+                        r"info: NBD server 'backup' has stopped$",
+                        rf"info: {client} connected to export 'disk'$"):
+            self.assertEqual(len([line for line in lines if re.search(pattern, line)]), 1, (pattern, lines))
+        self.assertNotIn("'default'", "".join(lines))
+
+    def test_fields(self):
+        """Each record about a server or its client has the field, that of the default one too."""
+        records = [json.loads(line) for line in self.events("--log-format", "json")]
+        servers = {}
+        for record in records:
+            if "nbd client" in record["message"] or "NBD server" in record["message"]:
+                servers.setdefault(record["server"], []).append(record.get("event"))
+        self.assertEqual(sorted(servers["default"], key=str),
+                         [None, "client-connected", "client-left", "client-refused"])
+        self.assertEqual(sorted(servers["backup"], key=str),
+                         [None, None, None, "client-connected", "client-left", "client-refused"])
+
+    def test_delayed_lines(self):
+        """The line about clients that cannot be accepted has it too."""
+        server = self.server("--log-format", "json")
+        path = self.path("backup.sock")
+        server.qmp.execute("nbd-servers-add", {"id": "backup", "listen": [f"unix:{path}"]})
+        limit = max(int(name) for name in os.listdir(f"/proc/{server.pid}/fd")) + 1
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        clients = [daemon.connected_or_none(path) for _ in range(50)]
+        self.addCleanup(lambda: [client.close() for client in clients])
+        lines = wait.until(lambda: [line for line in server.stderr().decode().splitlines() if "cannot accept" in line])
+        record = json.loads(lines[0])
+        self.assertEqual((record["server"], record["level"]), ("backup", "warning"))
+        self.assertRegex(record["message"], r"^cannot accept NBD clients on unix:\S+ of server 'backup': ")
 
 
 class JsonTest(LogFormatCase):
@@ -249,7 +311,7 @@ class JournalTest(LogFormatCase):
         self.assertRegex(record.pop("MESSAGE_ID"), "^[0-9a-f]{32}$")
         self.assertEqual(record, {"MESSAGE": f"nbd client unix:uid {os.getuid()} #{number} connected to export 'disk'",
                                   "PRIORITY": "6", "SYSLOG_IDENTIFIER": "blockexportd", "EVENT": "client-connected",
-                                  "PEER": f"unix:uid {os.getuid()}", "EXPORT": "disk"})
+                                  "PEER": f"unix:uid {os.getuid()}", "EXPORT": "disk", "SERVER": "default"})
         self.assertEqual(self.event()["REASON"], "the client ended the connection")
 
     def test_elsewhere(self):

@@ -52,7 +52,9 @@ aio::Task<Result<>> start_nbd_server(Control& control, net::SocketAddress addres
   CO_TRY_ASSIGN(auto listener, co_await net::Listener::open(control.reactor(), with_keep_alive(std::move(address))));
   // Checks again, because resolving a name takes time.
   CO_TRY(check_no_server(control));
-  if (options.tls_authz) warn_of_missing_authorizer(control.authorizers(), control.log(), *options.tls_authz);
+  if (options.tls_authz) {
+    warn_of_missing_authorizer(control.authorizers(), control.log(), *options.tls_authz, kDefaultServerId);
+  }
   control.servers().make(kDefaultServerId, server_options);
   begin_to_listen(control, kDefaultServerId, std::move(listener));
   co_return Result<>{};

@@ -3,20 +3,23 @@
 #include <fmt/format.h>
 
 #include "control/core/control.h"
+#include "export/nbd/server/client_lines.h"
 #include "net/keep_alive.h"
 
 namespace blockexport::control {
 namespace {
 
 // Warns once for each listener on a public address: anybody who can reach it, or can intercept the traffic, has access.
-void warn_of_public_address(const Control& control, const net::Listener& listener) {
+void warn_of_public_address(const Control& control, std::string_view server_id, const net::Listener& listener) {
   const auto address = listener.public_address();
   if (!address) return;
-  control.log().warning(fmt::format(
-      "NBD is served on {} without TLS: everybody who can reach that address can read the exports, and "
-      "write to those that are writable; anybody on the network path can read and change the data. Give the "
-      "server tls-creds, or an address of this host only",
-      net::describe(*address)));
+  const LogField server{.name = "server", .value = server_id};
+  control.log().warning(
+      fmt::format("NBD is served on {}{} without TLS: everybody who can reach that address can read the exports, and "
+                  "write to those that are writable; anybody on the network path can read and change the data. Give "
+                  "the server tls-creds, or an address of this host only",
+                  net::describe(*address), nbd::of_server(server_id)),
+      {&server, 1});
 }
 
 // True if the address leaves something open, which was chosen when the socket was bound.
@@ -45,13 +48,15 @@ std::vector<std::string> bound_addresses(const net::Listener& listener) {
 
 void begin_to_listen(Control& control, std::string_view server_id, std::unique_ptr<net::Listener> listener) {
   nbd::Server& server = *control.servers().find(server_id);
+  const LogField field{.name = "server", .value = server_id};
   if (server_id != kDefaultServerId || is_open(listener->address())) {
-    control.log().info(fmt::format("NBD server '{}' listens on {}{}", server_id,
-                                   fmt::join(bound_addresses(*listener), " and "),
-                                   server.state().requires_tls() ? ", over TLS" : ""));
+    control.log().info(
+        fmt::format("NBD server '{}' listens on {}{}", server_id, fmt::join(bound_addresses(*listener), " and "),
+                    server.state().requires_tls() ? ", over TLS" : ""),
+        {&field, 1});
   }
-  if (auto takeover = listener->takeover()) control.log().warning(*takeover);
-  if (!server.state().requires_tls()) warn_of_public_address(control, *listener);
+  if (auto takeover = listener->takeover()) control.log().warning(*takeover, {&field, 1});
+  if (!server.state().requires_tls()) warn_of_public_address(control, server_id, *listener);
   server.listen_on(std::move(listener));
 }
 

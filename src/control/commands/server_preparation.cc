@@ -165,12 +165,14 @@ void PreparedServer::commit(Control& control) && {
   if (server == nullptr) return;
   if (!is_new) {
     for (const net::Listener* listener : server->listeners()) {
-      if (!contains(addresses_, listener->address())) server->close_listener(*listener);
+      if (contains(addresses_, listener->address())) continue;
+      control.servers().tell(id_, fmt::format("no longer listens on {}", net::describe(listener->address())));
+      server->close_listener(*listener);
     }
     server->change(options_);
   }
   if (options_.tls && options_.tls->authorizer_id) {
-    warn_of_missing_authorizer(control.authorizers(), control.log(), *options_.tls->authorizer_id);
+    warn_of_missing_authorizer(control.authorizers(), control.log(), *options_.tls->authorizer_id, id_);
   }
   for (auto& listener : listeners_) begin_to_listen(control, id_, std::move(listener));
   listeners_.clear();

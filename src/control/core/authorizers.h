@@ -19,7 +19,8 @@ class Authorizers final : public authz::Directory {
 };
 
 // An option may name an authorizer that does not exist yet, or an object that is not one; until it exists everybody is
-// denied. This logs a warning when the option is used.
-void warn_of_missing_authorizer(authz::Directory& authorizers, const Log& log, std::string_view id);
+// denied. This logs a warning when the option is used. `server_id`: the NBD server that names it; empty: none does.
+void warn_of_missing_authorizer(authz::Directory& authorizers, const Log& log, std::string_view id,
+                                std::string_view server_id = {});
 
 }  // namespace blockexport::control

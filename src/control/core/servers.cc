@@ -130,6 +130,13 @@ aio::Task<void> Servers::stop(std::string id, ExportsAtStop exports) {
   co_await running.server->finish_clients();
   co_await running.server->close_connections();
   erase(id);
+  tell(id, "has stopped");
+}
+
+void Servers::tell(std::string_view id, std::string_view text) const {
+  if (id == kDefaultServerId) return;
+  const LogField field{.name = "server", .value = id};
+  log_.info(fmt::format("NBD server '{}' {}", id, text), {&field, 1});
 }
 
 aio::Task<void> Servers::stop_all(bool keeps_default_paths) {

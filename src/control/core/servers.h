@@ -18,7 +18,7 @@
 
 namespace blockexport::control {
 
-inline constexpr std::string_view kDefaultServerId = "default";
+inline constexpr std::string_view kDefaultServerId = nbd::kDefaultServerId;
 // Servers at a time, bytes of an id, and listeners of one server.
 inline constexpr std::size_t kServersMax = 64;
 inline constexpr std::size_t kServerIdBytesMax = 64;
@@ -69,6 +69,9 @@ class Servers {
   // Ends all servers and removes all NBD exports. The files of the default server's unix sockets stay with
   // `keeps_default_paths`.
   aio::Task<void> stop_all(bool keeps_default_paths);
+
+  // Writes "NBD server 'ID' TEXT" to the log, at level info; nothing about the default server.
+  void tell(std::string_view id, std::string_view text) const;
 
   // Time that the clients of servers made from now on have to read their last replies.
   void set_close_grace_ns(std::uint64_t grace_ns) { close_grace_ns_ = grace_ns; }

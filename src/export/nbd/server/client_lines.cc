@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/printable.h"
+#include "export/nbd/server/server_state.h"
 
 namespace blockexport::nbd {
 namespace {
@@ -40,12 +41,12 @@ std::string_view reason_of(exports::Ending ending) {
 
 // Fields of an event about `client`; empty ones are left out. The texts outlive it.
 std::vector<LogField> fields_of(const ClientEvent& event, const ClientNames& client, std::string_view reason) {
-  const std::size_t end_of_peer = client.name.rfind(" #");
+  const std::size_t end_of_peer = client.peer.rfind(" #");
   const bool has_number = end_of_peer != std::string_view::npos;
   std::vector<LogField> fields{{.name = "event", .value = event.name},
                                {.name = "message_id", .value = event.message_id}};
-  if (has_number) fields.push_back({.name = "client", .value = client.name.substr(end_of_peer + 2), .is_number = true});
-  fields.push_back({.name = "peer", .value = client.name.substr(0, end_of_peer)});
+  if (has_number) fields.push_back({.name = "client", .value = client.peer.substr(end_of_peer + 2), .is_number = true});
+  fields.push_back({.name = "peer", .value = client.peer.substr(0, end_of_peer)});
   if (!client.export_id.empty()) fields.push_back({.name = "export", .value = client.export_id});
   if (!client.identity.empty()) fields.push_back({.name = "identity", .value = client.identity});
   if (!reason.empty()) fields.push_back({.name = "reason", .value = reason});
@@ -58,6 +59,14 @@ std::string who(const ClientNames& client) {
 }
 
 }  // namespace
+
+std::string of_server(std::string_view server_id) {
+  return server_id == kDefaultServerId ? std::string() : fmt::format(" of server '{}'", server_id);
+}
+
+std::string client_text(std::string_view peer, std::string_view server_id) {
+  return fmt::format("{}{}", peer, of_server(server_id));
+}
 
 void tell_client_connected(const PeerLog& log, const ClientNames& client) {
   if (!log.tells_of_clients()) return;

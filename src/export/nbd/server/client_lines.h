@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "base/peer_log.h"
@@ -12,7 +13,8 @@ namespace blockexport::nbd {
 
 // Texts of the caller.
 struct ClientNames {
-  std::string_view name;      // "127.0.0.1:40112 #7": its address, and its number
+  std::string_view name;      // as client_text() makes it
+  std::string_view peer;      // "127.0.0.1:40112 #7": its address, and its number
   std::string_view identity;  // proven over TLS; empty without
   std::string_view export_id;
 };
@@ -24,6 +26,11 @@ struct ClientEnd {
   std::uint64_t requests = 0;     // that were answered, failed ones included
   std::uint64_t bytes = 0;        // of those that succeeded
 };
+
+// " of server 'backup'": the words that follow a client or an address in a text; empty for the default server.
+std::string of_server(std::string_view server_id);
+// "127.0.0.1:40112 #7 of server 'backup'": the client `peer` of a server, for texts.
+std::string client_text(std::string_view peer, std::string_view server_id);
 
 void tell_client_connected(const PeerLog& log, const ClientNames& client);
 void tell_client_refused(const PeerLog& log, const ClientNames& client, std::string_view reason);

@@ -40,13 +40,14 @@ std::uint64_t sum_of(const std::array<exports::OwnedCounter, exports::kVerbs>& c
 
 }  // namespace
 
-Connection::Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer,
+Connection::Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string_view peer,
                        net::PeerGroup peer_group, std::uint64_t number)
     : Slot(peer_group, server.reactor.now_ns()),
       server_(server),
-      log_(server.log, net::describe(peer_group)),
+      log_(server.log, net::describe(peer_group), server.options.id),
       stream_(std::move(stream)),
-      peer_(std::move(peer)),
+      name_(client_text(peer, server.options.id)),
+      peer_bytes_(peer.size()),
       tls_(server.options.tls),
       deadline_ns_(server.handshake_deadline(*this)),
       handshake_(std::make_unique<Handshake>(
@@ -69,7 +70,7 @@ void Connection::drop(HandshakeFailure failure, std::string_view reason) {
 }
 
 aio::Task<void> Connection::run() {
-  log_.trace().note(TraceEvent::kNbdClientConnected, {peer_});
+  log_.trace().note(TraceEvent::kNbdClientConnected, {name_});
   IoResult agreed = co_await negotiate();
   log_export_refusal();
   if (!agreed) {
@@ -78,7 +79,7 @@ aio::Task<void> Connection::run() {
   } else {
     co_await transmit();
   }
-  log_.trace().note(TraceEvent::kNbdClientLeft, {peer_});
+  log_.trace().note(TraceEvent::kNbdClientLeft, {name_});
 }
 
 void Connection::count_failure() {
@@ -96,11 +97,11 @@ void Connection::tell_end_of_handshake(Errno error) {
     return tell_client_refused(log_, names(), refused.empty() ? closed : refused);
   }
   if (!log_.enabled(LogLevel::kDebug)) return;
-  log_.debug(fmt::format("nbd client {}: handshake ended: {}", peer_, closed.empty() ? errno_text(error) : closed));
+  log_.debug(fmt::format("nbd client {}: handshake ended: {}", name_, closed.empty() ? errno_text(error) : closed));
 }
 
 ClientNames Connection::names(std::string_view export_id) const {
-  return {.name = peer_, .identity = identity_, .export_id = export_id};
+  return {.name = name_, .peer = peer(), .identity = identity_, .export_id = export_id};
 }
 
 // Ends when the client has chosen an export and the last reply of the handshake was sent.
@@ -194,7 +195,7 @@ exports::ClientDescription Connection::describe_client(const SessionState& state
   exports::ClientDescription description{
       .number = number_,
       .server = server_.options.id,
-      .peer = peer_,
+      .peer = std::string(peer()),
       .since_us = since_us_,
       .tls = tls_session_,
       .header_mode = header_mode_name(state.header_mode),
@@ -225,7 +226,7 @@ TransmissionContext Connection::context(NbdExport& serving, aio::DataReactor& pl
           .bitmaps = serving.bitmaps(),
           .fence = serving.fence(),
           .trace = log_.trace(),
-          .peer = peer_,
+          .peer = name_,
           .writethrough = serving.is_writethrough(),
           .log = &log_,
           .close_grace_ns = server_.options.close_grace_ns,
@@ -237,7 +238,7 @@ TransmissionContext Connection::context(NbdExport& serving, aio::DataReactor& pl
 bool Connection::enter(PlacedTransmission& client, NbdExport& serving, const SessionState& state) {
   client.describe(describe_client(state));
   if (!server_.enter(client)) return false;
-  log_.trace().note(TraceEvent::kNbdClientNegotiated, {peer_, " export ", serving.id()});
+  log_.trace().note(TraceEvent::kNbdClientNegotiated, {name_, " export ", serving.id()});
   tell_client_connected(log_, names(serving.id()));
   serving.attach(client);
   return true;

@@ -28,7 +28,7 @@ class Connection : public HandshakeTable::Slot {
  public:
   // `peer` names the client in log lines; `peer_group` is the group whose share of handshakes and log lines it uses;
   // `number` is unique in the process.
-  Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup peer_group,
+  Connection(ServerState& server, std::unique_ptr<net::Stream> stream, std::string_view peer, net::PeerGroup peer_group,
              std::uint64_t number);
   ~Connection();
 
@@ -39,6 +39,8 @@ class Connection : public HandshakeTable::Slot {
 
  private:
   void tell_end_of_handshake(Errno error);
+  // "127.0.0.1:40112 #7"
+  std::string_view peer() const { return std::string_view(name_).substr(0, peer_bytes_); }
   ClientNames names(std::string_view export_id = {}) const;
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
@@ -69,7 +71,8 @@ class Connection : public HandshakeTable::Slot {
   ServerState& server_;
   const PeerLog log_;
   std::unique_ptr<net::Stream> stream_;
-  std::string peer_;
+  const std::string name_;  // client_text()
+  const std::size_t peer_bytes_;
   // The server's at the time of the connection: a change of the options concerns later clients.
   const std::optional<ServerTls> tls_;
   const std::uint64_t deadline_ns_;

@@ -27,12 +27,12 @@ aio::Task<IoResult> Connection::start_tls() {
       log_refusal("tls-creds", identity.error().message());
     } else {
       is_refusal_logged_ = true;
-      warn_of_client(log_, names(), stream.describe_end(fmt::format("nbd client {}", peer_), identity.error()),
+      warn_of_client(log_, names(), stream.describe_end(fmt::format("nbd client {}", name_), identity.error()),
                      identity.error().message());
     }
     co_return fail(ECONNABORTED);
   }
-  stream.report_alerts(log_, fmt::format("nbd client {}", peer_));
+  stream.report_alerts(log_, fmt::format("nbd client {}", name_));
   identity_ = std::move(*identity);
   const net::TlsSession session = stream.session();
   tls_session_ = exports::ClientTls{.version = session.version, .cipher = session.cipher};
@@ -106,7 +106,7 @@ void Connection::log_refusal(std::string_view rule, std::string_view reason, std
   const std::string why =
       authz::describe_refusal(printable(identity_, identity_.size()), rule, printable(reason, reason.size()));
   is_refusal_logged_ = true;
-  warn_of_client(log_, names(), fmt::format("nbd client {} refused:{} {}", peer_, wanted, why), why);
+  warn_of_client(log_, names(), fmt::format("nbd client {} refused:{} {}", name_, wanted, why), why);
 }
 
 }  // namespace blockexport::nbd

@@ -96,7 +96,8 @@ aio::Task<void> Server::close_connections() {
 aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) {
   if (!co_await serving_.wait()) co_return;
   listener.settle();
-  LastingCondition refusal(state_.log);
+  LastingCondition refusal(state_.log, state_.options.id);
+  const std::string place = net::describe(listener.address()) + of_server(state_.options.id);
   const aio::TaskRoot& task = co_await aio::current_task();
   for (std::size_t taken = 0;; ++taken) {
     // When every slot is taken, a new client gets no greeting, and the next ones wait in the kernel's queue, as with
@@ -111,14 +112,13 @@ aio::Task<void> Server::accept_loop(net::Listener& listener, std::size_t index) 
     auto accepted = co_await listener.accept(index);
     if (!accepted) {
       if (accepted.error() == Errno(ECANCELED)) co_return;
-      refusal.happened(fmt::format("cannot accept NBD clients on {}: {}", net::describe(listener.address()),
-                                   errno_text(accepted.error())));
+      refusal.happened(fmt::format("cannot accept NBD clients on {}: {}", place, errno_text(accepted.error())));
       drop_a_handshake();
       if (!co_await state_.reactor.sleep_until(state_.reactor.now_ns() + net::kAcceptPauseNs)) co_return;
       continue;
     }
     if (refusal.is_on()) {
-      refusal.ended(fmt::format("NBD clients are accepted on {} again", net::describe(listener.address())));
+      refusal.ended(fmt::format("NBD clients are accepted on {} again", place));
     }
     // The last slot may have been taken while this task waited for the client.
     if (!co_await state_.wait_for_slot()) co_return;
@@ -137,7 +137,7 @@ void Server::admit(std::unique_ptr<net::Stream> stream, std::string peer, net::P
 
 aio::Task<void> Server::serve(std::unique_ptr<net::Stream> stream, std::string peer, net::PeerGroup group,
                               std::uint64_t number) {
-  Connection connection(state_, std::move(stream), std::move(peer), group, number);
+  Connection connection(state_, std::move(stream), peer, group, number);
   co_await connection.run();
 }
 

@@ -26,6 +26,9 @@
 
 namespace blockexport::nbd {
 
+// The id of the server of those who have only one; no line of the log names it.
+inline constexpr std::string_view kDefaultServerId = "default";
+
 // Maximum number of connections in their handshake, where the limit of open files allows it.
 inline constexpr std::size_t kHandshakesMax = 16384;
 // The maximum for this process: half of its remaining descriptors stay free for everything else.
@@ -42,7 +45,7 @@ struct ServerTls {
 };
 
 struct ServerOptions {
-  std::string id = "default";                // for queries, events and metrics
+  std::string id{kDefaultServerId};          // for queries, events, metrics and the log
   ServerCounters* counters = nullptr;        // outlives the server; null: it has counters of its own
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
