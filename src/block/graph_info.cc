@@ -138,7 +138,7 @@ aio::Task<schema::BlockDeviceInfo> info_of(const Graph& graph, Node& node, Backi
   co_return info;
 }
 
-schema::BlockDeviceStats stats_of(NodeStatistics& statistics) {
+schema::BlockDeviceStats stats_of(const NodeStatistics& statistics) {
   schema::BlockDeviceStats stats;
   stats.rd_bytes = as_signed(statistics.read.bytes());
   stats.rd_operations = as_signed(statistics.read.operations());
@@ -149,7 +149,7 @@ schema::BlockDeviceStats stats_of(NodeStatistics& statistics) {
   stats.wr_operations = as_signed(statistics.write.operations() + statistics.write_zeroes.operations());
   stats.wr_total_time_ns = as_signed(statistics.write.total_time_ns() + statistics.write_zeroes.total_time_ns());
   stats.failed_wr_operations = as_signed(statistics.write.failed() + statistics.write_zeroes.failed());
-  stats.wr_highest_offset = as_signed(statistics.highest_written_offset());
+  stats.wr_highest_offset = as_signed(statistics.highest_written_offset);
   stats.unmap_bytes = as_signed(statistics.discard.bytes());
   stats.unmap_operations = as_signed(statistics.discard.operations());
   stats.unmap_total_time_ns = as_signed(statistics.discard.total_time_ns());

@@ -12,24 +12,30 @@
 namespace blockexport::block {
 namespace {
 
-// Counts one request in `statistics` when finish() gets its result.
+// Counts one request on its reactor when finish() gets its result.
 class Measurement {
  public:
-  Measurement(aio::Reactor& reactor, VerbStatistics& statistics, std::uint64_t bytes)
-      : reactor_(reactor), statistics_(statistics), bytes_(bytes), started_ns_(reactor.now_ns()) {}
+  Measurement(aio::Reactor& reactor, NodeCounterSets& sets, VerbCounters NodeCounters::* verb, std::uint64_t bytes)
+      : reactor_(reactor),
+        counters_(sets.on(&reactor)),
+        verb_(counters_.*verb),
+        bytes_(bytes),
+        started_ns_(reactor.now_ns()) {}
   // For a request that was counted as a success before: its time, and its failure.
   IoResult finish_rest(IoResult result) {
-    statistics_.count(0, result, reactor_.now_ns() - started_ns_, result ? 0 : 1);
+    verb_.count(0, result, reactor_.now_ns() - started_ns_, result ? 0 : 1);
     return result;
   }
   IoResult finish(IoResult result) {
-    statistics_.count(bytes_, result, reactor_.now_ns() - started_ns_);
+    verb_.count(bytes_, result, reactor_.now_ns() - started_ns_);
     return result;
   }
+  void wrote(Range range) { counters_.raise_highest_written_offset(range.end()); }
 
  private:
   aio::Reactor& reactor_;
-  VerbStatistics& statistics_;
+  NodeCounters& counters_;
+  VerbCounters& verb_;
   std::uint64_t bytes_;
   std::uint64_t started_ns_;
 };
@@ -107,14 +113,14 @@ aio::Task<IoResult> Node::grow(std::uint64_t size_bytes) {
 }
 
 aio::Task<IoResult> Node::read(Range range, IoBuffers buffers) {
-  Measurement measurement(co_await aio::current_reactor(), statistics_.read, range.length);
+  Measurement measurement(co_await aio::current_reactor(), counters_, &NodeCounters::read, range.length);
   IoResult result = check_read(range);
   if (result && !range.empty()) result = co_await read_any(range, buffers);
   co_return measurement.finish(result);
 }
 
 aio::Task<IoResult> Node::write(Range range, IoBuffers buffers, WriteOptions options) {
-  Measurement measurement(co_await aio::current_reactor(), statistics_.write, range.length);
+  Measurement measurement(co_await aio::current_reactor(), counters_, &NodeCounters::write, range.length);
   IoResult result = check_write(range, options.may_grow);
   if (result && !range.empty()) {
     const std::uint64_t before_bytes = size_bytes();
@@ -134,14 +140,14 @@ aio::Task<IoResult> Node::write(Range range, IoBuffers buffers, WriteOptions opt
       }
       tell_growth(before_bytes);
       end_change(change);
-      if (result) statistics_.raise_highest_written_offset(range.end());
+      if (result) measurement.wrote(range);
     }
   }
   co_return measurement.finish(result);
 }
 
 aio::Task<IoResult> Node::write_zeroes(Range range, ZeroOptions options) {
-  Measurement measurement(co_await aio::current_reactor(), statistics_.write_zeroes, range.length);
+  Measurement measurement(co_await aio::current_reactor(), counters_, &NodeCounters::write_zeroes, range.length);
   IoResult result = check_write(range, options.may_grow);
   if (result && !range.empty()) {
     const std::uint64_t before_bytes = size_bytes();
@@ -153,14 +159,14 @@ aio::Task<IoResult> Node::write_zeroes(Range range, ZeroOptions options) {
       result = co_await write_zeroes_any(range, options);
       tell_growth(before_bytes);
       end_change(change);
-      if (result) statistics_.raise_highest_written_offset(range.end());
+      if (result) measurement.wrote(range);
     }
   }
   co_return measurement.finish(result);
 }
 
 aio::Task<IoResult> Node::discard(Range range) {
-  Measurement measurement(co_await aio::current_reactor(), statistics_.discard, range.length);
+  Measurement measurement(co_await aio::current_reactor(), counters_, &NodeCounters::discard, range.length);
   IoResult result = read_only() ? fail(EPERM) : check_read(range);
   if (result && options_.discard == DiscardMode::kUnmap && driver_->can_discard() && !range.empty()) {
     const Range blocks = discardable(range);
@@ -178,7 +184,7 @@ aio::Task<IoResult> Node::discard(Range range) {
 }
 
 aio::Task<IoResult> Node::flush() {
-  Measurement measurement(co_await aio::current_reactor(), statistics_.flush, 0);
+  Measurement measurement(co_await aio::current_reactor(), counters_, &NodeCounters::flush, 0);
   co_return measurement.finish(co_await flush_written());
 }
 
@@ -222,20 +228,20 @@ IoResult Node::try_read(aio::Reactor& reactor, Range range, IoBuffers buffers, I
   IoResult result = driver_.try_read(reactor, range, buffers, hints);
   if (!result && result.error() == Errno(EAGAIN)) return result;
   if (hints.ended_ns == 0) hints.ended_ns = reactor.now_ns();
-  statistics_.read.count(range.length, result, hints.ended_ns - hints.started_ns);
+  counters_.on(&reactor).read.count(range.length, result, hints.ended_ns - hints.started_ns);
   return result;
 }
 
 std::expected<FileSpan, Errno> Node::try_share(aio::Reactor& reactor, Range range) {
   if (range.empty() || !range.fits(size_bytes())) return fail(EAGAIN);
-  Measurement measurement(reactor, statistics_.read, range.length);
+  Measurement measurement(reactor, counters_, &NodeCounters::read, range.length);
   std::expected<FileSpan, Errno> span = driver_.try_share(reactor, range);
   if (span) (void)measurement.finish({});
   return span;
 }
 
 aio::Task<IoResult> Node::read_shared(Range range, IoBuffers buffers) {
-  Measurement measurement(co_await aio::current_reactor(), statistics_.read, 0);
+  Measurement measurement(co_await aio::current_reactor(), counters_, &NodeCounters::read, 0);
   IoResult result = check_read(range);
   if (result && !range.empty()) {
     // A reopen may have changed the driver's alignment since; then its children also count the bytes around the range.
@@ -270,9 +276,10 @@ IoResult Node::try_write(aio::Reactor& reactor, Range range, IoBuffers buffers, 
     return result;
   }
   end_change(change);
-  statistics_.raise_highest_written_offset(range.end());
+  NodeCounters& counters = counters_.on(&reactor);
+  counters.raise_highest_written_offset(range.end());
   if (hints.ended_ns == 0) hints.ended_ns = reactor.now_ns();
-  statistics_.write.count(range.length, {}, hints.ended_ns - hints.started_ns, hints.requests);
+  counters.write.count(range.length, {}, hints.ended_ns - hints.started_ns, hints.requests);
   return {};
 }
 

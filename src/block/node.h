@@ -116,7 +116,10 @@ class Node {
   // The same for a write of zeroes, whose partial blocks are written as data.
   std::uint64_t bounce_bytes_of_zeroes(Range range) const;
 
-  NodeStatistics& statistics() { return statistics_; }
+  // Any reactor.
+  NodeStatistics statistics() const { return counters_.sum(); }
+  // Counts a read that its caller has served without the node, since it knew the bytes.
+  void count_read(const aio::Reactor& reactor, std::uint64_t bytes) { counters_.on(&reactor).read.count(bytes, {}, 0); }
 
   // The edges that lead here, oldest first.
   IntrusiveList<Edge>& parents() { return parents_; }
@@ -171,7 +174,7 @@ class Node {
   RangeLock writes_;  // used only if the driver needs alignment
   ChangeListeners listeners_;
   NodeBitmaps bitmaps_{listeners_};
-  NodeStatistics statistics_;
+  NodeCounterSets counters_;
   // Number of writes that have ended, and the number that the last successful flush covered.
   std::atomic<std::uint64_t> write_generation_ = 0;
   std::atomic<std::uint64_t> flushed_generation_ = 0;

@@ -270,13 +270,12 @@ TEST_F(NodeTest, CountsASharedReadOnceEvenIfAPartIsReadLater) {
   EXPECT_TRUE(run(disk->read_shared({1024, 1024}, IoBuffers(&vector, 1))));
   EXPECT_EQ(bytes, filled(1024, 5));
   EXPECT_EQ(state.calls, (Calls{"read 1024+1024"}));
-  VerbStatistics& read = disk->statistics().read;
-  EXPECT_EQ(read.operations(), 1u);
-  EXPECT_EQ(read.bytes(), 4096u);
+  EXPECT_EQ(disk->statistics().read.operations(), 1u);
+  EXPECT_EQ(disk->statistics().read.bytes(), 4096u);
   // Only this node knows of the failure.
   state.error = EIO;
   EXPECT_EQ(run(disk->read_shared({1024, 1024}, IoBuffers(&vector, 1))).error(), Errno(EIO));
-  EXPECT_EQ(read.failed(), 1u);
+  EXPECT_EQ(disk->statistics().read.failed(), 1u);
   EXPECT_EQ(run(disk->read_shared({4000, 1024}, IoBuffers(&vector, 1))).error(), Errno(EINVAL));
 }
 
@@ -299,10 +298,10 @@ TEST_F(NodeTest, CountsItsRequests) {
   EXPECT_TRUE(run(disk->discard({0, 512})));
   auto bytes = filled(5000, 0);
   EXPECT_FALSE(read(*disk, 0, bytes));
-  NodeStatistics& statistics = disk->statistics();
+  const NodeStatistics statistics = disk->statistics();
   EXPECT_EQ(statistics.write.operations(), 2u);
   EXPECT_EQ(statistics.write.bytes(), 100u);
-  EXPECT_EQ(statistics.highest_written_offset(), 150u);
+  EXPECT_EQ(statistics.highest_written_offset, 150u);
   EXPECT_EQ(statistics.discard.bytes(), 512u);
   EXPECT_EQ(statistics.read.failed(), 1u);
   EXPECT_EQ(statistics.read.operations(), 0u);

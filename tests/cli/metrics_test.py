@@ -248,6 +248,33 @@ class NumbersTest(MetricsTest):
         wait.until(lambda: failures("protocol") == wrong + 1)
         self.assertEqual(self.page().value("server_accepted_total", server="default"), accepted + 3)
 
+    def test_load(self):
+        """Each reactor tells how busy it was: that of an iothread exists as long as the object."""
+        def loads():
+            return {labels["reactor"]: value for labels, value in self.page().series("reactor_busy_ratio")}
+        self.qmp.execute("object-add", {"qom-type": "iothread", "id": "io9"})
+        found = loads()
+        self.assertIn("main", found)
+        self.assertIn("iothread io9", found)
+        for name, value in found.items():
+            self.assertTrue(0 <= value <= 1, (name, value))
+        self.qmp.execute("object-del", {"id": "io9"})
+        self.assertNotIn("iothread io9", loads())
+
+    def test_load_of_a_busy_reactor(self):
+        """A client that always has requests makes its reactor busier than a reactor that has nothing to do."""
+        self.qmp.execute("object-add", {"qom-type": "iothread", "id": "idle"})
+        self.addCleanup(self.qmp.command, "object-del", {"id": "idle"})
+        session = self.session("disk")
+        self.page()
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            for reply in session.read_replies(session.send_reads(64)):
+                self.assertEqual(reply.error, 0)
+        loads = {labels["reactor"]: value for labels, value in self.page().series("reactor_busy_ratio")}
+        served = [one["reactor"] for one in self.qmp.execute("query-export-clients") if one["export"] == "disk"]
+        self.assertGreater(loads[served[0]], loads["iothread idle"])
+
     def test_labels_are_escaped(self):
         """Whatever the name of an export is, the page stays valid."""
         self.add_node("other", driver="null-co", size=MIB)

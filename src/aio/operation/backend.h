@@ -35,6 +35,9 @@ class Backend {
   // would wait for ever because nothing is under way; only a simulation can know that.
   [[nodiscard]] virtual bool wait(std::uint64_t deadline_ns, OperationList& completed) = 0;
 
+  // True if wait() would return operations at once, as far as that is known without a system call.
+  virtual bool has_completions() const { return false; }
+
   // True if the worker thread of a cancelled operation is still inside its system call. The destructor would wait for
   // it.
   virtual bool has_abandoned_calls() { return false; }

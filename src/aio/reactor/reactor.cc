@@ -101,6 +101,7 @@ void NextTurnAwaiter::resume_next_turn(TaskRoot& root, std::coroutine_handle<> w
 bool Reactor::run_once(std::uint64_t timeout_ns) {
   assert(is_own_thread());
   std::uint64_t now = now_ns();
+  busy_ns_.add(now - woke_ns_);
   std::uint64_t deadline = timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
   deadline = std::min({deadline, timers_.next_deadline_ns(), trimmer_.deadline_ns()});
   if (!scheduled_.empty() || !ready_.empty()) deadline = 0;
@@ -122,10 +123,12 @@ bool Reactor::run_once(std::uint64_t timeout_ns) {
   return ran;
 }
 
-// Waits until `deadline_ns` at most, and sets turn_started_ns_.
+// Waits until `deadline_ns` at most, and sets turn_started_ns_ and woke_ns_.
 void Reactor::wait_for_work(std::uint64_t now_ns, std::uint64_t deadline_ns, OperationList& completed) {
   const bool waits = deadline_ns > now_ns;
   const bool expected = waits && std::exchange(work_is_expected_, false) && options_.short_poll;
+  // A reactor that always finds completions is busy all the time.
+  const bool is_idle = waits && !backend_->has_completions();
   bool found = false;
   if (waits) {
     const std::uint64_t poll_ns = std::max(busy_poll_.poll_ns(), expected ? short_poll_.poll_ns() : 0);
@@ -133,6 +136,7 @@ void Reactor::wait_for_work(std::uint64_t now_ns, std::uint64_t deadline_ns, Ope
   }
   if (!found && !backend_->wait(deadline_ns, completed)) abort_on_deadlock();
   turn_started_ns_ = this->now_ns();
+  woke_ns_ = is_idle ? turn_started_ns_ : now_ns;
   if (!waits) return;
   busy_poll_.waited(turn_started_ns_ - now_ns);
   if (expected) {

@@ -24,6 +24,7 @@
 #include "aio/reactor/timer.h"
 #include "base/error.h"
 #include "base/lasting_condition.h"
+#include "base/owned_counter.h"
 
 namespace blockexport::aio {
 
@@ -69,6 +70,12 @@ class Reactor {
   // call per turn.
   std::uint64_t times_waited();
   bool has_waited_since(std::uint64_t before) const { return backend_->has_waited_since(before); }
+
+  // Time that this reactor has spent with work, not with waiting or polling for it, without the current turn. The
+  // kernel's work when it accepts operations before a wait counts as waiting. Any thread.
+  std::uint64_t busy_ns() const { return busy_ns_.load(); }
+  // When it was made, by its clock. Any thread.
+  std::uint64_t made_ns() const { return made_ns_; }
 
   // Runs `work` on this reactor's thread, in a later turn. Any thread.
   void post(std::move_only_function<void()> work);
@@ -194,6 +201,9 @@ class Reactor {
   std::unique_ptr<LastingCondition> stalls_;   // null in a simulation
   bool stopping_ = false;
   bool work_is_expected_ = false;
+  const std::uint64_t made_ns_ = now_ns();
+  std::uint64_t woke_ns_ = made_ns_;               // end of the last wait; the time since then counts as busy
+  alignas(kCacheLineBytes) OwnedCounter busy_ns_;  // the only value here that other threads read at any time
 };
 
 }  // namespace blockexport::aio

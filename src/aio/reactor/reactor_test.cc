@@ -212,6 +212,39 @@ Task<void> hold_the_loop(Reactor& reactor) {
   }
 }
 
+Task<void> work_and_wait(Reactor& reactor, std::uint64_t work_ns, std::uint64_t wait_ns) {
+  co_await next_turn();
+  const std::uint64_t end_ns = reactor.now_ns() + work_ns;
+  while (reactor.now_ns() < end_ns) {
+  }
+  (void)co_await reactor.sleep_until(reactor.now_ns() + wait_ns);
+}
+
+// Not in a simulation, whose time stands still while the task works.
+TEST(ReactorTurnTest, CountsTheTimeOfWorkAndNotThatOfWaits) {
+  constexpr std::uint64_t kWorkNs = 20'000'000;
+  constexpr std::uint64_t kWaitNs = 50'000'000;
+  for (BackendKind kind : {BackendKind::kAuto, BackendKind::kEpoll}) {
+    for (const bool polls : {false, true}) {
+      Log log("test", STDERR_FILENO, LogLevel::kError);
+      ReactorOptions options;
+      options.backend = kind;
+      if (polls) options.busy_poll = {.max_ns = 60'000'000'000, .grow = UINT64_MAX};
+      auto reactor = Reactor::create(options, log);
+      ASSERT_TRUE(reactor.has_value());
+      const std::uint64_t before_ns = (*reactor)->busy_ns();
+      const std::uint64_t began_ns = (*reactor)->now_ns();
+      testing::run(**reactor, work_and_wait(**reactor, kWorkNs, kWaitNs));
+      // The last turn counts when it has ended.
+      (void)(*reactor)->run_once(0);
+      const std::uint64_t busy_ns = (*reactor)->busy_ns() - before_ns;
+      EXPECT_GE(busy_ns, kWorkNs) << (*reactor)->backend_name();
+      // The wait may be longer, on a busy machine the work too.
+      EXPECT_LE(busy_ns, (*reactor)->now_ns() - began_ns - kWaitNs + kWaitNs / 5) << (*reactor)->backend_name();
+    }
+  }
+}
+
 TEST(ReactorLogTest, NamesTheTaskThatHoldsTheLoop) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);

@@ -37,6 +37,9 @@ class Ring {
   // (0: does not wait, UINT64_MAX: for ever).
   void enter(std::uint64_t timeout_ns);
 
+  // True if completions are waiting, or the kernel has some to deliver at the next call. Makes no system call.
+  bool has_completions() const { return io_uring_cq_ready(&ring_) > 0 || kernel_has_work(); }
+
   // Registers `memory` as the fixed buffer `number`, below Slabs::kSlabsMax. False when the kernel refuses: it may be
   // too old, or the limit on locked memory too small.
   [[nodiscard]] bool pin(unsigned number, std::span<std::byte> memory);

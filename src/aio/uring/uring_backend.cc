@@ -37,6 +37,7 @@ class UringBackend final : public posix::PosixBackend {
   void submit(Operation& operation) override;
   void cancel(Operation& operation) override;
   bool wait(std::uint64_t deadline_ns, OperationList& completed) override;
+  bool has_completions() const override { return ring_->has_completions(); }
   void use_slabs(const Slabs* slabs) override { pinned_.use(slabs); }
   void slabs_trimmed() override { pinned_.unpin(); }
 

@@ -7,7 +7,7 @@
 
 #include "control/core/client_events.h"
 #include "control/core/control.h"
-#include "control/objects/iothread_object.h"
+#include "control/core/named_reactors.h"
 #include "schema/operation_commands.h"
 
 namespace blockexport::control {
@@ -20,12 +20,7 @@ using ReactorNames = std::map<const aio::DataReactor*, std::string>;
 
 ReactorNames reactor_names(Control& control) {
   ReactorNames names;
-  control.data_reactors().for_each(
-      [&](const std::string& name, aio::DataReactor& reactor) { names.emplace(&reactor, name); });
-  for (const auto& object : control.objects().all()) {
-    if (object->type_name() != "iothread") continue;
-    names.emplace(&static_cast<IothreadObject&>(*object).data_reactor(), "iothread " + object->id());
-  }
+  for (NamedReactor& one : named_reactors(control)) names.emplace(one.data_reactor, std::move(one.name));
   return names;
 }
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "control/core/control.h"
+#include "control/core/named_reactors.h"
 #include "control/core/version.h"
-#include "control/objects/iothread_object.h"
 #include "json/parser.h"
 #include "schema/codec.h"
 #include "schema/command_table.h"
@@ -69,19 +69,9 @@ aio::Task<Result<std::vector<schema::DebugTask>>> x_debug_tasks(Control& control
   // The command runs beside others, which must not delete an iothread while this one visits its reactor.
   auto visits = co_await control.iothread_visits().lock();
   if (!visits) co_return fail("The command was cancelled");
-  struct Named {
-    std::string name;
-    aio::DataReactor* data_reactor;
-  };
-  std::vector<Named> reactors;
-  control.data_reactors().for_each(
-      [&](const std::string& name, aio::DataReactor& data_reactor) { reactors.push_back({name, &data_reactor}); });
-  for (const auto& object : control.objects().all()) {
-    if (object->type_name() != "iothread") continue;
-    reactors.push_back({"iothread " + object->id(), &static_cast<IothreadObject&>(*object).data_reactor()});
-  }
+  const std::vector<NamedReactor> reactors = named_reactors(control);
   std::vector<schema::DebugTask> tasks;
-  for (const Named& one : reactors) {
+  for (const NamedReactor& one : reactors) {
     aio::Task<void> listing = list_tasks(one.data_reactor->reactor, one.name, tasks);
     co_await aio::run_on(*one.data_reactor, "x-debug-tasks", std::move(listing));
   }

@@ -20,6 +20,9 @@
 #include "net/tls_credentials.h"
 #include "schema/property.h"
 
+namespace blockexport::aio {
+struct DataReactor;
+}
 namespace blockexport::drivers {
 class ThrottleGroup;
 }
@@ -56,6 +59,8 @@ class UserObject {
   // The daemon begins to serve, when every option of the command line was executed. Not called for later objects.
   virtual void begin_service() {}
 
+  // The reactor of its thread; null for objects of other kinds.
+  virtual aio::DataReactor* own_reactor() { return nullptr; }
   // The authorizer; null for objects of other kinds.
   virtual std::shared_ptr<authz::Authorizer> authorizer() { return nullptr; }
   // The secret's bytes; null for objects of other kinds.

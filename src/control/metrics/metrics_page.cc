@@ -61,6 +61,9 @@ std::size_t nodes_of(const Snapshot& snapshot) {
 std::size_t servers_of(const Snapshot& snapshot) {
   return snapshot.servers.size();
 }
+std::size_t reactors_of(const Snapshot& snapshot) {
+  return snapshot.reactors.size();
+}
 std::size_t clients_of(const Snapshot& snapshot) {
   return snapshot.clients.size();
 }
@@ -242,6 +245,9 @@ void certificates(const Snapshot& snapshot, std::size_t, SampleWriter& writer) {
     writer.value({{"creds", values.credentials}, {"file", values.file}}, seconds);
   }
 }
+void reactor_busy(const Snapshot& snapshot, std::size_t item, SampleWriter& writer) {
+  writer.ratio({{"reactor", snapshot.reactors[item].name}}, snapshot.reactors[item].busy_ratio);
+}
 void io_backend(const Snapshot& snapshot, std::size_t, SampleWriter& writer) {
   writer.value({{"backend", snapshot.backend}}, 1);
 }
@@ -291,6 +297,7 @@ constexpr Family kFamilies[] = {
     {"memory_budget_bytes", kGauge, "Memory of the buffers of all connections.", one, memory_budget},
     {"tls_handshakes", kCounter, "TLS handshakes with NBD clients that succeeded.", one, tls_handshakes},
     {"tls_certificate_not_after_seconds", kGauge, "Expiry of a certificate, in seconds since 1970.", one, certificates},
+    {"reactor_busy_ratio", kGauge, "Share of the time in which a reactor did not wait.", reactors_of, reactor_busy},
     {"http_refused_hosts", kCounter, "HTTP requests for the name of another host.", one, refused_hosts},
 };
 

@@ -90,6 +90,16 @@ TEST(MetricsPageTest, FailuresOfHandshakesAreHitsOfTheirLimits) {
       has_line(text, "blockexport_tls_handshakes_total{creds=\"tls0\",version=\"TLS1.3\",cipher=\"AES-256-GCM\"} 3"));
 }
 
+TEST(MetricsPageTest, AReactorShowsItsLoad) {
+  const Snapshot snapshot{.reactors = {{.name = "main", .busy_ratio = 0},
+                                       {.name = "iothread io0", .busy_ratio = 1.0 / 3},
+                                       {.name = "reactor1", .busy_ratio = 1}}};
+  const std::string text = page_of(snapshot);
+  EXPECT_TRUE(has_line(text, "blockexport_reactor_busy_ratio{reactor=\"main\"} 0")) << text;
+  EXPECT_TRUE(has_line(text, "blockexport_reactor_busy_ratio{reactor=\"iothread io0\"} 0.333333")) << text;
+  EXPECT_TRUE(has_line(text, "blockexport_reactor_busy_ratio{reactor=\"reactor1\"} 1")) << text;
+}
+
 TEST(MetricsPageTest, TheFormatIsTheOneThatTheClientPrefers) {
   EXPECT_EQ(format_for(""), MetricsFormat::kPrometheus);
   EXPECT_EQ(format_for("*/*"), MetricsFormat::kPrometheus);

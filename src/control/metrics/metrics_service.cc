@@ -87,7 +87,7 @@ http::Reply MetricsService::readiness() const {
 aio::Task<http::Reply> MetricsService::write_page(MetricsFormat format) {
   auto turn = co_await writing_.lock();
   if (!turn) co_return http::Reply{.code = kUnavailable, .body = "shutting down\n"};
-  const Snapshot snapshot = collect(control_, settings_, server_.counters());
+  const Snapshot snapshot = collect(control_, settings_, server_.counters(), loads_);
   http::Reply reply{.content_type = content_type_of(format)};
   MetricsPage page(snapshot, format, reply.body);
   while (page.add_piece()) co_await aio::next_turn();

@@ -39,6 +39,7 @@ class MetricsService final : private http::Handler {
 
   Control& control_;
   MetricsSettings settings_;
+  ReactorLoads loads_;
   http::Server server_;
   aio::Mutex writing_;  // one page at a time, since each takes memory
 };

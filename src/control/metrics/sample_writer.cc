@@ -105,6 +105,12 @@ void SampleWriter::seconds(Labels labels, std::uint64_t nanoseconds) {
   close(seconds_text(nanoseconds));
 }
 
+void SampleWriter::ratio(Labels labels, double number) {
+  constexpr std::uint64_t kMillionth = kNanosecondsPerSecond / 1'000'000;
+  open("", labels);
+  close(seconds_text(static_cast<std::uint64_t>(number * 1e6) * kMillionth));
+}
+
 void SampleWriter::histogram(Labels labels, std::span<const std::uint64_t> limits_ns,
                              std::span<const std::uint64_t> counts, std::uint64_t sum_ns) {
   std::uint64_t sum = 0;

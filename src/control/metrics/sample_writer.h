@@ -33,6 +33,8 @@ class SampleWriter {
   void value(Labels labels, std::uint64_t number);
   // The same of a time, which is written in seconds.
   void seconds(Labels labels, std::uint64_t nanoseconds);
+  // A number from 0 to 1, with six digits.
+  void ratio(Labels labels, double number);
   // A histogram. Bucket i holds `counts[i]` observations of at most `limits_ns[i]`, and more than the bucket before;
   // the last of `counts` has no limit.
   void histogram(Labels labels, std::span<const std::uint64_t> limits_ns, std::span<const std::uint64_t> counts,

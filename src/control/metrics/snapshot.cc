@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/core/control.h"
+#include "control/core/named_reactors.h"
 
 namespace blockexport::control {
 namespace {
@@ -53,7 +54,7 @@ NodeVerbValues values_of(const block::VerbStatistics& counted) {
 void collect_nodes(Control& control, Snapshot& snapshot) {
   for (const block::GraphNode& entry : control.graph().nodes()) {
     if (entry.node->name().starts_with('#')) continue;
-    const block::NodeStatistics& counted = entry.node->statistics();
+    const block::NodeStatistics counted = entry.node->statistics();
     snapshot.nodes.push_back(
         {.name = entry.node->name(),
          .verbs = {values_of(counted.read), values_of(counted.write), values_of(counted.write_zeroes),
@@ -85,9 +86,19 @@ void collect_certificates(Control& control, Snapshot& snapshot) {
   }
 }
 
+std::vector<ReactorReading> read_reactors(Control& control) {
+  std::vector<ReactorReading> readings;
+  for (NamedReactor& one : named_reactors(control)) {
+    const aio::Reactor& reactor = one.data_reactor->reactor;
+    readings.push_back({.name = std::move(one.name), .made_ns = reactor.made_ns(), .busy_ns = reactor.busy_ns()});
+  }
+  return readings;
+}
+
 }  // namespace
 
-Snapshot collect(Control& control, const MetricsSettings& settings, const http::ServerCounters& http) {
+Snapshot collect(Control& control, const MetricsSettings& settings, const http::ServerCounters& http,
+                 ReactorLoads& loads) {
   Snapshot snapshot{.budget_used_bytes = control.budget().used_bytes(),
                     .budget_limit_bytes = aio::ProcessBudget::kBytesDefault,
                     .http = http,
@@ -97,6 +108,8 @@ Snapshot collect(Control& control, const MetricsSettings& settings, const http::
   collect_nodes(control, snapshot);
   collect_servers(control, snapshot);
   collect_certificates(control, snapshot);
+  // All reactors use the same clock.
+  snapshot.reactors = loads.take(read_reactors(control), control.reactor().now_ns());
   snapshot.shows_latencies = settings.shows_latencies.value_or(snapshot.exports.size() <= kLatencyExportsMax);
   return snapshot;
 }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/metrics/reactor_load.h"
 #include "export/engine/operation_counters.h"
 #include "export/nbd/server/server_counters.h"
 #include "http/server.h"
@@ -79,6 +80,7 @@ struct Snapshot {
   std::vector<NodeValues> nodes = {};
   std::vector<ServerValues> servers = {};
   std::vector<CertificateValues> certificates = {};
+  std::vector<ReactorValues> reactors = {};
   std::uint64_t handshakes = 0;
   std::uint64_t budget_used_bytes = 0;
   std::uint64_t budget_limit_bytes = 0;
@@ -88,6 +90,8 @@ struct Snapshot {
   bool shows_clients = false;
 };
 
-Snapshot collect(Control& control, const MetricsSettings& settings, const http::ServerCounters& http);
+// `loads` remembers the readings of earlier calls.
+Snapshot collect(Control& control, const MetricsSettings& settings, const http::ServerCounters& http,
+                 ReactorLoads& loads);
 
 }  // namespace blockexport::control

@@ -23,6 +23,7 @@ class IothreadObject final : public ObjectOf<schema::IothreadProperties> {
 
   // Valid once completed; outlives every export that names the object.
   aio::DataReactor& data_reactor() { return thread_->data_reactor(); }
+  aio::DataReactor* own_reactor() override { return &data_reactor(); }
 
  private:
   IothreadObject(Control& control, std::string id, schema::IothreadProperties properties)

@@ -15,13 +15,15 @@
 #include <memory>
 #include <string_view>
 
+#include "base/owned_counter.h"
 #include "export/engine/block_request.h"
 #include "export/engine/session_states.h"
 
 namespace blockexport::exports {
 
+using blockexport::OwnedCounter;
+
 inline constexpr std::size_t kVerbs = 7;
-inline constexpr std::size_t kCacheLineBytes = 64;
 
 // Classes of failure that a client can see, for any wire format.
 enum class ErrorClass : std::uint8_t {
@@ -50,18 +52,6 @@ constexpr std::size_t latency_bucket(std::uint64_t elapsed_ns) {
   const auto bucket = static_cast<std::size_t>((std::bit_width((elapsed_ns - 1) / kLatencyBucketNs) + 1) / 2);
   return bucket < kLatencyBuckets ? bucket : kLatencyBuckets;
 }
-
-// A number that one thread changes and any thread loads.
-class OwnedCounter {
- public:
-  void add(std::uint64_t amount) { set(load() + amount); }
-  void subtract(std::uint64_t amount) { set(load() - amount); }
-  void set(std::uint64_t value) { value_.store(value, std::memory_order_relaxed); }
-  std::uint64_t load() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_ = 0;
-};
 
 // Values of one verb. Number is OwnedCounter, or std::uint64_t for a sum.
 template <class Number>

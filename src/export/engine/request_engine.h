@@ -158,7 +158,7 @@ class RequestEngine {
   }
   std::expected<block::FileSpan, Errno> share_now(block::Range range);
   // Counts a read of `bytes` that was answered from known extents.
-  void count_hole(std::uint64_t bytes) { context_.edge.node().statistics().read.count(bytes, {}, 0); }
+  void count_hole(std::uint64_t bytes) { context_.edge.node().count_read(context_.reactor, bytes); }
   // True if the node accepts write buffers of any alignment.
   bool writes_from_anywhere() const { return context_.edge.node().limits().request_alignment == 1; }
 
