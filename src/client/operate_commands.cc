@@ -81,6 +81,8 @@ struct OperateCommands::Parts {
     selectors->add_option("--identity", kick_options.identity,
                           "The subject of its certificate, or its user name: all clients with it");
     selectors->add_option("--export", kick_options.export_id, "ID of an export: all its clients");
+    kick->add_option("--ban", kick_options.ban,
+                     "Refuse them for this time too, such as 60s, 10m or 2h: by identity, or else by address");
     // At least one; of several a client has to match all.
     selectors->require_option(1, 0);
     add_common(top, top_options.monitor);

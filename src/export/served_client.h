@@ -25,6 +25,7 @@ struct ClientDescription {
   std::uint64_t number = 0;                  // unique in the process
   std::string server = {};                   // id of the server that accepted it
   std::string peer = {};                     // address, or user of a unix socket
+  std::string_view peer_group = {};          // its address, network or user: net::describe(PeerGroup)
   std::optional<std::string> identity = {};  // proven over TLS
   std::int64_t since_us = 0;                 // of the connection; microseconds since 1970
   std::optional<ClientTls> tls = {};         // nothing: unprotected

@@ -124,6 +124,26 @@ class PreparedTest(ToolTest):
         self.assertIn("no number of a client", self.run_tool("kick", "anna", expected=1)[1])
         self.assertEqual(json.loads(self.run_tool("kick", "--json", "7")[0]), {"disconnected": 1})
 
+    def test_kick_with_a_ban(self):
+        """The time of a ban reaches the daemon in seconds; the tool tells how many are banned."""
+        monitor = self.start(lambda name, count: {"return": {"disconnected": 1, "banned": 1}})
+        self.assertEqual(self.run_tool("kick", "7", "--ban", "10m")[0],
+                         "1 client is disconnected\n1 peer is banned for 10m\n")
+        for text in ("90", "60s", "2h", "7d"):
+            self.run_tool("kick", "--identity", "CN=anna", "--ban", text)
+        sent = [arguments["ban-seconds"] for name, arguments in monitor.requests if name == "export-client-disconnect"]
+        self.assertEqual(sent, [600, 90, 60, 7200, 604800])
+        self.assertEqual(json.loads(self.run_tool("kick", "--json", "7", "--ban", "1")[0]),
+                         {"disconnected": 1, "banned": 1})
+        for text in ("0", "8d", "604801", "1w", "-1", "m", "1.5h", "99999999999999999999"):
+            said = self.run_tool("kick", "7", f"--ban={text}", expected=1)[1]
+            self.assertIn("is no time from 1 second to 7 days", said)
+
+    def test_ban_of_an_absent_identity(self):
+        """An identity is banned although no client has it now."""
+        self.start(lambda name, count: {"return": {"disconnected": 0, "banned": 1}})
+        self.assertEqual(self.run_tool("kick", "--identity", "CN=anna", "--ban", "1h")[0], "1 peer is banned for 1h\n")
+
     def test_kick_of_nobody(self):
         """No client that matches is a failure."""
         self.start(lambda name, count: {"return": {"disconnected": 0}})

@@ -151,7 +151,7 @@ class NumbersTest(DaemonTest):
                        "qcow2": {"driver": "qcow2", "encrypt": {"format": "luks", "state": "active"}}}[choices[0]]
             return {"job-id": "j", "node-name": "file", "options": options}, ("job-dismiss", {"id": "j"})
         if command == "export-client-disconnect":
-            return {}, None
+            return {"identity": "nobody"} if path[-1] == "ban-seconds" else {}, None
         if command == "block-job-set-speed":
             return {"device": "j"}, None
         if command == "chardev-add":

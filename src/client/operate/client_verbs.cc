@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/print.h"
@@ -25,6 +26,9 @@ namespace {
 
 using monitor::escaped;
 using monitor::MonitorClient;
+
+// The daemon's limit.
+constexpr std::uint64_t kBanSecondsMax = 7 * 86400;
 
 // Local time, such as "2026-02-03 04:05:06".
 std::string time_text(std::uint64_t since_s) {
@@ -64,6 +68,23 @@ Result<std::uint64_t> client_number(const std::string& text) {
                   .with_hint("`blockexport clients` lists the clients with their numbers."));
 }
 
+Result<std::uint64_t> ban_seconds(const std::string& text) {
+  constexpr std::pair<char, std::uint64_t> kUnits[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+  std::string_view digits = text;
+  std::uint64_t unit_seconds = 1;
+  for (const auto& [letter, seconds] : kUnits) {
+    if (!text.ends_with(letter)) continue;
+    digits.remove_suffix(1);
+    unit_seconds = seconds;
+  }
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  const bool is_number = !digits.empty() && error == std::errc() && end == digits.data() + digits.size();
+  if (is_number && number >= 1 && number <= kBanSecondsMax / unit_seconds) return number * unit_seconds;
+  return fail(Error(fmt::format("--ban {}: this is no time from 1 second to 7 days", printable(text)))
+                  .with_hint("A time is a number of seconds, or a number and s, m, h or d, such as 10m."));
+}
+
 }  // namespace
 
 Result<> print_clients(const ClientsOptions& options) {
@@ -100,18 +121,31 @@ Result<> kick_clients(const KickOptions& options) {
   }
   if (!options.identity.empty()) selectors.set("identity", options.identity);
   if (!options.export_id.empty()) selectors.set("export", options.export_id);
+  if (options.ban) {
+    TRY_ASSIGN(const std::uint64_t seconds, ban_seconds(*options.ban));
+    selectors.set("ban-seconds", seconds);
+  }
   const monitor::MonitorOptions& monitor = options.monitor;
   TRY_ASSIGN(MonitorClient client, MonitorClient::connect(monitor.path, monitor.timeout_seconds));
   if (!options.export_id.empty()) TRY(find_export(client, options.export_id));
   TRY_ASSIGN(const json::Value reply, execute_if_known(client, "export-client-disconnect", std::move(selectors)));
   const json::Object* const result = reply.as_object();
-  const std::uint64_t count = result != nullptr ? monitor::count_of(*result, "disconnected").value_or(0) : 0;
+  const auto count_of = [result](std::string_view name) {
+    return result != nullptr ? monitor::count_of(*result, name).value_or(0) : 0;
+  };
+  const std::uint64_t count = count_of("disconnected");
+  const std::uint64_t banned = count_of("banned");
   if (monitor.is_json) {
-    monitor::print_json(json::Object{{"disconnected", count}});
-  } else if (count > 0) {
-    print(stdout, "{} client{} disconnected\n", count, count == 1 ? " is" : "s are");
+    json::Object shown{{"disconnected", count}};
+    if (options.ban) shown.set("banned", banned);
+    monitor::print_json(std::move(shown));
+  } else {
+    if (count > 0) print(stdout, "{} client{} disconnected\n", count, count == 1 ? " is" : "s are");
+    if (banned > 0) {
+      print(stdout, "{} peer{} banned for {}\n", banned, banned == 1 ? " is" : "s are", options.ban.value_or(""));
+    }
   }
-  if (count > 0) return {};
+  if (count > 0 || banned > 0) return {};
   return fail(Error("No client matches").with_hint("`blockexport clients` lists the clients."));
 }
 

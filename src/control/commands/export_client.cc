@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <utility>
 
+#include "base/printable.h"
 #include "control/core/client_events.h"
 #include "control/core/control.h"
 #include "control/core/named_reactors.h"
@@ -15,6 +18,7 @@ namespace {
 
 constexpr std::int64_t kMicrosecondsPerSecond = 1'000'000;
 constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 using ReactorNames = std::map<const aio::DataReactor*, std::string>;
 
@@ -81,6 +85,39 @@ bool matches(const schema::ExportClientDisconnectArguments& wanted, const export
   return !wanted.identity || about.identity == *wanted.identity;
 }
 
+Result<> check_ban(std::optional<std::uint32_t> seconds) {
+  if (!seconds || (*seconds >= 1 && *seconds <= nbd::kBanSecondsMax)) return {};
+  return fail(fmt::format("Parameter 'ban-seconds' expects a number from 1 to {}", nbd::kBanSecondsMax));
+}
+
+// Those by whom clients are banned: each client's identity or group of peers, and the identity that was asked for.
+using BanNames = std::set<std::pair<nbd::Bans::By, std::string>>;
+
+BanNames names_to_ban(const std::vector<exports::ServedClient*>& clients, const std::optional<std::string>& identity) {
+  BanNames names;
+  if (identity) names.emplace(nbd::Bans::By::kIdentity, *identity);
+  for (const exports::ServedClient* client : clients) {
+    const exports::ClientDescription& about = client->description();
+    if (about.identity) {
+      names.emplace(nbd::Bans::By::kIdentity, *about.identity);
+    } else {
+      names.emplace(nbd::Bans::By::kPeerGroup, std::string(about.peer_group));
+    }
+  }
+  return names;
+}
+
+Result<> ban(Control& control, const BanNames& names, std::uint32_t seconds) {
+  const std::uint64_t now_ns = control.reactor().now_ns();
+  for (const auto& [by, name] : names) {
+    TRY(control.servers().bans().add(by, name, now_ns + seconds * kNanosecondsPerSecond, now_ns));
+    control.log().info(fmt::format("NBD clients {} {} are banned for {} s",
+                                   by == nbd::Bans::By::kIdentity ? "with the identity" : "of",
+                                   printable(name, name.size()), seconds));
+  }
+  return {};
+}
+
 }  // namespace
 
 aio::Task<Result<std::vector<schema::ExportClient>>> query_export_clients(Control& control) {
@@ -105,15 +142,21 @@ aio::Task<Result<schema::ExportClientDisconnected>> export_client_disconnect(
   if (arguments.export_ && control.exports().find(*arguments.export_) == nullptr) {
     co_return fail(fmt::format("Export '{}' is not found", *arguments.export_));
   }
-  schema::ExportClientDisconnected result;
+  CO_TRY(check_ban(arguments.ban_seconds));
+  std::vector<exports::ServedClient*> clients;
   for (exports::Export* used : control.exports().list()) {
     if (arguments.export_ && used->id() != *arguments.export_) continue;
     for (exports::ServedClient* client : used->clients()) {
-      if (!matches(arguments, *client)) continue;
-      client->disconnect();
-      ++result.disconnected;
+      if (matches(arguments, *client)) clients.push_back(client);
     }
   }
+  schema::ExportClientDisconnected result{.disconnected = static_cast<std::int64_t>(clients.size())};
+  if (arguments.ban_seconds) {
+    const BanNames names = names_to_ban(clients, arguments.identity);
+    CO_TRY(ban(control, names, *arguments.ban_seconds));
+    result.banned = static_cast<std::int64_t>(names.size());
+  }
+  for (exports::ServedClient* client : clients) client->disconnect();
   co_return result;
 }
 

@@ -67,6 +67,7 @@ Result<> Servers::check_new_id(std::string_view id) const {
 nbd::Server& Servers::make(std::string_view id, nbd::ServerOptions options) {
   options.close_grace_ns = close_grace_ns_;
   options.id = id;
+  options.bans = &bans_;
   options.counters = &counters_[options.id];
   auto server = std::make_unique<nbd::Server>(reactor_, reactors_, budget_, log_, serving_, names_, std::move(options));
   nbd::Server& made = *server;

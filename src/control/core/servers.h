@@ -60,6 +60,8 @@ class Servers {
   Result<> check_new_id(std::string_view id) const;
   // Reserves a checked id for a server that is being prepared.
   ReservedNames::Reservation reserve(std::string_view id) { return reserved_.reserve(id); }
+  // The clients that are banned on all servers.
+  nbd::Bans& bans() { return bans_; }
   // Makes a server, without listeners. No server has that id.
   nbd::Server& make(std::string_view id, nbd::ServerOptions options);
 
@@ -96,6 +98,7 @@ class Servers {
   aio::Event& serving_;
   exports::Registry& exports_;
   nbd::ExportNames names_;
+  nbd::Bans bans_;
   std::map<std::string, nbd::ServerCounters, std::less<>> counters_;  // outlive the servers
   std::map<std::string, Running, std::less<>> running_;
   ReservedNames reserved_;

@@ -92,6 +92,12 @@ class Handshake {
   // Answers every option except ABORT with ERR_SHUTDOWN from now on.
   void begin_shutdown() { shutting_down_ = true; }
 
+  // Answers every option except ABORT with ERR_POLICY from now on. `reason`: for the client and for the log, printable.
+  void refuse_all(std::string reason) {
+    refusal_reason_ = reason;
+    refuses_all_ = std::move(reason);
+  }
+
   const SessionState& state() const { return state_; }
 
   // After kTransmission: the directory's export, valid as long as the directory says. Null before.
@@ -167,6 +173,7 @@ class Handshake {
   std::uint32_t options_seen_ = 0;
   std::uint64_t option_bytes_seen_ = 0;
   bool shutting_down_ = false;
+  std::optional<std::string> refuses_all_;  // the reason
   const ExportInfo* chosen_export_ = nullptr;
   std::string close_reason_;
   std::string refusal_reason_;

@@ -38,6 +38,7 @@ std::optional<std::string> Handshake::fatal_reason() const {
   // The protocol has no error reply to EXPORT_NAME.
   if (needs_tls()) return fmt::format("Option 0x{:x} not permitted before TLS", option_);
   if (shutting_down_) return "server is shutting down";
+  if (refuses_all_) return refuses_all_;
   if (state_.header_mode == HeaderMode::kExtended) return "EXPORT_NAME after extended headers";
   if (option_bytes_ > kStringBytesMax) return fmt::format("export name of {} bytes", option_bytes_);
   return std::nullopt;
@@ -66,6 +67,7 @@ std::optional<Handshake::Answer> Handshake::refusal() const {
   if (auto answer = refusal_before_tls()) return answer;
   const std::string_view name = option_name(option_);
   if (shutting_down_) return Answer{OptionReply::kErrorShutdown, "server is shutting down"};
+  if (refuses_all_) return Answer{OptionReply::kErrorPolicy, *refuses_all_};
   switch (static_cast<Option>(option_)) {
     case Option::kExportName:
       return std::nullopt;

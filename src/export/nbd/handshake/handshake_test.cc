@@ -243,6 +243,21 @@ TEST_F(HandshakeTest, R22_while_shutting_down_only_abort_is_served) {
   EXPECT_EQ(client.ask(ClientBytes().option(Option::kAbort)).type, OptionReply::kAck);
 }
 
+TEST_F(HandshakeTest, ARefusedClientMayOnlyAbort) {
+  Conversation client(directory_);
+  client.handshake.refuse_all("banned");
+  const Reply refused = client.ask(ClientBytes().info(Option::kGo, "disk"));
+  EXPECT_EQ(refused.type, OptionReply::kErrorPolicy);
+  EXPECT_EQ(refused.text(), "banned");
+  EXPECT_EQ(client.ask(ClientBytes().option(Option::kList)).type, OptionReply::kErrorPolicy);
+  EXPECT_EQ(client.handshake.refusal_reason(), "banned");
+  EXPECT_EQ(client.ask(ClientBytes().option(Option::kAbort)).type, OptionReply::kAck);
+  Conversation older(directory_);
+  older.handshake.refuse_all("banned");
+  EXPECT_EQ(older.send(ClientBytes().export_name("disk")), HandshakeStatus::kClose);
+  EXPECT_EQ(older.handshake.close_reason(), "banned");
+}
+
 // Answers every question about an export until the handshake has another status.
 void answer_all(Conversation& client, bool allowed) {
   while (client.status == HandshakeStatus::kAuthorize) {

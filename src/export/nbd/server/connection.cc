@@ -14,6 +14,7 @@ namespace blockexport::nbd {
 namespace {
 
 constexpr std::size_t kHandshakeReceiveBytes = 4096;
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 // Handshake steps without a delay; an ordinary client needs about ten, and one for each export that it lists. Of all
 // handshakes that have needed more, only one continues in each turn of the loop.
 constexpr std::uint32_t kHandshakeStepsAtOnceMax = 64;
@@ -104,11 +105,33 @@ ClientNames Connection::names(std::string_view export_id) const {
   return {.name = name_, .peer = peer(), .identity = identity_, .export_id = export_id};
 }
 
+// The reason why the client is refused, if it is banned. On a server with TLS a client has to say first who it is.
+std::optional<std::string> Connection::ban() const {
+  const Bans* const bans = server_.options.bans;
+  if (bans == nullptr || bans->empty() || (tls_ && !tls_session_)) return std::nullopt;
+  const auto rest_ns = bans->rest_ns(printable(identity_, identity_.size()), log_.group(), server_.reactor.now_ns());
+  if (!rest_ns) return std::nullopt;
+  return fmt::format("an administrator has banned this client for another {} s",
+                     (*rest_ns + kNanosecondsPerSecond - 1) / kNanosecondsPerSecond);
+}
+
+bool Connection::refuse_banned() {
+  const auto reason = ban();
+  if (!reason) return false;
+  server_.counters.failed(HandshakeFailure::kRefused);
+  tell_client_refused(log_, names(), *reason);
+  return true;
+}
+
 // Ends when the client has chosen an export and the last reply of the handshake was sent.
 aio::Task<IoResult> Connection::negotiate() {
   std::vector<std::byte> output;
   handshake_->greet(output);
   for (;;) {
+    if (auto reason = ban()) {
+      failure_ = HandshakeFailure::kRefused;
+      handshake_->refuse_all(*std::move(reason));
+    }
     HandshakeStep step = handshake_->feed(input_, output);
     input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(step.consumed));
     // Skipping bytes is work too.
@@ -196,6 +219,7 @@ exports::ClientDescription Connection::describe_client(const SessionState& state
       .number = number_,
       .server = server_.options.id,
       .peer = std::string(peer()),
+      .peer_group = log_.group(),
       .since_us = since_us_,
       .tls = tls_session_,
       .header_mode = header_mode_name(state.header_mode),
@@ -258,6 +282,7 @@ aio::Task<void> Connection::transmit() {
     server_.counters.failed(HandshakeFailure::kExportGone);
     co_return;
   }
+  if (refuse_banned()) co_return;
   NbdExport& serving = *chosen;
   SessionState state = handshake_->state();
   std::vector<std::byte> early = std::move(input_);

@@ -42,6 +42,8 @@ class Connection : public HandshakeTable::Slot {
   // "127.0.0.1:40112 #7"
   std::string_view peer() const { return std::string_view(name_).substr(0, peer_bytes_); }
   ClientNames names(std::string_view export_id = {}) const;
+  std::optional<std::string> ban() const;
+  bool refuse_banned();
   aio::Task<IoResult> negotiate();
   aio::Task<IoResult> receive();
   aio::Task<IoResult> give_turn();

@@ -16,6 +16,7 @@
 #include "aio/threads/reactor_pool.h"
 #include "authz/authorizer.h"
 #include "base/log.h"
+#include "export/nbd/server/bans.h"
 #include "export/nbd/server/export_names.h"
 #include "export/nbd/server/export_view.h"
 #include "export/nbd/server/handshake_table.h"
@@ -46,6 +47,7 @@ struct ServerTls {
 
 struct ServerOptions {
   std::string id{kDefaultServerId};          // for queries, events, metrics and the log
+  const Bans* bans = nullptr;                // outlives the server; null: nobody is banned
   ServerCounters* counters = nullptr;        // outlives the server; null: it has counters of its own
   std::uint32_t max_connections = 100;       // in transmission; 0 = no limit
   std::uint32_t handshake_max_seconds = 10;  // 0 = no limit
