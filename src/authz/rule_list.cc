@@ -21,7 +21,7 @@ std::size_t character_bytes(std::string_view text) {
 }  // namespace
 
 bool matches_glob(std::string_view pattern, std::string_view text) {
-  // Where to resume when the pattern after the last '*' does not match: that star then takes one byte more.
+  // The positions to resume at when the pattern after the last '*' does not match: that star then takes one byte more.
   // Backtracking to an earlier star is never needed, since the last one can take any bytes the earlier one could.
   std::string_view after_star;
   std::string_view star_text;

@@ -12,7 +12,8 @@ namespace {
 constexpr std::size_t kDetailBytesMax = 1024;
 
 bool matches(std::string_view pattern, std::string_view name) {
-  // Where to resume when the pattern after the last '*' does not match: that '*' then takes one byte more of the name.
+  // The positions to resume at when the pattern after the last '*' does not match: that '*' then takes one byte more of
+  // the name.
   std::size_t star = std::string_view::npos;
   std::size_t retry = 0;
   std::size_t at = 0;

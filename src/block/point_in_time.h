@@ -28,8 +28,8 @@ class PointInTime {
   // anything done to keep them, and the storage that they took is given back.
   virtual aio::Task<IoResult> drop_then(Range range) = 0;
 
-  // Why the older state could not be kept, so that none of it can be read any more; nothing while it is kept. It never
-  // becomes readable again.
+  // The reason why the older state could not be kept, so that none of it can be read any more; nothing while it is
+  // kept. It never becomes readable again.
   virtual std::optional<Errno> given_up_because() const = 0;
 
  protected:

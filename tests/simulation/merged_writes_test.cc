@@ -34,8 +34,8 @@ constexpr std::uint64_t kWritesMax = 24;  // of a batch
 // The largest write: more than a small one may be.
 constexpr std::uint64_t kLongWriteBytes = 5000;
 
-// What each byte of a range may be. Requests that are under way together may be done in any order, and what one that
-// failed has left behind is nobody's promise; all else is known.
+// The possible values of each byte of a range. Requests that are under way together may be done in any order, and the
+// bytes that a failed one has left behind are unknown; all other bytes are known.
 class Model {
  public:
   explicit Model(std::size_t bytes) : possible_(bytes, Values(1)) {}
@@ -55,17 +55,17 @@ class Model {
     }
   }
 
-  // The first place where `content` is none of what it may be; its size when there is none.
+  // The first place where `content` has no possible value; its size when there is none.
   std::size_t first_difference(std::span<const std::byte> content) const {
     std::size_t at = 0;
     while (at < content.size() && possible_[at].test(std::to_integer<std::size_t>(content[at]))) ++at;
     return at;
   }
-  // Of the bytes, those of which nothing is left open.
+  // Number of bytes with one possible value.
   std::size_t known_bytes() const {
     return static_cast<std::size_t>(std::ranges::count(possible_, 1u, &Values::count));
   }
-  // What was read is what it is.
+  // Takes the bytes that were read as the known ones.
   void settle(std::span<const std::byte> content) {
     for (std::size_t at = 0; at < content.size(); ++at) {
       possible_[at].reset();
@@ -303,7 +303,7 @@ Tally run_seeds(std::uint64_t count, Weakness weakness) {
 }
 
 constexpr std::uint64_t kSeeds = 40;
-// How many bytes of the clients' parts the model looks at, all batches together.
+// Number of bytes of the clients' parts that the model looks at, all batches together.
 constexpr std::uint64_t kLookedAt = kSeeds * kClients * kBatches * kPartBytes;
 
 TEST(MergedWritesTest, AreFewerCallsAndLeaveWhatEachWouldHaveLeft) {
