@@ -44,7 +44,8 @@ build_image() {
 check_packages() {
   local test
   local quietly=(--option=Dpkg::Use-Pty=0 --quiet=2 --yes)
-  apt-get install "${quietly[@]}" --no-install-recommends "$output"/*.deb libnbd-bin fio qemu-utils man-db </dev/null
+  apt-get install "${quietly[@]}" --no-install-recommends "$output"/*.deb libnbd-bin fio qemu-utils curl man-db \
+    </dev/null
   for test in clients manual service; do
     echo "=== $test"
     debian/tests/$test
