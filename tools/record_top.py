@@ -19,6 +19,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -29,6 +30,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COLUMNS, ROWS = 110, 16
 SECONDS = 6.0
+# Time for a process to end when it is asked to.
+PATIENCE_S = 10.0
 # Export, and what its client does: pattern, block size, depth and limit of its rate.
 LOADS = (("vm1-vda", "randread", "16k", 16, "60m"), ("vm1-vda", "randwrite", "8k", 4, "6m"),
          ("vm2-vda", "write", "256k", 4, "35m"), ("backup", "read", "1m", 2, "90m"))
@@ -69,8 +72,8 @@ def show_top(program: str, monitor: str) -> list[str]:
     """Runs the tool in a terminal for SECONDS, ends it with the key q, and returns its last screen."""
     child, terminal = pty.fork()
     if child == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         os.execv(program, [program, "top", "--monitor", monitor])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     screen, seen, deadline, is_asked = Screen(), [], time.monotonic() + SECONDS, False
     with contextlib.suppress(OSError):  # the terminal's other end is closed
         while True:
@@ -86,6 +89,8 @@ def show_top(program: str, monitor: str) -> list[str]:
             if time.monotonic() >= deadline and not is_asked:
                 os.write(terminal, b"q")
                 is_asked = True
+            if time.monotonic() >= deadline + PATIENCE_S:
+                os.kill(child, signal.SIGKILL)
     os.close(terminal)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         raise SystemExit("blockexport top failed:\n" + "\n".join(seen))
@@ -122,6 +127,25 @@ def is_head(row: str) -> bool:
     return re.match(r"(EXPORT|CLIENT) ", row.strip()) is not None
 
 
+def start(arguments: list[str], folder: str) -> subprocess.Popen:
+    """A process without a terminal, in a group of its own: fio's jobs are processes too, and it changes a terminal."""
+    with open(os.path.join(folder, "log"), "ab") as log:
+        return subprocess.Popen(arguments, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                start_new_session=True)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ends a process and its children, by force when it does not end by itself."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        print(f"{process.args[0]} did not end", file=sys.stderr)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def start_daemon(programs: str, folder: str) -> subprocess.Popen:
     """A daemon with three exports; it is ready when this returns."""
     arguments = [os.path.join(programs, "blockexportd"), "--chardev", "socket,id=m,path=qmp.sock,server=on,wait=off",
@@ -131,7 +155,7 @@ def start_daemon(programs: str, folder: str) -> subprocess.Popen:
             file.truncate(IMAGE_BYTES)
         arguments += ["--blockdev", f"file,node-name={name},filename={name}.img",
                       "--export", f"nbd,id={name},node-name={name},writable=on"]
-    daemon = subprocess.Popen(arguments, cwd=folder)
+    daemon = start(arguments, folder)
     deadline = time.monotonic() + 20
     while not os.path.exists(os.path.join(folder, "daemon.pid")):
         if daemon.poll() is not None or time.monotonic() > deadline:
@@ -143,11 +167,11 @@ def start_daemon(programs: str, folder: str) -> subprocess.Popen:
 
 def start_loads(folder: str) -> list[subprocess.Popen]:
     """The clients, which go on until they are ended."""
-    return [subprocess.Popen(
+    return [start(
         ["fio", f"--name={name}", "--ioengine=nbd", f"--uri=nbd+unix:///{name}?socket={folder}/nbd.sock", f"--rw={rw}",
          f"--bs={block}", f"--iodepth={depth}", f"--rate={rate}", f"--size={IMAGE_BYTES}", "--time_based",
          "--runtime=600", "--loops=1000000"],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for name, rw, block, depth, rate in LOADS]
+        folder) for name, rw, block, depth, rate in LOADS]
 
 
 def main() -> int:
@@ -164,8 +188,7 @@ def main() -> int:
         lines = show_top(os.path.join(programs, "blockexport"), os.path.join(folder, "qmp.sock"))
     finally:
         for process in reversed(running):
-            process.terminate()
-            process.wait()
+            end(process)
         shutil.rmtree(folder, ignore_errors=True)
     while lines and not lines[-1]:
         lines.pop()
