@@ -3,11 +3,7 @@
 
 namespace blockexport::client {
 
-// Exit codes.
-inline constexpr int kExitFine = 0;
-inline constexpr int kExitFailed = 1;  // the command failed, or the checked credentials have a fault
-inline constexpr int kExitUsage = 2;   // the command line is invalid
-
+// Returns an exit code of client/exit_code.h.
 int run_command_line(int argument_count, char** arguments);
 
 }  // namespace blockexport::client

@@ -7,6 +7,7 @@
 
 #include "base/standard_descriptors.h"
 #include "client/command_line.h"
+#include "client/exit_code.h"
 
 // The client tool `blockexport`. Credentials are written completely or not at all, so neither a full disk (SIGXFSZ) nor
 // a closed pipe (SIGPIPE) may end the process half-way.
