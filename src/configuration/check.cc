@@ -26,6 +26,8 @@ class Checking {
   Checking(ReadConfiguration& configuration, const Surroundings& surroundings)
       : configuration_(configuration), content_(configuration.content), surroundings_(surroundings) {}
 
+  void run_process() { check_daemon(); }
+
   void run() {
     note_ids();
     check_daemon();
@@ -72,6 +74,11 @@ class Checking {
           fmt::format("Parameter 'daemon.shutdown-grace-seconds' expects a number from 0 to {}",
                       kShutdownGraceSecondsMax));
     }
+    check_sandbox();
+    check_log();
+    if (daemon.user && (daemon.user->empty() || daemon.user->starts_with(':') || daemon.user->ends_with(':'))) {
+      add({"daemon", "user"}, "Parameter 'daemon.user' expects NAME or NAME:GROUP");
+    }
     if (!daemon.image_references) return;
     const std::vector<std::string>& list = *daemon.image_references;
     const bool has_rule = std::ranges::any_of(list, [](const auto& one) { return one == "allow" || one == "deny"; });
@@ -79,6 +86,40 @@ class Checking {
       add({"daemon", "image-references"},
           "Parameter 'daemon.image-references' expects \"allow\", \"deny\", or one or more directories");
     }
+  }
+
+  void check_sandbox() {
+    if (!content_.daemon.sandbox) return;
+    const schema::SandboxConfiguration& sandbox = *content_.daemon.sandbox;
+    const bool is_full = sandbox.mode == schema::SandboxModeKind::kFull;
+    auto check_paths = [&](std::string_view name, const std::optional<std::vector<std::string>>& paths) {
+      const std::vector<std::string> path{"daemon", "sandbox", std::string(name)};
+      if (paths && !is_full) {
+        add(path, fmt::format("Parameter 'daemon.sandbox.{}' belongs to the mode 'full'", name),
+            "The other modes do not restrict files.");
+      }
+      if (paths && std::ranges::find(*paths, std::string()) != paths->end()) {
+        add(path, fmt::format("Parameter 'daemon.sandbox.{}' contains an empty path", name));
+      }
+    };
+    check_paths("images", sandbox.images);
+    check_paths("credentials", sandbox.credentials);
+    check_paths("state", sandbox.state);
+    check_paths("sockets", sandbox.sockets);
+    if (sandbox.mode == schema::SandboxModeKind::kOff) return;
+    for (const schema::ObjectOptions& one : content_.objects) {
+      if (one.qom_type() != schema::ObjectType::kAuthzPam) continue;
+      add(Section::kObjects, one.id, {"qom-type"},
+          "PAM modules start programs and open files of their own, so an authz-pam object cannot work in a sandbox");
+    }
+  }
+
+  void check_log() {
+    const auto& log = content_.daemon.log;
+    if (!log || !log->file) return;
+    if (log->file->empty()) add({"daemon", "log", "file"}, "The path is empty");
+    if (log->format != schema::LogFormat::kJournal) return;
+    add({"daemon", "log", "format"}, "The journal is no file, so 'daemon.log.file' cannot be given too");
   }
 
   // `types`: how the names of the accepted types begin.
@@ -413,6 +454,11 @@ class Checking {
 };
 
 }  // namespace
+
+void check_process(ReadConfiguration& configuration) {
+  Checking(configuration, {}).run_process();
+  configuration.findings.sort(configuration.files);
+}
 
 void check(ReadConfiguration& configuration, const Surroundings& surroundings) {
   Checking(configuration, surroundings).run();

@@ -19,6 +19,9 @@ struct Surroundings {
   std::set<std::string> nodes = {};
 };
 
+// Adds the errors of the section daemon to `configuration.findings`. They are also among those of check().
+void check_process(ReadConfiguration& configuration);
+
 // Adds the errors to `configuration.findings`, which is empty before: the content has been decoded.
 void check(ReadConfiguration& configuration, const Surroundings& surroundings);
 

@@ -15,6 +15,8 @@ namespace {
 
 using schema::ConfigurationAction;
 
+constexpr std::uint32_t kShutdownGraceSecondsDefault = 1;
+
 // Removes a member that has its default value.
 void drop_default(json::Object& members, const char* name, const json::Value& value) {
   const json::Value* found = members.find(name);
@@ -48,6 +50,32 @@ json::Value with_defaults(const schema::ExportConfiguration& one) {
   }
   drop_default(members, "bitmaps", json::Array{});
   return encoded;
+}
+
+// Each table is there, so that its options are compared one by one.
+json::Value with_defaults(const schema::DaemonConfiguration& daemon) {
+  schema::DaemonConfiguration plain = daemon;
+  if (plain.shutdown_grace_seconds == kShutdownGraceSecondsDefault) plain.shutdown_grace_seconds.reset();
+  json::Value encoded = schema::encode(plain);
+  json::Object& members = *encoded.as_object();
+  for (const char* table : {"log", "metrics", "sandbox"}) {
+    if (members.find(table) == nullptr) members.set(table, json::Object{});
+  }
+  drop_default(*members.find("log")->as_object(), "format", "auto");
+  json::Object& metrics = *members.find("metrics")->as_object();
+  drop_default(metrics, "per-client", false);
+  drop_default(metrics, "host", json::Array{});
+  json::Object& sandbox = *members.find("sandbox")->as_object();
+  drop_default(sandbox, "mode", "off");
+  for (const char* paths : {"images", "credentials", "state", "sockets"}) drop_default(sandbox, paths, json::Array{});
+  drop_default(members, "aio-backend", "auto");
+  drop_default(members, "image-references", json::Array{"allow"});
+  drop_default(members, "polling", "auto");
+  return encoded;
+}
+
+bool is_live(std::string_view option) {
+  return option == "log.level" || option == "log.format" || option.starts_with("metrics.");
 }
 
 template <class T>
@@ -118,7 +146,12 @@ class Comparison {
 
  private:
   void compare_daemon() {
-    add_differing(schema::encode(before_.daemon), schema::encode(after_.daemon), {}, result_.daemon_options);
+    std::vector<std::string> names;
+    add_differing(with_defaults(before_.daemon), with_defaults(after_.daemon), {}, names);
+    std::ranges::sort(names);
+    for (std::string& name : names) {
+      (is_live(name) ? result_.live_options : result_.daemon_options).push_back(std::move(name));
+    }
   }
 
   template <class T>
@@ -267,6 +300,19 @@ const Difference* Differences::find(Section section, const std::string& id) cons
   const auto found =
       std::ranges::find_if(list, [&](const Difference& one) { return one.section == section && one.id == id; });
   return found != list.end() ? &*found : nullptr;
+}
+
+std::vector<std::string> options_of(const schema::DaemonConfiguration& daemon) {
+  std::vector<std::string> names;
+  const json::Value encoded = schema::encode(daemon);
+  for (const auto& [name, value] : *encoded.as_object()) {
+    if (value.as_object() == nullptr) {
+      names.push_back(name);
+    } else {
+      for (const auto& [inner, option] : *value.as_object()) names.push_back(name + "." + inner);
+    }
+  }
+  return names;
 }
 
 Differences difference(const schema::Configuration& before, const schema::Configuration& after, bool reopens) {

@@ -28,11 +28,15 @@ struct Difference {
 
 struct Differences {
   std::vector<Difference> list;             // by section, then by ID
+  std::vector<std::string> live_options;    // of the section daemon: those that change at once, as "log.level"
   std::vector<std::string> daemon_options;  // those that need a restart
 
-  bool empty() const { return list.empty() && daemon_options.empty(); }
+  bool empty() const { return list.empty() && live_options.empty() && daemon_options.empty(); }
   const Difference* find(Section section, const std::string& id) const;
 };
+
+// Names of the options that the section daemon has, as "log.level".
+std::vector<std::string> options_of(const schema::DaemonConfiguration& daemon);
 
 // `reopens`: whether a node whose images are the same is reopened; else it is replaced.
 Differences difference(const schema::Configuration& before, const schema::Configuration& after, bool reopens = true);

@@ -13,6 +13,7 @@ using schema::ConfigurationAction;
 // "SECTION.ID ACTION OPTION,OPTION", one a line, in order.
 std::string text_of(const Differences& differences) {
   std::string text;
+  for (const std::string& option : differences.live_options) text += "daemon." + option + " change\n";
   for (const std::string& option : differences.daemon_options) text += "daemon." + option + "\n";
   for (const Difference& one : differences.list) {
     text += fmt::format("{}.{} {}", name_of(one.section), one.id, schema::name_of(one.action));
@@ -85,7 +86,23 @@ TEST_F(DifferenceTest, ReplacesCredentialsWhosePasswordChanged) {
             "objects.a replace passwordid\nobjects.s replace data\n");
 }
 
+TEST_F(DifferenceTest, ChangesTheLogAndTheMetricsAtOnce) {
+  EXPECT_EQ(between("", "[daemon]\nlog = { level = \"debug\", file = \"/x\" }\nmetrics = { listen = [\"unix:/m\"] }\n"),
+            "daemon.log.level change\ndaemon.metrics.listen change\ndaemon.log.file\n");
+  EXPECT_EQ(between("[daemon]\nlog = { format = \"json\" }\n", ""), "daemon.log.format change\n");
+}
+
+TEST_F(DifferenceTest, SeesNoneBetweenDefaultsOfTheProcessAndTheirOmission) {
+  EXPECT_EQ(between("",
+                    "[daemon]\naio-backend = \"auto\"\nimage-references = [\"allow\"]\npolling = \"auto\"\n"
+                    "shutdown-grace-seconds = 1\nlog = { format = \"auto\" }\nsandbox = { mode = \"off\" }\n"),
+            "");
+}
+
 TEST_F(DifferenceTest, LeavesProcessOptionsToARestart) {
+  EXPECT_EQ(between("[daemon]\nsandbox = { mode = \"full\", images = [\"/a\"] }\nuser = \"a\"\npolling = \"off\"\n",
+                    "[daemon]\nsandbox = { mode = \"full\", images = [\"/b\"] }\n"),
+            "daemon.polling\ndaemon.sandbox.images\ndaemon.user\n");
   EXPECT_EQ(between("[daemon]\nreactors = 1\n", "[daemon]\nreactors = 2\n"), "daemon.reactors\n");
   EXPECT_EQ(between("[chardevs.c]\nbackend = \"null\"\n", "[chardevs.c]\nbackend = \"stdio\"\n"),
             "chardevs.c restart backend\n");

@@ -122,7 +122,8 @@ Exports disk images as network block devices, driven by these options and by QMP
   --log-file FILE        append the log to a file instead of writing it to standard error
   --log-level error|warning|info|debug
                          write lines up to this level; with 'info' and 'debug' also a line for each client that
-                         comes, is refused or leaves (default: info without lines about single clients)
+                         comes, is refused or leaves (default: info; without --config, without lines about single
+                         clients)
   --log-format auto|text|json|journal
                          write text, a JSON object per line, or records for systemd's journal (default: auto, the
                          journal where standard error is its stream, else text)
@@ -181,7 +182,6 @@ void print_version(std::string_view program) {
 }
 
 Result<> take_backend(CommandLine& line, std::string_view name) {
-  line.has_backend = true;
   if (name == "auto") {
     line.backend = aio::BackendKind::kAuto;
   } else if (name == "io_uring") {
@@ -203,7 +203,6 @@ std::optional<std::uint32_t> number_in(std::string_view text, std::uint32_t leas
 }
 
 Result<> take_reactors(CommandLine& line, std::string_view text) {
-  line.has_reactors = true;
   line.reactors = number_in(text, 1, aio::kDataReactorsMax);
   if (line.reactors || text == "auto") return {};
   return fail(fmt::format("must be 'auto' or a number from 1 to {}", aio::kDataReactorsMax));
@@ -220,7 +219,6 @@ Result<> take_shutdown_grace(CommandLine& line, std::string_view text) {
   const auto seconds = number_in(text, 0, kShutdownGraceSecondsMax);
   if (!seconds) return fail(fmt::format("must be a number from 0 to {}", kShutdownGraceSecondsMax));
   line.shutdown_grace_seconds = *seconds;
-  line.has_shutdown_grace = true;
   return {};
 }
 
@@ -267,6 +265,38 @@ std::optional<OptionKind> kind_of(int code) {
       return OptionKind::kTrace;
     default:
       return std::nullopt;
+  }
+}
+
+// The name of the same option in the section daemon of a configuration; empty when there is none.
+std::string_view name_in_configuration(int code) {
+  switch (code) {
+    case kAioBackend:
+      return "aio-backend";
+    case kImageReferences:
+      return "image-references";
+    case kLogFile:
+      return "log.file";
+    case kLogFormat:
+      return "log.format";
+    case kLogLevel:
+      return "log.level";
+    case kMetrics:
+      return "metrics";
+    case kPidfile:
+      return "pidfile";
+    case kPolling:
+      return "polling";
+    case kReactors:
+      return "reactors";
+    case kSandbox:
+      return "sandbox";
+    case kShutdownGrace:
+      return "shutdown-grace-seconds";
+    case kUser:
+      return "user";
+    default:
+      return {};
   }
 }
 
@@ -403,6 +433,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     int first = optind;
     int code = getopt_long(argc, argv, "-hT:V", kOptions, nullptr);
     if (code == -1) break;
+    if (const std::string_view name = name_in_configuration(code); !name.empty()) line.given.emplace(name);
     if (code == 1) {
       print(stderr, "{}: {}: Unexpected argument\n", argv[0], optarg);
       line.exit_code = 1;

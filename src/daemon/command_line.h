@@ -6,6 +6,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,10 +55,9 @@ struct CommandLine {
   std::optional<std::string> config;  // the main configuration file
   bool check_config = false;          // check it and exit
   bool deep = false;                  // open its images and credentials during that check
-  // True if the line has the option, which then has priority over that of the configuration.
-  bool has_backend = false;
-  bool has_reactors = false;
-  bool has_shutdown_grace = false;
+  // The options of the section daemon of a configuration that the line has itself, as "log.level" and "sandbox". They
+  // have priority.
+  std::set<std::string> given = {};
   bool configures_pam = false;   // the configuration has an authz-pam object
   std::optional<int> exit_code;  // set when the program shall end with it (--help, --version, an error)
 };

@@ -247,7 +247,7 @@ aio::Task<void> Daemon::start() {
 
 // As for options of the command line, another process may hold an address or an image for another moment.
 aio::Task<void> Daemon::apply_configuration() {
-  configurator_ = std::make_unique<control::Configurator>(*control_, configuration_->path);
+  configurator_ = std::make_unique<control::Configurator>(*control_, configuration_->path, process_options());
   control_->client_events().enable();
   control_->set_configurator(configurator_.get());
   configurator_->mark_command_line();
@@ -270,6 +270,32 @@ aio::Task<void> Daemon::check_configuration() {
   co_await control::check_fully(*control_, *configuration_, command_line_.deep);
   exit_code_ = report_check(*configuration_, command_line_);
   co_await shut_down();
+}
+
+control::ProcessOptions Daemon::process_options() {
+  return {.metrics = metrics_.get(),
+          .prepare_log = [this](const schema::LogConfiguration& log) { return prepare_log(log); },
+          .on_command_line = command_line_.given};
+}
+
+Result<std::move_only_function<void()>> Daemon::prepare_log(const schema::LogConfiguration& log) {
+  LogOptions options = with_configuration(command_line_.log, command_line_.given, log);
+  options.file = command_line_.log.file;
+  std::optional<LogDestination> destination;
+  if (options.format != command_line_.log.format) {
+    const bool uses_syslog = log_file_ < 0 && !has_standard_error_ && options.format != LogFormat::kJournal;
+    if (uses_syslog) {
+      destination.emplace(LogDestination::syslog(log_.program_name()));
+    } else {
+      TRY_ASSIGN(auto chosen, choose_log_destination(options, log_file_));
+      destination.emplace(std::move(chosen));
+    }
+  }
+  return [this, options = std::move(options), destination = std::move(destination)]() mutable {
+    if (destination) log_.redirect(std::move(*destination));
+    if (options.level) log_.selection().choose(*options.level);
+    command_line_.log = std::move(options);
+  };
 }
 
 void Daemon::begin_reload() {
@@ -307,7 +333,8 @@ aio::Task<Result<>> Daemon::finish_start(std::optional<Background>& background) 
 // Without a file, the log of a background process goes to syslog when standard error does not stay open.
 Result<> Daemon::go_to_background(Background& background) {
   const bool is_on_standard_error = log_file_ < 0 && command_line_.log.format != LogFormat::kJournal;
-  if (is_on_standard_error && !Background::keeps_standard_error()) {
+  has_standard_error_ = Background::keeps_standard_error();
+  if (is_on_standard_error && !has_standard_error_) {
     log_.redirect(LogDestination::syslog(log_.program_name()));
   }
   return background.release();

@@ -2,6 +2,7 @@
 // the control reactor, and the Control, which owns all other objects. Main thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -50,6 +51,8 @@ class Daemon {
   aio::Task<void> start();
   aio::Task<void> apply_configuration();
   aio::Task<void> check_configuration();
+  control::ProcessOptions process_options();
+  Result<std::move_only_function<void()>> prepare_log(const schema::LogConfiguration& log);
   void begin_reload();
   aio::Task<void> reload();
   aio::Task<void> watch_signals(int signal_fd);
@@ -68,7 +71,8 @@ class Daemon {
   const ServiceNotifier& notifier_;
   net::NamedSockets named_sockets_{inherited_};
   int log_file_;
-  bool short_poll_ = false;  // of the reactors without an iothread object
+  bool has_standard_error_ = true;  // false: in the background, without the one of the start
+  bool short_poll_ = false;         // of the reactors without an iothread object
   std::unique_ptr<aio::Reactor> reactor_;
   control::PointInTimeLog point_in_time_log_{log_};
   control::CorruptionEvents corruption_events_;

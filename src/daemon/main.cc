@@ -68,9 +68,11 @@ int main(int argc, char** argv) {
     background.emplace(std::move(*entered));
   }
   if (auto given_up = give_up_rights(command_line); !given_up) {
+    const std::string& message = given_up.error().message();
     const std::string& hint = given_up.error().hint();
-    log.error(given_up.error().message() + (hint.empty() ? "" : "\n" + hint));
-    return 1;
+    const std::string place = configuration ? place_of_rights(*configuration, command_line, message) : "";
+    log.error(place + message + (hint.empty() ? "" : "\n" + hint));
+    return command_line.check_config ? kConfigurationErrorExit : 1;
   }
   if (auto started = channel.start(); !started) {
     log.warning(std::string("lines of the log may be dropped: ") + started.error().message());

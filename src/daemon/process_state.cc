@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <initializer_list>
@@ -29,7 +30,10 @@ void restrict_process(const CommandLine& line) {
 }
 
 Result<> give_up_rights(const CommandLine& line) {
-  if (line.user) TRY(become_user(*line.user));
+  if (line.user) {
+    // Others than root may check a configuration too.
+    TRY(line.check_config && geteuid() != 0 ? check_user(*line.user) : become_user(*line.user));
+  }
   if (line.sandbox.mode != SandboxMode::kOff && has_pam_object(line)) {
     return fail(
         Error("--sandbox: PAM modules start programs and open files of their own, so an authz-pam object cannot "

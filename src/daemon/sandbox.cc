@@ -114,12 +114,19 @@ Result<> drop_capabilities() {
   return {};
 }
 
+// A path that begins with '-' may be missing, as those of units of systemd.
+FileRule rule_for(const std::string& path, FileUse use) {
+  const bool may_be_missing = path.starts_with('-');
+  return {.path = path.substr(may_be_missing ? 1 : 0), .use = use, .must_exist = !may_be_missing};
+}
+
 // A rule for the path; in a directory of /dev, as of a volume group, also for the devices that its links name.
 void add_image_rules(const std::string& path, std::vector<FileRule>& rules) {
-  rules.push_back({.path = path, .use = FileUse::kWrite});
-  if (!path.starts_with("/dev/")) return;
+  const FileRule rule = rule_for(path, FileUse::kWrite);
+  rules.push_back(rule);
+  if (!rule.path.starts_with("/dev/")) return;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+  for (const auto& entry : std::filesystem::directory_iterator(rule.path, error)) {
     // No other link leads out: a directory below /dev may be one for files, such as /dev/shm.
     if (!entry.is_block_file(error)) continue;
     rules.push_back({.path = entry.path().string(), .use = FileUse::kWrite, .must_exist = false});
@@ -131,9 +138,9 @@ std::vector<FileRule> file_rules(const SandboxOptions& options) {
   for (const char* path : kReadAlways) rules.push_back({.path = path, .use = FileUse::kRead, .must_exist = false});
   for (const char* path : kWriteAlways) rules.push_back({.path = path, .use = FileUse::kWrite, .must_exist = false});
   for (const std::string& path : options.images) add_image_rules(path, rules);
-  for (const std::string& path : options.credentials) rules.push_back({.path = path, .use = FileUse::kRead});
-  for (const std::string& path : options.state) rules.push_back({.path = path, .use = FileUse::kWrite});
-  for (const std::string& path : options.sockets) rules.push_back({.path = path, .use = FileUse::kSockets});
+  for (const std::string& path : options.credentials) rules.push_back(rule_for(path, FileUse::kRead));
+  for (const std::string& path : options.state) rules.push_back(rule_for(path, FileUse::kWrite));
+  for (const std::string& path : options.sockets) rules.push_back(rule_for(path, FileUse::kSockets));
   return rules;
 }
 
@@ -173,6 +180,11 @@ Result<SandboxOptions> parse_sandbox(std::string_view argument) {
   return options;
 }
 
+Result<> check_user(const std::string& user) {
+  TRY(find_account(user));
+  return {};
+}
+
 Result<> become_user(const std::string& user) {
   TRY_ASSIGN(const Account account, find_account(user));
   if (initgroups(account.name.c_str(), account.group) != 0 ||
@@ -203,9 +215,17 @@ std::string sandbox_note(const SandboxOptions& options) {
     case SandboxMode::kOff:
       return "";
     case SandboxMode::kSeccomp:
+      if (options.is_configured) {
+        return "the sandbox of this daemon has no capabilities and few system calls: what needs more needs the mode "
+               "\"off\" in [daemon] sandbox, and a restart";
+      }
       return "the sandbox of this daemon has no capabilities and few system calls: what needs more needs "
              "'--sandbox off', and a restart";
     case SandboxMode::kFull:
+      if (options.is_configured) {
+        return "the sandbox of this daemon opens files only beneath the images, credentials, state and sockets of "
+               "[daemon] sandbox: add the path there and restart";
+      }
       return "the sandbox of this daemon opens files only beneath the paths of --sandbox images=, credentials=, state= "
              "and sockets=: add the path there and restart";
   }

@@ -21,7 +21,9 @@ enum class SandboxMode {
 
 struct SandboxOptions {
   SandboxMode mode = SandboxMode::kOff;
-  // Directories, files or devices; every path beneath a directory belongs to it.
+  bool is_configured = false;  // by a configuration file, which errors then name
+  // Directories, files or devices; every path beneath a directory belongs to it. One that begins with '-' may be
+  // missing.
   std::vector<std::string> images = {};       // read and written, created, removed
   std::vector<std::string> credentials = {};  // read only: keys, certificates, secrets, lists, configuration
   std::vector<std::string> state = {};        // read and written: bitmap stores, PID files, traces
@@ -38,6 +40,9 @@ Result<SandboxOptions> parse_sandbox(std::string_view argument);
 // Becomes `user`, "NAME" or "NAME:GROUP", with the groups of that user. Errors: there is no such user or group, this
 // user may not do it.
 Result<> become_user(const std::string& user);
+
+// Errors: there is no such user or group.
+Result<> check_user(const std::string& user);
 
 // Enters the sandbox; nothing leaves it. Errors: a directory is missing, the kernel or the build lacks something.
 Result<> enter_sandbox(const SandboxOptions& options);

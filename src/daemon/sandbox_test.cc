@@ -131,6 +131,19 @@ TEST_F(SandboxTest, APathThatIsMissingIsAnError) {
   });
 }
 
+TEST_F(SandboxTest, APathWithADashMayBeMissing) {
+  if (landlock_version() == 0) GTEST_SKIP() << "the kernel has no Landlock";
+  in_a_child([&] {
+    SandboxOptions options;
+    options.mode = SandboxMode::kFull;
+    options.images = {"-" + path("nothing"), "-" + path("images")};
+    REQUIRE_HERE(enter_sandbox(options));
+    REQUIRE_HERE(open((path("images") + "/file").c_str(), O_RDWR) >= 0);
+    REQUIRE_HERE(open((path("other") + "/file").c_str(), O_RDONLY) == -1 && errno == EACCES);
+    return 0;
+  });
+}
+
 TEST_F(SandboxTest, SeccompForbidsProcessesCodeAndOtherKindsOfSockets) {
   in_a_child([&] {
     REQUIRE_HERE(enter_sandbox({.mode = SandboxMode::kSeccomp}));

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "aio/sync/with_deadline.h"
 #include "aio/task/current.h"
 #include "base/lasting_condition.h"
@@ -58,25 +60,33 @@ aio::Task<IoResult> send_text(net::Stream& stream, std::string text) {
 }  // namespace
 
 Server::Server(aio::Reactor& reactor, const Log& log, Handler& handler)
-    : reactor_(reactor),
-      log_(log),
-      handler_(handler),
-      slot_free_(reactor),
-      accepting_(reactor),
-      connections_(reactor) {}
+    : reactor_(reactor), log_(log), handler_(handler), slot_free_(reactor), connections_(reactor) {}
 
 Server::~Server() = default;
 
 void Server::listen_on(std::unique_ptr<net::Listener> listener) {
-  listeners_.push_back(std::move(listener));
-  net::Listener& added = *listeners_.back();
-  added.settle();
-  for (std::size_t i = 0; i < added.socket_count(); ++i) accepting_.spawn("http accept", accept_loop(added, i));
+  listeners_.push_back(std::make_shared<Listening>(reactor_, std::move(listener)));
+  Listening& added = *listeners_.back();
+  added.listener->settle();
+  for (std::size_t i = 0; i < added.listener->socket_count(); ++i) {
+    added.accepting.spawn("http accept", accept_loop(*added.listener, i));
+  }
+}
+
+aio::Task<void> Server::stop_listening_on(const net::Listener& listener) {
+  const auto found = std::ranges::find(listeners_, &listener, [](const auto& one) { return one->listener.get(); });
+  if (found == listeners_.end()) co_return;
+  // It stays in the list until its tasks have ended, so that close() waits for them too.
+  const std::shared_ptr<Listening> ended = *found;
+  ended->accepting.cancel();
+  co_await ended->accepting.join();
+  std::erase(listeners_, ended);
 }
 
 aio::Task<void> Server::close() {
-  accepting_.cancel();
-  co_await accepting_.join();
+  const std::vector<std::shared_ptr<Listening>> ended = listeners_;
+  for (const auto& one : ended) one->accepting.cancel();
+  for (const auto& one : ended) co_await one->accepting.join();
   listeners_.clear();
   connections_.cancel();
   co_await connections_.join();

@@ -60,11 +60,12 @@ class Server {
   Server(aio::Reactor& reactor, const Log& log, Handler& handler);
   ~Server();
 
-  // The names that requests over TCP may be for; call it before clients connect.
+  // The names that requests over TCP may be for; they can change at any time.
   HostCheck& hosts() { return hosts_; }
   // Accepts clients from `listener` from now on.
   void listen_on(std::unique_ptr<net::Listener> listener);
-  const std::vector<std::unique_ptr<net::Listener>>& listeners() const { return listeners_; }
+  // Stops accepting clients from this listener, and closes its sockets. Connections stay.
+  aio::Task<void> stop_listening_on(const net::Listener& listener);
   // Stops accepting clients, cuts the connections, and closes the sockets.
   aio::Task<void> close();
 
@@ -72,6 +73,11 @@ class Server {
   std::size_t connection_count() const { return connections_.size(); }
 
  private:
+  struct Listening {
+    Listening(aio::Reactor& reactor, std::unique_ptr<net::Listener> of) : listener(std::move(of)), accepting(reactor) {}
+    std::unique_ptr<net::Listener> listener;
+    aio::Scope accepting;
+  };
   // Lives in the frame of its task.
   struct Connection : ListLink<Connection> {
     Connection(aio::Reactor& reactor, int fd, bool over_tcp) : stream(reactor, fd), is_tcp(over_tcp) {}
@@ -95,11 +101,10 @@ class Server {
   const Log& log_;
   Handler& handler_;
   HostCheck hosts_;
-  std::vector<std::unique_ptr<net::Listener>> listeners_;
+  std::vector<std::shared_ptr<Listening>> listeners_;
   IntrusiveList<Connection> waiting_;  // connections that wait for a request, the one that waits longest first
   aio::Event slot_free_;
   ServerCounters counters_;
-  aio::Scope accepting_;
   aio::Scope connections_;
 };
 

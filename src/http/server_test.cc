@@ -46,6 +46,7 @@ class HttpServerTest : public aio::testing::ForEachBackend {
     auto listener = co_await net::Listener::open(reactor(), net::InetAddress{.host = "127.0.0.1", .port = "0"});
     CO_ASSERT(listener.has_value());
     address_ = net::describe((*listener)->local_address(0));
+    listener_ = listener->get();
     server_->listen_on(std::move(*listener));
   }
   Task<net::Stream*> connect() {
@@ -54,6 +55,11 @@ class HttpServerTest : public aio::testing::ForEachBackend {
     EXPECT_TRUE(fd.has_value());
     clients_.push_back(std::make_unique<net::SocketStream>(reactor(), fd->release()));
     co_return clients_.back().get();
+  }
+  Task<bool> can_connect() {
+    const std::string port = address_.substr(address_.find(':') + 1);
+    auto fd = co_await net::connect(reactor(), net::InetAddress{.host = "127.0.0.1", .port = port});
+    co_return fd.has_value();
   }
   static Task<void> send(net::Stream& stream, std::string text) {
     (void)co_await net::send_all(stream, std::as_bytes(std::span(text)));
@@ -73,6 +79,7 @@ class HttpServerTest : public aio::testing::ForEachBackend {
     return "GET " + std::string(path) + " HTTP/1.1\r\n" + std::string(fields) + "\r\n";
   }
   Server& server() { return *server_; }
+  const net::Listener& listener() const { return *listener_; }
   Pages& pages() { return pages_; }
 
  private:
@@ -80,6 +87,7 @@ class HttpServerTest : public aio::testing::ForEachBackend {
   Pages pages_;
   std::optional<Server> server_;
   std::string address_;
+  const net::Listener* listener_ = nullptr;
   std::deque<std::unique_ptr<net::Stream>> clients_;
 };
 INSTANTIATE_TEST_SUITE_P(Backends, HttpServerTest, ::testing::Values("io_uring", "epoll"),
@@ -138,6 +146,16 @@ TASK_TEST_P(HttpServerTest, OneConnectionTooManyCutsTheOneThatWaitsLongest) {
   co_await send(*idle.back(), get("/c"));
   EXPECT_TRUE((co_await receive(*idle.back(), "/c\n")).ends_with("/c\n"));
   EXPECT_EQ(server().counters().cut_connections, 1u);
+}
+
+TASK_TEST_P(HttpServerTest, AClosedAddressKeepsItsClients) {
+  net::Stream& client = *co_await connect();
+  co_await send(client, get("/a"));
+  EXPECT_TRUE((co_await receive(client, "/a\n")).ends_with("/a\n"));
+  co_await server().stop_listening_on(listener());
+  EXPECT_FALSE(co_await can_connect());
+  co_await send(client, get("/b"));
+  EXPECT_TRUE((co_await receive(client, "/b\n")).ends_with("/b\n"));
 }
 
 TASK_TEST_P(HttpServerTest, AClientThatReadsNothingKeepsNoOtherWaiting) {

@@ -1,5 +1,6 @@
 """Configuration files: start, check, and reload while clients are connected."""
 
+import ctypes
 import os
 import signal
 import stat
@@ -15,6 +16,13 @@ from lib.qmp import QmpClient, QmpError
 from lib.wait import until
 
 ESHUTDOWN = 108
+
+
+def landlock_version():
+    """That of the kernel; 0: none."""
+    return max(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint(1)), 0)
+
+
 SERVER = '[servers.default]\nlisten = ["unix:@/nbd.sock"]\n'
 MONITOR = ('[chardevs.qmp]\nbackend = "socket"\naddr = { type = "unix", path = "@/qmp.sock" }\n'
            '[monitors.qmp]\nchardev = "qmp"\n')
@@ -137,6 +145,145 @@ class StartTest(ConfigurationCase):
         daemon.start()
         daemon.signal(signal.SIGHUP)
         daemon.check_end(daemon.wait_exit())
+
+
+class ProcessOptionsTest(ConfigurationCase):
+    """The section [daemon]."""
+
+    def origins(self):
+        """The origin of each option, with its drift."""
+        found = {}
+        for one in self.daemon.qmp.execute("query-config")["objects"]:
+            if one["section"] == "daemon":
+                found[one["id"]] = (one["origin"], one["drift"]) if "drift" in one else one["origin"]
+        return found
+
+    def page(self, name):
+        """The status line of a request for /readyz over a unix socket; None without a server."""
+        client = connected_or_none(self.path(name))
+        if client is None:
+            return None
+        with client:
+            client.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return client.makefile("rb").readline().strip().decode()
+
+    def test_log(self):
+        """The level and the format of a file; a reload changes both; those of the command line stay."""
+        self.write_export("a")
+        self.write("main.toml", self.main + '[daemon]\nlog = { level = "error" }\n')
+        self.start()
+        self.client("a").disconnect()
+        self.write("main.toml", self.main + '[daemon]\nlog = { level = "info", format = "json" }\n')
+        self.assertEqual(self.reload(), ["change daemon.log.format", "change daemon.log.level"])
+        self.client("a").disconnect()
+        until(lambda: b'"event":"client-left"' in self.daemon.stderr(), what="the lines of the client")
+        lines = self.daemon.stderr().decode().splitlines()
+        self.assertTrue(all(line.startswith("{") for line in lines), lines)
+        self.assertEqual(self.daemon.stderr().count(b'"event":"client-left"'), 1)
+        self.assertEqual(self.origins(), {"log.level": "file", "log.format": "file"})
+        self.daemon.stop()
+
+    def test_command_line_first(self):
+        """Options of the command line win, at the start and at a reload."""
+        self.write_export("a")
+        text = self.main + '[daemon]\nlog = { level = "%s" }\npolling = "%s"\nmetrics = { listen = ["unix:@/m"] }\n'
+        self.write("main.toml", text % ("info", "auto"))
+        self.start("--log-level", "error", "--polling", "off", "--metrics", f"unix:{self.path('line')}")
+        self.client("a").disconnect()
+        self.assertEqual((self.page("m"), self.page("line")), (None, "HTTP/1.1 200 OK"))
+        self.assertEqual(self.origins(), {"log.level": "command-line", "polling": "command-line",
+                                          "metrics": "command-line"})
+        self.write("main.toml", text.replace("/m", "/n") % ("debug", "off"))
+        self.assertEqual(self.reload(), [])
+        self.client("a").disconnect()
+        self.assertEqual(self.daemon.stderr(), b"")
+        self.daemon.stop()
+
+    def test_metrics(self):
+        """Addresses come and go by a reload; one that cannot be bound changes nothing."""
+        self.write("main.toml", self.main + '[daemon]\nmetrics = { listen = ["unix:@/one"] }\n')
+        self.start()
+        self.assertEqual(self.page("one"), "HTTP/1.1 200 OK")
+        self.write("main.toml", self.main + '[daemon]\nmetrics = { listen = ["unix:@/two", "unix:@/no/three"] }\n')
+        with self.assertRaisesRegex(QmpError, r"main.toml:\d+:1: daemon.metrics: .*/no/three"):
+            self.reload()
+        self.assertEqual((self.page("one"), self.page("two")), ("HTTP/1.1 200 OK", None))
+        self.write("main.toml", self.main + '[daemon]\nmetrics = { listen = ["unix:@/two"] }\n')
+        self.assertEqual(self.reload(), ["change daemon.metrics.listen"])
+        self.assertEqual((self.page("one"), self.page("two")), (None, "HTTP/1.1 200 OK"))
+        self.write("main.toml", self.main)
+        self.assertEqual(self.reload(), ["change daemon.metrics.listen"])
+        self.assertEqual(self.page("two"), None)
+        self.daemon.stop()
+
+    def test_restart(self):
+        """Options that cannot change while the daemon runs are named once in the log, and are a drift until then."""
+        self.start()
+        self.write("main.toml", self.main + '[daemon]\npolling = "off"\nsandbox = { mode = "seccomp" }\n')
+        wanted = ["restart daemon.polling", "restart daemon.sandbox.mode"]
+        self.assertEqual(self.reload(**{"dry-run": True}), wanted)
+        self.assertEqual(self.reload(), wanted)
+        self.assertEqual(self.origins(), {"polling": ("file", "needs a restart"),
+                                          "sandbox.mode": ("file", "needs a restart")})
+        until(lambda: self.daemon.stderr().decode().count(
+            "needs a restart, until which it keeps its former values of: daemon.polling, daemon.sandbox.mode\n") == 1,
+              what="the warning")
+        self.daemon.stop()
+
+    def start_in_sandbox(self):
+        """A daemon with a full sandbox, whose images are in a directory."""
+        os.mkdir(self.path("images"))
+        os.rename(self.path("a.img"), self.path("images", "a.img"))
+        self.write("main.toml", self.main + '[daemon]\nsandbox = { mode = "full", images = ["@/images", "-@/absent"], '
+                   'sockets = ["@"] }\n')
+        self.write_export("a", image="images/a")
+        return self.start()
+
+    @unittest.skipIf(landlock_version() == 0, "the kernel has no Landlock")
+    def test_sandbox(self):
+        """A sandbox of the file: files can be read again; an image outside is refused by a reload and by the check."""
+        self.start_in_sandbox()
+        self.assertEqual(self.client("a").read(0, 2), b"aa")
+        self.write_export("b", image="images/a")
+        self.assertEqual(self.reload(), ["add exports.b"])
+        elsewhere = make_workdir()
+        self.addCleanup(remove_workdir, elsewhere)
+        os.rename(self.path("b.img"), os.path.join(elsewhere, "b.img"))
+        self.write("exports.d/b.toml", (NODE % "b").replace("@", elsewhere))
+        text = "Permission denied (the sandbox of this daemon opens files only beneath the images, credentials, state"
+        with self.assertRaises(QmpError) as refused:
+            self.reload()
+        self.assertIn(text, str(refused.exception))
+        self.daemon.stop()
+        code, errors = self.run_once("--config", "main.toml", "--check-config", "--deep")
+        self.assertEqual(code, 2)
+        self.assertIn(f"{self.path('exports.d', 'b.toml')}:1:1: exports.b: Could not open", errors)
+
+    def test_wrong_sandbox(self):
+        """A directory that is missing, an unknown user: the deep check and the start tell the place."""
+        for option, wanted in (('sandbox = { mode = "full", images = ["/nowhere"] }', "'/nowhere': No such file"),
+                               ('user = "nobody-has-this"', "there is no user 'nobody-has-this'")):
+            if "full" in option and landlock_version() == 0:
+                continue
+            self.write("main.toml", f"[daemon]\n{option}\n")
+            self.assertEqual(self.run_once("--config", "main.toml", "--check-config"), (0, ""))
+            for arguments, code in ((["--check-config", "--deep"], 2), ([], 1)):
+                result = self.run_once("--config", "main.toml", *arguments)
+                self.assertEqual(result[0], code, result)
+                self.assertIn(f"{self.path('main.toml')}:2:1: --", result[1])
+                self.assertIn(wanted, result[1])
+
+    def test_contradictions(self):
+        """Paths without the mode, a journal that is a file, a sandbox with PAM: all in one go."""
+        self.write("main.toml", '[daemon]\nlog = { format = "journal", file = "x" }\n'
+                   'sandbox = { mode = "seccomp", images = ["/"] }\nuser = ":x"\n'
+                   '[objects.p]\nqom-type = "authz-pam"\nservice = "x"\n[exports.e]\nnode-name = "absent"\n')
+        for arguments in ([], ["--check-config"]):
+            code, errors = self.run_once("--config", "main.toml", *arguments)
+            self.assertEqual(code, 2)
+            places = [line.split(": ")[0].rsplit("/", 1)[-1] for line in errors.splitlines()]
+            self.assertEqual(places, ["main.toml:2:9", "main.toml:3:31", "main.toml:4:1", "main.toml:6:1",
+                                      "main.toml:9:1"], errors)
 
 
 class DefaultMonitorTest(ConfigurationCase):

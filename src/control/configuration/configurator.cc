@@ -76,6 +76,24 @@ void keep_old(configuration::Section section, const Differences& differences, co
   }
 }
 
+// "log.level" as the names of members in the files.
+std::vector<std::string> path_of_option(const std::string& option) {
+  std::vector<std::string> path{"daemon"};
+  const std::size_t dot = option.find('.');
+  path.push_back(option.substr(0, dot));
+  if (dot != std::string::npos) path.push_back(option.substr(dot + 1));
+  return path;
+}
+
+// Puts the options that need no restart.
+void adopt_live_options(const schema::DaemonConfiguration& read, schema::DaemonConfiguration& effective) {
+  effective.metrics = read.metrics;
+  if (!read.log && !effective.log) return;
+  if (!effective.log) effective.log.emplace();
+  effective.log->level = read.log ? read.log->level : std::nullopt;
+  effective.log->format = read.log ? read.log->format : std::nullopt;
+}
+
 // True if an error says that a node cannot be reopened with the wanted options.
 bool cannot_reopen(const Error& error) {
   return error.message().contains("Cannot change the option") ||
@@ -85,8 +103,8 @@ bool cannot_reopen(const Error& error) {
 
 }  // namespace
 
-Configurator::Configurator(Control& control, std::string path)
-    : control_(control), path_(std::move(path)), mutex_(control.reactor()) {}
+Configurator::Configurator(Control& control, std::string path, ProcessOptions process)
+    : control_(control), path_(std::move(path)), process_(std::move(process)), mutex_(control.reactor()) {}
 
 void Configurator::mark_command_line() {
   for (const auto& object : control_.objects().all()) object->origin = Origin::kCommandLine;
@@ -116,7 +134,10 @@ configuration::Surroundings Configurator::surroundings() const {
 aio::Task<Result<>> Configurator::start(ReadConfiguration read) {
   if (read.findings.empty()) configuration::check(read, surroundings());
   if (!read.findings.empty()) co_return fail(read.findings.text());
-  const Differences differences = configuration::difference({}, read.content);
+  Differences differences = configuration::difference({}, read.content);
+  drop_options_of_command_line(differences);
+  // The process has begun with these.
+  std::erase_if(differences.live_options, [](const std::string& option) { return option.starts_with("log."); });
   CO_TRY(co_await apply(read, differences, /*is_disruptive=*/false));
   in_effect_.daemon = read.content.daemon;
   adopt(std::move(read), {});
@@ -142,6 +163,7 @@ aio::Task<Result<schema::ConfigReloadResult>> Configurator::reload(ReloadOptions
     last_error_.reset();
     control_.log().info(
         fmt::format("configuration reloaded from {}: {} differences", path_, result->differences.size()));
+    warn_of_restart(*result);
   } else {
     ++failed_reloads_;
     last_error_ = result.error().message();
@@ -171,12 +193,13 @@ aio::Task<Result<schema::ConfigReloadResult>> Configurator::reload_now(ReloadOpt
 
 aio::Task<Result<>> Configurator::apply(ReadConfiguration& read, const Differences& differences, bool is_disruptive) {
   const schema::Configuration before = present();
-  Reload reload(control_, before, read, differences, is_disruptive);
+  Reload reload(control_, process_, before, read, differences, is_disruptive);
   co_return co_await reload.run();
 }
 
 Differences Configurator::compare(const schema::Configuration& wanted, bool reopens) const {
   Differences differences = configuration::difference(present(), wanted, reopens);
+  drop_options_of_command_line(differences);
   // Properties that a command has changed are no options of the object's file.
   for (const schema::ObjectOptions& one : wanted.objects) {
     const UserObject* object = control_.objects().find(one.id);
@@ -187,10 +210,30 @@ Differences Configurator::compare(const schema::Configuration& wanted, bool reop
   return differences;
 }
 
+void Configurator::drop_options_of_command_line(Differences& differences) const {
+  auto is_given = [this](const std::string& option) {
+    const std::string table = option.substr(0, option.find('.'));
+    return process_.on_command_line.contains(option) || process_.on_command_line.contains(table);
+  };
+  std::erase_if(differences.live_options, is_given);
+  std::erase_if(differences.daemon_options, is_given);
+}
+
+void Configurator::warn_of_restart(const schema::ConfigReloadResult& result) const {
+  std::vector<std::string> names;
+  for (const schema::ConfigurationDifference& one : result.differences) {
+    if (one.action == ConfigurationAction::kRestart) names.push_back(fmt::format("{}.{}", one.section, one.id));
+  }
+  if (names.empty()) return;
+  control_.log().warning(
+      fmt::format("the daemon needs a restart, until which it keeps its former values of: {}", fmt::join(names, ", ")));
+}
+
 void Configurator::adopt(ReadConfiguration read, const Differences& differences) {
   const schema::DaemonConfiguration started_with = in_effect_.daemon;
   schema::Configuration effective = read.content;
   effective.daemon = started_with;
+  adopt_live_options(read.content.daemon, effective.daemon);
   keep_old(Section::kChardevs, differences, in_effect_.chardevs, effective.chardevs);
   keep_old(Section::kMonitors, differences, in_effect_.monitors, effective.monitors);
   in_effect_ = std::move(effective);
@@ -306,6 +349,9 @@ schema::Configuration Configurator::present() const {
 
 std::vector<schema::ConfigurationDifference> Configurator::described(const Differences& differences) const {
   std::vector<schema::ConfigurationDifference> list;
+  for (const std::string& option : differences.live_options) {
+    list.push_back({.section = "daemon", .id = option, .action = ConfigurationAction::kChange});
+  }
   for (const std::string& option : differences.daemon_options) {
     list.push_back({.section = "daemon", .id = option, .action = ConfigurationAction::kRestart});
   }
@@ -332,6 +378,26 @@ void Configurator::add_object(std::vector<schema::ConfiguredObject>& list, Secti
     made.drift = drift_of(section, id);
   }
   list.push_back(std::move(made));
+}
+
+void Configurator::add_process_options(std::vector<schema::ConfiguredObject>& list) const {
+  for (const std::string& option : process_.on_command_line) {
+    list.push_back({.section = "daemon", .id = option, .origin = schema::ObjectOrigin::kCommandLine});
+  }
+  Differences named;
+  named.daemon_options = configuration::options_of(current_.content.daemon);
+  named.daemon_options.insert(named.daemon_options.end(), restart_options_.begin(), restart_options_.end());
+  std::ranges::sort(named.daemon_options);
+  named.daemon_options.erase(std::ranges::unique(named.daemon_options).begin(), named.daemon_options.end());
+  drop_options_of_command_line(named);
+  for (const std::string& option : named.daemon_options) {
+    const configuration::Place place = current_.places.find(path_of_option(option));
+    schema::ConfiguredObject made{.section = "daemon", .id = option, .origin = schema::ObjectOrigin::kFile};
+    made.file = place.file;
+    if (place.line > 0) made.line = static_cast<std::int64_t>(place.line);
+    if (std::ranges::find(restart_options_, option) != restart_options_.end()) made.drift = "needs a restart";
+    list.push_back(std::move(made));
+  }
 }
 
 void Configurator::add_objects(std::vector<schema::ConfiguredObject>& list) const {
@@ -379,6 +445,7 @@ schema::ConfigurationInfo Configurator::info() const {
     auto* secret = std::get_if<schema::SecretProperties>(&one.branch);
     if (secret != nullptr && secret->data) secret->data = WipedText(std::string_view("(hidden)"));
   }
+  add_process_options(info.objects);
   add_objects(info.objects);
   add_missing(info.objects);
   info.reloads = reloads_;

@@ -13,6 +13,7 @@
 #include "aio/sync/sync.h"
 #include "configuration/check.h"
 #include "configuration/difference.h"
+#include "control/configuration/process_options.h"
 #include "control/core/control.h"
 #include "schema/config.h"
 
@@ -29,7 +30,7 @@ struct ReloadOptions {
 class Configurator {
  public:
   // `path`: absolute path of the main file.
-  Configurator(Control& control, std::string path);
+  Configurator(Control& control, std::string path, ProcessOptions process = {});
 
   // Marks everything that exists now as made by the command line.
   void mark_command_line();
@@ -65,10 +66,15 @@ class Configurator {
   void add_objects(std::vector<schema::ConfiguredObject>& list) const;
   void add_object(std::vector<schema::ConfiguredObject>& list, Section section, const std::string& id,
                   Origin origin) const;
+  void add_process_options(std::vector<schema::ConfiguredObject>& list) const;
+  // Options of the command line have priority over those of files.
+  void drop_options_of_command_line(configuration::Differences& differences) const;
+  void warn_of_restart(const schema::ConfigReloadResult& result) const;
   void add_missing(std::vector<schema::ConfiguredObject>& list) const;
 
   Control& control_;
   const std::string path_;
+  const ProcessOptions process_;
   aio::Mutex mutex_;
   configuration::ReadConfiguration current_;  // as in the files
   schema::Configuration in_effect_;           // without the changes that need a restart

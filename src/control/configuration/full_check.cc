@@ -11,6 +11,7 @@
 #include "control/configuration/reload.h"
 #include "control/configuration/staged_objects.h"
 #include "control/core/control.h"
+#include "control/metrics/metrics_service.h"
 #include "control/objects/object_types.h"
 #include "schema/codec.h"
 
@@ -60,6 +61,7 @@ class DeepCheck {
       if (!made) add(Section::kObjects, options->id, made.error());
     }
     for (const schema::ServerConfiguration& server : read_.content.servers) check_server(server, is_deep);
+    check_process();
     if (is_deep) co_await open_nodes();
     co_await objects_.abort();
   }
@@ -73,6 +75,14 @@ class DeepCheck {
       if (!credentials) checked = fail(std::move(credentials).error());
     }
     if (!checked) add(Section::kServers, server.id, checked.error());
+  }
+
+  void check_process() {
+    if (!read_.content.daemon.metrics) return;
+    if (Result<> checked = check_metrics(*read_.content.daemon.metrics); !checked) {
+      read_.findings.add(read_.places.find({"daemon", "metrics"}),
+                         fmt::format("daemon.metrics: {}", checked.error().message()), checked.error().hint());
+    }
   }
 
   aio::Task<void> open_nodes() {

@@ -31,7 +31,7 @@ class Generator {
 
   std::string document() {
     std::string text;
-    if (one_in(3)) text += fmt::format("[daemon]\nreactors = {}\n", one_in(20) ? 0 : 1);
+    if (one_in(2)) text += daemon();
     for (const char* id : {"io0", "io1"}) {
       if (one_in(2)) text += fmt::format("[objects.{}]\nqom-type = \"iothread\"\npoll-max-ns = {}\n", id, below(3));
     }
@@ -53,6 +53,23 @@ class Generator {
  private:
   std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
   bool one_in(std::uint64_t count) { return below(count) == 0; }
+
+  std::string daemon() {
+    std::string text = "[daemon]\n";
+    if (one_in(3)) text += fmt::format("reactors = {}\n", one_in(20) ? 0 : 1);
+    if (one_in(3)) text += fmt::format("polling = \"{}\"\n", one_in(2) ? "auto" : "off");
+    if (one_in(3)) text += fmt::format("log = {{ level = \"{}\" }}\n", one_in(2) ? "debug" : "error");
+    if (one_in(6)) text += fmt::format("user = \"{}\"\n", one_in(8) ? ":x" : "nobody");
+    if (one_in(4)) {
+      text += fmt::format("metrics = {{ listen = [\"unix:{}m{}.sock\"{}], per-client = {} }}\n", directory_, below(2),
+                          one_in(8) ? ", \"nonsense\"" : "", one_in(2) ? "true" : "false");
+    }
+    if (one_in(4)) {
+      text += fmt::format("sandbox = {{ mode = \"{}\"{} }}\n", one_in(2) ? "full" : "seccomp",
+                          one_in(6) ? ", images = [\"/\"]" : "");
+    }
+    return text;
+  }
 
   std::string node(int number) {
     switch (below(4)) {

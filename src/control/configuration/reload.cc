@@ -56,14 +56,16 @@ schema::NbdServerConfiguration plain_server(const schema::ServerConfiguration& o
           .handshake_max_seconds = one.handshake_max_seconds};
 }
 
-Reload::Reload(Control& control, const schema::Configuration& before, const configuration::ReadConfiguration& after,
-               const configuration::Differences& differences, bool is_disruptive)
+Reload::Reload(Control& control, const ProcessOptions& process, const schema::Configuration& before,
+               const configuration::ReadConfiguration& after, const configuration::Differences& differences,
+               bool is_disruptive)
     : control_(control),
       before_(before),
       after_(after),
       differences_(differences),
       objects_(control),
-      exports_(control, is_disruptive) {
+      exports_(control, is_disruptive),
+      process_(process, after, differences) {
   plan_nodes();
   plan_exports();
 }
@@ -128,7 +130,8 @@ aio::Task<Result<>> Reload::prepare() {
   CO_TRY(co_await prepare_objects());
   CO_TRY(co_await prepare_chardevs());
   CO_TRY(co_await prepare_monitors());
-  co_return co_await prepare_servers();
+  CO_TRY(co_await prepare_servers());
+  co_return co_await process_.prepare();
 }
 
 aio::Task<Result<>> Reload::prepare_objects() {
@@ -280,6 +283,7 @@ void Reload::commit() {
   objects_replaced_ = objects_.commit();
   for (PreparedServer& one : servers_) std::move(one).commit(control_);
   exports_.commit();
+  process_.commit();
   for (const schema::BlockdevOptions& options : nodes_opened_) {
     if (const block::Node* node = control_.graph().find(*options.node_name)) {
       control_.graph().set_origin(*node, Origin::kFile);
@@ -305,6 +309,7 @@ aio::Task<void> Reload::retire() {
   }
   for (const std::unique_ptr<UserObject>& object : objects_replaced_) co_await object->close();
   objects_replaced_.clear();
+  co_await process_.retire();
   co_await retire_objects();
 }
 

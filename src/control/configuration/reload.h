@@ -17,6 +17,7 @@
 #include "configuration/difference.h"
 #include "control/commands/server_preparation.h"
 #include "control/configuration/export_change.h"
+#include "control/configuration/process_change.h"
 #include "control/configuration/staged_objects.h"
 
 namespace blockexport::control {
@@ -29,8 +30,9 @@ schema::NbdServerConfiguration plain_server(const schema::ServerConfiguration& o
 class Reload final : private block::ChangePartner {
  public:
   // All references outlive it. `before`: what the daemon has of its files; `after`: decoded and checked.
-  Reload(Control& control, const schema::Configuration& before, const configuration::ReadConfiguration& after,
-         const configuration::Differences& differences, bool is_disruptive);
+  Reload(Control& control, const ProcessOptions& process, const schema::Configuration& before,
+         const configuration::ReadConfiguration& after, const configuration::Differences& differences,
+         bool is_disruptive);
 
   // Errors name the place in the files; nothing has changed then. Not cancellable once the decision is made.
   aio::Task<Result<>> run();
@@ -71,6 +73,7 @@ class Reload final : private block::ChangePartner {
   const configuration::Differences& differences_;
   StagedObjects objects_;
   ExportChange exports_;
+  ProcessChange process_;
   std::vector<PreparedServer> servers_;
   std::vector<std::string> chardevs_made_;
   std::vector<std::string> monitors_made_;

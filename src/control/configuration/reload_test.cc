@@ -216,6 +216,65 @@ TEST_F(ReloadTest, LeavesOptionsOfTheProcessToARestart) {
   EXPECT_EQ(daemon.differences(), "daemon.reactors restart\n");
 }
 
+TEST_F(ReloadTest, ChangesTheLogAndTheMetrics) {
+  write("[daemon]\nlog = { level = \"error\" }\nmetrics = { listen = [\"unix:@m.sock\"] }\n");
+  ConfiguredDaemon daemon(folder_);
+  ASSERT_EQ(daemon.start(), "");
+  EXPECT_EQ(daemon.metrics().addresses(), std::vector<std::string>{expanded("unix:@m.sock")});
+  EXPECT_EQ(daemon.log(), "unchanged");
+  write(
+      "[daemon]\nlog = { level = \"debug\", file = \"@log\" }\n"
+      "metrics = { listen = [\"unix:@m.sock\", \"127.0.0.1:0\"] }\n");
+  EXPECT_EQ(daemon.reload(), "");
+  EXPECT_EQ(daemon.differences(), "daemon.log.level change\ndaemon.metrics.listen change\ndaemon.log.file restart\n");
+  EXPECT_EQ(daemon.metrics().addresses(), (std::vector<std::string>{expanded("unix:@m.sock"), "127.0.0.1:0"}));
+  EXPECT_NE(daemon.log().find("debug"), std::string::npos) << daemon.log();
+  EXPECT_EQ(daemon.configurator().info().restart_needed, std::vector<std::string>{"log.file"});
+  write("");
+  EXPECT_EQ(daemon.reload(), "");
+  EXPECT_EQ(daemon.differences(), "daemon.log.level change\ndaemon.metrics.listen change\n");
+  EXPECT_TRUE(daemon.metrics().addresses().empty());
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("m.sock")));
+  EXPECT_EQ(daemon.log(), "{}");
+  EXPECT_EQ(daemon.reload(), "");
+  EXPECT_EQ(daemon.differences(), "");
+}
+
+TEST_F(ReloadTest, KeepsTheProcessOptionsAfterAnError) {
+  write("[daemon]\nmetrics = { listen = [\"unix:@m.sock\"] }\n");
+  ConfiguredDaemon daemon(folder_);
+  ASSERT_EQ(daemon.start(), "");
+  write("[daemon]\nlog = { level = \"debug\" }\nmetrics = { listen = [\"unix:@absent/m.sock\"] }\n");
+  EXPECT_NE(daemon.reload().find(":3:1: daemon.metrics: Failed to bind"), std::string::npos);
+  write("[daemon]\nlog = { format = \"journal\" }\nmetrics = { listen = [\"unix:@n.sock\"] }\n");
+  EXPECT_NE(daemon.reload().find(":2:1: daemon.log: no journal"), std::string::npos);
+  write(std::string("[daemon]\nlog = { level = \"debug\" }\nmetrics = { listen = [\"unix:@n.sock\"] }\n") +
+        "[exports.c]\nnode = { driver = \"file\", filename = \"@absent.img\" }\n");
+  EXPECT_NE(daemon.reload().find("exports.c: Could not open"), std::string::npos);
+  EXPECT_EQ(daemon.log(), "unchanged");
+  EXPECT_EQ(daemon.metrics().addresses(), std::vector<std::string>{expanded("unix:@m.sock")});
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("n.sock")));
+}
+
+TEST_F(ReloadTest, OptionsOfTheCommandLineHavePriority) {
+  write("[daemon]\nmetrics = { listen = [\"unix:@m.sock\"] }\nlog = { level = \"info\", format = \"text\" }\n");
+  ConfiguredDaemon daemon(folder_);
+  daemon.put_on_command_line({"metrics", "log.level", "sandbox"});
+  ASSERT_EQ(daemon.start(), "");
+  EXPECT_TRUE(daemon.metrics().addresses().empty());
+  write(
+      "[daemon]\nmetrics = { listen = [\"unix:@n.sock\"] }\nlog = { level = \"debug\", format = \"text\" }\n"
+      "sandbox = { mode = \"seccomp\" }\nuser = \"nobody\"\n");
+  EXPECT_EQ(daemon.reload(), "");
+  EXPECT_EQ(daemon.differences(), "daemon.user restart\n");
+  std::vector<std::string> options;
+  for (const schema::ConfiguredObject& one : daemon.configurator().info().objects) {
+    options.push_back(one.id + " " + std::string(schema::name_of(one.origin)) + (one.drift ? " " + *one.drift : ""));
+  }
+  EXPECT_EQ(options, (std::vector<std::string>{"log.level command-line", "metrics command-line", "sandbox command-line",
+                                               "log.format file", "user file needs a restart"}));
+}
+
 TEST_F(ReloadTest, HidesTheDataOfSecrets) {
   write("[objects.s]\nqom-type = \"secret\"\ndata = \"geheim\"\n");
   ConfiguredDaemon daemon(folder_);
@@ -236,6 +295,7 @@ TEST_F(ReloadTest, ChangesNothingWhicheverCallFails) {
   const std::string second =
       "[servers.default]\nlisten = [\"unix:@nbd.sock\", \"unix:@other.sock\"]\n"
       "[servers.more]\nlisten = [\"127.0.0.1:0\"]\n"
+      "[daemon]\nmetrics = { listen = [\"unix:@m.sock\", \"127.0.0.1:0\"] }\n"
       "[objects.new]\nqom-type = \"authz-list-file\"\nfilename = \"@list\"\n"
       "[objects.io]\nqom-type = \"iothread\"\n"
       "[chardevs.c]\nbackend = \"file\"\nout = \"/dev/null\"\n"

@@ -18,7 +18,25 @@ std::string text_of(const json::Value& value) {
   return text;
 }
 
+aio::Task<Result<>> close(MetricsService& metrics) {
+  co_await metrics.close();
+  co_return Result<>();
+}
+
 }  // namespace
+
+ConfiguredDaemon::~ConfiguredDaemon() {
+  (void)daemon_.run(close(*metrics_));
+}
+
+// The format "journal" stands for a journal that cannot be reached.
+ProcessOptions ConfiguredDaemon::process_options() {
+  auto prepare = [this](const schema::LogConfiguration& log) -> Result<std::move_only_function<void()>> {
+    if (log.format == schema::LogFormat::kJournal) return fail("no journal");
+    return [this, text = text_of(schema::encode(log))] { log_ = text; };
+  };
+  return {.metrics = metrics_.get(), .prepare_log = prepare, .on_command_line = given_};
+}
 
 aio::Task<Result<>> ConfiguredDaemon::reload_into(ReloadOptions options) {
   CO_TRY_ASSIGN(schema::ConfigReloadResult result, co_await configurator_->reload(options));
@@ -57,6 +75,7 @@ std::string ConfiguredDaemon::summary() {
                              options.max_connections, options.view.read_only));
   }
   for (const auto& chardev : control().chardevs().all()) lines.insert("chardev " + chardev->label());
+  for (const std::string& address : metrics_->addresses()) lines.insert("metrics " + address);
   return fmt::format("{}\n", fmt::join(lines, "\n"));
 }
 
