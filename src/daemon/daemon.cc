@@ -275,6 +275,8 @@ aio::Task<void> Daemon::check_configuration() {
 control::ProcessOptions Daemon::process_options() {
   return {.metrics = metrics_.get(),
           .prepare_log = [this](const schema::LogConfiguration& log) { return prepare_log(log); },
+          .reload_begins = [this] { notifier_.reloading(); },
+          .reload_ended = [this] { announce_service(); },
           .on_command_line = command_line_.given};
 }
 
@@ -340,9 +342,13 @@ Result<> Daemon::go_to_background(Background& background) {
   return background.release();
 }
 
+// Also after a reload, unless the manager has been told of the end already.
 void Daemon::announce_service() const {
+  if (quit_->is_set()) return;
   const std::size_t count = control_->exports().list().size();
-  notifier_.ready(fmt::format("Serving {} export{}", count, count == 1 ? "" : "s"));
+  const bool has_failed = configurator_ != nullptr && configurator_->last_reload_failed();
+  notifier_.ready(fmt::format("Serving {} export{}{}", count, count == 1 ? "" : "s",
+                              has_failed ? "; the last reload failed and has changed nothing" : ""));
 }
 
 // Logs the error; when the log goes elsewhere also writes it to standard error, for the process that started us.

@@ -12,6 +12,7 @@ import unittest
 
 from lib import daemon, nbd_raw, processes, settings, wait
 from lib.images import MIB
+from lib.qmp import QmpError
 from lib.testcase import nbd_export, null_node
 
 UNITS = os.path.join(settings.ROOT, "packaging", "systemd")
@@ -92,6 +93,40 @@ class NotifyTest(unittest.TestCase):
         self.addCleanup(client.close)
         self.assertEqual(self.message()[0], "READY=1")
         daemon.connected_or_none(path).close()
+
+    def test_reload(self):
+        """RELOADING=1 with the time, then READY=1, also when the reload fails; SIGHUP and QMP do the same."""
+        path = os.path.join(self.workdir, "main.toml")
+
+        def write(text):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(path, 0o600)
+        write("")
+        server = self.start("--config", path)
+        self.assertEqual(self.message(), ["READY=1", "STATUS=Serving 1 export"])
+        second = '[exports.more]\nnode = { driver = "null-co" }\n'
+        failed = "; the last reload failed and has changed nothing"
+        for text, status in ((second, "2 exports"), ("nonsense = 1\n", "2 exports" + failed), ("", "1 export")):
+            write(text)
+            before = time.monotonic_ns() // 1000
+            if text == second:
+                server.signal(signal.SIGHUP)
+            elif status.endswith(failed):
+                with self.assertRaises(QmpError):
+                    server.qmp.execute("config-reload")
+            else:
+                server.qmp.execute("config-reload")
+            begin = self.message()
+            self.assertEqual(begin[0], "RELOADING=1")
+            name, value = begin[1].split("=")
+            self.assertEqual((name, len(begin)), ("MONOTONIC_USEC", 2))
+            self.assertTrue(before <= int(value) <= time.monotonic_ns() // 1000, value)
+            self.assertEqual(self.message(), ["READY=1", f"STATUS=Serving {status}"])
+        # A dry run is no reload.
+        server.qmp.execute("config-reload", {"dry-run": True})
+        server.stop()
+        self.assertEqual(self.message()[0], "STOPPING=1")
 
     def test_a_failed_start_is_not_ready(self):
         """No message."""

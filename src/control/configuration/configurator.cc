@@ -156,8 +156,9 @@ aio::Task<Result<ReadConfiguration>> Configurator::read() const {
 aio::Task<Result<schema::ConfigReloadResult>> Configurator::reload(ReloadOptions options) {
   auto turn = co_await mutex_.lock();
   if (!turn) co_return fail("The reload was cancelled");
+  if (options.is_dry_run) co_return co_await reload_now(options);
+  if (process_.reload_begins) process_.reload_begins();
   Result<schema::ConfigReloadResult> result = co_await reload_now(options);
-  if (options.is_dry_run) co_return result;
   if (result) {
     ++reloads_;
     last_error_.reset();
@@ -169,6 +170,7 @@ aio::Task<Result<schema::ConfigReloadResult>> Configurator::reload(ReloadOptions
     last_error_ = result.error().message();
     control_.log().error(fmt::format("configuration not reloaded, nothing has changed: {}", *last_error_));
   }
+  if (process_.reload_ended) process_.reload_ended();
   co_return result;
 }
 

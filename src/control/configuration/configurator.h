@@ -44,6 +44,7 @@ class Configurator {
   aio::Task<Result<schema::ConfigReloadResult>> reload(ReloadOptions options);
 
   schema::ConfigurationInfo info() const;
+  bool last_reload_failed() const { return last_error_.has_value(); }
 
  private:
   using Section = configuration::Section;

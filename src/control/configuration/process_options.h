@@ -21,6 +21,9 @@ struct ProcessOptions {
   // Prepares another level and format of the log; the result makes them effective and cannot fail. Empty: a change has
   // no effect. Error: a journal that cannot be reached.
   std::function<Result<std::move_only_function<void()>>(const schema::LogConfiguration&)> prepare_log = {};
+  // Called when a reload begins to read the files, and when it has ended, with or without success.
+  std::function<void()> reload_begins = {};
+  std::function<void()> reload_ended = {};
   // Names of options that the command line has, as "log.level" or "sandbox"; files do not change them.
   std::set<std::string> on_command_line = {};
 };
