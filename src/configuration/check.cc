@@ -76,6 +76,12 @@ class Checking {
     }
     check_sandbox();
     check_log();
+    if (daemon.state_dir && !daemon.state_dir->starts_with('/')) {
+      add({"daemon", "state-dir"}, "Parameter 'daemon.state-dir' expects an absolute path");
+    }
+    if (daemon.persist_runtime.value_or(false) && !daemon.state_dir) {
+      add({"daemon", "persist-runtime"}, "'persist-runtime' requires 'state-dir'");
+    }
     if (daemon.user && (daemon.user->empty() || daemon.user->starts_with(':') || daemon.user->ends_with(':'))) {
       add({"daemon", "user"}, "Parameter 'daemon.user' expects NAME or NAME:GROUP");
     }

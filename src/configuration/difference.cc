@@ -70,6 +70,7 @@ json::Value with_defaults(const schema::DaemonConfiguration& daemon) {
   for (const char* paths : {"images", "credentials", "state", "sockets"}) drop_default(sandbox, paths, json::Array{});
   drop_default(members, "aio-backend", "auto");
   drop_default(members, "image-references", json::Array{"allow"});
+  drop_default(members, "persist-runtime", false);
   drop_default(members, "polling", "auto");
   return encoded;
 }

@@ -118,6 +118,14 @@ class Reading {
 
 }  // namespace
 
+std::optional<WipedText> read_file(const std::string& path, Findings& findings) {
+  Reading reading(findings);
+  reading.read(path, FileKind::kWhole, {});
+  ConfigurationFiles read = reading.take();
+  if (read.files.empty()) return std::nullopt;
+  return std::move(read.files.front().text);
+}
+
 ConfigurationFiles read_files(const std::string& path, Findings& findings) {
   Reading reading(findings);
   reading.read(path, FileKind::kWhole, {});

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,9 @@ struct ConfigurationFiles {
   std::vector<ConfigurationFile> files;  // in their order
   std::vector<std::string> paths;        // of all files, those included that could not be read
 };
+
+// Reads one file, which only its owner may be able to change. Nullopt: it cannot be used, which is a finding.
+std::optional<WipedText> read_file(const std::string& path, Findings& findings);
 
 // Reads the file at `path` and those beside it: names that end with ".toml" or ".json" and do not begin with a dot,
 // sorted by their bytes. Refuses files and folders that other users can change.

@@ -162,6 +162,9 @@ std::optional<configuration::ReadConfiguration> read_configuration_of(CommandLin
   }
   take_options(line, read.content.daemon);
   let_read(line.sandbox, read.path);
+  if (line.sandbox.mode == SandboxMode::kFull && read.content.daemon.state_dir) {
+    line.sandbox.state.push_back(*read.content.daemon.state_dir);
+  }
   find_contradictions(line, read);
   if (!read.findings.empty()) return read;
   if (line.check_config) {

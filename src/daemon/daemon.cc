@@ -128,6 +128,7 @@ int Daemon::run(std::optional<Background> background) {
   quorum_events_.close();
   metrics_.reset();
   reloads_.reset();
+  runtime_.reset();
   configurator_.reset();
   control_.reset();
   pid_file_.reset();
@@ -261,6 +262,19 @@ aio::Task<void> Daemon::apply_configuration() {
     report_failed_start(error.message() + (error.hint().empty() ? "" : "\n") + error.hint());
     exit_code_ = 1;
     co_return;
+  }
+  if (configuration_->content.daemon.persist_runtime.value_or(false)) {
+    runtime_ = std::make_unique<control::RuntimeKeeper>(
+        *control_,
+        [this](configuration::Section section, const std::string& id) { return configurator_->place_of(section, id); },
+        *configuration_->content.daemon.state_dir);
+    if (Result<> kept = co_await runtime_->start(); !kept) {
+      report_failed_start(kept.error().message() + (kept.error().hint().empty() ? "" : "\n") + kept.error().hint());
+      exit_code_ = 1;
+      co_return;
+    }
+    control_->set_command_observer(runtime_.get());
+    configurator_->set_runtime(*runtime_);
   }
   configuration_.reset();
   co_await make_default_monitor(*control_);

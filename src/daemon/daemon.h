@@ -9,6 +9,7 @@
 
 #include "configuration/reading.h"
 #include "control/configuration/configurator.h"
+#include "control/configuration/runtime_keeper.h"
 #include "control/core/control.h"
 #include "control/core/corruption_events.h"
 #include "control/core/point_in_time_log.h"
@@ -82,6 +83,7 @@ class Daemon {
   std::unique_ptr<control::MetricsService> metrics_;
   std::optional<configuration::ReadConfiguration> configuration_;  // until it takes effect
   std::unique_ptr<control::Configurator> configurator_;            // only with --config
+  std::unique_ptr<control::RuntimeKeeper> runtime_;                // only with persist-runtime
   std::unique_ptr<aio::Scope> reloads_;
   unsigned reloads_wanted_ = 0;  // by SIGHUP: the one that runs, and one more
   std::optional<control::ThrottleGroups> throttle_groups_;

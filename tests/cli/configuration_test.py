@@ -1,6 +1,7 @@
 """Configuration files: start, check, and reload while clients are connected."""
 
 import ctypes
+import json
 import os
 import signal
 import stat
@@ -284,6 +285,104 @@ class ProcessOptionsTest(ConfigurationCase):
             places = [line.split(": ")[0].rsplit("/", 1)[-1] for line in errors.splitlines()]
             self.assertEqual(places, ["main.toml:2:9", "main.toml:3:31", "main.toml:4:1", "main.toml:6:1",
                                       "main.toml:9:1"], errors)
+
+
+class RuntimeTest(ConfigurationCase):
+    """persist-runtime: what commands have made survives the process."""
+
+    main = SERVER + MONITOR + '[daemon]\nstate-dir = "@/state"\npersist-runtime = true\n'
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("state"), 0o700)
+
+    def add(self, identity, image="a"):
+        """A node and an export by commands."""
+        self.daemon.qmp.execute("blockdev-add", {"driver": "file", "node-name": identity, "read-only": True,
+                                                 "filename": self.path(f"{image}.img")})
+        self.daemon.qmp.execute("block-export-add", {"type": "nbd", "id": identity, "node-name": identity})
+
+    def test_killed(self):
+        """Everything that was acknowledged is there again after kill -9, whenever it comes."""
+        acknowledged = set()
+        for turn in range(6):
+            self.start()
+            self.assertEqual(set(self.names()), acknowledged)
+            for number in range(5):
+                identity = f"e{turn}-{number}"
+                self.add(identity)
+                acknowledged.add(identity)
+            gone = sorted(acknowledged)[turn]
+            self.daemon.qmp.execute("block-export-del", {"id": gone})
+            acknowledged.discard(gone)
+            # One more command, whose effect may be lost or not.
+            self.daemon.qmp.send({"execute": "blockdev-add",
+                                  "arguments": {"driver": "null-co", "node-name": f"n{turn}"}})
+            self.daemon.kill()
+        with open(self.path("state", "runtime.json"), encoding="utf-8") as file:
+            self.assertEqual(set(one["id"] for one in json.load(file)["exports"]), acknowledged)
+
+    def test_orderly_end(self):
+        """The end of the daemon removes nothing from the file."""
+        self.start()
+        self.add("b")
+        self.daemon.stop()
+        self.start()
+        self.assertEqual(self.client("b").read(0, 2), b"aa")
+        origins = {one["id"]: one["origin"] for one in self.daemon.qmp.execute("query-config")["objects"]}
+        self.assertEqual(origins["b"], "qmp")
+        self.daemon.qmp.execute("quit")
+        self.daemon.check_end(self.daemon.wait_exit())
+        self.start()
+        self.assertEqual(self.names(), ["b"])
+        self.daemon.stop()
+
+    def test_conflict(self):
+        """A file that defines the same ID wins, and a line of the log tells its place."""
+        self.start()
+        self.add("b")
+        self.daemon.stop()
+        self.write_export("b", image="c")
+        self.start()
+        self.assertEqual(self.client("b").read(0, 2), b"cc")
+        place = f"{self.path('exports.d', 'b.toml')}:1:1"
+        self.assertIn(f"exports.b is left out from now on, because that of {place} has this ID",
+                      self.daemon.stderr().decode())
+        self.daemon.stop()
+
+    def test_hostile_file(self):
+        """A file with an error is refused as a whole, by the deep check and by the start."""
+        self.start()
+        self.add("b")
+        self.daemon.stop()
+        path = self.path("state", "runtime.json")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        for wrong, place in ((text.replace('"driver"', '"drivre"', 1), ":"), (text[:-20], ":"), ("", ":1:1"),
+                             (text.replace('"version": 1', '"version": 9'), ":2:1: The file has another version")):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(wrong)
+            for arguments, code in (([], 1), (["--check-config", "--deep"], 2)):
+                result = self.run_once("--config", "main.toml", *arguments)
+                self.assertEqual(result[0], code, result)
+                self.assertIn(path + place, result[1])
+            self.assertEqual(self.run_once("--config", "main.toml", "--check-config"), (0, ""))
+
+    def test_full_disk(self):
+        """A file that cannot be written is told; the command has taken effect, and a later one writes both."""
+        self.start()
+        os.mkdir(self.path("state", "runtime.json.new"))
+        self.add("b")
+        self.assertEqual(self.names(), ["b"])
+        self.assertIn("cannot write", self.daemon.qmp.execute("query-config")["runtime"]["error"])
+        until(lambda: b"a restart would lose changes by QMP" in self.daemon.stderr(), what="the warning")
+        os.rmdir(self.path("state", "runtime.json.new"))
+        self.add("d", "b")
+        self.assertNotIn("error", self.daemon.qmp.execute("query-config")["runtime"])
+        self.daemon.kill()
+        self.start()
+        self.assertEqual(self.names(), ["b", "d"])
+        self.daemon.stop()
 
 
 class DefaultMonitorTest(ConfigurationCase):

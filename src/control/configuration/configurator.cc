@@ -10,6 +10,7 @@
 #include "aio/sync/with_deadline.h"
 #include "configuration/node_options.h"
 #include "control/configuration/reload.h"
+#include "control/configuration/runtime_keeper.h"
 #include "schema/codec.h"
 #include "schema/config_commands.h"
 
@@ -441,6 +442,14 @@ void Configurator::add_missing(std::vector<schema::ConfiguredObject>& list) cons
   for (const auto& one : in_effect_.exports) add(Section::kExports, one.id);
 }
 
+std::string Configurator::place_of(Section section, const std::string& id) const {
+  std::vector<schema::ConfiguredObject> list;
+  add_missing(list);
+  const std::string_view name = configuration::name_of(section);
+  const bool is_ours = std::ranges::any_of(list, [&](const auto& one) { return one.section == name && one.id == id; });
+  return is_ours ? configuration::text_of(current_.places.of(section, id)) : std::string();
+}
+
 schema::ConfigurationInfo Configurator::info() const {
   schema::ConfigurationInfo info{.file = path_, .files = current_.files, .configuration = current_.content};
   for (schema::ObjectOptions& one : info.configuration.objects) {
@@ -454,6 +463,7 @@ schema::ConfigurationInfo Configurator::info() const {
   info.failed_reloads = failed_reloads_;
   info.last_error = last_error_;
   info.restart_needed = restart_options_;
+  if (runtime_ != nullptr) info.runtime = runtime_->info();
   return info;
 }
 

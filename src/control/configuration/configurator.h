@@ -27,8 +27,12 @@ struct ReloadOptions {
   bool is_disruptive = false;  // replaces exports that have clients
 };
 
+class RuntimeKeeper;
+
 class Configurator {
  public:
+  using Section = configuration::Section;
+
   // `path`: absolute path of the main file.
   Configurator(Control& control, std::string path, ProcessOptions process = {});
 
@@ -44,11 +48,13 @@ class Configurator {
   aio::Task<Result<schema::ConfigReloadResult>> reload(ReloadOptions options);
 
   schema::ConfigurationInfo info() const;
+  // What QMP commands have made is kept by it; it outlives the Configurator, or the process ends.
+  void set_runtime(const RuntimeKeeper& runtime) { runtime_ = &runtime; }
+  // "FILE:LINE:COLUMN" of an object of the configuration in effect; empty when it has none of that ID.
+  std::string place_of(Section section, const std::string& id) const;
   bool last_reload_failed() const { return last_error_.has_value(); }
 
  private:
-  using Section = configuration::Section;
-
   aio::Task<Result<schema::ConfigReloadResult>> reload_now(ReloadOptions options);
   aio::Task<Result<configuration::ReadConfiguration>> read() const;
   aio::Task<Result<>> apply(configuration::ReadConfiguration& read, const configuration::Differences& differences,
@@ -84,6 +90,7 @@ class Configurator {
   std::uint32_t reloads_ = 0;
   std::uint32_t failed_reloads_ = 0;
   std::optional<std::string> last_error_;
+  const RuntimeKeeper* runtime_ = nullptr;
 };
 
 }  // namespace blockexport::control

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "configuration/files.h"
 #include "configuration/node_options.h"
+#include "configuration/runtime_state.h"
 #include "control/commands/server_preparation.h"
 #include "control/configuration/reload.h"
+#include "control/configuration/runtime_keeper.h"
 #include "control/configuration/staged_objects.h"
 #include "control/core/control.h"
 #include "control/metrics/metrics_service.h"
@@ -63,6 +67,7 @@ class DeepCheck {
     for (const schema::ServerConfiguration& server : read_.content.servers) check_server(server, is_deep);
     check_process();
     if (is_deep) co_await open_nodes();
+    if (is_deep) check_runtime_state();
     co_await objects_.abort();
   }
 
@@ -75,6 +80,21 @@ class DeepCheck {
       if (!credentials) checked = fail(std::move(credentials).error());
     }
     if (!checked) add(Section::kServers, server.id, checked.error());
+  }
+
+  void check_runtime_state() {
+    const schema::DaemonConfiguration& daemon = read_.content.daemon;
+    if (!daemon.persist_runtime.value_or(false) || !daemon.state_dir) return;
+    const std::string path = fmt::format("{}/{}", *daemon.state_dir, kRuntimeFileName);
+    std::error_code error;
+    if (!std::filesystem::is_directory(*daemon.state_dir, error)) {
+      read_.findings.add(read_.places.find({"daemon", "state-dir"}),
+                         fmt::format("daemon.state-dir: '{}' is no directory", *daemon.state_dir));
+    }
+    if (!std::filesystem::exists(path, error)) return;
+    if (auto text = configuration::read_file(path, read_.findings)) {
+      configuration::parse_runtime_state(path, text->view(), read_.findings);
+    }
   }
 
   void check_process() {

@@ -51,6 +51,7 @@ class JobEvents final : public jobs::JobObserver {
   qmp::EventQueue& events_;
 };
 
+class CommandObserver;
 class Configurator;
 
 class Control {
@@ -101,6 +102,10 @@ class Control {
   // The configuration of the daemon; null when it has no configuration files, and in tests.
   Configurator* configurator() { return configurator_; }
   void set_configurator(Configurator* configurator) { configurator_ = configurator; }
+
+  // Learns of each command that has succeeded; null: nobody does.
+  CommandObserver* command_observer() { return command_observer_; }
+  void set_command_observer(CommandObserver* observer) { command_observer_ = observer; }
 
   // The running calls to PAM.
   authz::PamCalls& pam_calls() { return pam_calls_; }
@@ -201,6 +206,7 @@ class Control {
   aio::Mutex iothread_visits_;
   std::uint64_t shutdown_grace_ns_ = 0;
   Configurator* configurator_ = nullptr;
+  CommandObserver* command_observer_ = nullptr;
   bool shut_down_ = false;
   bool can_be_destroyed_ = true;
 };

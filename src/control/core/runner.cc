@@ -8,6 +8,7 @@
 #include "aio/sync/with_deadline.h"
 #include "aio/task/current.h"
 #include "base/similar_text.h"
+#include "control/core/command_observer.h"
 #include "control/core/denial_note.h"
 #include "control/core/version.h"
 #include "schema/codec.h"
@@ -90,6 +91,10 @@ aio::Task<Result<json::Value>> Runner::run(qmp::Command command) {
     result = co_await run_alone(*entry, command);
   }
   if (result) {
+    // Other commands do not wait for the observer.
+    turn.reset();
+    CommandObserver* observer = control_.command_observer();
+    if (observer != nullptr) co_await observer->command_succeeded(command.name, command.arguments);
     trace.note(TraceEvent::kQmpCommandEnd, {command.name, " ok"});
   } else {
     result = fail(with_denial_note(std::move(result).error(), control_.denial_note()));

@@ -15,6 +15,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstdarg>
+#include <cstdio>
 #include <mutex>
 #include <optional>
 
@@ -126,6 +127,30 @@ extern "C" ssize_t __wrap_read(int fd, void* bytes, std::size_t count) {
   return __real_read(fd, bytes, count);
 }
 
+// Neither the reports of the tests nor wake-ups of loops are steps of an operation.
+extern "C" ssize_t __real_write(int fd, const void* bytes, std::size_t count);
+extern "C" ssize_t __wrap_write(int fd, const void* bytes, std::size_t count);
+extern "C" ssize_t __wrap_write(int fd, const void* bytes, std::size_t count) {
+  struct stat status{};
+  const bool is_file = fd > STDERR_FILENO && __real_fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+  if (is_file && blockexport::control::testing::is_refused("write", ENOSPC)) return -1;
+  return __real_write(fd, bytes, count);
+}
+
+extern "C" int __real_openat(int directory, const char* path, int flags, ...);
+extern "C" int __wrap_openat(int directory, const char* path, int flags, ...);
+extern "C" int __wrap_openat(int directory, const char* path, int flags, ...) {
+  if (blockexport::control::testing::is_refused("openat", EMFILE)) return -1;
+  va_list more;
+  va_start(more, flags);
+  const auto mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  return __real_openat(directory, path, flags, mode);
+}
+
+BLOCKEXPORT_WRAPPED(int, fsync, EIO, (int fd), (fd))
+BLOCKEXPORT_WRAPPED(int, renameat, EACCES, (int from_directory, const char* from, int to_directory, const char* to),
+                    (from_directory, from, to_directory, to))
 BLOCKEXPORT_WRAPPED(ssize_t, preadv2, EIO, (int fd, const iovec* vectors, int count, off_t offset, int flags),
                     (fd, vectors, count, offset, flags))
 
