@@ -61,6 +61,8 @@ class Checking {
     chardevs_ = surroundings_.chardevs;
     for (const auto& one : content_.objects) objects_[one.id] = schema::name_of(one.qom_type());
     for (const auto& one : content_.chardevs) chardevs_.insert(one.id);
+    servers_ = surroundings_.servers;
+    for (const auto& one : content_.servers) servers_.insert(one.id);
   }
 
   void check_daemon() {
@@ -382,6 +384,23 @@ class Checking {
     }
     check_node_of_export(one);
     check_iothreads(one);
+    check_servers_of(one);
+  }
+
+  void check_servers_of(const schema::ExportConfiguration& one) {
+    if (!one.servers) return;
+    std::set<std::string> seen;
+    for (std::size_t i = 0; i < one.servers->size(); ++i) {
+      const std::string& id = (*one.servers)[i];
+      const std::string number = fmt::format("{}", i);
+      if (!servers_.contains(id)) {
+        const std::vector<std::string_view> known(servers_.begin(), servers_.end());
+        add(Section::kExports, one.id, {"servers", number}, fmt::format("There is no server '{}'", id),
+            suggest_similar(id, known));
+      } else if (!seen.insert(id).second) {
+        add(Section::kExports, one.id, {"servers", number}, fmt::format("Server '{}' is named twice", id));
+      }
+    }
   }
 
   void check_node_of_export(const schema::ExportConfiguration& one) {
@@ -453,6 +472,7 @@ class Checking {
   const Surroundings& surroundings_;
   std::map<std::string, std::string> objects_;  // type by ID
   std::set<std::string> chardevs_;
+  std::set<std::string> servers_;
   std::map<std::string, std::string> monitored_;                // monitor by chardev
   std::map<std::string, std::vector<std::string>> node_paths_;  // by node-name
   std::map<std::string, std::string> export_names_;             // ID by name

@@ -17,6 +17,7 @@ struct Surroundings {
   std::map<std::string, std::string> objects = {};  // type by ID
   std::set<std::string> chardevs = {};
   std::set<std::string> nodes = {};
+  std::set<std::string> servers = {};
 };
 
 // Adds the errors of the section daemon to `configuration.findings`. They are also among those of check().

@@ -43,6 +43,15 @@ TEST_F(CheckTest, NamesWhatAReferenceMeant) {
             "@/main.toml:3:1: There is no throttle-group 'g'");
 }
 
+TEST_F(CheckTest, NamesTheServersOfAnExport) {
+  const std::string server = "[servers.back]\nlisten = [\"unix:/s\"]\n";
+  EXPECT_EQ(errors_of(server + "[exports.a]\nservers = [\"back\"]\nnode = { driver = \"null-co\" }\n"), "");
+  EXPECT_EQ(
+      errors_of(server + "[exports.a]\nservers = [\"back\", \"bakc\", \"back\"]\nnode = { driver = \"null-co\" }\n"),
+      "@/main.toml:4:20: There is no server 'bakc'. Did you mean 'back' instead of 'bakc'?\n"
+      "@/main.toml:4:28: Server 'back' is named twice");
+}
+
 TEST_F(CheckTest, FindsCircles) {
   EXPECT_EQ(errors_of("[nodes.a]\ndriver = \"raw\"\nfile = \"b\"\n[nodes.b]\ndriver = \"raw\"\nfile = \"a\"\n"
                       "[nodes.c]\ndriver = \"raw\"\nfile = \"a\"\n"),

@@ -262,7 +262,7 @@ class Comparison {
     add_differing(with_defaults(before), with_defaults(after), {}, difference.options);
     bool is_replaced = std::ranges::any_of(difference.options, [&](const std::string& name) {
       if (name == "tls-authz") return before.tls_authz.has_value() != after.tls_authz.has_value();
-      return name != "description" && name != "on-remove";
+      return name != "description" && name != "on-remove" && name != "servers";
     });
     if (after.node_name && replaced_nodes_.contains(*after.node_name)) is_replaced = true;
     difference.node = effect_on_node(difference, before, after);

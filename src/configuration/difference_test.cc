@@ -57,6 +57,8 @@ TEST_F(DifferenceTest, AddsAndRemoves) {
 TEST_F(DifferenceTest, ChangesWhatClientsDoNotNotice) {
   EXPECT_EQ(between(kExport, std::string(kExport) + "description = \"x\"\non-remove = \"hard\"\n"),
             "exports.a change description,on-remove\n");
+  const std::string server = "[servers.s]\nlisten = [\"unix:/s\"]\n";
+  EXPECT_EQ(between(server + kExport, server + kExport + "servers = [\"s\"]\n"), "exports.a change servers\n");
   EXPECT_EQ(between("[exports.a]\nnode = { driver = \"file\", filename = \"/x\" }\n",
                     "[exports.a]\nnode = { driver = \"file\", filename = \"/x\", discard = \"unmap\" }\n"),
             "exports.a change node.discard (reopen)\n");

@@ -193,6 +193,8 @@ configuration::Surroundings surroundings_of(const CommandLine& line) {
       found.objects.emplace(member_of(argument, "qom-type", "id"), member_of(argument, "qom-type", "qom-type"));
     } else if (option.kind == OptionKind::kBlockdev) {
       found.nodes.insert(member_of(argument, "driver", "node-name"));
+    } else if (option.kind == OptionKind::kNbdServer) {
+      found.servers.insert("default");
     } else if (option.kind == OptionKind::kChardev) {
       const json::OptionList list = json::parse_option_list(argument, "backend");
       if (const json::Option* id = list.find("id")) found.chardevs.insert(id->value);

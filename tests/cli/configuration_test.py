@@ -523,6 +523,33 @@ class ReloadTest(ConfigurationCase):
         self.assertIsNone(connected_or_none(self.path("more.sock")))
         self.assertEqual(client.write(0, b"x" * 512), 0)
 
+    def test_servers_of_an_export(self):
+        """An export names the servers that show it; a change concerns new clients."""
+        self.write("main.toml", SERVER + MONITOR + '[servers.more]\nlisten = ["unix:@/more.sock"]\n')
+
+        def shown():
+            more = Connection(connected_or_none(self.path("more.sock")))
+            self.addCleanup(more.close)
+            return self.names(), sorted(name for name, _ in more.list())
+        self.write_export("b", 'servers = ["more"]\n')
+        self.assertEqual(self.reload(), ["add servers.more", "add exports.b"])
+        self.assertEqual(shown(), (["a"], ["a", "b"]))
+        client = self.client("a")
+        self.write_export("a", 'writable = true\nservers = ["more"]\n')
+        self.write_export("b", 'servers = ["default"]\n')
+        self.assertEqual(self.reload(), ["change exports.a", "change exports.b"])
+        self.assertEqual(shown(), (["b"], ["a"]))
+        self.assertEqual(client.read(0, 2), b"aa")
+        self.write_export("b", "servers = []\n")
+        self.assertEqual(self.reload(), ["change exports.b"])
+        self.assertEqual(shown(), ([], ["a"]))
+        self.write_export("a", 'writable = true\n')
+        self.assertEqual(self.reload(), ["change exports.a"])
+        self.assertEqual(shown(), (["a"], ["a"]))
+        self.write_export("a", 'writable = true\nservers = ["mroe"]\n')
+        with self.assertRaisesRegex(QmpError, r"a.toml:2:12: There is no server 'mroe'. Did you mean 'more'"):
+            self.reload()
+
     def test_tool(self):
         """The verbs of the tool show the objects, the differences and the outcome."""
         def tool(*words):

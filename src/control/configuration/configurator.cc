@@ -125,6 +125,10 @@ configuration::Surroundings Configurator::surroundings() const {
         in_effect_.chardevs, [&](const schema::ChardevConfiguration& one) { return one.id == chardev->label(); });
     if (!is_ours) found.chardevs.insert(chardev->label());
   }
+  for (const auto& [id, server] : control_.servers().all()) {
+    const bool is_ours = std::ranges::any_of(in_effect_.servers, [&](const auto& one) { return one.id == id; });
+    if (!is_ours) found.servers.insert(id);
+  }
   for (const block::GraphNode& one : control_.graph().nodes()) {
     const bool is_foreign = one.owned_by_user && one.origin != Origin::kFile && one.retired_name.empty();
     if (is_foreign) found.nodes.insert(one.node->name());

@@ -54,7 +54,7 @@ void ExportChange::add(const configuration::Difference& difference, const schema
                              .is_replaced = is_replaced});
   }
   if (after == nullptr) return;
-  added_.push_back({.options = configuration::export_options_of(*after)});
+  added_.push_back({.options = configuration::export_options_of(*after), .servers = after->servers});
   if (difference.node == NodeEffect::kReplace) added_.back().own_node = new_node;
 }
 
@@ -78,7 +78,8 @@ Result<> ExportChange::check() const {
   return check_clients();
 }
 
-Result<nbd::NbdExportOptions> ExportChange::nbd_options(const schema::BlockExportOptions& options) const {
+Result<nbd::NbdExportOptions> ExportChange::nbd_options(const Added& added) const {
+  const schema::BlockExportOptions& options = added.options;
   TRY_ASSIGN(std::vector<aio::DataReactor*> reactors, find_iothreads(control_, options));
   const auto& nbd = options.as<schema::BlockExportType::kNbd>();
   return nbd::NbdExportOptions{.common = {.id = options.id,
@@ -89,11 +90,12 @@ Result<nbd::NbdExportOptions> ExportChange::nbd_options(const schema::BlockExpor
                                .description = nbd.description,
                                .allocation_depth = nbd.allocation_depth.value_or(false),
                                .bitmap_count = nbd.bitmaps ? nbd.bitmaps->size() : 0,
+                               .servers = added.servers,
                                .tls_authz = nbd.tls_authz};
 }
 
 Result<block::GraphStep> ExportChange::attaching_step(Added& one) const {
-  TRY_ASSIGN(one.made, nbd_options(one.options));
+  TRY_ASSIGN(one.made, nbd_options(one));
   const block::Permissions permissions = export_permissions(one.made.common.writable);
   if (one.own_node) {
     return block::AttachReference{schema::BlockdevRef{*one.own_node}, export_parent(), permissions, &one.edge};
@@ -164,7 +166,7 @@ void ExportChange::commit() {
   for (const schema::ExportConfiguration& one : changed_) {
     exports::Export* found = control_.exports().find(one.id);
     if (found == nullptr || found->type() != "nbd") continue;
-    static_cast<nbd::NbdExport*>(found)->change(one.description, one.tls_authz);
+    static_cast<nbd::NbdExport*>(found)->change(one.description, one.tls_authz, one.servers);
   }
   for (Added& one : added_) publish(one);
 }

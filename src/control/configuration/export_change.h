@@ -40,6 +40,7 @@ class ExportChange {
   // One new export. The slots of its steps are members, which stay where they are.
   struct Added {
     schema::BlockExportOptions options;
+    std::optional<std::vector<std::string>> servers = {};  // those that may show it; nullopt: all
     std::optional<schema::BlockdevOptions> own_node = {};  // to be opened
     nbd::NbdExportOptions made = {};
     std::unique_ptr<block::Edge> edge = {};
@@ -66,7 +67,7 @@ class ExportChange {
     bool is_replaced;
   };
 
-  Result<nbd::NbdExportOptions> nbd_options(const schema::BlockExportOptions& options) const;
+  Result<nbd::NbdExportOptions> nbd_options(const Added& added) const;
   Result<> check_clients() const;
   std::set<std::string> names_that_leave() const;
   void publish(Added& added);

@@ -103,6 +103,7 @@ class Generator {
     if (one_in(4)) text += fmt::format("iothread = \"io{}\"\n", below(2));
     if (one_in(4)) text += "on-remove = \"hard\"\n";
     if (one_in(10)) text += "tls-authz = \"z\"\n";
+    if (one_in(6)) text += fmt::format("servers = [\"s{}\"]\n", below(2));
     if (one_in(2)) return text + fmt::format("node-name = \"n{}\"\n", below(3));
     return text + fmt::format("[exports.e{}.node]\n{}", number, node(number));
   }

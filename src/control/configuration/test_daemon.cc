@@ -55,9 +55,11 @@ std::string ConfiguredDaemon::summary() {
   }
   for (exports::Export* one : control().exports().list()) {
     const auto* nbd = static_cast<const nbd::NbdExport*>(one);
-    lines.insert(fmt::format("export {} node {} name {} description {} writable {} leaving {}", one->id(),
+    const auto& servers = nbd->info().servers;
+    lines.insert(fmt::format("export {} node {} name {} description {} writable {} servers {} leaving {}", one->id(),
                              one->node_name(), nbd->info().name, nbd->info().description.value_or("-"),
-                             one->is_writable(), one->shutting_down()));
+                             one->is_writable(), servers ? fmt::format("{}", fmt::join(*servers, " ")) : "all",
+                             one->shutting_down()));
   }
   for (const auto& object : control().objects().all()) {
     std::string line = fmt::format("object {} {}", object->id(), object->type_name());

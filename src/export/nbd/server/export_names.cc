@@ -12,6 +12,13 @@ void ExportNames::publish(PublishedExport& added, ExportInfo& info) {
   for (Viewer& viewer : viewers_) viewer.published(added, info);
 }
 
+void ExportNames::report_change(PublishedExport& changed, const ExportInfo& info) {
+  for (Viewer& viewer : viewers_) {
+    viewer.withdrawn(info);
+    viewer.published(changed, info);
+  }
+}
+
 void ExportNames::withdraw(const ExportInfo& removed) {
   for (Viewer& viewer : viewers_) viewer.withdrawn(removed);
   by_name_.erase(removed.name);

@@ -41,6 +41,8 @@ class ExportNames {
   // Makes an export visible under the name in `info`, which is free, and sets the sequence number there. Both stay
   // valid until withdraw().
   void publish(PublishedExport& added, ExportInfo& info);
+  // Reports it anew: other servers show it. Its sequence number stays.
+  void report_change(PublishedExport& changed, const ExportInfo& info);
   // Hides it.
   void withdraw(const ExportInfo& removed);
 

@@ -68,6 +68,7 @@ NbdExport::NbdExport(ExportNames& names, const NbdExportOptions& options, std::u
   for (const block::HeldBitmap& bitmap : bitmaps_) {
     info_.contexts.push_back({.name = std::string(kBitmapContextPrefix) + bitmap.name(), .id = bitmap_id++});
   }
+  info_.servers = options.servers;
   info_.is_restricted = options.tls_authz.has_value();
   info_.owner = this;
   refresh_size();
@@ -84,10 +85,14 @@ const ExportInfo& NbdExport::current_info() {
   return info_;
 }
 
-void NbdExport::change(std::optional<std::string> description, std::optional<std::string> tls_authz) {
+void NbdExport::change(std::optional<std::string> description, std::optional<std::string> tls_authz,
+                       std::optional<std::vector<std::string>> servers) {
   assert(tls_authz.has_value() == tls_authz_.has_value());
   info_.description = std::move(description);
   tls_authz_ = std::move(tls_authz);
+  if (servers == info_.servers) return;
+  info_.servers = std::move(servers);
+  if (visible_) names_.report_change(*this, info_);
 }
 
 void NbdExport::refresh_size() {

@@ -21,7 +21,8 @@ struct NbdExportOptions {
   std::string name;
   std::optional<std::string> description = {};
   bool allocation_depth = false;
-  std::size_t bitmap_count = 0;               // number of dirty bitmaps that clients can read
+  std::size_t bitmap_count = 0;                          // number of dirty bitmaps that clients can read
+  std::optional<std::vector<std::string>> servers = {};  // ids of those that may show it; nullopt: all
   std::optional<std::string> tls_authz = {};  // authorizer that decides which clients may use it; nullopt: all may
 };
 
@@ -51,7 +52,8 @@ class NbdExport final : public exports::Export, private PublishedExport, private
   const std::optional<std::string>& tls_authz() const { return tls_authz_; }
   bool visible() const { return visible_; }
   // For clients that come from now on. An export keeps an authorizer, or keeps having none.
-  void change(std::optional<std::string> description, std::optional<std::string> tls_authz);
+  void change(std::optional<std::string> description, std::optional<std::string> tls_authz,
+              std::optional<std::vector<std::string>> servers);
   exports::WriteFence& fence() { return fence_; }
   // The bitmaps of the contexts from kFirstBitmapContextId on; valid as long as there are clients.
   std::span<const block::HeldBitmap> bitmaps() const { return bitmaps_; }

@@ -54,6 +54,12 @@ void ServerState::change(const ServerOptions& wanted) {
   handshake_limit_changed.set();
 }
 
+bool ServerState::shows(const ExportInfo& info) const {
+  if (info.is_restricted && !requires_tls()) return false;
+  if (info.servers && std::ranges::find(*info.servers, options.id) == info.servers->end()) return false;
+  return options.view.contains(info.name);
+}
+
 void ServerState::published(PublishedExport& added, const ExportInfo& info) {
   if (!shows(info)) return;
   exports_.emplace(info.sequence, &added);

@@ -74,11 +74,9 @@ class ServerState final : public ExportDirectory, private ExportNames::Viewer {
   bool requires_tls() const { return options.tls.has_value(); }
 
   // --- exports ---
-  // True if it shows the export. One that only some clients may use is shown over TLS only, where clients prove their
-  // identity.
-  bool shows(const ExportInfo& info) const {
-    return options.view.contains(info.name) && (!info.is_restricted || requires_tls());
-  }
+  // True if it shows the export: its view contains it, and the export admits this server. One that only some clients
+  // may use is shown over TLS only, where clients prove their identity.
+  bool shows(const ExportInfo& info) const;
   // True if it shows an export of that name now, and how many it shows.
   bool has_export(std::string_view name) const { return exports_by_name_.contains(name); }
   std::size_t export_count() const { return exports_.size(); }

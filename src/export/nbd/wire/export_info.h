@@ -33,8 +33,9 @@ struct ExportInfo {
   bool rotational = false;
   // The authorizer decides which clients may see and use it (HandshakeStatus::kAuthorize).
   bool is_restricted = false;
-  std::vector<ContextInfo> contexts;  // in the order of replies, ids ascending
-  void* owner = nullptr;              // opaque pointer for the directory
+  std::optional<std::vector<std::string>> servers;  // ids of the servers that may show it; nullopt: all
+  std::vector<ContextInfo> contexts;                // in the order of replies, ids ascending
+  void* owner = nullptr;                            // opaque pointer for the directory
 };
 
 class ExportDirectory {
