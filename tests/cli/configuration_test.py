@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -126,6 +127,26 @@ class StartTest(ConfigurationCase):
         self.assertEqual(code, 2)
         self.assertIn(f"{self.path('exports.d', 'absent.toml')}:1:1: exports.absent: Could not open", errors)
         self.daemon.stop()
+
+    def test_deep_check_of_addresses(self):
+        """The deep check tries addresses and directories, and accepts those that the daemon itself uses."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            good = f'[servers.tcp]\nlisten = ["127.0.0.1:{taken.getsockname()[1]}", "unix:@/new.sock"]\n'
+            self.write("main.toml", SERVER + good)
+            self.assertEqual(self.run_once("--config", "main.toml", "--check-config", "--deep"), (0, ""))
+        self.assertFalse(os.path.exists(self.path("new.sock")))
+        self.write("main.toml", '[daemon]\npidfile = "@/no/pid"\nmetrics = { listen = ["unix:@/no/m"] }\n'
+                   '[servers.a]\nlisten = ["192.0.2.1:1"]\n[servers.b]\nlisten = ["unix:@/no/b"]\n'
+                   '[chardevs.c]\nbackend = "socket"\naddr = { type = "unix", path = "@/a.img" }\n')
+        self.assertEqual(self.run_once("--config", "main.toml", "--check-config"), (0, ""))
+        code, errors = self.run_once("--config", "main.toml", "--check-config", "--deep")
+        missing = f"Directory '{self.path('no')}': No such file or directory"
+        self.assertEqual((code, errors.replace(self.path("main.toml") + ":", "").splitlines()), (2, [
+            f"2:1: daemon.pidfile: {missing}", f"3:1: daemon.metrics: {missing}",
+            "4:10: servers.a: Failed to bind socket to 192.0.2.1:1: Cannot assign requested address",
+            f"6:10: servers.b: {missing}", f"8:11: chardevs.c: '{self.path('a.img')}' exists, and is no socket"]))
 
     def test_objects_of_the_command_line(self):
         """Files may refer to what the options of the command line make, which come first."""

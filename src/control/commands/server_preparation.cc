@@ -89,6 +89,8 @@ Result<> check_length(const net::SocketAddress& address) {
   return {};
 }
 
+}  // namespace
+
 Result<std::vector<net::SocketAddress>> listen_addresses(const schema::NbdServerConfiguration& configuration) {
   if (configuration.listen.empty()) return fail("Parameter 'listen' expects at least one address");
   if (configuration.listen.size() > kListenersPerServerMax) {
@@ -106,8 +108,6 @@ Result<std::vector<net::SocketAddress>> listen_addresses(const schema::NbdServer
   }
   return addresses;
 }
-
-}  // namespace
 
 Result<> check_server(const schema::NbdServerConfiguration& configuration) {
   TRY(listen_addresses(configuration));

@@ -62,4 +62,7 @@ class PreparedServer {
 // many addresses, an address that is given twice, too many or too long patterns.
 Result<> check_server(const schema::NbdServerConfiguration& configuration);
 
+// Its addresses. Errors: as above.
+Result<std::vector<net::SocketAddress>> listen_addresses(const schema::NbdServerConfiguration& configuration);
+
 }  // namespace blockexport::control

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "configuration/files.h"
 #include "configuration/node_options.h"
 #include "configuration/runtime_state.h"
+#include "control/commands/addresses.h"
 #include "control/commands/server_preparation.h"
 #include "control/configuration/reload.h"
 #include "control/configuration/runtime_keeper.h"
@@ -17,6 +20,7 @@
 #include "control/core/control.h"
 #include "control/metrics/metrics_service.h"
 #include "control/objects/object_types.h"
+#include "net/listen_probe.h"
 #include "schema/codec.h"
 
 namespace blockexport::control {
@@ -66,8 +70,12 @@ class DeepCheck {
     }
     for (const schema::ServerConfiguration& server : read_.content.servers) check_server(server, is_deep);
     check_process();
-    if (is_deep) co_await open_nodes();
-    if (is_deep) check_runtime_state();
+    if (is_deep) {
+      co_await open_nodes();
+      co_await probe_addresses();
+      probe_files();
+      check_runtime_state();
+    }
     co_await objects_.abort();
   }
 
@@ -82,15 +90,46 @@ class DeepCheck {
     if (!checked) add(Section::kServers, server.id, checked.error());
   }
 
+  // Of everything that listens, what can be known without listening.
+  aio::Task<void> probe_addresses() {
+    for (const schema::ServerConfiguration& server : read_.content.servers) {
+      auto addresses = listen_addresses(plain_server(server));
+      if (!addresses) continue;  // that is an error already
+      for (net::SocketAddress& address : *addresses) {
+        Result<> probed = co_await net::probe_address(std::move(address));
+        if (!probed) add(Section::kServers, server.id, probed.error());
+      }
+    }
+    for (const schema::ChardevConfiguration& one : read_.content.chardevs) {
+      const auto* socket = one.as_if<schema::ChardevBackendKind::kSocket>();
+      if (socket == nullptr || !socket->server.value_or(true)) continue;
+      Result<> probed = co_await net::probe_address(to_net(socket->addr));
+      if (!probed) add(Section::kChardevs, one.id, probed.error());
+    }
+    const auto& metrics = read_.content.daemon.metrics;
+    auto addresses = metrics ? metrics_addresses(*metrics) : Result<std::vector<net::SocketAddress>>();
+    for (net::SocketAddress& address : addresses ? *addresses : std::vector<net::SocketAddress>()) {
+      Result<> probed = co_await net::probe_address(std::move(address));
+      if (!probed) add_option("metrics", probed.error());
+    }
+  }
+
+  // The process ID and the log are written.
+  void probe_files() {
+    const schema::DaemonConfiguration& daemon = read_.content.daemon;
+    const std::optional<std::string> log = daemon.log ? daemon.log->file : std::nullopt;
+    for (const auto& [option, path] : {std::pair("pidfile", daemon.pidfile), std::pair("log", log)}) {
+      Result<> probed = path ? net::probe_directory_of(*path) : Result<>();
+      if (!probed) add_option(option, probed.error());
+    }
+  }
+
   void check_runtime_state() {
     const schema::DaemonConfiguration& daemon = read_.content.daemon;
     if (!daemon.persist_runtime.value_or(false) || !daemon.state_dir) return;
     const std::string path = fmt::format("{}/{}", *daemon.state_dir, kRuntimeFileName);
     std::error_code error;
-    if (!std::filesystem::is_directory(*daemon.state_dir, error)) {
-      read_.findings.add(read_.places.find({"daemon", "state-dir"}),
-                         fmt::format("daemon.state-dir: '{}' is no directory", *daemon.state_dir));
-    }
+    if (Result<> probed = net::probe_directory_of(path); !probed) add_option("state-dir", probed.error());
     if (!std::filesystem::exists(path, error)) return;
     if (auto text = configuration::read_file(path, read_.findings)) {
       configuration::parse_runtime_state(path, text->view(), read_.findings);
@@ -99,10 +138,8 @@ class DeepCheck {
 
   void check_process() {
     if (!read_.content.daemon.metrics) return;
-    if (Result<> checked = check_metrics(*read_.content.daemon.metrics); !checked) {
-      read_.findings.add(read_.places.find({"daemon", "metrics"}),
-                         fmt::format("daemon.metrics: {}", checked.error().message()), checked.error().hint());
-    }
+    if (Result<> checked = check_metrics(*read_.content.daemon.metrics); !checked)
+      add_option("metrics", checked.error());
   }
 
   aio::Task<void> open_nodes() {
@@ -134,6 +171,10 @@ class DeepCheck {
     return std::ranges::any_of(read_.content.objects, [&](const schema::ObjectOptions& one) { return one.id == id; });
   }
 
+  void add_option(const std::string& option, const Error& error) {
+    read_.findings.add(read_.places.find({"daemon", option}), fmt::format("daemon.{}: {}", option, error.message()),
+                       error.hint());
+  }
   void add(Section section, const std::string& id, const Error& error) {
     read_.findings.add(read_.places.of(section, id), fmt::format("{}.{}: {}", name_of(section), id, error.message()),
                        error.hint());
