@@ -30,7 +30,12 @@ aio::Task<Result<>> make_monitor(control::Control& control, std::string path) {
   socket.server = true;
   CO_TRY(co_await control::add_chardev(control, kDefaultMonitorId, std::move(socket)));
   // Until here nobody but the user could connect, because others may not write to the socket.
-  if (chmod(path.c_str(), kSocketMode) != 0) co_return fail(Error::system("cannot set its mode", Errno::last()));
+  if (chmod(path.c_str(), kSocketMode) != 0) {
+    const Errno cause = Errno::last();
+    // Clients would wait there for ever.
+    (void)control.chardevs().remove(kDefaultMonitorId);
+    co_return fail(Error::system("cannot set its mode", cause));
+  }
   schema::ObjectOptions object{.id = kDefaultMonitorId};
   object.branch = schema::MonitorQMPProperties{.chardev = kDefaultMonitorId};
   CO_TRY(co_await control::object_add(control, std::move(object)));

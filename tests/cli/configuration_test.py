@@ -281,6 +281,36 @@ class ProcessOptionsTest(ConfigurationCase):
         self.assertEqual(code, 2)
         self.assertIn(f"{self.path('exports.d', 'b.toml')}:1:1: exports.b: Could not open", errors)
 
+    @unittest.skipIf(landlock_version() == 0, "the kernel has no Landlock")
+    def test_packaged_configuration(self):
+        """The file of the packages, in other directories: an export of the state directory comes by a reload."""
+        with open(os.path.join(settings.ROOT, "packaging", "blockexport.toml"), encoding="utf-8") as file:
+            text = file.read()
+        for path, name in (("/run/blockexport", "run"), ("/var/lib/blockexport", "lib"), ("/srv/images", "srv")):
+            self.assertIn(f'{path}', text)
+            text = text.replace(path, self.path("etc", "..", name))
+        for name in ("etc", "etc/exports.d", "run", "lib"):
+            os.mkdir(self.path(name), 0o755)
+        os.rename(self.path("a.img"), self.path("lib", "a.img"))
+        self.write("etc/blockexport.toml", text)
+        daemon = Daemon(self.workdir, ["--config", "etc/blockexport.toml"], nbd_server=None, monitor=False,
+                        environment={**os.environ, "RUNTIME_DIRECTORY": self.path("run")})
+        daemon.nbd_path = self.path("run", "nbd.sock")
+        self.addCleanup(daemon.kill)
+        daemon.start()
+        client = until(lambda: connected_or_none(self.path("run", "qmp.sock")), what="the monitor")
+        with QmpClient(client) as qmp:
+            self.write("etc/exports.d/a.toml", NODE % "lib/a")
+            self.assertEqual(len(qmp.execute("config-reload")["differences"]), 1)
+            self.write("etc/exports.d/b.toml", NODE % "b")
+            with self.assertRaisesRegex(QmpError, "Permission denied .the sandbox of this daemon opens files only"):
+                qmp.execute("config-reload")
+            connection = Connection(connected_or_none(self.path("run", "nbd.sock")))
+            connection.negotiate("a")
+            self.assertEqual(connection.read(0, 2), b"aa")
+            connection.close()
+        daemon.stop()
+
     def test_wrong_sandbox(self):
         """A directory that is missing, an unknown user: the deep check and the start tell the place."""
         for option, wanted in (('sandbox = { mode = "full", images = ["/nowhere"] }', "'/nowhere': No such file"),
