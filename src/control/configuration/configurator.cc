@@ -95,9 +95,11 @@ void adopt_live_options(const schema::DaemonConfiguration& read, schema::DaemonC
   effective.log->format = read.log ? read.log->format : std::nullopt;
 }
 
-// True if an error says that a node cannot be reopened with the wanted options.
+// True if an error says that a node cannot be reopened with the wanted options; or not yet, because an export that
+// leaves writes to it.
 bool cannot_reopen(const Error& error) {
-  return error.message().contains("Cannot change the option") ||
+  return error.message().contains("cannot support read-write users") ||
+         error.message().contains("Cannot change the option") ||
          error.message().contains("cannot be reset to its default value") ||
          error.message().contains("does not support reopening files");
 }

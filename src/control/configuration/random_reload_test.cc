@@ -194,6 +194,8 @@ TEST_F(RandomReloadTest, ReachesTheNewStateOrKeepsTheOldOne) {
     EXPECT_EQ(daemon->reload({.is_dry_run = true}), "");
     EXPECT_EQ(daemon->differences().find("exports"), std::string::npos) << daemon->differences();
   }
+  RecordProperty("accepted", std::to_string(accepted));
+  RecordProperty("refused", std::to_string(refused));
   // About one document in thirteen is accepted, so a run with few may meet none.
   EXPECT_GE(accepted, documents_here() / 50);
   EXPECT_GE(refused, documents_here() / 10);

@@ -112,6 +112,20 @@ TEST_F(ReloadTest, GivesAReplacedExportTheSameImage) {
   EXPECT_NE(daemon.summary().find("name other"), std::string::npos) << daemon.summary();
 }
 
+TEST_F(ReloadTest, MakesANodeReadOnlyWhoseWriterLeaves) {
+  write(
+      "[nodes.n]\ndriver = \"raw\"\nfile = { driver = \"file\", filename = \"@a.img\" }\n"
+      "[exports.a]\nwritable = true\nnode-name = \"n\"\n");
+  ConfiguredDaemon daemon(folder_);
+  ASSERT_EQ(daemon.start(), "");
+  write(
+      "[nodes.n]\ndriver = \"raw\"\nread-only = true\nfile = { driver = \"file\", filename = \"@a.img\" }\n"
+      "[exports.b]\nnode-name = \"n\"\n");
+  EXPECT_EQ(daemon.reload(), "");
+  EXPECT_EQ(daemon.differences(), "nodes.n replace\nexports.a remove\nexports.b add\n");
+  EXPECT_TRUE(daemon.control().graph().find("n")->read_only());
+}
+
 TEST_F(ReloadTest, ReplacesASharedNodeAndEverythingAbove) {
   const std::string above =
       "[nodes.top]\ndriver = \"raw\"\nfile = \"disk\"\n[exports.x]\nwritable = true\nnode-name = \"top\"\n";
