@@ -280,6 +280,10 @@ class ProcessOptionsTest(ConfigurationCase):
         code, errors = self.run_once("--config", "main.toml", "--check-config", "--deep")
         self.assertEqual(code, 2)
         self.assertIn(f"{self.path('exports.d', 'b.toml')}:1:1: exports.b: Could not open", errors)
+        self.assertIn(text, errors)
+        code, errors = self.run_once("--config", "main.toml")
+        self.assertEqual(code, 1)
+        self.assertIn(text, errors)
 
     @unittest.skipIf(landlock_version() == 0, "the kernel has no Landlock")
     def test_packaged_configuration(self):

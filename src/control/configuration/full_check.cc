@@ -18,6 +18,7 @@
 #include "control/configuration/runtime_keeper.h"
 #include "control/configuration/staged_objects.h"
 #include "control/core/control.h"
+#include "control/core/denial_note.h"
 #include "control/metrics/metrics_service.h"
 #include "control/objects/object_types.h"
 #include "net/listen_probe.h"
@@ -176,8 +177,9 @@ class DeepCheck {
                        error.hint());
   }
   void add(Section section, const std::string& id, const Error& error) {
-    read_.findings.add(read_.places.of(section, id), fmt::format("{}.{}: {}", name_of(section), id, error.message()),
-                       error.hint());
+    const Error noted = with_denial_note(error.clone(), control_.denial_note());
+    read_.findings.add(read_.places.of(section, id), fmt::format("{}.{}: {}", name_of(section), id, noted.message()),
+                       noted.hint());
   }
 
   Control& control_;

@@ -9,6 +9,7 @@
 #include "block/node.h"
 #include "configuration/node_options.h"
 #include "control/core/control.h"
+#include "control/core/denial_note.h"
 #include "json/value.h"
 #include "schema/char_commands.h"
 #include "schema/codec.h"
@@ -109,8 +110,8 @@ void Reload::plan_exports() {
 
 Error Reload::at(Section section, const std::string& id, Error error) const {
   const configuration::Place place = after_.places.of(section, id);
-  return std::move(error).with_prefix(
-      fmt::format("{}: {}.{}: ", configuration::text_of(place), configuration::name_of(section), id));
+  return with_denial_note(std::move(error), control_.denial_note())
+      .with_prefix(fmt::format("{}: {}.{}: ", configuration::text_of(place), configuration::name_of(section), id));
 }
 
 aio::Task<Result<>> Reload::run() {
