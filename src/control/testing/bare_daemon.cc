@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -61,9 +62,12 @@ bool is_exiting(const std::string& stat) {
 
 Names threads() {
   Names names;
+  const std::string own_name = text_of("/proc/self/comm");
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
     std::string name = text_of(entry.path().string() + "/comm");
     if (name.empty() || name == "file-worker" || is_exiting(text_of(entry.path().string() + "/stat"))) continue;
+    // A thread has the name of the process until it has given itself its own, and then it may be a worker.
+    if (name == own_name && entry.path().filename() != std::to_string(getpid())) continue;
     names.insert(std::move(name));
   }
   return names;
