@@ -1,8 +1,9 @@
 // Fuzzes the format of bitmap stores, and the opening of a store: no content of the file may break it, a superblock or
 // catalog that is accepted encodes to the same bytes, and a store that opens can be loaded, changed and closed.
 //
-// Input: the first byte chooses the target; superblock, catalog, sector of bits, or the file. The checksums of the
-// file's superblocks and catalog are corrected first, because no random input has the right ones.
+// Input: the first byte chooses the target; superblock, catalog, sector of bits, the file, or the file beside an image
+// with sessions. The checksums of the file's superblocks and catalog are corrected first, because no random input has
+// the right ones; and beside an image, the identity in the catalog.
 #include "block/bitmap_store/bitmap_store.h"
 
 #include <algorithm>
@@ -24,6 +25,10 @@ using Bytes = std::span<const std::byte>;
 constexpr const char* kPath = "/store";
 // An image that is larger would only cost memory.
 constexpr std::uint64_t kImageBytesMax = 1u << 30;
+constexpr std::uint32_t kBlockBytes = 64u << 10;
+constexpr const char* kImageIdentity = "disk";
+// In the simulation the store is the first file.
+constexpr const char* kBoundIdentity = "disk\nstore file 1\nsession 00000001";
 
 void require(bool promise) {
   if (!promise) std::abort();
@@ -83,7 +88,62 @@ aio::Task<void> use(aio::Reactor& home, BitmapStore::Image image) {
   require(again && (*again)->is_inconsistent() == was_inconsistent && (*again)->bitmaps() == bitmaps);
 }
 
-void fuzz_file(Bytes bytes) {
+aio::Task<void> change_all(BitmapStore& store, std::vector<std::unique_ptr<DirtyBits>>& bits) {
+  require((co_await store.before_change({0, 1})).has_value());
+  for (auto& one : bits) one->mark({0, 1});
+  store.after_change({0, 1});
+}
+
+// The store is opened beside an image, crashes twice with its session, and ends it.
+aio::Task<void> use_beside(aio::Reactor& home, BitmapStore::Image image) {
+  auto store = co_await BitmapStore::open(home, kPath, image);
+  if (!store) co_return;
+  std::vector<std::unique_ptr<DirtyBits>> bits;
+  if (!(*store)->has_session()) {
+    image.session = 2;
+    require((co_await (*store)->begin_session(image)).has_value());
+    auto made = DirtyBits::create(image.size_bytes, kBlockBytes);
+    if (!made) co_return;
+    bits.push_back(std::move(*made));
+    require((co_await (*store)->add("b", *bits.back(), true)).has_value());
+  }
+  for (int crash = 0; crash < 2; ++crash) {
+    const std::vector<StoredBitmap> bitmaps = (*store)->bitmaps();
+    if (bits.empty()) {
+      for (const StoredBitmap& bitmap : bitmaps) {
+        auto made = DirtyBits::create((*store)->image_bytes(), bitmap.granularity_bytes);
+        if (!made) co_return;
+        require((co_await (*store)->load(bitmap.name, **made)).has_value());
+        bits.push_back(std::move(*made));
+      }
+    }
+    co_await change_all(**store, bits);
+    bits.clear();
+    store->reset();
+    store = co_await BitmapStore::open(home, kPath, image);
+    require(store && (*store)->has_session() && (*store)->bitmaps() == bitmaps);
+  }
+  require((co_await (*store)->end_session()).has_value());
+  store->reset();
+  store = co_await BitmapStore::open(home, kPath, image);
+  require(store && !(*store)->has_session() && (*store)->bitmaps().empty());
+}
+
+// The catalog gets the identity of a session of the image, behind all that the file has.
+void bind(std::vector<std::byte>& content, StoreSuperblock& superblock, StoreCatalog catalog) {
+  catalog.identity = kBoundIdentity;
+  const std::vector<std::byte> encoded = encode(catalog);
+  if (encoded.size() > kStoreCatalogBytesMax) return;
+  superblock.catalog = {.offset = (content.size() + kStorePageBytes - 1) / kStorePageBytes * kStorePageBytes,
+                        .bytes = encoded.size()};
+  superblock.catalog_sum = crc32c(encoded);
+  content.resize(superblock.catalog.offset);
+  content.insert(content.end(), encoded.begin(), encoded.end());
+}
+
+enum class Place : bool { kAlone, kBeside };
+
+void fuzz_file(Bytes bytes, Place place) {
   std::vector<std::byte> content(bytes.begin(), bytes.end());
   BitmapStore::Image image;
   for (std::uint64_t offset : {std::uint64_t{0}, kStorePageBytes}) {
@@ -96,17 +156,25 @@ void fuzz_file(Bytes bytes) {
     if (at.end() > content.size()) continue;
     const auto catalog = std::span(content).subspan(at.offset, at.bytes);
     superblock->catalog_sum = crc32c(catalog);
-    std::ranges::copy(encode(*superblock), sector.begin());
-    if (const auto decoded = decode_catalog(catalog, at, content.size())) {
+    const auto decoded = decode_catalog(catalog, at, content.size());
+    if (decoded) {
       image = {.identity = decoded->identity, .size_bytes = decoded->image_bytes, .generation = superblock->generation};
+      if (place == Place::kBeside) bind(content, *superblock, *decoded);
     }
+    // bind() may have moved the content.
+    std::ranges::copy(encode(*superblock), content.begin() + static_cast<std::ptrdiff_t>(offset));
+  }
+  if (place == Place::kBeside) {
+    image.identity = kImageIdentity;
+    image.session = 1;
   }
   if (image.size_bytes > kImageBytesMax) return;
   aio::Simulation simulation;
   simulation.write_file(kPath, content);
+  simulation.make_file("/", 0);
   const auto reactor = simulation.make_reactor();
   aio::Scope scope(*reactor);
-  scope.spawn("use", use(*reactor, image));
+  scope.spawn("use", place == Place::kAlone ? use(*reactor, image) : use_beside(*reactor, image));
   while (scope.size() > 0) reactor->run_once(UINT64_MAX);
 }
 
@@ -118,7 +186,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   const auto bytes = std::as_bytes(std::span(data, size));
   const Bytes input = bytes.subspan(1);
-  switch (std::to_integer<unsigned>(bytes[0]) % 4) {
+  switch (std::to_integer<unsigned>(bytes[0]) % 5) {
     case 0:
       fuzz_superblock(input);
       break;
@@ -128,8 +196,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 2:
       fuzz_sector(input);
       break;
+    case 3:
+      fuzz_file(input, Place::kAlone);
+      break;
     default:
-      fuzz_file(input);
+      fuzz_file(input, Place::kBeside);
   }
   return 0;
 }

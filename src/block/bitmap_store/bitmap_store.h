@@ -3,6 +3,8 @@
 // After a crash or a power loss it never calls a block clean that is dirty: before bytes of a region change for the
 // first time, a durable intent says so, and at the next opening such regions are dirty. A checkpoint writes the bits,
 // and then retires the intents of regions that are no longer written.
+// A store beside an image that keeps its bitmaps itself has them during a session, which the image names
+// (begin_session()); otherwise it has none.
 // Owned by the code that attaches it to a node; the bits of its bitmaps outlive it or their remove(). Thread: the home
 // reactor, which is the only one that clears, merges or resizes the bits; *_change() functions on any reactor.
 #pragma once
@@ -35,6 +37,8 @@ class BitmapStore {
     // At most kImageGenerationBytesMax. Any program that writes the image changes it: its mtime and ctime, for example.
     // The text before a newline is its scope: generations of different scopes cannot be compared, and count as equal.
     std::string generation;
+    // Of an image that keeps its bitmaps itself: the session that it names; 0: none. The identity is without it.
+    std::optional<std::uint32_t> session = std::nullopt;
   };
 
   static constexpr std::uint64_t kCheckpointIntervalNs = 30'000'000'000;
@@ -50,7 +54,8 @@ class BitmapStore {
     return create(home, std::move(path), std::move(image), region_bytes);
   }
   // Opens a store and syncs its file, without a change. Fails if it does not belong to this image as it is now. The
-  // generation is not compared after a crash, when nobody knows it. A store without bitmaps belongs to any image.
+  // generation is not compared after a crash, when nobody knows it. A store without bitmaps belongs to any image. One
+  // of another session of this image opens, without its bitmaps: see has_session().
   static aio::Task<Result<std::unique_ptr<BitmapStore>>> open(aio::Reactor& home, std::string path, Image image);
   // Opens the store, or makes it if there is no file or if its creation was interrupted.
   static aio::Task<Result<std::unique_ptr<BitmapStore>>> open_or_create(aio::Reactor& home, std::string path,
@@ -67,6 +72,12 @@ class BitmapStore {
   // change of the size: then the caller loads bits of this size, adapts them, and calls resize().
   std::uint64_t image_bytes() const { return catalog_.image_bytes; }
   const std::string& path() const { return file_->path(); }
+  // For an image with sessions: the store has recorded every change since the session of the image began, and has its
+  // bitmaps. Otherwise bitmaps() means nothing, and nothing but begin_session() is called.
+  bool has_session() const { return has_session_; }
+  // Forgets what the store has, and belongs to that session of that image, without bitmaps, from now on. No change was
+  // recorded since the opening. After an error no image may name the session, and this may be called again.
+  aio::Task<Result<>> begin_session(Image image);
   // Adds the stored bits to `bits`, which has the size of the image and the granularity of the bitmap, and keeps the
   // bitmap in the store up to date from now on.
   aio::Task<Result<>> load(std::string name, DirtyBits& bits);
@@ -118,8 +129,8 @@ class BitmapStore {
   void after_change(Range range);
 
   // Stores the bits as they are. Awaited after a merge, before its success is reported. The next checkpoint tries again
-  // after an error.
-  aio::Task<IoResult> checkpoint();
+  // after an error. `which`: the intents that are retired.
+  aio::Task<IoResult> checkpoint(RegionIntents::Retire which = RegionIntents::Retire::kIdle);
   // Makes a checkpoint in each interval in which something changed, until the task is cancelled.
   aio::Task<void> checkpoint_regularly(std::uint64_t interval_ns);
   // Keeps checkpoint_regularly() from storing bits, until the guard is destroyed: for a caller that may undo what it
@@ -132,6 +143,8 @@ class BitmapStore {
 
   // Stores the bits, and the generation of the image after its last write, which is durable.
   aio::Task<Result<>> close(std::string generation);
+  // Forgets the session with its bitmaps, which the image has.
+  aio::Task<Result<>> end_session();
   // Removes the file with all bitmaps.
   aio::Task<Result<>> destroy();
 
@@ -159,6 +172,7 @@ class BitmapStore {
   static aio::Task<Result<std::unique_ptr<BitmapStore>>> open_in(aio::Reactor& home, std::unique_ptr<StoreFile> file,
                                                                  Image image);
   aio::Task<IoResult> write_new_file(std::string generation);
+  aio::Task<IoResult> rewrite_intents();
   aio::Task<IoResult> read_intents();
   aio::Task<IoResult> read_bits(const StoredBitmap& bitmap, DirtyBits& bits);
 
@@ -180,13 +194,18 @@ class BitmapStore {
   aio::Task<IoResult> store_bits(RegionIntents::Retire which);
   void retire_intents(RegionIntents::Retire which);
   aio::Task<IoResult> forget_intents();
-  aio::Task<IoResult> write_passes(const Snapshots& snapshots);
+  // Stores the bits that the file does not have yet, and removes none.
+  aio::Task<IoResult> add_bits();
+  IoResult copy_bits(Snapshots& snapshots) const;
+  enum class Passes : bool { kAddAndRemove, kAdd };
+  aio::Task<IoResult> write_passes(const Snapshots& snapshots, Passes passes);
   aio::Task<IoResult> write_pass(const StoreArea& area, const Loaded& loaded, const DirtyBits& now, Pass pass);
 
   // --- bitmap_store_changes.cc; they hold layout_ ---
   Error error_of(std::string_view action, Errno cause) const;
+  aio::Task<IoResult> forget_bitmaps(StoreCatalog next);
   Result<std::size_t> find(const std::string& name) const;
-  enum class First : bool { kStoreBits, kNothing };
+  enum class First : bool { kAddBits, kNothing };
   aio::Task<Result<>> remove(std::string name, First first);
   aio::Task<IoResult> write_new_bitmap(StoredBitmap& bitmap, Loaded& loaded, StoreCatalog& catalog);
   aio::Task<IoResult> commit(StoreCatalog catalog);
@@ -209,6 +228,7 @@ class BitmapStore {
   RegionBits wanted_;      // to be set by the next write_intents()
   RegionBits retiring_;    // to be reset at the end of the checkpoint under way
   bool is_stuck_ = false;  // the file may have one of two catalogs
+  bool has_session_ = false;
   std::optional<Errno> checkpoint_error_;
   Recovery recovery_;
 };

@@ -129,7 +129,7 @@ aio::Task<Result<>> BitmapStore::set_enabled(std::string name, bool is_enabled) 
 }
 
 aio::Task<Result<>> BitmapStore::remove(std::string name) {
-  return remove(std::move(name), First::kStoreBits);
+  return remove(std::move(name), First::kAddBits);
 }
 
 aio::Task<Result<>> BitmapStore::undo_add(std::string name) {
@@ -141,7 +141,9 @@ aio::Task<Result<>> BitmapStore::remove(std::string name, First first) {
   if (!guard) co_return fail(error_of("change", guard.error()));
   CO_TRY_ASSIGN(const std::size_t index, find(name));
   IoResult result;
-  if (first == First::kStoreBits && !is_inconsistent()) result = co_await store_bits(RegionIntents::Retire::kIdle);
+  // Its bits may have moved to another bitmap. Those that the same change has cleared stay for now: a crash would leave
+  // them cleared, in this bitmap too, as if the change had ended.
+  if (first == First::kAddBits && !is_inconsistent()) result = co_await add_bits();
   StoreCatalog next = catalog_;
   next.bitmaps.erase(next.bitmaps.begin() + static_cast<std::ptrdiff_t>(index));
   if (result) result = co_await commit(std::move(next));
@@ -225,6 +227,22 @@ aio::Task<Result<>> BitmapStore::close(std::string generation) {
                        .with_hint("The regions that were written last will be dirty when it is opened again."));
   }
   co_return Result<>();
+}
+
+aio::Task<IoResult> BitmapStore::forget_bitmaps(StoreCatalog next) {
+  next.bitmaps.clear();
+  CO_TRY(co_await commit(std::move(next)));
+  loaded_.clear();
+  co_return IoResult();
+}
+
+aio::Task<Result<>> BitmapStore::end_session() {
+  {
+    auto guard = co_await layout_.lock();
+    if (!guard) co_return fail(error_of("close", guard.error()));
+    if (IoResult result = co_await forget_bitmaps(catalog_); !result) co_return fail(error_of("close", result.error()));
+  }
+  co_return co_await close({});
 }
 
 aio::Task<Result<>> BitmapStore::destroy() {

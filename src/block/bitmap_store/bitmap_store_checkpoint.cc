@@ -46,10 +46,10 @@ IoResult BitmapStore::check_can_store() const {
   return fits ? IoResult() : fail(ESTALE);
 }
 
-aio::Task<IoResult> BitmapStore::checkpoint() {
+aio::Task<IoResult> BitmapStore::checkpoint(RegionIntents::Retire which) {
   auto guard = co_await layout_.lock();
   if (!guard) co_return fail(guard.error());
-  co_return co_await store_bits(RegionIntents::Retire::kIdle);
+  co_return co_await store_bits(which);
 }
 
 aio::Task<void> BitmapStore::checkpoint_regularly(std::uint64_t interval_ns) {
@@ -76,16 +76,8 @@ aio::Task<IoResult> BitmapStore::store_bits(RegionIntents::Retire which) {
   // that comes later needs a new intent.
   retire_intents(which);
   Snapshots snapshots;
-  IoResult result;
-  for (const Loaded& loaded : loaded_) {
-    auto copy = loaded.bits->copy();
-    if (!copy) {
-      result = fail(copy.error());
-      break;
-    }
-    snapshots.push_back(std::move(*copy));
-  }
-  if (result) result = co_await write_passes(snapshots);
+  IoResult result = copy_bits(snapshots);
+  if (result) result = co_await write_passes(snapshots, Passes::kAddAndRemove);
   if (result) {
     for (std::size_t index = 0; index < loaded_.size(); index++) {
       loaded_[index].stored = std::move(snapshots[index]);
@@ -98,6 +90,27 @@ aio::Task<IoResult> BitmapStore::store_bits(RegionIntents::Retire which) {
   co_return result;
 }
 
+aio::Task<IoResult> BitmapStore::add_bits() {
+  CO_TRY(check_can_store());
+  Snapshots snapshots;
+  CO_TRY(copy_bits(snapshots));
+  CO_TRY(co_await write_passes(snapshots, Passes::kAdd));
+  for (std::size_t index = 0; index < loaded_.size(); index++) {
+    loaded_[index].stored->merge(*snapshots[index]);
+    loaded_[index].must_rewrite = false;
+  }
+  co_return IoResult();
+}
+
+IoResult BitmapStore::copy_bits(Snapshots& snapshots) const {
+  for (const Loaded& loaded : loaded_) {
+    auto copy = loaded.bits->copy();
+    if (!copy) return fail(copy.error());
+    snapshots.push_back(std::move(*copy));
+  }
+  return {};
+}
+
 void BitmapStore::retire_intents(RegionIntents::Retire which) {
   for_each_region(stable_, [&](std::uint64_t region) {
     if (intents_.retire(region, which)) set_region(retiring_, region);
@@ -106,9 +119,10 @@ void BitmapStore::retire_intents(RegionIntents::Retire which) {
 
 // Bits that are missing in the file are added to all bitmaps before any bit is removed from one, because a bit may have
 // moved from one bitmap to another.
-aio::Task<IoResult> BitmapStore::write_passes(const Snapshots& snapshots) {
+aio::Task<IoResult> BitmapStore::write_passes(const Snapshots& snapshots, Passes passes) {
   IoResult result;
   for (Pass pass : {Pass::kAdd, Pass::kRemove}) {
+    if (pass == Pass::kRemove && passes == Passes::kAdd) break;
     for (std::size_t index = 0; index < loaded_.size() && result; index++) {
       result = co_await write_pass(catalog_.bitmaps[index].area, loaded_[index], *snapshots[index], pass);
     }

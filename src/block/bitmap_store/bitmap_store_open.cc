@@ -29,8 +29,19 @@ Error cannot(std::string_view verb, const StoreFile& file, Errno cause) {
   return Error::system(fmt::format("Could not {} bitmap store '{}'", verb, file.path()), cause);
 }
 
-Result<> check_image(const BitmapStore::Image& image) {
-  if (image.identity.size() > kImageIdentityBytesMax) return fail("The identity of the image is too long");
+// Of an image with sessions the identity in a catalog has two more lines: one for the file of the store, so that a copy
+// is another store, and the number of the session.
+std::string prefix_of(const BitmapStore::Image& image) {
+  return image.identity + "\nstore ";
+}
+
+std::string identity_of(const StoreFile& file, const BitmapStore::Image& image) {
+  if (!image.session) return image.identity;
+  return fmt::format("{}{}\nsession {:08x}", prefix_of(image), file.identity(), *image.session);
+}
+
+Result<> check_image(const StoreFile& file, const BitmapStore::Image& image) {
+  if (identity_of(file, image).size() > kImageIdentityBytesMax) return fail("The identity of the image is too long");
   if (image.generation.size() > kImageGenerationBytesMax) return fail("The generation of the image is too long");
   if (image.size_bytes > static_cast<std::uint64_t>(INT64_MAX)) return fail("The image is too large");
   return {};
@@ -102,7 +113,9 @@ aio::Task<Result<bool>> has_blank_head(StoreFile& file) {
 Result<> check_match(const StoreFile& file, const StoreSuperblock& superblock, const StoreCatalog& catalog,
                      const BitmapStore::Image& image) {
   if (catalog.bitmaps.empty()) return {};
-  if (catalog.identity != image.identity) {
+  // The bitmaps of a session are in the image too, at least as inconsistent ones.
+  if (image.session && catalog.identity.starts_with(prefix_of(image))) return {};
+  if (catalog.identity != identity_of(file, image)) {
     return fail(refusal(file, "it belongs to another image", "Check the path of the store and of the image."));
   }
   // Its bits are not read, whatever they are of.
@@ -117,6 +130,14 @@ Result<> check_match(const StoreFile& file, const StoreSuperblock& superblock, c
     return fail(refusal(file, "the image was changed without its bitmaps, which therefore miss changes", kStartAgain));
   }
   return {};
+}
+
+// Checks that the store has recorded every change since the session of the image began.
+bool is_of_session(const StoreFile& file, const StoreSuperblock& superblock, const StoreCatalog& catalog,
+                   const BitmapStore::Image& image) {
+  return image.session.value_or(0) != 0 && superblock.state == StoreState::kRecording &&
+         catalog.identity == identity_of(file, image) && image.size_bytes >= catalog.image_bytes_min &&
+         image.size_bytes <= catalog.image_bytes_max;
 }
 
 void mark_words(std::span<const std::uint64_t> words, std::uint64_t first_granule, DirtyBits& bits) {
@@ -146,8 +167,8 @@ Result<std::unique_ptr<BitmapStore>> BitmapStore::with_file(aio::Reactor& home, 
 aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::create(aio::Reactor& home, std::string path, Image image,
                                                                     std::uint64_t region_bytes) {
   assert(is_region(region_bytes));
-  CO_TRY(check_image(image));
   CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home, std::move(path), true));
+  CO_TRY(check_image(*file, image));
   CO_TRY_ASSIGN(const bool is_blank, co_await has_blank_head(*file));
   if (!is_blank) {
     co_return fail(Error(fmt::format("Could not create bitmap store '{}': the file exists", file->path()))
@@ -190,17 +211,18 @@ aio::Task<IoResult> BitmapStore::write_new_file(std::string generation) {
 }
 
 aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open(aio::Reactor& home, std::string path, Image image) {
-  CO_TRY(check_image(image));
   CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home, std::move(path), false));
+  CO_TRY(check_image(*file, image));
   co_return co_await open_in(home, std::move(file), std::move(image));
 }
 
 aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open_or_create(aio::Reactor& home, std::string path,
                                                                             Image image) {
-  CO_TRY(check_image(image));
   CO_TRY_ASSIGN(std::unique_ptr<StoreFile> file, co_await StoreFile::open(home, std::move(path), true));
-  // A store that could not be made inconsistent in any other way is empty.
-  bool is_new = file->is_created();
+  CO_TRY(check_image(*file, image));
+  // A store that could not be made inconsistent in any other way is empty. An image with sessions has its bitmaps
+  // itself, as inconsistent ones then.
+  bool is_new = file->is_created() || (image.session && file->size_bytes() == 0);
   if (!is_new && file->size_bytes() > 0) {
     CO_TRY_ASSIGN(is_new, co_await has_blank_head(*file));
   }
@@ -217,9 +239,10 @@ aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open_in(aio::Reacto
   CO_TRY_ASSIGN(std::unique_ptr<BitmapStore> store, with_file(home, std::move(file), catalog.region_bytes));
   store->is_inconsistent_ = superblock.state == StoreState::kInconsistent;
   store->recovery_.was_recording = superblock.state == StoreState::kRecording;
+  store->has_session_ = is_of_session(*store->file_, superblock, catalog, image);
   store->superblock_ = std::move(superblock);
   store->catalog_ = std::move(catalog);
-  if (store->catalog_.bitmaps.empty()) {
+  if (store->catalog_.bitmaps.empty() && !image.session) {
     // It is stored with the first bitmap.
     store->catalog_.identity = std::move(image.identity);
     store->catalog_.image_bytes = store->catalog_.image_bytes_min = store->catalog_.image_bytes_max = image.size_bytes;
@@ -235,6 +258,44 @@ aio::Task<Result<std::unique_ptr<BitmapStore>>> BitmapStore::open_in(aio::Reacto
     co_return fail(cannot("read", *store->file_, result.error()));
   }
   co_return std::move(store);
+}
+
+aio::Task<Result<>> BitmapStore::begin_session(Image image) {
+  CO_TRY(check_image(*file_, image));
+  auto guard = co_await layout_.lock();
+  if (!guard) co_return fail(error_of("change", guard.error()));
+  has_session_ = false;
+  const std::string identity = identity_of(*file_, image);
+  StoreCatalog next = catalog_;
+  next.image_bytes = next.image_bytes_min = next.image_bytes_max = image.size_bytes;
+  next.region_bytes = region_bytes_for(image.size_bytes);
+  image.session = 0;
+  next.identity = identity_of(*file_, image);
+  auto intents = RegionIntents::create(next.region_bytes);
+  if (!intents) co_return fail(error_of("change", intents.error()));
+  // A kill may have come between the creation of the file and the sync of its name.
+  IoResult result = co_await file_->sync_directory();
+  if (result) result = co_await forget_bitmaps(next);
+  // Without bitmaps nothing relies on the intents that the file has; their sectors may be damaged, or missing.
+  if (result) result = co_await rewrite_intents();
+  if (result) result = co_await begin_recording();
+  // Last, so that a store that could not do all of this has no session.
+  next.identity = identity;
+  if (result) result = co_await forget_bitmaps(std::move(next));
+  if (!result) co_return fail(error_of("change", result.error()));
+  intents_ = std::move(*intents);
+  recovery_ = {};
+  is_stuck_ = false;
+  has_session_ = true;
+  co_return Result<>();
+}
+
+aio::Task<IoResult> BitmapStore::rewrite_intents() {
+  auto guard = co_await writes_.lock();
+  if (!guard) co_return fail(guard.error());
+  std::ranges::fill(stable_, 0);
+  const RegionBits all(kRegions / 64, UINT64_MAX);
+  co_return co_await write_intent_sectors(all, stable_, StoreFile::Durability::kNow);
 }
 
 aio::Task<IoResult> BitmapStore::read_intents() {

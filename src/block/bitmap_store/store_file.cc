@@ -28,6 +28,23 @@ std::int64_t unlink_path(void* path) {
   return ::unlink(static_cast<const std::string*>(path)->c_str()) == 0 || errno == ENOENT ? 0 : -errno;
 }
 
+struct AskedBirth {
+  int fd = -1;
+  std::int64_t seconds = 0;
+  std::uint32_t nanoseconds = 0;
+};
+
+// Called through Reactor::call. Not every file system keeps it.
+std::int64_t ask_birth(void* argument) {
+  auto& asked = *static_cast<AskedBirth*>(argument);
+  struct statx status{};
+  if (::statx(asked.fd, "", AT_EMPTY_PATH, STATX_BTIME, &status) != 0) return -errno;
+  if ((status.stx_mask & STATX_BTIME) == 0) return -ENODATA;
+  asked.seconds = status.stx_btime.tv_sec;
+  asked.nanoseconds = status.stx_btime.tv_nsec;
+  return 0;
+}
+
 }  // namespace
 
 aio::Task<Result<std::unique_ptr<StoreFile>>> StoreFile::open(aio::Reactor& reactor, std::string path,
@@ -63,7 +80,15 @@ aio::Task<Result<>> StoreFile::open_both(bool may_create) {
                        .with_hint("Try again when no other program changes the file."));
   }
   size_bytes_ = info.size_bytes;
+  co_await identify(info.inode);
   co_return Result<>();
+}
+
+aio::Task<void> StoreFile::identify(std::uint64_t inode) {
+  identity_ = fmt::format("file {}", inode);
+  AskedBirth asked{.fd = intents_->fd()};
+  if (!co_await reactor_.call(ask_birth, &asked)) co_return;
+  identity_ += fmt::format(" born {}.{:09}", asked.seconds, asked.nanoseconds);
 }
 
 aio::Task<Result<>> StoreFile::lock() {

@@ -33,6 +33,8 @@ class StoreFile {
   const std::string& path() const { return path_; }
   // When it was opened.
   std::uint64_t size_bytes() const { return size_bytes_; }
+  // Text by which the file differs from its copies.
+  const std::string& identity() const { return identity_; }
   // True if there was no file before.
   bool is_created() const { return is_created_; }
 
@@ -54,6 +56,7 @@ class StoreFile {
   StoreFile(aio::Reactor& reactor, std::string path) : reactor_(reactor), path_(std::move(path)) {}
   aio::Task<Result<>> open_both(bool may_create);
   aio::Task<Result<>> lock();
+  aio::Task<void> identify(std::uint64_t inode);
   int fd(Description description) const { return description == Description::kIntents ? intents_->fd() : bits_->fd(); }
 
   aio::Reactor& reactor_;
@@ -61,6 +64,7 @@ class StoreFile {
   std::unique_ptr<aio::OpenFile> intents_;  // holds the lock
   std::unique_ptr<aio::OpenFile> bits_;
   std::uint64_t size_bytes_ = 0;
+  std::string identity_;
   bool is_created_ = false;
 };
 
