@@ -172,6 +172,10 @@ class Graph::ImageSnapshotApplying final : public Graph::Work {
 
   aio::Task<Result<>> prepare(Change& change) override {
     CO_TRY_ASSIGN(found_, find_device(change.graph(), step_.device));
+    // Their bits say nothing of the difference from the snapshot.
+    if (found_.image != nullptr && !found_.image->bitmaps().list().all().empty()) {
+      co_return fail("Device has active dirty bitmaps");
+    }
     CO_TRY_ASSIGN(const std::vector<ImageSnapshot> snapshots, list(found_));
     if (std::ranges::find(snapshots, step_.id, &ImageSnapshot::id) == snapshots.end()) {
       co_return fail("No such file or directory");

@@ -94,6 +94,18 @@ class SnapshotTest(ToolTest):
         self.act("-d", "a")
         self.agree("deleted")
 
+    def test_dirty_bitmaps(self):
+        """An image with bitmaps keeps its state: their bits would say nothing of the difference from a snapshot."""
+        self.begin()
+        self.act("-c", "a")
+        for name in ("ours", "theirs"):
+            tools.run("qemu-img", "bitmap", "--add", "-f", "qcow2", self.path(name), "b")
+        self.write(50)
+        theirs, ours = self.act("-a", "a")
+        self.assertIn("Device has active dirty bitmaps", ours)
+        self.assertEqual(ours, theirs)
+        self.agree("refused")
+
     def test_messages(self):
         """Errors have the same words."""
         self.begin("-o", "refcount_bits=1")
