@@ -7,6 +7,7 @@
 #include "block/chain.h"
 #include "block/graph_change.h"
 #include "block/image_bitmaps.h"
+#include "block/node_keeper.h"
 #include "block/node_store.h"
 #include "schema/block_node_info.h"
 
@@ -97,31 +98,31 @@ class Graph::BitmapAddition final : public Graph::BitmapWork {
     CO_TRY_ASSIGN(bitmap_, node_->bitmaps().add(name.name, node_->size_bytes(), granularity_bytes));
     bitmap_->set_enabled(step_.enabled);
     if (!step_.persistent) co_return Result<>();
-    Result<> stored = co_await keeper_->add(*bitmap_);
+    Result<> stored = co_await keeper_.add(*bitmap_);
     if (!stored) node_->bitmaps().take(*bitmap_);
     co_return stored;
   }
 
   aio::Task<void> abort(Change&) override {
-    if (bitmap_->is_persistent()) co_await keeper_->undo_add(*bitmap_);
+    if (bitmap_->is_persistent()) co_await keeper_.undo_add(*bitmap_);
     node_->bitmaps().take(*bitmap_);
   }
 
  private:
-  // A bitmap store comes first, because a user has asked for it.
+  // An image that has bitmaps keeps those of a store beside it too.
   Result<> choose_keeper(std::uint32_t granularity_bytes) {
     const BitmapName& name = step_.bitmap;
-    keeper_ = node_->bitmaps().store();
-    if (keeper_ == nullptr) keeper_ = node_->driver().image_bitmaps();
-    if (keeper_ == nullptr) {
+    BitmapKeeper* keeper = node_->driver().image_bitmaps();
+    if (keeper == nullptr) keeper = node_->bitmaps().store();
+    keeper_ = NodeKeeper(*node_, keeper);
+    if (!keeper_.keeps()) {
       return fail(Error::system(fmt::format("Can't store persistent bitmaps to {}", name.node), Errno(ENOTSUP))
                       .with_hint("Open the node with the option bitmap-store."));
     }
     if (node_->bitmaps().list().find(name.name) != nullptr) {
       return fail(fmt::format("Bitmap already exists: {}", name.name));
     }
-    Result<> checked = keeper_->check_addition(
-        node_->bitmaps().list(),
+    Result<> checked = keeper_.check_addition(
         {.name = name.name, .size_bytes = node_->size_bytes(), .granularity_bytes = granularity_bytes});
     if (checked) return {};
     return fail(std::move(checked).error().with_prefix(
@@ -130,7 +131,7 @@ class Graph::BitmapAddition final : public Graph::BitmapWork {
 
   AddBitmap step_;
   Node* node_ = nullptr;
-  BitmapKeeper* keeper_ = nullptr;
+  NodeKeeper keeper_;
   DirtyBitmap* bitmap_ = nullptr;
 };
 
@@ -151,8 +152,9 @@ class Graph::BitmapRemoval final : public Graph::BitmapWork {
   // Its keeper removes it only now, since that cannot be undone.
   aio::Task<Result<>> perform(Change&) override {
     is_removed_ = true;
-    if (BitmapKeeper* keeper = found_.bitmap->keeper()) co_return co_await keeper->remove(*found_.bitmap);
-    co_return Result<>();
+    NodeKeeper keeper(*found_.node, found_.bitmap->keeper());
+    if (!keeper.keeps()) co_return Result<>();
+    co_return co_await keeper.remove(*found_.bitmap);
   }
 
   aio::Task<void> commit(Change& change) override {
@@ -196,7 +198,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
     CO_TRY(co_await quiesce(change, *found.node));
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kChange));
-    keeper_ = bitmap_->keeper();
+    keeper_ = NodeKeeper(*found.node, bitmap_->keeper());
     auto taken = bitmap_->bits().take();
     if (!taken) co_return fail(no_memory(*bitmap_, taken.error()));
     taken_ = std::move(*taken);
@@ -204,9 +206,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
   }
 
   // So that the bits do not come back after a crash.
-  aio::Task<void> commit(Change&) override {
-    if (keeper_ != nullptr) co_await keeper_->store_bits();
-  }
+  aio::Task<void> commit(Change&) override { co_await keeper_.store_bits(); }
 
   aio::Task<void> abort(Change&) override {
     bitmap_->bits().merge(*taken_);
@@ -215,7 +215,7 @@ class Graph::BitmapClearing final : public Graph::BitmapWork {
 
  private:
   ClearBitmap step_;
-  BitmapKeeper* keeper_ = nullptr;
+  NodeKeeper keeper_;
   DirtyBitmap* bitmap_ = nullptr;
   std::unique_ptr<DirtyBits> taken_;
 };
@@ -233,12 +233,12 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
     // An operation may have begun to use it during the wait, and without memory for its new size it is inconsistent.
     CO_TRY(bitmap_->check(DirtyBitmap::Use::kRead));
     was_enabled_ = bitmap_->is_enabled();
-    keeper_ = bitmap_->keeper();
+    keeper_ = NodeKeeper(*found.node, bitmap_->keeper());
     // A bitmap that is enabled in the store only has too many bits after a crash, one that is disabled too few.
-    if (keeper_ != nullptr && enable_) {
+    if (keeper_.keeps() && enable_) {
       // An earlier step of the change may have disabled it, which is not stored yet.
-      was_stored_disabled_ = !keeper_->is_stored_enabled(*bitmap_);
-      CO_TRY(co_await keeper_->set_enabled(*bitmap_, true));
+      was_stored_disabled_ = !keeper_.is_stored_enabled(*bitmap_);
+      CO_TRY(co_await keeper_.set_enabled(*bitmap_, true));
     }
     bitmap_->set_enabled(enable_);
     co_return Result<>();
@@ -247,18 +247,18 @@ class Graph::BitmapSwitching final : public Graph::BitmapWork {
   aio::Task<void> commit(Change&) override {
     // A later step may have enabled it again.
     const bool is_disabled = !enable_ && !bitmap_->is_enabled();
-    if (keeper_ != nullptr && is_disabled) (void)co_await keeper_->set_enabled(*bitmap_, false);
+    if (keeper_.keeps() && is_disabled) (void)co_await keeper_.set_enabled(*bitmap_, false);
   }
 
   aio::Task<void> abort(Change&) override {
     bitmap_->set_enabled(was_enabled_);
-    if (was_stored_disabled_) (void)co_await keeper_->set_enabled(*bitmap_, false);
+    if (was_stored_disabled_) (void)co_await keeper_.set_enabled(*bitmap_, false);
   }
 
  private:
   BitmapName name_;
   bool enable_;
-  BitmapKeeper* keeper_ = nullptr;
+  NodeKeeper keeper_;
   DirtyBitmap* bitmap_ = nullptr;
   bool was_enabled_ = false;
   bool was_stored_disabled_ = false;
@@ -273,7 +273,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
     CO_TRY_ASSIGN(const Found target, find(change, step_.target));
     CO_TRY_ASSIGN(const std::vector<DirtyBitmap*> sources, find_sources(change, *target.bitmap));
     bitmap_ = target.bitmap;
-    keeper_ = bitmap_->keeper();
+    keeper_ = NodeKeeper(*target.node, bitmap_->keeper());
     auto before = bitmap_->bits().copy();
     if (!before) co_return fail(no_memory(*bitmap_, before.error()));
     before_ = std::move(*before);
@@ -281,9 +281,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
     co_return Result<>();
   }
 
-  aio::Task<void> commit(Change&) override {
-    if (keeper_ != nullptr) co_await keeper_->store_bits();
-  }
+  aio::Task<void> commit(Change&) override { co_await keeper_.store_bits(); }
 
   aio::Task<void> abort(Change&) override {
     bitmap_->bits().swap(*before_);
@@ -316,7 +314,7 @@ class Graph::BitmapMerging final : public Graph::BitmapWork {
   }
 
   MergeBitmaps step_;
-  BitmapKeeper* keeper_ = nullptr;
+  NodeKeeper keeper_;
   DirtyBitmap* bitmap_ = nullptr;
   std::unique_ptr<DirtyBits> before_;
 };

@@ -1,6 +1,7 @@
 // Steps of a change that attach and detach root edges.
 #include <fmt/format.h>
 
+#include "block/attached_store.h"
 #include "block/graph_change.h"
 #include "block/loaded_bitmaps.h"
 #include "block/node_store.h"
@@ -59,7 +60,7 @@ class Graph::ReferenceAttachment final : public Graph::Work {
   }
 
   aio::Task<Result<>> confirm(Change&) override {
-    for (NodeStore* store : stores_) CO_TRY(co_await store->confirm());
+    for (Node* node : new_nodes_) CO_TRY(co_await confirm_store(*node, node->read_only()));
     co_return Result<>();
   }
 

@@ -5,6 +5,7 @@
 #include <list>
 #include <ranges>
 
+#include "block/attached_store.h"
 #include "block/chain.h"
 #include "block/graph_change.h"
 #include "block/loaded_bitmaps.h"
@@ -42,7 +43,7 @@ class Graph::Addition final : public Graph::Work {
   }
 
   aio::Task<Result<>> confirm(Change&) override {
-    for (NodeStore* store : stores_) CO_TRY(co_await store->confirm());
+    for (Node* node : new_nodes_) CO_TRY(co_await confirm_store(*node, node->read_only()));
     co_return Result<>();
   }
 

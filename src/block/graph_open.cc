@@ -171,10 +171,12 @@ aio::Task<Result<Node*>> Graph::NewNodes::open(const schema::BlockdevOptions& op
   auto node = std::make_unique<Node>(std::move(name), std::move(*driver), node_options);
   for (Edge* child : node->driver().children()) child->set_parent_node(*node);
   graph_.trace_.note(TraceEvent::kBlockNodeOpened, {node->name(), " driver ", node->driver().format_name()});
-  CO_TRY(co_await load_image_bitmaps(*node));
+  // After a crash a store has the bitmaps of the image beside it, which are inconsistent there.
   if (options.bitmap_store) {
-    CO_TRY(co_await attach_store({graph_.control_, graph_.log_}, *options.bitmap_store, *node, node->read_only()));
+    CO_TRY(co_await attach_store({graph_.control_, graph_.log_}, *options.bitmap_store, *node, node->read_only(),
+                                 AttachTo::kNewNode));
   }
+  CO_TRY(co_await load_image_bitmaps(*node));
   nodes_.push_back(GraphNode{.node = std::move(node), .options = options});
   co_return nodes_.back().node.get();
 }

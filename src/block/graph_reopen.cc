@@ -263,7 +263,7 @@ aio::Task<void> Graph::Reopening::commit(Change& change) {
 aio::Task<void> Graph::Reopening::abort(Change& change) {
   for (StoreReopening& store : stores_) {
     if (store.is_adding()) change.forget_store(store.store());
-    store.abort();
+    co_await store.abort();
   }
   stores_.clear();
   while (prepared_ > 0) co_await items_[--prepared_].node->driver().abort_reopen();

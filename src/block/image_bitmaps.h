@@ -2,8 +2,9 @@
 //
 // They are loaded when the node is opened, are in memory while it is used, and are stored when it is closed or becomes
 // read-only. Before the first change of the image or of a bitmap the driver marks those in the image as in use: so
-// after a crash they are inconsistent, and never wrong. Owned by the driver, which implements it. Thread: the control
-// reactor, while the node is quiesced or is no part of the graph yet. Errors are for users.
+// after a crash they are inconsistent, and never wrong. A bitmap store beside the image (block/node_store.h) can have
+// them meanwhile; then the image names a session of the store. Owned by the driver, which implements it. Thread: the
+// control reactor, while the node is quiesced or is no part of the graph yet. Errors are for users.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "block/bitmap_keeper.h"
+#include "block/image_identity.h"
 
 namespace blockexport::block {
 
@@ -36,6 +38,21 @@ class ImageBitmaps : public BitmapKeeper {
   virtual aio::Task<Result<>> store(const BitmapList& list) = 0;
   // Fails if the size of the node may not become `size_bytes` with these bitmaps.
   virtual Result<> check_resize(const BitmapList& list, std::uint64_t size_bytes) const = 0;
+
+  // --- a bitmap store beside the image ---
+
+  // The files and devices that have the image, and a generation that whoever writes them changes. Fails if the image
+  // can name no session.
+  virtual aio::Task<Result<ImageIdentity>> identify_image() = 0;
+  // The session that the image names; 0: none. A program that changes the image without its store takes the number away
+  // first, and store() takes it away when the image has its bitmaps. Not 0 if that is unknown after an error.
+  virtual std::uint32_t session() const = 0;
+  // The session of all changes from now on; 0: none. The image names it, durably, before its next change, or at the
+  // next begin_use().
+  virtual void set_session(std::uint32_t session) = 0;
+  // As set_session(0), and the image names none when it returns, durably. After an error that is unknown. The node is
+  // writable.
+  virtual aio::Task<Result<>> leave_session() = 0;
 
  protected:
   ~ImageBitmaps() = default;

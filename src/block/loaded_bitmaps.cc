@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "block/image_bitmaps.h"
+#include "block/node_store.h"
 
 namespace blockexport::block {
 namespace {
@@ -27,6 +28,8 @@ aio::Task<Result<>> load_image_bitmaps(Node& node) {
   if (image == nullptr) co_return Result<>();
   CO_TRY_ASSIGN(const std::vector<ImageBitmaps::Kept> all, image->kept());
   for (const ImageBitmaps::Kept& kept : all) {
+    // A store beside the image had it.
+    if (node.bitmaps().list().find(kept.name) != nullptr) continue;
     Result<> loaded = co_await load_one(*image, node, kept);
     if (loaded) continue;
     node.bitmaps().drop_kept_by(*image);
@@ -38,6 +41,8 @@ aio::Task<Result<>> load_image_bitmaps(Node& node) {
 aio::Task<void> begin_using_image_bitmaps(Node& node, const Log* log) {
   ImageBitmaps* image = node.driver().image_bitmaps();
   if (image == nullptr || node.read_only()) co_return;
+  const NodeStore* const store = node.bitmaps().store();
+  image->set_session(store != nullptr ? store->session() : 0);
   const Result<> begun = co_await image->begin_use();
   if (begun || log == nullptr) co_return;
   log->warning(
@@ -51,7 +56,14 @@ aio::Task<Result<>> store_image_bitmaps(Node& node, const Log* log) {
   if (image == nullptr || node.read_only()) co_return Result<>();
   node.bitmaps().catch_up(node.size_bytes());
   Result<> stored = co_await image->store(node.bitmaps().list());
-  if (!stored && log != nullptr) {
+  if (stored || log == nullptr) co_return stored;
+  const NodeStore* const store = node.bitmaps().store();
+  if (store != nullptr && store->survives_crash()) {
+    log->warning(
+        fmt::format("Cannot store the bitmaps of node '{}' in its image: {}. Bitmap store '{}' keeps them for the next "
+                    "opening.",
+                    node.name(), stored.error().message(), store->path()));
+  } else {
     log->warning(
         fmt::format("Lost persistent bitmaps during inactivation of node '{}': {}. Those in its image are "
                     "inconsistent: remove them, and make a full backup.",

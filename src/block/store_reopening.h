@@ -28,7 +28,7 @@ class StoreReopening {
   aio::Task<Result<>> confirm();
   // The driver shows its new image.
   aio::Task<void> commit();
-  void abort();
+  aio::Task<void> abort();
   NodeStore* store() const { return node_.bitmaps().store(); }
   // True if abort() destroys the store.
   bool is_adding() const { return action_ == Action::kAdd; }
@@ -40,11 +40,13 @@ class StoreReopening {
 
   aio::Task<Result<>> add(NodeStore::Environment environment, const schema::BlockdevBitmapStore& options,
                           bool is_read_only);
-  Result<> keep(const schema::BlockdevBitmapStore& before, const schema::BlockdevBitmapStore& after);
-  Result<> drop();
+  aio::Task<Result<>> keep(schema::BlockdevBitmapStore before, schema::BlockdevBitmapStore after);
+  aio::Task<Result<>> drop();
+  aio::Task<void> name_session();
 
   Node& node_;
   Action action_ = Action::kNone;
+  bool is_read_only_ = false;
   std::uint64_t interval_ns_ = 0;
   std::vector<DirtyBitmap*> dropped_;
 };

@@ -12,6 +12,7 @@
 #include "drivers/qcow2/bitmaps/extension_change.h"
 #include "drivers/qcow2/bitmaps/load_bitmap.h"
 #include "drivers/qcow2/bitmaps/save_bitmap.h"
+#include "drivers/qcow2/commit/header_fields.h"
 
 namespace blockexport::drivers::qcow2 {
 
@@ -59,7 +60,60 @@ const StoredBitmap* Qcow2Bitmaps::find(std::string_view name) const {
   return found == bitmaps.end() ? nullptr : &*found;
 }
 
+Header Qcow2Bitmaps::expected(Header header) const {
+  const std::uint64_t named = named_.load(std::memory_order_acquire);
+  if (named == kUnknownSession) return header;
+  header.autoclear_features = (header.autoclear_features & ~kAutoclearSession) | named << kAutoclearSessionShift;
+  return header;
+}
+
+std::uint32_t Qcow2Bitmaps::session() const {
+  return static_cast<std::uint32_t>(named_.load(std::memory_order_acquire));
+}
+
+void Qcow2Bitmaps::set_session(std::uint32_t session) {
+  session_ = session;
+  if (named_.load(std::memory_order_acquire) != session) image_.end_preparation();
+}
+
+aio::Task<Result<>> Qcow2Bitmaps::leave_session() {
+  set_session(0);
+  if (session() == 0) co_return Result<>();
+  if (const IoResult left = co_await name_session(0); !left) {
+    co_return fail(Error::system("Failed to update the header", left.error()));
+  }
+  co_return Result<>();
+}
+
+// Features that this program does not know are not kept up to date from now on. Thread: as mark_in_use().
+aio::Task<IoResult> Qcow2Bitmaps::name_session(std::uint32_t session) {
+  const Header& header = image_.content().header;
+  if (header.version < 3) co_return IoResult();
+  const std::uint64_t features = (header.autoclear_features & kAutoclearKnown) | std::uint64_t{session}
+                                                                                     << kAutoclearSessionShift;
+  const bool is_known = named_.load(std::memory_order_acquire) != kUnknownSession;
+  if (is_known && features == expected(header).autoclear_features) co_return IoResult();
+  named_.store(kUnknownSession, std::memory_order_release);
+  CO_TRY(co_await write_autoclear_features(image_.image_file(), features));
+  named_.store(session, std::memory_order_release);
+  co_return IoResult();
+}
+
+aio::Task<Result<block::ImageIdentity>> Qcow2Bitmaps::identify_image() {
+  if (image_.content().header.version < 3) co_return fail("Cannot store dirty bitmaps in qcow2 v2 files");
+  CO_TRY_ASSIGN(block::ImageIdentity found, co_await image_.image_file().driver().identify());
+  found.identity += "\nqcow2";
+  block::Node* const data_file = image_.data_file();
+  if (data_file == nullptr) co_return found;
+  CO_TRY_ASSIGN(const block::ImageIdentity data, co_await data_file->driver().identify());
+  found.identity += "\ndata " + data.identity;
+  found.generation += "\ndata " + data.generation;
+  co_return found;
+}
+
 aio::Task<IoResult> Qcow2Bitmaps::mark_in_use() {
+  CO_TRY(co_await name_session(session_));
+  is_used_ = true;
   const std::optional<BitmapsExtension> extension = image_.content().extensions.bitmaps(image_.content().header);
   if (!extension || image_.content().bitmaps.empty()) co_return IoResult();
   std::vector<StoredBitmap> marked = image_.content().bitmaps;
@@ -103,7 +157,7 @@ aio::Task<Result<>> Qcow2Bitmaps::prepare_changes() {
 }
 
 aio::Task<Result<>> Qcow2Bitmaps::begin_use() {
-  if (image_.content().bitmaps.empty()) co_return Result<>();
+  if (image_.content().bitmaps.empty() && session_ == 0) co_return Result<>();
   co_return co_await prepare_changes();
 }
 
@@ -178,7 +232,18 @@ aio::Task<Result<>> Qcow2Bitmaps::remove(DirtyBitmap& bitmap) {
 
 aio::Task<Result<>> Qcow2Bitmaps::store(const BitmapList& list) {
   // Otherwise the image has the bitmaps as they are.
-  if (image_.image_writer() == nullptr || !image_.is_prepared()) co_return Result<>();
+  if (image_.image_writer() == nullptr || (!image_.is_prepared() && !is_used_)) co_return Result<>();
+  CO_TRY(co_await prepare_changes());
+  CO_TRY(co_await store_all(list));
+  is_used_ = false;
+  // Both the image and the store have the bitmaps now. After an error the store goes on to have them.
+  if (session_ != 0) (void)co_await name_session(0);
+  // The next change of the image or of a bitmap begins their use again.
+  image_.end_preparation();
+  co_return Result<>();
+}
+
+aio::Task<Result<>> Qcow2Bitmaps::store_all(const BitmapList& list) {
   const bool has_any = std::ranges::any_of(list.all(), [this](const auto& one) { return one->keeper() == this; });
   if (!has_any && image_.content().bitmaps.empty()) co_return Result<>();
   if (image_.image_writer()->is_corrupt()) co_return fail(Error::system("The image is corrupt", Errno(EIO)));
@@ -190,9 +255,7 @@ aio::Task<Result<>> Qcow2Bitmaps::store(const BitmapList& list) {
     co_return fail(saved.error().clone());
   }
   CO_TRY(co_await replace(std::move(next)));
-  // The next change of the image or of a bitmap begins their use again.
   is_in_use_.store(false, std::memory_order_release);
-  image_.end_preparation();
   co_return Result<>();
 }
 

@@ -131,6 +131,7 @@ class Qcow2Driver final : public block::LiveDriver, public EncryptedImage, Guest
   aio::Task<Result<>> reload() override;
   ImageContent& content() override { return image_; }
   block::Node& image_file() override { return file(); }
+  block::Node* data_file() override { return data_file_ != nullptr ? &data_file_->node() : nullptr; }
   const Geometry& geometry() const override { return tables_->geometry(); }
   ImageWriter* image_writer() override { return writer_.get(); }
   bool is_prepared() const override { return may_change(); }
@@ -188,7 +189,7 @@ class Qcow2Driver final : public block::LiveDriver, public EncryptedImage, Guest
   block::RangeLock first_change_;
   bool is_verified_ = false;  // the image is the one that was opened; guarded by first_change_
   CompressedReader compressed_;
-  Qcow2Bitmaps bitmaps_{*this};
+  Qcow2Bitmaps bitmaps_{*this, image_.header.store_session()};
   Qcow2Snapshots snapshots_{*this};
   CorruptionReport corruption_;
   std::atomic<std::uint64_t> size_bytes_;

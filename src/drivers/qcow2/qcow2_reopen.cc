@@ -74,10 +74,12 @@ aio::Task<Result<Qcow2Driver::Opened>> Qcow2Driver::open_again() {
 }
 
 void Qcow2Driver::take(Opened opened) {
+  const bool was_read_only = writer_ == nullptr;
   writer_ = std::move(opened.writer);
   tables_ = std::move(opened.tables);
   image_ = std::move(opened.image);
   bitmaps_.forget_use();
+  if (was_read_only) bitmaps_.forget_session();
   is_verified_ = false;
   sizes_ = next_sizes_;
   may_change_.store(false, std::memory_order_release);

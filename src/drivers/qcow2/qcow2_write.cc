@@ -71,7 +71,7 @@ aio::Task<std::expected<bool, Errno>> Qcow2Driver::is_as_opened() {
   Result<ImageBegin> begin = co_await read_image_begin(file(), HeaderUse::kReadWrite);
   if (!begin) co_return false;
   Result<ImageContent> now = co_await read_image(file(), std::move(*begin));
-  if (!now || now->header != image_.header || now->extensions != image_.extensions) co_return false;
+  if (!now || now->header != bitmaps_.expected(image_.header) || now->extensions != image_.extensions) co_return false;
   if (now->bitmaps != image_.bitmaps) co_return false;
   for (std::size_t i = 0; i < now->l1.size(); ++i) {
     if (i % kTableEntriesPerTurn == 0) co_await aio::next_turn();
@@ -102,9 +102,6 @@ aio::Task<IoResult> Qcow2Driver::prepare_first_change() {
     corruption_.tell_changed(file().driver().filename());
     co_return fail(EIO);
   }
-  // Features that this program does not know are not kept up to date from now on.
-  const std::uint64_t known = image_.header.autoclear_features & kAutoclearKnown;
-  if (known != image_.header.autoclear_features) CO_TRY(co_await write_autoclear_features(file(), known));
   CO_TRY(co_await bitmaps_.mark_in_use());
   may_change_.store(true, std::memory_order_release);
   co_return IoResult();

@@ -142,7 +142,7 @@ class Plan {
   std::span<const std::byte> cluster_;
   const Header& header_;
   HeaderExtensions extensions_;
-  std::uint64_t autoclear_ = header_.autoclear_features & kAutoclearKnown;
+  std::uint64_t autoclear_ = header_.autoclear_features & (kAutoclearKnown | kAutoclearSession);
   std::uint64_t end_mark_;                // where it stands
   std::uint64_t last_ = 0;                // the offset of the last section
   std::optional<std::uint64_t> section_;  // the offset of the bitmaps extension

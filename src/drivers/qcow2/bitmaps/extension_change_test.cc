@@ -155,6 +155,21 @@ TEST(Qcow2ExtensionChangeTest, ASectionThatIsNotValidIsUsedAgain) {
   EXPECT_EQ(see(cluster).others.size(), others);
 }
 
+TEST(Qcow2ExtensionChangeTest, TheSessionOfABitmapStoreStays) {
+  for (const std::uint32_t cluster_bits : {9u, 16u}) {
+    Bytes cluster = make_cluster({.cluster_bits = cluster_bits}, std::nullopt);
+    Header with_session = *parse_header(cluster, HeaderUse::kReadWrite);
+    // Beside a feature that nobody knows.
+    with_session.autoclear_features |= std::uint64_t{7} << kAutoclearSessionShift | 0x80;
+    std::ranges::copy(encode_header(with_session), cluster.begin());
+    change(cluster, kNew, {std::nullopt, kNew});
+    EXPECT_EQ(parse_header(cluster, HeaderUse::kReadWrite)->store_session(), 7u);
+    change(cluster, std::nullopt, {std::nullopt, kNew});
+    EXPECT_EQ(parse_header(cluster, HeaderUse::kReadWrite)->autoclear_features,
+              std::uint64_t{7} << kAutoclearSessionShift);
+  }
+}
+
 TEST(Qcow2ExtensionChangeTest, AClusterOfOneSectorIsWrittenAsAWhole) {
   Bytes cluster = make_cluster({.cluster_bits = 9, .before_bytes = 100, .backing_name = "base.img"}, std::nullopt);
   change(cluster, kNew, {std::nullopt, kNew});

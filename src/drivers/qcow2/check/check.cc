@@ -59,9 +59,12 @@ aio::Task<Result<>> write_word(CheckState& state, std::uint64_t offset, std::uin
 }
 
 // A program that does not know an autoclear feature clears its bit before it changes the image.
+// A repair of leaks changes no content of the disk, so the session of a bitmap store stays right.
 aio::Task<Result<>> clear_unknown_features(CheckState& state) {
-  if (state.header.version < 3 || (state.header.autoclear_features & ~kAutoclearKnown) == 0) co_return Result<>();
-  state.header.autoclear_features &= kAutoclearKnown;
+  const bool keeps_session = state.options.repair == CheckRepair::kLeaks;
+  const std::uint64_t kept = keeps_session ? kAutoclearKnown | kAutoclearSession : kAutoclearKnown;
+  if (state.header.version < 3 || (state.header.autoclear_features & ~kept) == 0) co_return Result<>();
+  state.header.autoclear_features &= kept;
   co_return co_await write_word(state, kAutoclearFeaturesField, state.header.autoclear_features);
 }
 

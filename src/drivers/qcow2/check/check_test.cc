@@ -249,6 +249,20 @@ TEST_F(CheckTest, ClearsFeaturesThatItDoesNotKnowBeforeItWrites) {
   EXPECT_EQ(state_.bytes[95], std::byte{0});
 }
 
+// Only a repair of damage could change the disk without the bitmap store of the session.
+TEST_F(CheckTest, ARepairOfLeaksKeepsTheSessionOfABitmapStore) {
+  constexpr std::uint64_t kSession = std::uint64_t{7} << kAutoclearSessionShift;
+  Image image = small_image();
+  image.set_refcount(kData + 1, 2);
+  image.set_field(88, kSession | 0x80);
+  load(image);
+  EXPECT_TRUE(report(CheckRepair::kLeaks).is_clean());
+  EXPECT_EQ(table_word(std::span(state_.bytes).subspan(88, 8), 0), kSession);
+  load(image);
+  EXPECT_TRUE(report(CheckRepair::kAll).is_clean());
+  EXPECT_EQ(table_word(std::span(state_.bytes).subspan(88, 8), 0), 0u);
+}
+
 TEST_F(CheckTest, RepairsADirtyImageForWhoOpensIt) {
   Image image = small_image();
   image.set_refcount(kData + 1, 0);

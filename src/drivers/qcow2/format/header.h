@@ -40,6 +40,10 @@ inline constexpr std::uint64_t kCompatibleLazyRefcounts = 1u << 0;
 inline constexpr std::uint64_t kAutoclearBitmaps = 1u << 0;
 inline constexpr std::uint64_t kAutoclearRawDataFile = 1u << 1;
 inline constexpr std::uint64_t kAutoclearKnown = (1u << 2) - 1;
+// The session of a bitmap store beside the image (docs/qcow2.md), as a number in bits that the format reserves: a
+// program that changes the image without the store clears them first, because it does not know them.
+inline constexpr unsigned kAutoclearSessionShift = 32;
+inline constexpr std::uint64_t kAutoclearSession = std::uint64_t{UINT32_MAX} << kAutoclearSessionShift;
 
 // Values of Header::encryption_method.
 inline constexpr std::uint32_t kEncryptionNone = 0;
@@ -83,6 +87,10 @@ struct Header {
   bool is_corrupt() const { return (incompatible_features & kIncompatibleCorrupt) != 0; }
   bool has_data_file() const { return (incompatible_features & kIncompatibleDataFile) != 0; }
   bool has_raw_data_file() const { return (autoclear_features & kAutoclearRawDataFile) != 0; }
+  // 0: none.
+  std::uint32_t store_session() const {
+    return static_cast<std::uint32_t>(autoclear_features >> kAutoclearSessionShift);
+  }
   bool has_extended_l2() const { return (incompatible_features & kIncompatibleExtendedL2) != 0; }
   bool has_lazy_refcounts() const { return (compatible_features & kCompatibleLazyRefcounts) != 0; }
   // For a checked header.

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -71,6 +72,7 @@ struct RecordingState {
   std::uint64_t writes = 0;              // that were recorded
   std::uint64_t bytes_max = UINT64_MAX;  // ENOSPC for what would grow further
   std::uint64_t discards = 0;
+  std::string identity = "recorded";  // for a bitmap store
   RecordingObserver* observer = nullptr;
   std::mt19937_64* turns = nullptr;  // when set, calls take a random number of turns of the loop
   RecordingGate* gate = nullptr;     // when set, calls pass it first
@@ -176,6 +178,14 @@ class RecordingDriver final : public block::LiveDriver {
   }
   block::Limits limits() const override { return {}; }
   std::string_view format_name() const override { return "recording"; }
+  aio::Task<Result<block::ImageIdentity>> identify() override {
+    const std::lock_guard lock(state_.mutex);
+    co_return block::ImageIdentity{.identity = state_.identity, .generation = std::to_string(state_.writes)};
+  }
+  aio::Task<Result<>> prepare_reopen(const schema::BlockdevOptions&, const schema::BlockdevOptions&,
+                                     block::NodeOptions&, block::ReopenChildren&) override {
+    co_return Result<>();
+  }
 
  private:
   aio::Task<IoResult> begin_call() {
