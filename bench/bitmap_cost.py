@@ -3,6 +3,7 @@
 
     bench/bitmap_cost.py --build build                   prints a line for each number of connections and each state
     bench/bitmap_cost.py --build build --rounds 200      with narrower intervals
+    bench/bitmap_cost.py --build build --format qcow2    in an image that has bitmaps, with the store beside it
 
 A ratio of a few per cent drowns in the differences between two processes and between two seconds. So all states are
 measured in one process, on one image in memory, for a sixth of a second at a time, and in another order every round;
@@ -47,6 +48,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--build", type=Path, default=FOLDER.parent / "build")
     parser.add_argument("--ours", help="the blockexportd to measure")
     parser.add_argument("--folder", default=MEMORY, help="where the image is made, 64 MiB")
+    parser.add_argument("--format", choices=("raw", "qcow2"), default="raw", help="of the image; qcow2 is allocated")
     parser.add_argument("--operations", type=int, help=f"writes at a time, instead of {MEASURE_MS} ms")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
@@ -56,11 +58,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 class Daemon:
     """A blockexportd with one export; its node is made anew for the states with a store."""
 
-    def __init__(self, tools: Tools, folder: Path):
+    def __init__(self, tools: Tools, folder: Path, image_format: str):
         self.tools = tools
         self.folder = folder
         self.image = folder / "image"
+        self.format = image_format
         subprocess.run([tools.image, f"--path={self.image}", f"--size={IMAGE_BYTES}"], check=True)
+        if image_format == "qcow2":
+            raw = self.image.rename(folder / "raw")
+            if tools.qemu_img is None:
+                raise BenchError("qemu-img is not installed")
+            subprocess.run([tools.qemu_img, "convert", "-f", "raw", "-O", "qcow2", "-S", "0", str(raw),
+                            str(self.image)], check=True)
+            raw.unlink()
         self.socket = folder / "socket"
         command = [tools.ours, "--chardev", f"socket,id=m,path={folder}/monitor,server=on,wait=off", "--monitor",
                    "chardev=m", "--nbd-server", f"addr.type=unix,addr.path={self.socket},max-connections=0"]
@@ -92,7 +102,9 @@ class Daemon:
             self.monitor.wait_event("BLOCK_EXPORT_DELETED")
             self.monitor.execute("blockdev-del", node_name="disk")
         store = {"bitmap_store": {"filename": str(self.folder / "store")}} if has_store else {}
-        self.monitor.execute("blockdev-add", driver="file", node_name="disk", filename=str(self.image), **store)
+        file = {"driver": "file", "filename": str(self.image)}
+        node = file if self.format == "raw" else {"driver": "qcow2", "file": file}
+        self.monitor.execute("blockdev-add", node_name="disk", **node, **store)
         self.monitor.execute("block-export-add", type="nbd", id="e", node_name="disk", name="disk", writable=True)
         self.has_store = has_store
 
@@ -139,7 +151,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bitmap-cost-", dir=options.folder) as folder:
         machine = describe(tools, Path(folder))
         print(", ".join(f"{what}: {machine[what]}" for what in ("processor", "processors", "kernel", "blockexportd")))
-        daemon = Daemon(tools, Path(folder))
+        daemon = Daemon(tools, Path(folder), options.format)
         try:
             for connections in options.connections:
                 found = compare(daemon, connections, options)

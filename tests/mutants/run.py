@@ -34,7 +34,7 @@ TIMES_SLOWER_MAX = 3
 SECONDS_MORE_MAX = 60
 # Programs that run whole on a backend that the environment names, and those that see the most.
 BACKENDS = {"block_test": ("io_uring", "simulation"), "filters_test": ("io_uring", "simulation"),
-            "drivers_test": ("io_uring", "epoll")}
+            "drivers_test": ("io_uring", "epoll"), "qcow2_test": ("simulation",)}
 NOTICED, SURVIVED, BROKEN = "noticed", "SURVIVED", "DOES NOT BUILD"
 
 
