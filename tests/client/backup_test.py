@@ -188,7 +188,7 @@ class PointInTimeTest(BackupCase):
         self.server.qmp.execute("block-export-add", {"type": "nbd", "id": "backup", "node-name": "backup",
                                                      "name": "vda", **bitmaps})
         yield self.uri("vda")
-        self.execute("block-export-del", id="backup")
+        self.execute("block-export-del", id="backup", mode="hard")
         self.server.qmp.wait_event("BLOCK_EXPORT_DELETED")
         self.execute("blockdev-del", node_name="backup")
         self.stand_on("image")

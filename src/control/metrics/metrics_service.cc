@@ -63,8 +63,12 @@ aio::Task<Result<>> MetricsService::open(schema::MetricsOptions options) {
   CO_TRY(add_hosts(options, hosts));
   std::vector<std::pair<std::string, std::unique_ptr<net::Listener>>> opened;
   for (const std::string& text : options.listen) {
-    CO_TRY_ASSIGN(auto listener, co_await bind(text));
-    opened.emplace_back(text, std::move(listener));
+    auto listener = co_await bind(text);
+    if (!listener) {
+      const std::string prefix = fmt::format("Metrics, address {}: ", printable(text, net::kAddressTextBytesMax));
+      co_return fail(std::move(listener).error().with_prefix(prefix));
+    }
+    opened.emplace_back(text, std::move(*listener));
   }
   server_.hosts() = std::move(hosts);
   settings_.shows_clients = options.per_client.value_or(settings_.shows_clients);
@@ -82,13 +86,7 @@ Result<> MetricsService::fill_in(net::SocketAddress& address) const {
 aio::Task<Result<std::unique_ptr<net::Listener>>> MetricsService::bind(std::string text) {
   CO_TRY_ASSIGN(net::SocketAddress address, net::parse_address(text));
   CO_TRY(fill_in(address));
-  auto listener =
-      co_await net::Listener::open(control_.reactor(), std::move(address), SOMAXCONN, net::PathInUse::kRefused);
-  if (!listener) {
-    const std::string prefix = fmt::format("Metrics, address {}: ", printable(text, net::kAddressTextBytesMax));
-    co_return fail(std::move(listener).error().with_prefix(prefix));
-  }
-  co_return std::move(*listener);
+  co_return co_await net::Listener::open(control_.reactor(), std::move(address), SOMAXCONN, net::PathInUse::kRefused);
 }
 
 aio::Task<Result<MetricsService::Prepared>> MetricsService::prepare(std::optional<schema::MetricsOptions> wanted) {
