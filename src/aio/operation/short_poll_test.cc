@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 namespace blockexport::aio {
 namespace {
 
@@ -94,6 +96,15 @@ TEST(ShortPollTest, AnIdleClientCausesNoPoll) {
   thread.wait_often(1'000, 1'000'000);
   EXPECT_EQ(thread.vain_ns(), 0u);
   EXPECT_EQ(thread.checks(), 0u);
+}
+
+// A thousand clients that ask once a second, each at a time of its own: some waits are short by chance.
+TEST(ShortPollTest, ACrowdThatAsksAtRandomCausesHardlyAnyPoll) {
+  Thread thread;
+  std::mt19937_64 random(1);
+  std::exponential_distribution<double> wait_ns(1.0 / 1'000'000);
+  while (thread.now_ns() < 1'000'000'000'000) thread.wait(static_cast<std::uint64_t>(wait_ns(random)));
+  EXPECT_LT(thread.vain_ns(), thread.now_ns() / 10'000);
 }
 
 TEST(ShortPollTest, DoesNotBeginWhereOthersWantTheProcessor) {
