@@ -27,20 +27,34 @@ std::string text_of(const std::string& path) {
   return bytes > 0 ? std::string(text.data(), static_cast<std::size_t>(bytes)) : std::string();
 }
 
-// The path of this process's cgroup below the root, without a slash at its end; nothing without a cgroup of version 2.
-std::optional<std::string> own_cgroup() {
-  const std::string text = text_of("/proc/self/cgroup");
-  constexpr std::string_view kVersion2 = "0::";
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line = std::string_view(text).substr(begin, end - begin);
-    if (line.starts_with(kVersion2)) {
-      line.remove_prefix(kVersion2.size());
-      return std::string(line.substr(0, line.find_last_not_of('/') + 1));
-    }
-    begin = end + 1;
+// True if the list of controllers, which commas separate, has this one.
+bool has_controller(std::string_view list, std::string_view controller) {
+  if (controller.empty()) return list.empty();
+  for (;;) {
+    const std::size_t end = list.find(',');
+    if (list.substr(0, end) == controller) return true;
+    if (end == std::string_view::npos) return false;
+    list.remove_prefix(end + 1);
   }
-  return std::nullopt;
+}
+
+// The quota of the cgroup whose files are in `folder`.
+std::optional<double> quota_in(const std::string& folder, bool is_version_2) {
+  if (is_version_2) return quota_of(text_of(folder + "/cpu.max"));
+  return quota_of(text_of(folder + "/cpu.cfs_quota_us"), text_of(folder + "/cpu.cfs_period_us"));
+}
+
+// True if the cgroup of the process, or one above it, has a quota of less than a processor.
+bool has_small_quota(std::string_view own_groups, std::string_view controller) {
+  std::optional<std::string> path = cgroup_of(own_groups, controller);
+  if (!path) return false;
+  std::string root(kCgroupRoot);
+  if (!controller.empty()) root.append("/").append(controller);
+  for (;; path->resize(path->rfind('/'))) {
+    const std::optional<double> quota = quota_in(root + *path, controller.empty());
+    if (quota && *quota < 1) return true;
+    if (path->rfind('/') == std::string::npos) return false;
+  }
 }
 
 }  // namespace
@@ -64,15 +78,32 @@ std::optional<double> quota_of(std::string_view cpu_max) {
   return static_cast<double>(quota_us) / static_cast<double>(period_us);
 }
 
+std::optional<double> quota_of(std::string_view quota_us, std::string_view period_us) {
+  const std::size_t end = quota_us.find_last_not_of('\n');
+  if (end == std::string_view::npos) return std::nullopt;
+  return quota_of(std::string(quota_us.substr(0, end + 1)) + " " + std::string(period_us));
+}
+
+std::optional<std::string> cgroup_of(std::string_view text, std::string_view controller) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    // NUMBER:CONTROLLERS:PATH
+    const std::size_t first = line.find(':');
+    const std::size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    if (!has_controller(line.substr(first + 1, second - first - 1), controller)) continue;
+    const std::string_view path = line.substr(second + 1);
+    return std::string(path.substr(0, path.find_last_not_of('/') + 1));
+  }
+  return std::nullopt;
+}
+
 bool has_processor_to_poll() {
   if (sysconf(_SC_NPROCESSORS_ONLN) < 2) return false;
-  std::optional<std::string> group = own_cgroup();
-  if (!group) return true;
-  for (std::string path = *group;; path.resize(path.rfind('/'))) {
-    const std::optional<double> quota = quota_of(text_of(std::string(kCgroupRoot) + path + "/cpu.max"));
-    if (quota && *quota < 1) return false;
-    if (path.rfind('/') == std::string::npos) return true;
-  }
+  const std::string own_groups = text_of("/proc/self/cgroup");
+  return !has_small_quota(own_groups, "") && !has_small_quota(own_groups, "cpu");
 }
 
 }  // namespace blockexport::aio

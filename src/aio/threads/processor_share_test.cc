@@ -15,6 +15,27 @@ TEST(ProcessorShareTest, ReadsTheQuotaOfACgroup) {
   }
 }
 
+TEST(ProcessorShareTest, ReadsTheQuotaOfAnOlderCgroup) {
+  EXPECT_EQ(quota_of("50000\n", "100000\n"), 0.5);
+  EXPECT_EQ(quota_of("-1\n", "100000\n"), std::nullopt);
+  for (const char* bad : {"", "\n", "x\n"}) {
+    EXPECT_EQ(quota_of(bad, "100000\n"), std::nullopt) << bad;
+    EXPECT_EQ(quota_of("50000\n", bad), std::nullopt) << bad;
+  }
+}
+
+TEST(ProcessorShareTest, FindsTheCgroupOfAController) {
+  constexpr std::string_view kBoth = "9:name=systemd:/\n2:cpuacct,cpu:/a/b\n1:cpuset:/c/\n0::/d\n";
+  EXPECT_EQ(cgroup_of(kBoth, ""), "/d");
+  EXPECT_EQ(cgroup_of(kBoth, "cpu"), "/a/b");
+  EXPECT_EQ(cgroup_of(kBoth, "cpuset"), "/c");
+  EXPECT_EQ(cgroup_of(kBoth, "memory"), std::nullopt);
+  EXPECT_EQ(cgroup_of("0::/\n", ""), "");
+  for (const char* bad : {"", "\n", "0", "0:", "0:cpu", "::"}) {
+    EXPECT_EQ(cgroup_of(bad, "cpu"), std::nullopt) << bad;
+  }
+}
+
 TEST(ProcessorShareTest, CountsTheProcessorsOfTheAffinity) {
   cpu_set_t before;
   CPU_ZERO(&before);

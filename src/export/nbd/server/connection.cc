@@ -276,6 +276,13 @@ void Connection::leave(PlacedTransmission& client, NbdExport& serving, std::uint
                     .bytes = sum_of(client.counters().bytes)});
 }
 
+// Called in a statement of its own: its arguments to run() would stay in the frame of transmit() otherwise.
+aio::Task<void> Connection::serve(PlacedTransmission& client) {
+  SessionState state = handshake_->state();
+  handshake_.reset();
+  return client.run(std::move(stream_), std::move(state), std::move(input_));
+}
+
 aio::Task<void> Connection::transmit() {
   NbdExport* chosen = chosen_export();
   if (chosen == nullptr) {
@@ -284,19 +291,17 @@ aio::Task<void> Connection::transmit() {
   }
   if (refuse_banned()) co_return;
   NbdExport& serving = *chosen;
-  SessionState state = handshake_->state();
-  std::vector<std::byte> early = std::move(input_);
   server_.handshakes.remove(*this);
-  handshake_.reset();
   std::optional<aio::ReactorPool::Assignment> assignment(serving.assign_reactor(server_.reactors));
   PlacedTransmission client(server_.reactor, assignment->data_reactor(), context(serving, assignment->data_reactor()));
-  if (!enter(client, serving, state)) {
+  if (!enter(client, serving, handshake_->state())) {
     co_await client.destroy();
     co_return;
   }
   const std::uint64_t since_ns = server_.reactor.now_ns();
   co_await serving.pass_barrier();
-  co_await client.run(std::move(stream_), std::move(state), std::move(early));
+  aio::Task<void> served = serve(client);
+  co_await std::move(served);
   leave(client, serving, since_ns);
   // The client detaches before the export releases its iothread, which may end from then on.
   assignment.reset();

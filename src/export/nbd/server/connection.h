@@ -68,6 +68,7 @@ class Connection : public HandshakeTable::Slot {
   NbdExport* chosen_export() const;
   TransmissionContext context(NbdExport& serving, aio::DataReactor& placed) const;
   bool enter(PlacedTransmission& client, NbdExport& serving, const SessionState& state);
+  aio::Task<void> serve(PlacedTransmission& client);
   void leave(PlacedTransmission& client, NbdExport& serving, std::uint64_t since_ns);
 
   ServerState& server_;
