@@ -12,7 +12,7 @@ build=${BUILD:-build}
 documents=share/doc/blockexportd
 
 list_documents() {
-  printf '%s\n' LICENSE ./*.md docs/*.md docs/*.json docs/*.svg docs/{benchmarks,dashboards}/* docs/guides/*.md | sed 's|^\./||'
+  printf '%s\n' LICENSE ./*.md docs/*.{md,json,svg} docs/{benchmarks,dashboards}/* docs/guides/*.md | sed 's|^\./||'
 }
 
 # Files of BUILD/manual, each with its place below the prefix.
