@@ -22,8 +22,8 @@ profile_packages=(linux-perf)
 machines_packages=(debootstrap util-linux mount)
 # Manual pages from the programs and from docs/manual.
 manual_packages=(scdoc)
-# What makes and checks the packages of debian/.
-package_packages=(debhelper lintian git)
+# To make and check the packages of debian/. dpkg-buildpackage asks for build-essential whatever the compiler.
+package_packages=(build-essential debhelper lintian git)
 purposes=(build clients test sanitize lint bench profile machines manual package)
 
 wanted=()
