@@ -1,9 +1,9 @@
-// NodeKeeper: what keeps a persistent bitmap of a node, as the steps of a change use it: its keeper, the store beside
-// the image if there is one, and the order of both.
+// NodeKeeper: keeps a persistent bitmap of a node for the steps of a change: by the bitmap's keeper, and in the store
+// beside the image if there is one, in the right order.
 //
-// What survives a crash counts from a moment of the node's bytes, so these are durable first: a power cut must not take
-// away bytes from before a moment since which a bitmap has no change of them. A plain value, which refers to node and
-// keeper. Thread: the control reactor, while the node is quiesced. Errors are for users.
+// A bitmap that survives a crash records the changes since a moment, so the bytes of this moment become durable first:
+// a power cut must not undo a write of before it, which the bitmap does not show. A plain value, which refers to node
+// and keeper. Thread: the control reactor, while the node is quiesced. Errors are for users.
 #pragma once
 
 #include "aio/task/task.h"

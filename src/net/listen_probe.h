@@ -16,7 +16,7 @@ namespace blockexport::net {
 // not probed.
 aio::Task<Result<>> probe_address(SocketAddress address);
 
-// Whether this process could create a file at a path. Errors: its directory is missing or cannot be written.
+// Succeeds if this process could create a file at a path. Errors: its directory is missing or cannot be written.
 Result<> probe_directory_of(const std::string& path);
 
 }  // namespace blockexport::net

@@ -1,6 +1,5 @@
 """Configuration files: start, check, and reload while clients are connected."""
 
-import ctypes
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from lib import client_tool, settings
+from lib import client_tool, processes, settings
 from lib.daemon import Daemon, connected_or_none, make_workdir, remove_workdir
 from lib.nbd_raw import Connection
 from lib.nbd_wire import CMD_READ
@@ -18,12 +17,6 @@ from lib.qmp import QmpClient, QmpError
 from lib.wait import until
 
 ESHUTDOWN = 108
-
-
-def landlock_version():
-    """That of the kernel; 0: none."""
-    return max(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint(1)), 0)
-
 
 SERVER = '[servers.default]\nlisten = ["unix:@/nbd.sock"]\n'
 MONITOR = ('[chardevs.qmp]\nbackend = "socket"\naddr = { type = "unix", path = "@/qmp.sock" }\n'
@@ -261,7 +254,7 @@ class ProcessOptionsTest(ConfigurationCase):
         self.write_export("a", image="images/a")
         return self.start()
 
-    @unittest.skipIf(landlock_version() == 0, "the kernel has no Landlock")
+    @unittest.skipIf(processes.landlock_version() == 0, "the kernel has no Landlock")
     def test_sandbox(self):
         """A sandbox of the file: files can be read again; an image outside is refused by a reload and by the check."""
         self.start_in_sandbox()
@@ -285,7 +278,7 @@ class ProcessOptionsTest(ConfigurationCase):
         self.assertEqual(code, 1)
         self.assertIn(text, errors)
 
-    @unittest.skipIf(landlock_version() == 0, "the kernel has no Landlock")
+    @unittest.skipIf(processes.landlock_version() == 0, "the kernel has no Landlock")
     def test_packaged_configuration(self):
         """The file of the packages, in other directories: an export of the state directory comes by a reload."""
         with open(os.path.join(settings.ROOT, "packaging", "blockexport.toml"), encoding="utf-8") as file:
@@ -319,7 +312,7 @@ class ProcessOptionsTest(ConfigurationCase):
         """A directory that is missing, an unknown user: the deep check and the start tell the place."""
         for option, wanted in (('sandbox = { mode = "full", images = ["/nowhere"] }', "'/nowhere': No such file"),
                                ('user = "nobody-has-this"', "there is no user 'nobody-has-this'")):
-            if "full" in option and landlock_version() == 0:
+            if "full" in option and processes.landlock_version() == 0:
                 continue
             self.write("main.toml", f"[daemon]\n{option}\n")
             self.assertEqual(self.run_once("--config", "main.toml", "--check-config"), (0, ""))

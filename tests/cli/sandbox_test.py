@@ -12,12 +12,6 @@ from lib.qmp import QmpClient
 from lib.testcase import file_node, nbd_export
 
 
-def landlock_version():
-    """That of the kernel; 0: none."""
-    import ctypes  # pylint: disable=import-outside-toplevel
-    return max(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint(1)), 0)
-
-
 @unittest.skipIf(settings.is_qemu(), "its sandbox is another one")
 class SandboxCase(unittest.TestCase):
     """A server with a sandbox around directories of its own."""
@@ -31,7 +25,7 @@ class SandboxCase(unittest.TestCase):
             os.mkdir(self.path(name))
         for name in ("images/disk.img", "images/second.img", "other/third.img"):
             images.make_random(self.path(name), MIB)
-        if self.mode == "full" and landlock_version() == 0:
+        if self.mode == "full" and processes.landlock_version() == 0:
             self.skipTest("the kernel has no Landlock")
 
     def path(self, *names):

@@ -1,6 +1,7 @@
 """State of a process from /proc."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -91,6 +92,12 @@ def listening_ports(pid):
                 if fields[3] == "0A" and fields[9] in inodes:
                     ports.append(int(fields[1].rsplit(":", 1)[1], 16))
     return ports
+
+
+def landlock_version():
+    """The version of Landlock that the kernel has; 0: none."""
+    create_ruleset, flag_version = 444, 1
+    return max(ctypes.CDLL(None).syscall(create_ruleset, None, ctypes.c_size_t(0), ctypes.c_uint(flag_version)), 0)
 
 
 @contextlib.contextmanager

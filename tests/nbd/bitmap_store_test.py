@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from lib import daemon, images, nbd_raw, settings, tools, wait
+from lib import daemon, images, nbd_raw, settings, small_disk, tools, wait
 from lib.images import KIB, MIB
 from lib.nbd_wire import *
 from lib.qmp import QmpError
@@ -378,33 +378,15 @@ class DeviceTest(StoreTest):
 class LostStoreTest(StoreTest):
     """A store that cannot record changes."""
 
-    def mount_small(self):
-        """A file system of one megabyte."""
-        if os.geteuid() != 0:
-            raise unittest.SkipTest("mounting needs root")
-        small = os.path.join(self.workdir, "small")
-        os.mkdir(small)
-        if tools.finish("mount", "-t", "tmpfs", "-o", "size=1m", "none", small).returncode:
-            raise unittest.SkipTest("nothing can be mounted here")
-        self.addCleanup(tools.finish, "umount", "-l", small)
-        return small
-
-    def fill(self, small):
-        """Takes all space of the file system, and the space of the intents, so that they need new space."""
-        tools.run("fallocate", "--punch-hole", "--offset", str(8 * KIB), "--length", str(136 * KIB), self.store)
-        with open(os.path.join(small, "filler"), "wb", buffering=0) as filler, contextlib.suppress(OSError):
-            while filler.write(b"f" * 4096):
-                pass
-
     def test_a_full_disk(self):
         """The writer goes on; later the bitmaps can be listed and removed, not used; then new ones can be added."""
-        small = self.mount_small()
+        small = small_disk.mount(self)
         self.store = os.path.join(small, "disk.bitmaps")
         options = self.options(store=self.store)
         self.start(options)
         self.add("b")
         self.add("c")
-        self.fill(small)
+        small_disk.fill(small, self.store)
         self.write(8 * MIB, b"x" * 512)
         self.write(9 * MIB, b"x" * 512)
         self.assertEqual(self.bitmaps()["b"]["count"], 2 * GRANULARITY)

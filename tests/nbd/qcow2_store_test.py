@@ -14,8 +14,8 @@ import time
 import unittest
 
 import qcow2_bitmaps_test as bitmaps
-from lib import images, nbd_raw, settings, tools, wait
-from lib.images import KIB, MIB
+from lib import images, nbd_raw, settings, small_disk, tools, wait
+from lib.images import MIB
 from lib.nbd_wire import *
 
 SIZE = bitmaps.SIZE
@@ -392,30 +392,12 @@ class BindingTest(StoreTest):
 class LostStoreTest(StoreTest):
     """A store that cannot record changes."""
 
-    def mount_small(self):
-        """A file system of one megabyte."""
-        if os.geteuid() != 0:
-            raise unittest.SkipTest("mounting needs root")
-        small = os.path.join(self.workdir, "small")
-        os.mkdir(small)
-        if tools.finish("mount", "-t", "tmpfs", "-o", "size=1m", "none", small).returncode:
-            raise unittest.SkipTest("nothing can be mounted here")
-        self.addCleanup(tools.finish, "umount", "-l", small)
-        return small
-
-    def fill(self, small):
-        """Takes all space of the file system, and the space of the intents, so that they need new space."""
-        tools.run("fallocate", "--punch-hole", "--offset", str(8 * KIB), "--length", str(136 * KIB), self.store)
-        with open(os.path.join(small, "filler"), "wb", buffering=0) as filler, contextlib.suppress(OSError):
-            while filler.write(b"f" * 4096):
-                pass
-
     def test_a_full_disk(self):
         """The writer goes on. A clean end stores the bitmaps; a kill leaves inconsistent ones."""
-        small = self.mount_small()
+        small = small_disk.mount(self)
         self.store = self.node["bitmap-store"]["filename"] = os.path.join(small, "disk.bitmaps")
         self.begin()
-        self.fill(small)
+        small_disk.fill(small, self.store)
         self.write((8 * MIB, 512))
         wait.until(lambda: "cannot record changes" in self.log() or None, what="the warning")
         self.stop()
@@ -423,7 +405,7 @@ class LostStoreTest(StoreTest):
         os.remove(os.path.join(small, "filler"))
         self.start()
         self.assertEqual(self.dirty("b"), [(MIB, GRANULARITY), (8 * MIB, GRANULARITY)])
-        self.fill(small)
+        small_disk.fill(small, self.store)
         self.write((12 * MIB, 512))
         self.kill()
         os.remove(os.path.join(small, "filler"))

@@ -148,7 +148,7 @@ void write_now_and_then(int fd, int count) {
   }
 }
 
-// Not in a simulation, whose time stands still while the reactor polls.
+// It uses a real clock: the time of a simulation stands still while the reactor polls.
 TEST(ReactorTurnTest, WorkThatComesWhileItLooksIsFoundWithoutSleep) {
   constexpr int kBytes = 20;
   for (BackendKind kind : {BackendKind::kAuto, BackendKind::kEpoll}) {
@@ -220,7 +220,7 @@ Task<void> work_and_wait(Reactor& reactor, std::uint64_t work_ns, std::uint64_t 
   (void)co_await reactor.sleep_until(reactor.now_ns() + wait_ns);
 }
 
-// Not in a simulation, whose time stands still while the task works.
+// It uses a real clock: the time of a simulation stands still while the task works.
 TEST(ReactorTurnTest, CountsTheTimeOfWorkAndNotThatOfWaits) {
   constexpr std::uint64_t kWorkNs = 20'000'000;
   constexpr std::uint64_t kWaitNs = 50'000'000;

@@ -37,7 +37,7 @@ class BitmapStore {
     // At most kImageGenerationBytesMax. Any program that writes the image changes it: its mtime and ctime, for example.
     // The text before a newline is its scope: generations of different scopes cannot be compared, and count as equal.
     std::string generation;
-    // Of an image that keeps its bitmaps itself: the session that it names; 0: none. The identity is without it.
+    // The session that an image names which keeps its bitmaps itself; 0: it names none. The identity is without it.
     std::optional<std::uint32_t> session = std::nullopt;
   };
 

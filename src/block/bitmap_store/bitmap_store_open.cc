@@ -29,8 +29,8 @@ Error cannot(std::string_view verb, const StoreFile& file, Errno cause) {
   return Error::system(fmt::format("Could not {} bitmap store '{}'", verb, file.path()), cause);
 }
 
-// Of an image with sessions the identity in a catalog has two more lines: one for the file of the store, so that a copy
-// is another store, and the number of the session.
+// The identity in the catalog of an image with sessions has two more lines: one for the file of the store, so that a
+// copy is another store, and the number of the session.
 std::string prefix_of(const BitmapStore::Image& image) {
   return image.identity + "\nstore ";
 }

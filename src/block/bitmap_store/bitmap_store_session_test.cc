@@ -115,7 +115,7 @@ TASK_TEST_P(BitmapStoreSessionTest, OnlyTheSessionOfTheImageHasItsBitmaps) {
   CO_ASSERT(store != nullptr);
   EXPECT_FALSE(store->has_session());
   store.reset();
-  // Of another image, and of one without sessions.
+  // It fits no other image, and no image without sessions.
   BitmapStore::Image other = image(1);
   other.identity = "another disk";
   const std::string refusal = fmt::format("Bitmap store '{}' cannot be used: it belongs to another image", path_);

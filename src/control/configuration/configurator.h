@@ -48,7 +48,7 @@ class Configurator {
   aio::Task<Result<schema::ConfigReloadResult>> reload(ReloadOptions options);
 
   schema::ConfigurationInfo info() const;
-  // What QMP commands have made is kept by it; it outlives the Configurator, or the process ends.
+  // `runtime` keeps the things that QMP commands have made; it outlives the Configurator, or the process ends.
   void set_runtime(const RuntimeKeeper& runtime) { runtime_ = &runtime; }
   // "FILE:LINE:COLUMN" of an object of the configuration in effect; empty when it has none of that ID.
   std::string place_of(Section section, const std::string& id) const;

@@ -91,7 +91,7 @@ class DeepCheck {
     if (!checked) add(Section::kServers, server.id, checked.error());
   }
 
-  // Of everything that listens, what can be known without listening.
+  // Reports each address on which the daemon could not listen, as far as that can be known without listening.
   aio::Task<void> probe_addresses() {
     for (const schema::ServerConfiguration& server : read_.content.servers) {
       auto addresses = listen_addresses(plain_server(server));

@@ -244,7 +244,7 @@ aio::Task<void> RuntimeKeeper::command_succeeded(std::string_view name, const js
   if (!control_.is_shutting_down()) co_await aio::shielded("runtime state", save());
 }
 
-// What there is, and what could not be made and is not there in another way.
+// All things that commands have made, and those that could not be made again unless another one has their ID.
 schema::RuntimeState RuntimeKeeper::content() {
   schema::RuntimeState state = record_.present();
   auto add_lost = [&](Section section, auto& lost, auto& list) {

@@ -41,7 +41,7 @@ constexpr const char* kStore = "/store";
 constexpr std::uint64_t kDiskBytes = 5u << 20;
 constexpr std::uint32_t kGranularity = 64u << 10;
 constexpr std::size_t kAutoclearOffset = 88;
-// Of one start, and as many of its end. Each takes milliseconds.
+// The most power cuts that are judged after each start of a daemon, and again after its end. Each takes milliseconds.
 constexpr std::size_t kCutsJudgedMax = 25;
 
 std::uint64_t seeds() {
@@ -86,7 +86,7 @@ schema::BlockdevOptions options_of(Wanted wanted) {
   return *decoded;
 }
 
-// What is known of a bitmap.
+// A bitmap as its user knows it.
 struct Known {
   std::shared_ptr<DirtyBits> bits;
   bool is_enabled = false;
@@ -112,7 +112,7 @@ bool covers(const DirtyBits& all, const DirtyBits& some) {
   return true;
 }
 
-// Whether each granule in which the disks differ is dirty.
+// True if each granule in which the disks differ is dirty.
 bool covers_differences(const DirtyBits& bits, const Bytes& base, const Bytes& disk) {
   const std::uint64_t bytes = std::min(base.size(), disk.size());
   for (std::uint64_t offset = 0; offset < bytes; offset += kGranularity) {
@@ -222,7 +222,7 @@ class World {
 
 using Bitmaps = std::map<std::string, std::string>;
 
-// What a start of the daemon with these files finds.
+// The bitmaps that a start of the daemon with these files finds.
 Bitmaps found_in(const Files& files) {
   World world(files, 1);
   EXPECT_EQ(world.apply_now(block::AddNode{options_of({})}), "");
@@ -330,7 +330,7 @@ class Course final : RecordingObserver {
 
   BitmapName some_bitmap() { return {"disk", std::string(1, static_cast<char>('a' + random_() % 4))}; }
 
-  // What the steps do to the bases, if they succeed.
+  // The effect of the steps on the bases, if they succeed.
   void note(const block::GraphStep& step, const std::shared_ptr<const Bytes>& disk) {
     if (const auto* add = std::get_if<block::AddBitmap>(&step)) {
       bases_[add->bitmap.name] = add->enabled ? disk : nullptr;
